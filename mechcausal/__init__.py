@@ -1,0 +1,56 @@
+"""mechcausal: intervene inside a transformer, see which mechanism carries which effect.
+
+Names are imported on first use, so that `import mechcausal` loads neither torch nor transformer-lens.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from mechcausal import interventions as interventions
+    from mechcausal import metrics as metrics
+    from mechcausal import results as results
+    from mechcausal.data import Contrast as Contrast
+    from mechcausal.data import PromptSet as PromptSet
+    from mechcausal.data import contrast as contrast
+    from mechcausal.errors import MechcausalError as MechcausalError
+    from mechcausal.models.abilities import sites as sites
+    from mechcausal.models.load import load as load
+    from mechcausal.models.organisms import truth as truth
+    from mechcausal.patching import ablate as ablate
+    from mechcausal.patching import attribute as attribute
+    from mechcausal.patching import patch as patch
+    from mechcausal.patching import path_patch as path_patch
+    from mechcausal.results import Result as Result
+
+_HOME = {
+    "load": "mechcausal.models.load",
+    "sites": "mechcausal.models.abilities",
+    "truth": "mechcausal.models.organisms",
+    "contrast": "mechcausal.data",
+    "Contrast": "mechcausal.data",
+    "PromptSet": "mechcausal.data",
+    "patch": "mechcausal.patching",
+    "ablate": "mechcausal.patching",
+    "attribute": "mechcausal.patching",
+    "path_patch": "mechcausal.patching",
+    "Result": "mechcausal.results",
+    "MechcausalError": "mechcausal.errors",
+}
+_PACKAGES = ("results", "metrics", "interventions")
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - any public name
+    if name in _HOME:
+        return getattr(import_module(_HOME[name]), name)
+    if name in _PACKAGES:
+        return import_module(f"mechcausal.{name}")
+    raise AttributeError(f"module 'mechcausal' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOME, *_PACKAGES])

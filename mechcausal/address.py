@@ -1,0 +1,248 @@
+"""The language of *where*: sites (component x layer x head or neuron) and selections (which positions).
+
+    L3.resid_post          a whole activation            @-1        the last token of each prompt
+    L9.z.H6                one head                      @3:7       tokens 3 to 6
+    L2.mlp_post.N17        one neuron                    @subject   the position each prompt calls "subject"
+    embed, logits          no layer                      @all       every token (the default)
+
+Position is a selection, not a part of the site. `*` stands for every layer, head or neuron when a site is
+*expanded* over a model (`L*.z.H*`), and a bare component word means all of it (`resid_pre`, `z`). Hook names as
+transformer-lens writes them (`blocks.3.hook_resid_post`) are read as sites. Everything here is pure: no torch.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+
+from mechcausal.errors import SiteError, did_you_mean
+
+VECTOR_COMPONENTS = ("resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out", "mlp_post")
+HEAD_COMPONENTS = ("q", "k", "v", "z", "pattern")
+KV_COMPONENTS = ("k", "v")
+GLOBAL_COMPONENTS = ("embed", "logits")
+COMPONENTS = ("embed", *VECTOR_COMPONENTS, *HEAD_COMPONENTS, "logits")
+
+_SITE = re.compile(r"L(?P<layer>\d+|\*)\.(?P<component>\w+)(?:\.(?P<kind>[HN])(?P<unit>\d+|\*))?")
+_HOOK = re.compile(r"blocks\.(?P<layer>\d+)\.(?:attn\.|mlp\.)?hook_(?P<component>\w+)")
+_HOOK_WORDS = {"post": "mlp_post"}
+
+
+@dataclass(frozen=True)
+class ModelShape:
+    """The sizes against which sites are checked and expanded."""
+
+    n_layers: int
+    n_heads: int
+    n_kv_heads: int
+    d_head: int
+    d_model: int
+    d_mlp: int
+
+    def heads(self, component: str) -> int:
+        """Return how many heads a component has: keys and values may be shared (grouped-query attention)."""
+        return self.n_kv_heads if component in KV_COMPONENTS else self.n_heads
+
+    def width(self, component: str) -> int:
+        """Return the number of neurons (last-axis entries) of a vector component."""
+        return self.d_mlp if component == "mlp_post" else self.d_model
+
+
+@dataclass(frozen=True, order=True)
+class Site:
+    """One place inside a model; `str(site)` and `Site.parse` are inverse to each other."""
+
+    component: str
+    layer: int | None = None
+    head: int | None = None
+    neuron: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.component not in COMPONENTS:
+            raise SiteError(
+                f"there is no component called {self.component!r}", fix=did_you_mean(self.component, COMPONENTS)
+            )
+        if (self.layer is None) != (self.component in GLOBAL_COMPONENTS):
+            wants = "no layer" if self.component in GLOBAL_COMPONENTS else "a layer"
+            raise SiteError(f"the component {self.component!r} takes {wants}", fix=f"write {self._example()!r}")
+        if self.head is not None and self.component not in HEAD_COMPONENTS:
+            raise SiteError(
+                f"{self.component!r} has no heads", got=f"head {self.head}", fix="use one of q, k, v, z, pattern"
+            )
+        if self.neuron is not None and self.component not in ("embed", *VECTOR_COMPONENTS):
+            raise SiteError(f"{self.component!r} has no neurons", fix="use mlp_post or a residual component")
+
+    def _example(self) -> str:
+        return self.component if self.component in GLOBAL_COMPONENTS else f"L0.{self.component}"
+
+    def __str__(self) -> str:
+        """Print the site in the form that `parse` reads."""
+        text = self.component if self.layer is None else f"L{self.layer}.{self.component}"
+        if self.head is not None:
+            text += f".H{self.head}"
+        if self.neuron is not None:
+            text += f".N{self.neuron}"
+        return text
+
+    @property
+    def whole(self) -> Site:
+        """The site without its head or neuron: the activation that one hook sees."""
+        return replace(self, head=None, neuron=None)
+
+    @classmethod
+    def parse(cls, text: str | Site) -> Site:
+        """Read one site from its printed form or from a transformer-lens hook name."""
+        if isinstance(text, Site):
+            return text
+        if "*" in text:
+            raise SiteError(f"{text!r} stands for many sites and one is wanted here", fix="write one layer and head")
+        return _read(text)
+
+    def check(self, shape: ModelShape) -> Site:
+        """Return the site itself if a model of this shape has it; say what the range is otherwise."""
+        if self.layer is not None and not 0 <= self.layer < shape.n_layers:
+            raise SiteError(
+                f"{self} is not in this model", got=f"layer {self.layer}", expected=f"0 to {shape.n_layers - 1}"
+            )
+        if self.head is not None and not 0 <= self.head < shape.heads(self.component):
+            kind = "key-value head" if self.component in KV_COMPONENTS else "head"
+            raise SiteError(
+                f"{self} is not in this model",
+                got=f"{kind} {self.head}",
+                expected=f"0 to {shape.heads(self.component) - 1}",
+            )
+        if self.neuron is not None and not 0 <= self.neuron < shape.width(self.component):
+            raise SiteError(
+                f"{self} is not in this model",
+                got=f"neuron {self.neuron}",
+                expected=f"0 to {shape.width(self.component) - 1}",
+            )
+        return self
+
+
+def _read(text: str) -> Site:
+    text = text.strip()
+    if text in GLOBAL_COMPONENTS:
+        return Site(text)
+    if text == "hook_embed":
+        return Site("embed")
+    if hook := _HOOK.fullmatch(text):
+        word = _HOOK_WORDS.get(hook["component"], hook["component"])
+        return Site(word, int(hook["layer"]))
+    if (match := _SITE.fullmatch(text)) is None:
+        word = re.split(r"[.@]", text.removeprefix("blocks."))[-1].removeprefix("hook_")
+        raise SiteError(
+            f"{text!r} is not a site",
+            expected="a form like L3.resid_post, L9.z.H6, L2.mlp_post.N17 or embed",
+            fix=did_you_mean(word, COMPONENTS),
+        )
+    unit = None if match["unit"] is None else int(match["unit"])
+    return Site(
+        match["component"],
+        int(match["layer"]),
+        head=unit if match["kind"] == "H" else None,
+        neuron=unit if match["kind"] == "N" else None,
+    )
+
+
+def expand(spec: str | Site | list[str] | list[Site] | tuple[str | Site, ...], shape: ModelShape) -> list[Site]:
+    """Turn a site, a pattern, a component word or a list of them into the checked sites of one model.
+
+    A bare head component means every head (`z` is `L*.z.H*`); `L3.z` is the whole of it, all heads at once.
+    """
+    if isinstance(spec, (list, tuple)):
+        if not spec:
+            raise SiteError("the list of sites is empty", fix="name at least one site, for example 'resid_pre'")
+        return list(dict.fromkeys(site for item in spec for site in expand(item, shape)))
+    if isinstance(spec, Site):
+        return [spec.check(shape)]
+    text = spec.strip()
+    if text in GLOBAL_COMPONENTS or ("*" not in text and text not in COMPONENTS):
+        return [_read(text).check(shape)]
+    if text in COMPONENTS:
+        text = f"L*.{text}.H*" if text in HEAD_COMPONENTS else f"L*.{text}"
+    if (match := _SITE.fullmatch(text)) is None:
+        raise SiteError(
+            f"{spec!r} is not a pattern of sites", expected="a form like L*.z.H*, L3.z.H* or L*.mlp_post.N5"
+        )
+    component, kind, unit = match["component"], match["kind"], match["unit"]
+    layers = range(shape.n_layers) if match["layer"] == "*" else [int(match["layer"])]
+    if unit is None:
+        return [Site(component, layer).check(shape) for layer in layers]
+    if kind == "H":
+        heads = range(shape.heads(component)) if unit == "*" else [int(unit)]
+        return [Site(component, layer, head=head).check(shape) for layer in layers for head in heads]
+    neurons = range(shape.width(component)) if unit == "*" else [int(unit)]
+    return [Site(component, layer, neuron=neuron).check(shape) for layer in layers for neuron in neurons]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which positions of each prompt: all, one index, a range, or a named position.
+
+    Indices count the real tokens of a prompt, so they mean the same with padding on either side; negative ones
+    count from the end.
+    """
+
+    start: int | None = None
+    stop: int | None = None
+    name: str | None = None
+
+    @classmethod
+    def parse(cls, text: str | int | slice | Selection | None) -> Selection:
+        """Read `@-1`, `@3:7`, `@subject`, `@all` (the `@` may be left out), an int, a slice, or None for all."""
+        if isinstance(text, Selection):
+            return text
+        if text is None:
+            return ALL
+        if isinstance(text, slice):
+            if text.step not in (None, 1):
+                raise SiteError("a selection cannot skip positions", got=f"step {text.step}", expected="step 1")
+            return ALL if text.start is None and text.stop is None else cls(text.start or 0, text.stop)
+        if isinstance(text, int):
+            return cls(text, text + 1 if text != -1 else None)
+        word = text.strip().removeprefix("@")
+        if word in ("", "all"):
+            return ALL
+        if re.fullmatch(r"-?\d+", word):
+            return cls.parse(int(word))
+        if match := re.fullmatch(r"(-?\d+)?:(-?\d+)?", word):
+            start, stop = (None if part is None else int(part) for part in match.groups())
+            return ALL if start is None and stop is None else cls(start or 0, stop)
+        if re.fullmatch(r"[A-Za-z_]\w*", word):
+            return cls(name=word)
+        raise SiteError(f"{text!r} is not a selection", expected="a form like @-1, @3:7, @subject or @all")
+
+    def __str__(self) -> str:
+        """Print the selection in the form that `parse` reads."""
+        if self.name is not None:
+            return f"@{self.name}"
+        if self.start is None:
+            return "@all"
+        if self.is_single:
+            return f"@{self.start}"
+        return f"@{self.start}:{'' if self.stop is None else self.stop}"
+
+    @property
+    def is_single(self) -> bool:
+        """Whether this picks one position by its index."""
+        return self.start is not None and (self.stop == self.start + 1 or (self.start == -1 and self.stop is None))
+
+    def bounds(self, length: int) -> tuple[int, int]:
+        """Return (start, stop) within a prompt of `length` real tokens; empty where the prompt is too short."""
+        if self.start is None:
+            return 0, length
+        if self.is_single:
+            index = self.start + length if self.start < 0 else self.start
+            return (index, index + 1) if 0 <= index < length else (0, 0)
+        start, stop, _ = slice(self.start, self.stop).indices(length)
+        return start, max(start, stop)
+
+
+ALL = Selection()
+
+
+def parse_address(text: str) -> tuple[Site, Selection]:
+    """Read a site with an optional selection: `L3.resid_post@-1`."""
+    site, at, selection = text.partition("@")
+    return Site.parse(site), Selection.parse(selection if at else None)

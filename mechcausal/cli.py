@@ -1,0 +1,110 @@
+"""The command line. Heavy imports stay inside the commands, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mechcausal import __version__
+from mechcausal.errors import MechcausalError
+
+app = typer.Typer(
+    name="mechcausal",
+    help="Intervene inside a transformer and see which mechanism carries which effect.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"mechcausal {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    """Intervene inside a transformer and see which mechanism carries which effect."""
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option("--out", "-o", help="The folder for the report.")] = Path("mechcausal-demo"),
+    n: Annotated[int, typer.Option("--pairs", "-n", min=8, help="How many applicant pairs.")] = 200,
+    seed: Annotated[int, typer.Option(help="The seed of the applicants.")] = 0,
+) -> None:
+    """Audit the embedded model, organism:hiring: find its biased path and its memorised secrets; write a report."""
+    _one_thread()
+    from mechcausal.report.tour import tour
+
+    findings = tour(n=n, seed=seed)
+    page, data = findings.write(out)
+    typer.echo(findings.summary())
+    typer.echo(f"\nreport  {page}\ndata    {data}")
+
+
+@app.command()
+def sites(
+    model: Annotated[str, typer.Argument(help="organism:NAME, a local folder, a checkpoint or a hub name.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List the sites of a model: what can be read there, what can be written, and why not."""
+    _one_thread()
+    from mechcausal.models.abilities import abilities
+    from mechcausal.models.abilities import sites as table_of
+    from mechcausal.models.load import load
+
+    loaded = load(model)
+    table = table_of(loaded)
+    if as_json:
+        typer.echo(table.to_json(orient="records", indent=2))
+        return
+    able = abilities(loaded)
+    shape = able.shape
+    shared = f" ({shape.n_kv_heads} for keys and values)" if shape.n_kv_heads != shape.n_heads else ""
+    typer.echo(
+        f"{model}: {able.architecture}, {shape.n_layers} layers, {shape.n_heads} heads{shared}, "
+        f"d_model {shape.d_model}, d_mlp {shape.d_mlp}"
+    )
+    shown = table.assign(**{name: table[name].map({True: "yes", False: "no"}) for name in ("reads", "writes")})
+    shown = shown.astype(object).where(shown.notna(), "")
+    typer.echo(shown.to_string(index=False, justify="left"))
+
+
+@app.command()
+def doctor() -> None:
+    """Print versions, extras, device and offline cache; what is missing and the command that fixes it."""
+    from mechcausal.report.doctor import diagnose
+
+    checks = diagnose()
+    for check in checks:
+        typer.echo(str(check))
+    if any(check.fix for check in checks):
+        raise typer.Exit(1)
+
+
+def _one_thread() -> None:
+    """Use one thread unless the user chose a number: for models this small several are far slower."""
+    import os
+
+    import torch
+
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(1)
+
+
+def main() -> None:
+    """Run the command line; a mistake that its reader can mend is one sentence, not a traceback."""
+    try:
+        app()
+    except MechcausalError as error:
+        typer.echo(f"mechcausal: {error}", err=True)
+        sys.exit(4)

@@ -1,0 +1,192 @@
+"""Pairs of prompts that differ in one declared factor: built once, aligned once, hashed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib import import_module
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mechcausal.data.prompts import PromptSet, Side, pad
+from mechcausal.data.tokens import encode, position_of, single_token, tokenizer_of, wants_bos
+from mechcausal.errors import DataError, did_you_mean
+
+TASKS = ("hiring", "by_hand")
+
+
+@dataclass(frozen=True, eq=False)
+class Contrast:
+    """Pairs (clean, corrupt) with an answer and a foil; token i of a clean prompt stands against token i of its corrupt.
+
+    Attributes:
+        clean: The prompts as they are.
+        corrupt: The same prompts with the factor changed.
+        factor: What differs, in words.
+        name: Where the pairs come from.
+    """
+
+    clean: PromptSet
+    corrupt: PromptSet
+    factor: str
+    name: str = "own"
+
+    def __post_init__(self) -> None:
+        if len(self.clean) != len(self.corrupt):
+            raise DataError("clean and corrupt differ in number", got=len(self.corrupt), expected=len(self.clean))
+        unequal = (self.clean.lengths != self.corrupt.lengths).nonzero().flatten().tolist()
+        if unequal:
+            row = unequal[0]
+            raise DataError(
+                f"pair {row} has prompts of different length, so positions cannot be matched ({len(unequal)} such pairs)",
+                got=f"{self.clean.real_tokens[row]} and {self.corrupt.real_tokens[row]}",
+                fix="reword the pair so that both tokenize to the same number of tokens",
+            )
+        if not bool(self.differs.any()):
+            raise DataError("clean and corrupt are the same prompts", fix="change the factor in at least one pair")
+
+    def __len__(self) -> int:
+        """Return the number of pairs."""
+        return len(self.clean)
+
+    def __repr__(self) -> str:
+        """Say what the pairs are."""
+        return f"Contrast({self.name!r}, {len(self)} pairs, factor {self.factor!r}, clean {self.clean!r})"
+
+    @property
+    def differs(self) -> Tensor:
+        """[batch pos] mask of the columns in which a pair differs (clean's columns)."""
+        corrupt = self.corrupt.padded(self.clean.tokens.shape[1], self.clean.side)
+        return (corrupt.tokens != self.clean.tokens) & self.clean.mask
+
+    @property
+    def hash(self) -> str:
+        """A digest of both sides."""
+        return hashlib.sha256(f"{self.clean.hash}|{self.corrupt.hash}|{self.factor}".encode()).hexdigest()[:16]
+
+    def take(self, rows: Sequence[int] | slice | Tensor) -> Contrast:
+        """Return the pairs at `rows`."""
+        return replace(self, clean=self.clean.take(rows), corrupt=self.corrupt.take(rows))
+
+    @classmethod
+    def from_text(
+        cls,
+        model: Any,  # noqa: ANN401 - a bridge, or anything with a tokenizer and a cfg
+        clean: Sequence[str],
+        corrupt: Sequence[str],
+        *,
+        answer: str | Sequence[str],
+        foil: str | Sequence[str],
+        factor: str = "undeclared",
+        group: Sequence[str] = (),
+        environment: Sequence[str] = (),
+        template: Sequence[str] = (),
+        labels: Sequence[Any] = (),
+        positions: Mapping[str, Sequence[Any] | str | int] | None = None,
+        side: Side = "right",
+        bos: bool | None = None,
+        name: str = "own",
+    ) -> Contrast:
+        """Build pairs from texts.
+
+        Args:
+            model: The model whose tokenizer reads them.
+            clean: The prompts as they are.
+            corrupt: Their counterparts, in the same order.
+            answer: The token the clean prompts call for; one for all or one each. It must be one token.
+            foil: The token it is compared with.
+            factor: What differs within a pair, in words.
+            group: The group of each pair.
+            environment: The environment of each pair.
+            template: The template of each pair; confidence intervals are clustered by it.
+            labels: What is true of each pair.
+            positions: Named positions of the clean prompts: a substring, a character span or a word number, one
+                for all or one each.
+            side: The side to pad on.
+            bos: Whether a BOS token leads; None follows the model's own convention.
+            name: Where the pairs come from.
+        """
+        if len(clean) != len(corrupt):
+            raise DataError("clean and corrupt differ in number", got=len(corrupt), expected=len(clean))
+        if not clean:
+            raise DataError("the set of pairs is empty", fix="give at least one pair")
+        tokenizer = tokenizer_of(model)
+        bos = wants_bos(model) if bos is None else bos
+        rows = [encode(tokenizer, text, bos=bos) for text in clean]
+        others = [encode(tokenizer, text, bos=bos)[0] for text in corrupt]
+        _same_lengths(tokenizer, [row for row, _ in rows], others)
+        count = len(clean)
+        places = {
+            word: torch.tensor(
+                [position_of(rows[i][1], clean[i], place) for i, place in enumerate(_each(value, count, word))]
+            )
+            for word, value in (positions or {}).items()
+        }
+        shared: dict[str, Any] = {
+            "answer": torch.tensor([single_token(tokenizer, token) for token in _each(answer, count, "answer")]),
+            "foil": torch.tensor([single_token(tokenizer, token) for token in _each(foil, count, "foil")]),
+            "groups": tuple(group),
+            "environments": tuple(environment),
+            "clusters": tuple(template),
+            "labels": tuple(labels),
+            "positions": places,
+            "read": _read_position(tokenizer, [row for row, _ in rows]),
+            "side": side,
+        }
+        first, second = (
+            PromptSet(*pad(tokens, side=side), texts=tuple(texts), **shared)
+            for tokens, texts in (([row for row, _ in rows], clean), (others, corrupt))
+        )
+        return cls(clean=first, corrupt=second, factor=factor, name=name)
+
+
+def contrast(name: str, model: Any, n: int = 128, *, seed: int = 0, side: Side = "right") -> Contrast:  # noqa: ANN401
+    """Draw pairs of a shipped task: `mc.contrast("hiring/gender", model, n=64)`.
+
+    Args:
+        name: Task and factor, as `TASK/FACTOR`.
+        model: The model whose tokenizer reads them.
+        n: How many pairs.
+        seed: The seed of the draw.
+        side: The side to pad on.
+    """
+    task, _, factor = name.partition("/")
+    if task not in TASKS:
+        raise DataError(f"there is no task called {task!r}", fix=did_you_mean(task, TASKS))
+    generators = import_module(f"mechcausal.data.tasks.{task}").CONTRASTS
+    if factor not in generators:
+        known = [f"{task}/{key}" for key in generators]
+        raise DataError(f"there is no contrast called {name!r}", fix=did_you_mean(name, known))
+    if n < 1:
+        raise DataError("a contrast needs at least one pair", got=n)
+    return Contrast.from_text(model, **generators[factor](n, seed), side=side, name=name)
+
+
+def _each(value: Any, count: int, what: str) -> Sequence[Any]:  # noqa: ANN401 - one for all, or one each
+    if isinstance(value, (str, int)):
+        return [value] * count
+    if len(value) != count:
+        raise DataError(f"{what} must have one entry per pair", got=len(value), expected=count)
+    return value
+
+
+def _same_lengths(tokenizer: Any, clean: list[list[int]], corrupt: list[list[int]]) -> None:  # noqa: ANN401
+    unequal = [i for i, (a, b) in enumerate(zip(clean, corrupt, strict=True)) if len(a) != len(b)]
+    if unequal:
+        first, second = (tokenizer.convert_ids_to_tokens(rows[unequal[0]]) for rows in (clean, corrupt))
+        raise DataError(
+            f"pair {unequal[0]} tokenizes to different lengths ({len(unequal)} of {len(clean)} pairs do)",
+            got=f"{len(first)} tokens {first} and {len(second)} tokens {second}",
+            fix="reword the pair so that both have the same number of tokens",
+        )
+
+
+def _read_position(tokenizer: Any, rows: list[list[int]]) -> Tensor | None:  # noqa: ANN401
+    """Masked-language prompts are read at their mask; all others at the end."""
+    mask = getattr(tokenizer, "mask_token_id", None)
+    if mask is None or not all(mask in row for row in rows):
+        return None
+    return torch.tensor([row.index(mask) for row in rows])

@@ -1,0 +1,197 @@
+"""A set of prompts as the model sees them: tokens, mask, positions, and what each prompt is for."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from mechcausal.address import Selection
+from mechcausal.errors import DataError, SiteError, did_you_mean
+
+Side = Literal["left", "right"]
+
+
+@dataclass(frozen=True, eq=False)
+class PromptSet:
+    """Prompts with labels and groups. Positions count the real tokens, so padding never changes their meaning.
+
+    Attributes:
+        tokens: Token ids, padded on `side`.
+        mask: True at real tokens.
+        side: The padded side.
+        texts: The prompts as text; empty where they were given as tokens.
+        answer: The token whose logit the metrics follow, one per prompt.
+        foil: The token it is compared with.
+        read: The position whose logits the metrics read; the last real token unless said otherwise.
+        labels: What is true of each prompt, in words or numbers.
+        groups: The group of each prompt, for group-wise numbers.
+        environments: The environment each prompt was drawn from.
+        clusters: The unit of independence (template, entity); confidence intervals are clustered by it.
+        positions: Named positions: for each name one index per prompt.
+    """
+
+    tokens: Int[Tensor, "batch pos"]
+    mask: Bool[Tensor, "batch pos"]
+    side: Side = "right"
+    texts: tuple[str, ...] = ()
+    answer: Int[Tensor, " batch"] | None = None
+    foil: Int[Tensor, " batch"] | None = None
+    read: Int[Tensor, " batch"] | None = None
+    labels: tuple[Any, ...] = ()
+    groups: tuple[str, ...] = ()
+    environments: tuple[str, ...] = ()
+    clusters: tuple[str, ...] = ()
+    positions: dict[str, Int[Tensor, " batch"]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if len(self.tokens) == 0:
+            raise DataError("the set of prompts is empty", fix="give at least one prompt")
+        if self.tokens.shape != self.mask.shape:
+            raise DataError(
+                "tokens and mask differ in shape", got=tuple(self.mask.shape), expected=tuple(self.tokens.shape)
+            )
+        if bool((~self.mask).all(dim=1).any()):
+            row = int((~self.mask).all(dim=1).nonzero()[0])
+            raise DataError(f"prompt {row} has no tokens", fix="give every prompt at least one token")
+        for part in fields(self):
+            value = getattr(self, part.name)
+            columns = value.values() if isinstance(value, dict) else [value]
+            if part.name != "side" and any(c is not None and len(c) not in (0, len(self.tokens)) for c in columns):
+                raise DataError(f"{part.name} must have one entry per prompt", got=len(value), expected=len(self))
+        for name, index in self.positions.items():
+            if bool(((index < 0) | (index >= self.lengths)).any()):
+                raise DataError(f"the named position {name!r} lies outside its prompt", fix="count real tokens from 0")
+
+    def __len__(self) -> int:
+        """Return the number of prompts."""
+        return len(self.tokens)
+
+    def __repr__(self) -> str:
+        """Say how many prompts there are, how long they are and what is known of them."""
+        shortest, longest = int(self.lengths.min()), int(self.lengths.max())
+        length = f"{longest}" if shortest == longest else f"{shortest} to {longest}"
+        names = f", positions {sorted(self.positions)}" if self.positions else ""
+        return f"PromptSet({len(self)} prompts of {length} tokens, {self.n_clusters} clusters{names})"
+
+    @property
+    def lengths(self) -> Int[Tensor, " batch"]:
+        """The number of real tokens of each prompt."""
+        return self.mask.sum(dim=1)
+
+    @property
+    def n_clusters(self) -> int:
+        """How many independent units there are."""
+        return len(set(self.clusters)) if self.clusters else len(self)
+
+    @property
+    def starts(self) -> Int[Tensor, " batch"]:
+        """The column at which each prompt's first real token stands."""
+        return self.mask.long().argmax(dim=1)
+
+    @property
+    def read_columns(self) -> Int[Tensor, " batch"]:
+        """The column whose logits the metrics read."""
+        return self.starts + (self.lengths - 1 if self.read is None else self.read)
+
+    @property
+    def real_tokens(self) -> list[list[int]]:
+        """The token ids without padding."""
+        return [self.real_tokens_of(row) for row in range(len(self))]
+
+    def real_tokens_of(self, row: int) -> list[int]:
+        """Return the token ids of one prompt without padding."""
+        return self.tokens[row][self.mask[row]].tolist()
+
+    def select(self, selection: str | int | Selection | None) -> Bool[Tensor, "batch pos"]:
+        """Return the mask of the selected positions; a prompt too short for an index has none."""
+        selection = Selection.parse(selection)
+        if selection.name is not None:
+            if selection.name not in self.positions:
+                raise SiteError(
+                    f"these prompts have no position called {selection.name!r}",
+                    fix=did_you_mean(selection.name, sorted(self.positions) or ["@-1", "@all"]),
+                )
+            first = self.positions[selection.name]
+            bounds = torch.stack([first, first + 1], dim=1)
+        else:
+            bounds = torch.tensor([selection.bounds(int(length)) for length in self.lengths])
+        column = torch.arange(self.tokens.shape[1])[None]
+        low, high = (bounds + self.starts.cpu()[:, None]).split(1, dim=1)
+        return ((column >= low) & (column < high)).to(self.mask.device)
+
+    def take(self, rows: Sequence[int] | slice | Tensor) -> PromptSet:
+        """Return the prompts at `rows`, in that order."""
+        index = torch.arange(len(self))[rows] if isinstance(rows, slice) else torch.as_tensor(rows, dtype=torch.long)
+        if len(index) == 0:
+            raise DataError("the selection of prompts is empty", fix="take at least one row")
+
+        def pick(value: Any) -> Any:  # noqa: ANN401 - one of the field types
+            match value:
+                case Tensor():
+                    return value[index.to(value.device)]
+                case dict():
+                    return {name: pick(column) for name, column in value.items()}
+                case tuple():
+                    return tuple(value[i] for i in index.tolist()) if value else ()
+            return value
+
+        return replace(self, **{part.name: pick(getattr(self, part.name)) for part in fields(self)})
+
+    def padded(self, width: int, side: Side | None = None) -> PromptSet:
+        """Return the same prompts padded to `width` columns on `side`; padding tokens copy a real one."""
+        side = side or self.side
+        if width == self.tokens.shape[1] and side == self.side:
+            return self
+        tokens, mask = pad(self.real_tokens, width=width, side=side)
+        return replace(self, tokens=tokens.to(self.tokens.device), mask=mask.to(self.mask.device), side=side)
+
+    def to(self, device: torch.device | str) -> PromptSet:
+        """Return the same prompts on another device."""
+
+        def move(value: Any) -> Any:  # noqa: ANN401 - one of the field types
+            if isinstance(value, dict):
+                return {name: move(column) for name, column in value.items()}
+            return value.to(device) if isinstance(value, Tensor) else value
+
+        return replace(self, **{part.name: move(getattr(self, part.name)) for part in fields(self)})
+
+    @property
+    def hash(self) -> str:
+        """A digest of everything but the padding: equal prompts in equal order have equal hashes."""
+        digest = hashlib.sha256()
+        for part in fields(self):
+            if part.name in ("tokens", "mask", "side"):
+                continue
+            value = getattr(self, part.name)
+            plain = {k: v.tolist() for k, v in sorted(value.items())} if isinstance(value, dict) else value
+            digest.update(f"{part.name}={plain.tolist() if isinstance(plain, Tensor) else plain!r};".encode())
+        digest.update(repr(self.real_tokens).encode())
+        return digest.hexdigest()[:16]
+
+
+def pad(rows: Sequence[Sequence[int]], *, width: int | None = None, side: Side = "right") -> tuple[Tensor, Tensor]:
+    """Return (tokens, mask) of rows of unequal length.
+
+    The filler is the row's own last (or first) token: it is masked, and it is in every vocabulary.
+    """
+    if not rows or any(len(row) == 0 for row in rows):
+        raise DataError("there is a prompt without tokens", fix="give every prompt at least one token")
+    if side not in ("left", "right"):
+        raise DataError("prompts are padded on one of two sides", got=side, expected="left or right")
+    longest = max(len(row) for row in rows)
+    width = longest if width is None else width
+    if width < longest:
+        raise DataError("the padded width is too small", got=width, expected=f"at least {longest}")
+    tokens, mask = torch.zeros(len(rows), width, dtype=torch.long), torch.zeros(len(rows), width, dtype=torch.bool)
+    for i, row in enumerate(rows):
+        begin = width - len(row) if side == "left" else 0
+        tokens[i] = row[0] if side == "left" else row[-1]
+        tokens[i, begin : begin + len(row)] = torch.as_tensor(row)
+        mask[i, begin : begin + len(row)] = True
+    return tokens, mask

@@ -1,0 +1,82 @@
+"""From text to tokens by one rule, with the place of every character span: BOS once, spans to positions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mechcausal.errors import DataError
+
+
+def tokenizer_of(model: Any) -> Any:  # noqa: ANN401 - any object with a tokenizer
+    """Return the model's tokenizer, or say how to give it one."""
+    tokenizer = getattr(model, "tokenizer", None)
+    if tokenizer is None:
+        raise DataError("this model has no tokenizer, so text cannot be read", fix="mc.load(model, tokenizer=...)")
+    return tokenizer
+
+
+def wants_bos(model: Any) -> bool:  # noqa: ANN401 - a bridge
+    """Say whether prompts to this model begin with its BOS token (the transformer-lens convention)."""
+    return bool(getattr(model.cfg, "default_prepend_bos", True))
+
+
+def encode(tokenizer: Any, text: str, *, bos: bool) -> tuple[list[int], list[tuple[int, int]]]:  # noqa: ANN401
+    """Return the token ids of a text and the character span of each.
+
+    With `bos`, exactly one BOS token leads, whether or not the tokenizer adds its own; without it none does. A
+    tokenizer without a BOS token is left to its own special tokens ([CLS] and [SEP], say).
+    """
+    fast = bool(getattr(tokenizer, "is_fast", False))
+    encoded = tokenizer(text, return_offsets_mapping=fast)
+    ids = [int(token) for token in encoded["input_ids"]]
+    spans = [(int(a), int(b)) for a, b in encoded["offset_mapping"]] if fast else [(0, 0)] * len(ids)
+    begin = tokenizer.bos_token_id
+    if begin is not None and bos and ids[:1] != [begin]:
+        return [begin, *ids], [(0, 0), *spans]
+    if begin is not None and not bos and ids[:1] == [begin]:
+        return ids[1:], spans[1:]
+    return ids, spans
+
+
+def position_of(spans: list[tuple[int, int]], text: str, place: str | int | tuple[int, int]) -> int:
+    """Return the position of a place in a text: a substring (its last token), a character span, or a word number."""
+    if isinstance(place, int):
+        words = text.split()
+        if not 0 <= place < len(words):
+            raise DataError(f"{text!r} has no word {place}", expected=f"0 to {len(words) - 1}")
+        begin = 0
+        for number, word in enumerate(words):
+            begin = text.index(word, begin)
+            if number == place:
+                place = (begin, begin + len(word))
+                break
+            begin += len(word)
+    elif isinstance(place, str):
+        begin = text.find(place)
+        if begin < 0:
+            raise DataError(f"{place!r} does not occur in {text!r}", fix="name a substring of the prompt")
+        place = (begin, begin + len(place))
+    assert isinstance(place, tuple)
+    inside = [i for i, (a, b) in enumerate(spans) if a < place[1] and b > place[0] and b > a]
+    if not inside:
+        raise DataError(f"no token covers characters {place} of {text!r}", fix="use a fast tokenizer or positions")
+    return inside[-1]
+
+
+def single_token(tokenizer: Any, answer: str | int) -> int:  # noqa: ANN401
+    """Return the id of an answer that must be one token; say which tokens it is otherwise."""
+    if isinstance(answer, int):
+        return answer
+    ids = tokenizer(answer, add_special_tokens=False)["input_ids"]
+    unknown = getattr(tokenizer, "unk_token_id", None)
+    if len(ids) != 1:
+        pieces = tokenizer.convert_ids_to_tokens(ids)
+        raise DataError(
+            f"the answer {answer!r} is {len(ids)} tokens",
+            got=pieces,
+            expected="one token",
+            fix="shorten it, or mind the leading space",
+        )
+    if unknown is not None and ids[0] == unknown:
+        raise DataError(f"the answer {answer!r} is unknown to the tokenizer", fix="use a word of its vocabulary")
+    return int(ids[0])

@@ -1,0 +1,60 @@
+"""One family of errors: each says in one sentence what was wrong, what was got, what was expected, what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class MechcausalError(ValueError):
+    """Report a mistake that its reader can mend; the command line prints it without a traceback.
+
+    Args:
+        what: The sentence that says what is wrong, without a final period.
+        got: What was found, where that helps.
+        expected: What would have been right.
+        fix: What to do about it: an argument to pass, a command to type.
+    """
+
+    def __init__(self, what: str, *, got: object = None, expected: object = None, fix: str | None = None) -> None:
+        self.what, self.got, self.expected, self.fix = what, got, expected, fix
+        details = [f"{name} {value}" for name, value in (("got", got), ("expected", expected)) if value is not None]
+        message = what + (f" ({'; '.join(details)})" if details else "")
+        super().__init__(f"{message}: {fix}" if fix else message)
+
+
+class SiteError(MechcausalError):
+    """A site or a selection that cannot be parsed, or that this model does not have."""
+
+
+class UnsupportedError(MechcausalError):
+    """Something this architecture or this installation cannot do, refused before any compute."""
+
+
+class DataError(MechcausalError):
+    """Prompts or pairs that do not fit together or do not fit the model."""
+
+
+class ModelError(MechcausalError):
+    """A model that cannot be loaded, or that is not what it claims to be."""
+
+
+class InterventionError(MechcausalError):
+    """An intervention that is malformed, did not fire as planned, or changed a shape."""
+
+
+class NumericsError(MechcausalError):
+    """NaN or infinity where numbers should be."""
+
+
+class ResultError(MechcausalError):
+    """A result file that cannot be read, or a view that this result does not have."""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return the closest known word as a question, or the list of what there is."""
+    names = [str(name) for name in known]
+    close = get_close_matches(word, names, n=1, cutoff=0.55)
+    if close:
+        return f"did you mean {close[0]!r}?"
+    return "use one of " + ", ".join(names)

@@ -1,0 +1,110 @@
+"""The one implementation of every intervention: a new tensor from an activation, an edit, a mask and a source."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mechcausal.address import Site
+from mechcausal.errors import InterventionError
+from mechcausal.interventions.specs import (
+    Add,
+    AddDelta,
+    Edit,
+    Erase,
+    Interpolate,
+    Intervention,
+    Mean,
+    Patch,
+    Project,
+    Resample,
+    Scale,
+    Set,
+    Zero,
+)
+
+
+def view(activation: Tensor, site: Site) -> Tensor:
+    """Return the part of a whole activation that `site` names (a view, so writing to it writes through)."""
+    if site.head is not None:
+        return activation[:, site.head] if site.component == "pattern" else activation[:, :, site.head]
+    return activation[..., site.neuron] if site.neuron is not None else activation
+
+
+def spread(mask: Tensor, site: Site, ndim: int) -> Tensor:
+    """Reshape a [batch pos] mask so that it broadcasts over the view of `site`; a pattern's position is its query."""
+    if site.component == "pattern" and site.head is None:
+        return mask[:, None, :, None]
+    return mask.reshape(*mask.shape, *([1] * (ndim - mask.ndim)))
+
+
+def edited(activation: Tensor, edit: Edit, mask: Tensor, source: Tensor | None = None) -> Tensor:
+    """Return a copy of `activation` in which `edit` holds where `mask` [batch pos] is true.
+
+    Args:
+        activation: The whole activation as one hook sees it.
+        edit: What to do, and at which head or neuron.
+        mask: True at the positions to change.
+        source: The whole activation of the other run, for interventions that need one.
+    """
+    if edit.do.needs_source and source is None:
+        raise InterventionError(f"{edit} needs a source run and none was given", fix="pass pairs or a reference set")
+    if source is not None and source.shape != activation.shape:
+        raise InterventionError(
+            f"the source of {edit} has another shape", got=tuple(source.shape), expected=tuple(activation.shape)
+        )
+    result = activation.clone()
+    part = view(result, edit.site)
+    other = None if source is None else view(source, edit.site).to(part.dtype)
+    new = _new_value(edit.do, part, other, edit)
+    part.copy_(torch.where(spread(mask, edit.site, part.ndim), new, part))
+    return result
+
+
+def _new_value(do: Intervention, x: Tensor, source: Tensor | None, edit: Edit) -> Tensor:
+    match do:
+        case Zero():
+            return torch.zeros_like(x)
+        case Mean() | Patch() | Resample():
+            return _given(source)
+        case Interpolate(fraction=fraction):
+            return x + fraction * (_given(source) - x)
+        case AddDelta():
+            return x + _given(source)
+        case Set(value=value):
+            return _tensor(value, x, edit).expand_as(x)
+        case Add(value=value, scale=scale):
+            return x + scale * _tensor(value, x, edit)
+        case Scale(factor=factor):
+            return x * factor
+        case Project(directions=directions, keep=keep):
+            basis = torch.linalg.qr(_matrix(directions, x, edit).T).Q
+            inside = (x @ basis) @ basis.T
+            return inside if keep else x - inside
+        case Erase(left=left, right=right, bias=bias):
+            centred = x - _tensor(bias, x, edit)
+            return x - (centred @ _matrix(right, x, edit).T) @ _matrix(left, x, edit)
+    raise InterventionError(
+        f"nothing implements {type(do).__name__}", fix="use one of the interventions of the package"
+    )
+
+
+def _given(source: Tensor | None) -> Tensor:
+    assert source is not None  # `edited` has refused this already, with the edit's name
+    return source
+
+
+def _tensor(value: float | tuple[float, ...], x: Tensor, edit: Edit) -> Tensor:
+    tensor = torch.as_tensor(value, dtype=x.dtype, device=x.device)
+    if tensor.ndim and tensor.shape[-1] != x.shape[-1]:
+        raise InterventionError(f"the vector of {edit} has the wrong length", got=len(tensor), expected=x.shape[-1])
+    return tensor
+
+
+def _matrix(rows: tuple[tuple[float, ...], ...], x: Tensor, edit: Edit) -> Tensor:
+    matrix = torch.as_tensor(rows, dtype=x.dtype, device=x.device)
+    if matrix.ndim != 2 or matrix.shape[1] != x.shape[-1]:
+        raise InterventionError(
+            f"the directions of {edit} do not fit", got=tuple(matrix.shape), expected=f"(k, {x.shape[-1]})"
+        )
+    return matrix

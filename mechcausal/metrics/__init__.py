@@ -1,0 +1,133 @@
+"""Metrics: `(logits, batch) -> one number per example`, read at each prompt's read position.
+
+`logit_diff` (the default) is the log-odds of answer against foil, the scale on which total effects decompose
+exactly. A metric of your own is any function with the same signature.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mechcausal.data.prompts import PromptSet
+from mechcausal.errors import MechcausalError
+from mechcausal.registry import Registry
+
+MetricFunction = Callable[..., Tensor]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A named metric and what it needs.
+
+    Attributes:
+        name: How it is called in results.
+        function: `(logits, batch)`, or `(logits, batch, reference)` where it compares with the base run.
+        needs: The `PromptSet` fields it reads.
+        compares: Whether it is given the logits of the unedited run as third argument.
+    """
+
+    name: str
+    function: MetricFunction
+    needs: tuple[str, ...] = ()
+    compares: bool = False
+
+    def __call__(self, logits: Tensor, batch: PromptSet, reference: Tensor | None = None) -> Float[Tensor, " batch"]:
+        """Return one number per example."""
+        values = self.function(logits, batch, reference) if self.compares else self.function(logits, batch)
+        if not isinstance(values, Tensor) or values.shape != (len(batch),):
+            got = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
+            raise MechcausalError(
+                f"the metric {self.name!r} must return one number per example", got=got, expected=(len(batch),)
+            )
+        return values
+
+    def check(self, prompts: PromptSet) -> None:
+        """Say what is missing if these prompts do not carry what the metric reads."""
+        for need in self.needs:
+            if getattr(prompts, need) is None:
+                raise MechcausalError(
+                    f"the metric {self.name!r} needs the {need} of each prompt and these have none",
+                    fix=f"build them with {need}=..., or choose a metric that needs none, such as 'loss'",
+                )
+
+
+METRICS: Registry[Metric] = Registry("metric")
+
+
+def metric(spec: str | MetricFunction | Metric) -> Metric:
+    """Return the metric of that name, or wrap a function `(logits, batch) -> one number per example`."""
+    if isinstance(spec, Metric):
+        return spec
+    if isinstance(spec, str):
+        return METRICS[spec]
+    if not callable(spec) or len(inspect.signature(spec).parameters) != 2:
+        raise MechcausalError("a metric is a name or a function of (logits, batch)", got=spec)
+    return Metric(getattr(spec, "__name__", "custom"), spec)
+
+
+def at_read_position(logits: Float[Tensor, "batch pos vocab"], batch: PromptSet) -> Float[Tensor, "batch vocab"]:
+    """Return the logits at the position each prompt is read at, in float32 at least."""
+    rows = torch.arange(len(batch), device=logits.device)
+    picked = logits[rows, batch.read_columns]
+    return picked.float() if picked.dtype in (torch.bfloat16, torch.float16) else picked
+
+
+def _pick(table: Float[Tensor, "batch vocab"], token: Tensor | None) -> Float[Tensor, " batch"]:
+    assert token is not None  # `Metric.check` has refused this already
+    return table.gather(1, token[:, None])[:, 0]
+
+
+def _file(name: str, *needs: str, compares: bool = False) -> Callable[[MetricFunction], MetricFunction]:
+    def decorate(function: MetricFunction) -> MetricFunction:
+        METRICS.register(name)(Metric(name, function, needs, compares))
+        return function
+
+    return decorate
+
+
+@_file("logit_diff", "answer", "foil")
+def logit_diff(logits: Tensor, batch: PromptSet) -> Tensor:
+    """Logit of the answer minus logit of the foil: their log-odds."""
+    last = at_read_position(logits, batch)
+    return _pick(last, batch.answer) - _pick(last, batch.foil)
+
+
+@_file("logprob", "answer")
+def logprob(logits: Tensor, batch: PromptSet) -> Tensor:
+    """Log-probability of the answer."""
+    return _pick(at_read_position(logits, batch).log_softmax(-1), batch.answer)
+
+
+@_file("prob", "answer")
+def prob(logits: Tensor, batch: PromptSet) -> Tensor:
+    """Probability of the answer."""
+    return _pick(at_read_position(logits, batch).softmax(-1), batch.answer)
+
+
+@_file("accuracy", "answer")
+def accuracy(logits: Tensor, batch: PromptSet) -> Tensor:
+    """1 where the answer is the most likely token, else 0."""
+    assert batch.answer is not None  # `Metric.check` has refused this already
+    return at_read_position(logits, batch).argmax(-1).eq(batch.answer).to(torch.float32)
+
+
+@_file("kl", compares=True)
+def kl(logits: Tensor, batch: PromptSet, reference: Tensor) -> Tensor:
+    """KL divergence from the clean run's next-token distribution to this run's, in nats."""
+    old, new = (at_read_position(x, batch).log_softmax(-1) for x in (reference, logits))
+    return (old.exp() * (old - new)).sum(-1)
+
+
+@_file("loss")
+def loss(logits: Tensor, batch: PromptSet) -> Tensor:
+    """Mean negative log-likelihood of each prompt's own next tokens, in nats."""
+    logprobs = logits[:, :-1].float().log_softmax(-1)
+    nll = -logprobs.gather(2, batch.tokens[:, 1:, None])[..., 0]
+    counted = (batch.mask[:, 1:] & batch.mask[:, :-1]).to(nll.dtype)
+    return (nll * counted).sum(1) / counted.sum(1).clamp(min=1)

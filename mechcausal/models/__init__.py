@@ -1,0 +1,1 @@
+"""Models: loading, what each can do, and forwards under intervention."""

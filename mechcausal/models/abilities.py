@@ -1,0 +1,243 @@
+"""What can be read and written in this very model: measured once, by doing it.
+
+An architecture may accept a hook and ignore what it returns, or apply it to one branch of two. So each kind of site
+is written with noise and the effect is looked for at the next place that must feel it: the head output for a
+pattern, the stream for a sublayer output. What does not show the effect is not offered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from mechcausal.address import COMPONENTS, GLOBAL_COMPONENTS, HEAD_COMPONENTS, ModelShape, Site
+from mechcausal.data.prompts import PromptSet
+from mechcausal.errors import InterventionError, MechcausalError, SiteError, UnsupportedError
+from mechcausal.interventions.specs import AddDelta, Edit
+from mechcausal.models import bridge
+from mechcausal.models.fingerprint import weights_fingerprint
+from mechcausal.models.hooked import forward
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# The nearest place downstream that must feel a change; the first of these that can be read is used.
+_WITNESSES = {
+    "embed": ("resid_pre",),
+    "resid_pre": ("resid_post",),
+    "resid_mid": ("resid_post",),
+    "resid_post": ("resid_pre", "logits"),
+    "attn_out": ("resid_post",),
+    "mlp_out": ("resid_post",),
+    "mlp_post": ("mlp_out",),
+    "q": ("z",),
+    "k": ("z",),
+    "v": ("z",),
+    "pattern": ("z",),
+    "z": ("attn_out",),
+}
+
+
+@dataclass(frozen=True)
+class Ability:
+    """What one component of one model can do, and why not where it cannot."""
+
+    component: str
+    hook: str = ""
+    shape: tuple[int, ...] = ()
+    reads: bool = False
+    writes: bool = False
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Abilities:
+    """The measured abilities of a model.
+
+    Attributes:
+        architecture: The architecture's name.
+        shape: Its sizes.
+        components: One entry per component.
+        additive: Whether `resid_pre + attn_out + mlp_out` is `resid_post`, as direct paths require.
+    """
+
+    architecture: str
+    shape: ModelShape
+    components: dict[str, Ability]
+    additive: bool
+
+    def require(self, sites: Sequence[Site], *, writes: bool = True) -> None:
+        """Refuse, by name and before any compute, what this model cannot do."""
+        for site in sites:
+            site.check(self.shape)
+            ability = self.components[site.component]
+            if not ability.reads or (writes and not ability.writes):
+                can = [name for name, other in self.components.items() if other.reads and (other.writes or not writes)]
+                verb = "written" if writes else "read"
+                raise UnsupportedError(
+                    f"{site} cannot be {verb} on {self.architecture}: {ability.note}",
+                    fix="use one of " + ", ".join(can),
+                )
+
+
+_known: dict[tuple[str, str], Abilities] = {}
+
+
+def abilities(model: Any) -> Abilities:  # noqa: ANN401 - a TransformerBridge
+    """Return what this model can do, measured on first use and remembered by its weights."""
+    bridge.require_bridge(model)
+    key = (weights_fingerprint(model), bridge.transformer_lens_version())
+    if key not in _known:
+        _known[key] = _measure(model)
+    return _known[key]
+
+
+def sites(model: Any) -> pd.DataFrame:  # noqa: ANN401
+    """Return the table of sites: component, how it is written down, sizes, hook point, what can be done there."""
+    import pandas as pd
+
+    able = abilities(model)
+    rows = []
+    for name, ability in able.components.items():
+        layered = name not in GLOBAL_COMPONENTS
+        units = able.shape.heads(name) if name in HEAD_COMPONENTS else None
+        rows.append(
+            {
+                "component": name,
+                "site": str(Site(name, 0, head=0) if units else Site(name, 0 if layered else None)),
+                "layers": able.shape.n_layers if layered else None,
+                "heads": units,
+                "width": ability.shape[-1] if ability.shape else None,
+                "reads": ability.reads,
+                "writes": ability.writes,
+                "hook": ability.hook,
+                "note": ability.note,
+            }
+        )
+    return pd.DataFrame(rows).astype({"layers": "Int64", "heads": "Int64", "width": "Int64"})
+
+
+def _measure(model: Any) -> Abilities:  # noqa: ANN401
+    shape = bridge.shape_of(model)
+    batch = _probe_batch(model)
+    found = {name: _readable(model, batch, name, shape) for name in COMPONENTS}
+    additive = _is_additive(model, batch, found, shape)
+    if not additive and found["resid_mid"].reads:
+        note = "the stream after attention is normalised before it is added (post-norm), so there is no resid_mid"
+        found["resid_mid"] = Ability("resid_mid", note=note)
+    for name, ability in found.items():
+        if ability.reads and name != "logits":
+            found[name] = _writable(model, batch, ability, found, shape)
+    return Abilities(bridge.architecture_of(model), shape, found, additive)
+
+
+def _probe_batch(model: Any) -> PromptSet:  # noqa: ANN401
+    length = min(6, model.cfg.n_ctx)
+    draw = torch.Generator().manual_seed(0)
+    tokens = torch.randint(0, model.cfg.d_vocab, (2, length), generator=draw)
+    return PromptSet(tokens=tokens, mask=torch.ones_like(tokens, dtype=torch.bool)).to(bridge.device_of(model))
+
+
+def _site(component: str, layer: int) -> Site:
+    return Site(component, None if component in GLOBAL_COMPONENTS else layer)
+
+
+def _readable(model: Any, batch: PromptSet, component: str, shape: ModelShape) -> Ability:  # noqa: ANN401
+    if component == "logits":
+        return Ability("logits", "the model's output", reads=True, note="a receiver only, never edited")
+    site = _site(component, 0)
+    point = bridge.hook_point(model, site)
+    if point is None:
+        return Ability(component, note=_why_absent(component, model))
+    name = point.name or ""
+    try:
+        value = forward(model, batch, read=[site]).read[site]
+    except InterventionError:
+        return Ability(component, name, note="its hook point exists but is never reached")
+    except SiteError as error:
+        return Ability(component, name, note=str(error))
+    batch_pos = tuple(batch.tokens.shape)
+    n_heads = shape.heads(component) if component in HEAD_COMPONENTS else 0
+    fits = {
+        "pattern": tuple(value.shape) == (batch_pos[0], n_heads, batch_pos[1], batch_pos[1]),
+    }.get(component, tuple(value.shape[:2]) == batch_pos and (not n_heads or value.shape[2:-1] == (n_heads,)))
+    if not fits:
+        return Ability(
+            component, name, tuple(value.shape), note=f"its activation has the shape {tuple(value.shape)}"
+        )
+    hook = f"{name} (written through attn.hook_out)" if component == "resid_mid" else name
+    return Ability(component, hook, tuple(value.shape), reads=True)
+
+
+def _why_absent(component: str, model: Any) -> str:  # noqa: ANN401
+    if component == "resid_mid" and not getattr(model.cfg, "attn_only", False):
+        return "attention and MLP read the same stream (parallel blocks), so there is no resid_mid"
+    return "this architecture has no such hook point"
+
+
+def _is_additive(model: Any, batch: PromptSet, found: dict[str, Ability], shape: ModelShape) -> bool:  # noqa: ANN401
+    parts = [name for name in ("resid_pre", "attn_out", "mlp_out") if found[name].reads]
+    if not found["resid_post"].reads or "attn_out" not in parts:
+        return False
+    for layer in range(shape.n_layers):
+        read = forward(model, batch, read=[Site(name, layer) for name in (*parts, "resid_post")]).read
+        total = torch.stack([read[Site(name, layer)] for name in parts]).sum(0)
+        if not _same(total, read[Site("resid_post", layer)]):
+            return False
+    return True
+
+
+def _writable(model: Any, batch: PromptSet, ability: Ability, found: dict[str, Ability], shape: ModelShape) -> Ability:  # noqa: ANN401
+    """Write noise at each layer in turn until its witness feels it; exactly, where exactness can be required."""
+    name = ability.component
+    noise = torch.randn(ability.shape, generator=torch.Generator().manual_seed(1)).to(batch.tokens.device)
+    layers = range(1 if name in GLOBAL_COMPONENTS else shape.n_layers)
+    # A saturated softmax feels no small change of its queries, hence the louder second and third attempt.
+    for layer, loudness in ((layer, loudness) for loudness in (1.0, 30.0, 1000.0) for layer in layers):
+        try:
+            if _felt(model, batch, _site(name, layer), noise * loudness, found, shape):
+                return Ability(name, ability.hook, ability.shape, reads=True, writes=True)
+        except MechcausalError as error:
+            return Ability(name, ability.hook, ability.shape, reads=True, note=str(error))
+    note = "the model discards what is written there (noise in any layer changed nothing downstream)"
+    return Ability(name, ability.hook, ability.shape, reads=True, note=note)
+
+
+def _felt(
+    model: Any,  # noqa: ANN401
+    batch: PromptSet,
+    site: Site,
+    noise: Tensor,
+    found: dict[str, Ability],
+    shape: ModelShape,
+) -> bool:
+    layer = 0 if site.layer is None else site.layer
+    scale = forward(model, batch, read=[site]).read[site].abs().mean().clamp(min=1e-2)
+    delta = (noise * scale).to(dtype=scale.dtype)
+    witness = next(name for name in _WITNESSES[site.component] if found[name].reads)
+    if site.component == "resid_post":
+        watched = Site("resid_pre", layer + 1) if layer + 1 < shape.n_layers else None
+    else:
+        watched = Site(witness, layer)
+    mlp = [Site("mlp_out", layer)] if site.component == "resid_mid" and found["mlp_out"].reads else []
+    read = [site, *mlp, *([watched] if watched else [])]
+    before = forward(model, batch, read=read)
+    after = forward(model, batch, [Edit(site, AddDelta())], read=read, sources=[delta])
+    old, new = (run.read[watched] if watched else run.logits for run in (before, after))
+    if _same(old, new):
+        return False
+    if mlp and not _same(new - after.read[mlp[0]], before.read[site] + delta):
+        raise UnsupportedError("an edit there does not reach the residual stream", fix="edit attn_out or resid_post")
+    if site.component == "resid_post" and watched and not _same(new, before.read[site] + delta):
+        raise UnsupportedError("what is written there is not what the next layer reads", fix="edit resid_pre")
+    return True
+
+
+def _same(a: Tensor, b: Tensor) -> bool:
+    tolerance = 1e-4 if a.dtype in (torch.float32, torch.float64) else 3e-2
+    a, b = a.float(), b.float()
+    return bool((a - b).abs().max() <= tolerance * a.abs().max().clamp(min=1e-6))

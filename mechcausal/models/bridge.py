@@ -1,0 +1,159 @@
+"""The only module that imports transformer-lens (3.9 and 4.x): booting, hook points, one forward.
+
+Nothing here calls `run_with_hooks`: it ignores a mistyped name on 3.9 and rebuilds an alias map at every call. Hook
+points are resolved by name once, checked, and hooked directly.
+"""
+
+from __future__ import annotations
+
+import warnings
+from importlib.metadata import version
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mechcausal.address import ModelShape, Site
+from mechcausal.errors import ModelError, UnsupportedError
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)  # about HookedTransformer, which nothing here uses
+    from transformer_lens.config import TransformerBridgeConfig
+    from transformer_lens.hook_points import HookPoint
+    from transformer_lens.model_bridge import TransformerBridge
+    from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_from_module
+    from transformer_lens.model_bridge.sources.native.model import NativeModel
+
+NATIVE = "TransformerLensNative"
+LEVEL = 7_351_000  # our hooks are removed by this level and by no other; nobody else uses it
+
+_ALIASES = {
+    "embed": "hook_embed",
+    "resid_pre": "blocks.{}.hook_resid_pre",
+    "resid_mid": "blocks.{}.hook_resid_mid",
+    "resid_post": "blocks.{}.hook_resid_post",
+    "attn_out": "blocks.{}.hook_attn_out",
+    "mlp_out": "blocks.{}.hook_mlp_out",
+    "mlp_post": "blocks.{}.mlp.hook_post",
+    "q": "blocks.{}.attn.hook_q",
+    "k": "blocks.{}.attn.hook_k",
+    "v": "blocks.{}.attn.hook_v",
+    "z": "blocks.{}.attn.hook_z",
+    "pattern": "blocks.{}.attn.hook_pattern",
+}
+
+
+def transformer_lens_version() -> str:
+    """Return the installed version."""
+    return version("transformer-lens")
+
+
+def require_bridge(model: object) -> TransformerBridge:
+    """Return the model if it is a plain TransformerBridge; say what to do with anything else."""
+    if type(model).__name__ == "SAETransformerBridge":
+        raise UnsupportedError(
+            "hooks on an SAETransformerBridge are silently dead under their usual names",
+            fix="load a plain bridge with mc.load(...) and pass the dictionary separately",
+        )
+    if not isinstance(model, TransformerBridge):
+        raise ModelError(
+            "the model is not a TransformerBridge", got=type(model).__name__, fix="pass it through mc.load(...)"
+        )
+    return model
+
+
+def is_bridge(model: object) -> bool:
+    """Say whether this is a TransformerBridge."""
+    return isinstance(model, TransformerBridge)
+
+
+def build(module: Any, architecture: str, tokenizer: Any, name: str) -> TransformerBridge:  # noqa: ANN401
+    """Wrap a `transformers` model, in place, without any network attempt."""
+    try:
+        bridge = build_bridge_from_module(module, architecture, hf_config=module.config, model_name=name)
+    except (ValueError, KeyError) as error:
+        raise UnsupportedError(
+            f"transformer-lens {transformer_lens_version()} has no adapter for {architecture}",
+            got=str(error).splitlines()[0][:200],
+            fix="use a model of a supported architecture",
+        ) from error
+    return _finish(bridge, tokenizer)
+
+
+def build_native(config: dict[str, Any], state: dict[str, Tensor], tokenizer: Any, name: str) -> TransformerBridge:  # noqa: ANN401
+    """Build a transformer-lens native model with these weights (already under native names)."""
+    cfg = TransformerBridgeConfig.from_dict(config)
+    cfg.init_weights = False
+    module = NativeModel(cfg)
+    if "head.bias" in state:
+        module.head = nn.Linear(module.head.in_features, module.head.out_features, bias=True)
+    missing, unexpected = module.load_state_dict(state, strict=False)
+    if missing or unexpected:
+        raise ModelError(
+            "weights and configuration do not fit", got=f"missing {missing[:4]}, unexpected {unexpected[:4]}"
+        )
+    return _finish(build_bridge_from_module(module.eval(), NATIVE, tl_config=cfg, model_name=name), tokenizer)
+
+
+def _finish(bridge: TransformerBridge, tokenizer: Any) -> TransformerBridge:  # noqa: ANN401
+    # Set directly: the builder's own route reloads the tokenizer by name, which fails for one held in memory and
+    # asks the hub for one that is not a local folder.
+    if tokenizer is not None:
+        if tokenizer.pad_token is None:
+            tokenizer.pad_token = tokenizer.eos_token or tokenizer.bos_token
+        bridge.tokenizer = tokenizer
+        ids = tokenizer("a")["input_ids"]
+        bridge.cfg.tokenizer_prepends_bos = tokenizer.bos_token_id is not None and ids[:1] == [tokenizer.bos_token_id]
+    return bridge.eval()
+
+
+def shape_of(model: TransformerBridge) -> ModelShape:
+    """Read the sizes off the bridge's configuration."""
+    cfg = model.cfg
+    return ModelShape(
+        n_layers=cfg.n_layers,
+        n_heads=cfg.n_heads,
+        n_kv_heads=getattr(cfg, "n_key_value_heads", None) or cfg.n_heads,
+        d_head=cfg.d_head,
+        d_model=cfg.d_model,
+        d_mlp=getattr(cfg, "d_mlp", None) or 0,
+    )
+
+
+def architecture_of(model: TransformerBridge) -> str:
+    """Return the architecture's name."""
+    return str(model.cfg.architecture)
+
+
+def hook_point(model: TransformerBridge, site: Site) -> HookPoint | None:
+    """Return the live hook point that carries the whole of `site`, or None where the model has none.
+
+    An alias can name a hook point that is no longer part of the model (after dictionaries were attached and
+    detached, for instance), so its canonical name is looked up again in the module tree.
+    """
+    if site.component not in _ALIASES:
+        return None
+    alias = model.get_hook_point(_ALIASES[site.component].format(site.layer))
+    if alias is None or alias.name is None:
+        return alias
+    try:
+        live = model.get_submodule(alias.name)
+    except AttributeError:
+        return alias
+    return live if isinstance(live, HookPoint) else alias
+
+
+def run(model: TransformerBridge, tokens: Tensor, mask: Tensor) -> Tensor:
+    """Return the logits of one batch; the mask is passed only where there is padding."""
+    attention_mask = None if bool(mask.all()) else mask.long()
+    return model(tokens, attention_mask=attention_mask, return_type="logits")
+
+
+def underlying(model: TransformerBridge) -> nn.Module:
+    """Return the wrapped module, whose parameters are the model's weights."""
+    return model.original_model
+
+
+def device_of(model: TransformerBridge) -> torch.device:
+    """Return where the weights are."""
+    return next(underlying(model).parameters()).device

@@ -1,0 +1,247 @@
+"""The loop under every method: many cells of edits, one base run each, one number per cell and example.
+
+This is the reference: one full forward per cell and batch through plain hooks. It is the seam at which an engine that
+reuses what cannot have changed takes over: the same `Plan` in, the same `Values` out.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from mechcausal.address import Site
+from mechcausal.data.prompts import PromptSet
+from mechcausal.errors import DataError, MechcausalError, NumericsError
+from mechcausal.interventions.specs import Edit, Interpolate, Mean, Patch, Resample
+from mechcausal.metrics import Metric
+from mechcausal.models import bridge
+from mechcausal.models.abilities import abilities
+from mechcausal.models.hooked import forward
+
+logger = logging.getLogger("mechcausal")
+
+Cell = tuple[Edit, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be computed.
+
+    Attributes:
+        base: The prompts that are run.
+        cells: For each cell the edits made together.
+        metric: The number read off each run.
+        rows: The source run, row by row against `base` (patching and resampling).
+        means: Whole activations to set, by whole site, each [feature...] or [pos feature...] (mean ablation).
+        reference: The prompts whose unedited run a comparing metric compares with.
+    """
+
+    base: PromptSet
+    cells: Sequence[Cell]
+    metric: Metric
+    rows: PromptSet | None = None
+    means: Mapping[Site, Tensor] = field(default_factory=dict)
+    reference: PromptSet | None = None
+
+
+@dataclass(frozen=True)
+class Values:
+    """What came out.
+
+    Attributes:
+        values: [cell example]; NaN where a prompt has no position that the cell selects.
+        forwards: How many forwards were run.
+        batch_size: The batch size at the end (it is halved when memory runs out).
+    """
+
+    values: np.ndarray
+    forwards: int
+    batch_size: int
+
+
+def evaluate(model: Any, plan: Plan, *, batch_size: int, progress: str = "patching") -> Values:  # noqa: ANN401
+    """Run every cell of the plan on every example."""
+    able = abilities(model)
+    able.require([edit.site for cell in plan.cells for edit in cell])
+    needed = list(dict.fromkeys(edit.site.whole for cell in plan.cells for edit in cell if _from_rows(edit)))
+    able.require(needed, writes=False)
+    base, rows, reference = align(plan.base, plan.rows, plan.reference)
+    forwards = 0
+    bar = tqdm(total=len(plan.cells) * len(base), desc=progress, unit="cell", disable=None, leave=False)
+
+    def one_batch(index: Tensor) -> np.ndarray:
+        nonlocal forwards
+        device = bridge.device_of(model)
+        batch = base.take(index).to(device)
+        taken: dict[Site, Tensor] = {}
+        if needed:
+            assert rows is not None  # Patch and Resample come from methods that give rows
+            taken = forward(model, rows.take(index).to(device), read=needed).read
+            forwards += 1
+        compared = None
+        if plan.metric.compares:
+            compared = forward(model, (reference or base).take(index).to(device)).logits
+            forwards += 1
+        out = np.empty((len(plan.cells), len(index)))
+        for number, cell in enumerate(plan.cells):
+            sources = [_source(edit, taken, plan.means, batch) for edit in cell]
+            run = forward(model, batch, cell, sources=sources)
+            forwards += 1
+            out[number] = plan.metric(run.logits, batch, compared).float().cpu().numpy()
+            if cell:
+                reached = torch.stack([batch.select(edit.at).any(1) for edit in cell]).any(0)
+                out[number][~reached.cpu().numpy()] = np.nan
+                found = out[number][reached.cpu().numpy()]
+            else:
+                found = out[number]
+            if not np.isfinite(found).all():
+                _refuse_nan(model, batch)
+            bar.update(len(index))
+        return out
+
+    values, used = in_batches(len(base), batch_size, one_batch)
+    bar.close()
+    return Values(values, forwards, used)
+
+
+def measure(
+    model: Any,  # noqa: ANN401
+    prompts: PromptSet,
+    metric: Metric,
+    *,
+    batch_size: int,
+    reference: PromptSet | None = None,
+) -> np.ndarray:
+    """Return the metric of the unedited run, one number per example."""
+    return evaluate(model, Plan(prompts, [()], metric, reference=reference), batch_size=batch_size).values[0]
+
+
+def mean_activations(
+    model: Any,  # noqa: ANN401
+    prompts: PromptSet,
+    sites: Sequence[Site],
+    *,
+    batch_size: int,
+    per_position: bool,
+) -> dict[Site, Tensor]:
+    """Return the mean of each whole site over the prompts, and over positions unless `per_position`."""
+    sums: dict[Site, Tensor] = {}
+    counts: dict[Site, Tensor] = {}
+
+    def one_batch(index: Tensor) -> np.ndarray:
+        batch = prompts.take(index).to(bridge.device_of(model))
+        for site, value in forward(model, batch, read=list(sites)).read.items():
+            value = value.double()
+            axis = 2 if site.component == "pattern" else 1
+            keep = batch.mask.double().reshape(len(batch), *([1] * (axis - 1)), -1, *([1] * (value.ndim - axis - 1)))
+            over = (0,) if per_position else (0, axis)
+            count = keep.sum(dim=over)
+            sums[site] = sums.get(site, 0) + (value * keep).sum(dim=over)
+            counts[site] = counts.get(site, 0) + count
+        return np.zeros((0, len(index)))
+
+    in_batches(len(prompts), batch_size, one_batch, restart=(sums, counts))
+    return {site: sums[site] / counts[site].clamp(min=1) for site in sums}
+
+
+def in_batches(
+    n: int,
+    batch_size: int,
+    one_batch: Callable[[Tensor], np.ndarray],
+    restart: tuple[dict[Site, Tensor], ...] = (),
+) -> tuple[np.ndarray, int]:
+    """Call `one_batch` on consecutive rows and join the columns; halve the batch when memory runs out.
+
+    Args:
+        n: How many rows.
+        batch_size: How many at a time.
+        one_batch: From row numbers to an array [cell row].
+        restart: Accumulators that must be emptied when a batch is tried again.
+    """
+    if batch_size < 1:
+        raise DataError("the batch size must be at least 1", got=batch_size)
+    while True:
+        try:
+            parts = [one_batch(rows) for rows in torch.arange(n).split(batch_size)]
+            return np.concatenate(parts, axis=1), batch_size
+        except (torch.OutOfMemoryError, RuntimeError) as error:
+            if isinstance(error, MechcausalError) or not _out_of_memory(error):
+                raise
+            if batch_size == 1:
+                raise MechcausalError(
+                    "a single prompt does not fit into memory", fix="use shorter prompts or fewer cells"
+                ) from error
+            for accumulator in restart:
+                accumulator.clear()
+            batch_size = batch_size // 2
+            logger.warning("out of memory: going on with batches of %d", batch_size)
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def align(base: PromptSet, *others: PromptSet | None) -> tuple[Any, ...]:
+    """Pad all sets to one width on the base's side, after checking that they stand row against row."""
+    width = base.tokens.shape[1]
+    for other in others:
+        if other is None:
+            continue
+        if len(other) != len(base):
+            raise DataError(
+                "the source prompts must match the base prompts one to one", got=len(other), expected=len(base)
+            )
+        unequal = (other.lengths != base.lengths).nonzero().flatten()
+        if len(unequal):
+            row = int(unequal[0])
+            raise DataError(
+                f"source and base prompt {row} differ in length, so positions cannot be matched",
+                got=int(other.lengths[row]),
+                expected=int(base.lengths[row]),
+            )
+        width = max(width, other.tokens.shape[1])
+    return tuple(None if item is None else item.padded(width, base.side) for item in (base, *others))
+
+
+def _from_rows(edit: Edit) -> bool:
+    return isinstance(edit.do, (Patch, Resample, Interpolate))
+
+
+def _source(edit: Edit, taken: Mapping[Site, Tensor], means: Mapping[Site, Tensor], batch: PromptSet) -> Tensor | None:
+    if _from_rows(edit):
+        return taken[edit.site.whole]
+    if not isinstance(edit.do, Mean):
+        return None
+    mean = means[edit.site.whole]
+    n, width = batch.tokens.shape
+    if edit.site.component == "pattern":  # [head query key] or [head key]
+        mean = mean[:, None] if mean.ndim == 2 else mean
+        return mean.expand(n, mean.shape[0], width, mean.shape[-1]).float()
+    whole_width = mean.ndim >= 2 and _has_positions(edit.site, mean)
+    return (mean[None] if whole_width else mean[None, None]).expand(n, width, *mean.shape[int(whole_width) :]).float()
+
+
+def _has_positions(site: Site, mean: Tensor) -> bool:
+    return mean.ndim == (3 if site.component in ("q", "k", "v", "z") else 2)
+
+
+def _refuse_nan(model: Any, batch: PromptSet) -> None:  # noqa: ANN401
+    able = abilities(model)
+    order = [Site("embed")]
+    for layer in range(able.shape.n_layers):
+        order += [
+            Site(name, layer)
+            for name in ("resid_pre", "q", "k", "v", "z", "attn_out", "mlp_post", "mlp_out", "resid_post")
+        ]
+    readable = [site for site in order if able.components[site.component].reads]
+    read = forward(model, batch, read=readable).read
+    where = next((site for site in readable if not bool(torch.isfinite(read[site])[batch.mask].all())), None)
+    place = f"first in {where}" if where else "in the logits or in the edit itself"
+    raise NumericsError(f"the model computes NaN or infinity, {place}", fix="check the weights, the dtype and the edit")

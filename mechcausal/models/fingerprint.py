@@ -1,0 +1,42 @@
+"""Digests of weights and tokenizers, so that a number can be traced to the exact model that gave it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+
+from mechcausal.models import bridge
+
+_known: WeakKeyDictionary[Any, tuple[tuple[int, ...], str]] = WeakKeyDictionary()
+
+
+def weights_fingerprint(model: Any) -> str:  # noqa: ANN401 - a TransformerBridge
+    """Return a digest of all parameters; computed again only after one of them was written to."""
+    module = bridge.underlying(model)
+    # The bridge inserts this segment into names; without it the digest is that of the bare model.
+    plain = ((name.replace("_original_component.", ""), value) for name, value in module.named_parameters())
+    named = sorted(plain, key=lambda item: item[0])
+    versions = tuple(number for _, parameter in named for number in (parameter._version, parameter.data_ptr()))
+    cached = _known.get(model)
+    if cached is not None and cached[0] == versions:
+        return cached[1]
+    digest = hashlib.sha256()
+    for name, parameter in named:
+        tensor = parameter.detach().to("cpu").contiguous()
+        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    _known[model] = (versions, digest.hexdigest()[:16])
+    return _known[model][1]
+
+
+def tokenizer_fingerprint(tokenizer: Any) -> str | None:  # noqa: ANN401
+    """Return a digest of a tokenizer's vocabulary and special tokens."""
+    if tokenizer is None:
+        return None
+    vocabulary = json.dumps(sorted(tokenizer.get_vocab().items()), ensure_ascii=False)
+    special = json.dumps({key: str(value) for key, value in tokenizer.special_tokens_map.items()}, sort_keys=True)
+    return hashlib.sha256((vocabulary + special).encode()).hexdigest()[:16]

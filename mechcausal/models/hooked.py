@@ -1,0 +1,198 @@
+"""One forward with edits and readings, where every intervention proves that it happened.
+
+Three things go silently wrong with plain hooks: a hook that never fires, one whose shape is broadcast, and one whose
+edit lands on a branch instead of the stream. Here each hook must fire exactly once, keep its shape, and `resid_mid`,
+which has no hook point that carries the whole stream, is written as the difference it makes at `attn_out`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mechcausal.address import Site
+from mechcausal.data.prompts import PromptSet
+from mechcausal.errors import InterventionError, SiteError
+from mechcausal.interventions.apply import edited
+from mechcausal.interventions.specs import Edit
+from mechcausal.models import bridge
+
+Sources = Mapping[Site, Tensor]
+
+
+@dataclass
+class Run:
+    """What one forward gave.
+
+    Attributes:
+        logits: The logits, [batch pos vocab].
+        read: The activations asked for, after all edits, by whole site.
+        fired: How often each hook point fired; every one is 1.
+    """
+
+    logits: Tensor
+    read: dict[Site, Tensor] = field(default_factory=dict)
+    fired: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass
+class _Point:
+    """All that happens at one hook point in one forward, in order: edits, then readings."""
+
+    site: Site
+    edits: list[tuple[Edit, Tensor, Tensor | None]] = field(default_factory=list)
+    fired: int = 0
+    value: Tensor | None = None
+
+
+class _Plan:
+    def __init__(self) -> None:
+        self.points: dict[Site, _Point] = {}
+        self.mid_edits: dict[int, list[tuple[Edit, Tensor, Tensor | None]]] = {}
+        self.keep: set[Site] = set()
+
+    def point(self, site: Site) -> _Point:
+        return self.points.setdefault(site, _Point(site))
+
+
+def forward(
+    model: Any,  # noqa: ANN401 - a TransformerBridge
+    batch: PromptSet,
+    edits: Sequence[Edit] = (),
+    *,
+    read: Sequence[Site] = (),
+    sources: Sequence[Tensor | None] = (),
+    grad: bool = False,
+) -> Run:
+    """Run the model once on `batch` under `edits`, and read activations.
+
+    Args:
+        model: The bridge.
+        batch: The prompts, on the model's device.
+        edits: What to change, applied in the order of the list at each hook point.
+        read: Whole sites to read (heads and neurons are views of these).
+        sources: For each edit the whole activation of its source, or None.
+        grad: Keep the graph, and make every reading a point to differentiate by.
+    """
+    plan = _plan(batch, edits, read, sources or [None] * len(edits))
+    with torch.set_grad_enabled(grad), _hooked(model, plan, grad):
+        logits = bridge.run(model, batch.tokens, batch.mask)
+    for point in plan.points.values():
+        if point.fired != 1:
+            raise InterventionError(
+                f"the hook of {point.site} fired {point.fired} times in one forward",
+                expected="once",
+                fix="this architecture does not support the site: see mechcausal sites MODEL",
+            )
+    if isinstance(logits, Tensor) and edits and logits.shape[0] != len(batch):
+        raise InterventionError("the edits changed the batch size", got=logits.shape[0], expected=len(batch))
+    kept = {site: _reading(plan, site) for site in read}
+    return Run(logits, kept, {str(p.site): p.fired for p in plan.points.values()})
+
+
+def gradients(output: Tensor, run: Run, sites: Sequence[Site]) -> dict[Site, Tensor]:
+    """Return d output / d activation for each whole site read with `grad=True`.
+
+    `resid_mid` is differentiated at `attn_out`: a change of either is the same change of the stream.
+    """
+    leaves = [run.read[_gradient_site(site)] for site in sites]
+    found = torch.autograd.grad(output, leaves, allow_unused=True)
+    return {
+        site: torch.zeros_like(leaf) if value is None else value
+        for site, leaf, value in zip(sites, leaves, found, strict=True)
+    }
+
+
+def gradient_reads(sites: Sequence[Site]) -> list[Site]:
+    """Return the sites that must be read so that `gradients` can be taken at `sites`."""
+    return list(dict.fromkeys(_gradient_site(site) for site in sites))
+
+
+def _gradient_site(site: Site) -> Site:
+    return Site("attn_out", site.layer) if site.component == "resid_mid" else site
+
+
+def _plan(batch: PromptSet, edits: Sequence[Edit], read: Sequence[Site], sources: Sequence[Tensor | None]) -> _Plan:
+    plan = _Plan()
+    masks: dict[str, Tensor] = {}
+    for edit, source in zip(edits, sources, strict=True):
+        mask = masks.setdefault(str(edit.at), batch.select(edit.at))
+        site = edit.site.whole
+        if site.component == "resid_mid":
+            assert site.layer is not None
+            plan.mid_edits.setdefault(site.layer, []).append((edit, mask, source))
+            plan.point(Site("resid_pre", site.layer))
+            plan.point(Site("attn_out", site.layer))
+        else:
+            plan.point(site).edits.append((edit, mask, source))
+    for site in read:
+        if site != site.whole:
+            raise SiteError(f"whole activations are read, not parts of them: {site}", fix=f"read {site.whole}")
+        parts = (
+            [Site("resid_pre", site.layer), Site("attn_out", site.layer)] if site.component == "resid_mid" else [site]
+        )
+        for part in parts:
+            plan.point(part)
+    return plan
+
+
+def _reading(plan: _Plan, site: Site) -> Tensor:
+    def value(part: Site) -> Tensor:
+        found = plan.points[part].value
+        assert found is not None  # it fired once
+        return found
+
+    if site.component == "resid_mid":
+        return value(Site("resid_pre", site.layer)) + value(Site("attn_out", site.layer))
+    return value(site)
+
+
+@contextmanager
+def _hooked(model: Any, plan: _Plan, grad: bool) -> Generator[None]:  # noqa: ANN401
+    placed: list[bridge.HookPoint] = []
+    try:
+        for site, point in plan.points.items():
+            found = bridge.hook_point(model, site)
+            if found is None:
+                raise SiteError(f"this model has no hook point for {site}", fix="see mechcausal sites MODEL")
+            found.add_hook(_hook(plan, point, grad), level=bridge.LEVEL)
+            placed.append(found)
+        yield
+    finally:
+        for found in placed:
+            found.remove_hooks("fwd", level=bridge.LEVEL)
+
+
+def _hook(plan: _Plan, point: _Point, grad: bool) -> Any:  # noqa: ANN401 - a hook function
+    site = point.site
+
+    def act(tensor: Tensor, hook: Any) -> Tensor | None:  # noqa: ANN401
+        point.fired += 1
+        new = tensor
+        for edit, mask, source in point.edits:
+            new = edited(new, edit, mask, source)
+        if site.component == "attn_out" and site.layer in plan.mid_edits:
+            before = plan.points[Site("resid_pre", site.layer)].value
+            assert before is not None  # resid_pre comes before attn_out in every block
+            stream = before + new
+            for edit, mask, source in plan.mid_edits[site.layer]:
+                stream = edited(stream, edit, mask, source)
+            # Exactly zero where nothing was edited, because both sums round alike.
+            new = new + (stream - (before + new))
+        if new.shape != tensor.shape:
+            raise InterventionError(
+                f"an edit changed the shape at {site}", got=tuple(new.shape), expected=tuple(tensor.shape)
+            )
+        if grad and not new.requires_grad:
+            new = new.detach().requires_grad_(True)
+        point.value = new
+        # Returned even if nothing was edited when differentiating: a hook may be shown a reshaped copy (heads split),
+        # and only what it returns is part of the graph.
+        return new if grad or new is not tensor else None
+
+    return act

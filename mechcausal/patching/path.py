@@ -1,0 +1,203 @@
+"""Path patching: the effect of one direct path, sender to receiver, with everything between frozen.
+
+The sender's activation is changed in the base run and the change of its contribution to the residual stream is
+taken. That difference is added to what the receiver alone reads; the receiver's new value is taken, and the base
+run is made once more with the receiver set to it and everything after the receiver free to react (Wang et al. 2022,
+"Interpretability in the wild"; Goldowsky-Dill et al. 2023). No linearisation: norms, queries, keys and values are
+computed by the model itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from mechcausal.address import Selection, Site, expand
+from mechcausal.data.contrast import Contrast
+from mechcausal.data.prompts import PromptSet
+from mechcausal.errors import SiteError, UnsupportedError
+from mechcausal.interventions.specs import AddDelta, Edit, Patch
+from mechcausal.metrics import Metric
+from mechcausal.metrics import metric as metric_of
+from mechcausal.models import bridge
+from mechcausal.models.abilities import Abilities, abilities
+from mechcausal.models.engine import align, in_batches
+from mechcausal.models.hooked import forward
+from mechcausal.patching.activation import Direction
+from mechcausal.patching.sweep import MetricSpec, Place, Positions, Recorder, SiteSpec, places, two_sides
+from mechcausal.results.result import Result
+
+# Where each sender's contribution enters the stream, and where each receiver reads it.
+_WRITES_TO = {
+    "embed": "resid_pre",
+    "z": "attn_out",
+    "v": "attn_out",
+    "attn_out": "attn_out",
+    "mlp_post": "mlp_out",
+    "mlp_out": "mlp_out",
+}
+_READS_FROM = {
+    "q": "resid_pre",
+    "k": "resid_pre",
+    "v": "resid_pre",
+    "attn_out": "resid_pre",
+    "mlp_out": "resid_mid",
+    "logits": "resid_post",
+}
+
+
+def path_patch(
+    model: Any,  # noqa: ANN401 - a TransformerBridge
+    pairs: Contrast,
+    *,
+    senders: SiteSpec = "z",
+    receivers: SiteSpec = "logits",
+    positions: Positions = "all",
+    receiver_positions: str | int | slice | Selection | None = None,
+    direction: Direction = "denoise",
+    metric: MetricSpec = "logit_diff",
+    batch_size: int = 64,
+) -> Result:
+    """Measure the effect of the direct paths from each sender to the receivers, exactly.
+
+    Estimand: the mean over pairs of `metric(base run in which the receivers react to the sender's source value and
+    nothing else between them changes)`. Several receivers react together. `effect` is 1 where the run behaves as
+    clean, 0 as corrupt. Senders after a receiver have no path to it and are refused.
+
+    Args:
+        model: The model.
+        pairs: Clean and corrupt prompts.
+        senders: Heads (`z`), neurons (`mlp_post`), `attn_out`, `mlp_out` or `embed`; one row each.
+        receivers: `"logits"`, `mlp_out` and `attn_out` of a layer, or the `q`, `k`, `v` of heads.
+        positions: Where the sender is changed; all positions at once unless said otherwise.
+        receiver_positions: Where the receivers react; everywhere unless said otherwise.
+        direction: `"denoise"` (clean into corrupt) or `"noise"`.
+        metric: A metric's name, or a function of (logits, batch).
+        batch_size: How many pairs at a time.
+
+    Example:
+        >>> import mechcausal as mc
+        >>> model = mc.load("organism:hiring")
+        >>> pairs = mc.contrast("hiring/gender", model, n=8)
+        >>> mc.path_patch(model, pairs, senders="L1.z.H*", receivers="L2.mlp_out").frame.shape[0]
+        4
+    """
+    base, source = two_sides(pairs, direction)
+    able = abilities(model)
+    targets = expand(receivers, able.shape)
+    at = Selection.parse(receiver_positions)
+    recorder = Recorder(
+        model, pairs, metric_of(metric), "path_patch",
+        {
+            "senders": str(senders), "receivers": [str(site) for site in targets], "positions": str(positions),
+            "receiver_positions": str(at), "direction": direction,
+        },
+    )  # fmt: skip
+    where = places(expand(senders, able.shape), positions, base)
+    _refuse(able, [place.site for place in where], targets)
+    base.select(at)
+    baselines = recorder.baselines("corrupt" if direction == "denoise" else "clean", batch_size)
+    base, source, clean = align(base, source, pairs.clean)
+    tracer = _Tracer(model, able, targets, at, recorder.metric)
+
+    def one_batch(index: Tensor) -> np.ndarray:
+        device = bridge.device_of(model)
+        return tracer.run(where, *(side.take(index).to(device) for side in (base, source, clean)))
+
+    values, used = in_batches(len(base), batch_size, one_batch)
+    rows = [place.row() for place in where]
+    return recorder.result(rows, values, baselines, forwards=tracer.forwards, batch_size=used)
+
+
+def _refuse(able: Abilities, senders: Sequence[Site], receivers: Sequence[Site]) -> None:
+    for site, known, role in [(s, _WRITES_TO, "sender") for s in senders] + [
+        (r, _READS_FROM, "receiver") for r in receivers
+    ]:
+        if site.component not in known:
+            raise SiteError(f"{site} cannot be a {role} of a path", fix="use one of " + ", ".join(known))
+    if not able.additive:
+        raise UnsupportedError(
+            f"{able.architecture} does not add its sublayers to the stream unchanged, so it has no direct paths",
+            fix="use mc.patch, which works on every architecture",
+        )
+    able.require(senders)
+    able.require([site for site in receivers if site.component != "logits"])
+    into_mlps = [site.layer for site in receivers if site.component == "mlp_out"]
+    if any(site.layer in into_mlps for site in senders) and not able.components["resid_mid"].writes:
+        note = able.components["resid_mid"].note
+        raise UnsupportedError(
+            f"no path leads from attention to the MLP of one layer: {note}", fix="choose a later receiver"
+        )
+    for sender in senders:
+        for receiver in receivers:
+            if _order(sender) >= _order(receiver):
+                raise SiteError(f"no path leads from {sender} to {receiver}", expected="a sender before its receiver")
+
+
+def _order(site: Site) -> tuple[int, int]:
+    """Return when a site is computed: layer, then attention before MLP; logits last, embedding first."""
+    if site.layer is None:
+        return (-1, 0) if site.component == "embed" else (1_000_000, 0)
+    return site.layer, int(site.component in ("mlp_post", "mlp_out"))
+
+
+class _Tracer:
+    """Run the three steps for each sender on one batch."""
+
+    def __init__(self, model: Any, able: Abilities, receivers: Sequence[Site], at: Selection, metric: Metric) -> None:  # noqa: ANN401
+        self.model, self.receivers, self.at, self.metric = model, receivers, at, metric
+        self.last = able.shape.n_layers - 1
+        # In parallel blocks attention and MLP read the same stream.
+        self.mlp_reads = "resid_mid" if able.components["resid_mid"].writes else "resid_pre"
+        self.forwards = 0
+
+    def run(self, where: Sequence[Place], batch: PromptSet, source: PromptSet, clean: PromptSet) -> np.ndarray:
+        entries = list(dict.fromkeys(self._entry(place.site) for place in where))
+        wholes = list(dict.fromkeys(place.site.whole for place in where))
+        final = Site("resid_post", self.last)
+        receivers = [site.whole for site in self.receivers if site.component != "logits"]
+        before = self._forward(batch, read=list(dict.fromkeys([*entries, *receivers, final])))
+        there = self._forward(source, read=wholes).read
+        compared = self._forward(clean).logits if self.metric.compares else None
+        out = np.empty((len(where), len(batch)))
+        for number, place in enumerate(where):
+            entry = self._entry(place.site)
+            edit = Edit(place.site, Patch(), place.at)
+            moved = self._forward(batch, [edit], read=[entry], sources=[there[place.site.whole]])
+            delta = moved.read[entry] - before.read[entry]
+            logits = self._react(batch, delta, before.read)
+            out[number] = self.metric(logits, batch, compared).float().cpu().numpy()
+            out[number][~batch.select(place.at).any(1).cpu().numpy()] = np.nan
+        return out
+
+    def _react(self, batch: PromptSet, delta: Tensor, before: dict[Site, Tensor]) -> Tensor:
+        """Let each receiver react to the difference, then run with the reactions in place."""
+        edits: list[Edit] = []
+        sources: list[Tensor | None] = []
+        for stream in dict.fromkeys(self._stream(site) for site in self.receivers if site.component != "logits"):
+            reading = [site for site in self.receivers if site.component != "logits" and self._stream(site) == stream]
+            wholes = list(dict.fromkeys(site.whole for site in reading))
+            felt = self._forward(batch, [Edit(stream, AddDelta(), self.at)], read=wholes, sources=[delta]).read
+            edits += [Edit(site, Patch(), self.at) for site in reading]
+            sources += [felt[site.whole] for site in reading]
+        if any(site.component == "logits" for site in self.receivers):
+            # The last stream is what the unembedding reads; attention no longer mixes positions there.
+            final = Site("resid_post", self.last)
+            edits.append(Edit(final, AddDelta(), self.at))
+            sources.append(delta)
+        return self._forward(batch, edits, sources=sources).logits
+
+    def _forward(self, batch: PromptSet, edits: Sequence[Edit] = (), **options: Any) -> Any:  # noqa: ANN401
+        self.forwards += 1
+        return forward(self.model, batch, edits, **options)
+
+    def _entry(self, sender: Site) -> Site:
+        component = _WRITES_TO[sender.component]
+        return Site(component, 0 if sender.layer is None else sender.layer)
+
+    def _stream(self, receiver: Site) -> Site:
+        component = self.mlp_reads if receiver.component == "mlp_out" else _READS_FROM[receiver.component]
+        return Site(component, receiver.layer)

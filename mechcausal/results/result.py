@@ -1,0 +1,202 @@
+"""The one result: a tidy frame with provenance, the numbers of every example behind it, and its pictures.
+
+Reading, plotting and saving need neither torch nor the model.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import os
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mechcausal.errors import ResultError
+from mechcausal.results.intervals import mean_interval, ratio_interval
+from mechcausal.results.provenance import Provenance
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+FORMAT = 1
+_KEY = b"mechcausal"
+COLUMNS = (
+    "site", "component", "layer", "head", "neuron", "at", "position", "label",
+    "value", "change", "change_low", "change_high", "effect", "effect_low", "effect_high", "n", "n_clusters",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Result:
+    """One row per cell.
+
+    Columns: `site component layer head neuron at position label` say where; `value` is the mean of the raw metric
+    under the intervention, `change` is value minus the unedited run, `effect` is normalised over a contrast
+    (0 = corrupt, 1 = clean), each of the last two with its interval; `n` examples in `n_clusters` clusters.
+
+    Attributes:
+        frame: The table.
+        provenance: Where it comes from.
+        examples: The metric of every example in every cell, [cell example]; NaN where a prompt lacks the position.
+        baselines: The metric of every example in the unedited runs: `base`, and `clean` and `corrupt` of a contrast.
+        groups: The group of every example, where the prompts declare one.
+        clusters: The cluster of every example, where the prompts declare one.
+    """
+
+    frame: pd.DataFrame
+    provenance: Provenance
+    examples: np.ndarray
+    baselines: dict[str, np.ndarray] = field(default_factory=dict)
+    groups: tuple[str, ...] = ()
+    clusters: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        """Return the number of cells."""
+        return len(self.frame)
+
+    @property
+    def normalised(self) -> bool:
+        """Whether there is an effect, which needs a contrast whose two sides differ in the metric."""
+        return bool(self.frame["effect"].notna().any())
+
+    def top(self, k: int = 5, by: str | None = None) -> pd.DataFrame:
+        """Return the `k` cells with the largest change, in absolute terms (or by another column)."""
+        column = by or "change"
+        if column not in self.frame:
+            raise ResultError(f"there is no column {column!r}", expected=", ".join(self.frame.columns))
+        return self.frame.loc[self.frame[column].abs().sort_values(ascending=False, kind="stable").index[:k]]
+
+    def by_group(self) -> pd.DataFrame:
+        """Return change and its interval for every cell in every group."""
+        if not self.groups:
+            raise ResultError("these prompts declare no groups", fix="build them with group=[...]")
+        change, names = self.examples - self.baselines["base"][None], np.asarray(self.groups)
+        rows = []
+        for group in dict.fromkeys(self.groups):
+            member = names == group
+            clusters = tuple(np.asarray(self.clusters)[member]) if self.clusters else ()
+            for number, cell in self.frame.iterrows():
+                found = mean_interval(change[int(str(number)), member], clusters)
+                rows.append(
+                    {"site": cell["site"], "at": cell["at"], "group": group, "change": found.estimate}
+                    | {"change_low": found.low, "change_high": found.high, "n": found.n}
+                )
+        return pd.DataFrame(rows)
+
+    def summary(self, k: int = 5) -> str:
+        """Say in a few lines what was done, between which values, and where the largest changes are."""
+        p = self.provenance
+        metric = p.arguments.get("metric", "metric")
+        lines = [
+            f"{p.method}: {len(self)} cells, {self.examples.shape[1]} examples, metric {metric}, {p.compute.get('forwards', '?')} forwards"
+        ]
+        means = ", ".join(
+            f"{name} {np.nanmean(values):.3f}" for name, values in self.baselines.items() if name != "base"
+        )
+        if means:
+            lines.append(f"unedited runs: {means}")
+        for _, row in self.top(k).iterrows():
+            place = row["site"] + ("" if row["at"] == "@all" else str(row["at"]))
+            text = f"  {place:<24} change {row['change']:+.3f} [{row['change_low']:+.3f}, {row['change_high']:+.3f}]"
+            if np.isfinite(row["effect"]):
+                text += f"  effect {row['effect']:.3f} [{row['effect_low']:.3f}, {row['effect_high']:.3f}]"
+            lines.append(text)
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        """Return the summary."""
+        return self.summary()
+
+    def _repr_html_(self) -> str:
+        from mechcausal.results.pictures import grids, svg
+
+        column = "effect" if self.normalised else "change"
+        pictures = "".join(svg(grid) for grid in grids(self, column))
+        return f"<div>{pictures}<pre>{html.escape(self.summary())}</pre></div>"
+
+    def plot(self, column: str | None = None) -> go.Figure:
+        """Draw a column as one heatmap per component; the figure shows offline and survives export to HTML."""
+        from mechcausal.results.pictures import figure
+
+        return figure(self, column or ("effect" if self.normalised else "change"))
+
+    def save(self, path: str | Path) -> Path:
+        """Write everything to one parquet file, atomically."""
+        path = Path(path)
+        if path.suffix != ".parquet":
+            raise ResultError(
+                "results are saved as parquet", got=path.name, fix=f"save to {path.with_suffix('.parquet').name}"
+            )
+        header = {
+            "format": FORMAT,
+            "provenance": self.provenance.to_json(),
+            "baselines": {name: values.tolist() for name, values in self.baselines.items()},
+            "groups": list(self.groups),
+            "clusters": list(self.clusters),
+        }
+        table = pa.Table.from_pandas(self.frame.assign(examples=list(self.examples)), preserve_index=False)
+        table = table.replace_schema_metadata({**(table.schema.metadata or {}), _KEY: json.dumps(header).encode()})
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        os.close(handle)
+        try:
+            pq.write_table(table, temporary)
+            os.replace(temporary, path)  # noqa: PTH105 - the atomic one
+        finally:
+            Path(temporary).unlink(missing_ok=True)
+        return path
+
+
+def load(path: str | Path) -> Result:
+    """Read a result that `Result.save` wrote."""
+    path = Path(path)
+    if not path.is_file():
+        raise ResultError(f"there is no file {path}", fix="check the path")
+    try:
+        table = pq.read_table(path)
+        header = json.loads((table.schema.metadata or {})[_KEY])
+    except (pa.ArrowInvalid, KeyError, ValueError) as error:
+        raise ResultError(f"{path} is not a mechcausal result", fix="load what Result.save wrote") from error
+    if header["format"] != FORMAT:
+        raise ResultError(f"{path} has another format", got=header["format"], expected=FORMAT, fix="update mechcausal")
+    frame = table.to_pandas()
+    examples = np.stack(frame.pop("examples").to_numpy()) if len(frame) else np.zeros((0, 0))
+    return Result(
+        frame=frame,
+        provenance=Provenance.from_json(header["provenance"]),
+        examples=examples,
+        baselines={name: np.asarray(values, dtype=float) for name, values in header["baselines"].items()},
+        groups=tuple(header["groups"]),
+        clusters=tuple(header["clusters"]),
+    )
+
+
+def tabulate(
+    where: list[dict[str, Any]],
+    examples: np.ndarray,
+    baselines: dict[str, np.ndarray],
+    clusters: tuple[str, ...] = (),
+) -> pd.DataFrame:
+    """Return the frame of a result: where each cell is, and its value, change and effect with intervals."""
+    base = baselines["base"]
+    clean, corrupt = baselines.get("clean"), baselines.get("corrupt")
+    rows = []
+    for place, values in zip(where, examples, strict=True):
+        change = mean_interval(values - base, clusters)
+        value = float(np.nanmean(values)) if np.isfinite(values).any() else np.nan
+        row = {**place, "value": value, "n": change.n, "n_clusters": change.n_clusters}
+        row |= {"change": change.estimate, "change_low": change.low, "change_high": change.high}
+        row |= dict.fromkeys(("effect", "effect_low", "effect_high"), np.nan)
+        if clean is not None and corrupt is not None:
+            effect = ratio_interval(values - corrupt, clean - corrupt, clusters)
+            row |= {"effect": effect.estimate, "effect_low": effect.low, "effect_high": effect.high}
+        rows.append(row)
+    frame = pd.DataFrame(rows, columns=list(COLUMNS))
+    return frame.astype(dict.fromkeys(("layer", "head", "neuron", "position"), "Int64"))
