@@ -166,9 +166,7 @@ def _readable(model: Any, batch: PromptSet, component: str, shape: ModelShape) -
         "pattern": tuple(value.shape) == (batch_pos[0], n_heads, batch_pos[1], batch_pos[1]),
     }.get(component, tuple(value.shape[:2]) == batch_pos and (not n_heads or value.shape[2:-1] == (n_heads,)))
     if not fits:
-        return Ability(
-            component, name, tuple(value.shape), note=f"its activation has the shape {tuple(value.shape)}"
-        )
+        return Ability(component, name, tuple(value.shape), note=f"its activation has the shape {tuple(value.shape)}")
     hook = f"{name} (written through attn.hook_out)" if component == "resid_mid" else name
     return Ability(component, hook, tuple(value.shape), reads=True)
 

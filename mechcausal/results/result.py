@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import html
 import json
-import os
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +19,7 @@ import pyarrow.parquet as pq
 from mechcausal.errors import ResultError
 from mechcausal.results.intervals import mean_interval, ratio_interval
 from mechcausal.results.provenance import Provenance
+from mechcausal.results.storage import replacing
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -143,14 +142,8 @@ class Result:
         }
         table = pa.Table.from_pandas(self.frame.assign(examples=list(self.examples)), preserve_index=False)
         table = table.replace_schema_metadata({**(table.schema.metadata or {}), _KEY: json.dumps(header).encode()})
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        os.close(handle)
-        try:
+        with replacing(path) as temporary:
             pq.write_table(table, temporary)
-            os.replace(temporary, path)  # noqa: PTH105 - the atomic one
-        finally:
-            Path(temporary).unlink(missing_ok=True)
         return path
 
 

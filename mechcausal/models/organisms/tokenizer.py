@@ -1,0 +1,22 @@
+"""The word-level tokenizer of the organisms: one word, one token, one BOS before every text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import PreTrainedTokenizerFast
+
+PAD, BOS = "<pad>", "<bos>"
+
+
+def save_tokenizer(vocabulary: Sequence[str], folder: Path, *, longest: int) -> None:
+    """Write a tokenizer whose ids are the places of the words in `vocabulary`."""
+    words = {word: number for number, word in enumerate(vocabulary)}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token=PAD))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer.post_processor = processors.TemplateProcessing(single=f"{BOS} $A", special_tokens=[(BOS, words[BOS])])
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token=PAD, bos_token=BOS, eos_token=PAD, unk_token=PAD, model_max_length=longest
+    ).save_pretrained(folder)
