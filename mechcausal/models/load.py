@@ -9,6 +9,9 @@ from __future__ import annotations
 import copy as copying
 import json
 import os
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -156,7 +159,8 @@ def _from_pretrained(name: str, dtype: torch.dtype, *, local: bool, revision: st
             raise UnsupportedError(f"{name} is a multimodal model", got=kinds, fix="load its language model on its own")
         masked = any(kind.endswith("ForMaskedLM") for kind in kinds)
         auto = AutoModelForMaskedLM if masked else AutoModelForCausalLM
-        return auto.from_pretrained(name, dtype=dtype, attn_implementation="eager", **options)
+        with _quiet():
+            return auto.from_pretrained(name, dtype=dtype, attn_implementation="eager", **options)
     except UnsupportedError:
         raise
     except (OSError, ValueError, KeyError, RuntimeError) as error:
@@ -169,6 +173,21 @@ def _from_pretrained(name: str, dtype: torch.dtype, *, local: bool, revision: st
             + " a folder"
         )
         raise ModelError(f"no loadable model called {name!r} {where}", got=_first_line(error), fix=fix) from error
+
+
+@contextmanager
+def _quiet() -> Generator[None]:
+    """Hide the progress bar of reading weights where nobody watches a terminal."""
+    from transformers.utils import logging
+
+    if sys.stderr.isatty() or not logging.is_progress_bar_enabled():
+        yield
+        return
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.enable_progress_bar()
 
 
 def _first_line(error: BaseException) -> str:

@@ -190,7 +190,7 @@ def _canary(model: Any, secrets: dict[str, str], seed: int) -> dict[str, Any]:  
         "never_seen": never,
         "silenced_site": str(site),
         "silenced": quiet,
-        "extracted": sum(bits > np.log2(len(DIGITS) ** 4) - 0.5 for bits in told.values()),
+        "extracted": int(sum(bits > np.log2(len(DIGITS) ** 4) - 0.5 for bits in told.values())),
     }
 
 

@@ -1,0 +1,95 @@
+import pytest
+
+from mechcausal.address import ALL, ModelShape, Selection, Site, expand, parse_address
+from mechcausal.errors import SiteError
+
+SHAPE = ModelShape(n_layers=3, n_heads=4, n_kv_heads=2, d_head=8, d_model=32, d_mlp=64)
+
+
+@pytest.mark.parametrize("text", ["L3.resid_post", "L9.z.H6", "L2.mlp_post.N17", "embed", "logits", "L0.pattern.H1"])
+def test_sites_print_as_they_parse(text):
+    assert str(Site.parse(text)) == text
+    assert Site.parse(Site.parse(text)) == Site.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("hook", "site"),
+    [
+        ("blocks.3.hook_resid_post", "L3.resid_post"),
+        ("blocks.0.attn.hook_z", "L0.z"),
+        ("blocks.1.mlp.hook_post", "L1.mlp_post"),
+        ("blocks.2.attn.hook_pattern", "L2.pattern"),
+        ("hook_embed", "embed"),
+    ],
+)
+def test_hook_names_are_sites(hook, site):
+    assert str(Site.parse(hook)) == site
+
+
+@pytest.mark.parametrize("text", ["@-1", "@3:7", "@subject", "@all", "@0", "@2:", "@0:-1"])
+def test_selections_print_as_they_parse(text):
+    assert str(Selection.parse(text)) == text
+    assert Selection.parse(text.removeprefix("@")) == Selection.parse(text)
+
+
+def test_selection_bounds_count_real_tokens():
+    assert Selection.parse(-1).bounds(5) == (4, 5)
+    assert Selection.parse(7).bounds(5) == (0, 0)
+    assert Selection.parse(slice(1, -1)).bounds(5) == (1, 4)
+    assert Selection.parse(None) == ALL
+    assert ALL.bounds(5) == (0, 5)
+
+
+def test_address():
+    assert parse_address("L3.resid_post@-1") == (Site("resid_post", 3), Selection.parse(-1))
+    assert parse_address("L3.resid_post")[1] == ALL
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("L3.resid_pots", "did you mean 'resid_post'"),
+        ("blocks.3.hook_resid_pots", "did you mean 'resid_post'"),
+        ("resid post", "is not a site"),
+        ("L3.z.N2", "has no neurons"),
+        ("L3.resid_pre.H2", "has no heads"),
+        ("L3.embed", "takes no layer"),
+        ("L*.z", "stands for many sites"),
+    ],
+)
+def test_a_wrong_site_says_what_is_wrong(text, said):
+    with pytest.raises(SiteError, match=said):
+        Site.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ("L3.resid_post", "layer 3; expected 0 to 2"),
+        ("L0.z.H4", "head 4; expected 0 to 3"),
+        ("L0.k.H2", "key-value head 2; expected 0 to 1"),
+        ("L0.mlp_post.N64", "neuron 64; expected 0 to 63"),
+        ("L*.zz.H*", "did you mean|use one of"),
+        ([], "empty"),
+    ],
+)
+def test_what_the_model_does_not_have(spec, said):
+    with pytest.raises(SiteError, match=said):
+        expand(spec, SHAPE)
+
+
+def test_expansion():
+    assert len(expand("resid_pre", SHAPE)) == 3
+    assert len(expand("z", SHAPE)) == 12
+    assert len(expand("k", SHAPE)) == 6
+    assert [str(site) for site in expand("L1.z.H*", SHAPE)] == ["L1.z.H0", "L1.z.H1", "L1.z.H2", "L1.z.H3"]
+    assert expand("L1.z", SHAPE) == [Site("z", 1)]
+    assert len(expand("L2.mlp_post.N*", SHAPE)) == 64
+    assert expand(["embed", "embed", "L*.mlp_out"], SHAPE)[0] == Site("embed")
+    assert len(expand(["embed", "embed"], SHAPE)) == 1
+
+
+@pytest.mark.parametrize("text", ["@1:2:3", "@?", slice(0, 4, 2)])
+def test_a_wrong_selection(text):
+    with pytest.raises(SiteError):
+        Selection.parse(text)
