@@ -236,7 +236,7 @@ def _page(findings: Findings) -> Page:
             (f"{rows[1]['flip_rate']:.0%}", "after the heads found are set to their mean", "good"),
             (
                 f"{rows[1]['merit_effect'] / rows[0]['merit_effect']:.0%}",
-                "of the effect of qualification is kept",
+                "of the effect of qualification remains",
                 "good",
             ),
             (f"{canary['extracted']} of {len(canary['memorised'])}", "memorised secrets can be extracted", "bad"),
@@ -268,7 +268,7 @@ def _page(findings: Findings) -> Page:
     _figures(
         page,
         sweeps["stream"],
-        "The residual stream before each layer, by position: the information starts at gender, name and hobby and is brought to the decision.",
+        "The residual stream before each layer, by position: the effect enters at the gender and hobby tokens, the name carries none of it, and the heads of layer 1 bring it to the decision.",
     )
     _figures(page, sweeps["heads"], "Each attention head at the decision position.")
     page.heading("3. Along which path")
@@ -308,7 +308,8 @@ def _page(findings: Findings) -> Page:
     page.heading("5. What it remembers")
     page.text(
         f"Exposure in bits among {canary['candidates']:,} candidates, by exact rank: {canary['most_possible_bits']:.1f} is the most "
-        "possible, and a number that was never seen has 1.4 on average.",
+        "possible, and a number that was never seen has 1.4 on average. With its head silenced the model can no longer tell "
+        "people apart: it repeats one number for everyone, and only whoever owns that number keeps a high exposure.",
     )
     page.table(
         ("person", "exposure", f"with {canary['silenced_site']} silenced"),

@@ -1,0 +1,91 @@
+"""Attribution is exact where the metric is linear, and integrated gradients converge to the exact effect."""
+
+import numpy as np
+import pytest
+import torch
+from zoo import VOCAB, loaded, make_pairs
+
+import mechcausal as mc
+from mechcausal.errors import DataError
+
+
+@pytest.fixture(scope="module")
+def linear(tmp_path_factory):
+    """An attention-only model without norms whose queries are zero: the logits are linear in values and outputs."""
+    config = {
+        "n_layers": 2, "d_model": 16, "n_ctx": 12, "d_head": 4, "n_heads": 4, "d_vocab": VOCAB, "act_fn": "relu",
+        "attn_only": True, "normalization_type": None,
+    }  # fmt: skip
+    draw = torch.Generator().manual_seed(0)
+    rand = lambda *shape: torch.randn(*shape, generator=draw) * 0.3  # noqa: E731
+    state = {"embed.W_E": rand(VOCAB, 16), "pos_embed.W_pos": rand(12, 16), "unembed.W_U": rand(16, VOCAB)}
+    for layer in range(2):
+        block = f"blocks.{layer}.attn."
+        for name in "QKV":
+            scale = 0.0 if name == "Q" else 1.0
+            state |= {f"{block}W_{name}": scale * rand(4, 16, 4), f"{block}b_{name}": scale * rand(4, 4)}
+        state |= {f"{block}W_O": rand(4, 4, 16), f"{block}b_O": rand(16)}
+    path = tmp_path_factory.mktemp("linear") / "model.pt"
+    torch.save(state, path)
+    return mc.load(path, config=config)
+
+
+@pytest.mark.parametrize("sites", ["embed", "resid_pre", "attn_out", "z", "v", "resid_post"])
+@pytest.mark.parametrize("direction", ["noise", "denoise"])
+def test_exact_on_a_linear_model(linear, sites, direction, pairs):
+    exact = mc.patch(linear, pairs, sites=sites, direction=direction)
+    estimate = mc.attribute(linear, pairs, sites=sites, direction=direction)
+    np.testing.assert_allclose(estimate.examples, exact.examples, atol=1e-5)
+    assert np.abs(exact.frame["change"]).max() > 1e-3
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama", "gemma2"])
+@pytest.mark.parametrize("sites", ["attn_out", "mlp_post", "L*.z.H*", "resid_mid", "L1.mlp_post.N3"])
+def test_integrated_gradients_converge_to_the_exact_cell(name, sites):
+    model, pairs = loaded(name), make_pairs((7,) * 4)
+    exact = mc.patch(model, pairs, sites=sites, positions="all", direction="noise").examples
+    gap = {}
+    for steps in (1, 4, 24):
+        found = mc.attribute(model, pairs, sites=sites, positions="all", steps=steps, path="cell").examples
+        gap[steps] = np.abs(found - exact).max()
+    scale = np.abs(exact - mc.patch(model, pairs, sites=sites, positions="all").baselines["clean"]).max()
+    assert gap[24] < gap[1]
+    assert gap[24] < 0.02 * scale
+
+
+def test_the_joint_path_shares_out_the_exact_whole():
+    model, pairs = loaded("gpt2"), make_pairs((7,) * 4)
+    whole = mc.patch(model, pairs, sites="attn_out", positions="all", direction="noise")
+    shares = mc.attribute(model, pairs, sites="attn_out", positions="each", steps=32)
+    changes = (shares.examples - shares.baselines["base"]).reshape(3, 7, 4).sum(1)
+    np.testing.assert_allclose(changes, whole.examples - whole.baselines["base"], atol=5e-3)
+
+
+def test_the_gradient_of_resid_mid_includes_the_stream():
+    """Where a change is tiny, first order is exact; a gradient of one branch alone would miss most of it."""
+    model, pairs = loaded("gpt2"), make_pairs((6,) * 3)
+    small = mc.attribute(model, pairs, sites="resid_mid", positions="each", direction="noise", steps=64, path="cell")
+    exact = mc.patch(model, pairs, sites="resid_mid", positions="each", direction="noise")
+    np.testing.assert_allclose(small.examples, exact.examples, atol=0.02 * np.abs(exact.frame["change"]).max() + 1e-4)
+
+
+def test_closed_form(by_hand):
+    """At he and high the neuron is on: slope 1.3 + 0.9, step -2; along the path it is on for half of it."""
+    pairs = mc.contrast("by_hand/gender", by_hand, n=12)
+    plain = mc.attribute(by_hand, pairs, sites="L0.z.H0", steps=0).by_group().set_index("group")
+    path = mc.attribute(by_hand, pairs, sites="L0.z.H0", steps=10).by_group().set_index("group")
+    assert plain.loc["high", "change"] == pytest.approx(-4.4, abs=1e-5)
+    assert path.loc["high", "change"] == pytest.approx(-3.5, abs=1e-5)
+    assert path.loc["low", "change"] == pytest.approx(-2.6, abs=1e-5)
+
+
+def test_one_forward_and_one_forward_backward(gpt2, pairs):
+    # Two readings of the runs and one differentiated run; the rest are the two baselines, counted apart.
+    assert mc.attribute(gpt2, pairs, sites="z").provenance.compute["forwards"] == 3
+
+
+def test_bad_input(gpt2, pairs):
+    with pytest.raises(DataError, match="no gradient"):
+        mc.attribute(gpt2, pairs, metric="accuracy")
+    with pytest.raises(DataError, match="steps is 0 or more"):
+        mc.attribute(gpt2, pairs, steps=-1)
