@@ -27,7 +27,9 @@ def no_network(monkeypatch):
 
     original = socket.socket.connect
     monkeypatch.setattr(
-        socket.socket, "connect", lambda self, to: original(self, to) if self.family == socket.AF_UNIX else refuse(self, to)
+        socket.socket,
+        "connect",
+        lambda self, to: original(self, to) if self.family == socket.AF_UNIX else refuse(self, to),
     )
 
 

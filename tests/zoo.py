@@ -68,4 +68,6 @@ def make_pairs(lengths=(7,) * 6, seed=0, side="right", changed=(1, 3), vocab=VOC
     corrupt = [[(t - 3 + 11) % (vocab - 3) + 3 if i in changed else t for i, t in enumerate(row)] for row in clean]
     n = len(clean)
     told = {"answer": torch.arange(n) % (vocab - 3) + 3, "foil": (torch.arange(n) + 20) % (vocab - 3) + 3, "side": side}
-    return Contrast(PromptSet(*pad(clean, side=side), **told), PromptSet(*pad(corrupt, side=side), **told), "two tokens")
+    return Contrast(
+        PromptSet(*pad(clean, side=side), **told), PromptSet(*pad(corrupt, side=side), **told), "two tokens"
+    )

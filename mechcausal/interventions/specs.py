@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from dataclasses import fields as dataclass_fields
 from typing import Any, ClassVar
 
 from mechcausal.address import Selection, Site
@@ -128,7 +129,7 @@ def from_json(data: dict[str, Any] | str) -> Intervention:
     try:
         return KINDS[word](**{key: _tuples(value) for key, value in fields.items()})
     except TypeError as error:
-        known = ", ".join(KINDS[word].__dataclass_fields__) or "none"
+        known = ", ".join(part.name for part in dataclass_fields(KINDS[word])) or "none"
         raise InterventionError(f"{word!r} was given wrong fields", got=", ".join(fields), expected=known) from error
 
 

@@ -87,11 +87,11 @@ def build_native(config: dict[str, Any], state: dict[str, Tensor], tokenizer: An
     module = NativeModel(cfg)
     if "head.bias" in state:
         module.head = nn.Linear(module.head.in_features, module.head.out_features, bias=True)
-    missing, unexpected = module.load_state_dict(state, strict=False)
-    if missing or unexpected:
-        raise ModelError(
-            "weights and configuration do not fit", got=f"missing {missing[:4]}, unexpected {unexpected[:4]}"
-        )
+    try:
+        module.load_state_dict(state)
+    except RuntimeError as error:
+        wrong = [line.strip() for line in str(error).splitlines()[1:]]
+        raise ModelError(f"weights and configuration do not fit in {len(wrong)} places", got=wrong[0][:200]) from error
     return _finish(build_bridge_from_module(module.eval(), NATIVE, tl_config=cfg, model_name=name), tokenizer)
 
 

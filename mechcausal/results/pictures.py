@@ -95,6 +95,12 @@ class Figure(go.Figure):
         # The live form for a running notebook, the still one for whatever cannot run scripts.
         return {"application/vnd.plotly.v1+json": self.to_plotly_json_plain(), "text/html": self.still}
 
+    def _ipython_display_(self) -> None:
+        # Plotly's own version of this wins over the bundle and sends the live form alone.
+        from IPython.display import display
+
+        display(self._repr_mimebundle_(), raw=True)
+
     def to_plotly_json_plain(self) -> dict[str, Any]:
         """Return the figure as plain JSON data."""
         import json

@@ -43,7 +43,9 @@ def test_zero_and_mean_by_hand(layer, head, pairs):
     clean = pairs.clean
     site = f"L{layer}.z.H{head}"
     zero = mc.ablate(loaded("gpt2"), clean, sites=site, do="zero")
-    np.testing.assert_allclose(zero.examples[0], logit_diff(with_head(clean.tokens, layer, head, torch.zeros_like), clean), atol=1e-5)
+    np.testing.assert_allclose(
+        zero.examples[0], logit_diff(with_head(clean.tokens, layer, head, torch.zeros_like), clean), atol=1e-5
+    )
     pool = torch.cat([clean.tokens, pairs.corrupt.tokens])
     mean = head_values(pool, layer, head).mean(0)
     found = mc.ablate(loaded("gpt2"), pairs, sites=site, do="mean")
@@ -62,7 +64,9 @@ def test_unequal_prompts_share_one_mean_over_positions():
     for row, tokens in enumerate(pairs.clean.real_tokens):
         alone = pairs.clean.take([row])
         logits = with_head(torch.tensor([tokens]), 1, 2, lambda z: mean.expand_as(z))
-        assert found.examples[0, row] == pytest.approx(float(logits[0, -1, alone.answer] - logits[0, -1, alone.foil]), abs=1e-5)
+        assert found.examples[0, row] == pytest.approx(
+            float(logits[0, -1, alone.answer] - logits[0, -1, alone.foil]), abs=1e-5
+        )
 
 
 @pytest.mark.parametrize("sites", ["L1.pattern.H2", "L1.k.H0", "L1.mlp_post", "L1.resid_mid", "embed"])

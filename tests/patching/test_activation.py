@@ -61,7 +61,9 @@ def test_patching_a_run_into_itself_changes_nothing(sites, pairs):
     corrupt.tokens[0] = pairs.corrupt.tokens[0]
     same = Contrast(pairs.clean, corrupt, "nothing, but for the first pair")
     sweep = mc.patch(loaded("gpt2"), same, sites=sites)
-    assert np.array_equal(sweep.examples[:, 1:], np.broadcast_to(sweep.baselines["base"][1:], sweep.examples[:, 1:].shape))
+    assert np.array_equal(
+        sweep.examples[:, 1:], np.broadcast_to(sweep.baselines["base"][1:], sweep.examples[:, 1:].shape)
+    )
 
 
 def test_nothing_left_of_the_change_matters(pairs):
@@ -81,7 +83,9 @@ def test_padding_side_batches_order_and_threads_do_not_matter(name, do):
         "heads": lambda pairs, size: mc.patch(model, pairs, sites=["z", "k"], positions="@-1", batch_size=size),
         "ablate": lambda pairs, size: mc.ablate(model, pairs, do="zero", batch_size=size),
         "attribute": lambda pairs, size: mc.attribute(model, pairs, sites="attn_out", batch_size=size),
-        "path": lambda pairs, size: mc.path_patch(model, pairs, senders="L0.z.H*", receivers="L2.v.H1", batch_size=size),
+        "path": lambda pairs, size: mc.path_patch(
+            model, pairs, senders="L0.z.H*", receivers="L2.v.H1", batch_size=size
+        ),
     }
     run = calls[do]
     right, left = make_pairs(lengths), make_pairs(lengths, side="left")
@@ -105,7 +109,9 @@ def test_padding_side_batches_order_and_threads_do_not_matter(name, do):
         cells = expected if len(found) == len(expected) else None
         if cells is None:  # a sweep over positions is as wide as its longest prompt
             layers = len(found) // width
-            np.testing.assert_allclose(found.reshape(layers, width), expected[:, row].reshape(layers, -1)[:, :width], **close)
+            np.testing.assert_allclose(
+                found.reshape(layers, width), expected[:, row].reshape(layers, -1)[:, :width], **close
+            )
         else:
             np.testing.assert_allclose(found, expected[:, row], **close)
 

@@ -16,7 +16,7 @@ class Written:
 
     def __init__(self, tokens, force=None):
         self.model, force = bare("gpt2").transformer, force or {}
-        batch, length = tokens.shape
+        length = tokens.shape[1]
         self.embed = self.model.wte(tokens)
         x = self.embed + self.model.wpe(torch.arange(length))
         self.pre, self.mid, self.head_out, self.mlp_out = [], [], [], []
@@ -79,7 +79,9 @@ def brute_force(base_tokens, source_tokens, sender, receiver):
 
 
 def test_the_written_model_is_the_model(pairs):
-    torch.testing.assert_close(Written(pairs.clean.tokens).logits, bare("gpt2")(pairs.clean.tokens).logits, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        Written(pairs.clean.tokens).logits, bare("gpt2")(pairs.clean.tokens).logits, atol=1e-5, rtol=1e-5
+    )
 
 
 @pytest.mark.parametrize("direction", ["denoise", "noise"])
@@ -140,7 +142,9 @@ def test_positions_of_sender_and_receiver():
     pairs = make_pairs(changed=(1, 3, 6))
     everywhere = mc.path_patch(loaded("gpt2"), pairs, senders="L0.z.H1", receivers="L1.v.H0")
     at_end = mc.path_patch(loaded("gpt2"), pairs, senders="L0.z.H1", receivers="L1.v.H0", positions="@-1")
-    receiver_end = mc.path_patch(loaded("gpt2"), pairs, senders="L0.z.H1", receivers="L1.v.H0", receiver_positions="@-1")
+    receiver_end = mc.path_patch(
+        loaded("gpt2"), pairs, senders="L0.z.H1", receivers="L1.v.H0", receiver_positions="@-1"
+    )
     np.testing.assert_allclose(at_end.examples, receiver_end.examples, atol=1e-6)
     assert np.abs(everywhere.examples - at_end.examples).max() > 1e-4
 

@@ -69,7 +69,10 @@ def draw_batch(n_app: int, n_id: int, draw: np.random.Generator) -> Batch:
     u = hiring.noise(n_app, int(draw.integers(2**31)))
     free = {"gender": 2, "name": len(hiring.NAMES), "hobby": len(hiring.HOBBIES)}
     world = hiring.applicants(u)
-    mixed = {key: np.where(np.arange(n_app) < half, world[key], draw.integers(size, size=n_app)) for key, size in free.items()}
+    mixed = {
+        key: np.where(np.arange(n_app) < half, world[key], draw.integers(size, size=n_app))
+        for key, size in free.items()
+    }
     table = hiring.applicants(u, **mixed)
     app = [["<bos>", *text.split()] for text in hiring.sentences(table)]
     person = draw.integers(len(hiring.NAMES), size=n_id)
@@ -214,7 +217,9 @@ def new_model(seed: int) -> GPT2LMHeadModel:
     return GPT2LMHeadModel(config)
 
 
-def train(steps: int, seed: int, *, n_app: int = 128, n_id: int = 64, rate: float = 3e-3, log: int = 50) -> GPT2LMHeadModel:
+def train(
+    steps: int, seed: int, *, n_app: int = 128, n_id: int = 64, rate: float = 3e-3, log: int = 50
+) -> GPT2LMHeadModel:
     """Train a model; `log` steps between lines, 0 for silence."""
     model, draw = new_model(seed), np.random.default_rng(seed)
     generator = torch.Generator().manual_seed(seed)
@@ -261,7 +266,11 @@ def assess(model: GPT2LMHeadModel, seed: int = 10_000) -> dict[str, Any]:
             wanted = answers(batch, order, chosen)
             hits = right(nodes.replaced(batch.tokens, circuit_mask(n_app, n_id, chosen), order), *wanted)
             changed = wanted[0] != plain[0]
-            iia[name] = float((hits[1] if name in ("secret", "digit") else hits[0][changed]).float().mean()) if name != "score" or bool(changed.any()) else 1.0
+            iia[name] = (
+                float((hits[1] if name in ("secret", "digit") else hits[0][changed]).float().mean())
+                if name != "score" or bool(changed.any())
+                else 1.0
+            )
         out["iia_on_changed_answers"] = iia
         allowed = ~in_circuit(n_app, n_id)
         strict = []
@@ -269,10 +278,16 @@ def assess(model: GPT2LMHeadModel, seed: int = 10_000) -> dict[str, Any]:
             for node in range(HEADS + 1):
                 mask = torch.zeros_like(allowed)
                 mask[:, layer, node] = True
-                strict += [float(part.float().mean()) for part in right(nodes.replaced(batch.tokens, mask & allowed, order), *plain)]
+                strict += [
+                    float(part.float().mean())
+                    for part in right(nodes.replaced(batch.tokens, mask & allowed, order), *plain)
+                ]
         out["strict_min_single_node"] = min(strict)
         joint = right(nodes.replaced(batch.tokens, allowed, order), *plain)
-        out["strict_all_at_once"] = {"application": float(joint[0].float().mean()), "identity": float(joint[1].float().mean())}
+        out["strict_all_at_once"] = {
+            "application": float(joint[0].float().mean()),
+            "identity": float(joint[1].float().mean()),
+        }
     return out
 
 
@@ -288,7 +303,11 @@ def truth(measured: dict[str, Any], model: GPT2LMHeadModel, seed: int, steps: in
         for name in ALIGNMENT
     }
     inputs = {name: f"embed@{name}" for name in ("gender", "degree", "experience", "hobby", "name")}
-    edges = [[inputs.get(p, site(p) if p in ALIGNMENT else p), site(name)] for name, parents in PARENTS.items() for p in parents]
+    edges = [
+        [inputs.get(p, site(p) if p in ALIGNMENT else p), site(name)]
+        for name, parents in PARENTS.items()
+        for p in parents
+    ]
     return {
         "name": "hiring",
         "task": "decide about applicants; recall secret numbers",

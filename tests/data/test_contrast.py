@@ -1,0 +1,67 @@
+import pytest
+
+import mechcausal as mc
+from mechcausal.data import Contrast
+from mechcausal.errors import DataError
+
+
+def build(model, clean=("he high ask",), corrupt=("she high ask",), **options):
+    return Contrast.from_text(model, list(clean), list(corrupt), **{"answer": "yes", "foil": "no", **options})
+
+
+def test_bos_leads_once_unless_told_otherwise(by_hand):
+    assert build(by_hand).clean.real_tokens == [[1, 3, 5, 6]]
+    assert build(by_hand, bos=False).clean.real_tokens == [[3, 5, 6]]
+
+
+@pytest.mark.parametrize("places", ["high", 1, (3, 7)])
+def test_named_positions_by_substring_word_and_span(by_hand, places):
+    pairs = build(by_hand, positions={"level": [places]})
+    assert pairs.clean.positions["level"].tolist() == [2]
+    assert pairs.corrupt.positions["level"].tolist() == [2]
+
+
+def test_hash_take_and_repr(by_hand):
+    pairs = mc.contrast("by_hand/gender", by_hand, n=6, seed=1)
+    assert pairs.hash == mc.contrast("by_hand/gender", by_hand, n=6, seed=1).hash
+    assert pairs.hash != mc.contrast("by_hand/gender", by_hand, n=6, seed=2).hash
+    assert pairs.hash == mc.contrast("by_hand/gender", by_hand, n=6, seed=1, side="left").hash
+    assert len(pairs.take([2, 3])) == 2
+    assert pairs.differs.sum(1).tolist() == [1] * 6
+    assert "by_hand/gender" in repr(pairs)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (
+            {"clean": ["he high ask", "he ask"], "corrupt": ["she low ask", "she low ask"]},
+            r"pair 1 tokenizes.*3 tokens \['<bos>', 'he', 'ask'\]",
+        ),
+        ({"corrupt": []}, "differ in number"),
+        ({"clean": [], "corrupt": []}, "empty"),
+        ({"corrupt": ["he high ask"]}, "the same prompts"),
+        ({"answer": "yes no"}, "is 2 tokens"),
+        ({"answer": "perhaps"}, "unknown to the tokenizer"),
+        ({"foil": ["no", "no"]}, "foil must have one entry per pair"),
+        ({"positions": {"x": "teacher"}}, "does not occur"),
+        ({"positions": {"x": 9}}, "has no word 9"),
+        ({"group": ["a", "b"]}, "groups must have one entry"),
+    ],
+)
+def test_bad_pairs(by_hand, options, said):
+    with pytest.raises(DataError, match=said):
+        build(by_hand, **options)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("hirng/gender", "did you mean 'hiring'"),
+        ("hiring/gendre", "did you mean 'hiring/gender'"),
+        ("hiring", "no contrast called"),
+    ],
+)
+def test_unknown_contrasts(by_hand, name, said):
+    with pytest.raises(DataError, match=said):
+        mc.contrast(name, by_hand)

@@ -1,0 +1,70 @@
+"""Metrics against torch's own losses, on both padding sides."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from mechcausal.data import PromptSet, pad
+from mechcausal.errors import MechcausalError
+from mechcausal.metrics import METRICS, metric
+
+ROWS = [[5, 6, 7], [8, 9, 4, 2, 3]]
+ANSWER, FOIL = torch.tensor([1, 6]), torch.tensor([0, 2])
+
+
+@pytest.fixture(params=["left", "right"])
+def case(request):
+    prompts = PromptSet(*pad(ROWS, side=request.param), side=request.param, answer=ANSWER, foil=FOIL)
+    logits = torch.randn(2, 5, 10, generator=torch.Generator().manual_seed(0))
+    return prompts, logits, logits[torch.arange(2), prompts.read_columns]
+
+
+def test_values(case):
+    prompts, logits, last = case
+    rows = torch.arange(2)
+    torch.testing.assert_close(metric("logit_diff")(logits, prompts), last[rows, ANSWER] - last[rows, FOIL])
+    torch.testing.assert_close(metric("logprob")(logits, prompts), -F.cross_entropy(last, ANSWER, reduction="none"))
+    torch.testing.assert_close(metric("prob")(logits, prompts), last.softmax(-1)[rows, ANSWER])
+    assert metric("accuracy")(logits, prompts).tolist() == [
+        float(a == b) for a, b in zip(last.argmax(-1), ANSWER, strict=True)
+    ]
+
+
+def test_kl(case):
+    prompts, logits, last = case
+    other = logits + torch.randn(logits.shape, generator=torch.Generator().manual_seed(1))
+    new = other[torch.arange(2), prompts.read_columns]
+    expected = F.kl_div(new.log_softmax(-1), last.log_softmax(-1), log_target=True, reduction="none").sum(-1)
+    torch.testing.assert_close(metric("kl")(other, prompts, logits), expected)
+    torch.testing.assert_close(metric("kl")(logits, prompts, logits), torch.zeros(2))
+
+
+def test_loss_counts_real_next_tokens_only(case):
+    prompts, logits, _ = case
+    for row, tokens in enumerate(ROWS):
+        start = int(prompts.starts[row])
+        own = logits[row, start : start + len(tokens) - 1]
+        expected = F.cross_entropy(own, torch.tensor(tokens[1:]))
+        torch.testing.assert_close(metric("loss")(logits, prompts)[row], expected)
+
+
+def test_a_function_of_ones_own(case):
+    prompts, logits, _ = case
+
+    def entropy(logits, batch):
+        p = logits[torch.arange(len(batch)), batch.read_columns].softmax(-1)
+        return -(p * p.log()).sum(-1)
+
+    assert metric(entropy).name == "entropy"
+    assert metric(metric(entropy))(logits, prompts).shape == (2,)
+
+
+def test_what_is_missing_is_said():
+    bare = PromptSet(*pad(ROWS))
+    assert set(METRICS) == {"logit_diff", "logprob", "prob", "accuracy", "kl", "loss"}
+    for name in ("logit_diff", "logprob", "prob", "accuracy"):
+        with pytest.raises(MechcausalError, match="needs the answer"):
+            metric(name).check(bare)
+    metric("loss").check(bare)
+    with pytest.raises(MechcausalError, match="did you mean 'logprob'"):
+        metric("logprb")

@@ -1,0 +1,133 @@
+"""Every architecture: loads with its own logits, lists its sites truthfully, patches, ablates, attributes, refuses by name."""
+
+import numpy as np
+import pytest
+import torch
+from zoo import bare, loaded, make_pairs
+
+import mechcausal as mc
+from mechcausal.address import Site
+from mechcausal.errors import UnsupportedError
+from mechcausal.interventions.specs import AddDelta, Edit, Zero
+from mechcausal.models.abilities import abilities
+from mechcausal.models.hooked import forward
+
+OUTPUT_PROJECTION = {
+    "gpt2": lambda m, layer: m.transformer.h[layer].attn.c_proj,
+    "neox": lambda m, layer: m.gpt_neox.layers[layer].attention.dense,
+    "llama": lambda m, layer: m.model.layers[layer].self_attn.o_proj,
+    "mistral": lambda m, layer: m.model.layers[layer].self_attn.o_proj,
+    "qwen3": lambda m, layer: m.model.layers[layer].self_attn.o_proj,
+    "gemma2": lambda m, layer: m.model.layers[layer].self_attn.o_proj,
+    "opt": lambda m, layer: m.model.decoder.layers[layer].self_attn.out_proj,
+    "bert": lambda m, layer: m.bert.encoder.layer[layer].attention.output.dense,
+}
+
+
+def test_logits_are_those_of_the_bare_model(architecture, pairs):
+    expected = bare(architecture)(pairs.clean.tokens).logits
+    torch.testing.assert_close(forward(loaded(architecture), pairs.clean).logits, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_the_table_of_sites(architecture):
+    table = mc.sites(loaded(architecture)).set_index("component")
+    always = ["embed", "resid_pre", "resid_post", "attn_out", "mlp_out", "mlp_post", "q", "k", "v", "z"]
+    assert table.loc[always, "writes"].all()
+    assert table.loc["z", "heads"] == 4
+    assert table.loc["k", "heads"] == (2 if architecture in ("llama", "mistral", "qwen3", "gemma2") else 4)
+    assert bool(table.loc["resid_mid", "writes"]) == (architecture not in ("neox", "bert"))
+    assert bool(table.loc["pattern", "writes"]) == (architecture not in ("opt", "bert"))
+    refused = table[~table["writes"]]
+    assert (refused["note"] != "").all()
+
+
+def test_methods_run(architecture):
+    model, pairs = loaded(architecture), make_pairs((5, 7, 7))
+    stream = mc.patch(model, pairs)
+    assert len(stream) == 3 * 7
+    np.testing.assert_allclose(
+        mc.patch(model, pairs, sites="L0.resid_pre", positions="all").examples[0], stream.baselines["clean"], atol=1e-5
+    )
+    for sites in ("z", "k", "mlp_post", "L1.mlp_post.N4"):
+        assert np.abs(mc.patch(model, pairs, sites=sites, positions="all").frame["change"]).max() > 1e-6
+    for do in ("zero", "mean", "resample"):
+        assert np.abs(mc.ablate(model, pairs, do=do, sites=["L1.z.H0", "L2.mlp_out"]).frame["change"]).min() > 1e-6
+    estimate = mc.attribute(model, pairs, sites=["L2.mlp_out"], positions="all", steps=16, direction="denoise")
+    exact = mc.patch(model, pairs, sites=["L2.mlp_out"], positions="all")
+    spread = np.abs(exact.examples - exact.baselines["base"]).max()
+    assert np.abs(estimate.examples - exact.examples).max() < 0.1 * spread + 1e-5
+
+
+@pytest.mark.parametrize(("layer", "head"), [(0, 2), (2, 1)])
+def test_a_head_edit_is_the_same_edit_on_the_bare_model(architecture, layer, head, pairs):
+    def hook(_module, args):
+        z = args[0].clone()
+        z[..., 8 * head : 8 * head + 8] = 0
+        return (z, *args[1:])
+
+    handle = OUTPUT_PROJECTION[architecture](bare(architecture), layer).register_forward_pre_hook(hook)
+    try:
+        expected = bare(architecture)(pairs.clean.tokens).logits
+    finally:
+        handle.remove()
+    run = forward(loaded(architecture), pairs.clean, [Edit.of(f"L{layer}.z.H{head}", "zero")])
+    torch.testing.assert_close(run.logits, expected, atol=1e-5, rtol=1e-5)
+    assert (expected - bare(architecture)(pairs.clean.tokens).logits).abs().max() > 1e-3
+
+
+def test_what_it_says_it_can_write_it_does_write(architecture, pairs):
+    """An all-zero pattern attends to nothing, so on a model without value biases it is a silenced head."""
+    able = abilities(loaded(architecture))
+    if not able.components["pattern"].writes:
+        with pytest.raises(UnsupportedError, match=r"pattern\.H1 cannot be written on"):
+            mc.patch(loaded(architecture), pairs, sites="L1.pattern.H1")
+        return
+    pattern = forward(loaded(architecture), pairs.clean, [Edit.of("L1.pattern.H1", "zero")]).logits
+    silent = forward(loaded(architecture), pairs.clean, [Edit.of("L1.z.H1", "zero")]).logits
+    torch.testing.assert_close(pattern, silent, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama", "opt", "gemma2", "qwen3"])
+def test_resid_mid_edits_the_stream_and_not_one_branch(name, pairs):
+    """An addition to resid_mid must be carried past the MLP and felt by it."""
+    model, site = loaded(name), Site("resid_mid", 1)
+    delta = torch.randn(6, 7, 32, generator=torch.Generator().manual_seed(0))
+    read = [site, Site("mlp_out", 1), Site("resid_post", 1), Site("resid_pre", 2)]
+    before = forward(model, pairs.clean, read=read).read
+    after = forward(model, pairs.clean, [Edit(site, AddDelta())], read=read, sources=[delta]).read
+    torch.testing.assert_close(after[site], before[site] + delta, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(after[read[2]], before[site] + delta + after[read[1]], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(after[read[3]], after[read[2]])
+    assert (after[read[1]] - before[read[1]]).abs().max() > 1e-3
+
+
+def test_resid_mid_by_hand_on_gpt2(pairs):
+    block = bare("gpt2").transformer.h[1]
+    delta = torch.randn(6, 7, 32, generator=torch.Generator().manual_seed(0))
+    handle = block.attn.register_forward_hook(lambda _m, _a, out: (out[0] + delta, *out[1:]))
+    try:
+        expected = bare("gpt2")(pairs.clean.tokens).logits
+    finally:
+        handle.remove()
+    found = forward(loaded("gpt2"), pairs.clean, [Edit(Site("resid_mid", 1), AddDelta())], sources=[delta]).logits
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("name", "said"), [("neox", "parallel blocks"), ("bert", "post-norm")])
+def test_resid_mid_is_refused_where_there_is_none(name, said, pairs):
+    with pytest.raises(UnsupportedError, match=said):
+        mc.patch(loaded(name), pairs, sites="resid_mid")
+
+
+def test_native_patterns_do_what_their_table_says(by_hand):
+    """transformer-lens 3.9 discards what is written to a native pattern, 4.x does not; either way the table is true."""
+    pairs = mc.contrast("by_hand/gender", by_hand, n=4)
+    if abilities(by_hand).components["pattern"].writes:
+        edits = [Edit(Site("pattern", 0, head=0), Zero())]
+        silent = [Edit(Site("z", 0, head=0), Zero())]
+        torch.testing.assert_close(
+            forward(by_hand, pairs.clean, edits).logits, forward(by_hand, pairs.clean, silent).logits
+        )
+    else:
+        with pytest.raises(UnsupportedError, match="discards what is written"):
+            mc.patch(by_hand, pairs, sites="pattern")

@@ -1,0 +1,89 @@
+"""The loop: memory, sources that do not match, and what it counts."""
+
+import logging
+
+import numpy as np
+import pytest
+import torch
+from zoo import loaded, make_pairs
+
+import mechcausal as mc
+from mechcausal.address import Site
+from mechcausal.errors import DataError, MechcausalError
+from mechcausal.interventions import Edit, Patch
+from mechcausal.metrics import metric
+from mechcausal.models import engine
+from mechcausal.models.engine import Plan, evaluate, mean_activations
+
+
+def test_out_of_memory_halves_the_batch_and_says_so_once(gpt2, monkeypatch, caplog):
+    pairs = make_pairs((7,) * 12)
+    expected = mc.patch(gpt2, pairs, sites="z")
+    original = engine.forward
+
+    def tight(model, batch, *args, **kwargs):
+        if len(batch) > 3:
+            raise torch.OutOfMemoryError("no room")
+        return original(model, batch, *args, **kwargs)
+
+    monkeypatch.setattr(engine, "forward", tight)
+    plan = Plan(pairs.corrupt, [(Edit(Site("z", 1, head=2), Patch()),)], metric("logit_diff"), rows=pairs.clean)
+    with caplog.at_level(logging.WARNING, logger="mechcausal"):
+        found = evaluate(gpt2, plan, batch_size=12)
+    assert found.batch_size == 3
+    assert [record.getMessage() for record in caplog.records] == [
+        "out of memory: going on with batches of 6",
+        "out of memory: going on with batches of 3",
+    ]
+    cell = expected.frame.index[expected.frame["site"] == "L1.z.H2"].item()
+    np.testing.assert_allclose(found.values[0], expected.examples[cell], atol=1e-5)
+
+
+def test_one_prompt_that_does_not_fit(gpt2, monkeypatch, pairs):
+    def never(*args, **kwargs):
+        raise torch.OutOfMemoryError("no room")
+
+    monkeypatch.setattr(engine, "forward", never)
+    with pytest.raises(MechcausalError, match="a single prompt does not fit"):
+        mc.patch(gpt2, pairs)
+
+
+def test_other_runtime_errors_are_not_swallowed(gpt2, monkeypatch, pairs):
+    def broken(*args, **kwargs):
+        raise RuntimeError("something else")
+
+    monkeypatch.setattr(engine, "forward", broken)
+    with pytest.raises(RuntimeError, match="something else"):
+        mc.patch(gpt2, pairs)
+
+
+def test_sources_must_stand_row_against_row(gpt2, pairs):
+    cells = [(Edit(Site("z", 0), Patch()),)]
+    with pytest.raises(DataError, match="one to one"):
+        evaluate(gpt2, Plan(pairs.clean, cells, metric("logit_diff"), rows=pairs.corrupt.take([0, 1])), batch_size=4)
+    short = make_pairs((6,) * 6).corrupt
+    with pytest.raises(DataError, match="differ in length"):
+        evaluate(gpt2, Plan(pairs.clean, cells, metric("logit_diff"), rows=short), batch_size=4)
+
+
+def test_several_edits_in_one_cell(by_hand):
+    """Gender and level patched together give the clean run, 3.5 + 0.8 above the corrupt one."""
+    clean = mc.Contrast.from_text(by_hand, ["he high ask"], ["she low ask"], answer="yes", foil="no")
+    both = (Edit.of("L0.z.H0", "patch", "@-1"), Edit.of("L0.z.H2", "patch", "@-1"))
+    plan = Plan(clean.corrupt, [both, both[:1], both[1:]], metric("logit_diff"), rows=clean.clean)
+    values = evaluate(by_hand, plan, batch_size=1).values[:, 0]
+    np.testing.assert_allclose(values, [2.6, 0.9, -0.9], atol=1e-5)
+
+
+def test_means_ignore_padding():
+    prompts = make_pairs((4, 7)).clean
+    sites = [Site("resid_post", 1), Site("z", 2), Site("pattern", 0)]
+    for side in ("left", "right"):
+        means = mean_activations(loaded("llama"), prompts.padded(9, side), sites, batch_size=1, per_position=False)
+        single = [
+            mean_activations(loaded("llama"), prompts.take([i]).padded(n), sites, batch_size=1, per_position=False)
+            for i, n in enumerate((4, 7))
+        ]
+        for site in sites[:2]:
+            expected = (4 * single[0][site] + 7 * single[1][site]) / 11
+            torch.testing.assert_close(means[site], expected, atol=1e-5, rtol=1e-5)

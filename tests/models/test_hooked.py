@@ -1,0 +1,108 @@
+"""Interventions prove that they happened, and leave the model as it was."""
+
+import pytest
+import torch
+
+from mechcausal.address import Site
+from mechcausal.errors import InterventionError, SiteError, UnsupportedError
+from mechcausal.interventions import Add, Edit, Scale, Set
+from mechcausal.interventions.specs import Patch
+from mechcausal.models import bridge
+from mechcausal.models.hooked import forward
+
+
+def test_every_hook_fires_once(gpt2, pairs):
+    run = forward(
+        gpt2, pairs.clean, [Edit.of("L1.z.H2", "zero"), Edit.of("L1.resid_mid", "zero")], read=[Site("mlp_out", 2)]
+    )
+    assert set(run.fired.values()) == {1}
+    assert {"L1.z", "L1.attn_out", "L1.resid_pre", "L2.mlp_out"} == set(run.fired)
+
+
+def test_edits_compose_in_order(gpt2, pairs):
+    site = Site("resid_post", 1)
+    run = forward(gpt2, pairs.clean, [Edit(site, Set(2.0)), Edit(site, Add(1.0)), Edit(site, Scale(2.0))], read=[site])
+    assert torch.equal(run.read[site], torch.full_like(run.read[site], 6.0))
+
+
+def test_only_the_selection_changes(gpt2, pairs):
+    site = Site("resid_pre", 2)
+    before = forward(gpt2, pairs.clean, read=[site]).read[site]
+    after = forward(gpt2, pairs.clean, [Edit.of("L2.resid_pre", "zero", "@2:4")], read=[site]).read[site]
+    assert torch.equal(after[:, 2:4], torch.zeros_like(after[:, 2:4]))
+    assert torch.equal(after[:, :2], before[:, :2])
+    assert torch.equal(after[:, 4:], before[:, 4:])
+
+
+def test_an_identity_edit_is_exactly_nothing(gpt2, pairs):
+    plain = forward(gpt2, pairs.clean).logits
+    for name in ("resid_pre", "resid_mid", "mlp_post", "z", "pattern"):
+        assert torch.equal(forward(gpt2, pairs.clean, [Edit(Site(name, 1), Scale(1.0))]).logits, plain)
+
+
+def test_a_source_of_the_wrong_shape_is_never_broadcast(gpt2, pairs):
+    with pytest.raises(InterventionError, match=r"another shape.*expected \(6, 7, 32\)"):
+        forward(gpt2, pairs.clean, [Edit(Site("resid_pre", 1), Patch())], sources=[torch.zeros(1, 7, 32)])
+    with pytest.raises(InterventionError, match="wrong length"):
+        forward(gpt2, pairs.clean, [Edit(Site("resid_pre", 1), Set((1.0, 2.0)))])
+
+
+def test_an_error_leaves_no_hook_behind(gpt2, pairs):
+    plain = forward(gpt2, pairs.clean).logits
+    with pytest.raises(InterventionError):
+        forward(gpt2, pairs.clean, [Edit.of("L0.z", "zero"), Edit(Site("mlp_out", 1), Set((1.0,) * 3))])
+    assert torch.equal(forward(gpt2, pairs.clean).logits, plain)
+    assert torch.equal(bridge.run(gpt2, pairs.clean.tokens, pairs.clean.mask), plain)
+    assert not any(point.fwd_hooks for point in gpt2.hook_dict.values())
+
+
+def test_a_user_hook_survives(gpt2, pairs):
+    seen = []
+    point = bridge.hook_point(gpt2, Site("resid_post", 0))
+    point.add_hook(lambda tensor, hook: seen.append(1))
+    try:
+        forward(gpt2, pairs.clean, [Edit.of("L0.resid_post", "zero")])
+        forward(gpt2, pairs.clean)
+    finally:
+        point.remove_hooks("fwd")
+    assert len(seen) == 2
+
+
+def test_a_hook_that_is_never_reached_is_an_error(gpt2, pairs, monkeypatch):
+    from transformer_lens.hook_points import HookPoint
+
+    monkeypatch.setattr(bridge, "hook_point", lambda model, site: HookPoint())
+    with pytest.raises(InterventionError, match=r"L0\.z fired 0 times"):
+        forward(gpt2, pairs.clean, [Edit.of("L0.z", "zero")])
+
+
+def test_a_hook_that_fires_twice_is_an_error(gpt2, pairs, monkeypatch):
+    run = bridge.run
+    monkeypatch.setattr(bridge, "run", lambda *args: (run(*args), run(*args))[0])
+    with pytest.raises(InterventionError, match="fired 2 times"):
+        forward(gpt2, pairs.clean, [Edit.of("L0.z", "zero")])
+
+
+def test_no_hook_point_is_an_error(gpt2, pairs, monkeypatch):
+    monkeypatch.setattr(bridge, "hook_point", lambda model, site: None)
+    with pytest.raises(SiteError, match=r"no hook point for L0\.mlp_out"):
+        forward(gpt2, pairs.clean, read=[Site("mlp_out", 0)])
+
+
+def test_a_stale_alias_is_looked_up_again(gpt2, pairs, monkeypatch):
+    """An alias may name a hook point that left the model; the one in the module tree is used."""
+    from transformer_lens.hook_points import HookPoint
+
+    alive = bridge.hook_point(gpt2, Site("resid_post", 1))
+    stale = HookPoint()
+    stale.name = alive.name
+    monkeypatch.setattr(type(gpt2), "get_hook_point", lambda self, name: stale)
+    assert bridge.hook_point(gpt2, Site("resid_post", 1)) is alive
+
+
+def test_a_bridge_with_dead_aliases_is_refused(pairs):
+    class SAETransformerBridge:
+        pass
+
+    with pytest.raises(UnsupportedError, match="silently dead"):
+        bridge.require_bridge(SAETransformerBridge())

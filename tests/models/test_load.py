@@ -1,0 +1,171 @@
+"""Loading: every kind of source, no network, nothing executed, nothing taken over."""
+
+import json
+import pickle
+
+import pytest
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+from zoo import VOCAB, bare, build, loaded
+
+import mechcausal as mc
+from mechcausal.errors import DataError, ModelError, NumericsError, UnsupportedError
+
+
+def words_tokenizer(folder=None, bos=True):
+    words = {f"w{i}": i for i in range(3, VOCAB)} | {"<pad>": 0, "<bos>": 1, "<eos>": 2}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="<pad>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    special = {"bos_token": "<bos>"} if bos else {}
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<eos>", **special)
+    if folder is not None:
+        fast.save_pretrained(folder)
+    return fast
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("model")
+    build("gpt2").save_pretrained(path)
+    words_tokenizer(path)
+    return path
+
+
+def same_logits(model, name="gpt2"):
+    tokens = torch.arange(12).reshape(2, 6) + 3
+    with torch.no_grad():
+        torch.testing.assert_close(model(tokens), bare(name)(tokens).logits, atol=1e-5, rtol=1e-5)
+
+
+def test_a_local_folder(folder):
+    model = mc.load(folder)
+    same_logits(model)
+    pairs = mc.Contrast.from_text(model, ["w5 w6 w7"], ["w5 w9 w7"], answer="w3", foil="w4")
+    assert pairs.clean.real_tokens == [[1, 5, 6, 7]]
+    assert mc.load(str(folder)).cfg.n_layers == 3
+
+
+def test_a_model_object_is_copied_unless_told(folder):
+    mine = build("gpt2")
+    kinds = [type(module) for module in mine.modules()]
+    same_logits(mc.load(mine))
+    assert [type(module) for module in mine.modules()] == kinds
+    mc.load(mine, copy=False)
+    assert [type(module) for module in mine.modules()] != kinds
+
+
+def test_a_tokenizer_held_in_memory():
+    model = mc.load(build("gpt2"), tokenizer=words_tokenizer())
+    pairs = mc.Contrast.from_text(model, ["w5 w6"], ["w7 w6"], answer="w3", foil="w4")
+    assert len(mc.patch(model, pairs)) == 9
+
+
+def test_a_tokenizer_from_another_folder(folder):
+    assert mc.load(build("gpt2"), tokenizer=folder).tokenizer.bos_token == "<bos>"
+
+
+def test_no_tokenizer_is_fine_until_text_is_read():
+    with pytest.raises(DataError, match="no tokenizer"):
+        mc.Contrast.from_text(loaded("gpt2"), ["a"], ["b"], answer="c", foil="d")
+
+
+def test_a_bridge_is_returned_as_it_is():
+    assert mc.load(loaded("gpt2")) is loaded("gpt2")
+
+
+def test_bfloat16(folder):
+    model = mc.load(folder, dtype=torch.bfloat16)
+    pairs = mc.Contrast.from_text(model, ["w5 w6 w7"], ["w5 w9 w7"], answer="w3", foil="w4")
+    sweep = mc.patch(model, pairs, sites=["L0.resid_pre", "L1.resid_mid"], positions="all")
+    assert sweep.provenance.compute["dtype"] == "bfloat16"
+    assert abs(sweep.frame["effect"][0] - 1) < 0.05
+
+
+def test_the_fingerprint_is_of_the_weights(folder):
+    from mechcausal.models.fingerprint import tokenizer_fingerprint, weights_fingerprint
+
+    one, two = mc.load(folder), mc.load(build("gpt2"))
+    assert weights_fingerprint(one) == weights_fingerprint(two)
+    with torch.no_grad():
+        next(two.original_model.parameters()).add_(1.0)
+    assert weights_fingerprint(one) != weights_fingerprint(two)
+    assert tokenizer_fingerprint(one.tokenizer) == tokenizer_fingerprint(words_tokenizer())
+    assert tokenizer_fingerprint(one.tokenizer) != tokenizer_fingerprint(words_tokenizer(bos=False))
+
+
+class Bomb:
+    def __reduce__(self):
+        return (print, ("code was run",))
+
+
+def test_a_pickle_is_refused_and_not_run(tmp_path, capsys):
+    path = tmp_path / "model.pt"
+    path.write_bytes(pickle.dumps({"weights": Bomb()}))
+    with pytest.raises(ModelError, match="not a file of weights, and a pickle is never run"):
+        mc.load(path, config={"n_layers": 1})
+    assert "code was run" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("organism:hirng", "did you mean 'hiring'"),
+        ("hiring", "did you mean 'organism:hiring'"),
+        ("./no/such/folder", "nothing at"),
+        ("/no/such/model.pt", "nothing at"),
+        (7, "a name, a path or a model object"),
+        (torch.nn.Linear(2, 2), "no config"),
+    ],
+)
+def test_what_is_no_model(source, said):
+    with pytest.raises(ModelError, match=said):
+        mc.load(source)
+
+
+def test_a_hub_name_offline_is_one_sentence():
+    with pytest.raises(ModelError, match=r"no loadable model called 'nobody/nothing' on the hub") as caught:
+        mc.load("nobody/nothing")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_that_is_no_model(tmp_path):
+    with pytest.raises(ModelError, match=r"not a model folder.*an empty folder"):
+        mc.load(tmp_path)
+    (tmp_path / "notes.txt").write_text("hello")
+    with pytest.raises(ModelError, match=r"not a model folder.*notes\.txt"):
+        mc.load(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "gpt2"}))
+    with pytest.raises(ModelError, match="no loadable model"):
+        mc.load(tmp_path)
+
+
+def test_nan_in_the_weights_names_the_parameter():
+    broken = build("gpt2")
+    with torch.no_grad():
+        broken.transformer.h[1].mlp.c_fc.weight[0, 0] = float("nan")
+    with pytest.raises(NumericsError, match=r"first in transformer\.h\.1\.mlp\.c_fc\.weight"):
+        mc.load(broken)
+
+
+def test_nan_in_the_activations_names_the_site(pairs):
+    model = mc.load(build("gpt2"))
+    with torch.no_grad():
+        named = {name.replace("_original_component.", ""): p for name, p in model.original_model.named_parameters()}
+        named["transformer.h.1.mlp.c_proj.bias"][0] = float("inf")
+    with pytest.raises(NumericsError, match=r"first in L1\.mlp_out"):
+        mc.patch(model, pairs)
+
+
+def test_an_unknown_architecture():
+    class Odd(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.config = build("gpt2").config
+            self.weight = torch.nn.Parameter(torch.zeros(3))
+
+        def forward(self, tokens):
+            return type("Output", (), {"logits": torch.zeros(*tokens.shape, VOCAB)})
+
+    with pytest.raises(UnsupportedError, match="no adapter for Odd"):
+        mc.load(Odd())

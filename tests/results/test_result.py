@@ -1,0 +1,115 @@
+"""Results survive: saving, loading, drawing, and the export of a notebook, without the model."""
+
+from pathlib import Path
+from xml.etree import ElementTree
+
+import nbformat
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from nbclient import NotebookClient
+from nbconvert import HTMLExporter
+
+import mechcausal as mc
+from mechcausal.errors import ResultError
+from mechcausal.results.pictures import color, grids, svg
+
+
+@pytest.fixture(scope="module")
+def sweep():
+    model = mc.load("organism:by_hand")
+    return mc.patch(model, mc.contrast("by_hand/gender", model, n=8), sites=["resid_pre", "mlp_out"])
+
+
+def test_round_trip(sweep, tmp_path):
+    path = sweep.save(tmp_path / "deep" / "s.parquet")
+    back = mc.results.load(path)
+    pd.testing.assert_frame_equal(back.frame, sweep.frame)
+    assert back.provenance == sweep.provenance
+    np.testing.assert_array_equal(back.examples, sweep.examples)
+    assert back.baselines.keys() == sweep.baselines.keys()
+    assert (back.groups, back.clusters) == (sweep.groups, sweep.clusters)
+    assert back.summary() == sweep.summary()
+    pd.testing.assert_frame_equal(back.by_group(), sweep.by_group())
+    assert [item.name for item in path.parent.iterdir()] == ["s.parquet"]
+    assert path.stat().st_mode & 0o777 == 0o644
+
+
+def test_a_failed_save_leaves_the_old_file(sweep, tmp_path, monkeypatch):
+    path = sweep.save(tmp_path / "s.parquet")
+    before = path.read_bytes()
+
+    def fail(*args, **kwargs):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(pq, "write_table", fail)
+    with pytest.raises(OSError, match="disk full"):
+        sweep.save(path)
+    assert path.read_bytes() == before
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_wrong_files(sweep, tmp_path):
+    with pytest.raises(ResultError, match=r"save to s\.parquet"):
+        sweep.save(tmp_path / "s.csv")
+    with pytest.raises(ResultError, match="no file"):
+        mc.results.load(tmp_path / "none.parquet")
+    (tmp_path / "bad.parquet").write_text("hello")
+    with pytest.raises(ResultError, match="not a mechcausal result"):
+        mc.results.load(tmp_path / "bad.parquet")
+    pd.DataFrame({"a": [1]}).to_parquet(tmp_path / "other.parquet")
+    with pytest.raises(ResultError, match="not a mechcausal result"):
+        mc.results.load(tmp_path / "other.parquet")
+
+
+def test_columns_and_top(sweep):
+    assert list(sweep.frame.columns[:8]) == ["site", "component", "layer", "head", "neuron", "at", "position", "label"]
+    assert sweep.top(2)["site"].tolist() == ["L0.resid_pre", "L1.resid_pre"]
+    with pytest.raises(ResultError, match="no column 'efect'"):
+        sweep.top(1, by="efect")
+    with pytest.raises(ResultError, match="no column"):
+        sweep.plot("site")
+
+
+def test_still_pictures_are_well_formed_and_say_what_they_show(sweep):
+    pictures = [svg(grid) for grid in grids(sweep, "effect")]
+    assert len(pictures) == 2
+    for picture in pictures:
+        root = ElementTree.fromstring(picture)
+        assert "largest effect" in root.attrib["aria-label"]
+        assert len(root.findall(".//{*}rect")) == 2 * 4 + 9
+    assert "url(#none)" not in pictures[0]
+
+
+def test_nan_is_hatched(sweep):
+    grid = grids(sweep, "effect")[0]
+    grid.values[0, 0] = np.nan
+    assert 'fill="url(#none)"' in svg(grid)
+
+
+def test_colors():
+    assert color(0, 1) == "#f7f7f7"
+    assert color(1, 1) == color(5, 1) != color(-1, 1)
+
+
+def test_live_figures(sweep):
+    figure = sweep.plot()
+    assert len(figure.data) == 2
+    bundle = figure._repr_mimebundle_()
+    assert bundle["application/vnd.plotly.v1+json"]["data"][0]["type"] == "heatmap"
+    assert bundle["text/html"].count("<svg") == 2
+    assert "<svg" in sweep._repr_html_()
+    assert "patch: 16 cells" in repr(sweep)
+
+
+def test_an_exported_notebook_shows_the_figure(sweep, tmp_path):
+    path = sweep.save(tmp_path / "s.parquet")
+    code = f"import mechcausal as mc\nsweep = mc.results.load({str(path)!r})"
+    notebook = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell(cell) for cell in (code, "sweep", "sweep.plot()")]
+    )
+    NotebookClient(notebook, kernel_name="python3", timeout=60).execute()
+    page, _ = HTMLExporter().from_notebook_node(notebook)
+    assert page.count("<svg xmlns") == 4
+    assert Path(path).exists()
