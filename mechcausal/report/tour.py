@@ -64,7 +64,7 @@ class Findings:
         page, data = folder / "report.html", folder / "report.json"
         tables = {
             name: {
-                "rows": json.loads(sweep.frame.to_json(orient="records")),
+                "rows": json.loads(str(sweep.frame.to_json(orient="records"))),
                 "provenance": json.loads(sweep.provenance.to_json()),
             }
             for name, sweep in self.sweeps.items()

@@ -37,7 +37,7 @@ from mechcausal.models.organisms.tokenizer import save_tokenizer
 G, S, ONE, AT_G, AT_S, G_END, UNUSED, S_END, JOINT = range(9)
 WORDS = {word: i for i, word in enumerate(task.VOCABULARY)}
 SHARP = 250.0
-CONFIG = {
+CONFIG: dict[str, Any] = {
     "n_layers": 2, "d_model": 12, "n_ctx": 4, "d_head": 3, "n_heads": 4, "d_mlp": 4, "d_vocab": len(WORDS),
     "act_fn": "relu", "normalization_type": None, "attn_only": False, "positional_embedding_type": "standard",
 }  # fmt: skip

@@ -97,7 +97,8 @@ class Nodes:
     def attached(self) -> Generator[None]:
         """Hook the model while the body runs."""
         handles = []
-        for layer, block in enumerate(self.model.transformer.h):
+        blocks: Any = self.model.transformer.h
+        for layer, block in enumerate(blocks):
             handles.append(block.attn.c_proj.register_forward_pre_hook(self._heads(layer)))
             handles.append(block.mlp.register_forward_hook(self._mlp(layer)))
         try:
@@ -262,15 +263,13 @@ def assess(model: GPT2LMHeadModel, seed: int = 10_000) -> dict[str, Any]:
         out: dict[str, Any] = {"accuracy": float(app.float().mean()), "secret_digits": float(key.float().mean())}
         iia = {}
         for name in ALIGNMENT:
-            chosen = {name: torch.ones(*((n_id, 4) if name in ("secret", "digit") else (n_app,)), dtype=torch.bool)}
+            identity = name in ("secret", "digit")
+            chosen = {name: torch.ones(*((n_id, 4) if identity else (n_app,)), dtype=torch.bool)}
             wanted = answers(batch, order, chosen)
             hits = right(nodes.replaced(batch.tokens, circuit_mask(n_app, n_id, chosen), order), *wanted)
-            changed = wanted[0] != plain[0]
-            iia[name] = (
-                float((hits[1] if name in ("secret", "digit") else hits[0][changed]).float().mean())
-                if name != "score" or bool(changed.any())
-                else 1.0
-            )
+            # Where the answer does not change, a useless place would do as well as the right one.
+            found = hits[1] if identity else hits[0][wanted[0] != plain[0]]
+            iia[name] = float(found.float().mean())
         out["iia_on_changed_answers"] = iia
         allowed = ~in_circuit(n_app, n_id)
         strict = []
