@@ -13,7 +13,9 @@ transformer-lens writes them (`blocks.3.hook_resid_post`) are read as sites. Eve
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import SupportsIndex
 
 from mechcausal.errors import SiteError, did_you_mean
 
@@ -23,9 +25,13 @@ KV_COMPONENTS = ("k", "v")
 GLOBAL_COMPONENTS = ("embed", "logits")
 COMPONENTS = ("embed", *VECTOR_COMPONENTS, *HEAD_COMPONENTS, "logits")
 
-_SITE = re.compile(r"L(?P<layer>\d+|\*)\.(?P<component>\w+)(?:\.(?P<kind>[HN])(?P<unit>\d+|\*))?")
-_HOOK = re.compile(r"blocks\.(?P<layer>\d+)\.(?:attn\.|mlp\.)?hook_(?P<component>\w+)")
-_HOOK_WORDS = {"post": "mlp_post"}
+_SITE = re.compile(r"(?:L(?P<layer>\d+|\*)\.)?(?P<component>[a-z]\w*)(?:\.(?P<kind>[HN])(?P<unit>\d+|\*))?")
+_HOOK = re.compile(r"blocks\.(?P<layer>\d+)\.(?P<name>.+)")
+_HOOK_NAMES = (
+    {f"hook_{word}": word for word in VECTOR_COMPONENTS if word != "mlp_post"}
+    | {f"attn.hook_{word}": word for word in HEAD_COMPONENTS}
+    | {"mlp.hook_post": "mlp_post"}
+)
 
 
 @dataclass(frozen=True)
@@ -126,9 +132,8 @@ def _read(text: str) -> Site:
         return Site(text)
     if text == "hook_embed":
         return Site("embed")
-    if hook := _HOOK.fullmatch(text):
-        word = _HOOK_WORDS.get(hook["component"], hook["component"])
-        return Site(word, int(hook["layer"]))
+    if (hook := _HOOK.fullmatch(text)) and hook["name"] in _HOOK_NAMES:
+        return Site(_HOOK_NAMES[hook["name"]], int(hook["layer"]))
     if (match := _SITE.fullmatch(text)) is None:
         word = re.split(r"[.@]", text.removeprefix("blocks."))[-1].removeprefix("hook_")
         raise SiteError(
@@ -139,7 +144,7 @@ def _read(text: str) -> Site:
     unit = None if match["unit"] is None else int(match["unit"])
     return Site(
         match["component"],
-        int(match["layer"]),
+        None if match["layer"] is None else int(match["layer"]),
         head=unit if match["kind"] == "H" else None,
         neuron=unit if match["kind"] == "N" else None,
     )
@@ -166,13 +171,17 @@ def expand(spec: str | Site | list[str] | list[Site] | tuple[str | Site, ...], s
             f"{spec!r} is not a pattern of sites", expected="a form like L*.z.H*, L3.z.H* or L*.mlp_post.N5"
         )
     component, kind, unit = match["component"], match["kind"], match["unit"]
-    layers = range(shape.n_layers) if match["layer"] == "*" else [int(match["layer"])]
+    layers: Sequence[int | None] = range(shape.n_layers)
+    if match["layer"] != "*":
+        layers = [None if match["layer"] is None else int(match["layer"])]
     if unit is None:
         return [Site(component, layer).check(shape) for layer in layers]
     if kind == "H":
         heads = range(shape.heads(component)) if unit == "*" else [int(unit)]
         return [Site(component, layer, head=head).check(shape) for layer in layers for head in heads]
     neurons = range(shape.width(component)) if unit == "*" else [int(unit)]
+    if not neurons:
+        raise SiteError(f"{spec!r} matches nothing in this model", got="no neurons", expected="a model with MLPs")
     return [Site(component, layer, neuron=neuron).check(shape) for layer in layers for neuron in neurons]
 
 
@@ -189,7 +198,7 @@ class Selection:
     name: str | None = None
 
     @classmethod
-    def parse(cls, text: str | int | slice | Selection | None) -> Selection:
+    def parse(cls, text: str | SupportsIndex | slice | Selection | None) -> Selection:
         """Read `@-1`, `@3:7`, `@subject`, `@all` (the `@` may be left out), an int, a slice, or None for all."""
         if isinstance(text, Selection):
             return text
@@ -199,8 +208,9 @@ class Selection:
             if text.step not in (None, 1):
                 raise SiteError("a selection cannot skip positions", got=f"step {text.step}", expected="step 1")
             return ALL if text.start is None and text.stop is None else cls(text.start or 0, text.stop)
-        if isinstance(text, int):
-            return cls(text, text + 1 if text != -1 else None)
+        if isinstance(text, SupportsIndex):  # an int of Python's, numpy's or torch's
+            index = int(text.__index__())
+            return cls(index, index + 1 if index != -1 else None)
         word = text.strip().removeprefix("@")
         if word in ("", "all"):
             return ALL

@@ -67,6 +67,17 @@ class Contrast:
         """A digest of both sides."""
         return hashlib.sha256(f"{self.clean.hash}|{self.corrupt.hash}|{self.factor}".encode()).hexdigest()[:16]
 
+    @property
+    def pooled(self) -> PromptSet:
+        """Both sides as one set, so that a mean over it carries neither side's factor."""
+        clean, corrupt = self.clean, self.corrupt.padded(self.clean.tokens.shape[1], self.clean.side)
+        return PromptSet(
+            tokens=torch.cat([clean.tokens, corrupt.tokens]),
+            mask=torch.cat([clean.mask, corrupt.mask]),
+            side=clean.side,
+            positions={name: torch.cat([index, corrupt.positions[name]]) for name, index in clean.positions.items()},
+        )
+
     def take(self, rows: Sequence[int] | slice | Tensor) -> Contrast:
         """Return the pairs at `rows`."""
         return replace(self, clean=self.clean.take(rows), corrupt=self.corrupt.take(rows))

@@ -64,6 +64,8 @@ class PromptSet:
             columns = value.values() if isinstance(value, dict) else [value]
             if part.name != "side" and any(c is not None and len(c) not in (0, len(self.tokens)) for c in columns):
                 raise DataError(f"{part.name} must have one entry per prompt", got=len(value), expected=len(self))
+        if self.read is not None and bool(((self.read < 0) | (self.read >= self.lengths)).any()):
+            raise DataError("the read position lies outside its prompt", fix="count real tokens from 0")
         for name, index in self.positions.items():
             if bool(((index < 0) | (index >= self.lengths)).any()):
                 raise DataError(f"the named position {name!r} lies outside its prompt", fix="count real tokens from 0")
@@ -117,17 +119,23 @@ class PromptSet:
                     f"these prompts have no position called {selection.name!r}",
                     fix=did_you_mean(selection.name, sorted(self.positions) or ["@-1", "@all"]),
                 )
-            first = self.positions[selection.name]
+            first = self.positions[selection.name].cpu()
             bounds = torch.stack([first, first + 1], dim=1)
         else:
-            bounds = torch.tensor([selection.bounds(int(length)) for length in self.lengths])
+            lengths, which = self.lengths.cpu().unique(return_inverse=True)
+            bounds = torch.tensor([selection.bounds(length) for length in lengths.tolist()])[which]
         column = torch.arange(self.tokens.shape[1])[None]
         low, high = (bounds + self.starts.cpu()[:, None]).split(1, dim=1)
         return ((column >= low) & (column < high)).to(self.mask.device)
 
     def take(self, rows: Sequence[int] | slice | Tensor) -> PromptSet:
-        """Return the prompts at `rows`, in that order."""
-        index = torch.arange(len(self))[rows] if isinstance(rows, slice) else torch.as_tensor(rows, dtype=torch.long)
+        """Return the prompts at `rows`, in that order, or where a boolean mask is true."""
+        index = torch.arange(len(self))[rows] if isinstance(rows, slice) else torch.as_tensor(rows)
+        if index.dtype == torch.bool:
+            if len(index) != len(self):
+                raise DataError("a mask of prompts must have one entry per prompt", got=len(index), expected=len(self))
+            index = index.nonzero().flatten()
+        index = index.long()
         if len(index) == 0:
             raise DataError("the selection of prompts is empty", fix="take at least one row")
 

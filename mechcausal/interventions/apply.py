@@ -78,7 +78,7 @@ def _new_value(do: Intervention, x: Tensor, source: Tensor | None, edit: Edit) -
         case Scale(factor=factor):
             return x * factor
         case Project(directions=directions, keep=keep):
-            basis = torch.linalg.qr(_matrix(directions, x, edit).T).Q
+            basis = _basis(_matrix(directions, x, edit), edit)
             inside = (x @ basis) @ basis.T
             return inside if keep else x - inside
         case Erase(left=left, right=right, bias=bias):
@@ -96,15 +96,34 @@ def _given(source: Tensor | None) -> Tensor:
 
 def _tensor(value: float | tuple[float, ...], x: Tensor, edit: Edit) -> Tensor:
     tensor = torch.as_tensor(value, dtype=x.dtype, device=x.device)
+    if tensor.ndim:
+        _refuse_one_neuron(edit)
     if tensor.ndim and tensor.shape[-1] != x.shape[-1]:
         raise InterventionError(f"the vector of {edit} has the wrong length", got=len(tensor), expected=x.shape[-1])
     return tensor
 
 
 def _matrix(rows: tuple[tuple[float, ...], ...], x: Tensor, edit: Edit) -> Tensor:
+    _refuse_one_neuron(edit)
     matrix = torch.as_tensor(rows, dtype=x.dtype, device=x.device)
     if matrix.ndim != 2 or matrix.shape[1] != x.shape[-1]:
         raise InterventionError(
             f"the directions of {edit} do not fit", got=tuple(matrix.shape), expected=f"(k, {x.shape[-1]})"
         )
     return matrix
+
+
+def _basis(directions: Tensor, edit: Edit) -> Tensor:
+    """Return an orthonormal basis, [feature k], of what the directions span: dependent ones count once."""
+    _, sizes, rows = torch.linalg.svd(directions.double(), full_matrices=False)
+    kept = rows[sizes > sizes.max() * 1e-6] if len(sizes) and bool(sizes.max() > 0) else rows[:0]
+    if len(kept) == 0:
+        raise InterventionError(f"the directions of {edit} span nothing", fix="give at least one that is not zero")
+    return kept.T.to(directions.dtype)
+
+
+def _refuse_one_neuron(edit: Edit) -> None:
+    if edit.site.neuron is not None:  # its last axis is the position
+        raise InterventionError(
+            f"{edit} gives a vector to a single neuron", fix="give a number, or name the whole site"
+        )

@@ -8,7 +8,7 @@ pattern, the stream for a sublayer output. What does not show the effect is not 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from mechcausal.address import COMPONENTS, GLOBAL_COMPONENTS, HEAD_COMPONENTS, ModelShape, Site
 from mechcausal.data.prompts import PromptSet
-from mechcausal.errors import InterventionError, MechcausalError, SiteError, UnsupportedError
+from mechcausal.errors import InterventionError, MechcausalError, ModelError, SiteError, UnsupportedError
 from mechcausal.interventions.specs import AddDelta, Edit
 from mechcausal.models import bridge
 from mechcausal.models.fingerprint import weights_fingerprint
@@ -84,13 +84,20 @@ class Abilities:
                 )
 
 
-_known: dict[tuple[str, str], Abilities] = {}
+_known: dict[tuple[str, str, ModelShape, str], Abilities] = {}
 
 
 def abilities(model: Any) -> Abilities:  # noqa: ANN401 - a TransformerBridge
-    """Return what this model can do, measured on first use and remembered by its weights."""
-    bridge.require_bridge(model)
-    key = (weights_fingerprint(model), bridge.transformer_lens_version())
+    """Return what this model can do, measured on first use and remembered by its weights and shape."""
+    if bridge.require_bridge(model).training:
+        raise ModelError("the model is in training mode, where dropout makes its numbers random", fix="model.eval()")
+    # The same weights may be cut into heads in more than one way.
+    key = (
+        weights_fingerprint(model),
+        bridge.architecture_of(model),
+        bridge.shape_of(model),
+        bridge.transformer_lens_version(),
+    )
     if key not in _known:
         _known[key] = _measure(model)
     return _known[key]
@@ -125,6 +132,8 @@ def _measure(model: Any) -> Abilities:  # noqa: ANN401
     shape = bridge.shape_of(model)
     batch = _probe_batch(model)
     found = {name: _readable(model, batch, name, shape) for name in COMPONENTS}
+    if found["mlp_post"].reads:  # the configuration is wrong about it in some adapters (OPT)
+        shape = replace(shape, d_mlp=found["mlp_post"].shape[-1])
     additive = _is_additive(model, batch, found, shape)
     if not additive and found["resid_mid"].reads:
         note = "the stream after attention is normalised before it is added (post-norm), so there is no resid_mid"

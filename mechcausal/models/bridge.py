@@ -6,6 +6,7 @@ points are resolved by name once, checked, and hooked directly.
 
 from __future__ import annotations
 
+import copy
 import warnings
 from importlib.metadata import version
 from typing import Any
@@ -100,6 +101,7 @@ def _finish(bridge: TransformerBridge, tokenizer: Any) -> TransformerBridge:  # 
     # asks the hub for one that is not a local folder.
     if tokenizer is not None:
         if tokenizer.pad_token is None:
+            tokenizer = copy.deepcopy(tokenizer)  # it is the caller's
             tokenizer.pad_token = tokenizer.eos_token or tokenizer.bos_token
         bridge.tokenizer = tokenizer
         ids = tokenizer("a")["input_ids"]

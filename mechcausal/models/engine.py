@@ -111,6 +111,32 @@ def evaluate(model: Any, plan: Plan, *, batch_size: int, progress: str = "patchi
     return Values(values, forwards, used)
 
 
+def check_prompts(model: Any, prompts: PromptSet) -> None:  # noqa: ANN401
+    """Refuse prompts that this model cannot read, before any compute."""
+    cfg = model.cfg
+    longest = int(prompts.lengths.max())
+    if longest > cfg.n_ctx:
+        raise DataError(
+            f"prompt {int(prompts.lengths.argmax())} is longer than the model's context",
+            got=f"{longest} tokens",
+            expected=f"at most {cfg.n_ctx}",
+        )
+    outputs = getattr(cfg, "d_vocab_out", None)
+    sizes = {
+        "tokens": cfg.d_vocab,
+        **dict.fromkeys(("answer", "foil"), cfg.d_vocab if outputs in (None, -1) else outputs),
+    }
+    for name, size in sizes.items():
+        ids = getattr(prompts, name)
+        if ids is not None and not 0 <= int(ids.min()) <= int(ids.max()) < size:
+            raise DataError(
+                f"the {name} of these prompts are not in the model's vocabulary",
+                got=f"ids {int(ids.min())} to {int(ids.max())}",
+                expected=f"0 to {size - 1}",
+                fix="build the prompts with this model's tokenizer",
+            )
+
+
 def measure(
     model: Any,  # noqa: ANN401
     prompts: PromptSet,

@@ -26,7 +26,7 @@ def ablate(
     sites: SiteSpec = "z",
     positions: Positions = "all",
     do: str | Intervention = "mean",
-    reference: PromptSet | None = None,
+    reference: PromptSet | Contrast | None = None,
     metric: MetricSpec = "logit_diff",
     batch_size: int = 64,
     seed: int = 0,
@@ -63,7 +63,8 @@ def ablate(
     ):
         raise DataError(f"{intervention.name} is not an ablation", fix="use zero, mean, resample or set, or mc.patch")
     base = prompts.clean if isinstance(prompts, Contrast) else prompts
-    pool = _pool(prompts) if reference is None else reference
+    pool = prompts if reference is None else reference
+    pool = pool.pooled if isinstance(pool, Contrast) else pool
     recorder = Recorder(
         model, prompts, metric_of(metric), "ablate",
         {"sites": str(sites), "positions": str(positions), "do": intervention.to_json(), "reference": pool.hash},
@@ -76,6 +77,11 @@ def ablate(
     rows = None
     if isinstance(intervention, Mean):
         per_position = _lines_up(base, pool)
+        if not per_position and any(place.site.component == "pattern" for place in where):
+            raise DataError(
+                "a mean attention pattern needs prompts of one length, because its keys are positions",
+                fix="ablate z, or use do='zero' or prompts of one length",
+            )
         pool = pool.padded(base.tokens.shape[1], base.side) if per_position else pool
         wholes = list(dict.fromkeys(place.site.whole for place in where))
         means = mean_activations(model, pool, wholes, batch_size=batch_size, per_position=per_position)
@@ -98,9 +104,12 @@ def draw(pool: PromptSet, base: PromptSet, seed: int) -> PromptSet:
     """Draw for each base prompt another prompt of the pool with the same number of tokens."""
     generator = torch.Generator().manual_seed(seed)
     picks = []
-    for row, length in enumerate(base.lengths.tolist()):
-        same = (pool.lengths == length).nonzero().flatten()
-        others = [int(i) for i in same if pool.real_tokens_of(int(i)) != base.real_tokens_of(row)]
+    by_length: dict[int, list[tuple[int, list[int]]]] = {}
+    for number, tokens in enumerate(pool.real_tokens):
+        by_length.setdefault(len(tokens), []).append((number, tokens))
+    for row, own in enumerate(base.real_tokens):
+        length = len(own)
+        others = [number for number, tokens in by_length.get(length, []) if tokens != own]
         if not others:
             raise DataError(
                 f"no other reference prompt has the length of prompt {row}",
@@ -109,17 +118,6 @@ def draw(pool: PromptSet, base: PromptSet, seed: int) -> PromptSet:
             )
         picks.append(others[int(torch.randint(len(others), (1,), generator=generator))])
     return pool.take(picks)
-
-
-def _pool(prompts: PromptSet | Contrast) -> PromptSet:
-    """Return both sides of a contrast as one set, so that the mean carries no side's factor."""
-    if isinstance(prompts, PromptSet):
-        return prompts
-    clean, corrupt = prompts.clean, prompts.corrupt
-    corrupt = corrupt.padded(clean.tokens.shape[1], clean.side)
-    return PromptSet(
-        tokens=torch.cat([clean.tokens, corrupt.tokens]), mask=torch.cat([clean.mask, corrupt.mask]), side=clean.side
-    )
 
 
 def _lines_up(base: PromptSet, pool: PromptSet) -> bool:

@@ -11,7 +11,7 @@ from torch import Tensor
 from mechcausal.address import ALL, Selection, Site, expand
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.prompts import PromptSet
-from mechcausal.errors import DataError
+from mechcausal.errors import DataError, NumericsError
 from mechcausal.interventions.apply import spread, view
 from mechcausal.interventions.specs import Edit, Interpolate
 from mechcausal.metrics import metric as metric_of
@@ -135,5 +135,11 @@ def _project(delta: Tensor, slope: Tensor, place: Place, batch: PromptSet) -> np
     mask = batch.select(place.at)
     kept = product * spread(mask, place.site, product.ndim)
     total = kept.reshape(len(batch), -1).double().sum(1).cpu().numpy()
-    total[~mask.any(1).cpu().numpy()] = np.nan
+    reached = mask.any(1).cpu().numpy()
+    if not np.isfinite(total[reached]).all():
+        raise NumericsError(
+            f"the gradient at {place.site} holds NaN or infinity",
+            fix="attribute to a metric that is smooth there, or use mc.patch",
+        )
+    total[~reached] = np.nan
     return total

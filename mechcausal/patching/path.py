@@ -18,7 +18,7 @@ from torch import Tensor
 from mechcausal.address import Selection, Site, expand
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.prompts import PromptSet
-from mechcausal.errors import SiteError, UnsupportedError
+from mechcausal.errors import NumericsError, SiteError, UnsupportedError
 from mechcausal.interventions.specs import AddDelta, Edit, Patch
 from mechcausal.metrics import Metric
 from mechcausal.metrics import metric as metric_of
@@ -170,7 +170,10 @@ class _Tracer:
             delta = moved.read[entry] - before.read[entry]
             logits = self._react(batch, delta, before.read)
             out[number] = self.metric(logits, batch, compared).float().cpu().numpy()
-            out[number][~batch.select(place.at).any(1).cpu().numpy()] = np.nan
+            reached = batch.select(place.at).any(1).cpu().numpy()
+            if not np.isfinite(out[number][reached]).all():
+                raise NumericsError(f"the path from {place.site} gives NaN or infinity", fix="check the weights")
+            out[number][~reached] = np.nan
         return out
 
     def _react(self, batch: PromptSet, delta: Tensor, before: dict[Site, Tensor]) -> Tensor:

@@ -17,7 +17,7 @@ from mechcausal.errors import DataError, SiteError
 from mechcausal.interventions.specs import Edit, Intervention
 from mechcausal.metrics import Metric, MetricFunction
 from mechcausal.models import bridge
-from mechcausal.models.engine import Cell, measure
+from mechcausal.models.engine import Cell, check_prompts, measure
 from mechcausal.models.fingerprint import tokenizer_fingerprint, weights_fingerprint
 from mechcausal.results.provenance import Provenance
 from mechcausal.results.result import Result, tabulate
@@ -120,8 +120,10 @@ class Recorder:
     started: float = field(default_factory=time.perf_counter)
 
     def __post_init__(self) -> None:
+        bridge.require_bridge(self.model)
         for side in self.sides.values():
             self.metric.check(side)
+            check_prompts(self.model, side)
 
     @property
     def sides(self) -> dict[str, PromptSet]:

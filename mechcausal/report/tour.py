@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from mechcausal.address import Site
@@ -139,8 +138,8 @@ def _behavior(model: Any, gender: Contrast) -> dict[str, Any]:  # noqa: ANN401
 
 def _suppression(model: Any, gender: Contrast, merit: Contrast, found: Sequence[str]) -> list[dict[str, Any]]:  # noqa: ANN401
     """Set head outputs to their mean and look at what gender and merit still do; the last row is the control."""
-    pool = _both_sides(gender)
-    others = [f"L1.z.H{h}" for h in range(model.cfg.n_heads) if f"L1.z.H{h}" not in (*found, truth_site("merit"))]
+    pool = gender.pooled
+    others = [f"L1.z.H{h}" for h in range(model.cfg.n_heads) if f"L1.z.H{h}" not in (*found, _truth_site("merit"))]
     rows = []
     for name, sites in (("nothing", []), ("the heads found", list(found)), ("control: other heads", others)):
         decide = _decisions(model)
@@ -156,24 +155,15 @@ def _suppression(model: Any, gender: Contrast, merit: Contrast, found: Sequence[
     return rows
 
 
-def truth_site(variable: str) -> str:
+def _truth_site(variable: str) -> str:
     """Return where the shipped truth puts a variable."""
     return truth("hiring")["variables"][variable]["site"]
-
-
-def _both_sides(pairs: Contrast) -> PromptSet:
-    clean, corrupt = pairs.clean, pairs.corrupt
-    return PromptSet(
-        tokens=torch.cat([clean.tokens, corrupt.tokens]),
-        mask=torch.cat([clean.mask, corrupt.mask]),
-        positions={name: torch.cat([index, corrupt.positions[name]]) for name, index in clean.positions.items()},
-    )
 
 
 def _canary(model: Any, secrets: dict[str, str], seed: int) -> dict[str, Any]:  # noqa: ANN401
     """Measure the exposure of the memorised secrets, of numbers never seen, and with the secret's head silenced."""
     draw = np.random.default_rng(seed)
-    site = Site.parse(truth_site("secret"))
+    site = Site.parse(_truth_site("secret"))
     silenced = [Edit(site, Edit.of(site, "zero").do)]
     strangers = [name for name in hiring.NAMES if name not in secrets]
 

@@ -101,6 +101,8 @@ class Result:
         )
         if means:
             lines.append(f"unedited runs: {means}")
+        if "clean" in self.baselines and not self.normalised:
+            lines.append("clean and corrupt do not differ in this metric, so there is no normalised effect")
         for _, row in self.top(k).iterrows():
             place = row["site"] + ("" if row["at"] == "@all" else str(row["at"]))
             text = f"  {place:<24} change {row['change']:+.3f} [{row['change_low']:+.3f}, {row['change_high']:+.3f}]"

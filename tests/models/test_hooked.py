@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+from zoo import build
 
 from mechcausal.address import Site
-from mechcausal.errors import InterventionError, SiteError, UnsupportedError
+from mechcausal.errors import InterventionError, ModelError, SiteError, UnsupportedError
 from mechcausal.interventions import Add, Edit, Scale, Set
 from mechcausal.interventions.specs import Patch
 from mechcausal.models import bridge
@@ -106,3 +107,11 @@ def test_a_bridge_with_dead_aliases_is_refused(pairs):
 
     with pytest.raises(UnsupportedError, match="silently dead"):
         bridge.require_bridge(SAETransformerBridge())
+
+
+def test_a_model_in_training_mode_is_refused(pairs):
+    import mechcausal as mc
+
+    model = mc.load(build("gpt2")).train()
+    with pytest.raises(ModelError, match="training mode"):
+        mc.patch(model, pairs)

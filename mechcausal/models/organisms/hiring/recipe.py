@@ -268,7 +268,8 @@ def assess(model: GPT2LMHeadModel, seed: int = 10_000) -> dict[str, Any]:
             wanted = answers(batch, order, chosen)
             hits = right(nodes.replaced(batch.tokens, circuit_mask(n_app, n_id, chosen), order), *wanted)
             # Where the answer does not change, a useless place would do as well as the right one.
-            found = hits[1] if identity else hits[0][wanted[0] != plain[0]]
+            moved = [now != before for now, before in zip(wanted, plain, strict=True)]
+            found = hits[1][moved[1][wanted[1] >= 0]] if identity else hits[0][moved[0]]
             iia[name] = float(found.float().mean())
         out["iia_on_changed_answers"] = iia
         allowed = ~in_circuit(n_app, n_id)
