@@ -1,6 +1,7 @@
 """`mc.load`: a plain TransformerBridge from a name, a folder, a model object, a checkpoint or an organism.
 
-Every model is checked as it comes in: no NaN in its weights, and the same logits as the bare `transformers` model.
+Every model is checked as it comes in: no NaN in its weights, the same logits as the bare `transformers` model, and what
+can be read and written inside it.
 A local path is never looked up on the network, and code from a model repository is never run.
 """
 
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 
 from mechcausal.errors import ModelError, NumericsError, UnsupportedError, did_you_mean
 from mechcausal.models import bridge, legacy
+from mechcausal.models.abilities import abilities
 from mechcausal.models.organisms import ORGANISMS, folder
 
 _PREFIX = "organism:"
@@ -34,6 +36,7 @@ def load(
     device: str | torch.device | None = None,
     revision: str | None = None,
     copy: bool = True,
+    check: bool = True,
 ) -> Any:  # noqa: ANN401 - a TransformerBridge
     """Load a model as a TransformerBridge.
 
@@ -47,6 +50,8 @@ def load(
         revision: The revision of a hub name.
         copy: Whether a model object is copied first. The bridge instruments what it wraps; pass False to save the
             memory of a copy.
+        check: Whether to measure at once what can be read and written in it (some forty short forwards, remembered by
+            the digest of the weights); False puts that off to the first use.
 
     Returns:
         The bridge, in evaluation mode.
@@ -57,28 +62,40 @@ def load(
         4
     """
     if bridge.is_bridge(source) or type(source).__name__ == "SAETransformerBridge":
-        return bridge.require_bridge(source)
-    if isinstance(tokenizer, (str, Path)):
-        tokenizer = _tokenizer(Path(tokenizer))
+        wrapped = bridge.require_bridge(source)
+    else:
+        tokenizer = _tokenizer(Path(tokenizer)) if isinstance(tokenizer, (str, Path)) else tokenizer
+        wrapped = _load_any(source, tokenizer, config, dtype, device, revision, copy)
+    if check:
+        abilities(wrapped)
+    return wrapped
+
+
+def _load_any(
+    source: Any,  # noqa: ANN401
+    tokenizer: Any,  # noqa: ANN401
+    config: dict[str, Any] | None,
+    dtype: torch.dtype,
+    device: Any,  # noqa: ANN401
+    revision: str | None,
+    copy: bool,
+) -> Any:  # noqa: ANN401
     if isinstance(source, nn.Module):
         if not hasattr(source, "config"):
             raise ModelError(
                 "the model object has no config", got=type(source).__name__, fix="pass a transformers model"
             )
-        wrapped = _wrap(
-            copying.deepcopy(source) if copy else source, tokenizer, str(source.config.name_or_path or "model"), device
-        )
-    elif not isinstance(source, (str, Path)):
+        module = copying.deepcopy(source) if copy else source
+        return _wrap(module, tokenizer, str(module.config.name_or_path or "model"), device)
+    if not isinstance(source, (str, Path)):
         raise ModelError(
             "a model is a name, a path or a model object", got=type(source).__name__, fix='mc.load("organism:hiring")'
         )
-    elif str(source).startswith(_PREFIX):
-        wrapped = _load_organism(str(source).removeprefix(_PREFIX), dtype, device)
-    elif Path(source).expanduser().exists():
-        wrapped = _load_path(Path(source).expanduser(), tokenizer, config, dtype, device)
-    else:
-        wrapped = _load_hub(str(source), tokenizer, dtype, device, revision)
-    return wrapped
+    if str(source).startswith(_PREFIX):
+        return _load_organism(str(source).removeprefix(_PREFIX), dtype, device)
+    if (path := Path(source).expanduser()).exists():
+        return _load_path(path, tokenizer, config, dtype, device)
+    return _load_hub(str(source), tokenizer, dtype, device, revision)
 
 
 def _load_organism(name: str, dtype: torch.dtype, device: Any) -> Any:  # noqa: ANN401

@@ -136,7 +136,7 @@ def figure(result: Result, column: str) -> Figure:
             col=number,
         )
         drawn.update_xaxes(title_text=panel.x_title, type="category", row=1, col=number)
-        drawn.update_yaxes(title_text=panel.y_title, type="category", row=1, col=number)
+        drawn.update_yaxes(title_text=panel.y_title, type="category", autorange="reversed", row=1, col=number)
     tallest = max(len(panel.y) for panel in panels)
     whole = Figure(drawn)
     whole.update_layout(
