@@ -1,12 +1,28 @@
-import pytest
+from dataclasses import replace
 
-from mechcausal.address import ALL, ModelShape, Selection, Site, expand, parse_address
+import numpy as np
+import pytest
+import torch
+
+from mechcausal.address import (
+    ALL,
+    GLOBAL_COMPONENTS,
+    HEAD_COMPONENTS,
+    VECTOR_COMPONENTS,
+    ModelShape,
+    Selection,
+    Site,
+    expand,
+    parse_address,
+)
 from mechcausal.errors import SiteError
 
 SHAPE = ModelShape(n_layers=3, n_heads=4, n_kv_heads=2, d_head=8, d_model=32, d_mlp=64)
 
 
-@pytest.mark.parametrize("text", ["L3.resid_post", "L9.z.H6", "L2.mlp_post.N17", "embed", "logits", "L0.pattern.H1"])
+@pytest.mark.parametrize(
+    "text", ["L3.resid_post", "L9.z.H6", "L2.mlp_post.N17", "embed", "logits", "L0.pattern.H1", "embed.N3"]
+)
 def test_sites_print_as_they_parse(text):
     assert str(Site.parse(text)) == text
     assert Site.parse(Site.parse(text)) == Site.parse(text)
@@ -55,6 +71,17 @@ def test_address():
         ("L3.resid_pre.H2", "has no heads"),
         ("L3.embed", "takes no layer"),
         ("L*.z", "stands for many sites"),
+        ("resid_pre", "takes a layer: write 'L0.resid_pre'"),
+        ("z.H3", "takes a layer"),
+        ("blocks.3.attn.hook_post", "is not a site"),
+        ("blocks.3.hook_z", "is not a site"),
+        ("blocks.3.mlp.hook_resid_post", "is not a site"),
+        ("blocks.3.hook_mlp_in", "is not a site"),
+        ("L3.logits", "takes no layer"),
+        ("l3.resid_post", "is not a site"),
+        ("L3.resid_post.H", "is not a site"),
+        ("L-1.resid_post", "is not a site"),
+        ("", "is not a site"),
     ],
 )
 def test_a_wrong_site_says_what_is_wrong(text, said):
@@ -71,6 +98,11 @@ def test_a_wrong_site_says_what_is_wrong(text, said):
         ("L0.mlp_post.N64", "neuron 64; expected 0 to 63"),
         ("L*.zz.H*", "did you mean|use one of"),
         ([], "empty"),
+        ("L*.z.N*", "has no neurons"),
+        ("L*.resid_pre.H*", "has no heads"),
+        ("z.H*", "takes a layer"),
+        ("L*.embed", "takes no layer"),
+        ("embed.N32", "neuron 32; expected 0 to 31"),
     ],
 )
 def test_what_the_model_does_not_have(spec, said):
@@ -87,6 +119,25 @@ def test_expansion():
     assert len(expand("L2.mlp_post.N*", SHAPE)) == 64
     assert expand(["embed", "embed", "L*.mlp_out"], SHAPE)[0] == Site("embed")
     assert len(expand(["embed", "embed"], SHAPE)) == 1
+    assert len(expand("embed.N*", SHAPE)) == 32
+    assert expand(Site("z", 1, head=2), SHAPE) == [Site("z", 1, head=2)]
+
+
+def test_every_site_of_a_model_prints_as_it_parses():
+    words = [*VECTOR_COMPONENTS, *HEAD_COMPONENTS, *GLOBAL_COMPONENTS]
+    every = expand([*words, "L*.mlp_post.N*", "L*.z", "embed.N*"], SHAPE)
+    assert len(every) == len(set(every)) == len({str(site) for site in every})
+    assert [Site.parse(str(site)) for site in every] == every
+
+
+def test_a_pattern_that_matches_nothing():
+    with pytest.raises(SiteError, match="matches nothing"):
+        expand("L*.mlp_post.N*", replace(SHAPE, d_mlp=0))
+
+
+@pytest.mark.parametrize("index", [2, np.int64(2), torch.tensor(2), "2", "@2"])
+def test_any_integer_is_a_position(index):
+    assert str(Selection.parse(index)) == "@2"
 
 
 @pytest.mark.parametrize("text", ["@1:2:3", "@?", slice(0, 4, 2)])

@@ -56,8 +56,19 @@ def bare(name):
 
 
 @cache
+def references():
+    """Return the logits of every bare model on `make_pairs().clean`, taken before any of them is wrapped.
+
+    Wrapping one model may replace functions in the modules of `transformers` for the whole process.
+    """
+    tokens = make_pairs().clean.tokens
+    return {name: bare(name)(tokens).logits for name in ARCHITECTURES}
+
+
+@cache
 def loaded(name):
     """Return the same model as a bridge, loaded once for the whole run."""
+    references()
     return mc.load(bare(name))
 
 

@@ -81,7 +81,13 @@ def build(module: Any, architecture: str, tokenizer: Any, name: str) -> Transfor
     return _finish(bridge, tokenizer)
 
 
-def build_native(config: dict[str, Any], state: dict[str, Tensor], tokenizer: Any, name: str) -> TransformerBridge:  # noqa: ANN401
+def build_native(
+    config: dict[str, Any],
+    state: dict[str, Tensor],
+    tokenizer: Any,  # noqa: ANN401
+    name: str,
+    dtype: torch.dtype = torch.float32,
+) -> TransformerBridge:
     """Build a transformer-lens native model with these weights (already under native names)."""
     cfg = TransformerBridgeConfig.from_dict(config)
     cfg.init_weights = False
@@ -93,7 +99,8 @@ def build_native(config: dict[str, Any], state: dict[str, Tensor], tokenizer: An
     except RuntimeError as error:
         wrong = [line.strip() for line in str(error).splitlines()[1:]]
         raise ModelError(f"weights and configuration do not fit in {len(wrong)} places", got=wrong[0][:200]) from error
-    return _finish(build_bridge_from_module(module.eval(), NATIVE, tl_config=cfg, model_name=name), tokenizer)
+    module = module.to(dtype).eval()
+    return _finish(build_bridge_from_module(module, NATIVE, tl_config=cfg, model_name=name), tokenizer)
 
 
 def _finish(bridge: TransformerBridge, tokenizer: Any) -> TransformerBridge:  # noqa: ANN401

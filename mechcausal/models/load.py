@@ -114,7 +114,7 @@ def _load_path(
 ) -> Any:  # noqa: ANN401
     label = label or str(path)
     if path.is_file():
-        return _load_legacy(path, config, tokenizer, device, label)
+        return _load_legacy(path, config, tokenizer, dtype, device, label)
     described = path / "config.json"
     if not described.exists():
         holds = sorted(item.name for item in path.iterdir())[:5]
@@ -130,16 +130,23 @@ def _load_path(
         weights = next((path / name for name in ("model.safetensors", "model.pt") if (path / name).exists()), None)
         if weights is None:
             raise ModelError(f"{path} has a configuration but no weights", expected="model.safetensors or model.pt")
-        return _load_legacy(weights, stored, tokenizer, device, label)
+        return _load_legacy(weights, stored, tokenizer, dtype, device, label)
     return _wrap(_from_pretrained(str(path), dtype, local=True), tokenizer, label, device)
 
 
-def _load_legacy(path: Path, config: dict[str, Any] | None, tokenizer: Any, device: Any, label: str) -> Any:  # noqa: ANN401
+def _load_legacy(
+    path: Path,
+    config: dict[str, Any] | None,
+    tokenizer: Any,  # noqa: ANN401
+    dtype: torch.dtype,
+    device: Any,  # noqa: ANN401
+    label: str,
+) -> Any:  # noqa: ANN401
     if path.suffix not in (".pt", ".pth", ".bin", ".safetensors"):
         raise ModelError(f"{path} is not a checkpoint", got=path.suffix or "no suffix", expected=".pt or .safetensors")
     native_config, state = legacy.to_native(*legacy.read_checkpoint(path, config))
     _refuse_nan(state.items())
-    model = bridge.build_native(native_config, state, tokenizer, label)
+    model = bridge.build_native(native_config, state, tokenizer, label, dtype)
     return model if device is None else model.to(device)
 
 

@@ -15,7 +15,7 @@ from mechcausal.interventions.specs import Intervention, Mean, Patch, Resample, 
 from mechcausal.metrics import metric as metric_of
 from mechcausal.models.abilities import abilities
 from mechcausal.models.engine import Plan, evaluate, mean_activations
-from mechcausal.patching.sweep import MetricSpec, Positions, Recorder, SiteSpec, cells_of, places
+from mechcausal.patching.sweep import MetricSpec, Positions, Recorder, SiteSpec, cells_of, places, plain
 from mechcausal.results.result import Result
 
 
@@ -67,7 +67,7 @@ def ablate(
     pool = pool.pooled if isinstance(pool, Contrast) else pool
     recorder = Recorder(
         model, prompts, metric_of(metric), "ablate",
-        {"sites": str(sites), "positions": str(positions), "do": intervention.to_json(), "reference": pool.hash},
+        {"sites": plain(sites), "positions": plain(positions), "do": intervention.to_json(), "reference": pool.hash},
         seed=seed,
     )  # fmt: skip
     able = abilities(model)

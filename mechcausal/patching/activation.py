@@ -10,7 +10,7 @@ from mechcausal.interventions.specs import Patch
 from mechcausal.metrics import metric as metric_of
 from mechcausal.models.abilities import abilities
 from mechcausal.models.engine import Plan, evaluate
-from mechcausal.patching.sweep import MetricSpec, Positions, Recorder, SiteSpec, cells_of, places, two_sides
+from mechcausal.patching.sweep import MetricSpec, Positions, Recorder, SiteSpec, cells_of, places, plain, two_sides
 from mechcausal.results.result import Result
 
 Direction = Literal["denoise", "noise"]
@@ -55,7 +55,7 @@ def patch(
     base, source = two_sides(pairs, direction)
     recorder = Recorder(
         model, pairs, metric_of(metric), "patch",
-        {"sites": str(sites), "positions": str(positions), "direction": direction},
+        {"sites": plain(sites), "positions": plain(positions), "direction": direction},
     )  # fmt: skip
     able = abilities(model)
     where = places(expand(sites, able.shape), positions, base)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from mechcausal.address import ALL, Selection, Site, expand
@@ -20,7 +21,7 @@ from mechcausal.models.abilities import abilities
 from mechcausal.models.engine import align, in_batches
 from mechcausal.models.hooked import forward, gradient_reads, gradients
 from mechcausal.patching.activation import Direction
-from mechcausal.patching.sweep import MetricSpec, Place, Positions, Recorder, SiteSpec, places, two_sides
+from mechcausal.patching.sweep import MetricSpec, Place, Positions, Recorder, SiteSpec, places, plain, two_sides
 from mechcausal.results.result import Result
 
 
@@ -68,9 +69,14 @@ def attribute(
     chosen = metric_of(metric)
     if chosen.name == "accuracy":
         raise DataError("accuracy has no gradient", fix="attribute to logit_diff, or use mc.patch")
+    if chosen.name == "kl" and direction == "noise" and steps == 0:
+        raise DataError(
+            "the KL divergence from the clean run has no slope at the clean run",
+            fix="pass steps=8, or direction='denoise', or another metric",
+        )
     recorder = Recorder(
         model, pairs, chosen, "attribute",
-        {"sites": str(sites), "positions": str(positions), "direction": direction, "steps": steps, "path": path},
+        {"sites": plain(sites), "positions": plain(positions), "direction": direction, "steps": steps, "path": path},
     )  # fmt: skip
     able = abilities(model)
     where = places(expand(sites, able.shape), positions, base)
@@ -112,7 +118,9 @@ def attribute(
             found[number] = _project(goal[whole] - start[whole], slope, place, batch)
         return found
 
-    changes, used = in_batches(len(base), batch_size, one_batch)
+    # The caller may have switched gradients off, for good or for a while.
+    with torch.inference_mode(False), torch.enable_grad():
+        changes, used = in_batches(len(base), batch_size, one_batch)
     values = baselines["base"][None] + changes
     return recorder.result(
         [place.row() for place in where], values, baselines, forwards=forwards, batch_size=used, estimate="first order"

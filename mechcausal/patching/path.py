@@ -27,7 +27,7 @@ from mechcausal.models.abilities import Abilities, abilities
 from mechcausal.models.engine import align, in_batches
 from mechcausal.models.hooked import forward
 from mechcausal.patching.activation import Direction
-from mechcausal.patching.sweep import MetricSpec, Place, Positions, Recorder, SiteSpec, places, two_sides
+from mechcausal.patching.sweep import MetricSpec, Place, Positions, Recorder, SiteSpec, places, plain, two_sides
 from mechcausal.results.result import Result
 
 # Where each sender's contribution enters the stream, and where each receiver reads it.
@@ -92,7 +92,7 @@ def path_patch(
     recorder = Recorder(
         model, pairs, metric_of(metric), "path_patch",
         {
-            "senders": str(senders), "receivers": [str(site) for site in targets], "positions": str(positions),
+            "senders": plain(senders), "receivers": plain(targets), "positions": plain(positions),
             "receiver_positions": str(at), "direction": direction,
         },
     )  # fmt: skip

@@ -82,6 +82,15 @@ def position_label(index: int, prompts: PromptSet) -> str:
     return f"{index} {names[0]}" if names and same_length else str(index)
 
 
+def plain(spec: Any) -> Any:  # noqa: ANN401 - any way of naming sites or positions
+    """Return what was asked for as JSON data, for the provenance."""
+    if isinstance(spec, (list, tuple)):
+        return [plain(item) for item in spec]
+    if isinstance(spec, slice):
+        return str(Selection.parse(spec))
+    return spec if spec is None or isinstance(spec, (int, str)) else str(spec)
+
+
 def two_sides(pairs: Contrast, direction: str) -> tuple[PromptSet, PromptSet]:
     """Return (base, source): denoising patches clean into corrupt, noising corrupt into clean."""
     if not isinstance(pairs, Contrast):

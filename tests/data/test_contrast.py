@@ -1,7 +1,7 @@
 import pytest
 
 import mechcausal as mc
-from mechcausal.data import Contrast
+from mechcausal.data import Contrast, PromptSet, pad
 from mechcausal.errors import DataError
 
 
@@ -52,6 +52,14 @@ def test_hash_take_and_repr(by_hand):
 def test_bad_pairs(by_hand, options, said):
     with pytest.raises(DataError, match=said):
         build(by_hand, **options)
+
+
+def test_pairs_given_as_tokens_must_line_up_too():
+    one, other = PromptSet(*pad([[3, 4], [5, 6, 7]])), PromptSet(*pad([[3, 5], [5, 6]]))
+    with pytest.raises(DataError, match=r"pair 1 has prompts of different length.*\[5, 6, 7\] and \[5, 6\]"):
+        Contrast(one, other, "x")
+    with pytest.raises(DataError, match="differ in number"):
+        Contrast(one, other.take([0]), "x")
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 
@@ -44,9 +45,27 @@ def test_taking_rows_takes_all_columns():
     assert "1 prompts of 5 tokens" in repr(second)
 
 
+def test_a_boolean_mask_takes_where_it_is_true():
+    some = prompts()
+    for mask in ([False, True], torch.tensor([False, True]), some.lengths > 3, np.array([False, True])):
+        assert some.take(mask).real_tokens == [ROWS[1]]
+    assert some.take([1, 0, 1]).real_tokens == [ROWS[1], ROWS[0], ROWS[1]]
+    assert some.take(np.array([1])).real_tokens == [ROWS[1]]
+
+
+def test_the_read_position_may_be_another_than_the_last():
+    for side in ("left", "right"):
+        some = prompts(side, read=torch.tensor([1, 0]))
+        assert some.tokens[torch.arange(2), some.read_columns].tolist() == [6, 8]
+
+
 @pytest.mark.parametrize(
     ("make", "said"),
     [
+        (lambda: prompts(read=torch.tensor([3, 0])), "read position lies outside"),
+        (lambda: prompts(read=torch.tensor([0, -1])), "read position lies outside"),
+        (lambda: prompts().take([False, False]), "empty"),
+        (lambda: prompts().take([True]), "one entry per prompt"),
         (lambda: pad([]), "without tokens"),
         (lambda: pad([[1], []]), "without tokens"),
         (lambda: pad(ROWS, width=4), "too small"),

@@ -46,6 +46,26 @@ def test_projection_removes_or_keeps_a_span():
     torch.testing.assert_close(apply(Project(spec), x=out), out, atol=1e-6, rtol=1e-6)
 
 
+def test_dependent_directions_count_once():
+    one, two = Project(((1.0, 1.0, 0.0, 0.0),)), Project(((1.0, 1.0, 0.0, 0.0), (2.0, 2.0, 0.0, 0.0), (0.0,) * 4))
+    torch.testing.assert_close(apply(two), apply(one))
+    with pytest.raises(InterventionError, match="span nothing"):
+        apply(Project(((0.0,) * 4,)))
+
+
+def test_projection_in_low_precision():
+    found = apply(Project(((1.0, 0.0, 0.0, 0.0),)), x=X.bfloat16())
+    assert found.dtype == torch.bfloat16
+    assert torch.equal(found[..., 1:], X.bfloat16()[..., 1:])
+    assert torch.equal(found[..., 0], torch.zeros(2, 3, dtype=torch.bfloat16))
+
+
+@pytest.mark.parametrize("do", [Set((1.0, 2.0, 3.0)), Add((1.0, 2.0, 3.0)), Project(((1.0, 2.0, 3.0),))])
+def test_a_vector_never_lands_on_the_positions_of_one_neuron(do):
+    with pytest.raises(InterventionError, match="vector to a single neuron"):
+        apply(do, site=Site("mlp_post", 0, neuron=1))
+
+
 def test_affine_erasure():
     left, right, bias = torch.tensor([[1.0, 0, 0, 0]]), torch.tensor([[0.5, 0.5, 0, 0]]), torch.tensor([1.0, 2, 3, 4])
     found = apply(Erase((vector(left[0]),), (vector(right[0]),), vector(bias)))

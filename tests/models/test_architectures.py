@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from zoo import bare, loaded, make_pairs
+from zoo import bare, loaded, make_pairs, references
 
 import mechcausal as mc
 from mechcausal.address import Site
@@ -25,8 +25,34 @@ OUTPUT_PROJECTION = {
 
 
 def test_logits_are_those_of_the_bare_model(architecture, pairs):
-    expected = bare(architecture)(pairs.clean.tokens).logits
+    expected = references()[architecture]
     torch.testing.assert_close(forward(loaded(architecture), pairs.clean).logits, expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(bare(architecture)(pairs.clean.tokens).logits, expected, atol=1e-6, rtol=1e-6)
+
+
+def test_padding_changes_nothing(architecture):
+    lengths = (5, 8, 6)
+    prompts = make_pairs(lengths).clean
+    model = loaded(architecture)
+    alone = [forward(model, prompts.take([row]).padded(n)).logits[0] for row, n in enumerate(lengths)]
+    for side in ("left", "right"):
+        padded = prompts.padded(10, side)
+        logits = forward(model, padded).logits
+        for row, expected in enumerate(alone):
+            torch.testing.assert_close(logits[row][padded.mask[row]], expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("do", ["patch", "ablate", "attribute"])
+def test_sweeps_do_not_depend_on_the_padding_side(architecture, do):
+    model = loaded(architecture)
+    run = {
+        "patch": lambda pairs: mc.patch(model, pairs, sites=["L1.resid_pre", "L2.v"], positions=[0, 3, -1]),
+        "ablate": lambda pairs: mc.ablate(model, pairs, sites=["L0.z.H1", "L1.k.H0", "L1.mlp_out"], do="mean"),
+        "attribute": lambda pairs: mc.attribute(model, pairs, sites=["L0.mlp_out", "L1.z.H3"], positions=[2, "all"]),
+    }[do]
+    right, left = (run(make_pairs((5, 8, 6), side=side)).examples for side in ("right", "left"))
+    np.testing.assert_allclose(left, right, atol=1e-5, rtol=1e-5)
+    assert np.ptp(right) > 1e-3
 
 
 def test_the_table_of_sites(architecture):
@@ -73,6 +99,33 @@ def test_a_head_edit_is_the_same_edit_on_the_bare_model(architecture, layer, hea
     run = forward(loaded(architecture), pairs.clean, [Edit.of(f"L{layer}.z.H{head}", "zero")])
     torch.testing.assert_close(run.logits, expected, atol=1e-5, rtol=1e-5)
     assert (expected - bare(architecture)(pairs.clean.tokens).logits).abs().max() > 1e-3
+
+
+def test_patching_a_head_is_the_same_patch_on_the_bare_model(architecture, pairs):
+    model, part = OUTPUT_PROJECTION[architecture](bare(architecture), 1), slice(8, 16)
+    kept = {}
+
+    def run(tokens, hook):
+        handle = model.register_forward_pre_hook(hook)
+        try:
+            return bare(architecture)(tokens).logits
+        finally:
+            handle.remove()
+
+    def keep(_module, args):
+        kept["z"] = args[0][..., part].clone()
+
+    def put(_module, args):
+        z = args[0].clone()
+        z[..., part] = kept["z"]
+        return (z, *args[1:])
+
+    run(pairs.clean.tokens, keep)
+    logits, rows = run(pairs.corrupt.tokens, put), torch.arange(len(pairs))
+    expected = logits[rows, -1, pairs.clean.answer] - logits[rows, -1, pairs.clean.foil]
+    found = mc.patch(loaded(architecture), pairs, sites="L1.z.H1")
+    np.testing.assert_allclose(found.examples[0], expected.numpy(), atol=1e-5)
+    assert np.abs(found.examples[0] - found.baselines["base"]).max() > 1e-3
 
 
 def test_what_it_says_it_can_write_it_does_write(architecture, pairs):

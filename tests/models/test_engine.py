@@ -12,7 +12,7 @@ from mechcausal.address import Site
 from mechcausal.errors import DataError, MechcausalError
 from mechcausal.interventions import Edit, Patch
 from mechcausal.metrics import metric
-from mechcausal.models import engine
+from mechcausal.models import bridge, engine
 from mechcausal.models.engine import Plan, evaluate, mean_activations
 
 
@@ -37,6 +37,44 @@ def test_out_of_memory_halves_the_batch_and_says_so_once(gpt2, monkeypatch, capl
     ]
     cell = expected.frame.index[expected.frame["site"] == "L1.z.H2"].item()
     np.testing.assert_allclose(found.values[0], expected.examples[cell], atol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["patch", "ablate", "attribute", "path_patch"])
+def test_every_method_survives_a_batch_that_is_too_large(gpt2, monkeypatch, method):
+    pairs = make_pairs((7,) * 10)
+    expected = getattr(mc, method)(gpt2, pairs).examples
+    original, largest = bridge.run, []
+
+    def tight(model, tokens, mask):
+        if len(tokens) > 3:
+            raise torch.OutOfMemoryError("no room")
+        largest.append(len(tokens))
+        return original(model, tokens, mask)
+
+    monkeypatch.setattr(bridge, "run", tight)
+    found = getattr(mc, method)(gpt2, pairs, batch_size=10)
+    np.testing.assert_allclose(found.examples, expected, atol=1e-5, rtol=1e-5)
+    assert found.provenance.compute["batch_size"] == 2
+    assert max(largest) == 2
+    assert not any(point.fwd_hooks for point in gpt2.hook_dict.values())
+
+
+def test_means_start_again_when_memory_runs_out_halfway(gpt2, monkeypatch):
+    prompts, sites = make_pairs((7,) * 10).clean, [Site("z", 1), Site("mlp_out", 2)]
+    expected = mean_activations(gpt2, prompts, sites, batch_size=10, per_position=True)
+    original, calls = engine.forward, []
+
+    def tight(*args, **kwargs):
+        calls.append(1)
+        if len(calls) == 2:
+            raise torch.OutOfMemoryError("no room")
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(engine, "forward", tight)
+    found = mean_activations(gpt2, prompts, sites, batch_size=4, per_position=True)
+    for site in sites:
+        torch.testing.assert_close(found[site], expected[site])
+    assert len(calls) == 2 + 5
 
 
 def test_one_prompt_that_does_not_fit(gpt2, monkeypatch, pairs):

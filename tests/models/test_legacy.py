@@ -4,6 +4,7 @@ from importlib.metadata import version
 
 import pytest
 import torch
+import torch.nn.functional as F
 from zoo import make_pairs
 
 import mechcausal as mc
@@ -24,6 +25,9 @@ VARIANTS = {
     "unscaled scores": {"use_attn_scale": False},
     "other scale": {"attn_scale": 3.0},
     "another output": {"d_vocab_out": 5},
+    "root mean square": {"normalization_type": "RMS"},
+    "folded root mean square": {"normalization_type": "RMSPre"},
+    "another activation": {"act_fn": "silu"},
 }
 
 
@@ -48,6 +52,75 @@ def test_equal_to_hooked_transformer(variant, tmp_path):
     pairs = make_pairs((7, 7), vocab=30)
     if "d_vocab_out" not in config:
         assert len(mc.patch(model, pairs)) == 14
+
+
+def random_state(config):
+    draw = torch.Generator().manual_seed(1)
+    heads, width, wide, hidden = (config[name] for name in ("n_heads", "d_head", "d_model", "d_mlp"))
+    outputs = config.get("d_vocab_out", config["d_vocab"])
+    shapes = {"embed.W_E": (config["d_vocab"], wide), "pos_embed.W_pos": (config["n_ctx"], wide)}
+    for layer in range(config["n_layers"]):
+        block = f"blocks.{layer}."
+        shapes |= {f"{block}attn.W_{name}": (heads, wide, width) for name in "QKV"}
+        shapes |= {f"{block}attn.b_{name}": (heads, width) for name in "QKV"}
+        shapes |= {f"{block}attn.W_O": (heads, width, wide), f"{block}attn.b_O": (wide,)}
+        if not config.get("attn_only"):
+            shapes |= {f"{block}mlp.W_in": (wide, hidden), f"{block}mlp.b_in": (hidden,)}
+            shapes |= {f"{block}mlp.W_out": (hidden, wide), f"{block}mlp.b_out": (wide,)}
+    norms = [f"blocks.{layer}.ln{number}" for layer in range(config["n_layers"]) for number in (1, 2)] + ["ln_final"]
+    if config.get("attn_only"):
+        norms = [name for name in norms if not name.endswith("ln2")]
+    for name in norms if config["normalization_type"] in ("LN", "RMS") else ():
+        shapes |= {f"{name}.w": (wide,)} | ({f"{name}.b": (wide,)} if config["normalization_type"] == "LN" else {})
+    shapes |= {"unembed.W_U": (wide, outputs), "unembed.b_U": (outputs,)}
+    return {name: torch.randn(shape, generator=draw) * 0.3 for name, shape in shapes.items()}
+
+
+def written_out(config, state, tokens):
+    """Compute the logits of a legacy model from its definition."""
+    kind = config["normalization_type"]
+
+    def norm(x, name):
+        if kind is None:
+            return x
+        x = x - x.mean(-1, keepdim=True) if kind.startswith("LN") else x
+        x = x / (x.pow(2).mean(-1, keepdim=True) + 1e-5).sqrt()
+        return x * state.get(f"{name}.w", 1.0) + state.get(f"{name}.b", 0.0)
+
+    scale = config["d_head"] ** 0.5 if config.get("use_attn_scale", True) else 1.0
+    scale = config.get("attn_scale", scale)
+    length = tokens.shape[1]
+    act = {"relu": F.relu, "silu": F.silu, "gelu_new": lambda x: F.gelu(x, approximate="tanh")}[config["act_fn"]]
+    x = state["embed.W_E"][tokens] + state["pos_embed.W_pos"][:length]
+    for layer in range(config["n_layers"]):
+        block = f"blocks.{layer}."
+        inside = norm(x, f"{block}ln1")
+        q, k, v = (
+            torch.einsum("bpm,hmd->bhpd", inside, state[f"{block}attn.W_{name}"])
+            + state[f"{block}attn.b_{name}"][:, None]
+            for name in "QKV"
+        )
+        scores = q @ k.transpose(-1, -2) / scale
+        if config.get("attention_dir") != "bidirectional":
+            scores = scores.masked_fill(torch.ones(length, length).triu(1).bool(), -torch.inf)
+        z = scores.softmax(-1) @ v
+        x = x + torch.einsum("bhpd,hdm->bpm", z, state[f"{block}attn.W_O"]) + state[f"{block}attn.b_O"]
+        if not config.get("attn_only"):
+            hidden = act(norm(x, f"{block}ln2") @ state[f"{block}mlp.W_in"] + state[f"{block}mlp.b_in"])
+            x = x + hidden @ state[f"{block}mlp.W_out"] + state[f"{block}mlp.b_out"]
+    return norm(x, "ln_final") @ state["unembed.W_U"] + state["unembed.b_U"]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_equal_to_the_definition(variant, tmp_path):
+    """Holds on every transformer-lens, also where the old class is gone."""
+    config = BASE | VARIANTS[variant]
+    weights = random_state(config)
+    torch.save({"state_dict": weights, "config": config}, tmp_path / "model.pt")
+    tokens = torch.arange(14).reshape(2, 7)
+    with torch.no_grad():
+        found = mc.load(tmp_path / "model.pt")(tokens)
+    torch.testing.assert_close(found, written_out(config, weights, tokens), atol=1e-4, rtol=1e-4)
 
 
 def state():

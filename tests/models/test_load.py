@@ -7,7 +7,7 @@ import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
-from zoo import VOCAB, bare, build, loaded
+from zoo import VOCAB, bare, build, loaded, make_pairs
 
 import mechcausal as mc
 from mechcausal.errors import DataError, ModelError, NumericsError, UnsupportedError
@@ -55,6 +55,23 @@ def test_a_model_object_is_copied_unless_told(folder):
     assert [type(module) for module in mine.modules()] != kinds
 
 
+def test_what_the_caller_holds_stays_as_it_was():
+    mine, tokenizer = build("llama").train(), words_tokenizer()
+    mine.set_attn_implementation("sdpa")
+    tokenizer.pad_token = None
+    before = {name: value.clone() for name, value in mine.state_dict().items()}
+    model = mc.load(mine, tokenizer=tokenizer)
+    mc.patch(model, make_pairs((7, 7)))
+    assert mine.training
+    assert mine.config._attn_implementation == "sdpa"
+    assert tokenizer.pad_token is None
+    assert model.tokenizer.pad_token == "<eos>"
+    assert mine.state_dict().keys() == before.keys()
+    assert all(torch.equal(value, before[name]) for name, value in mine.state_dict().items())
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in mine.modules())
+    assert not model.training
+
+
 def test_a_tokenizer_held_in_memory():
     model = mc.load(build("gpt2"), tokenizer=words_tokenizer())
     pairs = mc.Contrast.from_text(model, ["w5 w6"], ["w7 w6"], answer="w3", foil="w4")
@@ -80,6 +97,15 @@ def test_bfloat16(folder):
     sweep = mc.patch(model, pairs, sites=["L0.resid_pre", "L1.resid_mid"], positions="all")
     assert sweep.provenance.compute["dtype"] == "bfloat16"
     assert abs(sweep.frame["effect"][0] - 1) < 0.05
+
+
+def test_the_precision_of_a_legacy_checkpoint(by_hand):
+    model = mc.load("organism:by_hand", dtype=torch.bfloat16)
+    assert {value.dtype for value in model.original_model.parameters()} == {torch.bfloat16}
+    sweep = mc.ablate(model, mc.contrast("by_hand/gender", model, n=8), sites="L0.z.H0", do="mean")
+    exact = mc.ablate(by_hand, mc.contrast("by_hand/gender", by_hand, n=8), sites="L0.z.H0", do="mean")
+    assert sweep.provenance.compute["dtype"] == "bfloat16"
+    assert sweep.frame["change"].item() == pytest.approx(exact.frame["change"].item(), abs=0.03)
 
 
 def test_the_fingerprint_is_of_the_weights(folder):

@@ -117,6 +117,66 @@ def test_a_set_value_and_one_neuron(by_hand):
     np.testing.assert_allclose(found.examples[0] - found.baselines["base"], 0.9 * (2.0 - active), atol=1e-5)
 
 
+def test_a_neuron_sweep_by_hand(pairs):
+    clean, prompts = pairs.clean, torch.arange(len(pairs))
+    sweep = mc.ablate(loaded("gpt2"), clean, sites="L1.mlp_post.N*", do="zero", positions="@2:5")
+    assert len(sweep) == 128
+    for neuron in (0, 77, 127):
+
+        def hook(_module, args, neuron=neuron):
+            hidden = args[0].clone()
+            hidden[:, 2:5, neuron] = 0
+            return (hidden,)
+
+        handle = bare("gpt2").transformer.h[1].mlp.c_proj.register_forward_pre_hook(hook)
+        try:
+            logits = bare("gpt2")(clean.tokens).logits[prompts, -1]
+        finally:
+            handle.remove()
+        expected = logits[prompts, clean.answer] - logits[prompts, clean.foil]
+        row = sweep.frame.index[sweep.frame["neuron"] == neuron].item()
+        np.testing.assert_allclose(sweep.examples[row], expected.numpy(), atol=1e-5)
+    assert np.abs(sweep.frame["change"]).max() > 1e-3
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama"])
+@pytest.mark.parametrize("do", ["mean", "resample"])
+def test_means_and_resamples_do_not_depend_on_padding_or_batches(name, do):
+    lengths = (5, 8, 5, 8, 8)
+    reference = make_pairs((8, 5, 8, 5), seed=7).clean
+
+    def run(prompts, size=64):
+        sites = ["L0.z.H1", "L1.v.H0", "L1.mlp_out", "resid_mid"]
+        found = mc.ablate(loaded(name), prompts, sites=sites, do=do, reference=reference, batch_size=size)
+        return found.examples
+
+    right, left = make_pairs(lengths).clean, make_pairs(lengths, side="left").clean
+    expected = run(right)
+    assert np.ptp(expected) > 1e-2
+    np.testing.assert_allclose(run(left), expected, atol=1e-5, rtol=1e-5)
+    np.testing.assert_allclose(run(right, 2), expected, atol=1e-5, rtol=1e-5)
+    np.testing.assert_allclose(run(right.padded(12)), expected, atol=1e-5, rtol=1e-5)
+    if do == "mean":  # a resample is drawn by row
+        for row, length in enumerate(lengths):
+            alone = run(right.take([row]).padded(length))
+            np.testing.assert_allclose(alone[:, 0], expected[:, row], atol=1e-5, rtol=1e-5)
+        order = [3, 1, 4, 0, 2]
+        np.testing.assert_allclose(run(right.take(order)), expected[:, order], atol=1e-5, rtol=1e-5)
+
+
+def test_a_mean_pattern_needs_keys_that_line_up():
+    with pytest.raises(MechcausalError, match="prompts of one length"):
+        mc.ablate(loaded("gpt2"), make_pairs((5, 7)).clean, sites="L1.pattern.H2", do="mean")
+
+
+def test_pairs_as_reference_are_both_sides(pairs):
+    by_pairs = mc.ablate(loaded("gpt2"), pairs.clean, sites="z", do="mean", reference=pairs)
+    by_default = mc.ablate(loaded("gpt2"), pairs, sites="z", do="mean")
+    np.testing.assert_array_equal(by_pairs.examples, by_default.examples)
+    clean_only = mc.ablate(loaded("gpt2"), pairs, sites="z", do="mean", reference=pairs.clean)
+    assert np.abs(clean_only.examples - by_default.examples).max() > 1e-3
+
+
 def test_without_a_contrast_there_is_no_effect_but_a_change(pairs, gpt2):
     found = mc.ablate(gpt2, pairs.clean, do="zero", metric="loss")
     assert found.frame["effect"].isna().all()

@@ -5,12 +5,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from transformer_lens import patching as lens
-from zoo import loaded, make_pairs
+from zoo import bare, loaded, make_pairs
 
 import mechcausal as mc
 from mechcausal.data import Contrast
 from mechcausal.errors import MechcausalError
+from mechcausal.models import bridge
+from mechcausal.models.abilities import abilities
 
 PEERS = {
     "resid_pre": lens.get_act_patch_resid_pre,
@@ -52,6 +55,18 @@ def test_the_whole_stream_is_the_whole_run(name, direction, pairs):
         np.testing.assert_allclose(row, sweep.baselines[goal], atol=1e-5)
     expected = 1.0 if direction == "denoise" else 0.0
     np.testing.assert_allclose(sweep.frame["effect"], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("direction", ["denoise", "noise"])
+def test_divergence_is_from_the_clean_run_in_both_directions(direction, pairs):
+    new, old = (bare("gpt2")(side.tokens).logits[:, -1].log_softmax(-1) for side in (pairs.corrupt, pairs.clean))
+    apart = F.kl_div(new, old, log_target=True, reduction="none").sum(-1).numpy()
+    sweep = mc.patch(loaded("gpt2"), pairs, sites=["embed"], positions="all", metric="kl", direction=direction)
+    np.testing.assert_allclose(sweep.baselines["corrupt"], apart, atol=1e-5)
+    np.testing.assert_allclose(sweep.baselines["clean"], 0, atol=1e-6)
+    np.testing.assert_allclose(sweep.examples[0], 0 if direction == "denoise" else apart, atol=1e-5)
+    part = mc.path_patch(loaded("gpt2"), pairs, senders="embed", metric="kl", direction=direction)
+    assert part.examples.min() >= -1e-6
 
 
 @pytest.mark.parametrize("sites", ["resid_pre", "resid_mid", "mlp_post", "z", "k", "pattern"])
@@ -170,6 +185,52 @@ def test_provenance_tells_what_ran(pairs, gpt2):
 def test_bad_input_is_one_sentence(gpt2, pairs, options, said):
     with pytest.raises(MechcausalError, match=said) as caught:
         mc.patch(gpt2, pairs, **options)
+    assert "\n" not in str(caught.value)
+
+
+REFUSED = {
+    "site": (mc.patch, {"sites": "resid_pots"}, "did you mean"),
+    "layer": (mc.patch, {"sites": "L7.resid_pre"}, "layer 7"),
+    "neuron": (mc.patch, {"sites": "L0.mlp_post.N128"}, "neuron 128; expected 0 to 127"),
+    "key-value head": (mc.patch, {"sites": "L0.k.H2", "model": "llama"}, "key-value head 2; expected 0 to 1"),
+    "pattern": (mc.patch, {"sites": "pattern", "model": "opt"}, "cannot be written on"),
+    "one bad site of many": (mc.patch, {"sites": ["L0.z.H0", "L2.z.H4"]}, "head 4"),
+    "position": (mc.patch, {"positions": "@subject"}, "no position called"),
+    "metric": (mc.patch, {"metric": "logit_dif"}, "did you mean"),
+    "direction": (mc.patch, {"direction": "up"}, "denoise"),
+    "ablation": (mc.ablate, {"do": "zreo"}, "did you mean 'zero'"),
+    "ablated site": (mc.ablate, {"sites": "L0.zz.H0"}, "no component called 'zz'"),
+    "reference": (mc.ablate, {"do": "resample", "reference": make_pairs((4, 4)).clean}, "no other reference prompt"),
+    "gradient": (mc.attribute, {"metric": "accuracy"}, "no gradient"),
+    "attributed site": (mc.attribute, {"sites": "L3.z"}, "layer 3"),
+    "steps": (mc.attribute, {"steps": -1}, "steps is 0 or more"),
+    "sender": (mc.path_patch, {"senders": "L9.z.H0"}, "layer 9"),
+    "receiver": (mc.path_patch, {"receivers": "L1.q.H9"}, "head 9"),
+    "path": (mc.path_patch, {"senders": "L2.z.H0", "receivers": "L1.q.H0"}, "no path leads"),
+    "post-norm": (mc.path_patch, {"model": "bert"}, "no direct paths"),
+    "too long": (mc.patch, {"pairs": make_pairs((33, 7))}, "prompt 0 is longer than .*33 tokens; expected at most 32"),
+    "tokens": (mc.patch, {"pairs": make_pairs((4, 4), vocab=90)}, "tokens of these prompts are not in"),
+    "answer": (
+        mc.ablate,
+        {"pairs": replace(make_pairs((4,)).clean, answer=torch.tensor([60]))},
+        "answer of these prompts are not in",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refusals_come_before_any_compute(case, pairs, monkeypatch):
+    method, options, said = REFUSED[case]
+    options = dict(options)
+    model = loaded(options.pop("model", "gpt2"))
+    abilities(model)
+
+    def never(*args):
+        raise AssertionError("a forward was run")
+
+    monkeypatch.setattr(bridge, "run", never)
+    with pytest.raises(MechcausalError, match=said) as caught:
+        method(model, options.pop("pairs", pairs), **options)
     assert "\n" not in str(caught.value)
 
 

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from zoo import VOCAB, loaded, make_pairs
+from zoo import VOCAB, build, loaded, make_pairs
 
 import mechcausal as mc
-from mechcausal.errors import DataError
+from mechcausal.errors import DataError, NumericsError
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +82,41 @@ def test_closed_form(by_hand):
 def test_one_forward_and_one_forward_backward(gpt2, pairs):
     # Two readings of the runs and one differentiated run; the rest are the two baselines, counted apart.
     assert mc.attribute(gpt2, pairs, sites="z").provenance.compute["forwards"] == 3
+
+
+def test_a_gradient_that_is_no_number_is_said(gpt2, pairs):
+    def root(logits, batch):
+        return torch.sqrt(logits[:, -1, 0] * 0)
+
+    with pytest.raises(NumericsError, match=r"the gradient at L2\.mlp_out holds NaN or infinity"):
+        mc.attribute(gpt2, pairs, sites="L2.mlp_out", metric=root)
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_gradients_are_taken_where_the_caller_has_switched_them_off(mode, gpt2, pairs):
+    expected = mc.attribute(gpt2, pairs, sites="z", steps=2).examples
+    with mode():
+        found = mc.attribute(gpt2, pairs, sites="z", steps=2).examples
+        assert not torch.is_grad_enabled()
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_the_divergence_from_the_clean_run_has_no_slope_there(gpt2, pairs):
+    with pytest.raises(DataError, match="no slope at the clean run"):
+        mc.attribute(gpt2, pairs, metric="kl")
+    along = mc.attribute(gpt2, pairs, metric="kl", sites="attn_out", positions="all", steps=24)
+    exact = mc.patch(gpt2, pairs, metric="kl", sites="attn_out", positions="all", direction="noise")
+    np.testing.assert_allclose(along.examples, exact.examples, atol=0.02 * exact.examples.max())
+
+
+def test_the_weights_gather_no_gradient(pairs):
+    model = mc.load(build("gpt2"))
+    for parameter in model.original_model.parameters():
+        parameter.requires_grad_(True)
+    free = mc.attribute(model, pairs, sites="z", steps=2)
+    assert all(parameter.grad is None for parameter in model.original_model.parameters())
+    frozen = mc.attribute(loaded("gpt2"), pairs, sites="z", steps=2)
+    np.testing.assert_allclose(free.examples, frozen.examples, atol=1e-5)
 
 
 def test_bad_input(gpt2, pairs):

@@ -138,6 +138,39 @@ def test_the_direct_path_of_the_last_sublayer_is_its_patch(name):
     np.testing.assert_allclose(path.examples, plain.examples, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["gpt2", "llama", "mistral", "qwen3", "gemma2", "opt"])
+@pytest.mark.parametrize("direction", ["denoise", "noise"])
+def test_all_paths_out_of_the_last_attention_are_its_patch(name, direction):
+    """After the heads of the last layer come one MLP and the logits, and nothing else."""
+    pairs = make_pairs(changed=(1, 3, 6))
+    options = {"direction": direction}
+    paths = mc.path_patch(loaded(name), pairs, senders="L2.z.H*", receivers=["L2.mlp_out", "logits"], **options)
+    plain = mc.patch(loaded(name), pairs, sites="L2.z.H*", **options)
+    np.testing.assert_allclose(paths.examples, plain.examples, atol=1e-5, rtol=1e-5)
+    direct = mc.path_patch(loaded(name), pairs, senders="L2.z.H*", receivers="logits", **options)
+    assert np.abs(direct.examples - plain.examples).max() > 1e-3
+
+
+@pytest.mark.parametrize("sender", ["L1.mlp_out", "L1.z.H2", "L1.mlp_post.N4"])
+def test_all_paths_into_a_parallel_last_block_are_the_patch(sender):
+    """In a parallel block attention and MLP read the stream side by side, so these are all the paths there are."""
+    pairs = make_pairs(changed=(1, 3, 6))
+    readers = ["L2.q.H*", "L2.k.H*", "L2.v.H*", "L2.mlp_out", "logits"]
+    paths = mc.path_patch(loaded("neox"), pairs, senders=sender, receivers=readers)
+    plain = mc.patch(loaded("neox"), pairs, sites=sender, positions="all")
+    np.testing.assert_allclose(paths.examples, plain.examples, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma2", "qwen3"])
+def test_queries_keys_and_values_together_are_the_attention(name):
+    pairs = make_pairs(changed=(1, 3, 6))
+    parts = ["L1.q.H*", "L1.k.H*", "L1.v.H*"]
+    by_parts = mc.path_patch(loaded(name), pairs, senders=["embed", "L0.mlp_out"], receivers=parts)
+    whole = mc.path_patch(loaded(name), pairs, senders=["embed", "L0.mlp_out"], receivers="L1.attn_out")
+    np.testing.assert_allclose(by_parts.examples, whole.examples, atol=1e-5, rtol=1e-5)
+    assert np.abs(whole.examples - whole.baselines["base"]).max() > 1e-3
+
+
 def test_positions_of_sender_and_receiver():
     pairs = make_pairs(changed=(1, 3, 6))
     everywhere = mc.path_patch(loaded("gpt2"), pairs, senders="L0.z.H1", receivers="L1.v.H0")

@@ -1,5 +1,6 @@
 """Results survive: saving, loading, drawing, and the export of a notebook, without the model."""
 
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -8,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+import torch
 from nbclient import NotebookClient
 from nbconvert import HTMLExporter
 
@@ -80,6 +82,28 @@ def test_still_pictures_are_well_formed_and_say_what_they_show(sweep):
         assert "largest effect" in root.attrib["aria-label"]
         assert len(root.findall(".//{*}rect")) == 2 * 4 + 9
     assert "url(#none)" not in pictures[0]
+
+
+def test_every_cell_is_drawn_where_the_frame_says(by_hand):
+    pairs = mc.contrast("by_hand/gender", by_hand, n=4)
+    found = mc.ablate(by_hand, pairs, sites=["z", "L*.mlp_post.N*", "embed"], do="zero")
+    heads, neurons, embed = grids(found, "change")
+    assert (heads.x, heads.y) == (("H0", "H1", "H2", "H3"), ("L0", "L1"))
+    assert (neurons.x, neurons.y) == (("N0", "N1", "N2", "N3"), ("L0", "L1"))
+    assert embed.values.shape == (1, 1)
+    for grid, unit in ((heads, "head"), (neurons, "neuron")):
+        for _, row in found.frame[found.frame[unit].notna()].iterrows():
+            assert grid.values[row["layer"], row[unit]] == row["change"]
+    assert [trace.z.shape for trace in found.plot().data] == [(2, 4), (2, 4), (1, 1)]
+
+
+def test_names_are_escaped(by_hand):
+    pairs = mc.contrast("by_hand/gender", by_hand, n=4)
+    odd = {"<script>&": torch.ones(4, dtype=torch.long)}
+    sides = {name: replace(getattr(pairs, name), positions=odd) for name in ("clean", "corrupt")}
+    page = mc.patch(by_hand, replace(pairs, **sides))._repr_html_()
+    assert "<script>" not in page
+    assert "1 &lt;script&gt;&amp;" in page
 
 
 def test_nan_is_hatched(sweep):

@@ -1,0 +1,45 @@
+"""Digests follow the weights, and only the weights."""
+
+import pytest
+import torch
+from zoo import build, loaded
+
+import mechcausal as mc
+from mechcausal.models.fingerprint import weights_fingerprint
+
+
+@pytest.fixture(scope="module")
+def mine():
+    return mc.load(build("gpt2"))
+
+
+def test_the_same_weights_have_the_same_digest(mine):
+    assert weights_fingerprint(mine) == weights_fingerprint(loaded("gpt2"))
+    assert weights_fingerprint(mine) != weights_fingerprint(loaded("llama"))
+
+
+def test_precision_counts(mine):
+    assert weights_fingerprint(mc.load(build("gpt2").to(torch.bfloat16))) != weights_fingerprint(mine)
+
+
+def test_one_number_written_in_place_or_replaced_is_noticed(mine):
+    weight = next(iter(mine.original_model.parameters()))
+    digest = weights_fingerprint(mine)
+    with torch.no_grad():
+        before = weight[3, 5].clone()
+        weight[3, 5] += 1e-3
+        changed = weights_fingerprint(mine)
+        weight[3, 5] = before
+    assert changed != digest
+    assert weights_fingerprint(mine) == digest
+    old = weight.data
+    weight.data = old + 1e-3
+    assert weights_fingerprint(mine) != digest
+    weight.data = old
+    assert weights_fingerprint(mine) == digest
+
+
+def test_a_sweep_does_not_change_it(mine, pairs):
+    digest = weights_fingerprint(mine)
+    sweep = mc.patch(mine, pairs, sites="z")
+    assert weights_fingerprint(mine) == digest == sweep.provenance.model["weights"]
