@@ -144,9 +144,9 @@ def measure(
     *,
     batch_size: int,
     reference: PromptSet | None = None,
-) -> np.ndarray:
-    """Return the metric of the unedited run, one number per example."""
-    return evaluate(model, Plan(prompts, [()], metric, reference=reference), batch_size=batch_size).values[0]
+) -> Values:
+    """Return the metric of the unedited run, as one cell."""
+    return evaluate(model, Plan(prompts, [()], metric, reference=reference), batch_size=batch_size)
 
 
 def mean_activations(
@@ -163,51 +163,53 @@ def mean_activations(
 
     def one_batch(index: Tensor) -> np.ndarray:
         batch = prompts.take(index).to(bridge.device_of(model))
+        added: dict[Site, tuple[Tensor, Tensor]] = {}
         for site, value in forward(model, batch, read=list(sites)).read.items():
             value = value.double()
             axis = 2 if site.component == "pattern" else 1
             keep = batch.mask.double().reshape(len(batch), *([1] * (axis - 1)), -1, *([1] * (value.ndim - axis - 1)))
             over = (0,) if per_position else (0, axis)
-            count = keep.sum(dim=over)
-            sums[site] = sums.get(site, 0) + (value * keep).sum(dim=over)
+            added[site] = ((value * keep).sum(dim=over), keep.sum(dim=over))
+        for site, (total, count) in added.items():  # only now: a batch that ran out of memory is tried again
+            sums[site] = sums.get(site, 0) + total
             counts[site] = counts.get(site, 0) + count
         return np.zeros((0, len(index)))
 
-    in_batches(len(prompts), batch_size, one_batch, restart=(sums, counts))
+    in_batches(len(prompts), batch_size, one_batch)
     return {site: sums[site] / counts[site].clamp(min=1) for site in sums}
 
 
-def in_batches(
-    n: int,
-    batch_size: int,
-    one_batch: Callable[[Tensor], np.ndarray],
-    restart: tuple[dict[Site, Tensor], ...] = (),
-) -> tuple[np.ndarray, int]:
-    """Call `one_batch` on consecutive rows and join the columns; halve the batch when memory runs out.
+def in_batches(n: int, batch_size: int, one_batch: Callable[[Tensor], np.ndarray]) -> tuple[np.ndarray, int]:
+    """Call `one_batch` on consecutive rows and join the columns; go on with half the batch when memory runs out.
 
     Args:
         n: How many rows.
-        batch_size: How many at a time.
-        one_batch: From row numbers to an array [cell row].
-        restart: Accumulators that must be emptied when a batch is tried again.
+        batch_size: How many at a time, at most.
+        one_batch: From row numbers to an array [cell row]; it leaves nothing behind when it fails.
+
+    Returns:
+        The joined array and the batch size that fitted.
     """
     if batch_size < 1:
         raise DataError("the batch size must be at least 1", got=batch_size)
-    while True:
+    size = first = min(batch_size, n)
+    parts, done = [], 0
+    while done < n:
+        rows = torch.arange(done, min(done + size, n))
         try:
-            parts = [one_batch(rows) for rows in torch.arange(n).split(batch_size)]
-            return np.concatenate(parts, axis=1), batch_size
-        except (torch.OutOfMemoryError, RuntimeError) as error:
-            if isinstance(error, MechcausalError) or not _out_of_memory(error):
+            parts.append(one_batch(rows))
+            done += len(rows)
+        except RuntimeError as error:
+            if not _out_of_memory(error):
                 raise
-            if batch_size == 1:
+            if size == 1:
                 raise MechcausalError(
                     "a single prompt does not fit into memory", fix="use shorter prompts or fewer cells"
                 ) from error
-            for accumulator in restart:
-                accumulator.clear()
-            batch_size = batch_size // 2
-            logger.warning("out of memory: going on with batches of %d", batch_size)
+            size //= 2
+    if size < first:
+        logger.warning("out of memory with batches of %d: went on with batches of %d", first, size)
+    return np.concatenate(parts, axis=1), batch_size if size == first else size
 
 
 def _out_of_memory(error: BaseException) -> bool:

@@ -15,7 +15,11 @@ _known: WeakKeyDictionary[Any, tuple[tuple[int, ...], str]] = WeakKeyDictionary(
 
 
 def weights_fingerprint(model: Any) -> str:  # noqa: ANN401 - a TransformerBridge
-    """Return a digest of all parameters; computed again only after one of them was written to."""
+    """Return a digest of all parameters.
+
+    It is computed again only after one of them was written to. Torch does not count writes through `parameter.data`:
+    load such a model anew.
+    """
     module = bridge.underlying(model)
     # The bridge inserts this segment into names; without it the digest is that of the bare model.
     plain = ((name.replace("_original_component.", ""), value) for name, value in module.named_parameters())

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mechcausal.address import expand
+from mechcausal.address import Site, expand
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.prompts import PromptSet
 from mechcausal.errors import DataError
@@ -73,24 +73,26 @@ def ablate(
     able = abilities(model)
     where = places(expand(sites, able.shape), positions, base)
     able.require([place.site for place in where])
-    means: dict[Any, Tensor] = {}
-    rows = None
+    per_position = _lines_up(base, pool)
+    if (
+        isinstance(intervention, Mean)
+        and not per_position
+        and any(place.site.component == "pattern" for place in where)
+    ):
+        raise DataError(
+            "a mean attention pattern needs prompts of one length, because its keys are positions",
+            fix="ablate z, or use do='zero' or prompts of one length",
+        )
+    rows = draw(pool, base, intervention.seed) if isinstance(intervention, Resample) else None
+    baselines = recorder.baselines("clean", batch_size)
+    means: dict[Site, Tensor] = {}
     if isinstance(intervention, Mean):
-        per_position = _lines_up(base, pool)
-        if not per_position and any(place.site.component == "pattern" for place in where):
-            raise DataError(
-                "a mean attention pattern needs prompts of one length, because its keys are positions",
-                fix="ablate z, or use do='zero' or prompts of one length",
-            )
         pool = pool.padded(base.tokens.shape[1], base.side) if per_position else pool
         wholes = list(dict.fromkeys(place.site.whole for place in where))
-        means = mean_activations(model, pool, wholes, batch_size=batch_size, per_position=per_position)
+        means = mean_activations(model, pool, wholes, batch_size=recorder.batch_size, per_position=per_position)
         recorder.arguments["mean"] = "per position" if per_position else "over positions"
-    elif isinstance(intervention, Resample):
-        rows = draw(pool, base, intervention.seed)
-    baselines = recorder.baselines("clean", batch_size)
     plan = Plan(base, cells_of(where, intervention), recorder.metric, rows=rows, means=means, reference=base)
-    found = evaluate(model, plan, batch_size=batch_size, progress="ablating")
+    found = evaluate(model, plan, batch_size=recorder.batch_size, progress="ablating")
     return recorder.result(
         [place.row() for place in where],
         found.values,

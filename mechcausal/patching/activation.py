@@ -62,7 +62,7 @@ def patch(
     able.require([place.site for place in where])
     baselines = recorder.baselines("corrupt" if direction == "denoise" else "clean", batch_size)
     plan = Plan(base, cells_of(where, Patch()), recorder.metric, rows=source, reference=pairs.clean)
-    found = evaluate(model, plan, batch_size=batch_size)
+    found = evaluate(model, plan, batch_size=recorder.batch_size)
     return recorder.result(
         [place.row() for place in where],
         found.values,

@@ -120,7 +120,7 @@ def attribute(
 
     # The caller may have switched gradients off, for good or for a while.
     with torch.inference_mode(False), torch.enable_grad():
-        changes, used = in_batches(len(base), batch_size, one_batch)
+        changes, used = in_batches(len(base), recorder.batch_size, one_batch)
     values = baselines["base"][None] + changes
     return recorder.result(
         [place.row() for place in where], values, baselines, forwards=forwards, batch_size=used, estimate="first order"

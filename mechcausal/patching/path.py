@@ -107,7 +107,7 @@ def path_patch(
         device = bridge.device_of(model)
         return tracer.run(where, *(side.take(index).to(device) for side in (base, source, clean)))
 
-    values, used = in_batches(len(base), batch_size, one_batch)
+    values, used = in_batches(len(base), recorder.batch_size, one_batch)
     rows = [place.row() for place in where]
     return recorder.result(rows, values, baselines, forwards=tracer.forwards, batch_size=used)
 

@@ -118,6 +118,7 @@ class Recorder:
         method: The method's name.
         arguments: What it was asked, for the provenance.
         seed: The seed of everything random.
+        batch_size: The batch size that fitted the unedited runs.
     """
 
     model: Any
@@ -126,6 +127,7 @@ class Recorder:
     method: str
     arguments: dict[str, Any]
     seed: int | None = None
+    batch_size: int = 1
     started: float = field(default_factory=time.perf_counter)
 
     def __post_init__(self) -> None:
@@ -142,12 +144,11 @@ class Recorder:
         return {"clean": self.prompts}
 
     def baselines(self, base: str, batch_size: int) -> dict[str, np.ndarray]:
-        """Measure the unedited runs."""
-        clean = self.sides["clean"]
-        found = {
-            name: measure(self.model, side, self.metric, batch_size=batch_size, reference=clean)
-            for name, side in self.sides.items()
-        }
+        """Measure the unedited runs, and remember the batch size that fitted."""
+        self.batch_size, found = batch_size, {}
+        for name, side in self.sides.items():
+            run = measure(self.model, side, self.metric, batch_size=self.batch_size, reference=self.sides["clean"])
+            found[name], self.batch_size = run.values[0], run.batch_size
         return {"base": found[base], **found}
 
     def result(

@@ -32,8 +32,7 @@ def test_out_of_memory_halves_the_batch_and_says_so_once(gpt2, monkeypatch, capl
         found = evaluate(gpt2, plan, batch_size=12)
     assert found.batch_size == 3
     assert [record.getMessage() for record in caplog.records] == [
-        "out of memory: going on with batches of 6",
-        "out of memory: going on with batches of 3",
+        "out of memory with batches of 12: went on with batches of 3",
     ]
     cell = expected.frame.index[expected.frame["site"] == "L1.z.H2"].item()
     np.testing.assert_allclose(found.values[0], expected.examples[cell], atol=1e-5)
@@ -59,7 +58,7 @@ def test_every_method_survives_a_batch_that_is_too_large(gpt2, monkeypatch, meth
     assert not any(point.fwd_hooks for point in gpt2.hook_dict.values())
 
 
-def test_means_start_again_when_memory_runs_out_halfway(gpt2, monkeypatch):
+def test_means_go_on_where_memory_ran_out(gpt2, monkeypatch):
     prompts, sites = make_pairs((7,) * 10).clean, [Site("z", 1), Site("mlp_out", 2)]
     expected = mean_activations(gpt2, prompts, sites, batch_size=10, per_position=True)
     original, calls = engine.forward, []
@@ -74,7 +73,7 @@ def test_means_start_again_when_memory_runs_out_halfway(gpt2, monkeypatch):
     found = mean_activations(gpt2, prompts, sites, batch_size=4, per_position=True)
     for site in sites:
         torch.testing.assert_close(found[site], expected[site])
-    assert len(calls) == 2 + 5
+    assert len(calls) == 2 + 3
 
 
 def test_one_prompt_that_does_not_fit(gpt2, monkeypatch, pairs):
