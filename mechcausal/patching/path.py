@@ -73,7 +73,7 @@ def path_patch(
         senders: Heads (`z`), neurons (`mlp_post`), `attn_out`, `mlp_out` or `embed`; one row each.
         receivers: `"logits"`, `mlp_out` and `attn_out` of a layer, or the `q`, `k`, `v` of heads.
         positions: Where the sender is changed; all positions at once unless said otherwise.
-        receiver_positions: Where the receivers react; everywhere unless said otherwise.
+        receiver_positions: Where the receivers read the change and react; everywhere unless said otherwise.
         direction: `"denoise"` (clean into corrupt) or `"noise"`.
         metric: A metric's name, or a function of (logits, batch).
         batch_size: How many pairs at a time.
