@@ -181,7 +181,8 @@ def _readable(model: Any, batch: PromptSet, component: str, shape: ModelShape) -
 
 
 def _why_absent(component: str, model: Any) -> str:  # noqa: ANN401
-    if component == "resid_mid" and not getattr(model.cfg, "attn_only", False):
+    attends = bridge.hook_point(model, Site("attn_out", 0)) is not None
+    if component == "resid_mid" and attends and not getattr(model.cfg, "attn_only", False):
         return "attention and MLP read the same stream (parallel blocks), so there is no resid_mid"
     return "this architecture has no such hook point"
 
@@ -225,7 +226,9 @@ def _felt(
     layer = 0 if site.layer is None else site.layer
     scale = forward(model, batch, read=[site]).read[site].abs().mean().clamp(min=1e-2)
     delta = (noise * scale).to(dtype=scale.dtype)
-    witness = next(name for name in _WITNESSES[site.component] if found[name].reads)
+    witness = next((name for name in _WITNESSES[site.component] if found[name].reads), None)
+    if witness is None:
+        raise UnsupportedError("nothing that must feel it can be read, so an edit there cannot be verified")
     if site.component == "resid_post":
         watched = Site("resid_pre", layer + 1) if layer + 1 < shape.n_layers else None
     else:

@@ -50,8 +50,8 @@ def load(
         revision: The revision of a hub name.
         copy: Whether a model object is copied first. The bridge instruments what it wraps; pass False to save the
             memory of a copy.
-        check: Whether to measure at once what can be read and written in it (some forty short forwards, remembered by
-            the digest of the weights); False puts that off to the first use.
+        check: Whether to measure at once what can be read and written in it (short forwards, site by site, remembered
+            by the digest of the weights); False puts that off to the first use.
 
     Returns:
         The bridge, in evaluation mode.
@@ -221,6 +221,11 @@ def _first_line(error: BaseException) -> str:
 def _wrap(module: Any, tokenizer: Any, label: str, device: Any) -> Any:  # noqa: ANN401
     if device is not None:
         module = module.to(device)
+    if getattr(module.config, "is_encoder_decoder", False):
+        raise UnsupportedError(
+            f"{label} is an encoder-decoder model, and sites name one stack of layers",
+            fix="load a decoder or an encoder",
+        )
     module = module.eval()
     if hasattr(module, "set_attn_implementation"):
         module.set_attn_implementation("eager")  # patterns exist only there

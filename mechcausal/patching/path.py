@@ -157,9 +157,7 @@ class _Tracer:
     def run(self, where: Sequence[Place], batch: PromptSet, source: PromptSet, clean: PromptSet) -> np.ndarray:
         entries = list(dict.fromkeys(self._entry(place.site) for place in where))
         wholes = list(dict.fromkeys(place.site.whole for place in where))
-        final = Site("resid_post", self.last)
-        receivers = [site.whole for site in self.receivers if site.component != "logits"]
-        before = self._forward(batch, read=list(dict.fromkeys([*entries, *receivers, final])))
+        before = self._forward(batch, read=entries)
         there = self._forward(source, read=wholes).read
         compared = self._forward(clean).logits if self.metric.compares else None
         out = np.empty((len(where), len(batch)))
@@ -168,7 +166,7 @@ class _Tracer:
             edit = Edit(place.site, Patch(), place.at)
             moved = self._forward(batch, [edit], read=[entry], sources=[there[place.site.whole]])
             delta = moved.read[entry] - before.read[entry]
-            logits = self._react(batch, delta, before.read)
+            logits = self._react(batch, delta)
             out[number] = self.metric(logits, batch, compared).float().cpu().numpy()
             reached = batch.select(place.at).any(1).cpu().numpy()
             if not np.isfinite(out[number][reached]).all():
@@ -176,7 +174,7 @@ class _Tracer:
             out[number][~reached] = np.nan
         return out
 
-    def _react(self, batch: PromptSet, delta: Tensor, before: dict[Site, Tensor]) -> Tensor:
+    def _react(self, batch: PromptSet, delta: Tensor) -> Tensor:
         """Let each receiver react to the difference, then run with the reactions in place."""
         edits: list[Edit] = []
         sources: list[Tensor | None] = []

@@ -2,11 +2,12 @@
 
 import json
 import pickle
+import socket
 
 import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast
+from transformers import MambaConfig, MambaForCausalLM, PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration
 from zoo import VOCAB, bare, build, loaded, make_pairs
 
 import mechcausal as mc
@@ -195,3 +196,24 @@ def test_an_unknown_architecture():
 
     with pytest.raises(UnsupportedError, match="no adapter for Odd"):
         mc.load(Odd())
+
+
+def test_an_encoder_decoder_is_refused_by_name():
+    sizes = {"vocab_size": VOCAB, "d_model": 16, "num_layers": 1, "num_heads": 2, "d_kv": 8, "d_ff": 16}
+    with pytest.raises(UnsupportedError, match="encoder-decoder"):
+        mc.load(T5ForConditionalGeneration(T5Config(**sizes)))
+
+
+def test_a_model_without_attention_keeps_its_stream(pairs):
+    mamba = MambaForCausalLM(MambaConfig(vocab_size=VOCAB, hidden_size=32, num_hidden_layers=2, state_size=8))
+    model = mc.load(mamba.eval())
+    sweep = mc.patch(model, pairs, sites="L0.resid_pre", positions="all")
+    assert sweep.frame["effect"].item() == pytest.approx(1, abs=1e-4)
+    for sites in ("z", "resid_mid"):
+        with pytest.raises(UnsupportedError, match="no such hook point"):
+            mc.patch(model, pairs, sites=sites)
+
+
+def test_the_suite_has_no_network():
+    with socket.socket() as line, pytest.raises(AssertionError, match="a test tried to reach"):
+        line.connect(("127.0.0.1", 9))
