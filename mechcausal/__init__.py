@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from mechcausal import causal as causal
     from mechcausal import interventions as interventions
     from mechcausal import metrics as metrics
     from mechcausal import results as results
     from mechcausal.data import Contrast as Contrast
     from mechcausal.data import PromptSet as PromptSet
     from mechcausal.data import contrast as contrast
+    from mechcausal.data import task as task
     from mechcausal.errors import MechcausalError as MechcausalError
     from mechcausal.models.abilities import sites as sites
     from mechcausal.models.load import load as load
@@ -32,6 +34,7 @@ _HOME = {
     "sites": "mechcausal.models.abilities",
     "truth": "mechcausal.models.organisms",
     "contrast": "mechcausal.data",
+    "task": "mechcausal.data",
     "Contrast": "mechcausal.data",
     "PromptSet": "mechcausal.data",
     "patch": "mechcausal.patching",
@@ -41,7 +44,7 @@ _HOME = {
     "Result": "mechcausal.results",
     "MechcausalError": "mechcausal.errors",
 }
-_PACKAGES = ("results", "metrics", "interventions")
+_PACKAGES = ("results", "metrics", "interventions", "causal")
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - any public name

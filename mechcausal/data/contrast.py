@@ -5,17 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib import import_module
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from mechcausal.data.prompts import PromptSet, Side, pad
-from mechcausal.data.tokens import encode, position_of, single_token, tokenizer_of, wants_bos
-from mechcausal.errors import DataError, did_you_mean
-
-TASKS = ("hiring", "by_hand")
+from mechcausal.data.prompts import PromptSet, Side
+from mechcausal.data.tokens import tokenizer_of
+from mechcausal.errors import DataError
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,6 +94,8 @@ class Contrast:
         template: Sequence[str] = (),
         labels: Sequence[Any] = (),
         positions: Mapping[str, Sequence[Any] | str | int] | None = None,
+        variables: Mapping[str, Any] | None = None,
+        corrupt_variables: Mapping[str, Any] | None = None,
         side: Side = "right",
         bos: bool | None = None,
         name: str = "own",
@@ -116,6 +115,8 @@ class Contrast:
             labels: What is true of each pair.
             positions: Named positions of the clean prompts: a substring, a character span or a word number, one
                 for all or one each.
+            variables: The variables of a causal model, of the clean prompts.
+            corrupt_variables: The same of their counterparts.
             side: The side to pad on.
             bos: Whether a BOS token leads; None follows the model's own convention.
             name: Where the pairs come from.
@@ -124,64 +125,15 @@ class Contrast:
             raise DataError("clean and corrupt differ in number", got=len(corrupt), expected=len(clean))
         if not clean:
             raise DataError("the set of pairs is empty", fix="give at least one pair")
-        tokenizer = tokenizer_of(model)
-        bos = wants_bos(model) if bos is None else bos
-        rows = [encode(tokenizer, text, bos=bos) for text in clean]
-        others = [encode(tokenizer, text, bos=bos)[0] for text in corrupt]
-        _same_lengths(tokenizer, [row for row, _ in rows], others)
-        count = len(clean)
-        places = {
-            word: torch.tensor(
-                [position_of(rows[i][1], clean[i], place) for i, place in enumerate(_each(value, count, word))]
-            )
-            for word, value in (positions or {}).items()
-        }
-        shared: dict[str, Any] = {
-            "answer": torch.tensor([single_token(tokenizer, token) for token in _each(answer, count, "answer")]),
-            "foil": torch.tensor([single_token(tokenizer, token) for token in _each(foil, count, "foil")]),
-            "groups": tuple(group),
-            "environments": tuple(environment),
-            "clusters": tuple(template),
-            "labels": tuple(labels),
-            "positions": places,
-            "read": _read_position(tokenizer, [row for row, _ in rows]),
-            "side": side,
-        }
-        first, second = (
-            PromptSet(*pad(tokens, side=side), texts=tuple(texts), **shared)
-            for tokens, texts in (([row for row, _ in rows], clean), (others, corrupt))
-        )
+        first = PromptSet.from_text(
+            model, clean, answer=answer, foil=foil, positions=positions, labels=labels, groups=group,
+            environments=environment, clusters=template, variables=variables, side=side, bos=bos,
+        )  # fmt: skip
+        others = PromptSet.from_text(model, corrupt, variables=corrupt_variables, side=side, bos=bos)
+        _same_lengths(tokenizer_of(model), first.real_tokens, others.real_tokens)
+        # Token i stands against token i, so what is said of the clean prompt's positions holds of its counterpart.
+        second = replace(first, tokens=others.tokens, mask=others.mask, texts=others.texts, variables=others.variables)
         return cls(clean=first, corrupt=second, factor=factor, name=name)
-
-
-def contrast(name: str, model: Any, n: int = 128, *, seed: int = 0, side: Side = "right") -> Contrast:  # noqa: ANN401
-    """Draw pairs of a shipped task: `mc.contrast("hiring/gender", model, n=64)`.
-
-    Args:
-        name: Task and factor, as `TASK/FACTOR`.
-        model: The model whose tokenizer reads them.
-        n: How many pairs.
-        seed: The seed of the draw.
-        side: The side to pad on.
-    """
-    task, _, factor = name.partition("/")
-    if task not in TASKS:
-        raise DataError(f"there is no task called {task!r}", fix=did_you_mean(task, TASKS))
-    generators = import_module(f"mechcausal.data.tasks.{task}").CONTRASTS
-    if factor not in generators:
-        known = [f"{task}/{key}" for key in generators]
-        raise DataError(f"there is no contrast called {name!r}", fix=did_you_mean(name, known))
-    if n < 1:
-        raise DataError("a contrast needs at least one pair", got=n)
-    return Contrast.from_text(model, **generators[factor](n, seed), side=side, name=name)
-
-
-def _each(value: Any, count: int, what: str) -> Sequence[Any]:  # noqa: ANN401 - one for all, or one each
-    if isinstance(value, (str, int)):
-        return [value] * count
-    if len(value) != count:
-        raise DataError(f"{what} must have one entry per pair", got=len(value), expected=count)
-    return value
 
 
 def _same_lengths(tokenizer: Any, clean: list[list[int]], corrupt: list[list[int]]) -> None:  # noqa: ANN401
@@ -193,11 +145,3 @@ def _same_lengths(tokenizer: Any, clean: list[list[int]], corrupt: list[list[int
             got=f"{len(first)} tokens {first} and {len(second)} tokens {second}",
             fix="reword the pair so that both have the same number of tokens",
         )
-
-
-def _read_position(tokenizer: Any, rows: list[list[int]]) -> Tensor | None:  # noqa: ANN401
-    """Masked-language prompts are read at their mask; all others at the end."""
-    mask = getattr(tokenizer, "mask_token_id", None)
-    if mask is None or not all(mask in row for row in rows):
-        return None
-    return torch.tensor([row.index(mask) for row in rows])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
@@ -12,6 +12,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from mechcausal.address import Selection
+from mechcausal.data.tokens import encode, position_of, single_token, tokenizer_of, wants_bos
 from mechcausal.errors import DataError, SiteError, did_you_mean
 
 Side = Literal["left", "right"]
@@ -34,6 +35,7 @@ class PromptSet:
         environments: The environment each prompt was drawn from.
         clusters: The unit of independence (template, entity); confidence intervals are clustered by it.
         positions: Named positions: for each name one index per prompt.
+        variables: The variables of a causal model: for each name one value (or one row of values) per prompt.
     """
 
     tokens: Int[Tensor, "batch pos"]
@@ -48,6 +50,7 @@ class PromptSet:
     environments: tuple[str, ...] = ()
     clusters: tuple[str, ...] = ()
     positions: dict[str, Int[Tensor, " batch"]] = field(default_factory=dict)
+    variables: dict[str, Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if len(self.tokens) == 0:
@@ -79,7 +82,75 @@ class PromptSet:
         shortest, longest = int(self.lengths.min()), int(self.lengths.max())
         length = f"{longest}" if shortest == longest else f"{shortest} to {longest}"
         names = f", positions {sorted(self.positions)}" if self.positions else ""
+        names += f", variables {sorted(self.variables)}" if self.variables else ""
         return f"PromptSet({len(self)} prompts of {length} tokens, {self.n_clusters} clusters{names})"
+
+    @classmethod
+    def from_text(
+        cls,
+        model: Any,  # noqa: ANN401 - a bridge, or anything with a tokenizer and a cfg
+        texts: Sequence[str],
+        *,
+        answer: str | Sequence[str] | None = None,
+        foil: str | Sequence[str] | None = None,
+        positions: Mapping[str, Sequence[Any] | str | int] | None = None,
+        labels: Sequence[Any] = (),
+        groups: Sequence[str] = (),
+        environments: Sequence[str] = (),
+        clusters: Sequence[str] = (),
+        variables: Mapping[str, Any] | None = None,
+        side: Side = "right",
+        bos: bool | None = None,
+    ) -> PromptSet:
+        """Tokenize prompts.
+
+        Args:
+            model: The model whose tokenizer reads them.
+            texts: The prompts.
+            answer: The token each calls for; one for all or one each. It must be one token.
+            foil: The token it is compared with.
+            positions: Named positions: a substring, a character span or a word number, one for all or one each.
+            labels: What is true of each prompt.
+            groups: The group of each prompt.
+            environments: The environment of each prompt.
+            clusters: The unit of independence; intervals are clustered by it.
+            variables: For each variable of a causal model its value for each prompt.
+            side: The side to pad on.
+            bos: Whether a BOS token leads; None follows the model's own convention.
+        """
+        if not texts:
+            raise DataError("the set of prompts is empty", fix="give at least one prompt")
+        tokenizer = tokenizer_of(model)
+        bos = wants_bos(model) if bos is None else bos
+        read = [encode(tokenizer, text, bos=bos) for text in texts]
+        rows = [ids for ids, _ in read]
+        places = {
+            word: torch.tensor(
+                [position_of(read[i][1], texts[i], place) for i, place in enumerate(_each(value, len(texts), word))]
+            )
+            for word, value in (positions or {}).items()
+        }
+
+        def ids(words: str | Sequence[str] | None, what: str) -> Tensor | None:
+            if words is None:
+                return None
+            known = {word: single_token(tokenizer, word) for word in {*_each(words, len(texts), what)}}
+            return torch.tensor([known[word] for word in _each(words, len(texts), what)])
+
+        return cls(
+            *pad(rows, side=side),
+            side=side,
+            texts=tuple(texts),
+            answer=ids(answer, "answer"),
+            foil=ids(foil, "foil"),
+            read=_read_position(tokenizer, rows),
+            labels=tuple(labels),
+            groups=tuple(groups),
+            environments=tuple(environments),
+            clusters=tuple(clusters),
+            positions=places,
+            variables={name: torch.as_tensor(value) for name, value in (variables or {}).items()},
+        )
 
     @property
     def lengths(self) -> Int[Tensor, " batch"]:
@@ -181,6 +252,22 @@ class PromptSet:
             digest.update(f"{part.name}={plain.tolist() if isinstance(plain, Tensor) else plain!r};".encode())
         digest.update(repr(self.real_tokens).encode())
         return digest.hexdigest()[:16]
+
+
+def _each(value: Any, count: int, what: str) -> Sequence[Any]:  # noqa: ANN401 - one for all, or one each
+    if isinstance(value, (str, int)):
+        return [value] * count
+    if len(value) != count:
+        raise DataError(f"{what} must have one entry per prompt", got=len(value), expected=count)
+    return value
+
+
+def _read_position(tokenizer: Any, rows: list[list[int]]) -> Tensor | None:  # noqa: ANN401
+    """Masked-language prompts are read at their mask; all others at the end."""
+    mask = getattr(tokenizer, "mask_token_id", None)
+    if mask is None or not all(mask in row for row in rows):
+        return None
+    return torch.tensor([row.index(mask) for row in rows])
 
 
 def pad(rows: Sequence[Sequence[int]], *, width: int | None = None, side: Side = "right") -> tuple[Tensor, Tensor]:

@@ -38,7 +38,9 @@ def spread(mask: Tensor, site: Site, ndim: int) -> Tensor:
     return mask.reshape(*mask.shape, *([1] * (ndim - mask.ndim)))
 
 
-def edited(activation: Tensor, edit: Edit, mask: Tensor, source: Tensor | None = None) -> Tensor:
+def edited(
+    activation: Tensor, edit: Edit, mask: Tensor, source: Tensor | None = None, basis: Tensor | None = None
+) -> Tensor:
     """Return a copy of `activation` in which `edit` holds where `mask` [batch pos] is true.
 
     Args:
@@ -46,6 +48,7 @@ def edited(activation: Tensor, edit: Edit, mask: Tensor, source: Tensor | None =
         edit: What to do, and at which head or neuron.
         mask: True at the positions to change.
         source: The whole activation of the other run, for interventions that need one.
+        basis: Orthonormal columns, [feature k]: only the part of the change inside their span is made.
     """
     if edit.do.needs_source and source is None:
         raise InterventionError(f"{edit} needs a source run and none was given", fix="pass pairs or a reference set")
@@ -57,6 +60,12 @@ def edited(activation: Tensor, edit: Edit, mask: Tensor, source: Tensor | None =
     part = view(result, edit.site)
     other = None if source is None else view(source, edit.site).to(part.dtype)
     new = _new_value(edit.do, part, other, edit)
+    if basis is not None:
+        if basis.shape[0] != part.shape[-1]:
+            raise InterventionError(
+                f"the subspace of {edit} does not fit", got=f"{basis.shape[0]} features", expected=part.shape[-1]
+            )
+        new = part + (new - part) @ basis @ basis.T
     part.copy_(torch.where(spread(mask, edit.site, part.ndim), new, part))
     return result
 

@@ -25,6 +25,22 @@ from mechcausal.models import bridge
 Sources = Mapping[Site, Tensor]
 
 
+@dataclass(frozen=True)
+class Source:
+    """What an edit takes from another run, where that says more than the edit itself can.
+
+    Attributes:
+        values: The whole activation of the other run.
+        mask: Where it is taken, [batch pos], instead of the edit's own selection: any subset of examples and positions.
+        basis: The orthonormal columns, [feature k], inside which it is taken; all of the activation without it. It
+            may carry a gradient.
+    """
+
+    values: Tensor
+    mask: Tensor | None = None
+    basis: Tensor | None = None
+
+
 @dataclass
 class Run:
     """What one forward gave.
@@ -40,12 +56,25 @@ class Run:
     fired: dict[str, int] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class _Bound:
+    """An edit with what it needs of this batch."""
+
+    edit: Edit
+    mask: Tensor
+    source: Tensor | None
+    basis: Tensor | None
+
+    def __call__(self, activation: Tensor) -> Tensor:
+        return edited(activation, self.edit, self.mask, self.source, self.basis)
+
+
 @dataclass
 class _Point:
     """All that happens at one hook point in one forward, in order: edits, then readings."""
 
     site: Site
-    edits: list[tuple[Edit, Tensor, Tensor | None]] = field(default_factory=list)
+    edits: list[_Bound] = field(default_factory=list)
     fired: int = 0
     value: Tensor | None = None
 
@@ -53,7 +82,7 @@ class _Point:
 class _Plan:
     def __init__(self) -> None:
         self.points: dict[Site, _Point] = {}
-        self.mid_edits: dict[int, list[tuple[Edit, Tensor, Tensor | None]]] = {}
+        self.mid_edits: dict[int, list[_Bound]] = {}
         self.keep: set[Site] = set()
 
     def point(self, site: Site) -> _Point:
@@ -66,7 +95,7 @@ def forward(
     edits: Sequence[Edit] = (),
     *,
     read: Sequence[Site] = (),
-    sources: Sequence[Tensor | None] = (),
+    sources: Sequence[Tensor | Source | None] = (),
     grad: bool = False,
 ) -> Run:
     """Run the model once on `batch` under `edits`, and read activations.
@@ -76,7 +105,7 @@ def forward(
         batch: The prompts, on the model's device.
         edits: What to change, applied in the order of the list at each hook point.
         read: Whole sites to read (heads and neurons are views of these).
-        sources: For each edit the whole activation of its source, or None.
+        sources: For each edit the whole activation of its source (or a `Source`, which says more), or None.
         grad: Keep the graph, and make every reading a point to differentiate by.
     """
     plan = _plan(batch, edits, read, sources or [None] * len(edits))
@@ -117,19 +146,26 @@ def _gradient_site(site: Site) -> Site:
     return Site("attn_out", site.layer) if site.component == "resid_mid" else site
 
 
-def _plan(batch: PromptSet, edits: Sequence[Edit], read: Sequence[Site], sources: Sequence[Tensor | None]) -> _Plan:
+def _plan(
+    batch: PromptSet, edits: Sequence[Edit], read: Sequence[Site], sources: Sequence[Tensor | Source | None]
+) -> _Plan:
     plan = _Plan()
     masks: dict[str, Tensor] = {}
     for edit, source in zip(edits, sources, strict=True):
-        mask = masks.setdefault(str(edit.at), batch.select(edit.at))
+        told = source if isinstance(source, Source) else Source(source) if source is not None else None
+        mask = told.mask if told is not None else None
+        if mask is None:
+            mask = masks[str(edit.at)] if str(edit.at) in masks else batch.select(edit.at)
+            masks[str(edit.at)] = mask
+        bound = _Bound(edit, mask, told.values if told else None, told.basis if told else None)
         site = edit.site.whole
         if site.component == "resid_mid":
             assert site.layer is not None
-            plan.mid_edits.setdefault(site.layer, []).append((edit, mask, source))
+            plan.mid_edits.setdefault(site.layer, []).append(bound)
             plan.point(Site("resid_pre", site.layer))
             plan.point(Site("attn_out", site.layer))
         else:
-            plan.point(site).edits.append((edit, mask, source))
+            plan.point(site).edits.append(bound)
     for site in read:
         if site != site.whole:
             raise SiteError(f"whole activations are read, not parts of them: {site}", fix=f"read {site.whole}")
@@ -174,14 +210,14 @@ def _hook(plan: _Plan, point: _Point, grad: bool) -> Any:  # noqa: ANN401 - a ho
     def act(tensor: Tensor, hook: Any) -> Tensor | None:  # noqa: ANN401
         point.fired += 1
         new = tensor
-        for edit, mask, source in point.edits:
-            new = edited(new, edit, mask, source)
+        for bound in point.edits:
+            new = bound(new)
         if site.component == "attn_out" and site.layer in plan.mid_edits:
             before = plan.points[Site("resid_pre", site.layer)].value
             assert before is not None  # resid_pre comes before attn_out in every block
             stream = before + new
-            for edit, mask, source in plan.mid_edits[site.layer]:
-                stream = edited(stream, edit, mask, source)
+            for bound in plan.mid_edits[site.layer]:
+                stream = bound(stream)
             # Exactly zero where nothing was edited, because both sums round alike.
             new = new + (stream - (before + new))
         if new.shape != tensor.shape:

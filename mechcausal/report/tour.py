@@ -17,7 +17,7 @@ import numpy as np
 from torch import Tensor
 
 from mechcausal.address import Site
-from mechcausal.data.contrast import Contrast, contrast
+from mechcausal.data import Contrast, contrast
 from mechcausal.data.prompts import PromptSet
 from mechcausal.data.tasks import hiring
 from mechcausal.data.tokens import single_token

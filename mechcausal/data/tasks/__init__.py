@@ -1,1 +1,51 @@
-"""Tasks with known mechanisms: each draws its own prompts and pairs, with the noise written out."""
+"""Tasks with known mechanisms: each is a causal model with the texts that show it."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from mechcausal.errors import DataError, did_you_mean
+
+if TYPE_CHECKING:
+    from mechcausal.data.contrast import Contrast
+    from mechcausal.data.prompts import Side
+    from mechcausal.data.tasks.definition import Task
+
+# Where each task is; a module may hold several.
+MODULES = {
+    "hiring": "hiring",
+    "hiring_secret": "hiring",
+    "by_hand": "by_hand",
+}
+
+
+def task(name: str) -> Task:
+    """Return the task of that name."""
+    if name not in MODULES:
+        raise DataError(f"there is no task called {name!r}", fix=did_you_mean(name, MODULES))
+    known = import_module(f"mechcausal.data.tasks.{MODULES[name]}").TASKS
+    return next(one for one in known if one.name == name)
+
+
+def contrast(
+    name: str,
+    model: Any,  # noqa: ANN401
+    n: int = 128,
+    *,
+    seed: int = 0,
+    environment: str | None = None,
+    side: Side = "right",
+) -> Contrast:
+    """Draw pairs of a shipped task: `mc.contrast("hiring/gender", model, n=64)`.
+
+    Args:
+        name: Task and factor, as `TASK/FACTOR`: any variable of the task's causal model, or a contrast it has a name for.
+        model: The model whose tokenizer reads them.
+        n: How many pairs.
+        seed: The seed of the draw.
+        environment: Whose mechanisms draw them; the task's own unless said otherwise.
+        side: The side to pad on.
+    """
+    word, _, factor = name.partition("/")
+    return task(word).contrast(model, factor, n, seed=seed, environment=environment, side=side)

@@ -9,15 +9,14 @@ With g = +1 for he and -1 for she, s = +1 for high and -1 for low, the model of 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
+
+from mechcausal.data.scm import SCM, Table
+from mechcausal.data.tasks.definition import Task
 
 GENDERS = ("she", "he")
 LEVELS = ("low", "high")
 VOCABULARY = ("<pad>", "<bos>", "she", "he", "low", "high", "ask", "yes", "no")
-POSITIONS = {"gender": 0, "level": 1, "end": 2}
 
 DIRECT, LEVEL, JOINT = 1.3, 0.4, 0.9
 
@@ -27,32 +26,33 @@ def log_odds(g: float, s: float) -> float:
     return DIRECT * g + LEVEL * s + JOINT * max(g + s - 1.0, 0.0)
 
 
-def _pairs(clean: list[tuple[int, int]], corrupt: list[tuple[int, int]], factor: str) -> dict[str, Any]:
-    def sentence(g: int, s: int) -> str:
-        return f"{GENDERS[g]} {LEVELS[s]} ask"
-
-    return {
-        "clean": [sentence(*row) for row in clean],
-        "corrupt": [sentence(*row) for row in corrupt],
-        "answer": "yes",
-        "foil": "no",
-        "factor": factor,
-        "group": [LEVELS[s] for _, s in clean],
-        "labels": [log_odds(2 * g - 1, 2 * s - 1) for g, s in clean],
-        "positions": dict(POSITIONS),
-    }
+def sentences(table: Table) -> list[str]:
+    """Write the units as prompts."""
+    return [f"{GENDERS[g]} {LEVELS[s]} ask" for g, s in zip(table["gender"], table["level"], strict=True)]
 
 
-def gender(n: int, seed: int) -> dict[str, Any]:
-    """'he' against 'she', the level drawn at random."""
-    levels = np.random.default_rng(seed).integers(2, size=n).tolist()
-    return _pairs([(1, s) for s in levels], [(0, s) for s in levels], "gender")
-
-
-def level(n: int, seed: int) -> dict[str, Any]:
-    """'high' against 'low', the gender drawn at random."""
-    genders = np.random.default_rng(seed).integers(2, size=n).tolist()
-    return _pairs([(g, 1) for g in genders], [(g, 0) for g in genders], "level")
-
-
-CONTRASTS: dict[str, Callable[[int, int], dict[str, Any]]] = {"gender": gender, "level": level}
+TASK = Task(
+    name="by_hand",
+    scm=SCM(
+        "by_hand",
+        noise={"u_gender": 2, "u_level": 2},
+        mechanisms={
+            "gender": lambda u_gender: u_gender,
+            "level": lambda u_level: u_level,
+            "g": lambda gender: 2 * gender - 1,
+            "s": lambda level: 2 * level - 1,
+            "joint": lambda g, s: np.maximum(g + s - 1, 0),
+            "log_odds": lambda g, s, joint: DIRECT * g + LEVEL * s + JOINT * joint,
+            "answer": lambda log_odds: (log_odds > 0).astype(int),
+        },
+        values={"gender": GENDERS, "level": LEVELS, "answer": ("no", "yes")},
+    ),
+    outcome="answer",
+    inputs=("gender", "level"),
+    write=sentences,
+    positions={"gender": 0, "level": 1, "end": 2},
+    words=("yes", "no"),
+    group=lambda table: [LEVELS[s] for s in table["level"]],
+    cluster=lambda table: [f"unit {i}" for i in range(len(table["level"]))],
+)
+TASKS = (TASK,)

@@ -1,0 +1,8 @@
+"""Causal models of what a network does, and the methods that test them inside it."""
+
+from mechcausal.causal.hypothesis import Hypothesis as Hypothesis
+from mechcausal.causal.hypothesis import Part as Part
+from mechcausal.causal.tree import EXACT as EXACT
+from mechcausal.causal.tree import Node as Node
+from mechcausal.data.scm import SCM as SCM
+from mechcausal.data.tasks.definition import Task as Task

@@ -1,0 +1,283 @@
+"""A hypothesis: a causal model, and where in the network each of its variables lives.
+
+One hypothesis serves scrubbing, interchange interventions, mediation and training alike:
+
+    Hypothesis(
+        task("hiring").scm,
+        {"merit": "L1.z.H0@decision", "bias": "L1.z.H2@decision", "score": "L2.mlp_out@decision"},
+    )
+
+Variables that are not aligned are computed in between: what `score` reads is found through them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mechcausal.address import HEAD_COMPONENTS, Selection, Site, parse_address
+from mechcausal.data.drawing import draw
+from mechcausal.data.prompts import PromptSet
+from mechcausal.data.scm import SCM, Table
+from mechcausal.data.tasks import task
+from mechcausal.errors import DataError, SiteError, did_you_mean
+from mechcausal.interventions.specs import Vector, vector
+from mechcausal.models.abilities import Abilities
+from mechcausal.models.organisms import truth
+
+Edge = Literal["all", "direct"]
+EDGES = ("all", "direct")
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of the network: a site, its positions, and the subspace within it if it is not all.
+
+    Attributes:
+        site: The site.
+        at: The positions.
+        basis: Rows that span the subspace; empty for the whole activation.
+    """
+
+    site: Site
+    at: Selection = field(default_factory=Selection)
+    basis: tuple[Vector, ...] = ()
+
+    @classmethod
+    def parse(cls, spec: str | Site | Part | Mapping[str, Any]) -> Part:
+        """Read `L1.z.H0@decision`, a site, or `{"site": ..., "at": ..., "basis": [[...], ...]}`."""
+        if isinstance(spec, Part):
+            return spec
+        if isinstance(spec, Site):
+            return cls(spec)
+        if isinstance(spec, str):
+            return cls(*parse_address(spec))
+        basis = spec.get("basis")
+        return cls(
+            Site.parse(spec["site"]),
+            Selection.parse(spec.get("at")),
+            () if basis is None else tuple(vector(row) for row in basis),
+        )
+
+    def __str__(self) -> str:
+        """Print as `L1.z.H0@decision`, with the dimension of a subspace."""
+        text = f"{self.site}{'' if self.at == Selection() else self.at}"
+        return f"{text}[{len(self.basis)}d]" if self.basis else text
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON object that `parse` reads."""
+        told: dict[str, Any] = {"site": str(self.site), "at": str(self.at)}
+        return told | ({"basis": [list(row) for row in self.basis]} if self.basis else {})
+
+    def columns(self, like: Tensor) -> Tensor | None:
+        """Return the subspace as orthonormal columns, [feature k], or None for all of the activation."""
+        if not self.basis:
+            return None
+        matrix = torch.tensor(self.basis, dtype=torch.float64)
+        columns, upper = torch.linalg.qr(matrix.T)
+        if bool((upper.diagonal().abs() < 1e-8).any()):
+            raise SiteError(f"the directions of {self} are not independent", fix="leave out those that repeat others")
+        return columns.to(dtype=like.dtype, device=like.device)
+
+    @property
+    def depth(self) -> tuple[int, float]:
+        """When it is computed: layer, then the order within a layer; logits last, embedding first."""
+        if self.site.layer is None:
+            return (-1, 0.0) if self.site.component == "embed" else (1_000_000, 0.0)
+        return self.site.layer, _WITHIN[self.site.component]
+
+
+_WITHIN = {
+    "resid_pre": 0.0, "q": 1.0, "k": 1.0, "v": 1.0, "pattern": 1.5, "z": 2.0, "attn_out": 3.0, "resid_mid": 4.0,
+    "mlp_post": 5.0, "mlp_out": 6.0, "resid_post": 7.0,
+}  # fmt: skip
+
+
+class Hypothesis:
+    """A causal model and an alignment of its variables to parts of a network.
+
+    Attributes:
+        scm: The causal model.
+        alignment: For each aligned variable its parts, all of which carry it together.
+        outcome: The variable the network's answer expresses.
+        edges: For an edge (parent, child) between aligned variables (or the outcome), `"all"` (the parent acts on the
+            child through everything between) or `"direct"` (along the residual stream alone); `"all"` unless said.
+        given: Inputs that variables read from places which are no part of the hypothesis; they are not resampled.
+    """
+
+    def __init__(
+        self,
+        scm: SCM,
+        alignment: Mapping[str, Any],
+        *,
+        outcome: str | None = None,
+        edges: Mapping[tuple[str, str], Edge] | None = None,
+        given: Sequence[str] = (),
+    ) -> None:
+        self.scm = scm
+        self.given = tuple(given)
+        self.outcome = outcome or _outcome(scm)
+        scm.require(self.outcome, *alignment, *given)
+        if self.outcome in alignment:
+            raise DataError(f"{self.outcome!r} is the outcome: the network's answer expresses it", fix="leave it out")
+        places = {variable: _parts(spec) for variable, spec in alignment.items()}
+        self.alignment: dict[str, tuple[Part, ...]] = {v: places[v] for v in (*scm.order, *scm.noise) if v in places}
+        self.edges: dict[tuple[str, str], Edge] = dict(edges or {})
+        self._check()
+
+    @classmethod
+    def of(cls, organism: str, name: str | None = None) -> Hypothesis:
+        """Return the true hypothesis of an organism; `name` picks one of its tasks, the first unless said."""
+        known = truth(organism)
+        tasks = known["tasks"]
+        name = name or tasks[0]
+        if name not in tasks:
+            raise DataError(f"organism {organism!r} has no task {name!r}", fix=did_you_mean(name, tasks))
+        places = {v: told["parts"] for v, told in known["variables"].items() if told["task"] == name}
+        own = task(name)
+        ends = {*places, own.outcome}
+        edges = {(a, b): kind for a, b, kind in known.get("edge_kinds", ()) if a in places and b in ends}
+        given = known.get("given", {}).get(name, ())
+        return cls(own.scm, places, outcome=own.outcome, edges=edges, given=given)
+
+    def __repr__(self) -> str:
+        """Say which variable is where."""
+        places = ", ".join(f"{v}: {' + '.join(map(str, parts))}" for v, parts in self.alignment.items())
+        return f"Hypothesis({self.scm.name!r}, {places} -> {self.outcome})"
+
+    def _repr_svg_(self) -> str:
+        return draw(self.scm, notes={v: " + ".join(map(str, parts)) for v, parts in self.alignment.items()})
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """The aligned variables, causes first."""
+        return tuple(self.alignment)
+
+    def parents(self, variable: str) -> tuple[str, ...]:
+        """Return the aligned variables that a variable reads: its parents, or what they read in turn."""
+        found: dict[str, None] = {}
+        for parent in self.scm.parents(variable):
+            found |= {parent: None} if parent in self.alignment else dict.fromkeys(self.parents(parent))
+        return tuple(found)
+
+    def edge(self, parent: str, child: str) -> Edge:
+        """Return the kind of an edge."""
+        return self.edges.get((parent, child), "all")
+
+    def answers(self, table: Table, **do: np.ndarray) -> np.ndarray:
+        """Return the value of the outcome for each unit with these variables set."""
+        return self.scm.counterfactual(table, **do)[self.outcome]
+
+    def replaced(
+        self,
+        *,
+        scm: SCM | None = None,
+        alignment: Mapping[str, Any] | None = None,
+        edges: Mapping[tuple[str, str], Edge] | None = None,
+    ) -> Hypothesis:
+        """Return the hypothesis with something changed."""
+        new = self.alignment if alignment is None else alignment
+        kept = {pair: kind for pair, kind in (self.edges if edges is None else edges).items() if pair[0] in new}
+        kept = {pair: kind for pair, kind in kept.items() if pair[1] in new or pair[1] == self.outcome}
+        return Hypothesis(scm or self.scm, new, outcome=self.outcome, edges=kept, given=self.given)
+
+    def without(self, variable: str) -> Hypothesis:
+        """Return the hypothesis without one variable's place."""
+        return self.replaced(alignment={v: p for v, p in self.alignment.items() if v != variable})
+
+    def moved(self, variable: str, spec: Any) -> Hypothesis:  # noqa: ANN401 - what an alignment takes
+        """Return the hypothesis with one variable elsewhere."""
+        return self.replaced(alignment={**self.alignment, variable: spec})
+
+    def check(self, able: Abilities, prompts: PromptSet) -> None:
+        """Refuse, before any compute, sites the model lacks, positions and variables the prompts lack."""
+        for parts in self.alignment.values():
+            able.require([part.site for part in parts])
+            for part in parts:
+                prompts.select(part.at)
+        for variable in (*self.alignment, *self.given, self.outcome):
+            column_of(prompts, variable)
+
+    def _check(self) -> None:
+        if not self.alignment:
+            raise DataError("no variable of the hypothesis has a place", fix='align one, as {"score": "L2.mlp_out@-1"}')
+        for pair, kind in self.edges.items():
+            parent, child = pair
+            if kind not in EDGES:
+                raise DataError(f"an edge is 'all' or 'direct', not {kind!r}")
+            readers = [*self.alignment, self.outcome]
+            if parent not in self.alignment or child not in readers or parent not in self.parents(child):
+                raise DataError(
+                    f"the hypothesis has no edge {parent} -> {child}",
+                    expected=", ".join(f"{p} -> {c}" for c in readers for p in self.parents(c)),
+                )
+        for child in self.alignment:
+            for parent in self.parents(child):
+                late = max(self.alignment[parent], key=lambda part: part.depth)
+                early = min(self.alignment[child], key=lambda part: part.depth)
+                # Two subspaces of one activation stand side by side: neither is computed from the other.
+                if late.depth >= early.depth and not (late.site == early.site and late.basis):
+                    raise SiteError(
+                        f"{parent!r} at {late} is not computed before {child!r} at {early}, which reads it",
+                        fix="align a variable to a place upstream of its children",
+                    )
+
+
+def _outcome(scm: SCM) -> str:
+    ends = [v for v in scm.order if not scm.descendants(v) and v in scm.values]
+    if len(ends) != 1:
+        raise DataError(
+            f"{scm.name!r} has {len(ends)} last variables with named values, so the outcome is not clear",
+            fix='say which: Hypothesis(..., outcome="decision")',
+        )
+    return ends[0]
+
+
+def _parts(spec: Any) -> tuple[Part, ...]:  # noqa: ANN401 - one part or several
+    several = isinstance(spec, Sequence) and not isinstance(spec, str)
+    parts = tuple(Part.parse(one) for one in (spec if several else [spec]))
+    if not parts:
+        raise SiteError("a variable is aligned to no place", fix="name at least one site")
+    if any(part.site.component == "logits" for part in parts):
+        raise SiteError("the logits are the outcome's, no variable's", fix="align the variable to a site inside")
+    return parts
+
+
+def table_of(prompts: PromptSet) -> Table:
+    """Return the variables of prompts as a table."""
+    return {name: column.cpu().numpy() for name, column in prompts.variables.items()}
+
+
+def column_of(prompts: PromptSet, variable: str) -> np.ndarray:
+    """Return one variable of prompts."""
+    if variable not in prompts.variables:
+        raise DataError(
+            f"these prompts do not say what {variable!r} is",
+            fix="draw them from a task, or pass variables={...} to PromptSet.from_text",
+        )
+    return prompts.variables[variable].cpu().numpy()
+
+
+def complement(able: Abilities, hypotheses: Sequence[Hypothesis]) -> list[Site]:
+    """Return the heads and MLPs that no hypothesis names: what must not matter if they are complete."""
+    named = {part.site for h in hypotheses for parts in h.alignment.values() for part in parts}
+    shape = able.shape
+    nodes = [Site("z", layer, head=head) for layer in range(shape.n_layers) for head in range(shape.n_heads)]
+    if able.components["mlp_out"].reads:
+        nodes += [Site("mlp_out", layer) for layer in range(shape.n_layers)]
+    return sorted(site for site in nodes if site not in named)
+
+
+def same_kind(able: Abilities, part: Part, avoid: Sequence[Site]) -> list[Part]:
+    """Return the parts of the same component that are not to be avoided: candidates for a placebo."""
+    component, shape = part.site.component, able.shape
+    heads: Sequence[int | None] = range(shape.heads(component)) if part.site.head is not None else [None]
+    assert component in HEAD_COMPONENTS or heads == [None]
+    layers = range(shape.n_layers) if part.site.layer is not None else [None]
+    found = [replace(part.site, layer=layer, head=head) for layer in layers for head in heads]
+    return [replace(part, site=site) for site in found if site not in avoid]

@@ -1,0 +1,180 @@
+"""The tree of a scrubbing hypothesis: for every node a part of the network, what it is said to depend on, and its inputs.
+
+A tree is made from a `Hypothesis`, or written by hand where the hypothesis is not a causal model of the task:
+
+    Node("answer", children=[
+        Node("count", "L2.z.H0@end", feature="balance", edge="direct"),
+        Node("horizon", "L2.z.H1@end", feature="never_below", edge="direct", children=[...]),
+    ])
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from mechcausal.causal.hypothesis import EDGES, Edge, Hypothesis, Part, column_of
+from mechcausal.data.prompts import PromptSet
+from mechcausal.errors import DataError, did_you_mean
+
+EXACT = "exact"
+MASK = "mask"
+
+Feature = str | tuple[str, ...] | Callable[[PromptSet], Any]
+
+
+@dataclass(frozen=True)
+class Node:
+    """One node of the interpretation.
+
+    Attributes:
+        name: What it is called; unique in its tree.
+        parts: The parts of the network it stands for; none for the root, which is the output. `"mask"` is the attention
+            mask of the run that its parent makes.
+        feature: What it is said to depend on: a variable of the prompts, several, or a function of the prompts;
+            `"exact"` for the whole input. Inputs that agree on it may be exchanged.
+        edge: How it acts on its parent: `"all"` paths between them, or the `"direct"` one along the stream.
+        children: Its important inputs; everything else that it reads is unimportant. A node without children reads
+            the whole of its input.
+        given: Variables on which its unimportant inputs agree with its own input: what it also reads, from a place that is
+            no part of the hypothesis.
+        estimate: Replaces the activation by a function of the input: prompts -> [batch, ...] values of its one part.
+    """
+
+    name: str
+    parts: Any = ()
+    feature: Feature = EXACT
+    edge: Edge = "all"
+    children: Sequence[Node] = ()
+    given: tuple[str, ...] = ()
+    estimate: Callable[[PromptSet], Tensor] | None = None
+
+    def __post_init__(self) -> None:
+        given = self.parts
+        if isinstance(given, str) and given == MASK:
+            parts: tuple[Any, ...] = (MASK,)
+        else:
+            several = isinstance(given, Sequence) and not isinstance(given, str)
+            parts = tuple(Part.parse(one) for one in (given if several else [given]))
+        object.__setattr__(self, "parts", parts)
+        object.__setattr__(self, "children", tuple(self.children))
+        if self.edge not in EDGES:
+            raise DataError(f"an edge is 'all' or 'direct', not {self.edge!r}")
+        names = [node.name for node in self.walk()]
+        twice = [name for name in names if names.count(name) > 1]
+        if twice:
+            raise DataError(f"two nodes are called {twice[0]!r}", fix="give each place in the tree a name of its own")
+        if self.is_mask and (self.children or self.edge == "direct"):
+            raise DataError("the attention mask has no inputs and no direct path", fix="make it a plain leaf")
+        if self.estimate is not None and (self.children or len(self.parts) != 1):
+            raise DataError(f"the estimate of {self.name!r} replaces one part and has no children")
+
+    @property
+    def is_mask(self) -> bool:
+        """Whether it stands for the attention mask."""
+        return MASK in self.parts
+
+    def walk(self) -> Iterator[Node]:
+        """Visit the node and everything below it, parents first."""
+        yield self
+        for child in self.children:
+            yield from child.walk()
+
+    def find(self, name: str) -> Node:
+        """Return the node of that name."""
+        for node in self.walk():
+            if node.name == name:
+                return node
+        known = [node.name for node in self.walk()]
+        raise DataError(f"there is no node {name!r}", fix=did_you_mean(name, known))
+
+    def changed(self, name: str, **changes: Any) -> Node:  # noqa: ANN401 - any field of a node
+        """Return the tree with one node's fields changed; `changed("score", children=())` prunes below it."""
+        self.find(name)
+        if self.name == name:
+            return replace(self, **changes)
+        return replace(self, children=[c.changed(name, **changes) if _within(c, name) else c for c in self.children])
+
+    def dropped(self, name: str) -> Node:
+        """Return the tree without a node and what is below it."""
+        self.find(name)
+        kept = [c for c in self.children if c.name != name]
+        return replace(self, children=[c.dropped(name) if _within(c, name) else c for c in kept])
+
+    def __str__(self) -> str:
+        """Print the tree, one node a line."""
+        return "\n".join(self._lines(""))
+
+    def _lines(self, indent: str) -> list[str]:
+        places = " + ".join(map(str, self.parts)) or "output"
+        told = self.feature if isinstance(self.feature, str) else _feature_name(self.feature)
+        lines = [f"{indent}{self.name}: {places}, by {told}{' (direct)' if self.edge == 'direct' else ''}"]
+        for child in self.children:
+            lines += child._lines(indent + "  ")
+        return lines
+
+
+def tree_of(hypothesis: Hypothesis) -> Node:
+    """Return the scrubbing tree of a hypothesis: the output, and below each variable the variables it reads.
+
+    A variable that several others read becomes one node for each, as causal scrubbing treeifies.
+    """
+
+    def below(reader: str, trail: str) -> list[Node]:
+        nodes = []
+        for parent in hypothesis.parents(reader):
+            name = f"{parent}{trail}" if not _shared(hypothesis, parent) else f"{parent} > {reader}{trail}"
+            deeper = name.removeprefix(parent) if " > " in name else ""
+            nodes.append(
+                Node(
+                    name=name,
+                    parts=hypothesis.alignment[parent],
+                    feature=parent,
+                    edge=hypothesis.edge(parent, reader),
+                    children=below(parent, deeper),
+                    given=hypothesis.given,
+                )
+            )
+        return nodes
+
+    return Node(hypothesis.outcome, feature=EXACT, children=below(hypothesis.outcome, ""), given=hypothesis.given)
+
+
+def classes(feature: Feature, prompts: PromptSet) -> np.ndarray:
+    """Return for each prompt the number of its class: prompts in one class agree on the feature."""
+    if isinstance(feature, str) and feature == EXACT:
+        return np.arange(len(prompts))
+    if isinstance(feature, str):
+        columns = [column_of(prompts, feature)]
+    elif callable(feature):
+        value = feature(prompts)
+        columns = [value.cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)]
+        if len(columns[0]) != len(prompts):
+            raise DataError(
+                f"the feature {_feature_name(feature)!r} must give one value per prompt",
+                got=len(columns[0]),
+                expected=len(prompts),
+            )
+    else:
+        columns = [column_of(prompts, name) for name in feature]
+    rows = np.concatenate([column.reshape(len(prompts), -1).astype(float) for column in columns], axis=1)
+    return np.unique(rows, axis=0, return_inverse=True)[1].reshape(-1)
+
+
+def _shared(hypothesis: Hypothesis, variable: str) -> bool:
+    readers = [r for r in (*hypothesis.alignment, hypothesis.outcome) if variable in hypothesis.parents(r)]
+    return len(readers) > 1
+
+
+def _within(node: Node, name: str) -> bool:
+    return any(one.name == name for one in node.walk())
+
+
+def _feature_name(feature: Feature) -> str:
+    if isinstance(feature, tuple):
+        return ", ".join(feature)
+    return feature if isinstance(feature, str) else getattr(feature, "__name__", "a function")

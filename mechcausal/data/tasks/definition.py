@@ -1,0 +1,217 @@
+"""A task: a causal model with the texts that show it, and so a source of prompts and of contrasts for any variable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from mechcausal.data.contrast import Contrast
+from mechcausal.data.prompts import PromptSet, Side
+from mechcausal.data.scm import SCM, Table, rows, units
+from mechcausal.errors import DataError, did_you_mean
+
+Words = Callable[[Table], Sequence[str]]
+Pair = Callable[[SCM, Table], tuple[Table, Table]]
+_TRIES = 60
+
+
+@dataclass(frozen=True)
+class Task:
+    """A causal model and how it is written down.
+
+    Attributes:
+        name: What it is called.
+        scm: The causal model; the named values of `outcome` are the words of the answer, one token each.
+        outcome: The variable that the model is asked for.
+        inputs: The variables that the text shows.
+        write: Texts from a table, up to the token after which the answer follows.
+        positions: Named positions as word numbers, one for all, or one for each unit of a table.
+        free: The inputs that are drawn uniformly in `broad`, so that every combination occurs.
+        words: The answer and foil of every contrast; without them those of the two outcomes.
+        pairs: Contrasts with a name of their own: (scm, table) -> (clean, corrupt) tables.
+        group: The group of each unit, from its table.
+        cluster: The unit of independence, from a table; each unit is its own without it.
+        environments: The same task with other mechanisms, by name.
+    """
+
+    name: str
+    scm: SCM
+    outcome: str
+    inputs: tuple[str, ...]
+    write: Words
+    positions: Mapping[str, int] | Callable[[Table], Mapping[str, Any]] = field(default_factory=dict)
+    free: tuple[str, ...] = ()
+    words: tuple[str, str] | None = None
+    pairs: Mapping[str, Pair] = field(default_factory=dict)
+    group: Words | None = None
+    cluster: Words | None = None
+    environments: Mapping[str, SCM] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.scm.require(self.outcome, *self.inputs, *self.free)
+        if self.outcome not in self.scm.values:
+            raise DataError(
+                f"the values of the outcome {self.outcome!r} have no words", fix="pass values={...} to the SCM"
+            )
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """The word of each value of the outcome."""
+        return self.scm.values[self.outcome]
+
+    @property
+    def broad(self) -> SCM:
+        """The causal model with its free inputs drawn uniformly."""
+        return self.scm.uniform(*self.free) if self.free else self.scm
+
+    def environment(self, name: str | None) -> SCM:
+        """Return the causal model of an environment: one that is declared, `"broad"`, or None for the task's own."""
+        if name is None:
+            return self.scm
+        known = {"broad": self.broad, **self.environments}
+        if name not in known:
+            raise DataError(f"the task {self.name!r} has no environment {name!r}", fix=did_you_mean(name, list(known)))
+        return known[name]
+
+    def table(self, n: int, *, seed: int = 0, environment: str | None = None) -> Table:
+        """Draw `n` units; `"mixed"` is one half as the world is and one half broad."""
+        if n < 1:
+            raise DataError("at least one unit is needed", got=n)
+        if environment != "mixed":
+            return self.environment(environment).sample(n, seed)
+        draw = np.random.default_rng(seed)
+        world, broad = self.scm.sample(n, draw), self.broad.sample(n, draw)
+        first = draw.random(n) < 0.5
+        return {name: np.where(_like(first, column), column, broad[name]) for name, column in world.items()}
+
+    def prompts(
+        self,
+        model: Any,  # noqa: ANN401 - a bridge, or anything with a tokenizer and a cfg
+        n: int = 256,
+        *,
+        seed: int = 0,
+        environment: str | None = None,
+        table: Table | None = None,
+        side: Side = "right",
+    ) -> PromptSet:
+        """Return prompts with the value of every variable beside them.
+
+        Args:
+            model: The model whose tokenizer reads them.
+            n: How many.
+            seed: The seed of the draw.
+            environment: Whose mechanisms draw them: `"broad"`, `"mixed"` or one that the task declares.
+            table: The units themselves, instead of a draw.
+            side: The side to pad on.
+        """
+        table = self.table(n, seed=seed, environment=environment) if table is None else table
+        outcome = table[self.outcome].astype(int)
+        return PromptSet.from_text(
+            model,
+            list(self.write(table)),
+            answer=[self.answers[i] for i in outcome],
+            foil=[self.answers[(i + 1) % len(self.answers)] for i in outcome],
+            labels=[self.answers[i] for i in outcome],
+            environments=[environment or "world"] * len(outcome),
+            side=side,
+            **self._told(table),
+        )
+
+    def contrast(
+        self,
+        model: Any,  # noqa: ANN401
+        variable: str,
+        n: int = 128,
+        *,
+        seed: int = 0,
+        environment: str | None = None,
+        side: Side = "right",
+    ) -> Contrast:
+        """Return pairs that differ in one variable (and in what follows from it), or a pair the task has a name for.
+
+        A variable the text shows is set: to 1 and 0 if it has two values, else to its own and to another one. For an
+        inner variable its causes are drawn again until it differs.
+        """
+        scm = self.environment(environment)
+        table = scm.sample(n, seed)
+        if variable in self.pairs:
+            clean, corrupt = self.pairs[variable](scm, table)
+        elif variable in scm.mechanisms:
+            clean, corrupt = self._pair(scm, table, variable, np.random.default_rng([seed, 1]))
+        else:
+            known = [*self.pairs, *scm.order]
+            raise DataError(f"the task {self.name!r} has no contrast {variable!r}", fix=did_you_mean(variable, known))
+        first, second = clean[self.outcome].astype(int), corrupt[self.outcome].astype(int)
+        if self.words:
+            answer, foil = ([word] * units(clean) for word in self.words)
+        else:
+            other = np.where(first != second, second, (first + 1) % len(self.answers))
+            answer, foil = ([self.answers[i] for i in column] for column in (first, other))
+        told = self._told(clean)
+        return Contrast.from_text(
+            model,
+            list(self.write(clean)),
+            list(self.write(corrupt)),
+            answer=answer,
+            foil=foil,
+            factor=variable,
+            group=told["groups"],
+            template=told["clusters"],
+            labels=[self.answers[i] for i in first],
+            positions=told["positions"],
+            variables=clean,
+            corrupt_variables=corrupt,
+            side=side,
+            name=f"{self.name}/{variable}",
+        )
+
+    def _told(self, table: Table) -> dict[str, Any]:
+        places = self.positions(table) if callable(self.positions) else self.positions
+        return {
+            "positions": {name: [int(i) for i in np.broadcast_to(at, units(table))] for name, at in places.items()},
+            "groups": list(self.group(table)) if self.group else (),
+            "clusters": list(self.cluster(table)) if self.cluster else [f"unit {i}" for i in range(units(table))],
+            "variables": table,
+        }
+
+    def _pair(self, scm: SCM, table: Table, variable: str, draw: np.random.Generator) -> tuple[Table, Table]:
+        shown = {variable, *scm.descendants(variable)} & set(self.inputs)
+        if shown:
+            size = len(scm.values.get(variable, ())) or int(table[variable].max()) + 1
+            if size < 2:
+                raise DataError(f"{variable!r} has one value only, so there is no contrast", got=size)
+            if size == 2:
+                return scm.counterfactual(table, **{variable: 1}), scm.counterfactual(table, **{variable: 0})
+            shift = draw.integers(1, size, units(table))
+            return table, scm.counterfactual(table, **{variable: (table[variable] + shift) % size})
+        causes = scm.ancestors(variable) & set(scm.noise)
+        length = _word_counts(self.write(table))
+        other = table
+
+        def differ(one: Table) -> np.ndarray:
+            """Say which units differ in the variable, in texts of equal length."""
+            apart = (one[variable] != table[variable]).reshape(len(length), -1).any(1)
+            return apart & (_word_counts(self.write(one)) == length)
+
+        for _ in range(_TRIES):
+            same = ~differ(other)
+            if not same.any():
+                break
+            fresh = scm.sample(units(table), draw)
+            mixed = scm.solve({u: fresh[u] if u in causes else table[u] for u in scm.noise})
+            other = {name: np.where(_like(same, column), mixed[name], column) for name, column in other.items()}
+        keep = differ(other)
+        if not keep.any():
+            raise DataError(f"{variable!r} never differs between two units", fix="choose a variable that varies")
+        return rows(table, keep), rows(other, keep)
+
+
+def _word_counts(texts: Sequence[str]) -> np.ndarray:
+    return np.array([len(text.split()) for text in texts])
+
+
+def _like(mask: np.ndarray, column: np.ndarray) -> np.ndarray:
+    return mask.reshape(-1, *([1] * (column.ndim - 1)))
