@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mechcausal import interventions as interventions
     from mechcausal import metrics as metrics
     from mechcausal import results as results
+    from mechcausal.causal import scrub as scrub
     from mechcausal.data import Contrast as Contrast
     from mechcausal.data import PromptSet as PromptSet
     from mechcausal.data import contrast as contrast
@@ -41,6 +42,7 @@ _HOME = {
     "ablate": "mechcausal.patching",
     "attribute": "mechcausal.patching",
     "path_patch": "mechcausal.patching",
+    "scrub": "mechcausal.causal",
     "Result": "mechcausal.results",
     "MechcausalError": "mechcausal.errors",
 }

@@ -80,6 +80,25 @@ def sites(
 
 
 @app.command()
+def organisms(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List the models whose mechanism is known: task, size, accuracy, interchange accuracy, true circuit."""
+    from mechcausal.models.organisms import organisms as table_of
+
+    table = table_of()
+    if as_json:
+        typer.echo(table.to_json(orient="records", indent=2))
+        return
+    for row in table.to_dict("records"):
+        shown = [f"{key} {row[key]:.3f}" for key in ("accuracy", "iia") if row[key] is not None and row[key] == row[key]]
+        typer.echo(f"{row['name']:<18} {row['what']}")
+        typer.echo(f"{'':<18} {row['parameters']:,} parameters, {', '.join(shown)}; tasks {row['tasks']}")
+        typer.echo(f"{'':<18} circuit: {row['circuit']}\n")
+    typer.echo('load one with mc.load("organism:NAME"); its truth is mc.truth("NAME")')
+
+
+@app.command()
 def doctor() -> None:
     """Print versions, extras, device and offline cache; what is missing and the command that fixes it."""
     from mechcausal.report.doctor import diagnose

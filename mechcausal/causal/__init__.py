@@ -2,6 +2,10 @@
 
 from mechcausal.causal.hypothesis import Hypothesis as Hypothesis
 from mechcausal.causal.hypothesis import Part as Part
+from mechcausal.causal.scrubbed import Scrubbed as Scrubbed
+from mechcausal.causal.scrubbing import ladder as ladder
+from mechcausal.causal.scrubbing import plan as plan
+from mechcausal.causal.scrubbing import scrub as scrub
 from mechcausal.causal.tree import EXACT as EXACT
 from mechcausal.causal.tree import Node as Node
 from mechcausal.data.scm import SCM as SCM

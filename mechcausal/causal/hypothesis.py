@@ -88,10 +88,11 @@ class Part:
     def depth(self) -> tuple[int, float]:
         """When it is computed: layer, then the order within a layer; logits last, embedding first."""
         if self.site.layer is None:
-            return (-1, 0.0) if self.site.component == "embed" else (1_000_000, 0.0)
+            return (-1, 0.0) if self.site.component == "embed" else OUTPUT_DEPTH
         return self.site.layer, _WITHIN[self.site.component]
 
 
+OUTPUT_DEPTH = (1_000_000, 0.0)
 _WITHIN = {
     "resid_pre": 0.0, "q": 1.0, "k": 1.0, "v": 1.0, "pattern": 1.5, "z": 2.0, "attn_out": 3.0, "resid_mid": 4.0,
     "mlp_post": 5.0, "mlp_out": 6.0, "resid_post": 7.0,
@@ -220,8 +221,7 @@ class Hypothesis:
             for parent in self.parents(child):
                 late = max(self.alignment[parent], key=lambda part: part.depth)
                 early = min(self.alignment[child], key=lambda part: part.depth)
-                # Two subspaces of one activation stand side by side: neither is computed from the other.
-                if late.depth >= early.depth and not (late.site == early.site and late.basis):
+                if late.depth >= early.depth:
                     raise SiteError(
                         f"{parent!r} at {late} is not computed before {child!r} at {early}, which reads it",
                         fix="align a variable to a place upstream of its children",
@@ -246,6 +246,18 @@ def _parts(spec: Any) -> tuple[Part, ...]:  # noqa: ANN401 - one part or several
     if any(part.site.component == "logits" for part in parts):
         raise SiteError("the logits are the outcome's, no variable's", fix="align the variable to a site inside")
     return parts
+
+
+def entry(component: str, layer: int | None, able: Abilities) -> Site:
+    """Return the stream that a site reads: where a direct path arrives."""
+    if component == "logits":
+        return Site("resid_post", able.shape.n_layers - 1)
+    if component in ("resid_pre", "resid_mid", "resid_post"):
+        return Site(component, layer)
+    if component in ("mlp_out", "mlp_post"):
+        # In parallel blocks attention and MLP read the same stream.
+        return Site("resid_mid" if able.components["resid_mid"].writes else "resid_pre", layer)
+    return Site("resid_pre", 0 if layer is None else layer)
 
 
 def table_of(prompts: PromptSet) -> Table:

@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from mechcausal.causal.hypothesis import EDGES, Edge, Hypothesis, Part, column_of
+from mechcausal.causal.hypothesis import EDGES, OUTPUT_DEPTH, Edge, Hypothesis, Part, column_of, entry
 from mechcausal.data.prompts import PromptSet
-from mechcausal.errors import DataError, did_you_mean
+from mechcausal.errors import DataError, SiteError, UnsupportedError, did_you_mean
+from mechcausal.models.abilities import Abilities
 
 EXACT = "exact"
 MASK = "mask"
@@ -78,6 +79,11 @@ class Node:
         """Whether it stands for the attention mask."""
         return MASK in self.parts
 
+    @property
+    def sites(self) -> tuple[Part, ...]:
+        """The parts of the network it stands for, the attention mask left out."""
+        return tuple(part for part in self.parts if part != MASK)
+
     def walk(self) -> Iterator[Node]:
         """Visit the node and everything below it, parents first."""
         yield self
@@ -104,6 +110,15 @@ class Node:
         self.find(name)
         kept = [c for c in self.children if c.name != name]
         return replace(self, children=[c.dropped(name) if _within(c, name) else c for c in kept])
+
+    def each(self, **changes: Any) -> Node:  # noqa: ANN401
+        """Return the tree with fields of every node changed."""
+        return replace(self, children=[child.each(**changes) for child in self.children], **changes)
+
+    def placed(self, move: Callable[[Part], Part]) -> Node:
+        """Return the tree with every part moved."""
+        parts = self.parts if self.is_mask else tuple(move(part) for part in self.sites)
+        return replace(self, parts=parts, children=[child.placed(move) for child in self.children])
 
     def __str__(self) -> str:
         """Print the tree, one node a line."""
@@ -163,6 +178,70 @@ def classes(feature: Feature, prompts: PromptSet) -> np.ndarray:
         columns = [column_of(prompts, name) for name in feature]
     rows = np.concatenate([column.reshape(len(prompts), -1).astype(float) for column in columns], axis=1)
     return np.unique(rows, axis=0, return_inverse=True)[1].reshape(-1)
+
+
+def check_tree(able: Abilities, root: Node, pool: PromptSet) -> None:
+    """Refuse, before any compute, what cannot be evaluated."""
+    if root.parts or not root.children:
+        raise DataError(
+            "the root of a tree is the output, and something below it explains it", fix='Node("answer", children=[...])'
+        )
+    for node in root.walk():
+        for part in node.sites:
+            able.require([part.site])
+            _check_positions(node, part, pool)
+        inputs = [child for child in node.children if not child.is_mask]
+        for child in inputs:
+            if not child.sites:
+                raise DataError(f"the node {child.name!r} stands for no part of the network", fix="give it a site")
+            _check_edge(able, child, node)
+        forced = [
+            (part.site, str(part.at))
+            for child in inputs
+            if child.edge == "all"
+            for part in child.sites
+            if not part.basis
+        ]
+        if len(forced) != len(set(forced)):
+            raise DataError(
+                f"two inputs of {node.name!r} stand for the same place along all paths", fix="make one of them direct"
+            )
+
+
+def _check_positions(node: Node, part: Part, pool: PromptSet) -> None:
+    counts = pool.select(part.at).sum(1).unique().tolist()
+    if counts == [0] or len(counts) > 1:
+        raise SiteError(
+            f"{node.name!r} at {part} does not cover the same number of positions in every prompt",
+            got=f"{min(counts)} to {max(counts)} positions",
+            fix="use a position that every prompt names, or prompts of one length",
+        )
+    if part.site.component == "pattern" and len(pool.lengths.unique()) > 1:
+        raise SiteError(f"{part} cannot move between prompts of unequal length", fix="use prompts of one length")
+
+
+def _check_edge(able: Abilities, child: Node, node: Node) -> None:
+    late = max(child.sites, key=lambda part: part.depth)
+    early = min((part.depth for part in node.sites), default=OUTPUT_DEPTH)
+    where = " + ".join(map(str, node.parts)) or "the output"
+    if late.depth >= early:
+        raise SiteError(
+            f"{child.name!r} at {late} is not computed before {node.name!r} at {where}, which reads it",
+            fix="put a node's children upstream of it",
+        )
+    if child.edge == "all":
+        return
+    if not able.additive:
+        raise UnsupportedError(
+            f"{able.architecture} does not add its sublayers to the stream unchanged, so it has no direct paths",
+            fix="let the edges stand for all paths",
+        )
+    streams = [entry(part.site.component, part.site.layer, able) for part in node.sites] or [
+        entry("logits", None, able)
+    ]
+    for part in child.sites:
+        if not any(part.depth < Part(stream).depth or part.site == stream for stream in streams):
+            raise SiteError(f"no direct path leads from {part} to {where}", fix="choose a later reader, or all paths")
 
 
 def _shared(hypothesis: Hypothesis, variable: str) -> bool:

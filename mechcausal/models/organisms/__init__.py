@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mechcausal.errors import ModelError, did_you_mean
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 ORGANISMS = ("hiring", "by_hand")
 
@@ -25,3 +28,28 @@ def folder(name: str) -> Path:
 def truth(name: str) -> dict[str, Any]:
     """Return what is true of an organism: its mechanism in sites, its exact effects, how it was measured."""
     return json.loads((folder(name) / "truth.json").read_text())
+
+
+def organisms() -> pd.DataFrame:
+    """Return the table of organisms: what each does, how large it is, how well, and by which circuit.
+
+    `iia` is the lowest interchange accuracy of its variables, on pairs whose answer changes.
+    """
+    import pandas as pd
+
+    rows = []
+    for name in ORGANISMS:
+        known = truth(name)
+        measured = known.get("measured", {})
+        rows.append(
+            {
+                "name": name,
+                "tasks": ", ".join(known["tasks"]),
+                "what": known["task"],
+                "parameters": known["parameters"],
+                "accuracy": measured.get("accuracy"),
+                "iia": min(measured.get("iia_on_changed_answers", {}).values(), default=None),
+                "circuit": ", ".join(known["circuit"]) or f"to be found (twin of {known['twin_of']})",
+            }
+        )
+    return pd.DataFrame(rows)

@@ -1,0 +1,89 @@
+"""How a head or a neuron enters the residual stream: the linear map, measured by writing unit vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mechcausal.address import Site
+from mechcausal.data.prompts import PromptSet
+from mechcausal.errors import UnsupportedError
+from mechcausal.interventions.apply import view
+from mechcausal.interventions.specs import Edit, Patch
+from mechcausal.models import bridge
+from mechcausal.models.abilities import Abilities
+from mechcausal.models.hooked import forward
+
+_WRITES_TO = {"z": "attn_out", "mlp_post": "mlp_out"}
+_STREAM = ("embed", "resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out")
+
+
+class Readouts:
+    """The contribution of a change at a site to the stream after it, measured once for each site."""
+
+    def __init__(self, model: Any, able: Abilities) -> None:  # noqa: ANN401 - a TransformerBridge
+        self.model, self.able = model, able
+        self._maps: dict[Site, Tensor] = {}
+
+    def contribution(self, site: Site) -> Callable[[Tensor], Tensor]:
+        """Return the function from a change of the site's activation to the change of the stream."""
+        if site.component in _STREAM and site.neuron is None:
+            return lambda change: change
+        if site.component not in _WRITES_TO:
+            raise UnsupportedError(
+                f"{site} has no direct path: it does not write to the stream",
+                fix="use a head (z), neurons (mlp_post) or a residual site, or let the edge stand for all paths",
+            )
+        matrix = self._map(site.whole)
+        if site.neuron is not None:
+            return lambda change: change[..., None] * matrix[site.neuron]
+        rows = matrix if site.head is None else matrix[site.head]
+        if site.component == "z" and site.head is None:
+            return lambda change: torch.einsum("...hd,hdm->...m", change, rows)
+        return lambda change: change @ rows
+
+    def _map(self, whole: Site) -> Tensor:
+        """Return [feature... model], by writing each unit vector at a one-token prompt."""
+        if whole in self._maps:
+            return self._maps[whole]
+        assert whole.layer is not None
+        out = Site(_WRITES_TO[whole.component], whole.layer)
+        shape = self.able.components[whole.component].shape[2:]
+        width = int(torch.Size(shape).numel())
+        parameter = next(bridge.underlying(self.model).parameters())
+        units = torch.eye(width, device=parameter.device, dtype=parameter.dtype)
+        mixed = torch.randn(1, width, generator=torch.Generator().manual_seed(0)).to(units)
+        rows = torch.cat([torch.zeros_like(mixed), units, mixed]).reshape(-1, 1, *shape)
+        tokens = torch.zeros(len(rows), 1, dtype=torch.long, device=parameter.device)
+        batch = PromptSet(tokens=tokens, mask=torch.ones_like(tokens, dtype=torch.bool))
+        written = forward(self.model, batch, [Edit(whole, Patch())], read=[out], sources=[rows]).read[out][:, 0]
+        found = written[1:-1] - written[0]
+        expected = mixed[0] @ found
+        if not torch.allclose(written[-1] - written[0], expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max())):
+            raise UnsupportedError(
+                f"{whole} does not enter the stream linearly in this architecture, so it has no direct path",
+                fix="let the edge stand for all paths",
+            )
+        self._maps[whole] = found.reshape(*shape, -1)
+        return self._maps[whole]
+
+
+def pick(activation: Tensor, site: Site, mask: Tensor) -> Tensor:
+    """Return the part of a whole activation that `site` names at the masked positions, [batch k ...]."""
+    part = view(activation, site)
+    if site.component == "pattern" and site.head is None:
+        part = part.transpose(1, 2)
+    return part[mask].reshape(len(activation), -1, *part.shape[2:])
+
+
+def place(values: Tensor, site: Site, mask: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Return a whole activation of this shape with the values at the masked positions of `site`, zero elsewhere."""
+    whole = values.new_zeros(shape)
+    part = view(whole, site)
+    if site.component == "pattern" and site.head is None:
+        part = part.transpose(1, 2)
+    part[mask] = values.flatten(0, 1)
+    return whole
