@@ -114,7 +114,7 @@ class Tree:
             for child in node.children:
                 visit(child)
             columns = [own, *(ids[child.name] for child in node.children), *others]
-            bare.extend([*others, own] if self._reads_its_prompt(node) else others)
+            bare.extend([*others, own] if _as_it_is(node, draw) else others)
             rows, inverse = np.unique(np.stack(columns, axis=1), axis=0, return_inverse=True)
             keys[node.name], ids[node.name] = rows, inverse.reshape(-1)
 
@@ -284,7 +284,7 @@ class Tree:
         bare: dict[tuple[Site, str], Tensor],
     ) -> Tensor:
         """Return how the stream changes where the direct children bring other values than this run has."""
-        if self._reads_its_prompt(node):
+        if not edits and seen is batch:
             own = {part: bare[part.site, str(part.at)][torch.as_tensor(rows[:, 0])] for part, _ in direct}
         else:
             read = list(dict.fromkeys(part.site.whole for part, _ in direct))
@@ -362,17 +362,17 @@ class Tree:
         taken = replace(self.pool, texts=(), labels=(), groups=(), environments=(), clusters=(), variables={})
         return taken.take(torch.as_tensor(rows)).to(bridge.device_of(self.model))
 
-    def _reads_its_prompt(self, node: Node) -> bool:
-        """Whether direct children replace what the node's own prompt gives, unchanged by other children."""
-        direct = any(child.edge == "direct" for child in node.children)
-        changed = any(child.edge == "all" for child in node.children)
-        return direct and not changed
-
     def _runs(self, node: Node) -> int:
         """Count the runs one example of a node takes when nothing is shared."""
         if not node.children:
             return int(node.estimate is None and not node.is_mask)
         return 1 + int(any(child.edge == "direct" for child in node.children))
+
+
+def _as_it_is(node: Node, draw: Draw) -> bool:
+    """Whether direct children replace what the node's own prompt gives, changed by nothing else."""
+    direct = any(child.edge == "direct" for child in node.children)
+    return direct and all(child.edge == "direct" for child in node.children) and not draw.components
 
 
 def _same_input(pool: PromptSet) -> np.ndarray:

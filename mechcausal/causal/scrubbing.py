@@ -30,7 +30,7 @@ from mechcausal.metrics import Metric, MetricFunction, at_read_position
 from mechcausal.metrics import metric as metric_of
 from mechcausal.models import bridge
 from mechcausal.models.engine import check_prompts, in_batches
-from mechcausal.models.fingerprint import tokenizer_fingerprint, weights_fingerprint
+from mechcausal.models.facts import facts
 from mechcausal.models.hooked import forward
 from mechcausal.results.provenance import Provenance
 
@@ -299,30 +299,21 @@ class _Job:
         clusters = self.pool.clusters or tuple(f"prompt {i}" for i in range(len(self.pool)))
         names = tuple(repeat(np.asarray(clusters)[self.rows]).tolist())
         groups = tuple(repeat(np.asarray(self.pool.groups)[self.rows]).tolist()) if self.pool.groups else ()
-        parameter = next(bridge.underlying(self.model).parameters())
+        told = {"accuracy": float(clean[1].mean()), "random_accuracy": float(random[1].mean())}
         provenance = Provenance(
             method=method,
             arguments={
                 "metric": self.metric.name, "hypothesis": str(self.root), "references": len(self.rows), "draws": self.seeds,
                 "unimportant": self.unimportant, "pool": self.size, "lonely": self.lonely, **arguments,
             },
-            model={
-                "name": str(self.model.cfg.model_name), "architecture": bridge.architecture_of(self.model),
-                "weights": weights_fingerprint(self.model), "tokenizer": tokenizer_fingerprint(self.model.tokenizer),
-            },
-            prompts={"hash": self.pool.hash, "n": len(self.pool), "n_clusters": self.pool.n_clusters},
-            compute={
-                "device": str(parameter.device), "dtype": str(parameter.dtype).removeprefix("torch."),
-                "threads": torch.get_num_threads(), "batch_size": self.batch_size, "forwards": self.forwards,
-                "plain_forwards": self.plain, "seconds": round(time.perf_counter() - self.started, 3),
-            },
             seed=self.seed,
+            **facts(
+                self.model, self.pool, started=self.started, forwards=self.forwards, batch_size=self.batch_size,
+                plain_forwards=self.plain, **told,
+            ),
         )  # fmt: skip
-        told = {"accuracy": float(clean[1].mean()), "random_accuracy": float(random[1].mean())}
         frame, examples = frame_of(rows, baselines, names)
-        return Scrubbed(
-            frame, replace(provenance, compute=provenance.compute | told), examples, baselines, groups, names
-        )
+        return Scrubbed(frame, provenance, examples, baselines, groups, names)
 
     @property
     def untouched(self) -> Tensor:
