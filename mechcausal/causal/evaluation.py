@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 
 from mechcausal.address import Site
 from mechcausal.causal.hypothesis import Part, entry
-from mechcausal.causal.readout import Readouts, pick, place
+from mechcausal.models.readout import Readouts, pick, place
 from mechcausal.causal.sampling import Draw
 from mechcausal.causal.tree import Node, check_tree
 from mechcausal.data.prompts import PromptSet

@@ -59,7 +59,7 @@ def edited(
     result = activation.clone()
     part = view(result, edit.site)
     other = None if source is None else view(source, edit.site).to(part.dtype)
-    new = _new_value(edit.do, part, other, edit)
+    new = new_value(edit.do, part, other, edit)
     if basis is not None:
         if basis.shape[0] != part.shape[-1]:
             raise InterventionError(
@@ -70,7 +70,8 @@ def edited(
     return result
 
 
-def _new_value(do: Intervention, x: Tensor, source: Tensor | None, edit: Edit) -> Tensor:
+def new_value(do: Intervention, x: Tensor, source: Tensor | None, edit: Edit) -> Tensor:
+    """Return what an intervention makes of activations, token by token; `edit` is named in what goes wrong."""
     match do:
         case Zero():
             return torch.zeros_like(x)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -30,12 +31,15 @@ class Metric:
         function: `(logits, batch)`, or `(logits, batch, reference)` where it compares with the base run.
         needs: The `PromptSet` fields it reads.
         compares: Whether it is given the logits of the unedited run as third argument.
+        reads: Which logits it looks at: those of the answer and the foil at the read position (`"answers"`), all of that
+            position (`"position"`), or any (`"all"`, as for a function of your own).
     """
 
     name: str
     function: MetricFunction
     needs: tuple[str, ...] = ()
     compares: bool = False
+    reads: Literal["answers", "position", "all"] = "all"
 
     def __call__(self, logits: Tensor, batch: PromptSet, reference: Tensor | None = None) -> Float[Tensor, " batch"]:
         """Return one number per example."""
@@ -83,15 +87,20 @@ def _pick(table: Float[Tensor, "batch vocab"], token: Tensor | None) -> Float[Te
     return table.gather(1, token[:, None])[:, 0]
 
 
-def _file(name: str, *needs: str, compares: bool = False) -> Callable[[MetricFunction], MetricFunction]:
+def _file(
+    name: str,
+    *needs: str,
+    compares: bool = False,
+    reads: Literal["answers", "position", "all"] = "position",
+) -> Callable[[MetricFunction], MetricFunction]:
     def decorate(function: MetricFunction) -> MetricFunction:
-        METRICS.register(name)(Metric(name, function, needs, compares))
+        METRICS.register(name)(Metric(name, function, needs, compares, reads))
         return function
 
     return decorate
 
 
-@_file("logit_diff", "answer", "foil")
+@_file("logit_diff", "answer", "foil", reads="answers")
 def logit_diff(logits: Tensor, batch: PromptSet) -> Tensor:
     """Logit of the answer minus logit of the foil: their log-odds."""
     last = at_read_position(logits, batch)
@@ -124,7 +133,7 @@ def kl(logits: Tensor, batch: PromptSet, reference: Tensor) -> Tensor:
     return (old.exp() * (old - new)).sum(-1)
 
 
-@_file("loss")
+@_file("loss", reads="all")
 def loss(logits: Tensor, batch: PromptSet) -> Tensor:
     """Mean negative log-likelihood of each prompt's own next tokens, in nats."""
     logprobs = logits[:, :-1].float().log_softmax(-1)

@@ -158,6 +158,11 @@ def run(model: TransformerBridge, tokens: Tensor, mask: Tensor) -> Tensor:
     return model(tokens, attention_mask=attention_mask, return_type="logits")
 
 
+def is_hooked(model: TransformerBridge) -> bool:
+    """Say whether somebody has hooks of their own on the model."""
+    return any(point.fwd_hooks or point.bwd_hooks for point in model.hook_dict.values())
+
+
 def underlying(model: TransformerBridge) -> nn.Module:
     """Return the wrapped module, whose parameters are the model's weights."""
     return model.original_model

@@ -1,7 +1,7 @@
-"""The loop under every method: many cells of edits, one base run each, one number per cell and example.
+"""The engine under every method: many cells of edits, one base run each, one number per cell and example.
 
-This is the reference: one full forward per cell and batch through plain hooks. It is the seam at which an engine that
-reuses what cannot have changed takes over: the same `Plan` in, the same `Values` out.
+What can be computed without running a cell from the start goes to `replay`; the rest, and everything on request, to the
+loop, which is the reference: one full forward per cell and batch through plain hooks.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -24,10 +24,15 @@ from mechcausal.metrics import Metric
 from mechcausal.models import bridge
 from mechcausal.models.abilities import abilities
 from mechcausal.models.hooked import forward
+from mechcausal.models.readout import Readouts
+from mechcausal.models.replay.changes import Key
+from mechcausal.models.replay.changes import needed as needed_values
+from mechcausal.models.replay.evaluate import BUDGET, Cell, Economy, Job
+from mechcausal.models.replay.verify import replayer
 
 logger = logging.getLogger("mechcausal")
 
-Cell = tuple[Edit, ...]
+Exact = Literal["replay", "naive"]
 
 
 @dataclass(frozen=True)
@@ -59,20 +64,45 @@ class Values:
         values: [cell example]; NaN where a prompt has no position that the cell selects.
         forwards: How many forwards were run.
         batch_size: The batch size at the end (it is halved when memory runs out).
+        told: What provenance says of the engine: which way ran and why, and what it saved.
     """
 
     values: np.ndarray
     forwards: int
     batch_size: int
+    told: dict[str, Any] = field(default_factory=dict)
 
 
-def evaluate(model: Any, plan: Plan, *, batch_size: int, progress: str = "patching") -> Values:  # noqa: ANN401
-    """Run every cell of the plan on every example."""
+def evaluate(
+    model: Any,  # noqa: ANN401 - a TransformerBridge
+    plan: Plan,
+    *,
+    batch_size: int,
+    progress: str = "patching",
+    exact: Exact = "replay",
+    budget: int = BUDGET,
+) -> Values:
+    """Run every cell of the plan on every example.
+
+    Args:
+        model: The bridge.
+        plan: What is to be computed.
+        batch_size: How many examples at a time.
+        progress: The label of the progress bar.
+        exact: `"replay"` computes only what can have changed, where that was found to agree with the loop;
+            `"naive"` is the loop, one forward for each cell.
+        budget: How many bytes one stack of replayed examples may take.
+    """
+    if exact not in ("replay", "naive"):
+        raise DataError("the engine is exact in two ways", got=repr(exact), expected="'replay' or 'naive'")
     able = abilities(model)
     able.require([edit.site for cell in plan.cells for edit in cell])
     needed = list(dict.fromkeys(edit.site.whole for cell in plan.cells for edit in cell if _from_rows(edit)))
     able.require(needed, writes=False)
     base, rows, reference = align(plan.base, plan.rows, plan.reference)
+    fast, reasons = _replayed(model, plan.cells) if exact == "replay" else ([], {"all": "asked for"})
+    slow = [number for number in range(len(plan.cells)) if number not in set(fast)]
+    economy = Economy()
     forwards = 0
     bar = tqdm(total=len(plan.cells) * len(base), desc=progress, unit="cell", disable=None, leave=False)
 
@@ -90,25 +120,87 @@ def evaluate(model: Any, plan: Plan, *, batch_size: int, progress: str = "patchi
             compared = forward(model, (reference or base).take(index).to(device)).logits
             forwards += 1
         out = np.empty((len(plan.cells), len(index)))
-        for number, cell in enumerate(plan.cells):
-            sources = [_source(edit, taken, plan.means, batch) for edit in cell]
-            run = forward(model, batch, cell, sources=sources)
+        if fast:
+            known = replayer(model)
+            assert known.twin is not None  # there are cells that it can do
+            cells = [plan.cells[number] for number in fast]
+            edits = [edit for cell in cells for edit in cell]
+            sources: dict[Key, Tensor] = {}
+            for edit in edits:
+                key = edit.site.whole, edit.do
+                source = None if key in sources else _source(edit, taken, plan.means, batch)
+                if source is not None:
+                    sources[key] = source
+            values = forward(model, batch, read=needed_values([edit.site for edit in edits], able)).read
+            job = Job(
+                known.twin, able, Readouts(model, able, known.maps), batch, values, sources, plan.metric, compared,
+                economy, budget, bar.update,
+            )  # fmt: skip
+            out[fast] = job.run(cells)
+            forwards += 2
+        for number in slow:
+            cell = plan.cells[number]
+            edit_sources = [_source(edit, taken, plan.means, batch) for edit in cell]
+            run = forward(model, batch, cell, sources=edit_sources)
             forwards += 1
             out[number] = plan.metric(run.logits, batch, compared).float().cpu().numpy()
             if cell:
-                reached = torch.stack([batch.select(edit.at).any(1) for edit in cell]).any(0)
-                out[number][~reached.cpu().numpy()] = np.nan
-                found = out[number][reached.cpu().numpy()]
-            else:
-                found = out[number]
-            if not np.isfinite(found).all():
-                _refuse_nan(model, batch)
+                out[number][~_reached(batch, cell)] = np.nan
             bar.update(len(index))
+        wanted = np.stack([_reached(batch, cell) for cell in plan.cells])
+        if not np.isfinite(out[wanted]).all():
+            _refuse_nan(model, batch)
         return out
 
     values, used = in_batches(len(base), batch_size, one_batch)
     bar.close()
-    return Values(values, forwards, used)
+    return Values(values, forwards, used, _told(fast, slow, reasons, economy, plan, len(base)))
+
+
+def _reached(batch: PromptSet, cell: Cell) -> np.ndarray:
+    """Say which examples have a position that the cell selects."""
+    if not cell:
+        return np.ones(len(batch), dtype=bool)
+    return torch.stack([batch.select(edit.at).any(1) for edit in cell]).any(0).cpu().numpy()
+
+
+def _replayed(model: Any, cells: Sequence[Cell]) -> tuple[list[int], dict[str, str]]:  # noqa: ANN401
+    """Return which cells need not be run from the start, and why the others do."""
+    if not any(cells):
+        return [], {}
+    if bridge.is_hooked(model):
+        return [], {"all": "hooks of others are attached to the model"}
+    known = replayer(model)
+    fast, reasons = [], {}
+    for number, cell in enumerate(cells):
+        wholes = {edit.site.whole for edit in cell}
+        if len(wholes) == 1 and cell[0].site.component in known.components:
+            fast.append(number)
+        elif len(wholes) > 1:
+            reasons["several sites"] = "edits at several activations are made in one run"
+        elif cell:
+            component = cell[0].site.component
+            reasons[component] = known.reasons.get(component, "its effect is not carried to the end of its layer")
+    return fast, reasons
+
+
+def _told(
+    fast: Sequence[int], slow: Sequence[int], reasons: Mapping[str, str], economy: Economy, plan: Plan, n: int
+) -> dict[str, Any]:
+    """Return what provenance says of the engine."""
+    engine = "naive" if not fast else "replay" if not slow else "replay and naive"
+    told: dict[str, Any] = {"engine": engine, "cells": len(plan.cells)}
+    if reasons and any(plan.cells):
+        told["naive_because"] = dict(reasons)
+    if fast:
+        told |= {
+            "naive_token_layers": economy.naive_token_layers,
+            "token_layers": economy.token_layers,
+            "skipped": economy.skipped,
+            "cells_and_examples": len(plan.cells) * n,
+            "ratio": round(economy.naive_token_layers / max(1, economy.token_layers), 2),
+        }
+    return told
 
 
 def check_prompts(model: Any, prompts: PromptSet) -> None:  # noqa: ANN401

@@ -14,7 +14,7 @@ from mechcausal.errors import DataError
 from mechcausal.interventions.specs import Intervention, Mean, Patch, Resample, from_json
 from mechcausal.metrics import metric as metric_of
 from mechcausal.models.abilities import abilities
-from mechcausal.models.engine import Plan, evaluate, mean_activations
+from mechcausal.models.engine import Exact, Plan, evaluate, mean_activations
 from mechcausal.patching.sweep import MetricSpec, Positions, Recorder, SiteSpec, cells_of, places, plain
 from mechcausal.results.result import Result
 
@@ -29,6 +29,7 @@ def ablate(
     reference: PromptSet | Contrast | None = None,
     metric: MetricSpec = "logit_diff",
     batch_size: int = 64,
+    exact: Exact = "replay",
     seed: int = 0,
 ) -> Result:
     """Ablate every cell of a sweep on the (clean) prompts and measure what it changes.
@@ -46,6 +47,7 @@ def ablate(
         reference: Where means and resamples come from; the prompts themselves (both sides of a contrast) if None.
         metric: A metric's name, or a function of (logits, batch).
         batch_size: How many prompts at a time.
+        exact: `"replay"` computes only what can have changed; `"naive"` runs one full forward for each cell.
         seed: The seed of resampling.
 
     Example:
@@ -92,13 +94,14 @@ def ablate(
         means = mean_activations(model, pool, wholes, batch_size=recorder.batch_size, per_position=per_position)
         recorder.arguments["mean"] = "per position" if per_position else "over positions"
     plan = Plan(base, cells_of(where, intervention), recorder.metric, rows=rows, means=means, reference=base)
-    found = evaluate(model, plan, batch_size=recorder.batch_size, progress="ablating")
+    found = evaluate(model, plan, batch_size=recorder.batch_size, progress="ablating", exact=exact)
     return recorder.result(
         [place.row() for place in where],
         found.values,
         baselines,
         forwards=found.forwards,
         batch_size=found.batch_size,
+        **found.told,
     )
 
 

@@ -9,7 +9,7 @@ from mechcausal.data.contrast import Contrast
 from mechcausal.interventions.specs import Patch
 from mechcausal.metrics import metric as metric_of
 from mechcausal.models.abilities import abilities
-from mechcausal.models.engine import Plan, evaluate
+from mechcausal.models.engine import Exact, Plan, evaluate
 from mechcausal.patching.sweep import MetricSpec, Positions, Recorder, SiteSpec, cells_of, places, plain, two_sides
 from mechcausal.results.result import Result
 
@@ -25,6 +25,7 @@ def patch(
     direction: Direction = "denoise",
     metric: MetricSpec = "logit_diff",
     batch_size: int = 64,
+    exact: Exact = "replay",
 ) -> Result:
     """Patch every cell of a sweep, exactly, and measure what it changes.
 
@@ -44,6 +45,7 @@ def patch(
         direction: `"denoise"` or `"noise"`.
         metric: A metric's name, or a function of (logits, batch).
         batch_size: How many pairs at a time; halved by itself when memory runs out.
+        exact: `"replay"` computes only what can have changed; `"naive"` runs one full forward for each cell.
 
     Example:
         >>> import mechcausal as mc
@@ -62,11 +64,12 @@ def patch(
     able.require([place.site for place in where])
     baselines = recorder.baselines("corrupt" if direction == "denoise" else "clean", batch_size)
     plan = Plan(base, cells_of(where, Patch()), recorder.metric, rows=source, reference=pairs.clean)
-    found = evaluate(model, plan, batch_size=recorder.batch_size)
+    found = evaluate(model, plan, batch_size=recorder.batch_size, exact=exact)
     return recorder.result(
         [place.row() for place in where],
         found.values,
         baselines,
         forwards=found.forwards,
         batch_size=found.batch_size,
+        **found.told,
     )

@@ -22,11 +22,17 @@ _STREAM = ("embed", "resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out
 
 
 class Readouts:
-    """The contribution of a change at a site to the stream after it, measured once for each site."""
+    """The contribution of a change at a site to the stream after it, measured once for each site.
 
-    def __init__(self, model: Any, able: Abilities) -> None:  # noqa: ANN401 - a TransformerBridge
+    Args:
+        model: The bridge.
+        able: What it can do.
+        known: What was measured before, kept by the caller.
+    """
+
+    def __init__(self, model: Any, able: Abilities, known: dict[Site, Tensor] | None = None) -> None:  # noqa: ANN401
         self.model, self.able = model, able
-        self._maps: dict[Site, Tensor] = {}
+        self._maps: dict[Site, Tensor] = {} if known is None else known
 
     def contribution(self, site: Site) -> Callable[[Tensor], Tensor]:
         """Return the function from a change of the site's activation to the change of the stream."""

@@ -1,0 +1,78 @@
+"""The cells of a sweep: sites crossed with positions, and what each is called."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mechcausal.address import HEAD_COMPONENTS, Selection, Site
+from mechcausal.data.prompts import PromptSet
+from mechcausal.errors import SiteError
+
+SiteSpec = str | Site | list[str] | list[Site] | tuple[str | Site, ...]
+Positions = str | int | slice | Selection | Sequence[str | int | Selection] | None
+
+
+@dataclass(frozen=True)
+class Place:
+    """One cell of a sweep: a site at a selection, and what the selection is called."""
+
+    site: Site
+    at: Selection
+    label: str
+
+    def row(self) -> dict[str, Any]:
+        """Return the columns that say where this is."""
+        site = self.site
+        position = self.at.start if self.at.is_single else None
+        return {
+            "site": str(site), "component": site.component, "layer": site.layer, "head": site.head,
+            "neuron": site.neuron, "at": str(self.at), "position": position, "label": self.label,
+        }  # fmt: skip
+
+
+def places(sites: Sequence[Site], positions: Positions, prompts: PromptSet) -> list[Place]:
+    """Cross sites with positions.
+
+    `"each"` is every position of the longest prompt; None is "each" for streams and sublayer outputs and `"all"` (all
+    positions at once) for heads, patterns and neurons.
+    """
+    out = []
+    for site in sites:
+        chosen = positions
+        if chosen is None:
+            chosen = "all" if site.component in HEAD_COMPONENTS or site.neuron is not None else "each"
+        out += [Place(site, at, label) for at, label in _selections(chosen, prompts)]
+    return out
+
+
+def _selections(positions: Positions, prompts: PromptSet) -> list[tuple[Selection, str]]:
+    if isinstance(positions, str) and positions == "each":
+        return [(Selection.parse(i), position_label(i, prompts)) for i in range(int(prompts.lengths.max()))]
+    if isinstance(positions, Sequence) and not isinstance(positions, str):
+        if not positions:
+            raise SiteError("the list of positions is empty", fix="name at least one, or leave it out")
+        return [pair for item in positions for pair in _selections(item, prompts)]
+    selection = Selection.parse(positions)
+    if not bool(prompts.select(selection).any()):
+        raise SiteError(
+            f"no prompt has the position {selection}", expected=f"at most {int(prompts.lengths.max())} tokens"
+        )
+    return [(selection, str(selection).removeprefix("@"))]
+
+
+def position_label(index: int, prompts: PromptSet) -> str:
+    """Return the index, with the name that all prompts give this position where there is one."""
+    same_length = bool((prompts.lengths == prompts.lengths[0]).all())
+    names = [name for name, column in prompts.positions.items() if bool((column == index).all())]
+    return f"{index} {names[0]}" if names and same_length else str(index)
+
+
+def plain(spec: Any) -> Any:  # noqa: ANN401 - any way of naming sites or positions
+    """Return what was asked for as JSON data, for the provenance."""
+    if isinstance(spec, (list, tuple)):
+        return [plain(item) for item in spec]
+    if isinstance(spec, slice):
+        return str(Selection.parse(spec))
+    return spec if spec is None or isinstance(spec, (int, str)) else str(spec)

@@ -1,0 +1,61 @@
+"""What provenance says of a run: which model, which prompts, on what and at what cost."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import torch
+
+from mechcausal.data.contrast import Contrast
+from mechcausal.data.prompts import PromptSet
+from mechcausal.models import bridge
+from mechcausal.models.fingerprint import tokenizer_fingerprint, weights_fingerprint
+
+
+def facts(
+    model: Any,  # noqa: ANN401 - a TransformerBridge
+    prompts: PromptSet | Contrast,
+    *,
+    started: float,
+    forwards: int,
+    batch_size: int,
+    **compute: Any,  # noqa: ANN401 - what else the method wants to state
+) -> dict[str, dict[str, Any]]:
+    """Return the `model`, `prompts` and `compute` of a `Provenance`.
+
+    Args:
+        model: The bridge.
+        prompts: The prompts or pairs the method was given.
+        started: `time.perf_counter()` when it began.
+        forwards: How many forwards it ran.
+        batch_size: The batch size that fitted.
+        **compute: What else it states about the computation.
+    """
+    parameter = next(bridge.underlying(model).parameters())
+    one_side = prompts.clean if isinstance(prompts, Contrast) else prompts
+    return {
+        "model": {
+            "name": str(model.cfg.model_name),
+            "architecture": bridge.architecture_of(model),
+            "weights": weights_fingerprint(model),
+            "tokenizer": tokenizer_fingerprint(model.tokenizer),
+        },
+        "prompts": {
+            "name": getattr(prompts, "name", "own"),
+            "hash": prompts.hash,
+            "n": len(prompts),
+            "n_clusters": one_side.n_clusters,
+            **({"factor": prompts.factor} if isinstance(prompts, Contrast) else {}),
+        },
+        "compute": {
+            "device": str(parameter.device),
+            "dtype": str(parameter.dtype).removeprefix("torch."),
+            "threads": torch.get_num_threads(),
+            "batch_size": batch_size,
+            "forwards": forwards,
+            "engine": "naive",
+            **compute,
+            "seconds": round(time.perf_counter() - started, 3),
+        },
+    }

@@ -1,0 +1,141 @@
+"""Compare the engine with the loop on the model at hand, once, and use it where the two agree."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mechcausal.address import Selection, Site, expand
+from mechcausal.data.prompts import PromptSet, pad
+from mechcausal.errors import MechcausalError, UnsupportedError
+from mechcausal.interventions.specs import Edit, Patch
+from mechcausal.metrics import METRICS
+from mechcausal.models import bridge
+from mechcausal.models.abilities import Abilities, abilities
+from mechcausal.models.fingerprint import weights_fingerprint
+from mechcausal.models.hooked import forward
+from mechcausal.models.readout import Readouts
+from mechcausal.models.replay.changes import CARRIED, needed
+from mechcausal.models.replay.evaluate import Economy, Job
+from mechcausal.models.replay.twin import Twin
+
+
+@dataclass(frozen=True)
+class Replayer:
+    """What the engine can do on one model.
+
+    Attributes:
+        twin: The bare model; None where there is none.
+        maps: How heads and neurons enter the stream, as far as it was asked for.
+        components: The components on which it agrees with the loop.
+        reasons: Why it does not do the others, by component.
+    """
+
+    twin: Twin | None
+    maps: dict[Site, Tensor]
+    components: frozenset[str] = frozenset()
+    reasons: dict[str, str] = field(default_factory=dict)
+
+
+_known: WeakKeyDictionary[Any, tuple[str, Replayer]] = WeakKeyDictionary()
+
+
+def replayer(model: Any) -> Replayer:  # noqa: ANN401 - a TransformerBridge
+    """Return what the engine can do on this model, compared with the loop on first use and remembered."""
+    able, digest = abilities(model), weights_fingerprint(model)
+    if model not in _known or _known[model][0] != digest:
+        _known[model] = digest, _verified(model, able)
+    return _known[model][1]
+
+
+def _verified(model: Any, able: Abilities) -> Replayer:  # noqa: ANN401
+    maps: dict[Site, Tensor] = {}
+    everything = tuple(name for name in CARRIED if able.components[name].writes)
+    try:
+        twin = Twin(model)
+        for batch, _ in _batches(model):
+            base = twin.record(batch)
+            here, there = twin.logits(base.hidden[-1]), forward(model, batch).logits
+            if not _close(here[batch.mask].float().cpu().numpy(), there[batch.mask].float().cpu().numpy(), model):
+                raise UnsupportedError("its layers, called one by one, do not give its logits")
+    except (MechcausalError, RuntimeError, TypeError, ValueError, AttributeError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0][:200]
+        return Replayer(None, maps, reasons=dict.fromkeys(everything, reason))
+    agreed, reasons = [], {}
+    for component in everything:
+        reason = _disagreement(model, able, twin, Readouts(model, able, maps), component)
+        if reason is None:
+            agreed.append(component)
+        else:
+            reasons[component] = reason
+    return Replayer(twin, maps, frozenset(agreed), reasons)
+
+
+def _disagreement(model: Any, able: Abilities, twin: Twin, readouts: Readouts, component: str) -> str | None:  # noqa: ANN401
+    sites = _some(component, able)
+    for batch, source in _batches(model):
+        width = batch.tokens.shape[1]
+        at = [Selection.parse(width // 2), Selection()]
+        cells = [(Edit(site, Patch(), where),) for site in sites for where in at]
+        wholes = list(dict.fromkeys(site.whole for site in sites))
+        taken = forward(model, source, read=wholes).read
+        for name in ("logit_diff", "loss"):
+            metric = METRICS[name]
+            slow = np.array(
+                [
+                    metric(forward(model, batch, cell, sources=[taken[cell[0].site.whole]]).logits, batch)
+                    .float()
+                    .cpu()
+                    .numpy()
+                    for cell in cells
+                ]
+            )
+            try:
+                values = forward(model, batch, read=needed(sites, able)).read
+                given = {(site, Patch()): value for site, value in taken.items()}
+                fast = Job(twin, able, readouts, batch, values, given, metric, None, Economy()).run(cells)
+            except (MechcausalError, RuntimeError, TypeError, ValueError) as error:
+                return str(error).splitlines()[0][:200]
+            found = np.isfinite(fast)
+            if not _close(fast[found], slow[found], model):
+                return "the engine and the loop do not agree there"
+    return None
+
+
+def _some(component: str, able: Abilities) -> list[Site]:
+    """Return the sites of the first and the last layer, first and last unit."""
+    sites = expand(component, able.shape)
+    if component == "mlp_post":
+        sites = [*sites, *expand("L*.mlp_post.N0", able.shape)]
+    return list(dict.fromkeys([sites[0], sites[len(sites) // 2], sites[-1]]))
+
+
+def _batches(model: Any) -> list[tuple[PromptSet, PromptSet]]:  # noqa: ANN401
+    draw = torch.Generator().manual_seed(11)
+    longest = min(6, model.cfg.n_ctx)
+    lengths = [longest, max(2, longest - 2), longest]
+    vocabulary = model.cfg.d_vocab
+    outputs = model.cfg.d_vocab if getattr(model.cfg, "d_vocab_out", -1) in (None, -1) else model.cfg.d_vocab_out
+    out = []
+    for side in ("right", "left"):
+        rows, others = (
+            [torch.randint(0, vocabulary, (n,), generator=draw).tolist() for n in lengths] for _ in range(2)
+        )
+        ids = torch.randint(0, outputs, (2, len(lengths)), generator=draw)
+        base, source = (
+            PromptSet(*pad(tokens, side=side), side=side, answer=ids[0], foil=ids[1]).to(bridge.device_of(model))
+            for tokens in (rows, others)
+        )
+        out.append((base, source))
+    return out
+
+
+def _close(fast: np.ndarray, slow: np.ndarray, model: Any) -> bool:  # noqa: ANN401
+    wide = next(bridge.underlying(model).parameters()).dtype in (torch.float32, torch.float64)
+    scale = max(float(np.ptp(slow)), float(np.abs(slow).max()), 1e-3) if slow.size else 1.0
+    return bool(np.isfinite(fast).all() and np.abs(fast - slow).max(initial=0.0) <= (1e-4 if wide else 5e-2) * scale)
