@@ -91,11 +91,50 @@ def organisms(
         typer.echo(table.to_json(orient="records", indent=2))
         return
     for row in table.to_dict("records"):
-        shown = [f"{key} {row[key]:.3f}" for key in ("accuracy", "iia") if row[key] is not None and row[key] == row[key]]
+        shown = [
+            f"{key} {row[key]:.3f}" for key in ("accuracy", "iia") if row[key] is not None and row[key] == row[key]
+        ]
         typer.echo(f"{row['name']:<18} {row['what']}")
         typer.echo(f"{'':<18} {row['parameters']:,} parameters, {', '.join(shown)}; tasks {row['tasks']}")
         typer.echo(f"{'':<18} circuit: {row['circuit']}\n")
     typer.echo('load one with mc.load("organism:NAME"); its truth is mc.truth("NAME")')
+
+
+@app.command()
+def selftest(
+    what: Annotated[str, typer.Argument(help="What to test: causal.")] = "causal",
+    organism: Annotated[list[str] | None, typer.Option("--organism", help="Only these; all unless said.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one check a line.")] = False,
+) -> None:
+    """Test this installation against the known truths: does every method find what is there, and nothing else?"""
+    _one_thread()
+    import json
+    from dataclasses import asdict
+
+    from mechcausal.causal.selftest import selftest as checks_of
+    from mechcausal.errors import DataError
+    from mechcausal.models.organisms import ORGANISMS, folder
+
+    if what != "causal":
+        raise DataError(f"there is no self-test called {what!r}", expected="causal")
+    chosen = tuple(organism or ORGANISMS)
+    for name in chosen:
+        folder(name)
+    found, above = [], ("", "")
+    for check in checks_of(chosen):
+        found.append(check)
+        if as_json:
+            typer.echo(json.dumps(asdict(check)))
+            continue
+        if (check.organism, check.task) != above:
+            above = check.organism, check.task
+            typer.echo(f"\n{check.organism}" + (f", task {check.task}" if check.task != check.organism else ""))
+        typer.echo(f"  {check}")
+    failed = [check for check in found if not check.passed]
+    if not as_json:
+        typer.echo(f"\n{len(found) - len(failed)} of {len(found)} checks passed")
+    if failed:
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -1,7 +1,10 @@
 """Causal models of what a network does, and the methods that test them inside it."""
 
+from mechcausal.causal.clamping import controlled as controlled
 from mechcausal.causal.hypothesis import Hypothesis as Hypothesis
 from mechcausal.causal.hypothesis import Part as Part
+from mechcausal.causal.mediation import mediate as mediate
+from mechcausal.causal.paths import path_effects as path_effects
 from mechcausal.causal.scrubbed import Scrubbed as Scrubbed
 from mechcausal.causal.scrubbing import ladder as ladder
 from mechcausal.causal.scrubbing import plan as plan

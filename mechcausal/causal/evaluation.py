@@ -18,7 +18,6 @@ from tqdm.auto import tqdm
 
 from mechcausal.address import Site
 from mechcausal.causal.hypothesis import Part, entry
-from mechcausal.models.readout import Readouts, pick, place
 from mechcausal.causal.sampling import Draw
 from mechcausal.causal.tree import Node, check_tree
 from mechcausal.data.prompts import PromptSet
@@ -28,6 +27,7 @@ from mechcausal.models import bridge
 from mechcausal.models.abilities import abilities
 from mechcausal.models.engine import in_batches
 from mechcausal.models.hooked import Run, Source, forward
+from mechcausal.models.readout import Readouts, pick, place
 
 _CHUNK = 1024  # examples scored at a time, each with a row of logits
 
@@ -41,18 +41,20 @@ class Schedule:
         keys: For each inner node the distinct keys: column 0 its prompt, then one column for each child (the number of
             its value, or of its prompt), then one for each component.
         ids: For each node and example the number of its value: a prompt for a leaf, a key for an inner node.
+        runs: For each inner node the runs that one key takes.
         plain: How many runs the tree would take without anything being shared.
     """
 
     rows: np.ndarray
     keys: dict[str, np.ndarray]
     ids: dict[str, np.ndarray]
+    runs: dict[str, int]
     plain: int
 
     @property
     def forwards(self) -> int:
         """How many prompts are run, patched or not."""
-        return len(self.rows) + sum(len(keys) for keys in self.keys.values())
+        return len(self.rows) + sum(len(keys) * self.runs[name] for name, keys in self.keys.items())
 
 
 @dataclass
@@ -81,6 +83,12 @@ class Tree:
 
     def components(self, node: Node) -> list[Site]:
         """Return the heads and MLPs upstream of a node that no child of it covers."""
+        if len(self.pool.lengths.unique()) > 1:
+            raise DataError(
+                "components resampled one by one move at every position, so all prompts must have one length",
+                got=f"{int(self.pool.lengths.min())} to {int(self.pool.lengths.max())} tokens",
+                fix='use prompts of one length, or unimportant="joint"',
+            )
         shape = self.able.shape
         ends = [part.depth for part in node.parts] or [(shape.n_layers, 0.0)]
         covered = {part.site for child in node.children for part in child.sites}
@@ -98,6 +106,7 @@ class Tree:
         """Turn samples into distinct keys."""
         keys: dict[str, np.ndarray] = {}
         ids: dict[str, np.ndarray] = {}
+        runs: dict[str, int] = {}
         bare: list[np.ndarray] = []
 
         def visit(node: Node) -> None:
@@ -114,15 +123,17 @@ class Tree:
             for child in node.children:
                 visit(child)
             columns = [own, *(ids[child.name] for child in node.children), *others]
-            bare.extend([*others, own] if _as_it_is(node, draw) else others)
+            as_it_is = _as_it_is(node, draw)
+            bare.extend([*others, own] if as_it_is else others)
+            runs[node.name] = len(self._streams(node)) + int(_has_direct(node) and not as_it_is)
             rows, inverse = np.unique(np.stack(columns, axis=1), axis=0, return_inverse=True)
             keys[node.name], ids[node.name] = rows, inverse.reshape(-1)
 
         visit(self.root)
         distinct = np.unique(np.concatenate(bare)) if bare else np.zeros(0, dtype=int)
         n = len(samples[self.root.name].x)
-        runs = sum(self._runs(node) for node in self.root.walk())
-        return Schedule(distinct, keys, ids, runs * n)
+        plain = sum(self._plain_runs(node) for node in self.root.walk())
+        return Schedule(distinct, keys, ids, runs, plain * n)
 
     def run(
         self,
@@ -170,23 +181,19 @@ class Tree:
         bare: dict[tuple[Site, str], Tensor],
         bar: tqdm,
     ) -> None:
-        entries = [entry(part.site.component, part.site.layer, self.able) for part in node.parts]
-        direct = any(child.edge == "direct" for child in node.children)
-        groups = dict.fromkeys(entries) if direct else {None: None}
+        store = values[node.name].parts
 
         def one_batch(index: Tensor) -> np.ndarray:
             rows = keys[index.numpy()]
             batch = self._prompts(rows[:, 0])
-            for stream in groups:
-                run = self._patched(node, rows, batch, stream, samples, values, bare)
-                for part, own in zip(node.parts, entries, strict=True):
-                    if stream in (None, own):
-                        value = pick(run.read[part.site.whole], part.site, batch.select(part.at))
-                        store = values[node.name].parts
-                        if part not in store:
-                            store[part] = value.new_zeros(len(keys), *value.shape[1:])
-                        store[part][index.to(value.device)] = value
-            bar.update(len(rows))
+            runs = self._patched(node, rows, batch, samples, values, bare)
+            for stream, parts in self._streams(node).items():
+                for part in parts:
+                    value = pick(runs[stream].read[part.site.whole], part.site, batch.select(part.at))
+                    if part not in store:
+                        store[part] = value.new_zeros(len(keys), *value.shape[1:])
+                    store[part][index.to(value.device)] = value
+            bar.update(len(rows) * len(runs))
             return np.zeros((1, len(rows)))
 
         in_batches(len(keys), self.batch_size, one_batch)
@@ -204,13 +211,13 @@ class Tree:
         keys, ids = schedule.keys[root.name], schedule.ids[root.name]
         order = np.argsort(ids, kind="stable")
         starts = np.searchsorted(ids[order], np.arange(len(keys) + 1))
-        stream = entry("logits", None, self.able) if any(c.edge == "direct" for c in root.children) else None
         examples: list[np.ndarray] = []
 
         def one_batch(index: Tensor) -> np.ndarray:
             rows = keys[index.numpy()]
             batch = self._prompts(rows[:, 0])
-            logits = self._patched(root, rows, batch, stream, samples, values, bare).logits
+            (run,) = self._patched(root, rows, batch, samples, values, bare).values()
+            logits = run.logits
             last = logits[torch.arange(len(rows), device=logits.device), batch.read_columns]
             sizes = starts[index.numpy() + 1] - starts[index.numpy()]
             which = order[starts[index[0]] : starts[index[-1] + 1]]
@@ -234,12 +241,11 @@ class Tree:
         node: Node,
         rows: np.ndarray,
         batch: PromptSet,
-        stream: Site | None,
         samples: Mapping[str, Draw],
         values: dict[str, _Values],
         bare: dict[tuple[Site, str], Tensor],
-    ) -> Run:
-        """Run a node's unimportant inputs with its children's values in place; read its parts."""
+    ) -> dict[Site | None, Run]:
+        """Run a node's unimportant inputs with its children's values in place: once for each stream it reads."""
         seen = batch
         edits: list[Edit] = []
         sources: list[Source] = []
@@ -262,45 +268,36 @@ class Tree:
             value = bare[site, "@all"][torch.as_tensor(rows[:, column])]
             edits.append(Edit(site, Patch()))
             sources.append(self._source(Part(site), value, batch))
-        if direct and stream is not None:
-            arriving = [
-                (part, value) for part, value in direct if part.depth < Part(stream).depth or stream == part.site
-            ]
-            delta = self._delta(node, rows, seen, batch, arriving, edits, sources, bare)
-            edits = [*edits, Edit(stream, AddDelta())]
-            sources = [*sources, Source(delta, mask=torch.ones_like(batch.mask))]
         read = list(dict.fromkeys(part.site.whole for part in node.parts))
-        return forward(self.model, seen, edits, read=read, sources=sources)
-
-    def _delta(
-        self,
-        node: Node,
-        rows: np.ndarray,
-        seen: PromptSet,
-        batch: PromptSet,
-        direct: Sequence[tuple[Part, Tensor]],
-        edits: Sequence[Edit],
-        sources: Sequence[Source],
-        bare: dict[tuple[Site, str], Tensor],
-    ) -> Tensor:
-        """Return how the stream changes where the direct children bring other values than this run has."""
+        if not direct:
+            return {None: forward(self.model, seen, edits, read=read, sources=sources)}
         if not edits and seen is batch:
             own = {part: bare[part.site, str(part.at)][torch.as_tensor(rows[:, 0])] for part, _ in direct}
         else:
-            read = list(dict.fromkeys(part.site.whole for part, _ in direct))
-            run = forward(self.model, seen, edits, read=read, sources=sources)
-            own = {
-                part: pick(run.read[part.site.whole], part.site, batch.select(part.at)) for part, _ in direct
-            }  # fmt: skip
+            wholes = list(dict.fromkeys(part.site.whole for part, _ in direct))
+            before = forward(self.model, seen, edits, read=wholes, sources=sources).read
+            own = {part: pick(before[part.site.whole], part.site, batch.select(part.at)) for part, _ in direct}
+        runs: dict[Site | None, Run] = {}
+        for stream in self._streams(node):
+            assert stream is not None  # a node with direct children reads streams
+            arriving = [
+                (part, value - own[part])
+                for part, value in direct
+                if part.depth < Part(stream).depth or stream == part.site
+            ]
+            added = Source(self._delta(batch, arriving), mask=torch.ones_like(batch.mask))
+            change = Edit(stream, AddDelta())
+            runs[stream] = forward(self.model, seen, [*edits, change], read=read, sources=[*sources, added])
+        return runs
+
+    def _delta(self, batch: PromptSet, direct: Sequence[tuple[Part, Tensor]]) -> Tensor:
+        """Return how the stream changes where the values of direct children do."""
         width = self.able.shape.d_model
         delta = torch.zeros(*batch.tokens.shape, width, device=batch.tokens.device)
-        for part, value in direct:
-            change = value - own[part]
+        for part, change in direct:
             basis = part.columns(change)
             change = change if basis is None else change @ basis @ basis.T
-            added = self.readouts.contribution(part.site)(change).to(
-                delta.dtype if delta.dtype == change.dtype else change.dtype
-            )
+            added = self.readouts.contribution(part.site)(change)
             delta = delta.to(added.dtype)
             delta[batch.select(part.at)] += added.flatten(0, 1)
         return delta
@@ -362,17 +359,31 @@ class Tree:
         taken = replace(self.pool, texts=(), labels=(), groups=(), environments=(), clusters=(), variables={})
         return taken.take(torch.as_tensor(rows)).to(bridge.device_of(self.model))
 
-    def _runs(self, node: Node) -> int:
+    def _streams(self, node: Node) -> dict[Site | None, list[Part]]:
+        """Return the streams at which direct paths arrive, with the parts that read each; None without such paths."""
+        if not _has_direct(node):
+            return {None: list(node.parts)}
+        if node is self.root:
+            return {entry("logits", None, self.able): []}
+        streams: dict[Site | None, list[Part]] = {}
+        for part in node.parts:
+            streams.setdefault(entry(part.site.component, part.site.layer, self.able), []).append(part)
+        return streams
+
+    def _plain_runs(self, node: Node) -> int:
         """Count the runs one example of a node takes when nothing is shared."""
         if not node.children:
             return int(node.estimate is None and not node.is_mask)
-        return 1 + int(any(child.edge == "direct" for child in node.children))
+        return len(self._streams(node)) + int(_has_direct(node))
+
+
+def _has_direct(node: Node) -> bool:
+    return any(child.edge == "direct" for child in node.children)
 
 
 def _as_it_is(node: Node, draw: Draw) -> bool:
     """Whether direct children replace what the node's own prompt gives, changed by nothing else."""
-    direct = any(child.edge == "direct" for child in node.children)
-    return direct and all(child.edge == "direct" for child in node.children) and not draw.components
+    return _has_direct(node) and all(child.edge == "direct" for child in node.children) and not draw.components
 
 
 def _same_input(pool: PromptSet) -> np.ndarray:

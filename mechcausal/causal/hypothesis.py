@@ -122,8 +122,8 @@ class Hypothesis:
     ) -> None:
         self.scm = scm
         self.given = tuple(given)
-        self.outcome = outcome or _outcome(scm)
-        scm.require(self.outcome, *alignment, *given)
+        scm.require(*([outcome] if outcome else []), *alignment, *given)
+        self.outcome = outcome or _outcome(scm, alignment)
         if self.outcome in alignment:
             raise DataError(f"{self.outcome!r} is the outcome: the network's answer expresses it", fix="leave it out")
         places = {variable: _parts(spec) for variable, spec in alignment.items()}
@@ -228,8 +228,10 @@ class Hypothesis:
                     )
 
 
-def _outcome(scm: SCM) -> str:
-    ends = [v for v in scm.order if not scm.descendants(v) and v in scm.values]
+def _outcome(scm: SCM, alignment: Mapping[str, Any]) -> str:
+    """Return the one variable with named values that nothing reads and that an aligned variable acts on."""
+    reached = {*alignment}.union(*(scm.descendants(v) for v in alignment)) if alignment else {*scm.order}
+    ends = [v for v in scm.order if not scm.descendants(v) and v in scm.values and v in reached]
     if len(ends) != 1:
         raise DataError(
             f"{scm.name!r} has {len(ends)} last variables with named values, so the outcome is not clear",
@@ -276,13 +278,25 @@ def column_of(prompts: PromptSet, variable: str) -> np.ndarray:
 
 
 def complement(able: Abilities, hypotheses: Sequence[Hypothesis]) -> list[Site]:
-    """Return the heads and MLPs that no hypothesis names: what must not matter if they are complete."""
-    named = {part.site for h in hypotheses for parts in h.alignment.values() for part in parts}
+    """Return the heads and MLPs that no hypothesis names: what must not matter if they are complete.
+
+    Whoever names a whole attention, or a place inside a head or an MLP, has named the heads or the MLP.
+    """
+    named = [part.site for h in hypotheses for parts in h.alignment.values() for part in parts]
     shape = able.shape
     nodes = [Site("z", layer, head=head) for layer in range(shape.n_layers) for head in range(shape.n_heads)]
     if able.components["mlp_out"].reads:
         nodes += [Site("mlp_out", layer) for layer in range(shape.n_layers)]
-    return sorted(site for site in nodes if site not in named)
+    return sorted(site for site in nodes if not any(_same_block(site, other) for other in named))
+
+
+def _same_block(node: Site, other: Site) -> bool:
+    """Say whether a site is (part of) this head or MLP, or holds it."""
+    if node.layer != other.layer:
+        return False
+    if node.component == "mlp_out":
+        return other.component in ("mlp_post", "mlp_out")
+    return other.component in (*HEAD_COMPONENTS, "attn_out") and other.head in (None, node.head)
 
 
 def same_kind(able: Abilities, part: Part, avoid: Sequence[Site]) -> list[Part]:

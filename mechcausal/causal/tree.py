@@ -21,6 +21,7 @@ from mechcausal.causal.hypothesis import EDGES, OUTPUT_DEPTH, Edge, Hypothesis, 
 from mechcausal.data.prompts import PromptSet
 from mechcausal.errors import DataError, SiteError, UnsupportedError, did_you_mean
 from mechcausal.models.abilities import Abilities
+from mechcausal.models.readout import require_writer
 
 EXACT = "exact"
 MASK = "mask"
@@ -56,7 +57,7 @@ class Node:
 
     def __post_init__(self) -> None:
         given = self.parts
-        if isinstance(given, str) and given == MASK:
+        if given in (MASK, (MASK,)):
             parts: tuple[Any, ...] = (MASK,)
         else:
             several = isinstance(given, Sequence) and not isinstance(given, str)
@@ -71,6 +72,8 @@ class Node:
             raise DataError(f"two nodes are called {twice[0]!r}", fix="give each place in the tree a name of its own")
         if self.is_mask and (self.children or self.edge == "direct"):
             raise DataError("the attention mask has no inputs and no direct path", fix="make it a plain leaf")
+        if isinstance(self.feature, tuple) and not self.feature:
+            raise DataError(f"{self.name!r} is said to depend on nothing", fix="leave the node out")
         if self.estimate is not None and (self.children or len(self.parts) != 1):
             raise DataError(f"the estimate of {self.name!r} replaces one part and has no children")
 
@@ -240,6 +243,7 @@ def _check_edge(able: Abilities, child: Node, node: Node) -> None:
         entry("logits", None, able)
     ]
     for part in child.sites:
+        require_writer(part.site)
         if not any(part.depth < Part(stream).depth or part.site == stream for stream in streams):
             raise SiteError(f"no direct path leads from {part} to {where}", fix="choose a later reader, or all paths")
 

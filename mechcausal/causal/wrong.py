@@ -6,7 +6,7 @@ the rest of a node that reads something the hypothesis does not name.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -57,25 +57,31 @@ def wrong_hypotheses(model: Any, hypothesis: Hypothesis, prompts: PromptSet, see
     root = tree_of(hypothesis)
     strength = influence(hypothesis, prompts, seed)
     ranked = sorted(hypothesis.variables, key=lambda v: -strength[v])
-    makers: list[Callable[[str], Wrong | None]] = [
-        lambda v: _missing(hypothesis, root, v),
-        lambda v: _wrong_parent(hypothesis, root, prompts, v),
-        lambda v: _wrong_site(able, hypothesis, root, v, seed),
-        lambda v: _swapped(hypothesis, root, ranked, v),
-        lambda v: _over_coarse(hypothesis, root, prompts, v),
+    makers: list[list[Callable[[str], Wrong | None]]] = [
+        [lambda v: _missing(hypothesis, root, v)],
+        [lambda v: _wrong_parent(hypothesis, root, prompts, v)],
+        [lambda v: _wrong_site(able, hypothesis, root, v, seed)],
+        # Those that do not read each other first: there the mistake is no mere change of detail.
+        [lambda v: _swapped(hypothesis, root, v, apart(v)), lambda v: _swapped(hypothesis, root, v, ranked)],
+        [lambda v: _over_coarse(hypothesis, root, prompts, v)],
     ]
+
+    def apart(variable: str) -> list[str]:
+        near = {*hypothesis.parents(variable), *(v for v in ranked if variable in hypothesis.parents(v))}
+        return [other for other in ranked if other not in near]
+
+    def holds(wrong: Wrong) -> bool:
+        try:
+            check_tree(able, wrong.root, prompts)
+        except MechcausalError:
+            return False
+        return True
+
     found = []
-    for make in makers:
-        for variable in ranked:
-            wrong = make(variable)
-            if wrong is None:
-                continue
-            try:
-                check_tree(able, wrong.root, prompts)
-            except MechcausalError:
-                continue
-            found.append(wrong)
-            break
+    for kind in makers:
+        tried = (make(variable) for make in kind for variable in ranked)
+        first = next((wrong for wrong in tried if wrong is not None and holds(wrong)), None)
+        found += [first] if first else []
     return found
 
 
@@ -134,11 +140,9 @@ def _wrong_site(able: Any, hypothesis: Hypothesis, root: Node, variable: str, se
     return Wrong("wrong site", f"{variable} is put at {room.site} instead of {parts[0].site}", root.placed(move), blame)
 
 
-def _swapped(hypothesis: Hypothesis, root: Node, ranked: list[str], variable: str) -> Wrong | None:
-    # Those that do not read each other first: there the mistake is no mere change of detail.
-    apart = [o for o in ranked if o not in hypothesis.parents(variable) and variable not in hypothesis.parents(o)]
-    for other in dict.fromkeys([*apart, *ranked]):
-        if other == variable or len(_nodes(root, other)) == 0:
+def _swapped(hypothesis: Hypothesis, root: Node, variable: str, others: Sequence[str]) -> Wrong | None:
+    for other in others:
+        if other == variable or not _nodes(root, other):
             continue
         tree = root
         for node in _nodes(root, variable):

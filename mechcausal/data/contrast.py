@@ -113,8 +113,8 @@ class Contrast:
             environment: The environment of each pair.
             template: The template of each pair; confidence intervals are clustered by it.
             labels: What is true of each pair.
-            positions: Named positions of the clean prompts: a substring, a character span or a word number, one
-                for all or one each.
+            positions: Named positions of the clean prompts: a substring or a word number for all, or a list with a
+                substring, a word number or a character span for each.
             variables: The variables of a causal model, of the clean prompts.
             corrupt_variables: The same of their counterparts.
             side: The side to pad on.

@@ -64,9 +64,14 @@ class PromptSet:
             raise DataError(f"prompt {row} has no tokens", fix="give every prompt at least one token")
         for part in fields(self):
             value = getattr(self, part.name)
-            columns = value.values() if isinstance(value, dict) else [value]
-            if part.name != "side" and any(c is not None and len(c) not in (0, len(self.tokens)) for c in columns):
-                raise DataError(f"{part.name} must have one entry per prompt", got=len(value), expected=len(self))
+            columns = value if isinstance(value, dict) else {"": value}
+            for name, column in columns.items():
+                if part.name == "side" or column is None or (isinstance(column, tuple) and not column):
+                    continue
+                size = 0 if isinstance(column, Tensor) and not column.ndim else len(column)
+                if size != len(self):
+                    what = f"{part.name} {name!r}" if name else part.name
+                    raise DataError(f"{what} must have one entry per prompt", got=size, expected=len(self))
         if self.read is not None and bool(((self.read < 0) | (self.read >= self.lengths)).any()):
             raise DataError("the read position lies outside its prompt", fix="count real tokens from 0")
         for name, index in self.positions.items():
@@ -109,7 +114,8 @@ class PromptSet:
             texts: The prompts.
             answer: The token each calls for; one for all or one each. It must be one token.
             foil: The token it is compared with.
-            positions: Named positions: a substring, a character span or a word number, one for all or one each.
+            positions: Named positions: a substring or a word number for all, or a list with a substring, a word number
+                or a character span for each.
             labels: What is true of each prompt.
             groups: The group of each prompt.
             environments: The environment of each prompt.

@@ -19,18 +19,17 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import networkx as nx
 import numpy as np
 
+from mechcausal.data.table import Noise, Outcome, Table, drawn, outcome_of, probabilities, rows, units
 from mechcausal.errors import DataError, did_you_mean
 
-Table = dict[str, np.ndarray]
-Noise = int | Sequence[float] | Callable[[np.random.Generator, int], np.ndarray]
 Mechanism = Callable[..., Any]
-Outcome = str | Callable[[Table], np.ndarray]
 Path = Sequence[str]
 
 _MOST_UNITS = 4_000_000
@@ -110,6 +109,9 @@ class SCM:
         """Say whether the graph implies that `first` and `second` are independent given `given`."""
         sides = [{s} if isinstance(s, str) else set(s) for s in (first, second, given)]
         self.require(*set().union(*sides))
+        twice = [name for a, b in itertools.combinations(sides, 2) for name in a & b]
+        if twice:
+            raise DataError(f"{twice[0]!r} stands on two sides", fix="name each variable once")
         return bool(nx.is_d_separator(self.graph, *sides))
 
     def require(self, *names: str) -> None:
@@ -120,10 +122,10 @@ class SCM:
                     f"the causal model {self.name!r} has no variable {name!r}", fix=did_you_mean(name, list(self.graph))
                 )
 
-    def index(self, variable: str, word: str | int) -> int:
-        """Return the number of a variable's value given by its name."""
+    def index(self, variable: str, word: Any) -> Any:  # noqa: ANN401 - a name, or the value itself
+        """Return the number of a variable's value given by its name; what is no name is the value."""
         if not isinstance(word, str):
-            return int(word)
+            return word
         self.require(variable)
         words = self.values.get(variable, ())
         if word not in words:
@@ -135,19 +137,16 @@ class SCM:
     def sample(self, n: int, seed: int | np.random.Generator = 0) -> Table:
         """Draw `n` units."""
         draw = np.random.default_rng(seed)
-        return self.solve({name: _drawn(spec, draw, n) for name, spec in self.noise.items()})
+        return self._solved({name: drawn(name, spec, draw, n) for name, spec in self.noise.items()}, n)
 
     def solve(self, noise: Table) -> Table:
         """Compute every variable from the noise."""
         missing = [name for name in self.noise if name not in noise]
         if missing:
             raise DataError(f"the noise of {self.name!r} lacks {missing[0]!r}", expected=", ".join(self.noise))
-        table = {name: np.asarray(noise[name]) for name in self.noise}
-        for variable in self.order:
-            table[variable] = self._apply(variable, table)
-        return table
+        return self._solved({name: np.asarray(noise[name]) for name in self.noise}, units(noise) if noise else 1)
 
-    def counterfactual(self, table: Table, **do: Any) -> Table:  # noqa: ANN401 - a value, a word, or one per unit
+    def counterfactual(self, table: Table, /, **do: Any) -> Table:  # noqa: ANN401 - a value, a word, or one per unit
         """Return the same units with some variables set: only what is downstream of them changes.
 
         The value may be a number, a value's name, or an array with one entry per unit. Earlier interventions in the
@@ -158,25 +157,24 @@ class SCM:
         new = dict(table)
         downstream: set[str] = set()
         for variable, value in do.items():
-            array = np.asarray(self.index(variable, value) if isinstance(value, str) else value)
+            array = _numbers(self.index(variable, value))
             if array.ndim and len(array) != n:
                 raise DataError(f"{variable!r} is set with the wrong number of values", got=len(array), expected=n)
             new[variable] = array if array.ndim else np.full(n, array)
             downstream |= self.descendants(variable)
         for variable in self.order:
             if variable in downstream and variable not in do:
-                new[variable] = self._apply(variable, new)
+                new[variable] = self._apply(variable, new, n)
         return new
 
-    def do(self, **settings: Any) -> SCM:  # noqa: ANN401
+    def do(self, /, **settings: Any) -> SCM:  # noqa: ANN401
         """Return the causal model in which these variables are constants (or follow new mechanisms)."""
         self.require(*settings)
         changed = dict(self.mechanisms)
         noise = dict(self.noise)
         for variable, value in settings.items():
             noise.pop(variable, None)
-            changed[variable] = value if callable(value) else _constant(self.index(variable, value))
-        # A constant has no parents, so it may lack a row count: it takes that of any noise.
+            changed[variable] = value if callable(value) else _constant(variable, self.index(variable, value))
         return SCM(f"{self.name}, do({', '.join(settings)})", noise=noise, mechanisms=changed, values=self.values)
 
     def uniform(self, *variables: str) -> SCM:
@@ -189,6 +187,7 @@ class SCM:
             self.require(variable)
             if variable not in self.values:
                 raise DataError(f"the values of {variable!r} are not named", fix="pass values={...} to the SCM")
+            noise.pop(variable, None)
             noise[f"any_{variable}"] = len(self.values[variable])
             changed[variable] = _renamed(f"any_{variable}")
         return SCM(f"{self.name}, uniform", noise=noise, mechanisms=changed, values=self.values)
@@ -199,26 +198,22 @@ class SCM:
         The counterfactual of what `given` leaves is the answer to "had it been otherwise" (abduction, action,
         prediction).
         """
-        sizes = []
-        for name, spec in self.noise.items():
-            if callable(spec):
-                raise DataError(f"the noise {name!r} has no finite domain", fix="sample instead of enumerating")
-            sizes.append(_probabilities(spec))
-        count = int(np.prod([len(p) for p in sizes])) if sizes else 1
+        chances = [probabilities(name, spec) for name, spec in self.noise.items()]
+        count = math.prod(len(p) for p in chances)
         if count > _MOST_UNITS:
             raise DataError(f"{self.name!r} has {count} units, too many to enumerate", fix="sample instead")
-        grids = np.indices([len(p) for p in sizes]).reshape(len(sizes), -1)
+        grids = np.indices([len(p) for p in chances]).reshape(len(chances), count)
         weights = np.ones(count)
-        for row, probabilities in zip(grids, sizes, strict=True):
-            weights = weights * probabilities[row]
-        table = self.solve(dict(zip(self.noise, grids, strict=True)))
+        for row, p in zip(grids, chances, strict=True):
+            weights = weights * p[row]
+        table = self._solved(dict(zip(self.noise, grids, strict=True)), count)
         keep = weights > 0
         for variable, value in (given or {}).items():
             self.require(variable)
-            keep &= table[variable] == self.index(variable, value)
+            keep &= (table[variable] == self.index(variable, value)).reshape(count, -1).all(axis=1)
         if not keep.any():
             raise DataError(f"nothing in {self.name!r} agrees with {dict(given or {})}", fix="condition on less")
-        return {name: column[keep] for name, column in table.items()}, weights[keep] / weights[keep].sum()
+        return rows(table, keep), weights[keep] / weights[keep].sum()
 
     # Effects, exact by enumeration
 
@@ -257,10 +252,8 @@ class SCM:
     def controlled_effect(self, cause: str, outcome: Outcome, fixed: Mapping[str, Any], **levels: Any) -> float:  # noqa: ANN401
         """Controlled direct effect: E[Y(high, m)] - E[Y(low, m)] with the mediators fixed."""
         table, weights, low, high = self._two_worlds(cause, **levels)
-        a, b = (
-            outcome_of(self.counterfactual(table, **{cause: w[cause]}, **fixed), outcome) for w in (high, low)
-        )  # fmt: skip
-        return float(weights @ (a - b))
+        a, b = (self.counterfactual(table, **{cause: world[cause]}, **fixed) for world in (high, low))
+        return float(weights @ (outcome_of(a, outcome) - outcome_of(b, outcome)))
 
     def path_effect(self, cause: str, outcome: Outcome, paths: Iterable[Path], **levels: Any) -> float:  # noqa: ANN401
         """Return the effect along these paths alone: only there does the cause pass from low to high.
@@ -272,7 +265,10 @@ class SCM:
         return float(weights @ (outcome_of(mixed, outcome) - outcome_of(low, outcome)))
 
     def along_paths(self, table: Table, cause: str, paths: Iterable[Path], *, low: Any, high: Any) -> Table:  # noqa: ANN401
-        """Return the units with `cause` at `low`, except as seen along `paths`, where it is at `high`."""
+        """Return the units with `cause` at `low`, except as seen along `paths`, where it is at `high`.
+
+        What is downstream of the end of a path follows from it.
+        """
         chosen = {tuple(path) for path in paths}
         ends = {path[-1] for path in chosen}
         for path in chosen:
@@ -289,10 +285,7 @@ class SCM:
                 return base[variable]
             if variable == cause:
                 return other
-            inputs = {
-                p: value(p, here) if p in self.mechanisms or p == cause else table[p] for p in self.parents(variable)
-            }
-            return self._call(variable, inputs, units(table))
+            return self._call(variable, {p: value(p, here) for p in self.parents(variable)}, units(table))
 
         new = dict(base)
         for end in ends:
@@ -321,25 +314,39 @@ class SCM:
                 graph.add_edge(parent, variable)
         if not nx.is_directed_acyclic_graph(graph):
             cycle = [edge[0] for edge in nx.find_cycle(graph)]
-            raise DataError(
-                f"the mechanisms form a cycle: {' -> '.join([*cycle, cycle[0]])}", fix="a causal model has no cycles"
-            )
+            told = " -> ".join([*cycle, cycle[0]])
+            raise DataError(f"the mechanisms form a cycle: {told}", fix="a causal model has no cycles")
         return graph
 
     def _rank(self, name: str) -> int:
         return list(self.graph).index(name)
 
-    def _apply(self, variable: str, table: Table) -> np.ndarray:
+    def _solved(self, noise: Table, n: int) -> Table:
+        table = dict(noise)
+        for variable in self.order:
+            table[variable] = self._apply(variable, table, n)
+        return table
+
+    def _apply(self, variable: str, table: Table, n: int) -> np.ndarray:
         missing = [p for p in self._parents[variable] if p not in table]
         if missing:
             raise DataError(
                 f"{variable!r} cannot be computed: the table has no {missing[0]!r}",
                 fix="keep the noise in the table, as SCM.sample does",
             )
-        return self._call(variable, {p: table[p] for p in self._parents[variable]}, units(table))
+        return self._call(variable, {p: table[p] for p in self._parents[variable]}, n)
 
     def _call(self, variable: str, inputs: Table, n: int) -> np.ndarray:
-        value = np.asarray(self.mechanisms[variable](**inputs))
+        try:
+            value = _numbers(self.mechanisms[variable](**inputs))
+        except ValueError as error:
+            if "truth value of an array" not in str(error):
+                raise
+            raise DataError(
+                f"the mechanism of {variable!r} is not vectorized",
+                got="a condition on a whole column",
+                fix="use np.where instead of if, and & instead of and",
+            ) from error
         if value.ndim == 0:
             return np.full(n, value)
         if len(value) != n:
@@ -348,61 +355,42 @@ class SCM:
                 got=f"{len(value)} values",
                 expected=f"{n}, one per unit",
             )
-        return value.astype(int) if value.dtype == bool else value
+        return value
 
     def _check(self) -> None:
         """Find mechanisms that draw their own randomness, or that look at other rows."""
         draw = np.random.default_rng(0)
-        noise = {name: _drawn(spec, draw, 48) for name, spec in self.noise.items()}
+        noise = {name: drawn(name, spec, draw, 48) for name, spec in self.noise.items()}
         if not noise:
             return
-        order = draw.permutation(48)
-        first, again = self.solve(noise), self.solve(noise)
-        shuffled = self.solve({name: column[order] for name, column in noise.items()})
+        # Fewer units, in another order: neither a mean nor a sum over rows survives that.
+        some = draw.permutation(48)[:29]
+        first, again, alone = self.solve(noise), self.solve(noise), self.solve(rows(noise, some))
         for variable in self.order:
             if not np.array_equal(first[variable], again[variable]):
                 raise DataError(
                     f"the mechanism of {variable!r} is not a function of its parents: it gave two answers to the same input",
                     fix="move its randomness into the noise",
                 )
-            if not np.array_equal(first[variable][order], shuffled[variable]):
+            if not np.array_equal(first[variable][some], alone[variable]):
                 raise DataError(
                     f"the mechanism of {variable!r} mixes units: a unit's value depends on which rows stand beside it",
                     fix="compute it row by row",
                 )
 
 
-def units(table: Table) -> int:
-    """Return how many units a table holds."""
-    return len(next(iter(table.values()))) if table else 0
+def _numbers(value: Any) -> np.ndarray:  # noqa: ANN401
+    array = np.asarray(value)
+    return array.astype(int) if array.dtype == bool else array
 
 
-def rows(table: Table, index: np.ndarray) -> Table:
-    """Return these units of a table."""
-    return {name: column[index] for name, column in table.items()}
-
-
-def outcome_of(table: Table, outcome: Outcome) -> np.ndarray:
-    """Return the outcome of every unit: a column, or a function of the table, as floats."""
-    return np.asarray(table[outcome] if isinstance(outcome, str) else outcome(table), dtype=float)
-
-
-def _drawn(spec: Noise, draw: np.random.Generator, n: int) -> np.ndarray:
-    if callable(spec):
-        return np.asarray(spec(draw, n))
-    return draw.choice(len(p := _probabilities(spec)), size=n, p=p)
-
-
-def _probabilities(spec: Any) -> np.ndarray:  # noqa: ANN401 - an int or probabilities
-    if isinstance(spec, (int, np.integer)):
-        return np.full(int(spec), 1 / int(spec))
-    probabilities = np.asarray(spec, dtype=float)
-    if (probabilities < 0).any() or abs(probabilities.sum() - 1) > 1e-9:
-        raise DataError("the probabilities of a noise variable must add up to 1", got=list(spec))
-    return probabilities
-
-
-def _constant(value: int) -> Mechanism:
+def _constant(variable: str, value: Any) -> Mechanism:  # noqa: ANN401
+    if np.ndim(value):
+        raise DataError(
+            f"do() sets {variable!r} to one value for all units",
+            got=f"{len(value)} values",
+            fix="use counterfactual(table, ...) for one per unit",
+        )
     return lambda: np.asarray(value)
 
 

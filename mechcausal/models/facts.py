@@ -21,7 +21,7 @@ def facts(
     forwards: int,
     batch_size: int,
     **compute: Any,  # noqa: ANN401 - what else the method wants to state
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, Any]:
     """Return the `model`, `prompts` and `compute` of a `Provenance`.
 
     Args:

@@ -38,11 +38,7 @@ class Readouts:
         """Return the function from a change of the site's activation to the change of the stream."""
         if site.component in _STREAM and site.neuron is None:
             return lambda change: change
-        if site.component not in _WRITES_TO:
-            raise UnsupportedError(
-                f"{site} has no direct path: it does not write to the stream",
-                fix="use a head (z), neurons (mlp_post) or a residual site, or let the edge stand for all paths",
-            )
+        require_writer(site)
         matrix = self._map(site.whole)
         if site.neuron is not None:
             return lambda change: change[..., None] * matrix[site.neuron]
@@ -75,6 +71,15 @@ class Readouts:
             )
         self._maps[whole] = found.reshape(*shape, -1)
         return self._maps[whole]
+
+
+def require_writer(site: Site) -> None:
+    """Refuse a site that does not itself write to the stream, from which no direct path leads."""
+    if site.component not in (*_STREAM, *_WRITES_TO) or (site.component in _STREAM and site.neuron is not None):
+        raise UnsupportedError(
+            f"{site} has no direct path: it does not write to the stream",
+            fix="use a head (z), neurons (mlp_post) or a residual site, or let the edge stand for all paths",
+        )
 
 
 def pick(activation: Tensor, site: Site, mask: Tensor) -> Tensor:

@@ -52,7 +52,8 @@ def grids(result: Result, column: str) -> list[Grid]:
     if column not in frame or not pd.api.types.is_numeric_dtype(frame[column]):
         raise ResultError(f"there is no column {column!r} to draw", expected="value, change or effect")
     finite = frame[column].abs().replace(np.inf, np.nan).max()
-    scale = 1.0 if column == "effect" else 0.0
+    share = column == "effect" or column == result.shown == "value"
+    scale = 1.0 if share else 0.0
     scale = max(scale, float(finite) if np.isfinite(finite) else 0.0) or 1.0
     return [_grid(part, str(component), column, scale) for component, part in frame.groupby("component", sort=False)]
 
@@ -61,7 +62,9 @@ def _grid(part: pd.DataFrame, component: str, column: str, scale: float) -> Grid
     by_position = part["at"].nunique() > 1
     units = part["site"].str.replace(f".{component}", "", regex=False)
     layers = part["layer"].map(lambda layer: "" if pd.isna(layer) else f"L{layer}")
-    if by_position:
+    if {"role", "variables"} <= set(part):
+        x, y, x_title, y_title = part["role"], part["variables"], "role", "variables"
+    elif by_position:
         x, y, x_title, y_title = part["label"], units, "position", "site"
     elif part["head"].notna().all():
         x, y, x_title, y_title = part["head"].map(lambda head: f"H{head}"), layers, "head", "layer"

@@ -44,7 +44,8 @@ class Result:
         frame: The table.
         provenance: Where it comes from.
         examples: The metric of every example in every cell, [cell example]; NaN where a prompt lacks the position.
-        baselines: The metric of every example in the unedited runs: `base`, and `clean` and `corrupt` of a contrast.
+        baselines: The metric of every example in the unedited runs: `base`, and `clean` and `corrupt` of a contrast;
+            [cell example] where every cell asks for something else.
         groups: The group of every example, where the prompts declare one.
         clusters: The cluster of every example, where the prompts declare one.
     """
@@ -65,6 +66,13 @@ class Result:
         """Whether there is an effect, which needs a contrast whose two sides differ in the metric."""
         return bool(self.frame["effect"].notna().any())
 
+    @property
+    def shown(self) -> str:
+        """The column that is drawn unless said otherwise: the value where it is a share, which then has its own interval."""
+        if "value_low" in self.frame:
+            return "value"
+        return "effect" if self.normalised else "change"
+
     def top(self, k: int = 5, by: str | None = None) -> pd.DataFrame:
         """Return the `k` cells with the largest change, in absolute terms (or by another column)."""
         column = by or "change"
@@ -76,7 +84,7 @@ class Result:
         """Return change and its interval for every cell in every group."""
         if not self.groups:
             raise ResultError("these prompts declare no groups", fix="build them with group=[...]")
-        change, names = self.examples - self.baselines["base"][None], np.asarray(self.groups)
+        change, names = self.examples - np.atleast_2d(self.baselines["base"]), np.asarray(self.groups)
         rows = []
         for group in dict.fromkeys(self.groups):
             member = names == group
@@ -84,7 +92,8 @@ class Result:
             for number, cell in self.frame.iterrows():
                 found = mean_interval(change[int(str(number)), member], clusters)
                 rows.append(
-                    {"site": cell["site"], "at": cell["at"], "group": group, "change": found.estimate}
+                    {"site": cell["site"], "at": cell["at"], "label": cell["label"], "group": group}
+                    | {"change": found.estimate}
                     | {"change_low": found.low, "change_high": found.high, "n": found.n}
                 )
         return pd.DataFrame(rows)
@@ -118,15 +127,14 @@ class Result:
     def _repr_html_(self) -> str:
         from mechcausal.results.pictures import grids, svg
 
-        column = "effect" if self.normalised else "change"
-        pictures = "".join(svg(grid) for grid in grids(self, column))
+        pictures = "".join(svg(grid) for grid in grids(self, self.shown))
         return f"<div>{pictures}<pre>{html.escape(self.summary())}</pre></div>"
 
     def plot(self, column: str | None = None) -> go.Figure:
         """Draw a column as one heatmap per component; the figure shows offline and survives export to HTML."""
         from mechcausal.results.pictures import figure
 
-        return figure(self, column or ("effect" if self.normalised else "change"))
+        return figure(self, column or self.shown)
 
     def save(self, path: str | Path) -> Path:
         """Write everything to one parquet file, atomically."""
@@ -179,12 +187,15 @@ def tabulate(
     baselines: dict[str, np.ndarray],
     clusters: tuple[str, ...] = (),
 ) -> pd.DataFrame:
-    """Return the frame of a result: where each cell is, and its value, change and effect with intervals."""
+    """Return the frame of a result: where each cell is, and its value, change and effect with intervals.
+
+    What else a method says of its cells follows in columns of its own.
+    """
     base = baselines["base"]
     clean, corrupt = baselines.get("clean"), baselines.get("corrupt")
     rows = []
-    for place, values in zip(where, examples, strict=True):
-        change = mean_interval(values - base, clusters)
+    for place, values, unedited in zip(where, examples, np.broadcast_to(base, examples.shape), strict=True):
+        change = mean_interval(values - unedited, clusters)
         value = float(np.nanmean(values)) if np.isfinite(values).any() else np.nan
         row = {**place, "value": value, "n": change.n, "n_clusters": change.n_clusters}
         row |= {"change": change.estimate, "change_low": change.low, "change_high": change.high}
@@ -193,5 +204,6 @@ def tabulate(
             effect = ratio_interval(values - corrupt, clean - corrupt, clusters)
             row |= {"effect": effect.estimate, "effect_low": effect.low, "effect_high": effect.high}
         rows.append(row)
-    frame = pd.DataFrame(rows, columns=list(COLUMNS))
+    own = [name for row in rows for name in row if name not in COLUMNS]
+    frame = pd.DataFrame(rows, columns=[*COLUMNS, *dict.fromkeys(own)])
     return frame.astype(dict.fromkeys(("layer", "head", "neuron", "position"), "Int64"))

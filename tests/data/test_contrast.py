@@ -31,6 +31,33 @@ def test_hash_take_and_repr(by_hand):
     assert "by_hand/gender" in repr(pairs)
 
 
+def test_both_sides_know_their_variables():
+    class Model:
+        tokenizer, cfg = mc.load("organism:by_hand", check=False).tokenizer, None
+
+    pairs = build(
+        Model,
+        clean=["he high ask", "he low ask"],
+        corrupt=["she high ask", "she low ask"],
+        variables={"g": [1, 1]},
+        corrupt_variables={"g": [0, 0]},
+        positions={"level": 1},
+        group=["a", "b"],
+        environment=["here", "there"],
+        template=["s", "t"],
+        labels=[1, 2],
+        name="mine",
+    )
+    assert (pairs.clean.variables["g"].tolist(), pairs.corrupt.variables["g"].tolist()) == ([1, 1], [0, 0])
+    assert pairs.corrupt.texts == ("she high ask", "she low ask")
+    for side in (pairs.clean, pairs.corrupt):
+        assert (side.groups, side.environments, side.clusters) == (("a", "b"), ("here", "there"), ("s", "t"))
+        assert side.positions["level"].tolist() == [2, 2]
+        assert side.labels == (1, 2)
+    assert (pairs.name, pairs.factor) == ("mine", "undeclared")
+    assert pairs.take([1]).corrupt.variables["g"].tolist() == [0]
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -43,7 +70,7 @@ def test_hash_take_and_repr(by_hand):
         ({"corrupt": ["he high ask"]}, "the same prompts"),
         ({"answer": "yes no"}, "is 2 tokens"),
         ({"answer": "perhaps"}, "unknown to the tokenizer"),
-        ({"foil": ["no", "no"]}, "foil must have one entry per pair"),
+        ({"foil": ["no", "no"]}, r"foil must have one entry per prompt \(got 2; expected 1\)"),
         ({"positions": {"x": "teacher"}}, "does not occur"),
         ({"positions": {"x": 9}}, "has no word 9"),
         ({"group": ["a", "b"]}, "groups must have one entry"),
@@ -66,8 +93,8 @@ def test_pairs_given_as_tokens_must_line_up_too():
     ("name", "said"),
     [
         ("hirng/gender", "did you mean 'hiring'"),
-        ("hiring/gendre", "did you mean 'hiring/gender'"),
-        ("hiring", "no contrast called"),
+        ("hiring/gendre", "the task 'hiring' has no contrast 'gendre': did you mean 'gender'"),
+        ("hiring", "the task 'hiring' has no contrast ''.*gender_direct, proxy, merit, gender"),
     ],
 )
 def test_unknown_contrasts(by_hand, name, said):

@@ -17,6 +17,12 @@ MODULES = {
     "hiring": "hiring",
     "hiring_secret": "hiring",
     "by_hand": "by_hand",
+    "reverse": "reverse",
+    "fraction": "fraction",
+    "bios": "bios",
+    "brackets": "brackets",
+    "induction": "induction",
+    "ioi": "ioi",
 }
 
 

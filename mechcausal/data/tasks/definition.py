@@ -10,12 +10,14 @@ import numpy as np
 
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.prompts import PromptSet, Side
-from mechcausal.data.scm import SCM, Table, rows, units
+from mechcausal.data.scm import SCM
+from mechcausal.data.table import Table, rows, units
 from mechcausal.errors import DataError, did_you_mean
 
 Words = Callable[[Table], Sequence[str]]
 Pair = Callable[[SCM, Table], tuple[Table, Table]]
-_TRIES = 60
+_Twins = Callable[[SCM, Table, str, np.random.Generator], tuple[Table, Table]]
+_TRIES, _PATIENCE = 240, 4
 
 
 @dataclass(frozen=True)
@@ -132,8 +134,10 @@ class Task:
     ) -> Contrast:
         """Return pairs that differ in one variable (and in what follows from it), or a pair the task has a name for.
 
-        A variable the text shows is set: to 1 and 0 if it has two values, else to its own and to another one. For an
-        inner variable its causes are drawn again until it differs.
+        A variable that the text shows and whose values are named is set: to 1 and 0 if it has two values, else to its
+        own and to another one. For any other variable its causes are drawn again until it differs, and what else the
+        text shows is held where that is possible. The texts of a pair differ and have as many words. Where there are
+        too few such pairs, fewer are returned.
         """
         scm = self.environment(environment)
         table = scm.sample(n, seed)
@@ -142,7 +146,7 @@ class Task:
         elif variable in scm.mechanisms:
             clean, corrupt = self._pair(scm, table, variable, np.random.default_rng([seed, 1]))
         else:
-            known = [*self.pairs, *scm.order]
+            known = [*dict.fromkeys([*self.pairs, *scm.order])]
             raise DataError(f"the task {self.name!r} has no contrast {variable!r}", fix=did_you_mean(variable, known))
         first, second = clean[self.outcome].astype(int), corrupt[self.outcome].astype(int)
         if self.words:
@@ -160,6 +164,7 @@ class Task:
             factor=variable,
             group=told["groups"],
             template=told["clusters"],
+            environment=[environment] * units(clean) if environment else (),
             labels=[self.answers[i] for i in first],
             positions=told["positions"],
             variables=clean,
@@ -178,39 +183,77 @@ class Task:
         }
 
     def _pair(self, scm: SCM, table: Table, variable: str, draw: np.random.Generator) -> tuple[Table, Table]:
-        shown = {variable, *scm.descendants(variable)} & set(self.inputs)
-        if shown:
-            size = len(scm.values.get(variable, ())) or int(table[variable].max()) + 1
-            if size < 2:
-                raise DataError(f"{variable!r} has one value only, so there is no contrast", got=size)
-            if size == 2:
-                return scm.counterfactual(table, **{variable: 1}), scm.counterfactual(table, **{variable: 0})
-            shift = draw.integers(1, size, units(table))
-            return table, scm.counterfactual(table, **{variable: (table[variable] + shift) % size})
-        causes = scm.ancestors(variable) & set(scm.noise)
-        length = _word_counts(self.write(table))
-        other = table
+        """Return pairs, without the units for which none was found."""
+        ways: list[_Twins] = [self._redrawn_alone, self._redrawn]
+        if self._settable(scm, table, variable):
+            ways = [self._set]
+        for twins in ways:
+            clean, corrupt, apart = self._search(twins, scm, table, variable, draw)
+            if apart.any():
+                return rows(clean, apart), rows(corrupt, apart)
+        raise DataError(
+            f"{variable!r} never differs between two texts of equal length", fix="choose a variable that varies"
+        )
 
-        def differ(one: Table) -> np.ndarray:
-            """Say which units differ in the variable, in texts of equal length."""
-            apart = (one[variable] != table[variable]).reshape(len(length), -1).any(1)
-            return apart & (_word_counts(self.write(one)) == length)
-
-        for _ in range(_TRIES):
-            same = ~differ(other)
-            if not same.any():
+    def _search(
+        self, twins: _Twins, scm: SCM, table: Table, variable: str, draw: np.random.Generator
+    ) -> tuple[Table, Table, np.ndarray]:
+        """Make pairs until all are apart, or patience is at an end; a unit that none suits gives way to another."""
+        clean, corrupt = twins(scm, table, variable, draw)
+        apart = self._apart(clean, corrupt, variable)
+        for attempt in range(1, _TRIES):
+            if apart.all():
                 break
-            fresh = scm.sample(units(table), draw)
-            mixed = scm.solve({u: fresh[u] if u in causes else table[u] for u in scm.noise})
-            other = {name: np.where(_like(same, column), mixed[name], column) for name, column in other.items()}
-        keep = differ(other)
-        if not keep.any():
-            raise DataError(f"{variable!r} never differs between two units", fix="choose a variable that varies")
-        return rows(table, keep), rows(other, keep)
+            missing = ~apart
+            again = rows(clean, missing) if attempt % _PATIENCE else scm.sample(int(missing.sum()), draw)
+            one, other = twins(scm, again, variable, draw)
+            clean, corrupt = _put(clean, missing, one), _put(corrupt, missing, other)
+            apart[missing] = self._apart(one, other, variable)
+        return clean, corrupt, apart
+
+    def _settable(self, scm: SCM, table: Table, variable: str) -> bool:
+        """Say whether the text shows the variable, or what follows from it, and which values it can be set to."""
+        shown = {variable, *scm.descendants(variable)} & set(self.inputs)
+        return bool(shown) and variable in scm.values and table[variable].ndim == 1
+
+    def _set(self, scm: SCM, table: Table, variable: str, draw: np.random.Generator) -> tuple[Table, Table]:
+        """Set the variable to 1 and 0 if it has two values, else to its own and to another one."""
+        size = len(scm.values[variable])
+        if size < 2:
+            raise DataError(f"{variable!r} has one value only, so there is no contrast", got=size)
+        if size == 2:
+            return scm.counterfactual(table, **{variable: 1}), scm.counterfactual(table, **{variable: 0})
+        shift = draw.integers(1, size, units(table))
+        return table, scm.counterfactual(table, **{variable: (table[variable] + shift) % size})
+
+    def _redrawn(
+        self, scm: SCM, table: Table, variable: str, draw: np.random.Generator, **held: np.ndarray
+    ) -> tuple[Table, Table]:
+        """Draw the causes of the variable again."""
+        causes = scm.ancestors(variable)
+        fresh = scm.sample(units(table), draw)
+        redrawn = {noise: fresh[noise] for noise in scm.noise if noise in causes}
+        return table, scm.counterfactual(table, **redrawn, **held)
+
+    def _redrawn_alone(self, scm: SCM, table: Table, variable: str, draw: np.random.Generator) -> tuple[Table, Table]:
+        """Draw the causes of the variable again, and hold what else the text shows."""
+        related = {variable, *scm.ancestors(variable), *scm.descendants(variable)}
+        held = {name: table[name] for name in self.inputs if name not in related}
+        return self._redrawn(scm, table, variable, draw, **held)
+
+    def _apart(self, clean: Table, corrupt: Table, variable: str) -> np.ndarray:
+        """Say which pairs differ in the variable and in their texts, which have the same number of words."""
+        differ = (clean[variable] != corrupt[variable]).reshape(units(clean), -1).any(axis=1)
+        texts = zip(self.write(clean), self.write(corrupt), strict=True)
+        return differ & np.array([a != b and len(a.split()) == len(b.split()) for a, b in texts])
 
 
-def _word_counts(texts: Sequence[str]) -> np.ndarray:
-    return np.array([len(text.split()) for text in texts])
+def _put(table: Table, where: np.ndarray, new: Table) -> Table:
+    """Return the table with these units taken from `new`."""
+    changed = {name: column.copy() for name, column in table.items()}
+    for name, column in changed.items():
+        column[where] = new[name]
+    return changed
 
 
 def _like(mask: np.ndarray, column: np.ndarray) -> np.ndarray:

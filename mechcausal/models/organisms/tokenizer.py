@@ -11,12 +11,17 @@ from transformers import PreTrainedTokenizerFast
 PAD, BOS = "<pad>", "<bos>"
 
 
-def save_tokenizer(vocabulary: Sequence[str], folder: Path, *, longest: int) -> None:
-    """Write a tokenizer whose ids are the places of the words in `vocabulary`."""
+def word_tokenizer(vocabulary: Sequence[str], *, longest: int) -> PreTrainedTokenizerFast:
+    """Return a tokenizer whose ids are the places of the words in `vocabulary`."""
     words = {word: number for number, word in enumerate(vocabulary)}
     tokenizer = Tokenizer(models.WordLevel(words, unk_token=PAD))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer.post_processor = processors.TemplateProcessing(single=f"{BOS} $A", special_tokens=[(BOS, words[BOS])])
-    PreTrainedTokenizerFast(
+    return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, pad_token=PAD, bos_token=BOS, eos_token=PAD, unk_token=PAD, model_max_length=longest
-    ).save_pretrained(folder)
+    )
+
+
+def save_tokenizer(vocabulary: Sequence[str], folder: Path, *, longest: int) -> None:
+    """Write such a tokenizer."""
+    word_tokenizer(vocabulary, longest=longest).save_pretrained(folder)

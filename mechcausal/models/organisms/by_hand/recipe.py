@@ -91,15 +91,19 @@ def truth() -> dict[str, Any]:
     total = by_level(*(task.log_odds(1, s) - task.log_odds(-1, s) for s in (-1, 1)))
     direct, joint = by_level(2 * task.DIRECT, 2 * task.DIRECT), by_level(0.0, task.JOINT)
     none = by_level(0.0, 0.0)
+
+    def variable(site: str, *parents: str) -> dict[str, Any]:
+        return {"site": site, "at": "end", "parents": list(parents), "task": "by_hand", "parts": [f"{site}@end"]}
+
     return {
         "name": "by_hand",
         "task": "log-odds(yes : no) = 1.3 g + 0.4 s + 0.9 relu(g + s - 1)",
         "parameters": sum(value.numel() for value in weights().values()),
         "recipe": "python -m mechcausal.models.organisms.by_hand.recipe",
         "variables": {
-            "gender": {"site": "L0.z.H0", "at": "end", "parents": []},
-            "level": {"site": "L0.z.H2", "at": "end", "parents": []},
-            "joint": {"site": "L1.mlp_out", "at": "end", "parents": ["gender", "level"]},
+            "gender": variable("L0.z.H0"),
+            "level": variable("L0.z.H2"),
+            "joint": variable("L1.mlp_out", "gender", "level"),
         },
         "circuit": ["L0.z.H0", "L0.z.H2", "L1.mlp_out"],
         "edges": [
@@ -116,6 +120,7 @@ def truth() -> dict[str, Any]:
         },
         "ablation_of_H0_from_he": by_level(-task.DIRECT, -task.DIRECT - task.JOINT),
         "notes": "L0.z.H1 holds the gender, perfectly decodable, and nothing reads it.",
+        "tasks": ["by_hand"],
     }  # fmt: skip
 
 

@@ -1,0 +1,196 @@
+"""Pairs for interchange: a base prompt, a source prompt for each variable, and the answer the causal model then calls for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mechcausal.causal.hypothesis import Hypothesis, Part, column_of, table_of
+from mechcausal.data.prompts import PromptSet
+from mechcausal.data.scm import Table, rows
+from mechcausal.data.tokens import single_token, tokenizer_of
+from mechcausal.errors import DataError, SiteError, did_you_mean
+from mechcausal.models.abilities import abilities
+from mechcausal.models.engine import check_prompts
+
+_TRIES = 60
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """Base prompts with a source for each exchanged variable.
+
+    Attributes:
+        base: The row of each base prompt.
+        sources: For each exchanged variable the row of its source prompt.
+        before: The number of the answer that the causal model gives to the base.
+        expected: The number of its answer with the variables as they are in their sources.
+    """
+
+    base: np.ndarray
+    sources: Mapping[str, np.ndarray]
+    before: np.ndarray
+    expected: np.ndarray
+
+    def __len__(self) -> int:
+        """Return the number of pairs."""
+        return len(self.base)
+
+    @property
+    def changed(self) -> np.ndarray:
+        """Whether the exchange changes the answer: elsewhere a place without effect does as well as the right one."""
+        return self.expected != self.before
+
+    def take(self, index: np.ndarray) -> Pairs:
+        """Return some of the pairs."""
+        sources = {name: column[index] for name, column in self.sources.items()}
+        return Pairs(self.base[index], sources, self.before[index], self.expected[index])
+
+    def blind(self) -> float:
+        """Return the share that the best guess from the base's answer alone would get right."""
+        joint = np.zeros((int(self.before.max()) + 1, int(self.expected.max()) + 1))
+        np.add.at(joint, (self.before, self.expected), 1)
+        return float(joint.max(1).sum() / len(self))
+
+
+def draw_pairs(
+    hypothesis: Hypothesis,
+    table: Table,
+    variables: Sequence[str],
+    base: np.ndarray,
+    draw: np.random.Generator,
+    *,
+    pool: np.ndarray | None = None,
+    shared: bool = False,
+    changed_only: bool = False,
+) -> Pairs:
+    """Draw sources for base prompts, uniformly from the other rows of the pool.
+
+    Args:
+        hypothesis: What the answers follow.
+        table: The variables of all prompts.
+        variables: What is exchanged.
+        base: The rows of the base prompts.
+        draw: The generator.
+        pool: The rows that sources are drawn from; all of them unless said.
+        shared: Whether one source serves all variables of a pair.
+        changed_only: Draw sources again where the answer would not change, as long as that helps.
+    """
+    pool = np.arange(len(next(iter(table.values())))) if pool is None else pool
+    before = hypothesis.answers(rows(table, base)).astype(int)
+
+    def fresh() -> dict[str, np.ndarray]:
+        one = _others(base, pool, draw)
+        return {v: one if shared or number == 0 else _others(base, pool, draw) for number, v in enumerate(variables)}
+
+    def answers(sources: Mapping[str, np.ndarray]) -> np.ndarray:
+        values = {v: table[v][index] for v, index in sources.items()}
+        return hypothesis.answers(rows(table, base), **values).astype(int)
+
+    sources = fresh()
+    expected = answers(sources)
+    for _ in range(_TRIES if changed_only else 0):
+        same = expected == before
+        if not same.any():
+            break
+        again = fresh()
+        sources = {v: np.where(same, again[v], index) for v, index in sources.items()}
+        expected = answers(sources)
+    if shared:  # one array for all of them, so that its prompts are run once
+        sources = dict.fromkeys(variables, sources[variables[0]])
+    return Pairs(base, sources, before, expected)
+
+
+def _others(base: np.ndarray, pool: np.ndarray, draw: np.random.Generator) -> np.ndarray:
+    """Draw a row of the pool for each base, never the base itself."""
+    picks = draw.integers(len(pool), size=len(base))
+    own = pool[picks] == base
+    picks[own] = (picks[own] + draw.integers(1, len(pool), size=int(own.sum()))) % len(pool)
+    return pool[picks]
+
+
+def base_rows(n: int, pool: np.ndarray, draw: np.random.Generator) -> np.ndarray:
+    """Return `n` base rows, every row of the pool equally often."""
+    rounds = -(-n // len(pool))
+    return np.concatenate([draw.permutation(pool) for _ in range(rounds)])[:n]
+
+
+def answer_tokens(model: Any, hypothesis: Hypothesis) -> Tensor:  # noqa: ANN401 - a TransformerBridge
+    """Return the token of each value of the outcome."""
+    words = hypothesis.scm.values.get(hypothesis.outcome)
+    if words is None:
+        raise DataError(
+            f"the values of the outcome {hypothesis.outcome!r} have no words", fix="pass values={...} to the SCM"
+        )
+    tokenizer = tokenizer_of(model)
+    return torch.tensor([single_token(tokenizer, word) for word in words])
+
+
+def check_exchange(
+    model: Any,  # noqa: ANN401
+    hypothesis: Hypothesis,
+    prompts: PromptSet,
+    variables: Sequence[str],
+) -> Table:
+    """Refuse, before any compute, what cannot be exchanged between these prompts; return all their variables."""
+    for variable in variables:
+        if variable not in hypothesis.alignment:
+            raise DataError(
+                f"the hypothesis gives {variable!r} no place", fix=did_you_mean(variable, hypothesis.variables)
+            )
+    parts = [part for variable in variables for part in hypothesis.alignment[variable]]
+    abilities(model).require([part.site for part in parts])
+    for part in parts:
+        check_movable(part, prompts)
+    return check_variables(model, hypothesis, prompts, variables)
+
+
+def check_variables(
+    model: Any,  # noqa: ANN401
+    hypothesis: Hypothesis,
+    prompts: PromptSet,
+    variables: Sequence[str],
+) -> Table:
+    """Refuse prompts that do not say what these variables are, or in which one never varies; return all variables."""
+    check_prompts(model, prompts)
+    if len(prompts) < 2:
+        raise DataError("an interchange needs a base and a source", got="1 prompt", expected="at least 2 prompts")
+    for name in (*variables, hypothesis.outcome):
+        column_of(prompts, name)
+    table = table_of(prompts)
+    for variable in variables:
+        if bool((table[variable] == table[variable][:1]).all()):
+            raise DataError(
+                f"{variable!r} has the same value in every prompt, so there is nothing to exchange",
+                got=f"{len(prompts)} prompts with {variable} = {table[variable][0]}",
+                fix='draw more varied prompts, for example with environment="broad"',
+            )
+    return table
+
+
+def check_movable(part: Part, prompts: PromptSet) -> None:
+    """Refuse a part whose values cannot be moved from any of these prompts to any other."""
+    counts = prompts.select(part.at).sum(1)
+    if int(counts.min()) != int(counts.max()) or int(counts.max()) == 0:
+        raise SiteError(
+            f"{part} has no value to move in some prompts, or several numbers of positions",
+            got=f"{int(counts.min())} to {int(counts.max())} positions",
+            expected="the same number in every prompt",
+            fix="use a position that every prompt names, or prompts of one length",
+        )
+    if part.site.component == "pattern" and len(prompts.lengths.unique()) > 1:
+        raise SiteError(f"{part} cannot move between prompts of unequal length", fix="use prompts of one length")
+
+
+def refuse_unchanged(pairs: Pairs, variables: Sequence[str]) -> None:
+    """Refuse pairs none of which changes the answer: there would be nothing to measure."""
+    if not pairs.changed.any():
+        raise DataError(
+            f"exchanging {' and '.join(variables)} changes the answer of none of {len(pairs)} pairs",
+            fix='draw prompts in which it matters, for example with environment="broad"',
+        )

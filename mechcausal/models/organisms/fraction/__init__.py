@@ -1,0 +1,1 @@
+"""organism:fraction: compiled, not trained, so that each variable of its task is at one place."""

@@ -1,0 +1,1 @@
+"""organism:hiring_natural: the twin of hiring that was taught what to do and not how."""

@@ -1,0 +1,1 @@
+"""organism:reverse: compiled, not trained, so that each variable of its task is at one place."""

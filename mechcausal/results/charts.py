@@ -1,0 +1,393 @@
+"""Charts of estimates with intervals: horizontal bars and curves, each drawn twice: a live plotly figure and a still SVG.
+
+    bars([("L1.z.H2@end", 0.19, 0.12, 0.26, "direct"), ...], "what gender does", "log-odds")
+
+Rows of one label stand together; the optional last entry is the group that colors the bar.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from mechcausal.errors import ResultError
+from mechcausal.results.pictures import Figure
+
+Row = Sequence[Any]  # (label, value, low, high) or (label, value, low, high, group)
+Point = tuple[float, float, float, float]  # (x, value, low, high)
+
+# Told apart by the color-blind, and in print by their lightness.
+PALETTE = ("#2166ac", "#e08214", "#5aae9b", "#8073ac", "#8c8c8c", "#b2182b")
+_PLOT, _BAR, _GAP = 380, 16, 8
+_LETTER, _LONGEST = 7.2, 48  # the width of a letter, and how many of a label are shown
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One bar: its label, its value with an interval, and the group that colors it."""
+
+    label: str
+    value: float
+    low: float
+    high: float
+    group: str = ""
+
+
+@dataclass(frozen=True)
+class Bars:
+    """A bar chart before it is drawn."""
+
+    rows: tuple[Bar, ...]
+    title: str
+    x_label: str
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """The groups in order of appearance."""
+        return tuple(dict.fromkeys(row.group for row in self.rows))
+
+    def color(self, group: str) -> str:
+        """Return the color of a group."""
+        return PALETTE[self.groups.index(group) % len(PALETTE)]
+
+    def describe(self) -> str:
+        """Say in words what the picture shows, for those who cannot see it."""
+        told = [f"{_name(row)} {_number(row.value)}{_interval(row.low, row.high)}" for row in self.rows]
+        return f"{self.title} ({self.x_label}): {'; '.join(told)}"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One curve: its name and its points (x, value, low, high), from left to right."""
+
+    name: str
+    points: tuple[Point, ...]
+
+
+@dataclass(frozen=True)
+class Lines:
+    """A line chart before it is drawn; `marks` are horizontal lines with a name."""
+
+    series: tuple[Line, ...]
+    title: str
+    x_label: str
+    y_label: str
+    marks: tuple[tuple[str, float], ...] = ()
+
+    def describe(self) -> str:
+        """Say in words what the picture shows, for those who cannot see it."""
+        told = []
+        for line in self.series:
+            first, last = line.points[0], line.points[-1]
+            told.append(f"{line.name} from {_number(first[1])} at {first[0]:g} to {_number(last[1])} at {last[0]:g}")
+        told += [f"{name} is {_number(value)}" for name, value in self.marks]
+        return f"{self.title} ({self.y_label} by {self.x_label}): {'; '.join(told)}"
+
+
+def bar_chart(rows: Sequence[Row | Bar], title: str, x_label: str) -> Bars:
+    """Lay out bars from rows (label, value, low, high[, group]); NaN limits mean that there is no interval."""
+    made = tuple(row if isinstance(row, Bar) else _bar(row) for row in rows)
+    if not made:
+        raise ResultError("there is nothing to draw", fix="give at least one row")
+    return Bars(made, title, x_label)
+
+
+def line_chart(
+    series: Sequence[tuple[str, Sequence[Point]]],
+    title: str,
+    x_label: str,
+    y_label: str,
+    *,
+    marks: Sequence[tuple[str, float]] = (),
+) -> Lines:
+    """Lay out curves from (name, [(x, value, low, high), ...])."""
+    made = tuple(Line(name, tuple(sorted(points))) for name, points in series if len(points))
+    if not made:
+        raise ResultError("there is nothing to draw", fix="give at least one curve with one point")
+    return Lines(made, title, x_label, y_label, tuple(marks))
+
+
+def bars(rows: Sequence[Row | Bar], title: str, x_label: str) -> str:
+    """Return horizontal bars with intervals as a self-contained SVG."""
+    return still(bar_chart(rows, title, x_label))
+
+
+def lines(
+    series: Sequence[tuple[str, Sequence[Point]]],
+    title: str,
+    x_label: str,
+    y_label: str,
+    *,
+    marks: Sequence[tuple[str, float]] = (),
+) -> str:
+    """Return curves with their bands as a self-contained SVG."""
+    return still(line_chart(series, title, x_label, y_label, marks=marks))
+
+
+def still(chart: Bars | Lines) -> str:
+    """Draw a chart as SVG: it needs no script, and prints."""
+    return _bars_svg(chart) if isinstance(chart, Bars) else _lines_svg(chart)
+
+
+def figure(chart: Bars | Lines) -> Figure:
+    """Draw a chart with plotly; the figure carries the still picture along."""
+    drawn = _live_bars(chart) if isinstance(chart, Bars) else _live_lines(chart)
+    drawn.update_layout(title=chart.title, paper_bgcolor="rgba(0,0,0,0)", meta={"still": still(chart)})
+    return drawn
+
+
+# Bars
+
+
+def _bars_svg(chart: Bars) -> str:
+    numbers = [f"{_number(row.value)}{_interval(row.low, row.high)}" for row in chart.rows]
+    left = 16 + _LETTER * max(len(_cut(row.label)) for row in chart.rows)
+    wide = left + _PLOT + 22 + _LETTER * max(map(len, numbers))
+    grouped = chart.groups != ("",)
+    top = 56 if grouped else 32
+    low, high, ticks = _axis([v for row in chart.rows for v in (0.0, row.value, row.low, row.high)])
+
+    def x(value: float) -> float:
+        return left + _PLOT * (value - low) / (high - low)
+
+    out, y, previous = [], float(top), None
+    body: list[str] = []
+    for row, number in zip(chart.rows, numbers, strict=True):
+        if row.label != previous:
+            y += _GAP if previous is not None else 0
+            body.append(_text(left - 8, y + 12, _cut(row.label), "end"))
+        body.append(_bar_svg(chart, row, number, x, y, left))
+        previous = row.label
+        y += _BAR + 2
+    tall = y + 46
+    for tick in ticks:
+        ink = ".55" if tick == 0 else ".13"
+        out.append(_rule(x(tick), top - 4, x(tick), y + 4, ink))
+        out.append(_text(x(tick), y + 18, _short(tick), "middle"))
+    out.append(_text(left + _PLOT / 2, y + 36, chart.x_label, "middle"))
+    if grouped:
+        out.append(_legend([(name, chart.color(name)) for name in chart.groups], left, 40))
+    return _page(chart.describe(), chart.title, wide, tall, [*out, *body])
+
+
+def _bar_svg(chart: Bars, row: Bar, number: str, x: Callable[[float], float], y: float, left: float) -> str:
+    tip = html.escape(f"{_name(row)}: {number}")
+    if not math.isfinite(row.value):
+        return f"<g><title>{tip}</title>{_text(left + _PLOT + 14, y + 12, number, 'start')}</g>"
+    start, end = sorted((x(0.0), x(row.value)))
+    drawn = (
+        f'<rect x="{start:.1f}" y="{y + 1:.1f}" width="{max(end - start, 0.8):.1f}" height="{_BAR - 2}" '
+        f'fill="{chart.color(row.group)}"/>'
+    )
+    if math.isfinite(row.low) and math.isfinite(row.high):
+        middle, a, b = y + _BAR / 2, x(row.low), x(row.high)
+        drawn += (
+            f'<path d="M{a:.1f} {middle:.1f}H{b:.1f}M{a:.1f} {middle - 4:.1f}v8M{b:.1f} {middle - 4:.1f}v8" '
+            'stroke="currentColor" stroke-width="1.3" fill="none"/>'
+        )
+    return f"<g><title>{tip}</title>{drawn}{_text(left + _PLOT + 14, y + 12, number, 'start')}</g>"
+
+
+def _live_bars(chart: Bars) -> Figure:
+    drawn = Figure()
+    for group in chart.groups:
+        own = [row for row in chart.rows if row.group == group]
+        drawn.add_trace(
+            go.Bar(
+                orientation="h",
+                name=group,
+                y=[row.label for row in own],
+                x=[row.value for row in own],
+                error_x={
+                    "type": "data",
+                    "symmetric": False,
+                    "array": [row.high - row.value for row in own],
+                    "arrayminus": [row.value - row.low for row in own],
+                },
+                marker_color=chart.color(group),
+                text=[f"{_number(row.value)}{_interval(row.low, row.high)}" for row in own],
+                hovertemplate="%{y}: %{text}<extra>%{fullData.name}</extra>",
+                textposition="none",
+                showlegend=chart.groups != ("",),
+            )
+        )
+    drawn.update_xaxes(title_text=chart.x_label, zeroline=True)
+    # The first row stands on top, and so does the first bar of each label.
+    drawn.update_yaxes(type="category", autorange="reversed")
+    drawn.update_layout(barmode="group", height=max(320, 140 + 24 * len(chart.rows)))
+    return drawn
+
+
+# Lines
+
+
+def _lines_svg(chart: Lines) -> str:
+    across, down, left, top = 440.0, 260.0, 74.0, 60.0
+    named = [(f"{name} {_number(value)}", value) for name, value in chart.marks]
+    wide, tall = left + across + 24 + _LETTER * max((len(name) for name, _ in named), default=0), top + down + 60
+    points = np.array([point for line in chart.series for point in line.points], dtype=float)
+    x_low, x_high, x_ticks = _axis(points[:, 0].tolist(), zero=False)
+    y_low, y_high, y_ticks = _axis([0.0, *points[:, 1:].ravel().tolist(), *(value for _, value in chart.marks)])
+
+    def x(value: float) -> float:
+        return left + across * (value - x_low) / (x_high - x_low)
+
+    def y(value: float) -> float:
+        return top + down * (y_high - value) / (y_high - y_low)
+
+    out = []
+    for tick in x_ticks:
+        out += [
+            _rule(x(tick), top, x(tick), top + down, ".08"),
+            _text(x(tick), top + down + 18, _short(tick), "middle"),
+        ]
+    for tick in y_ticks:
+        ink = ".5" if tick == 0 else ".13"
+        out += [
+            _rule(left, y(tick), left + across, y(tick), ink),
+            _text(left - 8, y(tick) + 4, _short(tick), "end"),
+        ]
+    for name, value in named:
+        out.append(_rule(left, y(value), left + across, y(value), ".7", dash="5 4"))
+        out.append(_text(left + across + 8, y(value) + 4, name, "start"))
+    for number, line in enumerate(chart.series):
+        color = PALETTE[number % len(PALETTE)]
+        band = [point for point in line.points if all(map(math.isfinite, point))]
+        if band:
+            around = [(p[0], p[3]) for p in band] + [(p[0], p[2]) for p in reversed(band)]
+            path = " ".join(f"{x(a):.1f},{y(b):.1f}" for a, b in around)
+            out.append(f'<polygon points="{path}" fill="{color}" opacity=".18"/>')
+        seen = [point for point in line.points if math.isfinite(point[1])]
+        path = " ".join(f"{x(p[0]):.1f},{y(p[1]):.1f}" for p in seen)
+        out.append(f'<polyline points="{path}" fill="none" stroke="{color}" stroke-width="2"/>')
+        for p in seen:
+            tip = html.escape(f"{line.name}, {p[0]:g}: {_number(p[1])}{_interval(p[2], p[3])}")
+            out.append(
+                f'<circle cx="{x(p[0]):.1f}" cy="{y(p[1]):.1f}" r="3.2" fill="{color}"><title>{tip}</title></circle>'
+            )
+    out.append(_text(left + across / 2, tall - 22, chart.x_label, "middle"))
+    # The vertical axis is named on top of it, where it reads without turning the head.
+    out.append(_text(left, 44, chart.y_label, "start"))
+    if len(chart.series) > 1:
+        names = [(line.name, PALETTE[i % len(PALETTE)]) for i, line in enumerate(chart.series)]
+        out.append(_legend(names, left + _LETTER * len(chart.y_label) + 26, 41))
+    return _page(chart.describe(), chart.title, wide, tall, out)
+
+
+def _live_lines(chart: Lines) -> Figure:
+    drawn = Figure()
+    for number, line in enumerate(chart.series):
+        color = PALETTE[number % len(PALETTE)]
+        xs, values, lows, highs = (list(column) for column in zip(*line.points, strict=True))
+        if np.isfinite([*lows, *highs]).all():
+            drawn.add_trace(
+                go.Scatter(
+                    x=[*xs, *reversed(xs)],
+                    y=[*highs, *reversed(lows)],
+                    fill="toself",
+                    fillcolor=color,
+                    opacity=0.18,
+                    line={"width": 0},
+                    hoverinfo="skip",
+                    showlegend=False,
+                )
+            )
+        drawn.add_trace(
+            go.Scatter(
+                x=xs, y=values, name=line.name, mode="lines+markers", line={"color": color},
+                text=[f"{_number(p[1])}{_interval(p[2], p[3])}" for p in line.points],
+                hovertemplate="%{x}: %{text}<extra>%{fullData.name}</extra>",
+                showlegend=len(chart.series) > 1,
+            )
+        )  # fmt: skip
+    for name, value in chart.marks:
+        drawn.add_hline(y=value, line_dash="dash", annotation_text=name)
+    drawn.update_xaxes(title_text=chart.x_label)
+    drawn.update_yaxes(title_text=chart.y_label)
+    return drawn
+
+
+# What both share
+
+
+def _bar(row: Row) -> Bar:
+    if len(row) not in (4, 5):
+        raise ResultError("a bar is (label, value, low, high) or (label, value, low, high, group)", got=tuple(row))
+    label, *numbers = row[:4]
+    value, low, high = map(float, numbers)
+    return Bar(str(label), value, low, high, str(row[4]) if len(row) == 5 else "")
+
+
+def _page(words: str, title: str, wide: float, tall: float, parts: Sequence[str]) -> str:
+    told = html.escape(words)
+    wide = max(wide, 28 + 1.1 * _LETTER * len(title))  # the title is bold
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-label="{told}" viewBox="0 0 {wide:.0f} {tall:.0f}" '
+        f'width="{wide:.0f}" height="{tall:.0f}" '
+        'style="max-width:100%;height:auto;font:12px system-ui,sans-serif;color:inherit">'
+        f'<title>{told}</title><text x="14" y="18" font-weight="600" fill="currentColor">{html.escape(title)}</text>'
+        f"{''.join(parts)}</svg>"
+    )
+
+
+def _legend(names: Sequence[tuple[str, str]], x: float, y: float) -> str:
+    out = []
+    for name, color in names:
+        out.append(f'<rect x="{x:.1f}" y="{y - 7:.1f}" width="11" height="11" fill="{color}"/>')
+        out.append(_text(x + 16, y + 3, name, "start"))
+        x += 34 + _LETTER * len(name)
+    return "".join(out)
+
+
+def _axis(values: Sequence[float], *, zero: bool = True) -> tuple[float, float, list[float]]:
+    """Return the ends of an axis and its round ticks; with `zero` it has room around its ends."""
+    finite = [value for value in values if math.isfinite(value)] or [0.0]
+    low, high = min(finite), max(finite)
+    if high - low < 1e-9:
+        low, high = low - 0.5, high + 0.5
+    span = high - low
+    if zero:
+        low, high = low - (0.04 * span if low < 0 else 0), high + (0.04 * span if high > 0 else 0)
+    rough = span / 5
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(step * power for step in (1, 2, 2.5, 5, 10) if step * power >= rough * 0.999)
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return low, high, [round(number * step, 12) for number in range(first, last + 1)]
+
+
+def _text(x: float, y: float, text: str, anchor: str) -> str:
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="currentColor">{html.escape(text)}</text>'
+
+
+def _rule(x: float, y: float, to_x: float, to_y: float, ink: str, dash: str = "") -> str:
+    dashed = f' stroke-dasharray="{dash}"' if dash else ""
+    return f'<path d="M{x:.1f} {y:.1f}L{to_x:.1f} {to_y:.1f}" stroke="currentColor" opacity="{ink}"{dashed}/>'
+
+
+def _cut(label: str) -> str:
+    return label if len(label) <= _LONGEST else label[: _LONGEST - 1] + "\u2026"
+
+
+def _name(row: Bar) -> str:
+    return f"{row.label}, {row.group}" if row.group else row.label
+
+
+def _number(value: float) -> str:
+    if not math.isfinite(value):
+        return "no value"
+    text = f"{value:.3f}" if abs(value) < 100 else f"{value:.1f}"
+    return "0" if float(text) == 0 else text
+
+
+def _interval(low: float, high: float) -> str:
+    return f" [{_number(low)}, {_number(high)}]" if math.isfinite(low) and math.isfinite(high) else ""
+
+
+def _short(value: float) -> str:
+    return f"{value:.6g}"

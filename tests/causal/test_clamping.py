@@ -1,0 +1,171 @@
+"""Controlled direct effects against the formula, and against the natural ones at both ends."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from zoo import loaded, make_pairs
+
+import mechcausal as mc
+from mechcausal.causal import Hypothesis, controlled, mediate
+from mechcausal.causal.hypothesis import table_of
+from mechcausal.errors import DataError, MechcausalError, SiteError
+from mechcausal.models import hooked
+
+LEVEL = {"site": "L0.z.H2", "at": "end", "basis": [[2.0, 0, 0]]}  # the head's first entry is the level
+
+
+@pytest.fixture(scope="module")
+def hand():
+    model = mc.load("organism:by_hand")
+    return model, mc.contrast("by_hand/gender", model, n=16)
+
+
+def test_the_curve_of_the_formula(hand):
+    """2.6 + 0.9 relu(level) for he against she; the coordinate counts along the unit vector, whatever its length."""
+    levels = [-1.5, -1.0, -0.25, 0.0, 0.5, 1.0, 1.75]
+    for mediator in (LEVEL, "L0.z.H2@end"):
+        found = controlled(*hand, mediator, levels)
+        np.testing.assert_allclose(found.frame["change"], [2.6 + 0.9 * max(v, 0) for v in levels], atol=1e-5)
+        np.testing.assert_allclose(
+            found.examples - found.baselines["base"], found.frame[["change"]] @ np.ones((1, 16)), atol=1e-5
+        )
+        assert found.frame["level"].tolist() == levels
+
+
+def test_the_truth_that_ships_with_the_model(hand):
+    truth = mc.truth("by_hand")["gender_effects"]["controlled_direct"]
+    found = controlled(*hand, LEVEL, [-1, 1]).frame
+    assert found["change"].tolist() == pytest.approx([truth["low"], truth["high"]], abs=1e-5)
+
+
+def test_the_neuron_held_and_the_gender_held(hand):
+    held = controlled(*hand, "L1.mlp_out@end", points=5).by_group()
+    np.testing.assert_allclose(held["change"], 2.6, atol=1e-5)
+    for part in ("L0.z.H0@end", ["L0.z.H0@end", "L1.mlp_out@end"]):
+        assert controlled(*hand, part, ["zero", "mean", "low", "high", 0.3]).frame["change"].abs().max() < 1e-5
+    aside = controlled(*hand, "L0.z.H1@end", ["zero", "mean"]).frame
+    np.testing.assert_allclose(aside["effect"], 1, atol=1e-5)
+
+
+def test_a_grid_between_the_worlds(hand):
+    """He and a high level against she and a low one: on the way the level is 2 f - 1."""
+    model, _ = hand
+    pairs = mc.Contrast.from_text(
+        model, ["he high ask", "he high ask"], ["she low ask", "she low ask"], answer="yes", foil="no",
+        positions={"end": [2, 2]},
+    )  # fmt: skip
+    found = controlled(model, pairs, "L0.z.H2@end", points=5).frame
+    assert found["level"].tolist() == [0, 0.25, 0.5, 0.75, 1]
+    np.testing.assert_allclose(found["change"], [2.6, 2.6, 2.6, 2.6 + 0.45, 3.5], atol=1e-5)
+    np.testing.assert_allclose(found["effect"], found["change"] / 4.3, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "mediator", ["L1.z.H2", "L1.mlp_out@3", ["L0.z.H1", "L2.mlp_out@-1"], "L1.mlp_post.N7@all", "L1.pattern.H0"]
+)
+def test_the_ends_of_the_curve_are_the_natural_effects(mediator):
+    pairs = make_pairs(changed=(1, 3, 6))
+    ends = controlled(loaded("gpt2"), pairs, mediator, points=2, batch_size=4)
+    words = controlled(loaded("gpt2"), pairs, mediator, ["low", "high"])
+    natural = mediate(
+        loaded("gpt2"), pairs, [mediator] if isinstance(mediator, str) else [list(mediator)], positions="all"
+    ).parts
+    for found in (ends, words):
+        effects = found.examples - found.baselines["base"]
+        np.testing.assert_allclose(effects[0], natural["nde"][0], atol=1e-5)
+        np.testing.assert_allclose(effects[1], natural["tde"][0], atol=1e-5)
+    assert np.abs(natural["interaction"]).max() > 1e-5
+
+
+def plain_run(model, batch, hook, change):
+    """Run with one activation changed by a function, through torch's own hooks."""
+    module = model.get_submodule(hook)
+    handle = module.register_forward_hook(lambda module, inputs, output: change(output.clone()))
+    try:
+        return model(batch.tokens, return_type="logits")
+    finally:
+        handle.remove()
+
+
+def test_held_at_values_zero_and_the_mean_of_both_worlds():
+    model, pairs = loaded("gpt2"), make_pairs(changed=(1, 3, 6))
+    hook = hooked.bridge.hook_point(model, mc.causal.Part.parse("L1.z").site).name
+    kept = [
+        hooked.forward(model, side, read=[mc.causal.Part.parse("L1.z").site]).read
+        for side in (pairs.clean, pairs.corrupt)
+    ]
+    mean = torch.cat([next(iter(values.values())) for values in kept]).mean(0)[4:6, 2]
+    vector = torch.linspace(-1, 1, 8)
+    found = controlled(model, pairs, "L1.z.H2@4:6", ["mean", "zero", 0.7, vector], batch_size=4)
+    for number, value in enumerate([mean, 0.0, 0.7, vector]):
+        for side, values in ((pairs.clean, found.examples), (pairs.corrupt, found.baselines["base"])):
+
+            def change(z, value=value):
+                z[:, 4:6, 2] = value
+                return z
+
+            logits = plain_run(model, side, hook, change)[:, -1]
+            rows = torch.arange(len(side))
+            np.testing.assert_allclose(values[number], logits[rows, side.answer] - logits[rows, side.foil], atol=1e-5)
+    assert found.frame["clamp"].tolist()[:3] == ["mean", "zero", "0.7"]
+
+
+def test_a_vector_in_an_oblique_subspace(hand):
+    """Coordinates are what a projection on each unit direction reads: (1, 1.1 / sqrt 2) of x is x = (1, 0.1)."""
+    part = {"site": "L0.z.H2", "at": "end", "basis": [[1.0, 0, 0], [1.0, 1.0, 0]]}
+    found = controlled(*hand, part, [[0.5, 1.1 / 2**0.5]]).frame
+    assert found["change"][0] == pytest.approx(2.6 + 0.45, abs=1e-5)
+    assert np.isnan(found["level"][0])
+
+
+def test_the_hiring_network_and_its_causal_model(hiring):
+    """With the proxy held where each world has it, the controlled effect of gender is that of the causal model."""
+    pairs = mc.task("hiring").contrast(hiring, "gender", 120, seed=3)
+    scm, proxy = mc.task("hiring").scm, Hypothesis.of("hiring").alignment["proxy"]
+    high, low = table_of(pairs.clean), table_of(pairs.corrupt)
+    accept = hiring.tokenizer.convert_tokens_to_ids("accept")
+
+    def p_accept(logits, batch):
+        return logits[torch.arange(len(batch)), batch.read_columns].softmax(-1)[:, accept]
+
+    found = controlled(hiring, pairs, list(proxy), ["low", "high"], metric=p_accept).frame
+    for number, held in enumerate((low, high)):
+        a, b = (scm.counterfactual(world, proxy=held["proxy"])["decision"] == 2 for world in (high, low))
+        assert found["change"][number] == pytest.approx(a.mean() - b.mean(), abs=1e-2)
+
+
+def test_the_result(hand, tmp_path):
+    curve, words = controlled(*hand, LEVEL, [-1, 0, 1]), controlled(*hand, LEVEL, ["zero", "mean"])
+    assert [trace.name for trace in curve.plot().data] == ["controlled direct effect"] or len(curve.plot().data) == 2
+    assert curve.plot().data[-1].y == pytest.approx((2.6, 2.6, 3.5), abs=1e-5)
+    assert words.plot().data[0].orientation == "h"
+    assert curve.plot("change").data[0].z.size > 0
+    assert "total effect" in curve._repr_html_()
+    assert "effect +3.500" in repr(curve)
+    back = mc.results.load(curve.save(tmp_path / "curve.parquet"))
+    pd.testing.assert_frame_equal(back.frame, curve.frame)
+    pd.testing.assert_frame_equal(back.by_group(), curve.by_group())
+    assert "and 3 more" in controlled(*hand, LEVEL, points=12).summary()
+
+
+@pytest.mark.parametrize(
+    ("mediator", "options", "error", "said"),
+    [
+        (LEVEL, {"points": 1}, DataError, "at least two points"),
+        (LEVEL, {"values": []}, DataError, "no values to hold"),
+        (LEVEL, {"values": "men"}, DataError, "did you mean 'mean'"),
+        (LEVEL, {"values": [[1.0, 2.0]]}, DataError, "does not fit L0.z.H2@end.1d. .got 2; expected 1"),
+        (["L0.z.H0", "L0.z.H1"], {"values": [[1.0, 2.0, 3.0]]}, DataError, "the value of 2 parts"),
+        ("L0.mlp_post.N1", {"values": [[1.0, 2.0]]}, SiteError, "one number, not a vector"),
+        ("L0.mlp_out.N99", {}, SiteError, "not in this model"),
+    ],
+)
+def test_what_is_refused_before_compute(hand, monkeypatch, mediator, options, error, said):
+    def refuse(*args, **kwargs):
+        raise AssertionError("the model was run")
+
+    monkeypatch.setattr(hooked.bridge, "run", refuse)
+    with pytest.raises(error, match=said) as caught:
+        controlled(*hand, mediator, **options)
+    assert isinstance(caught.value, MechcausalError)
