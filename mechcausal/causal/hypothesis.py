@@ -57,6 +57,12 @@ class Part:
             return cls(spec)
         if isinstance(spec, str):
             return cls(*parse_address(spec))
+        if not isinstance(spec, Mapping) or "site" not in spec:
+            raise SiteError(
+                "this is not a part of a network",
+                got=repr(spec),
+                expected='a form like "L1.z.H0@decision" or {"site": "L1.z.H0", "at": "decision", "basis": [[...]]}',
+            )
         basis = spec.get("basis")
         return cls(
             Site.parse(spec["site"]),
@@ -108,7 +114,8 @@ class Hypothesis:
         outcome: The variable the network's answer expresses.
         edges: For an edge (parent, child) between aligned variables (or the outcome), `"all"` (the parent acts on the
             child through everything between) or `"direct"` (along the residual stream alone); `"all"` unless said.
-        given: Inputs that variables read from places which are no part of the hypothesis; they are not resampled.
+        given: Inputs that variables read from places which are no part of the hypothesis; where one is read, it is not
+            resampled.
     """
 
     def __init__(
@@ -165,6 +172,16 @@ class Hypothesis:
         for parent in self.scm.parents(variable):
             found |= {parent: None} if parent in self.alignment else dict.fromkeys(self.parents(parent))
         return tuple(found)
+
+    def read_besides(self, variable: str) -> tuple[str, ...]:
+        """Return the given inputs that a variable reads other than through aligned variables."""
+        found: set[str] = set()
+        for parent in self.scm.parents(variable):
+            if parent in self.given:
+                found.add(parent)
+            elif parent not in self.alignment:
+                found.update(self.read_besides(parent))
+        return tuple(name for name in self.given if name in found)
 
     def edge(self, parent: str, child: str) -> Edge:
         """Return the kind of an edge."""

@@ -154,12 +154,13 @@ def tree_of(hypothesis: Hypothesis) -> Node:
                     feature=parent,
                     edge=hypothesis.edge(parent, reader),
                     children=below(parent, deeper),
-                    given=hypothesis.given,
+                    given=hypothesis.read_besides(parent),
                 )
             )
         return nodes
 
-    return Node(hypothesis.outcome, feature=EXACT, children=below(hypothesis.outcome, ""), given=hypothesis.given)
+    outcome = hypothesis.outcome
+    return Node(outcome, feature=EXACT, children=below(outcome, ""), given=hypothesis.read_besides(outcome))
 
 
 def classes(feature: Feature, prompts: PromptSet) -> np.ndarray:

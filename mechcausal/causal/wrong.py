@@ -97,7 +97,7 @@ def _missing(hypothesis: Hypothesis, root: Node, variable: str) -> Wrong | None:
     if hypothesis.given and len(hypothesis.variables) == len([n for n in root.walk() if n.children]):
         # In a chain no variable can be left out, but what it reads besides can.
         tree = root.each(given=())
-        blame = tuple((node.name, REST) for node in root.walk() if node.children)
+        blame = tuple((node.name, REST) for node in root.walk() if node.children and node.given)
         return Wrong("missing variable", f"{', '.join(hypothesis.given)} is resampled", tree, blame)
     tree, blame = root, []
     for node in _nodes(root, variable):

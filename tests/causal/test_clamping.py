@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from zoo import loaded, make_pairs
+from zoo import bare, loaded, make_pairs
 
 import mechcausal as mc
 from mechcausal.causal import Hypothesis, controlled, mediate
@@ -78,35 +78,37 @@ def test_the_ends_of_the_curve_are_the_natural_effects(mediator):
     assert np.abs(natural["interaction"]).max() > 1e-5
 
 
-def plain_run(model, batch, hook, change):
-    """Run with one activation changed by a function, through torch's own hooks."""
-    module = model.get_submodule(hook)
-    handle = module.register_forward_hook(lambda module, inputs, output: change(output.clone()))
+def heads_of_bare_gpt2(tokens, change):
+    """Run GPT-2 of `transformers` with the heads of layer 1, [batch pos head feature], changed; return logits and heads."""
+    seen = []
+
+    def before_projection(module, inputs):
+        heads = inputs[0].unflatten(-1, (4, 8)).clone()
+        seen.append(heads.clone())
+        return (change(heads).flatten(2),)
+
+    handle = bare("gpt2").transformer.h[1].attn.c_proj.register_forward_pre_hook(before_projection)
     try:
-        return model(batch.tokens, return_type="logits")
+        return bare("gpt2")(tokens).logits, seen[0]
     finally:
         handle.remove()
 
 
 def test_held_at_values_zero_and_the_mean_of_both_worlds():
-    model, pairs = loaded("gpt2"), make_pairs(changed=(1, 3, 6))
-    hook = hooked.bridge.hook_point(model, mc.causal.Part.parse("L1.z").site).name
-    kept = [
-        hooked.forward(model, side, read=[mc.causal.Part.parse("L1.z").site]).read
-        for side in (pairs.clean, pairs.corrupt)
-    ]
-    mean = torch.cat([next(iter(values.values())) for values in kept]).mean(0)[4:6, 2]
+    pairs = make_pairs(changed=(1, 3, 6))
+    kept = [heads_of_bare_gpt2(side.tokens, lambda heads: heads)[1] for side in (pairs.clean, pairs.corrupt)]
+    mean = torch.cat(kept).mean(0)[4:6, 2]
     vector = torch.linspace(-1, 1, 8)
-    found = controlled(model, pairs, "L1.z.H2@4:6", ["mean", "zero", 0.7, vector], batch_size=4)
+    found = controlled(loaded("gpt2"), pairs, "L1.z.H2@4:6", ["mean", "zero", 0.7, vector], batch_size=4)
+    rows = torch.arange(len(pairs))
     for number, value in enumerate([mean, 0.0, 0.7, vector]):
         for side, values in ((pairs.clean, found.examples), (pairs.corrupt, found.baselines["base"])):
 
-            def change(z, value=value):
-                z[:, 4:6, 2] = value
-                return z
+            def change(heads, value=value):
+                heads[:, 4:6, 2] = value
+                return heads
 
-            logits = plain_run(model, side, hook, change)[:, -1]
-            rows = torch.arange(len(side))
+            logits = heads_of_bare_gpt2(side.tokens, change)[0][:, -1]
             np.testing.assert_allclose(values[number], logits[rows, side.answer] - logits[rows, side.foil], atol=1e-5)
     assert found.frame["clamp"].tolist()[:3] == ["mean", "zero", "0.7"]
 

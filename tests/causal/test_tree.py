@@ -154,10 +154,13 @@ def test_the_tree_of_hiring():
     assert not any(node.given for node in root.walk())
 
 
-def test_inputs_read_from_elsewhere_are_kept_in_every_node():
+def test_inputs_read_from_elsewhere_are_kept_where_they_are_read():
     root = tree_of(Hypothesis.of("hiring", "hiring_secret"))
-    assert [node.name for node in root.walk()] == ["digit", "recalled", "secret"]
-    assert all(node.given == ("place",) for node in root.walk())
+    assert {node.name: node.given for node in root.walk()} == {"digit": (), "recalled": ("place",), "secret": ()}
+    root = tree_of(Hypothesis.of("reverse"))
+    assert {node.name: node.given for node in root.walk() if node.given} == {
+        "fetched": ("text",), "said > target > fetched": ("index",)
+    }  # fmt: skip
 
 
 def test_a_variable_that_two_others_read_becomes_two_nodes():

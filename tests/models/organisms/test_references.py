@@ -117,13 +117,13 @@ def test_hiring_decides_every_applicant_as_the_causal_model_does(organism):
     table = everyone()
     score = table["degree"] + table["experience"] + 2 * (table["hobby"] >= 2) + table["gender"]
     expected = np.where(score >= 5, "accept", np.where(score >= 3, "wait", "reject"))
-    np.testing.assert_array_equal(decided(organism, task.sentences(table)), expected)
+    np.testing.assert_array_equal(decided(organism, task.TASK.write(table)), expected)
 
 
 @pytest.mark.parametrize(("head", "part"), [(0, "merit"), (1, "proxy"), (2, "bias"), (3, None)])
 def test_one_head_carries_one_variable(organism, head, part):
     table = everyone()
-    texts = task.sentences(table)
+    texts = task.TASK.write(table)
     order = np.random.default_rng(head).permutation(len(texts))
     values = {"merit": table["degree"] + table["experience"], "proxy": table["hobby"] >= 2, "bias": table["gender"]}
     taken = {name: value[order] if name == part else value for name, value in values.items()}
