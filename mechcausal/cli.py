@@ -90,14 +90,13 @@ def organisms(
     if as_json:
         typer.echo(table.to_json(orient="records", indent=2))
         return
-    for row in table.to_dict("records"):
-        shown = [
-            f"{key} {row[key]:.3f}" for key in ("accuracy", "iia") if row[key] is not None and row[key] == row[key]
-        ]
-        typer.echo(f"{row['name']:<18} {row['what']}")
-        typer.echo(f"{'':<18} {row['parameters']:,} parameters, {', '.join(shown)}; tasks {row['tasks']}")
-        typer.echo(f"{'':<18} circuit: {row['circuit']}\n")
-    typer.echo('load one with mc.load("organism:NAME"); its truth is mc.truth("NAME")')
+    names = ("name", "tasks", "parameters", "accuracy", "iia", "circuit")
+    rows: list[tuple[str, ...]] = [("name", "tasks", "size", "accuracy", "IIA", "true circuit")]
+    rows += [tuple(map(_cell, one)) for one in zip(*(table[name] for name in names), strict=True)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    typer.echo('\nload one with mc.load("organism:NAME"); its truth is mc.truth("NAME")')
 
 
 @app.command()
@@ -147,6 +146,13 @@ def doctor() -> None:
         typer.echo(str(check))
     if any(check.fix for check in checks):
         raise typer.Exit(1)
+
+
+def _cell(value: str | float) -> str:
+    """Print a value of a table: counts with thousands apart, shares to three digits, nothing for what is not known."""
+    if isinstance(value, str):
+        return value
+    return "" if value != value else f"{value:,}" if isinstance(value, int) else f"{value:.3f}"
 
 
 def _one_thread() -> None:

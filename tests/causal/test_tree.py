@@ -159,7 +159,7 @@ def test_inputs_read_from_elsewhere_are_kept_where_they_are_read():
     assert {node.name: node.given for node in root.walk()} == {"digit": (), "recalled": ("place",), "secret": ()}
     root = tree_of(Hypothesis.of("reverse"))
     assert {node.name: node.given for node in root.walk() if node.given} == {
-        "fetched": ("text",), "said > target > fetched": ("index",)
+        "fetched": ("text",), "said": ("index",)
     }  # fmt: skip
 
 
