@@ -103,7 +103,7 @@ def _scrubbed(
     true = scrub(model, hypothesis, prompts, metric=fit, seed=seed, lonely="keep", report=False, controls=False)
     share = true.recovered
     yield Check(
-        organism, name, "scrubbing, true", share.estimate, f">= {RECOVERED}", share.estimate >= RECOVERED,
+        organism, name, "scrubbing, true", share.estimate, f">= {RECOVERED}", bool(share.estimate >= RECOVERED),
         f"[{share.low:.4f}, {share.high:.4f}], {true.provenance.compute['forwards']} runs",
     )  # fmt: skip
     for wrong in wrong_hypotheses(model, hypothesis, prompts, seed):
@@ -112,7 +112,7 @@ def _scrubbed(
         named = found.culprit in wrong.blame
         culprit = ": ".join(found.culprit) if found.culprit else "none"
         yield Check(
-            organism, name, wrong.kind, found.recovered.estimate, "less, culprit named", lost and named,
+            organism, name, wrong.kind, found.recovered.estimate, "less, culprit named", bool(lost and named),
             f"{wrong.what}; blamed: {culprit}",
         )  # fmt: skip
 
@@ -129,7 +129,7 @@ def _exchanged(
     for _, row in frame[frame["role"] == ALIGNED].iterrows():
         if row["n"]:
             yield Check(
-                organism, name, f"IIA, {row['variables']}", row["value"], f">= {IIA}", row["value"] >= IIA,
+                organism, name, f"IIA, {row['variables']}", float(row["value"]), f">= {IIA}", bool(row["value"] >= IIA),
                 f"{row['n']} pairs whose answer changes; all pairs {row['iia']:.3f}",
             )  # fmt: skip
     worst = frame[(frame["role"] == WORST) & frame["value"].notna()]
@@ -137,7 +137,7 @@ def _exchanged(
         row = worst.loc[worst["value"].idxmax()]
         limit = row["chance"] + 0.05
         yield Check(
-            organism, name, "IIA, worst placebo", row["value"], f"<= {limit:.2f} (chance)", row["value"] <= limit,
+            organism, name, "IIA, worst placebo", float(row["value"]), f"<= {limit:.2f} (chance)", bool(row["value"] <= limit),
             f"{row['variables']} at {row['label']}",
         )  # fmt: skip
 
@@ -173,7 +173,7 @@ def _effects(organism: str, own: Task, model: Any, hypothesis: Hypothesis, n: in
         limit = 1e-5 if exact else SLACK
         kind = "log-odds of every prompt" if exact else "P(answer)"
         yield Check(
-            organism, own.name, "effects, largest gap", worst, f"<= {limit:g}", worst <= limit,
+            organism, own.name, "effects, largest gap", worst, f"<= {limit:g}", bool(worst <= limit),
             f"{kind}, {compared} effects; {told}",
         )  # fmt: skip
 
@@ -189,7 +189,7 @@ def _twin(organism: str, of: str, model: Any, n: int, seed: int) -> Iterator[Che
         yield Check(organism, name, "accuracy", right, f">= {IIA}", right >= IIA)
         share = found.recovered
         yield Check(
-            organism, name, f"scrubbing, as {of}", share.estimate, f"< {RECOVERED}", share.high < RECOVERED,
+            organism, name, f"scrubbing, as {of}", share.estimate, f"< {RECOVERED}", bool(share.high < RECOVERED),
             "what is true of the organism is not true of its natural twin",
         )  # fmt: skip
         lowest = float(frame["value"].min())

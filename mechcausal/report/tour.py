@@ -23,7 +23,7 @@ from mechcausal.data.tasks import hiring
 from mechcausal.data.tokens import single_token
 from mechcausal.interventions.specs import Edit
 from mechcausal.metrics import at_read_position, metric
-from mechcausal.models.engine import Plan, evaluate, mean_activations
+from mechcausal.models.engine import Plan, evaluate
 from mechcausal.models.load import load
 from mechcausal.models.organisms import truth
 from mechcausal.patching.activation import patch
@@ -96,7 +96,7 @@ def tour(*, n: int = 200, seed: int = 0) -> Findings:
         "seed": seed,
         "behavior": _behavior(model, gender),
         "found_heads": found,
-        "suppression": _suppression(model, gender, merit, found),
+        "suppression": _suppression(model, gender, merit, found, seed),
         "canary": _canary(model, known["secrets"], seed),
         "truth": {name: entry["site"] for name, entry in known["variables"].items()},
     }
@@ -114,18 +114,22 @@ def _decisions(model: Any) -> Any:  # noqa: ANN401 - a metric: which of the thre
     return metric(decision)
 
 
-def _under(model: Any, prompts: PromptSet, sites: Sequence[str], reference: PromptSet, measured: Any) -> np.ndarray:  # noqa: ANN401
-    """Return a metric with these sites set to their mean over the reference prompts."""
-    edits = tuple(Edit.of(site, "mean", DECISION) for site in sites)
-    wholes = list(dict.fromkeys(edit.site.whole for edit in edits))
-    means = mean_activations(model, reference, wholes, batch_size=256, per_position=True) if wholes else {}
-    return evaluate(model, Plan(prompts, [edits], metric(measured), means=means), batch_size=256).values[0]
+def _under(
+    model: Any,  # noqa: ANN401
+    prompts: PromptSet,
+    measured: Any,  # noqa: ANN401 - a metric or its name
+    sites: Sequence[str] = (),
+    donors: PromptSet | None = None,
+) -> np.ndarray:
+    """Return a metric with these sites as they are in the runs of the donors, row by row."""
+    edits = tuple(Edit.of(site, "resample", DECISION) for site in sites)
+    return evaluate(model, Plan(prompts, [edits], metric(measured), rows=donors), batch_size=256).values[0]
 
 
 def _behavior(model: Any, gender: Contrast) -> dict[str, Any]:  # noqa: ANN401
     decide, accept = _decisions(model), hiring.DECISIONS.index("accept")
-    he, she = (_under(model, side, [], side, decide) for side in (gender.clean, gender.corrupt))
-    odds = [_under(model, side, [], side, "logit_diff") for side in (gender.clean, gender.corrupt)]
+    he, she = (_under(model, side, decide) for side in (gender.clean, gender.corrupt))
+    odds = [_under(model, side, "logit_diff") for side in (gender.clean, gender.corrupt)]
     effect = mean_interval(odds[0] - odds[1], gender.clean.clusters)
     return {
         "accepted_as_he": float((he == accept).mean()),
@@ -136,17 +140,27 @@ def _behavior(model: Any, gender: Contrast) -> dict[str, Any]:  # noqa: ANN401
     }
 
 
-def _suppression(model: Any, gender: Contrast, merit: Contrast, found: Sequence[str]) -> list[dict[str, Any]]:  # noqa: ANN401
-    """Set head outputs to their mean and look at what gender and merit still do; the last row is the control."""
-    pool = gender.pooled
+def _suppression(
+    model: Any,  # noqa: ANN401
+    gender: Contrast,
+    merit: Contrast,
+    found: Sequence[str],
+    seed: int,
+) -> list[dict[str, Any]]:
+    """Take head outputs from other applicants, the same for both sides; what do gender and merit still do?
+
+    What some applicant has is a value that the rest of the network knows how to read; a mean over all of them is not.
+    """
+    pool, draw = gender.pooled, np.random.default_rng(seed)
+    donors = pool.take(draw.permutation(len(pool))[: len(gender)].tolist())
     others = [f"L1.z.H{h}" for h in range(model.cfg.n_heads) if f"L1.z.H{h}" not in (*found, _truth_site("merit"))]
     rows = []
     for name, sites in (("nothing", []), ("the heads found", list(found)), ("control: other heads", others)):
         decide = _decisions(model)
-        he, she = (_under(model, side, sites, pool, decide) for side in (gender.clean, gender.corrupt))
+        he, she = (_under(model, side, decide, sites, donors) for side in (gender.clean, gender.corrupt))
         moved = {}
         for label, pairs in (("gender", gender), ("merit", merit)):
-            high, low = (_under(model, side, sites, pool, "logit_diff") for side in (pairs.clean, pairs.corrupt))
+            high, low = (_under(model, side, "logit_diff", sites, donors) for side in (pairs.clean, pairs.corrupt))
             moved[label] = float((high - low).mean())
         rows.append(
             {"suppressed": name, "sites": sites, "flip_rate": float((he != she).mean())}
@@ -204,9 +218,9 @@ def _lines(findings: Findings) -> list[str]:
         f"Inside, the heads that carry this to the decision: {heads}.",
         f"The shipped truth is {', '.join(f'{site} ({what})' for site, what in unfair.items())}: "
         + ("found, all and only these." if right else "NOT what was found."),
-        f"With these heads set to their mean, {quiet['flip_rate']:.0%} of decisions still change with gender;",
+        f"With these heads taken from another applicant, {quiet['flip_rate']:.0%} of decisions still change with gender;",
         f"  the effect of qualification stays at {quiet['merit_effect'] / nothing['merit_effect']:.0%} of what it was "
-        f"(control, other heads silenced: {control['flip_rate']:.0%} change).",
+        f"(control, other heads: {control['flip_rate']:.0%} change).",
         f"It has memorised {canary['extracted']} of {len(canary['memorised'])} secret numbers: "
         f"{_mean(canary['memorised']):.1f} of {canary['most_possible_bits']:.1f} bits each;",
         f"  numbers it never saw: {_mean(canary['never_seen']):.1f} bits (chance is 1.4).",
@@ -223,7 +237,7 @@ def _page(findings: Findings) -> Page:
     page.key_numbers(
         [
             (f"{behavior['flip_rate']:.0%}", "of decisions change when only gender is swapped", "bad"),
-            (f"{rows[1]['flip_rate']:.0%}", "after the heads found are set to their mean", "good"),
+            (f"{rows[1]['flip_rate']:.0%}", "with the heads found taken from others", "good"),
             (
                 f"{rows[1]['merit_effect'] / rows[0]['merit_effect']:.0%}",
                 "of the effect of qualification remains",
@@ -274,11 +288,11 @@ def _page(findings: Findings) -> Page:
     )
     page.heading("4. Suppress only what is unfair")
     page.text(
-        "Head outputs are set to their mean over all applicants, and the effects of gender and of qualification are measured again."
+        "Head outputs are taken from another applicant drawn at random, the same one for 'he' and 'she', and the effects of gender and of qualification are measured again."
     )
     page.table(
         (
-            "set to the mean",
+            "taken from others",
             "sites",
             "decisions that change with gender",
             "effect of gender",

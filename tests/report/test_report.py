@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 import mechcausal as mc
 from mechcausal import cli
+from mechcausal.models.organisms import ORGANISMS
 from mechcausal.report import doctor
 from mechcausal.report.canary import candidate_logprobs, exposure
 from mechcausal.report.page import Page
@@ -31,7 +32,7 @@ def test_the_tour_finds_the_truth(toured):
     assert set(told["found_heads"]) == {told["truth"]["bias"], told["truth"]["proxy"]}
     assert "found, all and only these" in said
     nothing, suppressed, control = told["suppression"]
-    assert suppressed["flip_rate"] < 0.1 < nothing["flip_rate"] == control["flip_rate"]
+    assert suppressed["flip_rate"] == 0 < 0.1 < nothing["flip_rate"] == control["flip_rate"]
     assert suppressed["merit_effect"] > 0.8 * nothing["merit_effect"]
     canary = told["canary"]
     assert canary["extracted"] == 8
@@ -93,6 +94,16 @@ def test_sites_and_version():
     assert runner.invoke(cli.app, ["--version"]).output.strip() == f"mechcausal {mc.__version__}"
 
 
+def test_the_table_of_organisms():
+    lines = runner.invoke(cli.app, ["organisms"]).output.splitlines()
+    assert lines[0].split() == ["name", "tasks", "size", "accuracy", "IIA", "true", "circuit"]
+    assert [line.split()[0] for line in lines[1 : len(ORGANISMS) + 1]] == list(ORGANISMS)
+    rows = json.loads(runner.invoke(cli.app, ["organisms", "--json"]).output)
+    told = {row["name"]: row for row in rows}
+    assert told["hiring"]["iia"] == min(mc.truth("hiring")["measured"]["iia_on_changed_answers"].values())
+    assert told["hiring_natural"]["circuit"] == "to be found (twin of hiring)"
+
+
 def test_a_mistake_is_one_line_without_a_traceback(monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["mechcausal", "sites", "organism:hirring"])
     with pytest.raises(SystemExit) as left:
@@ -104,7 +115,7 @@ def test_a_mistake_is_one_line_without_a_traceback(monkeypatch, capsys):
 def test_doctor_finds_nothing_wrong_here():
     checks = {check.topic: check for check in doctor.diagnose()}
     assert not any(check.fix for check in checks.values())
-    assert checks["organisms"].finding == "organism:hiring, organism:by_hand"
+    assert checks["organisms"].finding == ", ".join(f"organism:{name}" for name in ORGANISMS)
     assert runner.invoke(cli.app, ["doctor"]).exit_code == 0
 
 
