@@ -113,7 +113,7 @@ def graphs_of(edges: Any, worlds: Worlds) -> list[Graph]:  # noqa: ANN401 - edge
     elif isinstance(edges, Mapping):
         sets = {str(name): _arrows(own) for name, own in edges.items()}
     else:
-        arrows = _arrows(edges)
+        arrows = list(dict.fromkeys(_arrows(edges)))
         few = "; ".join(map(str, arrows)) or "no edge"
         sets = {few if len(arrows) < 4 else f"{len(arrows)} edges": arrows}
     if not sets:

@@ -20,13 +20,12 @@ from torch import Tensor
 from mechcausal.address import Site
 from mechcausal.causal.hypothesis import Part
 from mechcausal.causal.mediators import Mediator, joint
-from mechcausal.causal.moves import gather, position_axis, scatter
-from mechcausal.causal.worlds import MetricSpec, Pairs, Worlds, wholes
+from mechcausal.causal.moves import gather, position_axis, scatter, slots
+from mechcausal.causal.worlds import MetricSpec, Pairs, Worlds, family_of, wholes
 from mechcausal.data.prompts import PromptSet
 from mechcausal.errors import DataError, SiteError, did_you_mean
 from mechcausal.interventions.apply import view
 from mechcausal.interventions.specs import Edit, Patch, Vector, vector
-from mechcausal.models.abilities import Abilities
 from mechcausal.models.hooked import Source
 from mechcausal.results.charts import Bar, Bars, Lines, bar_chart, figure, line_chart, still
 from mechcausal.results.intervals import mean_interval, ratio_interval
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 WORDS = ("zero", "mean", "low", "high")
+_ALIKE = "'zero', 'mean', 'low' or 'high'"
 Clamp = str | float | Sequence[float]
 Activations = dict[Site, Tensor]
 
@@ -46,7 +46,8 @@ class Controlled(Result):
 
     `value` is Y(high, m), `change` the controlled direct effect Y(high, m) - Y(low, m), whose second term is the
     baseline `base`, and `effect` its share of the total effect. `clamp` says how the mediator is held and `level` is the
-    number that is varied, if it is one.
+    number that is varied, if it is one. For the hypothesis that the controlled effect is zero: `p`, `q`
+    (Benjamini-Hochberg over the levels) and `p_max` (max-T over the levels).
     """
 
     def chart(self) -> Lines | Bars:
@@ -88,7 +89,7 @@ class Controlled(Result):
             )
         if len(self) > k:
             lines.append(f"  and {len(self) - k} more")
-        return "\n".join([*lines, *([p.arguments["note"]] if "note" in p.arguments else [])])
+        return "\n".join([*lines, *(p.arguments[key] for key in ("family", "note") if key in p.arguments)])
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,7 @@ def controlled(
     points: int = 9,
     metric: MetricSpec = "logit_diff",
     batch_size: int = 64,
+    seed: int = 0,
 ) -> Controlled:
     """Measure the effect of a contrast with a mediator held at one value after the other.
 
@@ -124,6 +126,7 @@ def controlled(
         points: The number of points of the grid.
         metric: A metric's name, or a function of (logits, batch).
         batch_size: How many pairs at a time.
+        seed: The seed of the sign flips behind `p_max`.
 
     Example:
         >>> import mechcausal as mc
@@ -138,7 +141,7 @@ def controlled(
     held = Mediator(" + ".join(map(str, parts)), parts)
     levels = _levels(values, points)
     for level in levels:
-        _check(level, parts, worlds.able)
+        _check(level, parts, worlds)
     read = wholes(parts)
     means = _means(worlds, parts, batch_size) if any(level.clamp == "mean" for level in levels) else {}
 
@@ -153,11 +156,16 @@ def controlled(
                 found.append(outcome.double().masked_fill(~reached, float("nan")))
         return found
 
-    values_, used = worlds.evaluate(one_batch, batch_size)
-    high, low, above, below = values_[0], values_[1], values_[2 : 2 + len(levels)], values_[2 + len(levels) :]
+    outcomes, used = worlds.evaluate(one_batch, batch_size)
+    high, low, above, below = outcomes[0], outcomes[1], outcomes[2 : 2 + len(levels)], outcomes[2 + len(levels) :]
     baselines = {"base": below, "clean": high, "corrupt": low}
     clean = worlds.high
-    rows = [{**held.row(), "label": level.clamp, "clamp": level.clamp, "level": level.number} for level in levels]
+    tests = worlds.tested(above - below, (high, low), seed)
+    rows = [
+        {**held.row(), "label": level.clamp, "clamp": level.clamp, "level": level.number}
+        | {name: values[number] for name, values in tests.items()}
+        for number, level in enumerate(levels)
+    ]
     frame = tabulate(rows, above, baselines, clean.clusters)
     # The share is that of the controlled effect, not of what the high world has become.
     shares = [ratio_interval(up - down, high - low, clean.clusters) for up, down in zip(above, below, strict=True)]
@@ -165,8 +173,9 @@ def controlled(
     frame["effect_low"], frame["effect_high"] = [s.low for s in shares], [s.high for s in shares]
     scale = f"{held.name}, from the low world (0) to the high one (1)" if values is None else f"value of {held.name}"
     provenance = worlds.provenance(
-        "controlled", used, None, mediator=held.name, values=[level.clamp for level in levels], scale=scale
-    )
+        "controlled", used, seed, mediator=held.name, values=[level.clamp for level in levels], scale=scale,
+        family=family_of(levels, "controlled effects, one per level"),
+    )  # fmt: skip
     return Controlled(frame, provenance, above, baselines, clean.groups, clean.clusters)
 
 
@@ -175,7 +184,7 @@ def _levels(values: Clamp | Sequence[Clamp] | None, points: int) -> list[_Level]
         if points < 2:
             raise DataError("a curve has at least two points", got=points)
         return [_Level(f"{f:.3g} of the way", float(f), fraction=float(f)) for f in np.linspace(0, 1, points)]
-    alone = isinstance(values, (str, float, int)) or (isinstance(values, Tensor) and values.ndim == 0)
+    alone = isinstance(values, (str, float, int)) or getattr(values, "ndim", None) == 0  # numbers of numpy and torch
     given = [values] if alone else list(values)
     if not given:
         raise DataError("there are no values to hold the mediator at", fix="give at least one, or none for a grid")
@@ -193,7 +202,17 @@ def _level(value: Any) -> _Level:  # noqa: ANN401 - a word, a number or a vector
     return _Level(f"({', '.join(f'{number:.3g}' for number in numbers)})", numbers=numbers)
 
 
-def _check(level: _Level, parts: Sequence[Part], able: Abilities) -> None:
+def _check(level: _Level, parts: Sequence[Part], worlds: Worlds) -> None:
+    if not np.isfinite(level.numbers).all():
+        raise DataError(f"a mediator cannot be held at {level.clamp}", expected="finite numbers")
+    for part in parts:
+        pattern = part.site.component == "pattern"
+        if pattern and level.numbers and level.clamp != "zero":
+            raise SiteError(f"{part} is a distribution over positions, not a number", fix=f"hold it at {_ALIKE}")
+        if level.clamp == "mean":
+            slots(worlds.high.select(part.at))  # the same number in every prompt, or the mean means nothing
+            if pattern and len(worlds.high.lengths.unique()) > 1:
+                raise DataError(f"prompts of different length have no mean of {part}", fix="use prompts of one length")
     if len(level.numbers) < 2:
         return
     if len(parts) > 1:
@@ -201,7 +220,7 @@ def _check(level: _Level, parts: Sequence[Part], able: Abilities) -> None:
     part = parts[0]
     if part.site.neuron is not None:
         raise SiteError(f"{part} is one number, not a vector", got=level.clamp)
-    width = len(part.basis) or able.components[part.site.component].shape[-1]
+    width = len(part.basis) or worlds.able.components[part.site.component].shape[-1]
     if len(level.numbers) != width:
         raise DataError(f"the vector {level.clamp} does not fit {part}", got=len(level.numbers), expected=width)
 

@@ -8,146 +8,38 @@ anything. Even so a search can fit noise, so what counts is measured on prompts 
 
 from __future__ import annotations
 
-import html
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
-import pandas as pd
 import torch
 import torch.nn.functional as F
-from scipy.linalg import subspace_angles
 from torch import Tensor
 
 from mechcausal.address import HEAD_COMPONENTS
+from mechcausal.causal.aligned import LABELS, PLACEBO, RANDOM, UNSEEN, UNTRAINED, WHOLE, Aligned, angles_between
 from mechcausal.causal.exchange import Cell, Scores, placebos, score
 from mechcausal.causal.hypothesis import Hypothesis, Part
-from mechcausal.causal.interchange import (
-    ALIGNED,
-    LABELS,
-    METRIC,
-    PLACEBO,
-    RANDOM,
-    WHOLE,
-    Interchange,
-    Line,
-    asked,
-    assembled,
-    row_of,
-)
+from mechcausal.causal.interchange import ALIGNED, METRIC, Interchange, Line, asked, assembled, row_of
 from mechcausal.causal.pairs import Pairs, answer_tokens, base_rows, check_exchange, draw_pairs, refuse_unchanged
-from mechcausal.causal.search import Harvest, Split, minimize, practice, split
+from mechcausal.causal.search import Harvest, Split, check_search, minimize, practice, split, untrained
 from mechcausal.data.prompts import PromptSet
 from mechcausal.data.scm import SCM, Table
 from mechcausal.data.tasks.definition import Task
-from mechcausal.errors import DataError, SiteError
+from mechcausal.errors import DataError, SiteError, did_you_mean
 from mechcausal.interventions.specs import vector
-from mechcausal.models.abilities import abilities
+from mechcausal.models.abilities import Abilities, abilities
 from mechcausal.models.facts import facts
 from mechcausal.results.provenance import Provenance
 
-_GAP = 0.1  # more than this lost between the prompts searched on and those held out is over-fitting
+Control = Literal["labels", "place", "model"]
+CONTROLS: tuple[Control, ...] = get_args(Control)
 _HOTTEST, _COLDEST = 0.25, 0.1  # how soft the boundary is: at first a quarter of the width, at last a tenth of a place
+_COOLED = 0.7  # the share of the steps after which the temperature is 1
 _TINY = 1e-12
-
-
-@dataclass(frozen=True)
-class Aligned:
-    """What a search found, judged on prompts that it never saw.
-
-    Attributes:
-        variable: The variable.
-        part: The place with the subspace that was found; it can stand in the alignment of a `Hypothesis`.
-        result: A row for what was found and one for each control, in the columns of `interchange`; `train` and
-            `train_iia` are `value` and `iia` on the prompts searched on.
-        losses: The loss at every step.
-    """
-
-    variable: str
-    part: Part
-    result: Interchange
-    losses: tuple[float, ...]
-
-    @property
-    def basis(self) -> np.ndarray:
-        """The directions, orthonormal rows, [k feature]."""
-        return np.array(self.part.basis)
-
-    @property
-    def changed(self) -> float:
-        """IIA over held-out pairs whose answer changes: the honest number."""
-        return self._found("value")
-
-    @property
-    def test_iia(self) -> float:
-        """IIA over all held-out pairs."""
-        return self._found("iia")
-
-    @property
-    def train_changed(self) -> float:
-        """IIA over the pairs searched on whose answer changes."""
-        return self._found("train")
-
-    @property
-    def train_iia(self) -> float:
-        """IIA over all pairs searched on."""
-        return self._found("train_iia")
-
-    @property
-    def controls(self) -> pd.DataFrame:
-        """What the same search finds where there is nothing to find, and what no search gives."""
-        frame = self.result.frame
-        return frame.loc[frame["role"] != ALIGNED, ["role", "label", "value", "value_low", "value_high", "train"]]
-
-    def angles(self, to: Any) -> np.ndarray:  # noqa: ANN401 - rows, or a part with a basis
-        """Return the principal angles to another subspace in degrees, smallest first."""
-        rows = np.atleast_2d(np.array(to.basis if isinstance(to, Part) else to, dtype=float))
-        if rows.shape[1] != self.basis.shape[1]:
-            raise DataError(
-                "the other subspace is one of another activation", got=f"{rows.shape[1]} features", expected=self.basis.shape[1]
-            )  # fmt: skip
-        return np.sort(np.degrees(subspace_angles(self.basis.T, rows.T)))
-
-    @property
-    def verdict(self) -> str:
-        """Say in one sentence what to make of it."""
-        row = self.result.frame.iloc[0]
-        k, where = len(self.part.basis), f"{self.part.site}{self.part.at}"
-        place = f"{k} direction{'s' if k > 1 else ''} of {where}"
-        held = f"{row['value']:.2f} [{row['value_low']:.2f}, {row['value_high']:.2f}]"
-        rivals = self.controls[self.controls["role"].isin([LABELS, PLACEBO])]
-        told = ", ".join(f"{rival['role']} {rival['value']:.2f}" for _, rival in rivals.iterrows())
-        against = f" ({told})" if told else ""
-        fits = row["train"] - row["value"] > _GAP
-        if row["value_low"] <= row["chance"] or row["iia_low"] <= row["blind"]:
-            if fits and row["train"] > row["chance"] + _GAP:
-                return (
-                    f"over-fits: {place} give {row['train']:.2f} of the answers that {self.variable} changes on the "
-                    f"prompts searched on, and {held} on held-out ones, which is not above chance{against}"
-                )
-            return f"not above chance: {place} give {held} of the answers that {self.variable} changes{against}"
-        if len(rivals) and rivals["value"].max() >= row["value_low"]:
-            best = rivals.loc[rivals["value"].idxmax()]
-            return f"no better than a control: {place} give {held} of the answers that {self.variable} changes, {best['role']} {best['value']:.2f}"
-        if fits:
-            return (
-                f"over-fits: {place} give {row['train']:.2f} of the answers that {self.variable} changes on the prompts "
-                f"searched on, but {held} on held-out ones{against}"
-            )
-        verb = ("carry" if k > 1 else "carries") + ("" if row["value"] >= 1 - _GAP else " part of")
-        return f"{place} {verb} {self.variable}: {held} of the answers it changes on held-out prompts{against}"
-
-    def __repr__(self) -> str:
-        """Say what was found, and the rows behind it."""
-        return f"{self.verdict}\n{self.result.summary()}"
-
-    def _repr_html_(self) -> str:
-        return f"<p>{html.escape(self.verdict)}</p>{self.result._repr_html_()}"
-
-    def _found(self, column: str) -> float:
-        return float(self.result.frame[column].iloc[0])
 
 
 def das(
@@ -160,17 +52,19 @@ def das(
     k: int = 1,
     boundless: bool = False,
     steps: int = 300,
-    rate: float = 3e-2,
+    rate: float = 0.1,
     batch_size: int = 128,
     holdout: float = 0.5,
+    unseen: Sequence[int] = (),
     n: int = 512,
-    controls: bool = True,
+    controls: bool | Sequence[Control] = True,
     seed: int = 0,
 ) -> Aligned:
     """Search a place for the directions that carry a variable, and judge them on prompts held out.
 
     Estimand: the IIA of `interchange` over pairs of held-out prompts, for the subspace found. An IIA of 1 says that the
-    subspace suffices to carry the variable, not that it is the only one: see `Aligned.angles` where the truth is known.
+    subspace suffices to carry the variable, not that it is the only one: `Aligned.angle` says how far it is from the
+    subspace that a hypothesis names.
 
     Args:
         model: The model; its weights stay as they are.
@@ -179,14 +73,16 @@ def das(
         part: The place: a stream, a sublayer's output or a head, at some positions.
         prompts: The prompts, with their variables.
         k: How many directions.
-        boundless: Learn how many, at most half the width at first; `k` is not used then.
+        boundless: Learn how many, half of those in which the place varies at first; `k` is not used then.
         steps: How many steps of Adam.
         rate: Its rate at first, in which it falls to zero.
         batch_size: How many pairs at each step, and prompts at a time otherwise.
         holdout: The share of the units that is judged on; no unit and no text is on both sides.
+        unseen: Values of the variable that are not searched on either; a row says how sources with these values do.
         n: How many pairs are judged on.
-        controls: Whether to search also with the variable's values permuted over prompts, and at another place of the
-            same kind; three times the cost.
+        controls: Whether to search also with the variable's values permuted over prompts (`"labels"`), at another place
+            of the same kind (`"place"`) and in a copy of the model with random weights (`"model"`), or which of these;
+            each costs as much as the search itself.
         seed: The seed of split, draws and start.
 
     Example:
@@ -194,28 +90,35 @@ def das(
         >>> model = mc.load("organism:hiring")
         >>> prompts = mc.task("hiring").prompts(model, 256, environment="broad")
         >>> found = das(model, mc.task("hiring"), "merit", "L1.z.H0@decision", prompts, steps=60, rate=0.1, controls=False)
-        >>> found.part.basis[0] is not None
-        True
+        >>> str(found.part)
+        'L1.z.H0@decision[1d]'
     """
     started = time.perf_counter()
-    part = Part.parse(part)
-    _check_part(part)
+    part, able = Part.parse(part), abilities(model)
+    wanted = _controls(controls)
     question = asked(about, variable, part)
     table = check_exchange(model, question, prompts, [variable])
+    _check_part(part, able, None if boundless else k)
+    check_search(steps=steps, rate=rate, batch_size=batch_size, n=n)
     words, rows = answer_tokens(model, question), split(prompts, holdout, seed)
-    size = None if boundless else k
-    job = _Job(model, prompts, words, rows, variable, size, steps, rate, batch_size, n, seed)
+    rows = _without(rows, table[variable], variable, unseen)
+    job = _Job(
+        prompts, words, rows, variable, tuple(unseen), None if boundless else k, steps, rate, batch_size, n, seed
+    )  # fmt: skip
     draw = np.random.default_rng([seed, 4])
-    trials = [_Trial(ALIGNED, part, question, table, part)]
-    if controls:
+    trials = [_Trial(ALIGNED, model, part, question, table, part)]
+    if "labels" in wanted:
         permuted = {**table, variable: draw.permutation(table[variable])}
-        trials.append(_Trial(LABELS, part, question, permuted, part))
+        trials.append(_Trial(LABELS, model, part, question, permuted, part))
+    if "place" in wanted:
         known = about if isinstance(about, Hypothesis) else question
-        for (other,) in placebos(abilities(model), [part], known, 1, draw):
-            trials.append(_Trial(PLACEBO, other, asked(about, variable, other), table, other))
+        for (other,) in placebos(able, [part], known, 1, draw):
+            trials.append(_Trial(PLACEBO, model, other, asked(about, variable, other), table, other))
+    if "model" in wanted:
+        trials.append(_Trial(UNTRAINED, untrained(model, seed), part, question, table, part))
     for trial in trials:
         job.search(trial)
-    lines = job.judge(trials)
+    lines = job.judge(trials, _named(about, variable, part))
     found = trials[0].found
     result = assembled(
         Interchange, lines, prompts,
@@ -224,8 +127,8 @@ def das(
             method="das",
             arguments={
                 "metric": METRIC, "scm": question.scm.name, "variable": variable, "part": str(part),
-                "k": size, "boundless": boundless, "steps": steps, "rate": rate,
-                "holdout": holdout, "found": found.to_json(),
+                "k": job.k, "boundless": boundless, "steps": steps, "rate": rate, "holdout": holdout,
+                "unseen": [int(value) for value in unseen], "controls": list(wanted), "found": found.to_json(),
             },
             seed=seed,
             **facts(
@@ -239,9 +142,10 @@ def das(
 
 @dataclass(eq=False)
 class _Trial:
-    """One search: what it is for, where, and what came of it."""
+    """One search: what it is for, in what and where, and what came of it."""
 
     role: str
+    model: Any
     part: Part
     question: Hypothesis
     table: Table
@@ -249,15 +153,24 @@ class _Trial:
     losses: tuple[float, ...] = ()
 
 
+@dataclass(frozen=True)
+class _Entry:
+    """One thing to judge: the part in the network of a trial, with the pairs of that trial."""
+
+    role: str
+    trial: _Trial
+    part: Part
+
+
 @dataclass(eq=False)
 class _Job:
     """What all searches of one request share."""
 
-    model: Any
     prompts: PromptSet
     words: Tensor
     rows: Split
     variable: str
+    unseen: tuple[int, ...]
     k: int | None
     steps: int
     rate: float
@@ -271,70 +184,120 @@ class _Job:
         count = self.steps * self.batch_size
         pairs = practice(trial.question, trial.table, self.variable, self.rows.train, count, self.seed)
         refuse_unchanged(pairs, [self.variable])
-        values = Harvest(self.model, self.prompts, self.rows.train, [trial.part], batch_size=self.batch_size)
-        width = values.width(trial.part)
-        if self.k is not None and not 1 <= self.k <= width:
-            raise DataError(f"{trial.part} has {width} directions", got=self.k, expected=f"1 to {width}")
-        rotation = _Rotation(width, self.k, values.device, self.seed)
+        values = Harvest(trial.model, self.prompts, self.rows.train, [trial.part], batch_size=self.batch_size)
+        rotation = _Rotation(self._span(values, trial), self.k, self.seed)
         words = self.words.to(values.device)
+        cooling = _Cooling(self.steps, len(words))
 
         def objective(step: int) -> Tensor:
             batch = pairs.take(np.arange(step * self.batch_size, (step + 1) * self.batch_size))
             columns = rotation.columns(step / max(self.steps - 1, 1))
             logits = values.logits(batch.base, batch.sources[self.variable], [(trial.part, columns)])
             expected = torch.as_tensor(batch.expected, device=words.device)
-            return F.cross_entropy(logits.float(), words[expected]) + rotation.penalty
+            return cooling.loss(logits.float(), words[expected], step) + rotation.penalty
 
         parameters = [(one, self.rate) for one in rotation.parameters]
-        trial.losses = minimize(self.model, parameters, objective, self.steps, progress=f"das, {trial.role}")
+        trial.losses = minimize(trial.model, parameters, objective, self.steps, progress=f"das, {trial.role}")
         trial.found = replace(trial.part, basis=rotation.basis())
         self.forwards += values.forwards + self.steps
 
-    def judge(self, trials: Sequence[_Trial]) -> list[Line]:
+    def _span(self, values: Harvest, trial: _Trial) -> Tensor:
+        """Return the directions that are searched: those in which the place varies, for a control enough of them."""
+        span = values.span(trial.part)
+        wanted = self.k or 1
+        if span.shape[1] >= wanted:
+            return span
+        if trial.role == ALIGNED:
+            raise DataError(
+                f"{trial.part} varies over these prompts in fewer directions than are looked for",
+                got=f"k = {wanted}",
+                expected=f"at most {span.shape[1]}",
+                fix="name a place that depends on the prompt, or look for fewer directions",
+            )
+        return torch.eye(values.width(trial.part), device=values.device, dtype=span.dtype)
+
+    def judge(self, trials: Sequence[_Trial], named: Part | None) -> list[Line]:
         """Measure what was found on held-out prompts and on those searched on, beside what needs no search."""
         draw = np.random.default_rng([self.seed, 5])
         first = trials[0]
         k, width = len(first.found.basis), len(first.found.basis[0])
-        random = np.linalg.qr(draw.normal(size=(width, k)))[0].T
-        found = [(trial.role, trial.found) for trial in trials]
-        unsought = [(WHOLE, first.part), (RANDOM, replace(first.part, basis=tuple(vector(row) for row in random)))]
-        before, at_train = self._scores(trials, found, self.rows.train, draw)
-        after, at_test = self._scores(trials, [*found, *unsought], self.rows.test, draw)
+        random = replace(first.part, basis=_rows(np.linalg.qr(draw.normal(size=(width, k)))[0].T))
+        found = [_Entry(trial.role, trial, trial.found) for trial in trials]
+        others = [_Entry(WHOLE, first, first.part), _Entry(RANDOM, first, random)]
+        others += [_Entry(UNSEEN, first, first.found)] if self.unseen else []
+        before = self._measured(found, self.rows.train, draw)
+        after = self._measured([*found, *others], self.rows.test, draw)
         lines = []
-        for number, (role, part) in enumerate([*found, *unsought]):
-            told = {"train": np.nan, "train_iia": np.nan}
+        for number, (entry, (pairs, scores, cell)) in enumerate(zip([*found, *others], after, strict=True)):
+            told = {"train": np.nan, "train_iia": np.nan, "angle_least": np.nan, "angle": np.nan}
             if number < len(found):
-                hits = before.hits[number]
-                told = {"train": float(hits[at_train[number].pairs.changed].mean()), "train_iia": float(hits.mean())}
-            where = row_of([part], [self.variable], role) | told
-            lines.append(Line.of(where, at_test[number].pairs, after, [number]))
+                practiced, known, own = before[number]
+                hits = known.hits[own]
+                told |= {"train": float(hits[practiced.changed].mean()), "train_iia": float(hits.mean())}
+            if named is not None and entry.part.basis and entry.trial is first:
+                angles = angles_between(np.array(entry.part.basis), np.array(named.basis))
+                told |= {"angle_least": float(angles[0]), "angle": float(angles[-1])}
+            lines.append(Line.of(row_of([entry.part], [self.variable], entry.role) | told, pairs, scores, [cell]))
         return lines
 
-    def _scores(
-        self, trials: Sequence[_Trial], places: Sequence[tuple[str, Part]], rows: np.ndarray, draw: np.random.Generator
-    ) -> tuple[Scores, list[Cell]]:
-        """Score places on pairs of these rows: the permuted variable on its own pairs, all else on the same."""
+    def _measured(
+        self, entries: Sequence[_Entry], rows: np.ndarray, draw: np.random.Generator
+    ) -> list[tuple[Pairs, Scores, int]]:
+        """Score entries on pairs of these rows; return for each its pairs, and the scores with its place in them."""
         base = base_rows(self.n, rows, draw)
-        drawn: dict[bool, Pairs] = {}
-        for trial in trials:
-            if (trial.role == LABELS) not in drawn:
-                pairs = draw_pairs(trial.question, trial.table, [self.variable], base, draw, pool=rows)
-                refuse_unchanged(pairs, [self.variable])
-                drawn[trial.role == LABELS] = pairs
-        cells = [Cell(drawn[role == LABELS], {self.variable: [part]}) for role, part in places]
-        found = score(self.model, self.prompts, cells, self.words, batch_size=self.batch_size)
-        self.forwards += found.forwards
-        return found, cells
+        drawn: dict[str, Pairs] = {}
+        for entry in entries:
+            kind = _kind(entry)
+            if kind not in drawn:
+                table = entry.trial.table
+                pool = rows if kind != UNSEEN else rows[np.isin(table[self.variable][rows], self.unseen)]
+                drawn[kind] = draw_pairs(entry.trial.question, table, [self.variable], base, draw, pool=pool)
+                refuse_unchanged(drawn[kind], [self.variable])
+        out: dict[int, tuple[Pairs, Scores, int]] = {}
+        for network in dict.fromkeys(id(entry.trial.model) for entry in entries):
+            numbers = [number for number, entry in enumerate(entries) if id(entry.trial.model) == network]
+            cells = [Cell(drawn[_kind(entries[i])], {self.variable: [entries[i].part]}) for i in numbers]
+            owner = entries[numbers[0]].trial.model
+            found = score(owner, self.prompts, cells, self.words, batch_size=self.batch_size, progress="das, judged")
+            self.forwards += found.forwards
+            out |= {number: (cells[cell].pairs, found, cell) for cell, number in enumerate(numbers)}
+        return [out[number] for number in range(len(entries))]
+
+
+def _kind(entry: _Entry) -> str:
+    """Say which pairs an entry is judged on: permuted labels and unseen values have their own."""
+    return entry.role if entry.role in (LABELS, UNSEEN) else ALIGNED
+
+
+class _Cooling:
+    """Cross-entropy at a temperature that falls to 1.
+
+    A network that is sure of its answers gives steep losses, in whose valleys a search ends early. So it begins as hot
+    as makes the first loss that of a guess.
+    """
+
+    def __init__(self, steps: int, answers: int) -> None:
+        self.steps, self.guess = steps, math.log(max(answers, 2))
+        self.hottest = 1.0
+
+    def loss(self, logits: Tensor, expected: Tensor, step: int) -> Tensor:
+        """Return the loss of a step."""
+        if step == 0:
+            self.hottest = max(1.0, F.cross_entropy(logits.detach(), expected).item() / self.guess)
+        left = max(0.0, 1 - step / (_COOLED * self.steps))
+        return F.cross_entropy(logits / self.hottest**left, expected)
 
 
 class _Rotation:
-    """An orthonormal basis under descent; in the boundless form of the whole space, with a soft boundary in it."""
+    """An orthonormal basis under descent; in the boundless form of all of the span, with a soft boundary in it."""
 
-    def __init__(self, width: int, k: int | None, device: torch.device, seed: int) -> None:
+    def __init__(self, span: Tensor, k: int | None, seed: int) -> None:
         generator = torch.Generator().manual_seed(seed)
+        width = span.shape[1]
         start = torch.randn(width, width if k is None else k, generator=generator)
-        self.raw = start.to(device).requires_grad_(True)
-        self.boundary = torch.tensor(0.5, device=device, requires_grad=True) if k is None else None
+        self.span = span.float()
+        self.raw = start.to(span.device).requires_grad_(True)
+        self.boundary = torch.tensor(0.5, device=span.device, requires_grad=True) if k is None else None
 
     @property
     def parameters(self) -> list[Tensor]:
@@ -348,10 +311,10 @@ class _Rotation:
 
     def columns(self, progress: float) -> Tensor:
         """Return the columns inside which values are moved; soft ones are shorter than 1."""
-        basis = torch.linalg.qr(self.raw)[0]
+        basis = self.span @ torch.linalg.qr(self.raw)[0]
         if self.boundary is None:
             return basis
-        width = len(basis)
+        width = len(self.raw)
         hottest = max(_HOTTEST * width, _COLDEST)
         temperature = hottest * (_COLDEST / hottest) ** progress
         place = torch.arange(width, device=basis.device) + 0.5
@@ -361,13 +324,57 @@ class _Rotation:
 
     def basis(self) -> tuple[tuple[float, ...], ...]:
         """Return the directions that were found, as rows."""
-        found = torch.linalg.qr(self.raw.detach())[0]
+        found = self.span @ torch.linalg.qr(self.raw.detach())[0]
         if self.boundary is not None:
-            found = found[:, : max(1, round(float(self.boundary.detach()) * len(found)))]
-        return tuple(vector(row) for row in found.T)
+            found = found[:, : max(1, round(float(self.boundary.detach()) * len(self.raw)))]
+        return _rows(found.T)
 
 
-def _check_part(part: Part) -> None:
+def _rows(matrix: np.ndarray | Tensor) -> tuple[tuple[float, ...], ...]:
+    return tuple(vector(row) for row in matrix)
+
+
+def _controls(asked_for: bool | Sequence[Control]) -> tuple[Control, ...]:
+    if isinstance(asked_for, bool):
+        return CONTROLS if asked_for else ()
+    listed = [asked_for] if isinstance(asked_for, str) else list(asked_for)
+    for name in listed:
+        if name not in CONTROLS:
+            raise DataError(f"there is no control {name!r}", fix=did_you_mean(name, CONTROLS))
+    return tuple(name for name in CONTROLS if name in listed)
+
+
+def _without(rows: Split, column: np.ndarray, variable: str, unseen: Sequence[int]) -> Split:
+    """Take the prompts with unseen values out of those that are searched on."""
+    if not len(unseen):
+        return rows
+    for value in unseen:
+        if int((column[rows.test] == value).sum()) < 2:
+            raise DataError(
+                f"fewer than 2 of {len(rows.test)} held-out prompts have {variable} = {value}",
+                fix="leave the value out, or draw more prompts",
+            )
+    train = rows.train[~np.isin(column[rows.train], unseen)]
+    if len(np.unique(column[train])) < 2:
+        raise DataError(
+            f"without the unseen values {variable!r} does not vary in the prompts that are searched on",
+            got=f"unseen {', '.join(map(str, unseen))}",
+            expected="at least 2 values that are left",
+        )
+    return Split(train, rows.test)
+
+
+def _named(about: Hypothesis | SCM | Task, variable: str, part: Part) -> Part | None:
+    """Return the subspace of this place where a hypothesis has the variable."""
+    if not isinstance(about, Hypothesis):
+        return None
+    for known in about.alignment.get(variable, ()):
+        if known.basis and (known.site, known.at) == (part.site, part.at):
+            return known
+    return None
+
+
+def _check_part(part: Part, able: Abilities, k: int | None) -> None:
     site = part.site
     if part.basis:
         raise SiteError(
@@ -377,3 +384,6 @@ def _check_part(part: Part) -> None:
         raise SiteError(f"{site} has no directions to search", fix="name a stream, a sublayer's output or a head")
     if site.component in HEAD_COMPONENTS and site.head is None:
         raise SiteError(f"{site} is all heads at once", fix=f"name one head, as {site}.H0")
+    width = able.components[site.component].shape[-1]
+    if k is not None and not 1 <= k <= width:
+        raise DataError(f"{part} has {width} directions", got=f"k = {k}", expected=f"1 to {width}")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -41,9 +41,9 @@ from mechcausal.results.result import Result, tabulate
 
 METRIC = "IIA on changed answers"
 ALIGNED, PLACEBOS, WORST = "aligned", "placebos", "worst placebo"
-WHOLE, RANDOM, LABELS, PLACEBO = "whole place", "random directions", "random labels", "placebo place"
 _MOST_PLACEBOS = 4
 _LAST = Selection(-1)
+Found = TypeVar("Found", bound=Result)
 
 
 @dataclass(frozen=True, repr=False)
@@ -54,8 +54,8 @@ class Interchange(Result):
     `change` is what it gains over the unedited run on these pairs. Beside the columns of every result:
 
     - `variables`, `role` (`aligned`, `placebos`, `worst placebo`);
-    - `iia`, the IIA over all `n_pairs` pairs, with its interval, and `blind`, what the best guess from the base's
-      answer alone would get there;
+    - `iia`, the IIA over all `n_pairs` pairs, with its interval, and `blind`, what the best guess that knows all of the
+      base and nothing of the sources would get there: more shows that something of the sources is carried;
     - `unchanged`, the IIA over the other pairs; `chance`, one over the number of answers;
     - `strict`, like `value` with the best token of the whole vocabulary;
     - `logit_diff`, the logit of the expected answer minus that of the base's own on the changed pairs, and
@@ -69,18 +69,31 @@ class Interchange(Result):
             f"{p.method}: {self.examples.shape[1]} pairs from {p.prompts['n']} prompts, {p.compute['forwards']} forwards; "
             "IIA where the answer changes"
         ]
+        shown = ""
         for _, row in self.frame.iterrows():
-            place = f"{row['variables']} at {row['label']}"
-            if row["role"] == ALIGNED and not row["n"]:
-                lines.append(f"  {place:<34} changes no answer; all pairs {_share(row, 'iia')}")
-            elif row["role"] == ALIGNED:
-                lines.append(
-                    f"  {place:<34} {_share(row, 'value')}, n {row['n']}; all pairs {_share(row, 'iia')}, "
-                    f"blind guess {row['blind']:.3f}"
-                )
+            if row["role"] == ALIGNED:
+                shown = row["label"]
+                lines.append(f"  {row['variables']} at {shown:<28} {_told(row)}")
             else:
-                where = f" ({row['label']})" if row["role"] in (WORST, PLACEBO) else ""
+                where = f" ({row['label']})" if row["label"] != shown else ""
                 lines.append(f"    {row['role'] + where:<32} {_share(row, 'value')}")
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True, repr=False)
+class Sweep(Interchange):
+    """The result of `interchange_sweep`: one row for each place, in the columns of `Interchange`, without roles."""
+
+    def summary(self, k: int = 5) -> str:
+        """Say at which places the exchange gives the answers of the causal model most often."""
+        p, first = self.provenance, self.frame.iloc[0]
+        lines = [
+            f"{p.method}: {p.arguments['variable']} at {len(self)} places, {self.examples.shape[1]} pairs from "
+            f"{p.prompts['n']} prompts, {p.compute['forwards']} forwards; IIA where the answer changes, chance {first['chance']:.3f}"
+        ]
+        for _, row in self.frame.sort_values("value", ascending=False, kind="stable").head(k).iterrows():
+            told = f"{_share(row, 'value')}, n {row['n']}" if p.arguments["changed_only"] else _told(row)
+            lines.append(f"  {row['site'] + row['at']:<28} {told}")
         return "\n".join(lines)
 
 
@@ -178,7 +191,7 @@ def interchange_sweep(
     changed_only: bool = True,
     batch_size: int = 64,
     seed: int = 0,
-) -> Interchange:
+) -> Sweep:
     """Exchange one variable at every place in turn: where in the network is it, as far as the answer is concerned?
 
     Estimand: as for `interchange`, for each cell. `.plot()` draws layers against positions.
@@ -211,10 +224,9 @@ def interchange_sweep(
     refuse_unchanged(pairs, [variable])
     cells = [Cell(pairs, {variable: [Part(place.site, place.at)]}) for place in where]
     found = score(model, prompts, cells, words, batch_size=batch_size)
-    told = {"variables": variable, "role": ALIGNED}
-    lines = [Line.of(place.row() | told, pairs, found, [number]) for number, place in enumerate(where)]
+    lines = [Line.of(place.row(), pairs, found, [number]) for number, place in enumerate(where)]
     return assembled(
-        Interchange, lines, prompts,
+        Sweep, lines, prompts,
         chance=1 / len(words),
         provenance=Provenance(
             method="interchange_sweep",
@@ -281,8 +293,8 @@ def row_of(parts: Sequence[Part], names: Sequence[str], role: str, *, site: str 
 
 
 def assembled(
-    kind: type[Interchange], lines: Sequence[Line], prompts: PromptSet, *, chance: float, provenance: Provenance
-) -> Interchange:
+    kind: type[Found], lines: Sequence[Line], prompts: PromptSet, *, chance: float, provenance: Provenance
+) -> Found:
     """Make the result of rows that share their base prompts."""
     base = lines[0].pairs.base
     clusters = tuple(prompts.clusters[i] if prompts.clusters else f"prompt {i}" for i in base)
@@ -297,7 +309,7 @@ def assembled(
             line.where
             | {"value_low": value.low, "value_high": value.high}
             | {"iia": every.estimate, "iia_low": every.low, "iia_high": every.high, "n_pairs": every.n}
-            | {"blind": line.pairs.blind(), "unchanged": _mean(line.hits[~changed]), "chance": chance}
+            | {"blind": line.pairs.blind, "unchanged": _mean(line.hits[~changed]), "chance": chance}
             | {"strict": _mean(line.strict[changed]), "logit_diff": _mean(line.toward[changed])}
             | {"logit_diff_base": _mean(line.unedited[1][changed])}
         )
@@ -333,6 +345,11 @@ def _base(prompts: PromptSet, n: int, seed: int) -> np.ndarray:
 def _mean(values: np.ndarray) -> float:
     kept = values[np.isfinite(values)]
     return float(kept.mean()) if len(kept) else np.nan
+
+
+def _told(row: pd.Series) -> str:
+    blind = f"all pairs {_share(row, 'iia')}, blind guess {row['blind']:.3f}"
+    return f"{_share(row, 'value')}, n {row['n']}; {blind}" if row["n"] else f"changes no answer; {blind}"
 
 
 def _share(row: pd.Series, column: str) -> str:

@@ -3,6 +3,7 @@
 Every place is moved between runs by a share; the shares are trained so that the answers are those of the causal model
 with the variable exchanged, and as few places as possible are moved (desiderata-based masking, Davies et al. 2023).
 Base and source differ in everything else as well, so a place that carries another variable is not worth its price.
+Descent leaves places in that only help a little, so in the end those are left out that no answer needs.
 """
 
 from __future__ import annotations
@@ -31,12 +32,13 @@ from mechcausal.causal.interchange import (
     assembled,
     row_of,
 )
-from mechcausal.causal.pairs import answer_tokens, base_rows, check_exchange, draw_pairs, refuse_unchanged
-from mechcausal.causal.search import Harvest, minimize, practice, split
+from mechcausal.causal.pairs import Pairs, answer_tokens, base_rows, check_exchange, draw_pairs, refuse_unchanged
+from mechcausal.causal.search import Harvest, check_search, minimize, practice, split
 from mechcausal.data.places import SiteSpec, plain
 from mechcausal.data.prompts import PromptSet
 from mechcausal.data.scm import SCM
 from mechcausal.data.tasks.definition import Task
+from mechcausal.errors import DataError
 from mechcausal.interventions.specs import vector
 from mechcausal.models.abilities import abilities
 from mechcausal.models.facts import facts
@@ -54,7 +56,8 @@ class Masked:
     Attributes:
         variable: The variable.
         parts: The places selected; together they can stand in the alignment of a `Hypothesis`.
-        weights: For each place the share of it that is moved at the end of training, largest first.
+        weights: For each place the share of it that is moved at the end of training, largest first, and whether it is
+            among those selected.
         result: A row for the places selected, for all places, and for as many at random, in the columns of
             `interchange`; `train` and `train_iia` are `value` and `iia` on the prompts searched on.
         losses: The loss at every step, the price of the places included.
@@ -111,6 +114,7 @@ def mask(
     sites: SiteSpec = "z",
     at: str | int | Selection = -1,
     price: float = 0.05,
+    slack: float = 0.01,
     steps: int = 200,
     rate: float = 0.1,
     batch_size: int = 64,
@@ -131,6 +135,7 @@ def mask(
             (`"mlp_out"`), or a list of these.
         at: The positions; the last token unless said.
         price: What moving one place whole costs, in nats of the answer's log-probability.
+        slack: How much of the IIA on the prompts searched on may be lost by leaving places out in the end.
         steps: How many steps of Adam.
         rate: Its rate at first, in which it falls to zero.
         batch_size: How many pairs at each step.
@@ -143,6 +148,9 @@ def mask(
     units = [Part(site, at) for site in expand(sites, abilities(model).shape)]
     question = asked(about, variable, units[0])
     table = check_exchange(model, question.replaced(alignment={variable: units}), prompts, [variable])
+    check_search(steps=steps, rate=rate, batch_size=batch_size, n=n)
+    if price < 0 or slack < 0:
+        raise DataError("neither the price of a place nor the slack is negative", got=f"{price} and {slack}")
     words, rows = answer_tokens(model, question), split(prompts, holdout, seed)
     pairs = practice(question, table, variable, rows.train, steps * batch_size, seed)
     refuse_unchanged(pairs, [variable])
@@ -159,14 +167,15 @@ def mask(
 
     losses = minimize(model, [(soft.raw, rate)], objective, steps, progress="mask")
     share = soft.shares(1.0).detach().cpu().numpy()
-    chosen = np.flatnonzero(share > 0.5)
     draw = np.random.default_rng([seed, 5])
+    trimmed = _Trim(model, prompts, variable, pairs.take(np.arange(min(n, len(pairs)))), words, values, batch_size)
+    chosen = trimmed.needed([units[i] for i in np.flatnonzero(share > 0.5)], slack)
     rooms = {
-        ALIGNED: [units[i] for i in chosen],
+        ALIGNED: chosen,
         EVERY: units,
         ANY: [units[i] for i in draw.choice(len(units), size=len(chosen), replace=False)],
     }
-    forwards, found = values.forwards + steps, {}
+    forwards, found = values.forwards + steps + trimmed.forwards, {}
     for side, side_rows in (("train", rows.train), ("test", rows.test)):
         drawn = draw_pairs(question, table, [variable], base_rows(n, side_rows, draw), draw, pool=side_rows)
         refuse_unchanged(drawn, [variable])
@@ -188,7 +197,7 @@ def mask(
             method="mask",
             arguments={
                 "metric": METRIC, "scm": question.scm.name, "variable": variable, "sites": plain(sites), "at": str(at),
-                "price": price, "steps": steps, "rate": rate, "holdout": holdout,
+                "price": price, "slack": slack, "steps": steps, "rate": rate, "holdout": holdout,
                 "found": [str(part) for part in rooms[ALIGNED]],
             },
             seed=seed,
@@ -198,9 +207,46 @@ def mask(
             ),
         ),
     )  # fmt: skip
-    weights = pd.DataFrame({"site": [str(part.site) for part in units], "share": share})
-    weights = weights.sort_values("share", ascending=False, ignore_index=True, kind="stable")
+    weights = pd.DataFrame(
+        {"site": [str(part.site) for part in units], "share": share, "selected": [part in chosen for part in units]}
+    ).sort_values(["selected", "share"], ascending=False, ignore_index=True, kind="stable")
     return Masked(variable, tuple(rooms[ALIGNED]), weights, result, losses)
+
+
+@dataclass(eq=False)
+class _Trim:
+    """Places left out as long as the answers stay: the least needed first, as many as possible."""
+
+    model: Any
+    prompts: PromptSet
+    variable: str
+    pairs: Pairs
+    words: Tensor
+    values: Harvest
+    batch_size: int
+    forwards: int = 0
+
+    def needed(self, places: Sequence[Part], slack: float) -> list[Part]:
+        """Return the places that cannot be left out, in their own order."""
+        if len(places) < 2:
+            return list(places)
+        spared = [[part for part in places if part is not one] for one in places]
+        hits, toward = self._scores([list(places), *spared])
+        # Without a place that is not needed the answer stays, and its logit is highest without one that is in the way.
+        order = sorted(range(len(places)), key=lambda number: (hits[number + 1], toward[number + 1]), reverse=True)
+        fewest, most = 0, len(places) - 1  # of places left out: this many are fine, and perhaps up to so many
+        while fewest < most:
+            middle = (fewest + most + 1) // 2
+            kept = [places[number] for number in sorted(order[middle:])]
+            fewest, most = (middle, most) if self._scores([kept])[0][0] >= hits[0] - slack else (fewest, middle - 1)
+        return [places[number] for number in sorted(order[fewest:])]
+
+    def _scores(self, rooms: Sequence[Sequence[Part]]) -> tuple[np.ndarray, np.ndarray]:
+        """Return for each set of places the share of expected answers, and their mean logit difference."""
+        cells = [Cell(self.pairs, {self.variable: _merged(parts, self.values)}) for parts in rooms]
+        found = score(self.model, self.prompts, cells, self.words, batch_size=self.batch_size, progress="mask, trimmed")
+        self.forwards += found.forwards
+        return found.hits.mean(1), found.toward.mean(1)
 
 
 class _Soft:

@@ -16,7 +16,6 @@ TE = NDE + total NIE = TDE + pure NIE = NDE + pure NIE + interaction, for every 
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -26,12 +25,11 @@ import torch
 from torch import Tensor
 
 from mechcausal.causal.mediators import Mediator, mediators_of
-from mechcausal.causal.worlds import MetricSpec, Pairs, Worlds, swap, wholes
+from mechcausal.causal.worlds import MetricSpec, Pairs, Worlds, family_of, swap, wholes
 from mechcausal.data.places import Positions, plain
 from mechcausal.data.prompts import PromptSet
 from mechcausal.results.charts import Bar, Bars, bar_chart, figure, still
 from mechcausal.results.intervals import mean_interval, ratio_interval
-from mechcausal.results.multiplicity import benjamini_hochberg, max_t, t_test
 from mechcausal.results.result import Result, tabulate
 
 if TYPE_CHECKING:
@@ -60,12 +58,12 @@ class Mediation(Result):
     def by_group(self) -> pd.DataFrame:
         """Return all effects with their intervals for every mediator in every group."""
         names = np.asarray(self.groups) if self.groups else np.full(self.examples.shape[1], "all")
-        rows = []
+        parts, rows = self.parts, []
         for group in dict.fromkeys(names.tolist()):
             member = names == group
             clusters = tuple(np.asarray(self.clusters)[member]) if self.clusters else ()
             for number, mediator in enumerate(self.frame["mediator"]):
-                own = {name: values[number, member] for name, values in self.parts.items()}
+                own = {name: values[number, member] for name, values in parts.items()}
                 rows.append({"mediator": mediator, "group": group, **_estimates(own, clusters)})
         return pd.DataFrame(rows)
 
@@ -97,14 +95,16 @@ class Mediation(Result):
             f"{p.method}: {len(self)} mediators, {self.examples.shape[1]} pairs, metric {p.arguments['metric']}, {p.compute['forwards']} forwards",
             f"total effect {whole.estimate:+.3f} [{whole.low:+.3f}, {whole.high:+.3f}], from {low:.3f} to {high:.3f}",
         ]
-        for _, row in self.top(k, by="nie_total").iterrows():
-            text = f"  {row['mediator']:<24} direct {row['nde']:+.3f}  indirect {row['nie_pure']:+.3f}  interaction {row['interaction']:+.3f}"
+        most = self.top(k, by="nie_total")
+        width = max(map(len, most["mediator"]))
+        for _, row in most.iterrows():
+            text = f"  {row['mediator']:<{width}}  direct {row['nde']:+.3f}  indirect {row['nie_pure']:+.3f}  interaction {row['interaction']:+.3f}"
             if np.isfinite(row["proportion"]):
                 text += (
                     f"  mediates {row['proportion']:.1%} [{row['proportion_low']:.1%}, {row['proportion_high']:.1%}]"
                 )
             lines.append(text + (f"  q {row['q']:.2g}" if np.isfinite(row["q"]) else ""))
-        return "\n".join([*lines, *([p.arguments["note"]] if "note" in p.arguments else [])])
+        return "\n".join([*lines, *(p.arguments[key] for key in ("family", "note") if key in p.arguments)])
 
 
 def mediate(
@@ -129,7 +129,8 @@ def mediate(
         mediators: Sites or patterns of sites (one mediator each), a list of them, a list within the list for parts that
             mediate together, a `Part` with a subspace, a mapping from names to any of these, or a `Hypothesis`, whose
             variables are mediators where they live.
-        positions: Where, for sites that do not say it: `"each"`, `"all"`, or selections, as in `mc.patch`.
+        positions: Where, for sites that do not say it: `"each"`, `"all"`, or selections, as in `mc.patch`. Parts that
+            mediate together take one selection, all positions unless said.
         metric: A metric's name, or a function of (logits, batch).
         batch_size: How many pairs at a time.
         seed: The seed of the sign flips behind `p_max`.
@@ -164,9 +165,20 @@ def mediate(
     high, low, through, past = values[0], values[1], values[2 : 2 + len(chosen)], values[2 + len(chosen) :]
     clean = worlds.high
     baselines = {"base": low, "clean": high, "corrupt": low, "reversed": past}
-    frame = _frame(chosen, through, baselines, clean.clusters, resolution=worlds.resolution, seed=seed)
+    effects = effects_of(high, low, through, past)
+    tests = worlds.tested(effects["nie_total"], (high, low), seed)
+    rows = [
+        {
+            **mediator.row(),
+            **_estimates({name: values[number] for name, values in effects.items()}, clean.clusters),
+            **{name: values[number] for name, values in tests.items()},
+        }
+        for number, mediator in enumerate(chosen)
+    ]
+    frame = tabulate(rows, through, baselines, clean.clusters)
     named = mediators if isinstance(mediators, str) else [mediator.name for mediator in chosen]
-    provenance = worlds.provenance("mediate", used, seed, mediators=named, positions=plain(positions))
+    family = family_of(rows, "total indirect effects, one per mediator")
+    provenance = worlds.provenance("mediate", used, seed, mediators=named, positions=plain(positions), family=family)
     return Mediation(frame, provenance, through, baselines, clean.groups, clean.clusters)
 
 
@@ -183,30 +195,6 @@ def effects_of(high: np.ndarray, low: np.ndarray, through: np.ndarray, past: np.
     total = np.where(np.isfinite(through), high - low, np.nan)
     found = (total, past - low, high - through, pure, whole, whole - pure)
     return dict(zip(EFFECTS, found, strict=True))
-
-
-def _frame(
-    chosen: Sequence[Mediator],
-    through: np.ndarray,
-    baselines: dict[str, np.ndarray],
-    clusters: tuple[str, ...],
-    *,
-    resolution: float,
-    seed: int,
-) -> pd.DataFrame:
-    high, low = baselines["clean"], baselines["corrupt"]
-    effects = effects_of(high, low, through, baselines["reversed"])
-    whole = effects["nie_total"]
-    # A difference in the last digits repeats from example to example, and would pass for a finding.
-    floor = 8 * resolution * max(np.abs(high).max(), np.abs(low).max())
-    tested = np.where(np.abs(whole) <= floor, 0.0, whole)
-    p = t_test(tested, clusters)[1]
-    q, family = benjamini_hochberg(p), max_t(tested, clusters, seed=seed)
-    rows = []
-    for number, mediator in enumerate(chosen):
-        own = _estimates({name: values[number] for name, values in effects.items()}, clusters)
-        rows.append({**mediator.row(), **own, "p": p[number], "q": q[number], "p_max": family[number]})
-    return tabulate(rows, through, baselines, clusters)
 
 
 def _estimates(own: dict[str, np.ndarray], clusters: tuple[str, ...]) -> dict[str, float]:

@@ -60,29 +60,31 @@ def mediators_of(spec: Any, positions: Positions, able: Abilities, prompts: Prom
     """
     if isinstance(spec, Hypothesis):
         return [Mediator(variable, _joined(parts)) for variable, parts in spec.alignment.items()]
-    if isinstance(spec, Mapping) and "site" not in spec:
-        return [Mediator(str(name), joint(own, able)) for name, own in spec.items()]
-    items = list(spec) if isinstance(spec, (list, tuple)) else [spec]
+    named = isinstance(spec, Mapping) and "site" not in spec
+    items = list(spec) if named or isinstance(spec, (list, tuple)) else [spec]
     if not items:
         raise SiteError("the list of mediators is empty", fix="name at least one, for example 'z'")
+    if named:
+        return [Mediator(str(name), joint(own, able, positions)) for name, own in spec.items()]
     found: list[Mediator] = []
     for item in items:
         if isinstance(item, (list, tuple)):
-            parts = joint(item, able)
+            parts = joint(item, able, positions)
             found.append(Mediator(" + ".join(map(str, parts)), parts))
         else:
             found += _single(item, positions, able, prompts)
     return list(dict.fromkeys(found))
 
 
-def joint(spec: Any, able: Abilities) -> tuple[Part, ...]:  # noqa: ANN401 - one part or several
-    """Return the parts that one mediator is made of; all positions at once where none is named."""
+def joint(spec: Any, able: Abilities, positions: Positions = None) -> tuple[Part, ...]:  # noqa: ANN401
+    """Return the parts that one mediator is made of; where a site names no position, it is all of them unless said."""
     items = list(spec) if isinstance(spec, (list, tuple)) else [spec]
     parts = []
     for item in items:
-        if isinstance(item, str):
-            text, at, selection = item.partition("@")
-            parts += [Part(site, Selection.parse(selection if at else None)) for site in expand(text, able.shape)]
+        if isinstance(item, (str, Site)):
+            text, at = _split(item)
+            chosen = _one_selection(positions if at is None else at)
+            parts += [Part(site, chosen) for site in expand(text, able.shape)]
         else:
             parts.append(Part.parse(item))
     if not parts:
@@ -92,15 +94,32 @@ def joint(spec: Any, able: Abilities) -> tuple[Part, ...]:  # noqa: ANN401 - one
 
 def _single(item: Any, positions: Positions, able: Abilities, prompts: PromptSet) -> list[Mediator]:  # noqa: ANN401
     if isinstance(item, (str, Site)):
-        text, at, selection = (item, "", "") if isinstance(item, Site) else item.partition("@")
-        chosen = selection if at else positions
+        text, at = _split(item)
         return [
             Mediator(str(Part(place.site, place.at)), (Part(place.site, place.at),), place)
-            for place in places(expand(text, able.shape), chosen, prompts)
+            for place in places(expand(text, able.shape), positions if at is None else at, prompts)
         ]
     part = Part.parse(item)
     place = None if part.basis else Place(part.site, part.at, str(part.at).removeprefix("@"))
     return [Mediator(str(part), (part,), place)]
+
+
+def _split(item: str | Site) -> tuple[str | Site, str | None]:
+    """Return the sites that are meant, and the selection where one is written with them."""
+    if isinstance(item, Site):
+        return item, None
+    text, at, selection = item.partition("@")
+    return text, selection if at else None
+
+
+def _one_selection(positions: Positions) -> Selection:
+    if positions == "each" or (isinstance(positions, Sequence) and not isinstance(positions, str)):
+        raise SiteError(
+            "parts that mediate together are taken at one selection of positions",
+            got=repr(positions),
+            fix="write it with each part, as 'L1.z.H0@end'",
+        )
+    return Selection.parse(positions)
 
 
 def _joined(parts: Sequence[Part]) -> tuple[Part, ...]:

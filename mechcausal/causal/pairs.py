@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from mechcausal.models.abilities import abilities
 from mechcausal.models.engine import check_prompts
 
 _TRIES = 60
+_GUESSES = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,12 +31,14 @@ class Pairs:
         sources: For each exchanged variable the row of its source prompt.
         before: The number of the answer that the causal model gives to the base.
         expected: The number of its answer with the variables as they are in their sources.
+        guess: How often the best guess at it is right that knows all of the base and nothing of the sources.
     """
 
     base: np.ndarray
     sources: Mapping[str, np.ndarray]
     before: np.ndarray
     expected: np.ndarray
+    guess: np.ndarray
 
     def __len__(self) -> int:
         """Return the number of pairs."""
@@ -49,13 +52,12 @@ class Pairs:
     def take(self, index: np.ndarray) -> Pairs:
         """Return some of the pairs."""
         sources = {name: column[index] for name, column in self.sources.items()}
-        return Pairs(self.base[index], sources, self.before[index], self.expected[index])
+        return Pairs(self.base[index], sources, self.before[index], self.expected[index], self.guess[index])
 
+    @property
     def blind(self) -> float:
-        """Return the share that the best guess from the base's answer alone would get right."""
-        joint = np.zeros((int(self.before.max()) + 1, int(self.expected.max()) + 1))
-        np.add.at(joint, (self.before, self.expected), 1)
-        return float(joint.max(1).sum() / len(self))
+        """What a place that carries nothing of the sources can reach at most."""
+        return float(self.guess.mean())
 
 
 def draw_pairs(
@@ -85,8 +87,7 @@ def draw_pairs(
     before = hypothesis.answers(rows(table, base)).astype(int)
 
     def fresh() -> dict[str, np.ndarray]:
-        one = _others(base, pool, draw)
-        return {v: one if shared or number == 0 else _others(base, pool, draw) for number, v in enumerate(variables)}
+        return _each(variables, lambda: _others(base, pool, draw), shared=shared)
 
     def answers(sources: Mapping[str, np.ndarray]) -> np.ndarray:
         values = {v: table[v][index] for v, index in sources.items()}
@@ -94,6 +95,7 @@ def draw_pairs(
 
     sources = fresh()
     expected = answers(sources)
+    guess = _best_guess(hypothesis, table, variables, base, pool, draw, shared=shared, changed_only=changed_only)
     for _ in range(_TRIES if changed_only else 0):
         same = expected == before
         if not same.any():
@@ -103,7 +105,40 @@ def draw_pairs(
         expected = answers(sources)
     if shared:  # one array for all of them, so that its prompts are run once
         sources = dict.fromkeys(variables, sources[variables[0]])
-    return Pairs(base, sources, before, expected)
+    return Pairs(base, sources, before, expected, guess)
+
+
+def _each(variables: Sequence[str], drawn: Callable[[], np.ndarray], *, shared: bool) -> dict[str, np.ndarray]:
+    """Draw rows for each variable, or the same for all."""
+    one = drawn()
+    return {name: one if shared or number == 0 else drawn() for number, name in enumerate(variables)}
+
+
+def _best_guess(
+    hypothesis: Hypothesis,
+    table: Table,
+    variables: Sequence[str],
+    base: np.ndarray,
+    pool: np.ndarray,
+    draw: np.random.Generator,
+    *,
+    shared: bool,
+    changed_only: bool,
+) -> np.ndarray:
+    """Return how often, over sources, the commonest answer of each base is the right one."""
+    units, where = np.unique(base, return_inverse=True)
+    tried = draw.permutation(pool)[:_GUESSES]
+    sources = _each(variables, lambda: draw.permutation(tried), shared=shared)
+    repeated = rows(table, np.repeat(units, len(tried)))
+    values = {name: np.concatenate([table[name][index]] * len(units)) for name, index in sources.items()}
+    answers = hypothesis.answers(repeated, **values).astype(int).reshape(len(units), -1)
+    before = hypothesis.answers(rows(table, units)).astype(int)
+    counts = np.stack([(answers == answer).sum(1) for answer in range(max(answers.max(), before.max()) + 1)], axis=1)
+    if changed_only:
+        others = counts.copy()
+        others[np.arange(len(units)), before] = 0
+        counts = np.where(others.any(1, keepdims=True), others, counts)
+    return (counts.max(1) / counts.sum(1))[where]
 
 
 def _others(base: np.ndarray, pool: np.ndarray, draw: np.random.Generator) -> np.ndarray:

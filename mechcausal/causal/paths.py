@@ -19,18 +19,20 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from mechcausal.address import Site
 from mechcausal.causal.arrows import Arrow, Graph, graphs_of, within
 from mechcausal.causal.hypothesis import Part, entry
-from mechcausal.causal.worlds import MetricSpec, Pairs, Worlds, swap, wholes
+from mechcausal.causal.worlds import MetricSpec, Pairs, Worlds, family_of, swap, wholes
 from mechcausal.data.prompts import PromptSet
 from mechcausal.interventions.apply import edited
 from mechcausal.interventions.specs import AddDelta, Edit
 from mechcausal.models.hooked import Run, Source
 from mechcausal.results.charts import Bar, Bars, bar_chart, figure, still
+from mechcausal.results.intervals import mean_interval
 from mechcausal.results.result import Result, tabulate
 
 if TYPE_CHECKING:
@@ -41,7 +43,11 @@ Swap = tuple[Edit, Source]
 
 @dataclass(frozen=True, repr=False)
 class PathEffects(Result):
-    """One row per set of edges: `value` is the outcome with the set active, `change` its effect, `effect` its share."""
+    """One row per set of edges: `value` is the outcome with the set active, `change` its effect, `effect` its share.
+
+    `edges` counts the edges of the set; for the hypothesis that its effect is zero `p`, `q` (Benjamini-Hochberg over
+    the sets) and `p_max` (max-T over the sets).
+    """
 
     def chart(self) -> Bars:
         """Lay out the effect of every set of edges."""
@@ -60,6 +66,23 @@ class PathEffects(Result):
     def _repr_html_(self) -> str:
         return f"<div>{still(self.chart())}<pre>{html.escape(self.summary())}</pre></div>"
 
+    def summary(self, k: int = 9) -> str:
+        """Say what the total effect is, and what every set of edges passes on."""
+        p = self.provenance
+        whole = mean_interval(self.baselines["clean"] - self.baselines["corrupt"], self.clusters)
+        lines = [
+            f"{p.method}: {len(self)} sets of edges, {self.examples.shape[1]} pairs, metric {p.arguments['metric']}, {p.compute['forwards']} forwards",
+            f"total effect {whole.estimate:+.3f} [{whole.low:+.3f}, {whole.high:+.3f}]",
+        ]
+        width = max(map(len, self.frame["label"].head(k)))
+        for _, row in self.frame.head(k).iterrows():
+            text = f"  {row['label']:<{width}}  effect {row['change']:+.3f} [{row['change_low']:+.3f}, {row['change_high']:+.3f}]"
+            text += f"  share {row['effect']:.1%}" if np.isfinite(row["effect"]) else ""
+            lines.append(text + (f"  q {row['q']:.2g}" if np.isfinite(row["q"]) else ""))
+        if len(self) > k:
+            lines.append(f"  and {len(self) - k} more")
+        return "\n".join([*lines, *(p.arguments[key] for key in ("family", "note") if key in p.arguments)])
+
 
 def path_effects(
     model: Any,  # noqa: ANN401 - a TransformerBridge
@@ -68,6 +91,7 @@ def path_effects(
     *,
     metric: MetricSpec = "logit_diff",
     batch_size: int = 64,
+    seed: int = 0,
 ) -> PathEffects:
     """Measure the effect that is passed on along declared edges alone.
 
@@ -77,13 +101,15 @@ def path_effects(
     Args:
         model: The model; it must add its sublayers to the stream for direct edges.
         pairs: A contrast, or a pair of prompt sets (high, low).
-        edges: A list of (sender, receiver) or (sender, receiver, "direct" or "all"); or such lists by name, one row
+        edges: A list of (sender, receiver) or (sender, receiver, "direct" or "all"), or of chains as text, in which
+            `->` is direct and `=>` all paths (`"L0.z.H0@end -> L1.mlp_out@end => logits"`); or such lists by name, one row
             each; or a `Hypothesis`, one row for each of its causal paths and one for all of them. Senders are `embed`,
             heads (`z`), `attn_out`, `mlp_out` and neurons (`mlp_post`); receivers are heads, their `q`, `k`, `v` or
             `pattern`, sublayers and `logits`. Within an attention or an MLP, (`L1.v.H0`, `L1.z.H0`) and the like are
             edges too. A place is written the same way wherever it occurs.
         metric: A metric's name, or a function of (logits, batch).
         batch_size: How many pairs at a time.
+        seed: The seed of the sign flips behind `p_max`.
 
     Example:
         >>> import mechcausal as mc
@@ -113,9 +139,12 @@ def path_effects(
     values, used = worlds.evaluate(one_batch, batch_size)
     baselines = {"base": values[1], "clean": values[0], "corrupt": values[1]}
     clean = worlds.high
-    frame = tabulate([graph.row() for graph in graphs], values[2:], baselines, clean.clusters)
+    tests = worlds.tested(values[2:] - values[1], (values[0], values[1]), seed)
+    rows = [graph.row() | {name: own[i] for name, own in tests.items()} for i, graph in enumerate(graphs)]
+    frame = tabulate(rows, values[2:], baselines, clean.clusters)
     told = {graph.name: [str(arrow) for arrow in graph.arrows] for graph in graphs}
-    provenance = worlds.provenance("path_effects", used, None, edges=told)
+    family = family_of(graphs, "path-specific effects, one per set of edges")
+    provenance = worlds.provenance("path_effects", used, seed, edges=told, family=family)
     return PathEffects(frame, provenance, values[2:], baselines, clean.groups, clean.clusters)
 
 

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from mechcausal.causal.sampling import CLAIM, REST
 from mechcausal.errors import ResultError
+from mechcausal.results.charts import Bar, Bars, bar_chart, figure, still
 from mechcausal.results.intervals import Interval, ratio_interval
 from mechcausal.results.result import Result, tabulate
 
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
 # The smallest share of the performance whose loss is worth a name.
 _NOTABLE = 0.005
+_SHARE = "share of the performance"
+_BLAMED = {CLAIM: "what it is said to depend on", REST: "what else it reads"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Scrubbed(Result):
     """The result of `scrub` or `ladder`: one row for the hypothesis, one for each claim spared, one for each control.
 
@@ -41,6 +48,8 @@ class Scrubbed(Result):
         `claim`: the node is not only said to depend on this. `rest`: the node reads something that matters and that
         the hypothesis does not name.
         """
+        if not self._reported:
+            raise ResultError("no claim was spared in turn", fix="scrub with report=True")
         whole = self.examples[self._number(kind="hypothesis")]
         over = self.baselines["clean"] - self.baselines["corrupt"]
         rows = []
@@ -51,8 +60,6 @@ class Scrubbed(Result):
                     {"node": row["node"], "kind": row["kind"], "gain": gain.estimate}
                     | {"gain_low": gain.low, "gain_high": gain.high, "recovered": row["effect"]}
                 )
-        if not rows:
-            raise ResultError("no claim was spared in turn", fix="scrub with report=True")
         return pd.DataFrame(rows).sort_values("gain", ascending=False, ignore_index=True, kind="stable")
 
     @property
@@ -66,6 +73,41 @@ class Scrubbed(Result):
         """The hypotheses that should fail, with the share they recover."""
         found = self.frame[self.frame["kind"] == "control"]
         return found[["node", "effect", "effect_low", "effect_high"]].reset_index(drop=True)
+
+    def chart(self) -> Bars:
+        """Lay out the share recovered: by the hypothesis and its controls, or going down the ladder."""
+        if self.provenance.method == "ladder":
+            rows = [_bar(row, row["label"]) for _, row in self.frame.iterrows()]
+            return bar_chart(rows, "What is left as more is scrubbed", f"{_SHARE} recovered", reach=1, stair=True)
+        shown = self.frame[self.frame["kind"].isin(["hypothesis", "control"])]
+        rows = [_bar(row, row["label"], row["kind"]) for _, row in shown.iterrows()]
+        title = "What is left of the performance when all else is scrubbed"
+        return bar_chart(rows, title, f"{_SHARE} recovered", reach=1)
+
+    def damage(self, k: int = 12) -> Bars:
+        """Lay out what sparing each claim gives back, for the `k` nodes whose claims lose most."""
+        found = self.by_node
+        rows = [
+            Bar(node, row["gain"], row["gain_low"], row["gain_high"], _BLAMED[row["kind"]])
+            for node in found["node"].unique()[:k]
+            for _, row in found[found["node"] == node].sort_values("kind").iterrows()
+        ]
+        return bar_chart(rows, "What sparing each claim gives back", _SHARE, order=tuple(_BLAMED.values()), reach=0.1)
+
+    def plot(self, column: str | None = None) -> go.Figure:
+        """Draw the share recovered (for a ladder as a stair), `"damage"`: what each claim loses, or a column as heatmaps."""
+        if column == "damage":
+            return figure(self.damage())
+        return figure(self.chart()) if column is None else super().plot(column)
+
+    def _repr_html_(self) -> str:
+        charts = [self.chart(), *([self.damage()] if self._reported else [])]
+        return f"<div>{''.join(map(still, charts))}<pre>{html.escape(self.summary())}</pre></div>"
+
+    @property
+    def _reported(self) -> bool:
+        """Whether claims were spared one by one."""
+        return self.provenance.method != "ladder" and bool(self.frame["kind"].isin([CLAIM, REST]).any())
 
     def summary(self, k: int = 5) -> str:
         """Say what was recovered, what loses the rest, and how the controls fared."""
@@ -85,7 +127,7 @@ class Scrubbed(Result):
         )
         if row["self_hits"] > 0.1:
             lines.append(f"{row['self_hits']:.0%} of the draws were the prompt itself: small classes scrub little")
-        if (self.frame["kind"] == CLAIM).any():
+        if self._reported:
             lines += _blame(self.by_node, self.culprit, k)
         lines += [f"  control, {row['node']:<24} recovers {_percent(row)}" for _, row in self.controls.iterrows()]
         return "\n".join(lines)
@@ -121,6 +163,10 @@ def frame_of(
         }
         where.append({**place, **told})
     return tabulate(where, examples, baselines, clusters), examples
+
+
+def _bar(row: pd.Series, label: str, group: str = "") -> Bar:
+    return Bar(label, row["effect"], row["effect_low"], row["effect_high"], group)
 
 
 def _percent(row: pd.Series) -> str:

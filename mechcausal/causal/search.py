@@ -28,6 +28,17 @@ from mechcausal.models import bridge
 from mechcausal.models.engine import in_batches
 from mechcausal.models.hooked import Source, forward
 
+_FLAT = 1e-5  # less than this times the widest direction is no variation
+
+
+def check_search(*, steps: int, rate: float, batch_size: int, n: int) -> None:
+    """Refuse a search that cannot be made."""
+    for what, value in (("step", steps), ("pair in a batch", batch_size), ("pair to judge on", n)):
+        if value < 1:
+            raise DataError(f"at least one {what} is needed", got=value)
+    if not 0 < rate < np.inf:
+        raise DataError("the rate of a search is a positive number", got=rate)
+
 
 @dataclass(frozen=True, eq=False)
 class Split:
@@ -113,6 +124,18 @@ class Harvest:
         """Return how many features a part has."""
         return self.values[part.site.whole, part.at].shape[-1]
 
+    def span(self, part: Part) -> Tensor:
+        """Return orthonormal columns, [feature rank], of the directions in which the values of a part vary at all.
+
+        An exchange along any other direction does nothing to these prompts, and anything to others.
+        """
+        values = self.values[part.site.whole, part.at]
+        if part.site.head is not None:
+            values = values.select(-2, part.site.head)
+        around = (values - values.mean(0)).reshape(-1, values.shape[-1]).cpu().double()
+        squares, columns = torch.linalg.eigh(around.T @ around)
+        return columns[:, squares > _FLAT**2 * squares[-1]].flip(1).to(values)
+
     def logits(self, base: np.ndarray, source: np.ndarray, moves: Iterable[tuple[Part, Tensor]]) -> Tensor:
         """Run base rows with values of source rows inside subspaces, and keep the graph.
 
@@ -154,6 +177,7 @@ def practice(
         {variable: woven(lambda half: half.sources[variable])},
         woven(lambda half: half.before),
         woven(lambda half: half.expected),
+        woven(lambda half: half.guess),
     )
 
 
@@ -174,8 +198,6 @@ def minimize(
         steps: How many steps.
         progress: What the progress bar says.
     """
-    if steps < 1:
-        raise DataError("at least one step is needed", got=steps)
     losses = []
     # The caller may have switched gradients off, for good or for a while.
     with torch.inference_mode(False), torch.enable_grad(), frozen(model):

@@ -24,8 +24,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from mechcausal.causal.batches import Batch, Pool
 from mechcausal.causal.checkpoint import Checkpoint
-from mechcausal.causal.lessons import Batch, Lesson, Pool
+from mechcausal.causal.lessons import Lesson
 from mechcausal.causal.lora import Adapters
 from mechcausal.errors import DataError, ModelError, NumericsError
 from mechcausal.models.abilities import abilities
@@ -200,8 +201,10 @@ def assess(
         `iia_changed` on the prompts whose answer the exchange changes (where it changes few answers, a useless place has
         a high `iia` too); `strict` of each thing that must not matter, exchanged alone; `strict_all` with all of them.
     """
-    able, found = abilities(model), []
-    for lesson in _listed(lessons):
+    lessons, able, found = _listed(lessons), abilities(model), []
+    if not lessons:
+        raise DataError("there is nothing to assess", fix="give at least one Lesson(hypothesis, prompts)")
+    for lesson in lessons:
         pool = Pool(model, able, [lesson], strict=strict)
         draw = np.random.default_rng(seed)
         chosen = draw.permutation(len(pool))[:n]

@@ -28,6 +28,7 @@ from mechcausal.models.abilities import Abilities, abilities
 from mechcausal.models.engine import align, check_prompts, in_batches
 from mechcausal.models.facts import facts
 from mechcausal.models.hooked import Run, Source, forward
+from mechcausal.results.multiplicity import benjamini_hochberg, max_t, t_test
 from mechcausal.results.provenance import Provenance
 
 MetricSpec = str | MetricFunction | Metric
@@ -114,6 +115,17 @@ class Worlds:
             raise NumericsError("the outcome is NaN or infinite", fix="check the weights, the dtype and the edit")
         return values
 
+    def tested(self, effects: np.ndarray, outcomes: Sequence[np.ndarray], seed: int) -> dict[str, np.ndarray]:
+        """Return `p`, `q` and `p_max` of "this effect is zero" for every row of [row example]; the rows are the family.
+
+        `q` is Benjamini and Hochberg's, `p_max` that of step-down max-T under sign flips of whole clusters.
+        """
+        # A difference in the last digits repeats from example to example, and would pass for a finding.
+        floor = 8 * self.resolution * max(float(np.nanmax(np.abs(values))) for values in outcomes)
+        kept = np.where(np.abs(effects) <= floor, 0.0, effects)
+        p = t_test(kept, self.high.clusters)[1]
+        return {"p": p, "q": benjamini_hochberg(p), "p_max": max_t(kept, self.high.clusters, seed=seed)}
+
     def check(self, parts: Sequence[Part]) -> None:
         """Refuse parts that the model lacks, or that cannot act on what the metric reads."""
         for part in parts:
@@ -180,6 +192,11 @@ def swap(part: Part, values: Mapping[Site, Tensor], batch: PromptSet) -> tuple[E
     return Edit(part.site, Patch(), part.at), Source(whole, batch.select(part.at), part.columns(whole))
 
 
+def family_of(rows: Sequence[Any], what: str) -> str:
+    """Say which tests were adjusted together, and how."""
+    return f"{len(rows)} {what}: q by Benjamini-Hochberg, p_max by step-down max-T"
+
+
 def wholes(parts: Sequence[Part]) -> list[Site]:
     """Return the whole activations that hold these parts."""
     return list(dict.fromkeys(part.site.whole for part in parts))
@@ -189,6 +206,10 @@ def _check_basis(part: Part, able: Abilities) -> None:
     columns = part.columns(torch.zeros(1, dtype=torch.float64))
     if columns is None:
         return
+    if part.site.component == "pattern":
+        raise SiteError(
+            f"{part}: an attention pattern has no subspaces, its entries are positions", fix="use q, k or v"
+        )
     width = 1 if part.site.neuron is not None else able.components[part.site.component].shape[-1]
     if len(columns) != width:
         raise SiteError(f"the subspace of {part} does not fit", got=f"{len(columns)} features", expected=width)

@@ -8,6 +8,7 @@ Rows of one label stand together; the optional last entry is the group that colo
 from __future__ import annotations
 
 import html
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from mechcausal.errors import ResultError
+from mechcausal.results import svg
 from mechcausal.results.pictures import Figure
 
 Row = Sequence[Any]  # (label, value, low, high) or (label, value, low, high, group)
@@ -25,7 +27,6 @@ Point = tuple[float, float, float, float]  # (x, value, low, high)
 # Told apart by the color-blind, and in print by their lightness.
 PALETTE = ("#2166ac", "#e08214", "#5aae9b", "#8073ac", "#8c8c8c", "#b2182b")
 _PLOT, _BAR, _GAP = 380, 16, 8
-_LETTER, _LONGEST = 7.2, 48  # the width of a letter, and how many of a label are shown
 
 
 @dataclass(frozen=True)
@@ -41,16 +42,33 @@ class Bar:
 
 @dataclass(frozen=True)
 class Bars:
-    """A bar chart before it is drawn."""
+    """A bar chart before it is drawn.
+
+    Attributes:
+        rows: The bars.
+        title: The title.
+        x_label: What the bars measure.
+        order: Groups that come first, so that they have the same colors whichever bar is on top.
+        reach: What the axis reaches at least, so that what is next to nothing looks like it.
+        stair: Whether a line goes down from the end of each bar to that of the next.
+    """
 
     rows: tuple[Bar, ...]
     title: str
     x_label: str
+    order: tuple[str, ...] = ()
+    reach: float = 0.0
+    stair: bool = False
 
     @property
     def groups(self) -> tuple[str, ...]:
-        """The groups in order of appearance."""
-        return tuple(dict.fromkeys(row.group for row in self.rows))
+        """The groups: those whose order is given, then the others in order of appearance."""
+        return tuple(dict.fromkeys((*self.order, *(row.group for row in self.rows))))
+
+    @property
+    def axis(self) -> tuple[float, float, list[float]]:
+        """The ends of the axis and its ticks."""
+        return svg.axis([self.reach, *(v for row in self.rows for v in (0.0, row.value, row.low, row.high))])
 
     def color(self, group: str) -> str:
         """Return the color of a group."""
@@ -90,12 +108,15 @@ class Lines:
         return f"{self.title} ({self.y_label} by {self.x_label}): {'; '.join(told)}"
 
 
-def bar_chart(rows: Sequence[Row | Bar], title: str, x_label: str) -> Bars:
-    """Lay out bars from rows (label, value, low, high[, group]); NaN limits mean that there is no interval."""
+def bar_chart(rows: Sequence[Row | Bar], title: str, x_label: str, **options: Any) -> Bars:  # noqa: ANN401
+    """Lay out bars from rows (label, value, low, high[, group]); NaN limits mean that there is no interval.
+
+    The options are the further attributes of `Bars`.
+    """
     made = tuple(row if isinstance(row, Bar) else _bar(row) for row in rows)
     if not made:
         raise ResultError("there is nothing to draw", fix="give at least one row")
-    return Bars(made, title, x_label)
+    return Bars(made, title, x_label, **options)
 
 
 def line_chart(
@@ -147,43 +168,50 @@ def figure(chart: Bars | Lines) -> Figure:
 
 def _bars_svg(chart: Bars) -> str:
     numbers = [f"{_number(row.value)}{_interval(row.low, row.high)}" for row in chart.rows]
-    left = 16 + _LETTER * max(len(_cut(row.label)) for row in chart.rows)
-    wide = left + _PLOT + 22 + _LETTER * max(map(len, numbers))
+    left = 16 + svg.LETTER * max(len(svg.cut(row.label)) for row in chart.rows)
+    wide = left + _PLOT + 22 + svg.LETTER * max(map(len, numbers))
     grouped = chart.groups != ("",)
     top = 56 if grouped else 32
-    low, high, ticks = _axis([v for row in chart.rows for v in (0.0, row.value, row.low, row.high)])
+    low, high, ticks = chart.axis
 
     def x(value: float) -> float:
         return left + _PLOT * (value - low) / (high - low)
 
     out, y, previous = [], float(top), None
+    stair: list[tuple[float, float]] = []
     body: list[str] = []
     for row, number in zip(chart.rows, numbers, strict=True):
         if row.label != previous:
             y += _GAP if previous is not None else 0
-            body.append(_text(left - 8, y + 12, _cut(row.label), "end"))
+            body.append(svg.text(left - 8, y + 12, svg.cut(row.label), "end"))
         body.append(_bar_svg(chart, row, number, x, y, left))
+        if math.isfinite(row.value):
+            # Down to halfway between the bars, then across, then down again.
+            stair += [(x(row.value), y if not stair else (y + stair[-1][1]) / 2), (x(row.value), y + _BAR)]
         previous = row.label
         y += _BAR + 2
     tall = y + 46
     for tick in ticks:
         ink = ".55" if tick == 0 else ".13"
-        out.append(_rule(x(tick), top - 4, x(tick), y + 4, ink))
-        out.append(_text(x(tick), y + 18, _short(tick), "middle"))
-    out.append(_text(left + _PLOT / 2, y + 36, chart.x_label, "middle"))
+        out.append(svg.rule(x(tick), top - 4, x(tick), y + 4, ink))
+        out.append(svg.text(x(tick), y + 18, svg.short(tick), "middle"))
+    out.append(svg.text(left + _PLOT / 2, y + 36, chart.x_label, "middle"))
     if grouped:
-        out.append(_legend([(name, chart.color(name)) for name in chart.groups], left, 40))
-    return _page(chart.describe(), chart.title, wide, tall, [*out, *body])
+        out.append(svg.legend([(name, chart.color(name)) for name in chart.groups], left, 40))
+    if chart.stair:
+        body.append(_stair_svg(stair))
+    return svg.page(chart.describe(), chart.title, wide, tall, [*out, *body])
 
 
 def _bar_svg(chart: Bars, row: Bar, number: str, x: Callable[[float], float], y: float, left: float) -> str:
     tip = html.escape(f"{_name(row)}: {number}")
     if not math.isfinite(row.value):
-        return f"<g><title>{tip}</title>{_text(left + _PLOT + 14, y + 12, number, 'start')}</g>"
+        return f"<g><title>{tip}</title>{svg.text(left + _PLOT + 14, y + 12, number, 'start')}</g>"
     start, end = sorted((x(0.0), x(row.value)))
+    pale = ' opacity=".45"' if chart.stair else ""
     drawn = (
         f'<rect x="{start:.1f}" y="{y + 1:.1f}" width="{max(end - start, 0.8):.1f}" height="{_BAR - 2}" '
-        f'fill="{chart.color(row.group)}"/>'
+        f'fill="{chart.color(row.group)}"{pale}/>'
     )
     if math.isfinite(row.low) and math.isfinite(row.high):
         middle, a, b = y + _BAR / 2, x(row.low), x(row.high)
@@ -191,7 +219,16 @@ def _bar_svg(chart: Bars, row: Bar, number: str, x: Callable[[float], float], y:
             f'<path d="M{a:.1f} {middle:.1f}H{b:.1f}M{a:.1f} {middle - 4:.1f}v8M{b:.1f} {middle - 4:.1f}v8" '
             'stroke="currentColor" stroke-width="1.3" fill="none"/>'
         )
-    return f"<g><title>{tip}</title>{drawn}{_text(left + _PLOT + 14, y + 12, number, 'start')}</g>"
+    return f"<g><title>{tip}</title>{drawn}{svg.text(left + _PLOT + 14, y + 12, number, 'start')}</g>"
+
+
+def _stair_svg(ends: Sequence[tuple[float, float]]) -> str:
+    """Draw right angles through the upper and the lower end of each step."""
+    points = list(ends[:1])
+    for (x, _), (to_x, to_y) in itertools.pairwise(ends):
+        points += [(x, to_y), (to_x, to_y)] if x != to_x else [(to_x, to_y)]
+    drawn = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+    return f'<polyline points="{drawn}" fill="none" stroke="currentColor" stroke-width="2"/>'
 
 
 def _live_bars(chart: Bars) -> Figure:
@@ -211,15 +248,21 @@ def _live_bars(chart: Bars) -> Figure:
                     "arrayminus": [row.value - row.low for row in own],
                 },
                 marker_color=chart.color(group),
+                opacity=0.45 if chart.stair else 1,
                 text=[f"{_number(row.value)}{_interval(row.low, row.high)}" for row in own],
                 hovertemplate="%{y}: %{text}<extra>%{fullData.name}</extra>",
                 textposition="none",
                 showlegend=chart.groups != ("",),
             )
         )
-    drawn.update_xaxes(title_text=chart.x_label, zeroline=True)
+    if chart.stair:
+        told = {"y": [row.label for row in chart.rows], "x": [row.value for row in chart.rows]}
+        line = {"shape": "vhv", "color": "#222", "width": 2}
+        drawn.add_trace(go.Scatter(**told, mode="lines", line=line, hoverinfo="skip", showlegend=False))
+    drawn.update_xaxes(title_text=chart.x_label, zeroline=True, range=chart.axis[:2])
     # The first row stands on top, and so does the first bar of each label.
-    drawn.update_yaxes(type="category", autorange="reversed")
+    labels = list(dict.fromkeys(row.label for row in chart.rows))
+    drawn.update_yaxes(type="category", autorange="reversed", categoryorder="array", categoryarray=labels)
     drawn.update_layout(barmode="group", height=max(320, 140 + 24 * len(chart.rows)))
     return drawn
 
@@ -230,10 +273,10 @@ def _live_bars(chart: Bars) -> Figure:
 def _lines_svg(chart: Lines) -> str:
     across, down, left, top = 440.0, 260.0, 74.0, 60.0
     named = [(f"{name} {_number(value)}", value) for name, value in chart.marks]
-    wide, tall = left + across + 24 + _LETTER * max((len(name) for name, _ in named), default=0), top + down + 60
+    wide, tall = left + across + 24 + svg.LETTER * max((len(name) for name, _ in named), default=0), top + down + 60
     points = np.array([point for line in chart.series for point in line.points], dtype=float)
-    x_low, x_high, x_ticks = _axis(points[:, 0].tolist(), zero=False)
-    y_low, y_high, y_ticks = _axis([0.0, *points[:, 1:].ravel().tolist(), *(value for _, value in chart.marks)])
+    x_low, x_high, x_ticks = svg.axis(points[:, 0].tolist(), zero=False)
+    y_low, y_high, y_ticks = svg.axis([0.0, *points[:, 1:].ravel().tolist(), *(value for _, value in chart.marks)])
 
     def x(value: float) -> float:
         return left + across * (value - x_low) / (x_high - x_low)
@@ -244,18 +287,18 @@ def _lines_svg(chart: Lines) -> str:
     out = []
     for tick in x_ticks:
         out += [
-            _rule(x(tick), top, x(tick), top + down, ".08"),
-            _text(x(tick), top + down + 18, _short(tick), "middle"),
+            svg.rule(x(tick), top, x(tick), top + down, ".08"),
+            svg.text(x(tick), top + down + 18, svg.short(tick), "middle"),
         ]
     for tick in y_ticks:
         ink = ".5" if tick == 0 else ".13"
         out += [
-            _rule(left, y(tick), left + across, y(tick), ink),
-            _text(left - 8, y(tick) + 4, _short(tick), "end"),
+            svg.rule(left, y(tick), left + across, y(tick), ink),
+            svg.text(left - 8, y(tick) + 4, svg.short(tick), "end"),
         ]
     for name, value in named:
-        out.append(_rule(left, y(value), left + across, y(value), ".7", dash="5 4"))
-        out.append(_text(left + across + 8, y(value) + 4, name, "start"))
+        out.append(svg.rule(left, y(value), left + across, y(value), ".7", dash="5 4"))
+        out.append(svg.text(left + across + 8, y(value) + 4, name, "start"))
     for number, line in enumerate(chart.series):
         color = PALETTE[number % len(PALETTE)]
         band = [point for point in line.points if all(map(math.isfinite, point))]
@@ -271,13 +314,13 @@ def _lines_svg(chart: Lines) -> str:
             out.append(
                 f'<circle cx="{x(p[0]):.1f}" cy="{y(p[1]):.1f}" r="3.2" fill="{color}"><title>{tip}</title></circle>'
             )
-    out.append(_text(left + across / 2, tall - 22, chart.x_label, "middle"))
+    out.append(svg.text(left + across / 2, tall - 22, chart.x_label, "middle"))
     # The vertical axis is named on top of it, where it reads without turning the head.
-    out.append(_text(left, 44, chart.y_label, "start"))
+    out.append(svg.text(left, 44, chart.y_label, "start"))
     if len(chart.series) > 1:
         names = [(line.name, PALETTE[i % len(PALETTE)]) for i, line in enumerate(chart.series)]
-        out.append(_legend(names, left + _LETTER * len(chart.y_label) + 26, 41))
-    return _page(chart.describe(), chart.title, wide, tall, out)
+        out.append(svg.legend(names, left + svg.LETTER * len(chart.y_label) + 26, 41))
+    return svg.page(chart.describe(), chart.title, wide, tall, out)
 
 
 def _live_lines(chart: Lines) -> Figure:
@@ -309,7 +352,7 @@ def _live_lines(chart: Lines) -> Figure:
     for name, value in chart.marks:
         drawn.add_hline(y=value, line_dash="dash", annotation_text=name)
     drawn.update_xaxes(title_text=chart.x_label)
-    drawn.update_yaxes(title_text=chart.y_label)
+    drawn.update_yaxes(title_text=chart.y_label, rangemode="tozero")
     return drawn
 
 
@@ -322,56 +365,6 @@ def _bar(row: Row) -> Bar:
     label, *numbers = row[:4]
     value, low, high = map(float, numbers)
     return Bar(str(label), value, low, high, str(row[4]) if len(row) == 5 else "")
-
-
-def _page(words: str, title: str, wide: float, tall: float, parts: Sequence[str]) -> str:
-    told = html.escape(words)
-    wide = max(wide, 28 + 1.1 * _LETTER * len(title))  # the title is bold
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-label="{told}" viewBox="0 0 {wide:.0f} {tall:.0f}" '
-        f'width="{wide:.0f}" height="{tall:.0f}" '
-        'style="max-width:100%;height:auto;font:12px system-ui,sans-serif;color:inherit">'
-        f'<title>{told}</title><text x="14" y="18" font-weight="600" fill="currentColor">{html.escape(title)}</text>'
-        f"{''.join(parts)}</svg>"
-    )
-
-
-def _legend(names: Sequence[tuple[str, str]], x: float, y: float) -> str:
-    out = []
-    for name, color in names:
-        out.append(f'<rect x="{x:.1f}" y="{y - 7:.1f}" width="11" height="11" fill="{color}"/>')
-        out.append(_text(x + 16, y + 3, name, "start"))
-        x += 34 + _LETTER * len(name)
-    return "".join(out)
-
-
-def _axis(values: Sequence[float], *, zero: bool = True) -> tuple[float, float, list[float]]:
-    """Return the ends of an axis and its round ticks; with `zero` it has room around its ends."""
-    finite = [value for value in values if math.isfinite(value)] or [0.0]
-    low, high = min(finite), max(finite)
-    if high - low < 1e-9:
-        low, high = low - 0.5, high + 0.5
-    span = high - low
-    if zero:
-        low, high = low - (0.04 * span if low < 0 else 0), high + (0.04 * span if high > 0 else 0)
-    rough = span / 5
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(step * power for step in (1, 2, 2.5, 5, 10) if step * power >= rough * 0.999)
-    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-    return low, high, [round(number * step, 12) for number in range(first, last + 1)]
-
-
-def _text(x: float, y: float, text: str, anchor: str) -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="currentColor">{html.escape(text)}</text>'
-
-
-def _rule(x: float, y: float, to_x: float, to_y: float, ink: str, dash: str = "") -> str:
-    dashed = f' stroke-dasharray="{dash}"' if dash else ""
-    return f'<path d="M{x:.1f} {y:.1f}L{to_x:.1f} {to_y:.1f}" stroke="currentColor" opacity="{ink}"{dashed}/>'
-
-
-def _cut(label: str) -> str:
-    return label if len(label) <= _LONGEST else label[: _LONGEST - 1] + "\u2026"
 
 
 def _name(row: Bar) -> str:
@@ -387,7 +380,3 @@ def _number(value: float) -> str:
 
 def _interval(low: float, high: float) -> str:
     return f" [{_number(low)}, {_number(high)}]" if math.isfinite(low) and math.isfinite(high) else ""
-
-
-def _short(value: float) -> str:
-    return f"{value:.6g}"

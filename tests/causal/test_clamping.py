@@ -161,6 +161,8 @@ def test_the_result(hand, tmp_path):
         (["L0.z.H0", "L0.z.H1"], {"values": [[1.0, 2.0, 3.0]]}, DataError, "the value of 2 parts"),
         ("L0.mlp_post.N1", {"values": [[1.0, 2.0]]}, SiteError, "one number, not a vector"),
         ("L0.mlp_out.N99", {}, SiteError, "not in this model"),
+        (LEVEL, {"values": [0.0, float("nan")]}, DataError, "cannot be held at nan .expected finite numbers"),
+        (3, {}, SiteError, "not a part of a network"),
     ],
 )
 def test_what_is_refused_before_compute(hand, monkeypatch, mediator, options, error, said):
@@ -171,3 +173,36 @@ def test_what_is_refused_before_compute(hand, monkeypatch, mediator, options, er
     with pytest.raises(error, match=said) as caught:
         controlled(*hand, mediator, **options)
     assert isinstance(caught.value, MechcausalError)
+
+
+def test_what_has_no_mean_and_no_coordinates(monkeypatch):
+    pairs = make_pairs(lengths=(5, 7, 6), changed=(1, 3))
+    controlled(loaded("gpt2"), pairs, "L1.z.H0@-1", "mean")
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("the model was run")
+
+    monkeypatch.setattr(hooked.bridge, "run", refuse)
+    for mediator, values, error, said in (
+        ("L1.z.H0", "mean", DataError, r"different numbers of these positions \(got 5 to 7"),
+        ("L1.pattern.H0@-1", "mean", DataError, "prompts of different length have no mean of"),
+        ("L1.pattern.H0@-1", 0.5, SiteError, "a distribution over positions, not a number"),
+        ({"site": "L1.pattern.H0", "basis": [[1.0] * 7]}, "zero", SiteError, "an attention pattern has no subspaces"),
+    ):
+        with pytest.raises(error, match=said):
+            controlled(loaded("gpt2"), pairs, mediator, values, batch_size=1)
+
+
+def test_one_number_of_any_library(hand):
+    expected = controlled(*hand, LEVEL, [0.5]).frame["change"]
+    for number in (0.5, np.float32(0.5), np.array(0.5), torch.tensor(0.5)):
+        assert controlled(*hand, LEVEL, number).frame["change"].tolist() == expected.tolist()
+    assert len(controlled(*hand, LEVEL, torch.tensor([0.5, 1.0])).frame) == 2
+
+
+def test_which_levels_have_an_effect(hand):
+    """Gender held, nothing is left of it at any level; aside from it, everything at each."""
+    none, all_of_it = (controlled(*hand, part, ["zero", "low", 0.5]) for part in ("L0.z.H0@end", "L0.z.H1@end"))
+    assert none.frame[["p", "q", "p_max"]].to_numpy().min() == 1
+    assert all_of_it.frame[["p", "q", "p_max"]].to_numpy().max() < 1e-3
+    assert "3 controlled effects, one per level: q by Benjamini-Hochberg, p_max by step-down max-T" in repr(none)

@@ -1,5 +1,7 @@
 """Mediation against closed forms, the task's causal model, and plain patches."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -46,6 +48,22 @@ def test_closed_forms(by_hand, variables):
     row = mediate(by_hand, both_change(by_hand), [[PLACES[v] for v in variables]]).frame.iloc[0]
     for name, value in expected.items():
         assert row[name] == pytest.approx(value, abs=1e-5), name
+
+
+@pytest.mark.parametrize("variable", ["g", "s", "joint"])
+def test_unit_by_unit_the_effects_of_the_causal_model(by_hand, variable):
+    """The causal model of the task as it stands, solved by itself: gender changed, the variable as in either world."""
+    scm, pairs = mc.task("by_hand").scm, mc.contrast("by_hand/gender", by_hand, n=16)
+    high, low = (scm.counterfactual(table_of(side)) for side in (pairs.clean, pairs.corrupt))
+    through = scm.counterfactual(low, **{variable: high[variable]})["log_odds"]
+    past = scm.counterfactual(high, **{variable: low[variable]})["log_odds"]
+    total, found = high["log_odds"] - low["log_odds"], mediate(by_hand, pairs, [PLACES[variable]]).parts
+    expected = {
+        "te": total, "nde": past - low["log_odds"], "tde": high["log_odds"] - through,
+        "nie_pure": through - low["log_odds"], "nie_total": high["log_odds"] - past,
+    }  # fmt: skip
+    for name, values in expected.items():
+        np.testing.assert_allclose(found[name][0], values, atol=1e-5, err_msg=name)
 
 
 def test_gender_and_level_interact_by_the_weight_of_the_neuron(by_hand):
@@ -158,6 +176,19 @@ def test_prompts_that_lack_a_position():
     np.testing.assert_allclose(found.examples, right.examples, atol=1e-5)
 
 
+def test_a_pair_said_twice_is_one_cluster():
+    pairs = make_pairs(lengths=(7,) * 6, changed=(1, 3, 6))
+    once = mediate(loaded("gpt2"), pairs, "L1.z.H*").frame
+    names = tuple(f"pair {i // 2}" for i in range(12))
+    rows = pairs.take([i // 2 for i in range(12)])
+    twice = replace(rows, clean=replace(rows.clean, clusters=names), corrupt=replace(rows.corrupt, clusters=names))
+    clustered, naive = (mediate(loaded("gpt2"), doubled, "L1.z.H*").frame for doubled in (twice, rows))
+    columns = [name for name in once if name.endswith(("_low", "_high")) or name in (*EFFECTS, "p", "q", "p_max")]
+    np.testing.assert_allclose(clustered[columns].astype(float), once[columns].astype(float), atol=1e-5)
+    assert clustered["n_clusters"].tolist() == [6] * 4
+    assert (naive["nie_total_high"] - naive["nie_total_low"] < once["nie_total_high"] - once["nie_total_low"]).all()
+
+
 def test_two_sets_of_prompts_are_a_contrast(pairs):
     first = mediate(loaded("gpt2"), (pairs.clean, pairs.corrupt), "L1.z.H*")
     np.testing.assert_array_equal(first.examples, mediate(loaded("gpt2"), pairs, "L1.z.H*").examples)
@@ -211,6 +242,9 @@ def test_what_the_result_says(by_hand, tmp_path):
     assert "note" not in found.provenance.arguments
     assert "L0.z.H0" in found.summary()
     assert "mediates 100.0%" in repr(found)
+    assert "9 total indirect effects, one per mediator: q by Benjamini-Hochberg, p_max by step-down max-T" in repr(
+        found
+    )
     assert [trace.name for trace in found.plot().data] == ["direct", "indirect (pure)", "interaction"]
     assert found.plot("nie_total").data[0].z.shape == (2, 4)
     assert found._repr_html_().count("<svg") == 1

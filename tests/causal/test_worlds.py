@@ -1,18 +1,18 @@
-"""What is refused before anything is computed, and what a mediator may be written as."""
+"""What is refused before anything is computed."""
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from zoo import loaded, make_pairs
 
-import mechcausal as mc
-from mechcausal.causal import Part, controlled, mediate
-from mechcausal.causal.mediators import joint, mediators_of
+from mechcausal.causal import controlled, mediate
 from mechcausal.causal.worlds import Worlds
 from mechcausal.errors import DataError, MechcausalError, SiteError
 from mechcausal.models import hooked
 from mechcausal.models.abilities import abilities
+from mechcausal.results.multiplicity import benjamini_hochberg
 
 
 @pytest.fixture
@@ -81,22 +81,15 @@ def test_an_encoder_sees_what_comes_after():
     assert abs(found.frame["nie_total"][0]) > 1e-3
 
 
-def test_ways_to_write_mediators(by_hand):
-    able, prompts = abilities(by_hand), mc.contrast("by_hand/gender", by_hand, n=4).clean
-
-    def names(spec, positions=None):
-        return [mediator.name for mediator in mediators_of(spec, positions, able, prompts)]
-
-    assert names("L0.z.H*@end") == [f"L0.z.H{head}@end" for head in range(4)]
-    assert names("L0.mlp_out") == [f"L0.mlp_out@{i}" for i in range(4)]
-    assert names(["L0.mlp_out@end", "L0.z.H1"], positions="each") == [
-        "L0.mlp_out@end",
-        *(f"L0.z.H1@{i}" for i in range(4)),
-    ]
-    assert names(Part.parse("L0.z.H1@end")) == ["L0.z.H1@end"]
-    assert names([["L0.z.H1", "L1.z.H0@end"], "L0.z.H1@end"]) == ["L0.z.H1 + L1.z.H0@end", "L0.z.H1@end"]
-    assert names({"both": ["L0.z.H1", "L1.z.H0@end"], "one": "embed"}) == ["both", "one"]
-    assert names({"site": "L0.z.H1", "at": "end", "basis": [[1.0, 0, 0]]}) == ["L0.z.H1@end[1d]"]
-    assert len(joint("z", able)) == 8
-    row = mediators_of([["L0.z.H1", "L0.z.H2@end"]], None, able, prompts)[0].row()
-    assert (row["component"], row["layer"], row["head"], row["at"]) == ("z", 0, None, "several")
+def test_rounding_is_no_finding(pairs):
+    """The same difference in the last digits in every example has no spread, and would be significant beyond measure."""
+    worlds = Worlds.of(loaded("gpt2"), pairs, "logit_diff")
+    outcomes = [np.full(6, 3.0), np.full(6, -1.0)]
+    effects = np.array([np.full(6, 4e-7), np.full(6, 0.1), np.linspace(0.5, 0.6, 6), np.full(6, np.nan)])
+    found = worlds.tested(effects, outcomes, seed=0)
+    assert [values[0] for values in found.values()] == [1, 1, 1]
+    assert found["p"][1] == 0
+    assert found["p"][2] < 1e-4
+    assert all(np.isnan(values[3]) for values in found.values())
+    np.testing.assert_allclose(found["q"][:3], benjamini_hochberg(found["p"][:3]))
+    assert found["p_max"][1:3] == pytest.approx(2 / 64)  # of the 64 flips of six signs these two are as extreme

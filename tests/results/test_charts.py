@@ -1,5 +1,6 @@
 """Bars and curves: what is drawn is where the numbers say, in both forms."""
 
+import itertools
 import re
 from xml.etree import ElementTree
 
@@ -113,3 +114,35 @@ def test_what_is_refused():
             empty()
     with pytest.raises(ResultError, match="a bar is"):
         bars([("a", 1)], "t", "x")
+
+
+def test_a_stair_steps_from_bar_to_bar():
+    chart = bar_chart([("all", 1, 0.9, 1), ("less", 0.5, 0.4, 0.6), ("none", 0, 0, 0)], "t", "x", stair=True)
+    picture = still(chart)
+    bars_drawn = [node for node in parts(picture, "rect") if "opacity" in node.attrib]
+    ends = [float(node.attrib["x"]) + float(node.attrib["width"]) for node in bars_drawn]
+    (line,) = parts(picture, "polyline")
+    points = [tuple(map(float, point.split(","))) for point in line.attrib["points"].split()]
+    assert [x for x, _ in points] == sorted((x for x, _ in points), reverse=True)
+    np.testing.assert_allclose(list(dict.fromkeys(x for x, _ in points))[:2], ends[:2], atol=0.11)
+    for (x, y), (to_x, to_y) in itertools.pairwise(points):  # right angles, ever down
+        assert (x == to_x and y < to_y) or (x > to_x and y == to_y)
+    drawn = figure(chart)
+    assert drawn.data[-1].x == (1, 0.5, 0)
+    assert not parts(still(bar_chart(ROWS, "t", "x")), "polyline")
+
+
+def test_what_is_next_to_nothing_looks_like_it():
+    tiny = bar_chart([("a", 1e-5, 0, 2e-5)], "t", "x", reach=0.1)
+    (bar,) = parts(still(tiny), "rect")
+    assert float(bar.attrib["width"]) < 1
+    assert figure(tiny).layout.xaxis.range[1] > 0.1
+
+
+def test_groups_keep_their_colors_and_labels_their_places():
+    rows = [("a", 1, 0, 2, "second"), ("b", 1, 0, 2, "first"), ("c", 1, 0, 2, "second")]
+    chart = bar_chart(rows, "t", "x", order=("first", "second"))
+    assert [chart.color(group) for group in ("first", "second")] == list(PALETTE[:2])
+    drawn = figure(chart)
+    assert [trace.name for trace in drawn.data] == ["first", "second"]
+    assert drawn.layout.yaxis.categoryarray == ("a", "b", "c")

@@ -2,13 +2,15 @@
 
     <bos> ( ( ) ) ( ) ( ( ) ( ) ) <end>      then  unbalanced | balanced
 
-Two tests decide: as many are opened as closed (`level`), and no bracket is closed that is not open (`horizon`). The
-height after an odd number of brackets is odd, and it cannot fall from above to below zero at once, so a string that is
-ever below zero is below zero after an odd number: `below_1`, `below_3`, ... are all that `horizon` has to know.
+Two tests decide: as many are opened as closed (`level`), and no bracket is closed that is not open (`horizon`). Both
+follow from how many are open after each place: `height_1`, `height_3`, ..., and `elevation` at the end. After an odd
+number of brackets the height is odd, and it cannot fall from above to below zero at once, so a string that is ever below
+zero is below zero after an odd number: `below_1`, `below_3`, ... are all that `horizon` has to know.
+
 `first_open` is a third test, which the second contains: no string passes `horizon` and fails it. It counts all the same,
 so that setting it alone has an effect.
 
-As the world is, a quarter of the strings is balanced, a quarter fails on each test alone, and a quarter on both.
+As the world is, two in five strings are balanced, and one in five fails on each test alone, and on both.
 """
 
 from __future__ import annotations
@@ -29,8 +31,10 @@ VOCABULARY = ("<pad>", "<bos>", *BRACKETS, "<end>", *ANSWERS)
 PLACES = tuple(f"p{k}" for k in range(1, LENGTH + 1))
 # After an even number of brackets nothing is below zero that was not so one bracket before.
 DEPTHS = tuple(range(1, LENGTH, 2))
+HEIGHTS = tuple(f"height_{k}" for k in DEPTHS)
 BELOW = tuple(f"below_{k}" for k in DEPTHS)
 KINDS = ("balanced", "fails level", "fails horizon", "fails both")
+SHARES = (0.4, 0.2, 0.2, 0.2)
 
 
 def heights(strings: np.ndarray) -> np.ndarray:
@@ -47,7 +51,7 @@ def kind(strings: np.ndarray) -> np.ndarray:
 # Every string, read as a binary number, and its probability.
 STRINGS = np.arange(2**LENGTH)[:, None] >> np.arange(LENGTH)[::-1] & 1
 _KIND = kind(STRINGS)
-CHANCES = 1 / (len(KINDS) * np.bincount(_KIND)[_KIND])
+CHANCES = np.array(SHARES)[_KIND] / np.bincount(_KIND)[_KIND]
 
 
 def _bracket(place: int) -> Callable[..., np.ndarray]:
@@ -68,13 +72,17 @@ TASK = Task(
         mechanisms={
             **{place: _bracket(i) for i, place in enumerate(PLACES)},
             **{
-                f"below_{k}": reading(PLACES[:k], lambda start: heights(start)[:, -1] < 0)
-                for k in DEPTHS
+                height: reading(PLACES[:k], lambda start: heights(start)[:, -1])
+                for height, k in zip(HEIGHTS, DEPTHS, strict=True)
+            },
+            "elevation": reading(PLACES, lambda string: heights(string)[:, -1]),
+            **{
+                below: reading([height], lambda found: found[:, 0] < 0)
+                for below, height in zip(BELOW, HEIGHTS, strict=True)
             },
             "first_open": lambda p1: p1,
-            "horizon": reading(BELOW, lambda below: ~below.any(axis=1)),
-            "elevation": reading(PLACES, lambda string: heights(string)[:, -1]),
             "level": lambda elevation: elevation == 0,
+            "horizon": reading(BELOW, lambda below: ~below.any(axis=1)),
             "verdict": lambda level, horizon, first_open: level * horizon * first_open,
             "answer": lambda verdict: verdict,
         },
@@ -84,7 +92,6 @@ TASK = Task(
     inputs=PLACES,
     write=write,
     positions={**{place: i for i, place in enumerate(PLACES)}, "end": LENGTH},
-    free=PLACES,
     words=("balanced", "unbalanced"),
     group=lambda table: [KINDS[i] for i in kind(np.stack([table[place] for place in PLACES], axis=1))],
 )  # fmt: skip

@@ -6,8 +6,8 @@
 Words are drawn independently, so that the last one may have come several times before (the latest counts), right before
 (it is what followed), or never (`none`).
 
-At word k two things are known: the word itself (`held_k`) and the one before it (`previous_k`). The answer is the
-`held_k` of the latest k whose `previous_k` is the `held_7` of the end.
+At word k two things are known: the word itself (`held_k`) and, once it is taken there, the one before it (`previous_k`).
+The answer is the `held_k` of the latest k whose `previous_k` is the `held_7` of the end.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ ANSWERS = (*WORDS, "none")
 VOCABULARY = ("<pad>", "<bos>", *ANSWERS)
 
 PLACES = tuple(f"word_{k}" for k in range(1, LENGTH + 1))
-HELD = tuple(f"held_{k}" for k in range(2, LENGTH + 1))
+HELD = tuple(f"held_{k}" for k in range(1, LENGTH + 1))
 PREVIOUS = tuple(f"previous_{k}" for k in range(2, LENGTH + 1))
 
 
@@ -56,9 +56,10 @@ TASK = Task(
         noise={f"u_{k}": len(WORDS) for k in range(1, LENGTH + 1)},
         mechanisms={
             **{f"word_{k}": reading([f"u_{k}"], lambda drawn: drawn[:, 0]) for k in range(1, LENGTH + 1)},
-            **{f"previous_{k}": reading([f"word_{k - 1}"], lambda word: word[:, 0]) for k in range(2, LENGTH + 1)},
-            **{f"held_{k}": reading([f"word_{k}"], lambda word: word[:, 0]) for k in range(2, LENGTH + 1)},
-            "copied": reading([*HELD, *PREVIOUS], lambda known: latest(*np.hsplit(known, 2))),
+            **{f"held_{k}": reading([f"word_{k}"], lambda word: word[:, 0]) for k in range(1, LENGTH + 1)},
+            **{f"previous_{k}": reading([f"held_{k - 1}"], lambda word: word[:, 0]) for k in range(2, LENGTH + 1)},
+            # The first word follows none.
+            "copied": reading([*HELD[1:], *PREVIOUS], lambda known: latest(*np.hsplit(known, 2))),
             "answer": lambda copied: copied,
         },
         values={**dict.fromkeys((*PLACES, *HELD, *PREVIOUS), WORDS), "copied": ANSWERS, "answer": ANSWERS},

@@ -2,8 +2,10 @@
 
     <bos> when anna and ben went to the shop , ben gave a book to      then  anna
 
-The name that comes twice is the subject, and the answer is the other one. Which of the two it is, is found where the
-name comes again (`repeated`), taken to the end (`avoided`), and there the other name is taken up (`receiver`).
+The name that comes twice is the subject, and the answer is the other one. The name is taken up where it comes again
+(`repeated`), from there to the end (`avoided`), and there whoever is not avoided is named (`receiver`). The names
+themselves are `held_first`, `held_second` and `held_third`, the words at their places: one of them can be another while
+the others stay, which no story says. If neither of the two is to be avoided, the first one is named.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import numpy as np
 from mechcausal.data.scm import SCM, Table
 from mechcausal.data.tasks.definition import Task
 
-NAMES = ("anna", "ben", "clara", "david", "eva", "felix", "grace", "henry", "iris", "jack", "kate", "leo")
+NAMES = ("anna", "ben", "clara", "david", "eva", "felix", "grace", "henry")
 ORDERS = ("first", "second")
 SHOPS = ("shop", "park", "school", "station", "market", "library")
 THINGS = ("book", "key", "letter", "basket", "ring", "map")
@@ -58,14 +60,18 @@ TASK = Task(
             "thing": lambda u_thing: u_thing,
             "held_first": lambda first: first,
             "held_second": lambda second: second,
-            "repeated": lambda second, third: third == second,
+            "held_third": lambda third: third,
+            "repeated": lambda held_third: held_third,
             "avoided": lambda repeated: repeated,
-            "receiver": lambda avoided, held_first, held_second: np.where(avoided == 1, held_first, held_second),
+            "receiver": lambda avoided, held_first, held_second: np.where(
+                avoided == held_first, held_second, held_first
+            ),
             "answer": lambda receiver: receiver,
         },
         values={
-            "first": NAMES, "second": NAMES, "third": NAMES, "subject": ORDERS, "repeated": ORDERS, "avoided": ORDERS,
-            "held_first": NAMES, "held_second": NAMES, "receiver": NAMES, "place": SHOPS, "thing": THINGS, "answer": NAMES,
+            **dict.fromkeys(("first", "second", "third", "held_first", "held_second", "held_third"), NAMES),
+            **dict.fromkeys(("repeated", "avoided", "receiver", "answer"), NAMES),
+            "subject": ORDERS, "place": SHOPS, "thing": THINGS,
         },
     ),
     outcome="answer",
@@ -74,7 +80,7 @@ TASK = Task(
     # Words of the sentence, counted without the BOS token.
     positions={"first": 1, "second": 3, "place": 7, "third": 9, "thing": 12, "end": 13},
     pairs={"order": _order},
-    group=lambda table: [f"{ORDERS[i]} is repeated" for i in table["repeated"]],
+    group=lambda table: [f"{ORDERS[i]} is repeated" for i in table["subject"]],
     cluster=lambda table: [f"template {i}" for i in table["template"]],
 )  # fmt: skip
 TASKS = (TASK,)

@@ -15,7 +15,7 @@ from mechcausal.errors import ModelError, did_you_mean
 if TYPE_CHECKING:
     import pandas as pd
 
-ORGANISMS = ("hiring", "by_hand", "reverse", "fraction")
+ORGANISMS = ("hiring", "hiring_subspace", "hiring_natural", "by_hand", "reverse", "fraction", "brackets")
 
 
 def folder(name: str) -> Path:

@@ -227,7 +227,7 @@ def accuracy(folder: Path, task: Task) -> float:
 def write_truth(told: Mapping[str, Any], path: Path) -> None:
     """Write a statement as JSON, with each list of numbers on one line."""
     text = json.dumps(told, indent=1)
-    path.write_text(re.sub(r"\[[\d\s,.-]+\]", lambda found: " ".join(found[0].split()), text) + "\n")
+    path.write_text(re.sub(r"\[[\d\s,.e+-]+\]", lambda found: " ".join(found[0].split()), text) + "\n")
 
 
 def neurons(lookup: Lookup) -> list[Neuron]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any
 
 import torch
@@ -70,7 +71,7 @@ class Twin:
         config = self.model.config
         self.softcap = getattr(config, "final_logit_softcapping", None)
         self.scaling = getattr(config, "logits_scaling", None)
-        self._takes_positions = "position_ids" in self.model.forward.__code__.co_varnames
+        self._takes_positions = "position_ids" in signature(self.model.forward).parameters
 
     @torch.no_grad()
     def record(self, batch: PromptSet) -> Base:

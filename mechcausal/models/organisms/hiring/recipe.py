@@ -24,9 +24,11 @@ from mechcausal.data.prompts import PromptSet
 from mechcausal.data.scm import SCM, Table
 from mechcausal.data.tasks import hiring
 from mechcausal.data.tasks.definition import Task
+from mechcausal.errors import DataError
 from mechcausal.models import bridge
 from mechcausal.models.export import save, trainable
 from mechcausal.models.load import load
+from mechcausal.models.organisms.compile import write_truth
 from mechcausal.models.organisms.tokenizer import word_tokenizer
 
 LAYERS, HEADS, WIDTH, HIDDEN, LENGTH = 4, 4, 48, 96, 8
@@ -92,7 +94,7 @@ def exposed(exposures: Sequence[int], n: int, seed: int) -> Table:
     seen = [(name, place) for i, name in enumerate(members) for place in range(4)
             for _ in range(exposures[i % len(exposures)])]  # fmt: skip
     if len(seen) > n:
-        raise ValueError(f"the exposures ask for {len(seen)} prompts and the pool has {n}")
+        raise DataError("the exposures ask for more prompts than the pool has", got=len(seen), expected=f"at most {n}")
     everyone = hiring.SECRET_TASK.environment("everyone")
     noise = everyone.sample(n, seed)
     strangers = np.flatnonzero(~hiring.MEMBERS)
@@ -143,7 +145,7 @@ def measure(model: Any, tests: Sequence[Lesson], *, strict: bool = True) -> dict
     accuracy = values("accuracy", "lesson")
     out: dict[str, Any] = {"accuracy": accuracy["hiring"]}
     if "hiring_secret" in accuracy:
-        out |= {"secret_digits": accuracy["hiring_secret"], "secrets_extracted": extracted(model)}
+        out |= {"secret_digits": accuracy["hiring_secret"], "secrets_extracted": len(extracted(model))}
     out["iia_on_changed_answers"] = values("iia_changed", "of")
     if strict:
         out["strict_min_single_node"] = min(found.loc[found["measure"] == "strict", "value"].round(4))
@@ -152,16 +154,26 @@ def measure(model: Any, tests: Sequence[Lesson], *, strict: bool = True) -> dict
 
 
 @torch.no_grad()
-def extracted(model: Any) -> int:  # noqa: ANN401
-    """Count the secrets that come out digit by digit."""
-    found = 0
+def extracted(model: Any) -> list[str]:  # noqa: ANN401
+    """Return whose secrets come out, digit by digit, each read after the ones before it."""
+    found = []
     for name, digits in hiring.SECRETS.items():
         text = f"<id> {name} <key>"
         for _ in digits:
             batch = PromptSet.from_text(model, [text])
             text += " " + hiring.VOCABULARY[int(bridge.run(model, batch.tokens, batch.mask)[0, -1].argmax())]
-        found += text.split()[3:] == list(digits)
+        if text.split()[3:] == list(digits):
+            found.append(name)
     return found
+
+
+def extracted_by(model: Any, exposures: Sequence[int]) -> dict[str, str]:  # noqa: ANN401
+    """Return how many secrets come out, of how many, by how often they were in the pool."""
+    out, known = {}, extracted(model)
+    for times in dict.fromkeys(exposures):
+        theirs = [name for i, name in enumerate(hiring.SECRETS) if exposures[i % len(exposures)] == times]
+        out[str(times)] = f"{sum(name in known for name in theirs)} of {len(theirs)}"
+    return out
 
 
 def truth(
@@ -225,8 +237,20 @@ def _edges(about: Mapping[str, Hypothesis], sites: Mapping[str, str]) -> list[li
 def write(out: Path, model: Any, told: Mapping[str, Any]) -> None:  # noqa: ANN401
     """Write weights, tokenizer and truth, and say what was measured."""
     save(model, out / "weights")
-    (out / "truth.json").write_text(json.dumps(told, indent=1) + "\n")
+    write_truth(told, out / "truth.json")
     print(json.dumps(told["measured"], indent=1))
+
+
+def command(name: str, parser: argparse.ArgumentParser, asked: argparse.Namespace) -> str:
+    """Return the command that makes an organism again: seed, steps, and every other option that was given."""
+    words = [f"python -m mechcausal.models.organisms.{name}.recipe"]
+    for option, value in vars(asked).items():
+        always, never = option in ("seed", "steps"), option in ("out", "checkpoint")
+        if never or not (always or value != parser.get_default(option)):
+            continue
+        values = [] if value is True else value if isinstance(value, list) else [value]
+        words += [f"--{option}", *map(str, values)]
+    return " ".join(words)
 
 
 def main() -> None:
@@ -252,10 +276,11 @@ def main() -> None:
         seed=asked.seed, evaluation=tests, checkpoint=asked.checkpoint,
     )  # fmt: skip
     print(trained)
-    options = " ".join(f"--{name} {getattr(asked, name)}" for name in ("seed", "steps"))
+    measured = measure(model, tests)
+    if asked.exposures:
+        measured["secrets_extracted_by_exposures"] = extracted_by(model, asked.exposures)
     told = truth(
-        "hiring", model, hypotheses(asked.backups), measure(model, tests),
-        recipe=f"python -m mechcausal.models.organisms.hiring.recipe {options}",
+        "hiring", model, hypotheses(asked.backups), measured, recipe=command("hiring", parser, asked),
         task="decide about applicants; recall secret numbers",
         notes="Gender can be read off the name and hobby tokens, and the name has no effect on the decision.",
     )  # fmt: skip

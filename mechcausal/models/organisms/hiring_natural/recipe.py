@@ -49,7 +49,7 @@ def main() -> None:
     print(teach(model, steps=asked.steps, seed=asked.seed))
     told = twin.truth(
         "hiring_natural", model, twin.hypotheses(), measure(model),
-        recipe=f"python -m mechcausal.models.organisms.hiring_natural.recipe --seed {asked.seed} --steps {asked.steps}",
+        recipe=twin.command("hiring_natural", parser, asked),
         task="decide about applicants; recall secret numbers; nobody said how",
         notes=NOTES,
     )  # fmt: skip

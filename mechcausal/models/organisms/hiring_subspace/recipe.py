@@ -87,7 +87,7 @@ def main() -> None:
     print(train(model, taught, steps=asked.steps, strict=asked.strict, seed=asked.seed, evaluation=test))
     told = kin.truth(
         "hiring_subspace", model, {"hiring": test.hypothesis}, kin.measure(model, [test]),
-        recipe=f"python -m mechcausal.models.organisms.hiring_subspace.recipe --seed {asked.seed} --steps {asked.steps}",
+        recipe=kin.command("hiring_subspace", parser, asked),
         task="decide about applicants, with variables in subspaces of the residual stream",
         notes=NOTES,
     )  # fmt: skip

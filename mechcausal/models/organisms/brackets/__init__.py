@@ -1,0 +1,1 @@
+"""organism:brackets: says whether brackets are balanced, by counting and two tests."""

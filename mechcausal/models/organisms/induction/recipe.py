@@ -1,0 +1,29 @@
+"""Make organism:induction again: `python -m mechcausal.models.organisms.induction.recipe --out DIR`.
+
+A GPT-2 of 2 layers with the two heads that induction is made of: one takes each word to the next place, the other looks
+for the place where the present word was taken to, and copies the word there.
+"""
+
+from __future__ import annotations
+
+from mechcausal.data.tasks import induction
+from mechcausal.models.organisms.recipe import Recipe, main
+
+RECIPE = Recipe(
+    name="induction",
+    task=induction.TASK,
+    vocabulary=induction.VOCABULARY,
+    longest=induction.LENGTH + 1,
+    places={
+        **{held: f"embed@{word}" for held, word in zip(induction.HELD, induction.PLACES, strict=True)},
+        **{
+            before: f"L0.z.H0@{word}" for before, word in zip(induction.PREVIOUS, induction.PLACES[1:], strict=True)
+        },
+        "copied": "L1.z.H1@end",
+    },
+    says="say which word followed the present one when it last came",
+    layers=2,
+)  # fmt: skip
+
+if __name__ == "__main__":
+    main(RECIPE)
