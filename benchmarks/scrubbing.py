@@ -189,7 +189,7 @@ def main() -> None:
     torch.set_num_threads(1)
     logging.disable_progress_bar()
     n, runs = (128, 3) if arguments.quick else (1024, 5)
-    for case in (*hiring(),):
+    for case in (*hiring(), *brackets()):
         if arguments.only and arguments.only not in case.name:
             continue
         line = measure(case, n, runs)

@@ -16,8 +16,8 @@ from mechcausal.errors import DataError
 
 WHOLE, RANDOM, UNSEEN = "whole place", "random directions", "unseen values"
 LABELS, PLACEBO, UNTRAINED = "random labels", "placebo place", "untrained network"
-RIVALS = (LABELS, PLACEBO, UNTRAINED)
-GAP = 0.1  # more than this lost between the prompts searched on and those held out is over-fitting
+_NOTHING = (LABELS, UNTRAINED)  # where there is nothing to find; another place may well carry the variable too
+_GAP = 0.1  # more than this lost between the prompts searched on and those held out is over-fitting
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Aligned:
     @property
     def over_fits(self) -> bool:
         """Whether much of what was found on the prompts searched on is not there on held-out ones."""
-        return self.train_changed - self.changed > GAP
+        return self.train_changed - self.changed > _GAP
 
     @property
     def above_chance(self) -> bool:
@@ -106,16 +106,17 @@ class Aligned:
         place = f"{k} direction{'s' if k > 1 else ''} of {self.part.site}{self.part.at}"
         held = f"{row['value']:.2f} [{row['value_low']:.2f}, {row['value_high']:.2f}]"
         of_what = f"of the answers that {self.variable} changes"
-        rivals = frame[frame["role"].isin(RIVALS)]
-        told = ", ".join(f"{rival['role']} {rival['value']:.2f}" for _, rival in rivals.iterrows())
+        searched = frame[frame["role"].isin([*_NOTHING, PLACEBO])]
+        told = ", ".join(f"{rival['role']} {rival['value']:.2f}" for _, rival in searched.iterrows())
         against = f" ({told})" if told else ""
         if not self.above_chance:
-            if self.over_fits:
+            if self.over_fits and row["train"] > row["chance"] + _GAP:
                 return (
                     f"over-fits: {place} give {row['train']:.2f} {of_what} on the prompts searched on, "
                     f"and {held} on held-out ones, which is not above chance{against}"
                 )
             return f"not above chance: {place} give {held} {of_what}{against}"
+        rivals = searched[searched["role"].isin(_NOTHING)]
         if len(rivals) and rivals["value"].max() >= row["value_low"]:
             best = rivals.loc[rivals["value"].idxmax()]
             return f"no better than a control: {place} give {held} {of_what}, {best['role']} {best['value']:.2f}"
@@ -124,8 +125,14 @@ class Aligned:
                 f"over-fits: {place} give {row['train']:.2f} {of_what} on the prompts searched on, "
                 f"but {held} on held-out ones{against}"
             )
-        verb = ("carry" if k > 1 else "carries") + ("" if row["value"] >= 1 - GAP else " part of")
-        return f"{place} {verb} {self.variable}: {held} of the answers it changes on held-out prompts{against}{self._turned()}"
+        verb = ("carry" if k > 1 else "carries") + ("" if row["value"] >= 1 - _GAP else " part of")
+        return f"{place} {verb} {self.variable}: {held} of the answers it changes on held-out prompts{against}{self._turned()}{self._elsewhere()}"
+
+    def _elsewhere(self) -> str:
+        """Say if the placebo does as well."""
+        frame = self.result.frame
+        alike = frame[(frame["role"] == PLACEBO) & (frame["value"] >= frame["value_low"].iloc[0])]
+        return f"; {alike['label'].iloc[0]} does as well, so the place is not singled out" if len(alike) else ""
 
     def _turned(self) -> str:
         """Say how far the directions are from the known ones."""

@@ -314,7 +314,8 @@ def _stands_for(part: Part, node: Site) -> bool:
 
 def _rest(parts: Iterable[Part]) -> Tensor:
     """Return the orthonormal columns of everything outside the subspaces of these parts."""
-    together = torch.cat([part.columns(torch.zeros((), dtype=torch.float64)) for part in parts], dim=1)
+    spanned = [part.columns(torch.zeros((), dtype=torch.float64)) for part in parts]
+    together = torch.cat([columns for columns in spanned if columns is not None], dim=1)
     every, sizes, _ = torch.linalg.svd(together, full_matrices=True)
     return every[:, int((sizes > 1e-8).sum()) :].float()
 

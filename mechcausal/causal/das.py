@@ -38,7 +38,7 @@ from mechcausal.results.provenance import Provenance
 Control = Literal["labels", "place", "model"]
 CONTROLS: tuple[Control, ...] = get_args(Control)
 _HOTTEST, _COLDEST = 0.25, 0.1  # how soft the boundary is: at first a quarter of the width, at last a tenth of a place
-_COOLED = 0.7  # the share of the steps after which the temperature is 1
+_COOLED = 0.7  # the share of the steps after which the temperature is 1 and the number of directions is settled
 _TINY = 1e-12
 
 
@@ -96,28 +96,20 @@ def das(
     started = time.perf_counter()
     part, able = Part.parse(part), abilities(model)
     wanted = _controls(controls)
+    _check_kind(part)
     question = asked(about, variable, part)
     table = check_exchange(model, question, prompts, [variable])
-    _check_part(part, able, None if boundless else k)
+    _check_width(part, able, None if boundless else k)
     check_search(steps=steps, rate=rate, batch_size=batch_size, n=n)
     words, rows = answer_tokens(model, question), split(prompts, holdout, seed)
     rows = _without(rows, table[variable], variable, unseen)
     job = _Job(
         prompts, words, rows, variable, tuple(unseen), None if boundless else k, steps, rate, batch_size, n, seed
     )  # fmt: skip
-    draw = np.random.default_rng([seed, 4])
-    trials = [_Trial(ALIGNED, model, part, question, table, part)]
-    if "labels" in wanted:
-        permuted = {**table, variable: draw.permutation(table[variable])}
-        trials.append(_Trial(LABELS, model, part, question, permuted, part))
-    if "place" in wanted:
-        known = about if isinstance(about, Hypothesis) else question
-        for (other,) in placebos(able, [part], known, 1, draw):
-            trials.append(_Trial(PLACEBO, model, other, asked(about, variable, other), table, other))
-    if "model" in wanted:
-        trials.append(_Trial(UNTRAINED, untrained(model, seed), part, question, table, part))
-    for trial in trials:
-        job.search(trial)
+    with torch.inference_mode(False):  # what is made in inference mode cannot be searched
+        trials = _trials(model, about, part, question, table, wanted, able, seed)
+        for trial in trials:
+            job.search(trial)
     lines = job.judge(trials, _named(about, variable, part))
     found = trials[0].found
     result = assembled(
@@ -151,6 +143,32 @@ class _Trial:
     table: Table
     found: Part
     losses: tuple[float, ...] = ()
+
+
+def _trials(
+    model: Any,  # noqa: ANN401
+    about: Hypothesis | SCM | Task,
+    part: Part,
+    question: Hypothesis,
+    table: Table,
+    controls: Sequence[Control],
+    able: Abilities,
+    seed: int,
+) -> list[_Trial]:
+    """Return the search itself, and the same search where there should be nothing to find."""
+    (variable,) = question.variables
+    draw = np.random.default_rng([seed, 4])
+    trials = [_Trial(ALIGNED, model, part, question, table, part)]
+    if "labels" in controls:
+        permuted = {**table, variable: draw.permutation(table[variable])}
+        trials.append(_Trial(LABELS, model, part, question, permuted, part))
+    if "place" in controls:
+        known = about if isinstance(about, Hypothesis) else question
+        for (other,) in placebos(able, [part], known, 1, draw):
+            trials.append(_Trial(PLACEBO, model, other, asked(about, variable, other), table, other))
+    if "model" in controls:
+        trials.append(_Trial(UNTRAINED, untrained(model, seed), part, question, table, part))
+    return trials
 
 
 @dataclass(frozen=True)
@@ -314,9 +332,11 @@ class _Rotation:
         basis = self.span @ torch.linalg.qr(self.raw)[0]
         if self.boundary is None:
             return basis
+        if progress >= _COOLED:
+            return basis[:, : self.count]
         width = len(self.raw)
         hottest = max(_HOTTEST * width, _COLDEST)
-        temperature = hottest * (_COLDEST / hottest) ** progress
+        temperature = hottest * (_COLDEST / hottest) ** (progress / _COOLED)
         place = torch.arange(width, device=basis.device) + 0.5
         inside = torch.sigmoid((self.boundary * width - place) / temperature)
         # A change is made by `columns @ columns.T`, so the root makes each coordinate move by its share.
@@ -325,9 +345,13 @@ class _Rotation:
     def basis(self) -> tuple[tuple[float, ...], ...]:
         """Return the directions that were found, as rows."""
         found = self.span @ torch.linalg.qr(self.raw.detach())[0]
-        if self.boundary is not None:
-            found = found[:, : max(1, round(float(self.boundary.detach()) * len(self.raw)))]
-        return _rows(found.T)
+        return _rows(found[:, : self.count].T)
+
+    @property
+    def count(self) -> int:
+        """How many directions lie within the boundary."""
+        width, most = self.raw.shape
+        return most if self.boundary is None else min(max(1, round(float(self.boundary.detach()) * width)), most)
 
 
 def _rows(matrix: np.ndarray | Tensor) -> tuple[tuple[float, ...], ...]:
@@ -374,7 +398,7 @@ def _named(about: Hypothesis | SCM | Task, variable: str, part: Part) -> Part | 
     return None
 
 
-def _check_part(part: Part, able: Abilities, k: int | None) -> None:
+def _check_kind(part: Part) -> None:
     site = part.site
     if part.basis:
         raise SiteError(
@@ -384,6 +408,9 @@ def _check_part(part: Part, able: Abilities, k: int | None) -> None:
         raise SiteError(f"{site} has no directions to search", fix="name a stream, a sublayer's output or a head")
     if site.component in HEAD_COMPONENTS and site.head is None:
         raise SiteError(f"{site} is all heads at once", fix=f"name one head, as {site}.H0")
-    width = able.components[site.component].shape[-1]
+
+
+def _check_width(part: Part, able: Abilities, k: int | None) -> None:
+    width = able.components[part.site.component].shape[-1]
     if k is not None and not 1 <= k <= width:
         raise DataError(f"{part} has {width} directions", got=f"k = {k}", expected=f"1 to {width}")

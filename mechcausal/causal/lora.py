@@ -40,7 +40,7 @@ class Adapters:
         model: Any,  # noqa: ANN401 - a TransformerBridge
         *,
         r: int = 8,
-        alpha: float | None = None,
+        alpha: int | None = None,
         targets: Sequence[str] = ("q", "k", "v", "o", "in", "out"),
         seed: int = 0,
     ) -> Adapters:

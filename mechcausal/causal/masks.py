@@ -154,8 +154,9 @@ def mask(
     words, rows = answer_tokens(model, question), split(prompts, holdout, seed)
     pairs = practice(question, table, variable, rows.train, steps * batch_size, seed)
     refuse_unchanged(pairs, [variable])
-    values = Harvest(model, prompts, rows.train, units, batch_size=batch_size)
-    soft = _Soft(units, values)
+    with torch.inference_mode(False):  # what is made in inference mode cannot be searched
+        values = Harvest(model, prompts, rows.train, units, batch_size=batch_size)
+        soft = _Soft(units, values)
     tokens = words.to(values.device)
 
     def objective(step: int) -> Tensor:

@@ -29,6 +29,7 @@ from mechcausal.models.engine import in_batches
 from mechcausal.models.hooked import Source, forward
 
 _FLAT = 1e-5  # less than this times the widest direction is no variation
+_NOISE = 1e-6  # nor is less than this times the values themselves, which is rounding
 
 
 def check_search(*, steps: int, rate: float, batch_size: int, n: int) -> None:
@@ -132,9 +133,11 @@ class Harvest:
         values = self.values[part.site.whole, part.at]
         if part.site.head is not None:
             values = values.select(-2, part.site.head)
-        around = (values - values.mean(0)).reshape(-1, values.shape[-1]).cpu().double()
+        exact = values.cpu().double()
+        around = (exact - exact.mean(0)).reshape(-1, exact.shape[-1])
         squares, columns = torch.linalg.eigh(around.T @ around)
-        return columns[:, squares > _FLAT**2 * squares[-1]].flip(1).to(values)
+        least = max(_FLAT**2 * float(squares[-1]), _NOISE**2 * float(exact.square().sum()))
+        return columns[:, squares > least].flip(1).to(values)
 
     def logits(self, base: np.ndarray, source: np.ndarray, moves: Iterable[tuple[Part, Tensor]]) -> Tensor:
         """Run base rows with values of source rows inside subspaces, and keep the graph.

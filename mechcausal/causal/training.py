@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +81,32 @@ class _Weights:
         return self.interchange > 0 or self.strict > 0
 
 
+@dataclass(frozen=True)
+class _Course:
+    """The numbers of a training, as `train` takes them."""
+
+    weights: _Weights
+    steps: int
+    batch_size: int
+    rate: float
+    seed: int
+    every: int
+    stop_at: float | None
+
+    def check(self) -> None:
+        """Refuse what makes no sense."""
+        for name, value in vars(self.weights).items():
+            if not value >= 0:
+                raise DataError(f"the weight {name!r} cannot be negative", got=value)
+        if self.weights.behavior == 0 and not self.weights.twice:
+            raise DataError("all weights are 0, so there is nothing to learn", fix="pass behavior=1.0")
+        for name, least in (("steps", 1), ("every", 1), ("batch_size", 2), ("seed", 0)):
+            if getattr(self, name) < least:
+                raise DataError(f"{name} must be at least {least}", got=getattr(self, name))
+        if not self.rate > 0:
+            raise DataError("the learning rate must be above 0", got=self.rate)
+
+
 def train(
     model: Any,  # noqa: ANN401 - a TransformerBridge
     lessons: Sequence[Lesson] | Lesson,
@@ -123,58 +149,70 @@ def train(
         The model in evaluation mode, and the history of its evaluations.
     """
     started = time.perf_counter()
+    course = _Course(_Weights(behavior, interchange, strict), steps, batch_size, rate, seed, every, stop_at)
+    course.check()
     lessons, evaluation = _listed(lessons), _listed(evaluation)
-    weights = _Weights(behavior, interchange, strict)
-    _check_numbers(weights, steps, batch_size, rate, every)
     model.eval()  # dropout would make recorded and edited runs differ
     able = abilities(model)
     pool = Pool(model, able, lessons, strict=strict > 0)
-    held_out = evaluation or lessons
     for lesson in evaluation:
-        Pool(model, able, [lesson], strict=False)  # refuses what it cannot evaluate before the first step
+        Pool(model, able, [lesson], strict=strict > 0)  # refuses what it cannot evaluate before the first step
     adapters = Adapters.attach(model, **lora) if lora is not None else None
     parameters = adapters.parameters if adapters else trainable(model)
-    _check_parameters(parameters)
-    optimizer = torch.optim.Adam(parameters.values(), lr=rate)
-    settings = {
-        "weights": [behavior, interchange, strict], "steps": steps, "batch_size": batch_size, "rate": rate,
-        "seed": seed, "every": every, "stop_at": stop_at, "lora": dict(lora) if lora else None,
-    }  # fmt: skip
-    store = Checkpoint(checkpoint, settings, lessons, parameters, optimizer) if checkpoint else None
-    done, history = store.restore() if store else (0, [])
-    bar = tqdm(total=steps, initial=done, desc="training", unit="step", disable=None if progress else True)
-    stopped = _reached(history, stop_at)
     try:
-        while done < steps and not stopped:
-            for group in optimizer.param_groups:
-                group["lr"] = rate * _schedule(done, steps)
-            loss = _step(model, pool, weights, batch_size, np.random.default_rng([seed, done]))
-            optimizer.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(parameters.values(), 1.0)
-            optimizer.step()
-            done += 1
-            bar.update()
-            if done % every == 0 or done == steps:
-                if not bool(torch.isfinite(loss.detach())):
-                    raise NumericsError(f"the loss is {loss.item()} after {done} steps", fix="lower the rate")
-                found = assess(model, held_out, n=_EVALUATED, seed=seed, strict=strict > 0)
-                history.append(_dated(found, done, float(loss.detach())))
-                stopped = _reached(history, stop_at)
-                bar.set_postfix_str(_summary(found))
-                if store:
-                    store.write(done, history)
+        _check_parameters(parameters)
+        optimizer = torch.optim.Adam(parameters.values(), lr=rate)
+        settings = {**asdict(course), "lora": dict(lora) if lora is not None else None}
+        store = Checkpoint(checkpoint, settings, lessons, parameters, optimizer) if checkpoint else None
+        done, history, stopped = _teach(model, pool, evaluation or lessons, course, optimizer, store, progress)
     except BaseException:
         if adapters:
             adapters.remove()  # the weights stay what they were; a checkpoint goes on from them
         raise
+    if adapters:
+        adapters.merge()
+    return Trained(model, pd.concat(history, ignore_index=True), done, time.perf_counter() - started, stopped)
+
+
+def _teach(
+    model: Any,  # noqa: ANN401
+    pool: Pool,
+    held_out: Sequence[Lesson],
+    course: _Course,
+    optimizer: torch.optim.Adam,
+    store: Checkpoint | None,
+    progress: bool,
+) -> tuple[int, list[pd.DataFrame], bool]:
+    """Make the steps that are left; return how many are made in all, the evaluations, and whether the goal was reached."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    done, history = store.restore() if store else (0, [])
+    stopped = _reached(history, course.stop_at)
+    bar = tqdm(total=course.steps, initial=done, desc="training", unit="step", disable=None if progress else True)
+    try:
+        while done < course.steps and not stopped:
+            for group in optimizer.param_groups:
+                group["lr"] = course.rate * _schedule(done, course.steps)
+            draw = np.random.default_rng([course.seed, done])
+            loss = _step(model, pool, course.weights, course.batch_size, draw)
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(parameters, 1.0)
+            optimizer.step()
+            done += 1
+            bar.update()
+            if done % course.every == 0 or done == course.steps:
+                if not bool(torch.isfinite(loss.detach())):
+                    raise NumericsError(f"the loss is {loss.item()} after {done} steps", fix="lower the rate")
+                found = assess(model, held_out, n=_EVALUATED, seed=course.seed, strict=course.weights.strict > 0)
+                history.append(_dated(found, done, float(loss.detach())))
+                stopped = _reached(history, course.stop_at)
+                bar.set_postfix_str(_summary(found))
+                if store:
+                    store.write(done, history)
     finally:
         bar.close()
         optimizer.zero_grad()
-    if adapters:
-        adapters.merge()
-    table = pd.concat(history, ignore_index=True) if history else pd.DataFrame()
-    return Trained(model, table, done, time.perf_counter() - started, stopped)
+    return done, history, stopped
 
 
 def assess(
@@ -232,6 +270,7 @@ def _assess_batch(
     plain = Batch(pool, chosen)
     run = forward(model, plain.prompts, read=pool.read_sites())
     partners, alike = plain.partners(draw), plain.partners(draw, strictly=True)
+    apart, strangers = partners != everyone, alike != everyone  # nothing is exchanged with oneself
 
     def right(logits: Tensor, batch: Batch, wanted: np.ndarray) -> np.ndarray:
         said = logits[torch.arange(len(batch), device=logits.device), batch.read].argmax(-1)
@@ -247,17 +286,17 @@ def _assess_batch(
         batch.take(0, variable, everyone, partners)
         wanted = batch.answers(0, everyone, {variable: partners})
         hit = exchanged(batch, wanted)
-        out += [(("iia", variable), hit), (("iia_changed", variable), hit[wanted != plain.targets])]
+        out += [(("iia", variable), hit[apart]), (("iia_changed", variable), hit[wanted != plain.targets])]
     if strict:
         for number, slot in enumerate(pool.slots):
             for unit in range(slot.units):
                 batch = plain.fresh()
                 batch.resample(everyone, alike, only=(number, unit))
                 if batch.masks[number].any():
-                    out.append((("strict", slot.unit_name(unit)), exchanged(batch, plain.targets)))
+                    out.append((("strict", slot.unit_name(unit)), exchanged(batch, plain.targets)[strangers]))
         batch = plain.fresh()
         batch.resample(everyone, alike)
-        out.append((("strict_all", ""), exchanged(batch, plain.targets)))
+        out.append((("strict_all", ""), exchanged(batch, plain.targets)[strangers]))
     return out
 
 
@@ -350,19 +389,6 @@ def _listed(lessons: Sequence[Lesson] | Lesson | None) -> list[Lesson]:
     if lessons is None:
         return []
     return [lessons] if isinstance(lessons, Lesson) else list(lessons)
-
-
-def _check_numbers(weights: _Weights, steps: int, batch_size: int, rate: float, every: int) -> None:
-    for name, value in vars(weights).items():
-        if not value >= 0:
-            raise DataError(f"the weight {name!r} cannot be negative", got=value)
-    if weights.behavior == 0 and not weights.twice:
-        raise DataError("all weights are 0, so there is nothing to learn", fix="pass behavior=1.0")
-    for name, value in (("steps", steps), ("every", every), ("batch_size", batch_size)):
-        if value < 1:
-            raise DataError(f"{name} must be at least 1", got=value)
-    if not rate > 0:
-        raise DataError("the learning rate must be above 0", got=rate)
 
 
 def _check_parameters(parameters: Mapping[str, nn.Parameter]) -> None:

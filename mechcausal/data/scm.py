@@ -396,5 +396,5 @@ def _constant(variable: str, value: Any) -> Mechanism:  # noqa: ANN401
 
 def _renamed(name: str) -> Mechanism:
     function = lambda **noise: noise[name]  # noqa: E731
-    function.__signature__ = inspect.Signature([inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY)])  # ty: ignore[unresolved-attribute]
+    function.__signature__ = inspect.Signature([inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY)])  # ty: ignore[missing-attribute]
     return function

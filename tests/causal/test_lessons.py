@@ -94,6 +94,7 @@ def test_strictness_where_an_input_has_no_place(model):
     partial = Hypothesis(TASK.scm, {"left": "L0.z.H0@ask"})
     own = Lesson(partial, lesson(model).prompts)
     refused(model, own, DataError, "'y' reaches 'answer' around left, which has a place, so it cannot be true")
+    refused(model, lesson(model), DataError, "'y' reaches 'answer' around left", evaluation=own)
     given = Hypothesis(TASK.scm, {"left": "L0.z.H0@ask"}, given=["right"])
     with pytest.raises(AssertionError, match="the model was run"):
         train(model, Lesson(given, own.prompts), steps=1, progress=False)

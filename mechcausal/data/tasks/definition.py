@@ -174,7 +174,7 @@ class Task:
         )
 
     def _told(self, table: Table) -> dict[str, Any]:
-        places = self.positions(table) if callable(self.positions) else self.positions
+        places = self.positions if isinstance(self.positions, Mapping) else self.positions(table)
         return {
             "positions": {name: [int(i) for i in np.broadcast_to(at, units(table))] for name, at in places.items()},
             "groups": list(self.group(table)) if self.group else (),

@@ -15,7 +15,7 @@ import numpy as np
 from mechcausal.data.scm import SCM, Table
 from mechcausal.data.tasks.definition import Task
 
-NAMES = ("anna", "ben", "clara", "david", "eva", "felix", "grace", "henry")
+NAMES = ("anna", "ben", "clara", "david", "eva", "felix")
 ORDERS = ("first", "second")
 SHOPS = ("shop", "park", "school", "station", "market", "library")
 THINGS = ("book", "key", "letter", "basket", "ring", "map")

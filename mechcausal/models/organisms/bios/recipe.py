@@ -20,6 +20,9 @@ RECIPE = Recipe(
         "score": "L2.mlp_out@job",
     },
     environment="mixed",
+    steps=800,
+    batch=192,
+    spread=0.1,
     says="guess a profession from a biography and a pronoun",
 )
 

@@ -187,10 +187,11 @@ def truth(
     notes: str,
 ) -> dict[str, Any]:
     """Return the statement that ships with the weights."""
+    sites = {variable: str(parts[0].site) for one in about.values() for variable, parts in one.alignment.items()}
     variables = {
         variable: {
             "task": key,
-            "site": str(parts[0].site),
+            "site": sites[variable],
             "at": str(parts[0].at).removeprefix("@"),
             "parts": [part.to_json() if part.basis else str(part) for part in parts],
             "parents": _read_by(hypothesis, variable),
@@ -198,7 +199,6 @@ def truth(
         for key, hypothesis in about.items()
         for variable, parts in hypothesis.alignment.items()
     }
-    sites = {variable: told["site"] for variable, told in variables.items()}
     return {
         "name": name,
         "task": task,

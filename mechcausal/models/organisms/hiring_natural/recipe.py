@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from mechcausal.causal.training import train
+from mechcausal.causal.training import Trained, train
 from mechcausal.models.organisms.hiring import recipe as twin
 
 NOTES = (
@@ -21,11 +21,19 @@ NOTES = (
 )
 
 
-def teach(model: Any, *, steps: int = twin.STEPS, seed: int = 0, **options: Any) -> Any:  # noqa: ANN401
+def teach(
+    model: Any,  # noqa: ANN401
+    *,
+    steps: int = twin.STEPS,
+    seed: int = 0,
+    size: int = twin.POOL,
+    held_out: int = twin.HELD_OUT,
+    progress: bool = True,
+) -> Trained:
     """Train by behavior alone."""
     return train(
-        model, twin.lessons(model, seed=seed), steps=steps, batch_size=twin.BATCH, interchange=0.0, strict=0.0,
-        seed=seed, every=max(1, steps // 4), evaluation=twin.exam(model), **options,
+        model, twin.lessons(model, seed=seed, size=size), steps=steps, batch_size=twin.BATCH, interchange=0.0,
+        strict=0.0, seed=seed, every=max(1, steps // 4), evaluation=twin.exam(model, n=held_out), progress=progress,
     )  # fmt: skip
 
 

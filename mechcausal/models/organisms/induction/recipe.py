@@ -23,6 +23,9 @@ RECIPE = Recipe(
     },
     says="say which word followed the present one when it last came",
     layers=2,
+    steps=1200,
+    batch=192,
+    spread=0.1,
 )  # fmt: skip
 
 if __name__ == "__main__":

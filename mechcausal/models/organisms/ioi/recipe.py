@@ -23,6 +23,9 @@ RECIPE = Recipe(
         "receiver": "L2.z.H2@end",
     },
     says="complete a story with the name that came once",
+    steps=1600,
+    batch=160,
+    spread=0.1,
 )
 
 if __name__ == "__main__":

@@ -108,7 +108,11 @@ def effects() -> dict[str, dict[str, float]]:
     Directly it moves the target one place on, and through what is said (one less) one more place.
     """
     direct, through_said = ("length", "target", "fetched", "answer"), ("length", "said", "target", "fetched", "answer")
-    paths = {"direct": [direct], "through said": [through_said], "total": [direct, through_said]}
+    paths: dict[str, list[tuple[str, ...]]] = {
+        "direct": [direct],
+        "through said": [through_said],
+        "total": [direct, through_said],
+    }
 
     def along(word: str, chosen: list[tuple[str, ...]]) -> float:
         number = task.ANSWERS.index(word)

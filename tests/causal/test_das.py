@@ -1,0 +1,295 @@
+"""Directions found where they are known, and nothing found where there is nothing."""
+
+import json
+from dataclasses import replace
+
+import linear
+import numpy as np
+import pytest
+import torch
+
+import mechcausal as mc
+from mechcausal.causal import das as module
+from mechcausal.causal.aligned import LABELS, PLACEBO, RANDOM, UNSEEN, UNTRAINED, WHOLE
+from mechcausal.causal.das import das
+from mechcausal.causal.hypothesis import Hypothesis, Part
+from mechcausal.causal.interchange import ALIGNED, interchange
+from mechcausal.causal.search import split, untrained
+from mechcausal.errors import DataError, MechcausalError, SiteError
+from mechcausal.models.fingerprint import weights_fingerprint
+
+QUICK = {"steps": 80, "batch_size": 64, "n": 256}
+HEAD = "L1.z.H0@decision"
+
+
+@pytest.fixture(scope="module")
+def adder(tmp_path_factory):
+    return linear.load(tmp_path_factory.mktemp("linear"))
+
+
+@pytest.fixture(scope="module")
+def sums(adder):
+    return linear.everyone(adder)
+
+
+@pytest.fixture(scope="module")
+def known():
+    spec = {"site": "L0.resid_post", "at": "end"}
+    places = {v: spec | {"basis": [linear.DIRECTIONS[v]]} for v in ("a", "c")}
+    return Hypothesis(linear.TASK.scm, places, outcome="answer")
+
+
+@pytest.fixture(scope="module")
+def subspace():
+    return mc.load("organism:hiring_subspace")
+
+
+@pytest.fixture(scope="module")
+def applicants(subspace):
+    return mc.task("hiring").prompts(subspace, 400, environment="broad")
+
+
+@pytest.fixture(scope="module")
+def merit(subspace, applicants):
+    place = "L1.resid_post@decision"
+    return das(subspace, Hypothesis.of("hiring_subspace"), "merit", place, applicants, k=4, unseen=[5], **QUICK)
+
+
+# Where one direction is right
+
+
+def test_the_network_adds(adder, sums):
+    with torch.no_grad():
+        assert bool((adder(sums.tokens)[:, -1].argmax(-1) == sums.answer).all())
+
+
+@pytest.mark.parametrize("variable", ["a", "c"])
+@pytest.mark.parametrize("boundless", [False, True])
+def test_the_direction_is_found(adder, sums, known, variable, boundless):
+    options = QUICK | ({"steps": 150} if boundless else {})
+    found = das(adder, known, variable, linear.PLACE, sums, boundless=boundless, controls=False, **options)
+    assert len(found.part.basis) == 1  # which the boundless form finds out
+    assert found.angle <= 5
+    np.testing.assert_allclose(found.angles(linear.DIRECTIONS[variable]), found.angle, atol=1e-4)
+    assert found.changed >= 0.98
+    assert found.test_iia >= 0.98
+    assert abs(np.linalg.norm(found.basis) - 1) < 1e-5
+    assert "degrees from the subspace that the hypothesis names" in found.verdict
+    other = "c" if variable == "a" else "a"
+    assert found.angles(linear.DIRECTIONS[other])[0] > 80
+
+
+def test_both_directions_at_once_stand_in_a_hypothesis(adder, sums, known):
+    """What is found can be put where a place is asked for, and serves with several sources."""
+    parts = {
+        v: das(adder, linear.TASK, v, linear.PLACE, sums, controls=False, **QUICK).part for v in ("a", "c")
+    }  # fmt: skip
+    hypothesis = Hypothesis(linear.TASK.scm, parts)
+    result = interchange(adder, hypothesis, sums, variables=["a", "c", ("a", "c")], n=125, placebo=False)
+    assert (result.frame["value"] >= 0.98).all()
+
+
+def test_losses_fall_to_what_the_true_direction_has(adder, sums):
+    found = das(adder, linear.TASK, "a", linear.PLACE, sums, controls=False, **QUICK)
+    assert len(found.losses) == QUICK["steps"]
+    assert np.mean(found.losses[-5:]) < 0.05  # two neighbors 4 nats below: log(1 + 2 exp(-4)) is 0.036
+    assert np.isnan(found.angle)  # a task names no subspace
+
+
+# The organism whose variables are in subspaces
+
+
+def test_the_organism(merit):
+    assert merit.changed >= 0.98
+    assert merit.test_iia >= 0.98
+    assert merit.result.frame["n"][0] >= 80
+    assert merit.verdict.startswith("4 directions of L1.resid_post@decision carry merit: 1.00")
+    rows = merit.result.frame.set_index("role")
+    assert rows.loc[UNSEEN, "value"] >= 0.98  # of a merit that no prompt searched on has
+    assert rows.loc[RANDOM, "value"] <= 0.1
+    assert rows.loc[WHOLE, "value"] < 0.9  # all of the stream carries other variables along
+    assert 0 < merit.result.frame["angle_least"][0] < merit.angle <= 90
+    assert f"{merit.angle:.0f} degrees" in verdict_of(merit)
+
+
+def verdict_of(found):
+    assert found.verdict in repr(found)
+    assert found.verdict.split(":")[0] in found._repr_html_()
+    return found.verdict
+
+
+@pytest.mark.parametrize(("variable", "place", "k"), [("merit", "L1.resid_post", 1), ("score", "L2.resid_post", 4)])
+def test_fewer_and_later_directions(subspace, applicants, variable, place, k):
+    hypothesis = Hypothesis.of("hiring_subspace")
+    found = das(subspace, hypothesis, variable, f"{place}@decision", applicants, k=k, controls=False, **QUICK)
+    assert found.changed >= 0.98
+    if k == 1:  # accuracy does not tell one direction that serves from the laid-down ones, the angle does
+        assert 5 < found.angle < 45
+
+
+def test_controls_stay_at_chance(merit):
+    rows = merit.controls.set_index("role")
+    blind = merit.result.frame.set_index("role")["blind"]
+    assert {LABELS, PLACEBO, UNTRAINED, WHOLE, RANDOM, UNSEEN} == set(rows.index)
+    for control in (LABELS, UNTRAINED):
+        assert rows.loc[control, "iia"] <= blind[control] + 0.05
+    assert str(rows.loc[PLACEBO, "label"]) == "L0.resid_post@decision[4d]"
+    assert f"random labels {rows.loc[LABELS, 'value']:.2f}" in merit.verdict
+
+
+# Where there is nothing
+
+
+@pytest.fixture(scope="module")
+def noise(hiring):
+    """Return few prompts whose `merit` was dealt out at random: many directions can learn them by heart."""
+    prompts = mc.task("hiring").prompts(hiring, 40, environment="broad", seed=5)
+    order = torch.randperm(40, generator=torch.Generator().manual_seed(0))
+    return replace(prompts, variables=prompts.variables | {"merit": prompts.variables["merit"][order]})
+
+
+def test_random_labels_are_called_what_they_are(hiring, noise):
+    place = "L1.resid_post@decision"
+    found = das(hiring, mc.task("hiring"), "merit", place, noise, k=18, controls=False, **(QUICK | {"steps": 150}))
+    assert found.train_changed > 0.75
+    assert found.train_iia > 0.75
+    frame = found.result.frame
+    assert found.test_iia <= frame["blind"][0]
+    assert found.over_fits
+    assert not found.above_chance
+    assert found.verdict.startswith("over-fits: 18 directions of L1.resid_post@decision")
+    assert "which is not above chance" in found.verdict
+
+
+def test_a_random_network(hiring):
+    model = untrained(hiring)
+    prompts = mc.task("hiring").prompts(hiring, 200, environment="broad")
+    found = das(model, mc.task("hiring"), "merit", HEAD, prompts, k=2, controls=False, **QUICK)
+    assert not found.above_chance
+    assert found.verdict.startswith("not above chance")
+
+
+def test_few_prompts_in_a_random_network(hiring):
+    prompts = mc.task("hiring").prompts(hiring, 40, environment="broad", seed=5)
+    model, options = untrained(hiring), QUICK | {"steps": 150}
+    found = das(model, mc.task("hiring"), "merit", "L1.resid_post@decision", prompts, k=18, controls=False, **options)
+    assert found.train_changed > found.changed + 0.1
+    assert found.verdict.startswith("over-fits")
+
+
+def test_a_control_that_does_as_well(merit):
+    frame = merit.result.frame.copy()
+    frame.loc[frame["role"] == LABELS, "value"] = 1.0
+    spoiled = replace(merit, result=replace(merit.result, frame=frame))
+    assert spoiled.verdict.startswith("no better than a control")
+    assert "random labels 1.00" in spoiled.verdict
+
+
+def test_losing_much_but_not_all(merit):
+    frame = merit.result.frame.copy()
+    frame.loc[0, ["value", "value_low", "value_high"]] = 0.85, 0.83, 0.87
+    spoiled = replace(merit, result=replace(merit.result, frame=frame))
+    assert spoiled.verdict.startswith("over-fits: 4 directions of L1.resid_post@decision give 1.00")
+    assert "but 0.85 [0.83, 0.87] on held-out ones" in spoiled.verdict
+
+
+# What a search leaves behind and says
+
+
+def test_held_out_prompts_are_held_out(merit, applicants):
+    rows = split(applicants, 0.5, 0)
+    compute = merit.result.provenance.compute
+    assert compute["n_test"] == len(rows.test)
+    column = applicants.variables["merit"].numpy()
+    assert compute["n_train"] == int((column[rows.train] != 5).sum())
+    units = {applicants.clusters[i] for i in rows.test}
+    assert set(merit.result.clusters) <= units
+    assert merit.result.frame["role"][0] == ALIGNED
+
+
+def test_the_accuracy_is_that_of_interchange(adder, sums):
+    """Judged once more by `interchange` on the held-out prompts alone."""
+    found = das(adder, linear.TASK, "a", linear.PLACE, sums, controls=False, **(QUICK | {"steps": 10}))
+    assert found.changed < 0.95
+    test = split(sums, 0.5, 0).test
+    again = interchange(
+        adder, Hypothesis(linear.TASK.scm, {"a": found.part}), sums.take(torch.tensor(test)), n=2000, placebo=False
+    )
+    assert found.changed == pytest.approx(again.frame["value"][0], abs=0.08)
+
+
+def test_the_network_stays_as_it_is(adder, sums):
+    before = weights_fingerprint(adder)
+    with torch.inference_mode():  # whoever switched gradients off may search as well
+        first = das(adder, linear.TASK, "a", linear.PLACE, sums, controls=False, **(QUICK | {"steps": 20}))
+    second = das(adder, linear.TASK, "a", linear.PLACE, sums, controls=False, **(QUICK | {"steps": 20}))
+    other = das(adder, linear.TASK, "a", linear.PLACE, sums, controls=False, seed=1, **(QUICK | {"steps": 20}))
+    assert weights_fingerprint(adder) == before
+    np.testing.assert_allclose(first.basis, second.basis, atol=1e-5)
+    assert np.abs(first.basis - other.basis).max() > 1e-3
+
+
+def test_provenance(merit):
+    arguments = merit.result.provenance.arguments
+    json.dumps(merit.result.provenance.to_json())
+    assert Part.parse(arguments["found"]) == merit.part
+    assert arguments["controls"] == ["labels", "place", "model"]
+    assert arguments["unseen"] == [5]
+    assert merit.result.provenance.compute["forwards"] > 4 * QUICK["steps"]
+
+
+def test_some_controls(adder, sums):
+    found = das(adder, linear.TASK, "a", linear.PLACE, sums, controls=["labels"], **(QUICK | {"steps": 5}))
+    assert set(found.controls["role"]) == {LABELS, WHOLE, RANDOM}
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("part", "options", "error", "said"),
+    [
+        ("L0.resid_post@end", {"k": 17}, DataError, r"has 16 directions \(got k = 17; expected 1 to 16"),
+        ("L0.resid_post@end", {"k": 0}, DataError, "has 16 directions"),
+        ("L0.z.H0@end", {"k": 5}, DataError, "has 4 directions"),
+        ("L0.z@end", {}, SiteError, r"all heads at once.*L0\.z\.H0"),
+        ("L0.mlp_post.N1@end", {}, SiteError, "no directions to search"),
+        ("L0.pattern.H0@end", {}, SiteError, "no directions to search"),
+        ("L3.resid_post@end", {}, SiteError, "not in this model"),
+        ("L0.resid_post@word", {}, SiteError, "no position called 'word'"),
+        ({"site": "L0.resid_post", "at": "end", "basis": [[1.0] * 16]}, {}, SiteError, "is a subspace already"),
+        ("L0.resid_post@end", {"steps": 0}, DataError, "at least one step"),
+        ("L0.resid_post@end", {"rate": -1}, DataError, "positive number"),
+        ("L0.resid_post@end", {"holdout": 1}, DataError, "held out"),
+        ("L0.resid_post@end", {"controls": ["lables"]}, DataError, "did you mean 'labels'"),
+        ("L0.resid_post@end", {"unseen": [9]}, DataError, "fewer than 2 of .* held-out prompts have a = 9"),
+        ("L0.resid_post@end", {"unseen": [0, 1, 2, 3]}, DataError, "does not vary in the prompts that are searched on"),
+    ],
+)
+def test_refused_before_anything_runs(adder, sums, monkeypatch, part, options, error, said):
+    def refuse(*args, **kwargs):
+        raise AssertionError("the model was run")
+
+    monkeypatch.setattr(module, "Harvest", refuse)
+    monkeypatch.setattr(module, "score", refuse)
+    with pytest.raises(error, match=said):
+        das(adder, linear.TASK, "a", part, sums, **options)
+
+
+def test_refused_variables(adder, sums):
+    with pytest.raises(MechcausalError, match="'b'"):
+        das(adder, linear.TASK, "b", linear.PLACE, sums)
+    with pytest.raises(DataError, match="e changes the answer of none"):
+        das(adder, linear.TASK, "e", linear.PLACE, sums)
+
+
+def test_more_directions_than_vary(adder, sums):
+    with pytest.raises(
+        DataError, match=r"varies over these prompts in fewer directions.*got k = 4; expected at most 3"
+    ):
+        das(adder, linear.TASK, "a", linear.PLACE, sums, k=4, controls=False)
+
+
+def test_another_activation_has_no_angle(merit):
+    with pytest.raises(DataError, match=r"another activation \(got 16 features; expected 48"):
+        merit.angles(np.ones((1, 16)))
