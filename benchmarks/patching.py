@@ -3,9 +3,9 @@
     python benchmarks/patching.py [--quick] [--only WORDS]
 
 One JSON line for each case. All are given the same weights, tokens and metric in one process and take turns, A B A B.
-What is timed of ours is the whole of `mc.patch` or `mc.ablate`, unedited runs, intervals and table included; a peer is
-handed the clean activations, and only its loop is timed. Every step of such a loop costs the same, one forward, so a
-loop is timed on cells spread evenly over the sweep (`peer_cells` of `cells`) and scaled to all of them.
+What is timed of ours is the whole of `mc.patch` or `mc.ablate`: unedited runs, sweep, intervals and table. What is timed
+of a peer is its two unedited runs, which keep the activations it puts in, and its loop. Every step of such a loop costs
+the same, one forward, so a loop is timed on cells spread evenly over the sweep (`peer_cells` of `cells`) and scaled.
 
 - `ratio`: seconds of the faster transformer-lens loop over ours; the median over repetitions of the ratio within each.
 - `peers`: the same for each peer by itself.
@@ -52,7 +52,9 @@ with warnings.catch_warnings():
     from transformer_lens import patching, utils
 
 TOLERANCE = 1e-4  # of the metric's range
-Values = dict[tuple[int, ...], np.ndarray]  # the metric of every example, by (layer, position, head) as far as it has them
+Values = dict[
+    tuple[int, ...], np.ndarray
+]  # the metric of every example, by (layer, position, head) as far as it has them
 
 
 @dataclass(frozen=True)
@@ -137,7 +139,9 @@ class Bench:
         case = self.case
         if case.ablation:
             return mc.ablate(self.model, self.pairs, sites=case.sweep)
-        sites = [f"L*.z.H{head}" for head in range(0, case.shape.heads, case.every)] if "head" in case.axes else case.sweep
+        sites = (
+            [f"L*.z.H{head}" for head in range(0, case.shape.heads, case.every)] if "head" in case.axes else case.sweep
+        )
         return mc.patch(self.model, self.pairs, sites=sites, positions="each" if "pos" in case.axes else "all")
 
     def our_values(self, result: mc.results.Result) -> Values:
@@ -173,29 +177,36 @@ class Bench:
         kept: dict[str, Tensor] = {}
         hooks = [(name, lambda value, hook, name=name: kept.__setitem__(name, value.clone())) for name in names]
         model.run_with_hooks(self.pairs.clean.tokens, fwd_hooks=hooks)
+        clean = dict(kept)
+        model.run_with_hooks(self.pairs.corrupt.tokens, fwd_hooks=hooks if self.case.ablation else [])
         if self.case.ablation:
-            clean = dict(kept)
-            model.run_with_hooks(self.pairs.corrupt.tokens, fwd_hooks=hooks)
             for name in names:
-                kept[name] = torch.cat([clean[name], kept[name]]).mean(0, keepdim=True).expand_as(clean[name])
-        return kept
+                clean[name] = torch.cat([clean[name], kept[name]]).mean(0, keepdim=True).expand_as(clean[name])
+        return clean
 
-    def peers(self) -> dict[str, Callable[[], None]]:
-        """Return each peer's loop over the checked cells."""
+    def peers(self) -> dict[str, tuple[Callable[[], Any], Callable[[], None]]]:
+        """Return each peer's unedited runs, and its loop over the checked cells."""
         hooked = twin_of(self.case.shape)
-        loops: dict[str, Callable[[], None]] = {
-            "transformer_lens bridge": partial(self.lens, "transformer_lens bridge", self.model, self.activations(self.model)),
-            "HookedTransformer": partial(self.lens, "HookedTransformer", hooked, self.activations(hooked)),
-        }  # fmt: skip
+        peers: dict[str, tuple[Callable[[], Any], Callable[[], None]]] = {}
+        for name, model in (("transformer_lens bridge", self.model), ("HookedTransformer", hooked)):
+            peers[name] = partial(self.activations, model), partial(self.lens, name, model, self.activations(model))
         if importlib.util.find_spec("pyvene") is not None and self.case.axes == LAYER_POS:
-            loops["pyvene"] = partial(self.pyvene, bare(self.case.shape))
-        return loops
+            model = bare(self.case.shape)
+            peers["pyvene"] = partial(self.both_sides, model), partial(self.pyvene, model)
+        return peers
+
+    def both_sides(self, model: Any) -> None:  # noqa: ANN401
+        """Run both sides unedited."""
+        for side in (self.pairs.clean, self.pairs.corrupt):
+            model(side.tokens)
 
     def pyvene(self, model: Any) -> None:  # noqa: ANN401
         """Run pyvene on the checked cells, one forward for each on top of activations that it is handed."""
         with redirect_stdout(sys.stderr):  # it says what it misses
             import pyvene
-        component = {"resid_pre": "block_input", "attn_out": "attention_output", "mlp_out": "mlp_output"}[self.case.sweep]
+        component = {"resid_pre": "block_input", "attn_out": "attention_output", "mlp_out": "mlp_output"}[
+            self.case.sweep
+        ]
         kept: list[np.ndarray] = []
         inputs = {"input_ids": self.pairs.corrupt.tokens}
         ready: dict[int, Any] = {}
@@ -351,13 +362,19 @@ def measure(case: Case, runs: int, peer_cells: int) -> dict[str, Any]:
     one_forward = flops(lambda: bare(case.shape)(bench.pairs.clean.tokens))
     peak_mb = peak(bench.ours)
     left, right = products()
-    seconds = in_turns(runs, {"ours": bench.ours, **peers, "product": lambda: left @ right})
+    turns: dict[str, Callable[[], Any]] = {"ours": bench.ours, "product": lambda: left @ right}
+    for name, (unedited, loop) in peers.items():
+        turns |= {f"{name} unedited": unedited, name: loop}
+    seconds = in_turns(runs, turns)
     scale = len(cells) / len(bench.checked)
-    ratios = {
-        name: statistics.median(scale * b / a for a, b in zip(seconds["ours"], seconds[name], strict=True))
-        for name in peers
+    whole = {
+        name: [a + scale * b for a, b in zip(seconds[f"{name} unedited"], seconds[name], strict=True)] for name in peers
     }
-    lens = [min(some) for some in zip(*(seconds[name] for name in list(peers)[:2]), strict=True)]
+    faster = [min(pair) for pair in zip(*(whole[name] for name in list(peers)[:2]), strict=True)]
+
+    def ratio(peer: Sequence[float]) -> float:
+        return round(statistics.median(b / a for a, b in zip(seconds["ours"], peer, strict=True)), 2)
+
     found = bench.our_values(bench.ours())
     everything = np.stack(list(found.values()))
     gaps = [np.abs(found[cell] - value).max() for values in bench.found.values() for cell, value in values.items()]
@@ -365,13 +382,13 @@ def measure(case: Case, runs: int, peer_cells: int) -> dict[str, Any]:
     machine = 2 * len(left) ** 3 / statistics.median(seconds["product"])
     return {
         "case": case.name,
-        "ratio": round(statistics.median(scale * b / a for a, b in zip(seconds["ours"], lens, strict=True)), 2),
+        "ratio": ratio(faster),
         "floor": case.floor,
         "max_diff": float(np.max(gaps) / np.ptp(everything)),
         "peak_mb": round(peak_mb, 1),
         "flops_ratio": round(len(cells) * one_forward / executed, 2),
         "matmul_share": round(executed / ours / machine, 3),
-        "peers": {name: round(ratio, 2) for name, ratio in ratios.items()},
+        "peers": {name: ratio(own) for name, own in whole.items()},
         "seconds": round(ours, 4),
         "cells": len(cells),
         "peer_cells": len(bench.checked),

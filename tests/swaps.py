@@ -50,11 +50,12 @@ def swapped(model, tokens, sources):
 
     `sources` holds (site, basis, column in each row, other tokens, column in each other row).
     """
-    rows = torch.arange(len(tokens))
-    taken = []
+    rows, taken, seen = torch.arange(len(tokens)), [], {}
     for site, basis, here, others, there in sources:
+        if id(others) not in seen:
+            seen[id(others)] = run(model, others)[1]
         whole, inside = part_of(model, site, basis)
-        taken.append((whole, inside, here, run(model, others)[1][whole][rows, there]))
+        taken.append((whole, inside, here, seen[id(others)][whole][rows, there]))
 
     def swap(site, activation):
         for whole, inside, here, new in taken:

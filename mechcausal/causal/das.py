@@ -8,7 +8,6 @@ anything. Even so a search can fit noise, so what counts is measured on prompts 
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -25,21 +24,18 @@ from mechcausal.causal.exchange import Cell, Scores, placebos, score
 from mechcausal.causal.hypothesis import Hypothesis, Part
 from mechcausal.causal.interchange import ALIGNED, METRIC, Interchange, Line, asked, assembled, row_of
 from mechcausal.causal.pairs import Pairs, answer_tokens, base_rows, check_exchange, draw_pairs, refuse_unchanged
+from mechcausal.causal.rotation import Cooling, Rotation, rows_of
 from mechcausal.causal.search import Harvest, Split, check_search, minimize, practice, split, untrained
 from mechcausal.data.prompts import PromptSet
 from mechcausal.data.scm import SCM, Table
 from mechcausal.data.tasks.definition import Task
 from mechcausal.errors import DataError, SiteError, did_you_mean
-from mechcausal.interventions.specs import vector
 from mechcausal.models.abilities import Abilities, abilities
 from mechcausal.models.facts import facts
 from mechcausal.results.provenance import Provenance
 
 Control = Literal["labels", "place", "model"]
 CONTROLS: tuple[Control, ...] = get_args(Control)
-_HOTTEST, _COLDEST = 0.25, 0.1  # how soft the boundary is: at first a quarter of the width, at last a tenth of a place
-_COOLED = 0.7  # the share of the steps after which the temperature is 1 and the number of directions is settled
-_TINY = 1e-12
 
 
 def das(
@@ -73,7 +69,8 @@ def das(
         part: The place: a stream, a sublayer's output or a head, at some positions.
         prompts: The prompts, with their variables.
         k: How many directions.
-        boundless: Learn how many, half of those in which the place varies at first; `k` is not used then.
+        boundless: Learn how many, half of those in which the place varies at first, and then search for so many; `k`
+            is not used then. It takes twice the steps.
         steps: How many steps of Adam.
         rate: Its rate at first, in which it falls to zero.
         batch_size: How many pairs at each step, and prompts at a time otherwise.
@@ -203,21 +200,30 @@ class _Job:
         pairs = practice(trial.question, trial.table, self.variable, self.rows.train, count, self.seed)
         refuse_unchanged(pairs, [self.variable])
         values = Harvest(trial.model, self.prompts, self.rows.train, [trial.part], batch_size=self.batch_size)
-        rotation = _Rotation(self._span(values, trial), self.k, self.seed)
         words = self.words.to(values.device)
-        cooling = _Cooling(self.steps, len(words))
 
-        def objective(step: int) -> Tensor:
-            batch = pairs.take(np.arange(step * self.batch_size, (step + 1) * self.batch_size))
-            columns = rotation.columns(step / max(self.steps - 1, 1))
-            logits = values.logits(batch.base, batch.sources[self.variable], [(trial.part, columns)])
-            expected = torch.as_tensor(batch.expected, device=words.device)
-            return cooling.loss(logits.float(), words[expected], step) + rotation.penalty
+        def descend(rotation: Rotation) -> tuple[float, ...]:
+            cooling = Cooling(self.steps, len(words))
 
-        parameters = [(one, self.rate) for one in rotation.parameters]
-        trial.losses = minimize(trial.model, parameters, objective, self.steps, progress=f"das, {trial.role}")
+            def objective(step: int) -> Tensor:
+                batch = pairs.take(np.arange(step * self.batch_size, (step + 1) * self.batch_size))
+                columns = rotation.columns(step / max(self.steps - 1, 1))
+                logits = values.logits(batch.base, batch.sources[self.variable], [(trial.part, columns)])
+                expected = words[torch.as_tensor(batch.expected, device=words.device)]
+                temperature = cooling.temperature(logits, expected, step)
+                return F.cross_entropy(logits.float() / temperature, expected) + rotation.penalty / temperature
+
+            self.forwards += self.steps
+            told = f"das, {trial.role}"
+            return minimize(trial.model, rotation.parameters(self.rate), objective, self.steps, progress=told)
+
+        rotation = Rotation(self._span(values, trial), self.k, self.seed)
+        trial.losses = descend(rotation)
+        if self.k is None:  # how many is known now; which ones is found better without the others in the way
+            rotation = rotation.settled()
+            trial.losses += descend(rotation)
         trial.found = replace(trial.part, basis=rotation.basis())
-        self.forwards += values.forwards + self.steps
+        self.forwards += values.forwards
 
     def _span(self, values: Harvest, trial: _Trial) -> Tensor:
         """Return the directions that are searched: those in which the place varies, for a control enough of them."""
@@ -239,7 +245,7 @@ class _Job:
         draw = np.random.default_rng([self.seed, 5])
         first = trials[0]
         k, width = len(first.found.basis), len(first.found.basis[0])
-        random = replace(first.part, basis=_rows(np.linalg.qr(draw.normal(size=(width, k)))[0].T))
+        random = replace(first.part, basis=rows_of(np.linalg.qr(draw.normal(size=(width, k)))[0].T))
         found = [_Entry(trial.role, trial, trial.found) for trial in trials]
         others = [_Entry(WHOLE, first, first.part), _Entry(RANDOM, first, random)]
         others += [_Entry(UNSEEN, first, first.found)] if self.unseen else []
@@ -285,77 +291,6 @@ class _Job:
 def _kind(entry: _Entry) -> str:
     """Say which pairs an entry is judged on: permuted labels and unseen values have their own."""
     return entry.role if entry.role in (LABELS, UNSEEN) else ALIGNED
-
-
-class _Cooling:
-    """Cross-entropy at a temperature that falls to 1.
-
-    A network that is sure of its answers gives steep losses, in whose valleys a search ends early. So it begins as hot
-    as makes the first loss that of a guess.
-    """
-
-    def __init__(self, steps: int, answers: int) -> None:
-        self.steps, self.guess = steps, math.log(max(answers, 2))
-        self.hottest = 1.0
-
-    def loss(self, logits: Tensor, expected: Tensor, step: int) -> Tensor:
-        """Return the loss of a step."""
-        if step == 0:
-            self.hottest = max(1.0, F.cross_entropy(logits.detach(), expected).item() / self.guess)
-        left = max(0.0, 1 - step / (_COOLED * self.steps))
-        return F.cross_entropy(logits / self.hottest**left, expected)
-
-
-class _Rotation:
-    """An orthonormal basis under descent; in the boundless form of all of the span, with a soft boundary in it."""
-
-    def __init__(self, span: Tensor, k: int | None, seed: int) -> None:
-        generator = torch.Generator().manual_seed(seed)
-        width = span.shape[1]
-        start = torch.randn(width, width if k is None else k, generator=generator)
-        self.span = span.float()
-        self.raw = start.to(span.device).requires_grad_(True)
-        self.boundary = torch.tensor(0.5, device=span.device, requires_grad=True) if k is None else None
-
-    @property
-    def parameters(self) -> list[Tensor]:
-        """What is searched for."""
-        return [self.raw] if self.boundary is None else [self.raw, self.boundary]
-
-    @property
-    def penalty(self) -> Tensor | float:
-        """The share of the space that lies within the boundary."""
-        return 0.0 if self.boundary is None else self.boundary.clamp(min=0.0)
-
-    def columns(self, progress: float) -> Tensor:
-        """Return the columns inside which values are moved; soft ones are shorter than 1."""
-        basis = self.span @ torch.linalg.qr(self.raw)[0]
-        if self.boundary is None:
-            return basis
-        if progress >= _COOLED:
-            return basis[:, : self.count]
-        width = len(self.raw)
-        hottest = max(_HOTTEST * width, _COLDEST)
-        temperature = hottest * (_COLDEST / hottest) ** (progress / _COOLED)
-        place = torch.arange(width, device=basis.device) + 0.5
-        inside = torch.sigmoid((self.boundary * width - place) / temperature)
-        # A change is made by `columns @ columns.T`, so the root makes each coordinate move by its share.
-        return basis * inside.clamp(min=_TINY).sqrt()
-
-    def basis(self) -> tuple[tuple[float, ...], ...]:
-        """Return the directions that were found, as rows."""
-        found = self.span @ torch.linalg.qr(self.raw.detach())[0]
-        return _rows(found[:, : self.count].T)
-
-    @property
-    def count(self) -> int:
-        """How many directions lie within the boundary."""
-        width, most = self.raw.shape
-        return most if self.boundary is None else min(max(1, round(float(self.boundary.detach()) * width)), most)
-
-
-def _rows(matrix: np.ndarray | Tensor) -> tuple[tuple[float, ...], ...]:
-    return tuple(vector(row) for row in matrix)
 
 
 def _controls(asked_for: bool | Sequence[Control]) -> tuple[Control, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +31,13 @@ class Lesson:
     hypothesis: Hypothesis
     prompts: PromptSet
     share: float = 1.0
+
+
+def listed(lessons: Sequence[Lesson] | Lesson | None) -> list[Lesson]:
+    """Return one lesson, several or none as a list."""
+    if lessons is None:
+        return []
+    return [lessons] if isinstance(lessons, Lesson) else list(lessons)
 
 
 def words(model: Any, lesson: Lesson) -> np.ndarray:  # noqa: ANN401

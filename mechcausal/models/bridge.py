@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import warnings
+from functools import cache
 from importlib.metadata import version
 from typing import Any
 
@@ -44,6 +45,7 @@ _ALIASES = {
 }
 
 
+@cache
 def transformer_lens_version() -> str:
     """Return the installed version."""
     return version("transformer-lens")

@@ -16,19 +16,17 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from mechcausal.address import Site
+from mechcausal.address import Selection, Site
 from mechcausal.data.prompts import PromptSet
 from mechcausal.errors import DataError, MechcausalError, NumericsError
-from mechcausal.interventions.specs import Edit, Interpolate, Mean, Patch, Resample
 from mechcausal.metrics import Metric
 from mechcausal.models import bridge
 from mechcausal.models.abilities import abilities
 from mechcausal.models.hooked import forward
-from mechcausal.models.readout import Readouts
-from mechcausal.models.replay.changes import Key
-from mechcausal.models.replay.changes import needed as needed_values
-from mechcausal.models.replay.evaluate import BUDGET, Cell, Economy, Job
-from mechcausal.models.replay.verify import replayer
+from mechcausal.models.replay.evaluate import BUDGET, Cell, Economy
+from mechcausal.models.replay.task import Task
+from mechcausal.models.replay.verify import Replayer, replayer
+from mechcausal.models.sources import from_elsewhere, source_of
 
 logger = logging.getLogger("mechcausal")
 
@@ -65,12 +63,14 @@ class Values:
         forwards: How many forwards were run.
         batch_size: The batch size at the end (it is halved when memory runs out).
         told: What provenance says of the engine: which way ran and why, and what it saved.
+        unedited: The metric of the unedited base run, and of the source run, if they were asked for.
     """
 
     values: np.ndarray
     forwards: int
     batch_size: int
     told: dict[str, Any] = field(default_factory=dict)
+    unedited: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 def evaluate(
@@ -81,6 +81,7 @@ def evaluate(
     progress: str = "patching",
     exact: Exact = "replay",
     budget: int = BUDGET,
+    unedited: bool = False,
 ) -> Values:
     """Run every cell of the plan on every example.
 
@@ -92,96 +93,97 @@ def evaluate(
         exact: `"replay"` computes only what can have changed, where that was found to agree with the loop;
             `"naive"` is the loop, one forward for each cell.
         budget: How many bytes one stack of replayed examples may take.
+        unedited: Measure the unedited base and source runs too, which are run anyway.
     """
     if exact not in ("replay", "naive"):
         raise DataError("the engine is exact in two ways", got=repr(exact), expected="'replay' or 'naive'")
     able = abilities(model)
     able.require([edit.site for cell in plan.cells for edit in cell])
-    needed = list(dict.fromkeys(edit.site.whole for cell in plan.cells for edit in cell if _from_rows(edit)))
-    able.require(needed, writes=False)
+    able.require(from_elsewhere(plan.cells), writes=False)
     base, rows, reference = align(plan.base, plan.rows, plan.reference)
-    fast, reasons = _replayed(model, plan.cells) if exact == "replay" else ([], {"all": "asked for"})
-    slow = [number for number in range(len(plan.cells)) if number not in set(fast)]
+    known, fast, reasons = _replayed(model, plan.cells) if exact == "replay" else (None, [], {"all": "asked for"})
+    slow = sorted(set(range(len(plan.cells))) - set(fast))
     economy = Economy()
     forwards = 0
     bar = tqdm(total=len(plan.cells) * len(base), desc=progress, unit="cell", disable=None, leave=False)
 
     def one_batch(index: Tensor) -> np.ndarray:
-        nonlocal forwards
+        nonlocal forwards, economy
         device = bridge.device_of(model)
         batch = base.take(index).to(device)
-        taken: dict[Site, Tensor] = {}
-        if needed:
-            assert rows is not None  # Patch and Resample come from methods that give rows
-            taken = forward(model, rows.take(index).to(device), read=needed).read
-            forwards += 1
+        other = rows.take(index).to(device) if rows is not None else None
         compared = None
         if plan.metric.compares:
             compared = forward(model, (reference or base).take(index).to(device)).logits
             forwards += 1
-        out = np.empty((len(plan.cells), len(index)))
+        out = np.full((len(plan.cells) + 2, len(index)), np.nan)
         if fast:
-            known = replayer(model)
-            assert known.twin is not None  # there are cells that it can do
-            cells = [plan.cells[number] for number in fast]
-            edits = [edit for cell in cells for edit in cell]
-            sources: dict[Key, Tensor] = {}
-            for edit in edits:
-                key = edit.site.whole, edit.do
-                source = None if key in sources else _source(edit, taken, plan.means, batch)
-                if source is not None:
-                    sources[key] = source
-            values = forward(model, batch, read=needed_values([edit.site for edit in edits], able)).read
-            job = Job(
-                known.twin, able, Readouts(model, able, known.maps), batch, values, sources, plan.metric, compared,
-                economy, budget, bar.update,
-            )  # fmt: skip
-            out[fast] = job.run(cells)
-            forwards += 2
-        for number in slow:
-            cell = plan.cells[number]
-            edit_sources = [_source(edit, taken, plan.means, batch) for edit in cell]
-            run = forward(model, batch, cell, sources=edit_sources)
-            forwards += 1
-            out[number] = plan.metric(run.logits, batch, compared).float().cpu().numpy()
-            if cell:
-                out[number][~_reached(batch, cell)] = np.nan
-            bar.update(len(index))
-        wanted = np.stack([_reached(batch, cell) for cell in plan.cells])
-        if not np.isfinite(out[wanted]).all():
+            assert known is not None  # there are cells that it can do
+            task = Task(model, able, known, batch, other, plan.means, plan.metric, compared)
+            found = task.run([plan.cells[number] for number in fast], budget, bar.update, sources_too=unedited)
+            out[[*fast, -2, -1]] = np.concatenate([found.values, found.base, found.source])
+            forwards += found.forwards
+            economy += found.economy
+        if slow or (unedited and not fast):
+            taken: dict[Site, Tensor] = {}
+            needed = from_elsewhere([plan.cells[number] for number in slow])
+            both = unedited and not fast
+            if other is not None and (needed or both):
+                source_run = forward(model, other, read=needed)
+                taken = source_run.read
+                forwards += 1
+                if both:
+                    out[-1] = plan.metric(source_run.logits, other, compared).float().cpu().numpy()
+            if both:
+                out[-2] = plan.metric(forward(model, batch).logits, batch, compared).float().cpu().numpy()
+                forwards += 1
+            for number in slow:
+                cell = plan.cells[number]
+                run = forward(model, batch, cell, sources=[source_of(edit, taken, plan.means, batch) for edit in cell])
+                forwards += 1
+                out[number] = plan.metric(run.logits, batch, compared).float().cpu().numpy()
+                bar.update(len(index))
+        reached = _reached(batch, plan.cells)
+        if not np.isfinite(out[:-2][reached]).all():
             _refuse_nan(model, batch)
+        out[:-2][~reached] = np.nan
         return out
 
     values, used = in_batches(len(base), batch_size, one_batch)
     bar.close()
-    return Values(values, forwards, used, _told(fast, slow, reasons, economy, plan, len(base)))
+    told = _told(fast, slow, reasons, economy, plan, len(base))
+    sides = {"base": values[-2], "source": values[-1]} if unedited else {}
+    return Values(values[:-2], forwards, used, told, sides)
 
 
-def _reached(batch: PromptSet, cell: Cell) -> np.ndarray:
-    """Say which examples have a position that the cell selects."""
-    if not cell:
-        return np.ones(len(batch), dtype=bool)
-    return torch.stack([batch.select(edit.at).any(1) for edit in cell]).any(0).cpu().numpy()
+def _reached(batch: PromptSet, cells: Sequence[Cell]) -> np.ndarray:
+    """Say which examples have a position that a cell selects, [cell example]; the unedited run has all it needs."""
+    known: dict[Selection, Tensor] = {}
+    for edit in (edit for cell in cells for edit in cell):
+        if edit.at not in known:
+            known[edit.at] = batch.select(edit.at).any(1).cpu()
+    everyone = torch.ones(len(batch), dtype=torch.bool)
+    found = [torch.stack([known[edit.at] for edit in cell]).any(0) if cell else everyone for cell in cells]
+    return torch.stack(found).numpy() if found else np.ones((0, len(batch)), dtype=bool)
 
 
-def _replayed(model: Any, cells: Sequence[Cell]) -> tuple[list[int], dict[str, str]]:  # noqa: ANN401
+def _replayed(model: Any, cells: Sequence[Cell]) -> tuple[Replayer | None, list[int], dict[str, str]]:  # noqa: ANN401
     """Return which cells need not be run from the start, and why the others do."""
     if not any(cells):
-        return [], {}
+        return None, [], {}
     if bridge.is_hooked(model):
-        return [], {"all": "hooks of others are attached to the model"}
+        return None, [], {"all": "hooks of others are attached to the model"}
     known = replayer(model)
     fast, reasons = [], {}
     for number, cell in enumerate(cells):
-        wholes = {edit.site.whole for edit in cell}
-        if len(wholes) == 1 and cell[0].site.component in known.components:
-            fast.append(number)
-        elif len(wholes) > 1:
+        component = cell[0].site.component if cell else ""
+        if len(cell) > 1 and len({edit.site.whole for edit in cell}) > 1:
             reasons["several sites"] = "edits at several activations are made in one run"
+        elif component in known.components:
+            fast.append(number)
         elif cell:
-            component = cell[0].site.component
             reasons[component] = known.reasons.get(component, "its effect is not carried to the end of its layer")
-    return fast, reasons
+    return known, fast, reasons
 
 
 def _told(
@@ -328,28 +330,6 @@ def align(base: PromptSet, *others: PromptSet | None) -> tuple[Any, ...]:
             )
         width = max(width, other.tokens.shape[1])
     return tuple(None if item is None else item.padded(width, base.side) for item in (base, *others))
-
-
-def _from_rows(edit: Edit) -> bool:
-    return isinstance(edit.do, (Patch, Resample, Interpolate))
-
-
-def _source(edit: Edit, taken: Mapping[Site, Tensor], means: Mapping[Site, Tensor], batch: PromptSet) -> Tensor | None:
-    if _from_rows(edit):
-        return taken[edit.site.whole]
-    if not isinstance(edit.do, Mean):
-        return None
-    mean = means[edit.site.whole]
-    n, width = batch.tokens.shape
-    if edit.site.component == "pattern":  # [head query key] or [head key]
-        mean = mean[:, None] if mean.ndim == 2 else mean
-        return mean.expand(n, mean.shape[0], width, mean.shape[-1]).float()
-    whole_width = mean.ndim >= 2 and _has_positions(edit.site, mean)
-    return (mean[None] if whole_width else mean[None, None]).expand(n, width, *mean.shape[int(whole_width) :]).float()
-
-
-def _has_positions(site: Site, mean: Tensor) -> bool:
-    return mean.ndim == (3 if site.component in ("q", "k", "v", "z") else 2)
 
 
 def _refuse_nan(model: Any, batch: PromptSet) -> None:  # noqa: ANN401

@@ -62,9 +62,11 @@ def patch(
     able = abilities(model)
     where = places(expand(sites, able.shape), positions, base)
     able.require([place.site for place in where])
-    baselines = recorder.baselines("corrupt" if direction == "denoise" else "clean", batch_size)
     plan = Plan(base, cells_of(where, Patch()), recorder.metric, rows=source, reference=pairs.clean)
-    found = evaluate(model, plan, batch_size=recorder.batch_size, exact=exact)
+    found = evaluate(model, plan, batch_size=batch_size, exact=exact, unedited=True)
+    sides = ("corrupt", "clean") if direction == "denoise" else ("clean", "corrupt")
+    baselines = dict(zip(sides, found.unedited.values(), strict=True))
+    baselines = {"base": baselines[sides[0]], **{side: baselines[side] for side in ("clean", "corrupt")}}
     return recorder.result(
         [place.row() for place in where],
         found.values,

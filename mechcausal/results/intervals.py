@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from scipy import stats
@@ -38,8 +39,13 @@ def mean_interval(values: np.ndarray, clusters: Sequence[str] = (), level: float
         return Interval(mean, np.nan, np.nan, len(x), groups)
     sums = np.bincount(ids, weights=x - mean, minlength=groups)
     error = float(np.sqrt(groups / (groups - 1) * (sums**2).sum())) / len(x)
-    reach = float(stats.t.ppf(0.5 + level / 2, groups - 1)) * error
+    reach = _quantile(0.5 + level / 2, groups - 1) * error
     return Interval(mean, mean - reach, mean + reach, len(x), groups)
+
+
+@cache
+def _quantile(level: float, freedom: int) -> float:
+    return float(stats.t.ppf(level, freedom))
 
 
 def ratio_interval(

@@ -37,7 +37,7 @@ class Provenance:
     prompts: dict[str, Any]
     compute: dict[str, Any]
     seed: int | None = None
-    git: dict[str, Any] = field(default_factory=lambda: git_state())
+    git: dict[str, Any] = field(default_factory=lambda: dict(_state_at_first()))
     packages: dict[str, str] = field(default_factory=lambda: package_versions())
     created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
 
@@ -74,6 +74,12 @@ def package_versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+@cache
+def _state_at_first() -> dict[str, Any]:
+    """Return the state of the checkout when this process first asked: what is loaded does not change with the files."""
+    return git_state()
 
 
 def git_state() -> dict[str, Any]:

@@ -18,8 +18,7 @@ from mechcausal.causal.search import split, untrained
 from mechcausal.errors import DataError, MechcausalError, SiteError
 from mechcausal.models.fingerprint import weights_fingerprint
 
-QUICK = {"steps": 80, "batch_size": 64, "n": 256}
-HEAD = "L1.z.H0@decision"
+QUICK = {"steps": 80, "batch_size": 64, "n": 160}
 
 
 @pytest.fixture(scope="module")
@@ -46,13 +45,22 @@ def subspace():
 
 @pytest.fixture(scope="module")
 def applicants(subspace):
-    return mc.task("hiring").prompts(subspace, 400, environment="broad")
+    return mc.task("hiring").prompts(subspace, 240, environment="broad")
 
 
 @pytest.fixture(scope="module")
 def merit(subspace, applicants):
     place = "L1.resid_post@decision"
-    return das(subspace, Hypothesis.of("hiring_subspace"), "merit", place, applicants, k=4, unseen=[5], **QUICK)
+    return das(
+        subspace,
+        Hypothesis.of("hiring_subspace"),
+        "merit",
+        place,
+        applicants,
+        k=4,
+        unseen=[5],
+        **(QUICK | {"steps": 60}),
+    )
 
 
 # Where one direction is right
@@ -64,19 +72,27 @@ def test_the_network_adds(adder, sums):
 
 
 @pytest.mark.parametrize("variable", ["a", "c"])
-@pytest.mark.parametrize("boundless", [False, True])
-def test_the_direction_is_found(adder, sums, known, variable, boundless):
-    options = QUICK | ({"steps": 150} if boundless else {})
-    found = das(adder, known, variable, linear.PLACE, sums, boundless=boundless, controls=False, **options)
-    assert len(found.part.basis) == 1  # which the boundless form finds out
+def test_the_direction_is_found(adder, sums, known, variable):
+    found = das(adder, known, variable, linear.PLACE, sums, controls=False, **(QUICK | {"steps": 120}))
     assert found.angle <= 5
     np.testing.assert_allclose(found.angles(linear.DIRECTIONS[variable]), found.angle, atol=1e-4)
     assert found.changed >= 0.98
     assert found.test_iia >= 0.98
     assert abs(np.linalg.norm(found.basis) - 1) < 1e-5
     assert "degrees from the subspace that the hypothesis names" in found.verdict
-    other = "c" if variable == "a" else "a"
-    assert found.angles(linear.DIRECTIONS[other])[0] > 80
+    assert found.angles(linear.DIRECTIONS["c" if variable == "a" else "a"])[0] > 80
+
+
+@pytest.mark.parametrize("variable", ["a", "c"])
+def test_how_many_directions_is_found(adder, sums, known, variable):
+    """Of the eighteen in which the stream varies, few are kept, and the right one is among them."""
+    options = QUICK | {"steps": 200}
+    found = das(adder, known, variable, linear.PLACE, sums, boundless=True, controls=False, **options)
+    assert 1 <= len(found.part.basis) <= 3
+    assert found.changed >= 0.98
+    assert found.angle <= 5
+    np.testing.assert_allclose(found.basis @ found.basis.T, np.eye(len(found.basis)), atol=1e-5)
+    assert len(found.losses) == 400  # the number is learned first, then the directions once more
 
 
 def test_both_directions_at_once_stand_in_a_hypothesis(adder, sums, known):
@@ -102,7 +118,7 @@ def test_losses_fall_to_what_the_true_direction_has(adder, sums):
 def test_the_organism(merit):
     assert merit.changed >= 0.98
     assert merit.test_iia >= 0.98
-    assert merit.result.frame["n"][0] >= 80
+    assert merit.result.frame["n"][0] >= 60
     assert merit.verdict.startswith("4 directions of L1.resid_post@decision carry merit: 1.00")
     rows = merit.result.frame.set_index("role")
     assert rows.loc[UNSEEN, "value"] >= 0.98  # of a merit that no prompt searched on has
@@ -141,40 +157,46 @@ def test_controls_stay_at_chance(merit):
 
 
 @pytest.fixture(scope="module")
-def noise(hiring):
-    """Return few prompts whose `merit` was dealt out at random: many directions can learn them by heart."""
-    prompts = mc.task("hiring").prompts(hiring, 40, environment="broad", seed=5)
-    order = torch.randperm(40, generator=torch.Generator().manual_seed(0))
-    return replace(prompts, variables=prompts.variables | {"merit": prompts.variables["merit"][order]})
+def few(adder):
+    """Return prompts so few that the features of their words can stand in for anything."""
+    return linear.TASK.prompts(adder, 24, seed=3)
 
 
-def test_random_labels_are_called_what_they_are(hiring, noise):
-    place = "L1.resid_post@decision"
-    found = das(hiring, mc.task("hiring"), "merit", place, noise, k=18, controls=False, **(QUICK | {"steps": 150}))
-    assert found.train_changed > 0.75
-    assert found.train_iia > 0.75
-    frame = found.result.frame
-    assert found.test_iia <= frame["blind"][0]
+def test_over_fitting_is_called_what_it_is(adder, few):
+    found = das(adder, linear.TASK, "a", linear.PLACE, few, k=6, controls=False, **(QUICK | {"batch_size": 32}))
+    assert found.train_changed >= 0.9
+    assert found.changed <= 0.5
     assert found.over_fits
+    assert found.verdict.startswith("over-fits: 6 directions of L0.resid_post@end give")
     assert not found.above_chance
-    assert found.verdict.startswith("over-fits: 18 directions of L1.resid_post@decision")
-    assert "which is not above chance" in found.verdict
 
 
-def test_a_random_network(hiring):
-    model = untrained(hiring)
-    prompts = mc.task("hiring").prompts(hiring, 200, environment="broad")
-    found = das(model, mc.task("hiring"), "merit", HEAD, prompts, k=2, controls=False, **QUICK)
-    assert not found.above_chance
-    assert found.verdict.startswith("not above chance")
+def test_random_labels_are_at_chance(adder, sums, few):
+    """The values of a are dealt out at random: whatever fits them here fits no others."""
+    for prompts in (sums, few):
+        order = torch.randperm(len(prompts), generator=torch.Generator().manual_seed(0))
+        dealt = replace(prompts, variables=prompts.variables | {"a": prompts.variables["a"][order]})
+        options = QUICK | {"batch_size": 32}
+        found = das(adder, linear.TASK, "a", linear.PLACE, dealt, k=6, controls=False, **options)
+        assert not found.above_chance
+        assert found.test_iia <= found.result.frame["blind"][0] + 0.05
+        if prompts is few:
+            assert found.train_iia > found.test_iia + 0.1
+            assert found.verdict.startswith("over-fits")
+            assert "which is not above chance" in found.verdict
 
 
-def test_few_prompts_in_a_random_network(hiring):
-    prompts = mc.task("hiring").prompts(hiring, 40, environment="broad", seed=5)
-    model, options = untrained(hiring), QUICK | {"steps": 150}
-    found = das(model, mc.task("hiring"), "merit", "L1.resid_post@decision", prompts, k=18, controls=False, **options)
-    assert found.train_changed > found.changed + 0.1
-    assert found.verdict.startswith("over-fits")
+def test_a_random_network_is_at_chance(adder, sums, hiring):
+    applicants = mc.task("hiring").prompts(hiring, 200, environment="broad")
+    for model, task, variable, place, prompts in (
+        (adder, linear.TASK, "a", linear.PLACE, sums),
+        (hiring, mc.task("hiring"), "merit", "L1.z.H0@decision", applicants),
+    ):
+        options = QUICK | {"steps": 40}
+        found = das(untrained(model), task, variable, place, prompts, k=2, controls=False, **options)
+        assert not found.above_chance
+        assert found.test_iia <= found.result.frame["blind"][0] + 0.05
+        assert "chance" in found.verdict
 
 
 def test_a_control_that_does_as_well(merit):
@@ -193,6 +215,14 @@ def test_losing_much_but_not_all(merit):
     assert "but 0.85 [0.83, 0.87] on held-out ones" in spoiled.verdict
 
 
+def test_a_placebo_that_does_as_well_is_told(merit):
+    frame = merit.result.frame.copy()
+    frame.loc[frame["role"] == PLACEBO, "value"] = 1.0
+    told = replace(merit, result=replace(merit.result, frame=frame)).verdict
+    assert told.endswith("L0.resid_post@decision[4d] does as well, so the place is not singled out")
+    assert "singled out" not in merit.verdict
+
+
 # What a search leaves behind and says
 
 
@@ -209,11 +239,11 @@ def test_held_out_prompts_are_held_out(merit, applicants):
 
 def test_the_accuracy_is_that_of_interchange(adder, sums):
     """Judged once more by `interchange` on the held-out prompts alone."""
-    found = das(adder, linear.TASK, "a", linear.PLACE, sums, controls=False, **(QUICK | {"steps": 10}))
-    assert found.changed < 0.95
+    found = das(adder, linear.TASK, "a", linear.PLACE, sums, controls=False, **(QUICK | {"steps": 20}))
+    assert 0.05 < found.changed < 0.95
     test = split(sums, 0.5, 0).test
     again = interchange(
-        adder, Hypothesis(linear.TASK.scm, {"a": found.part}), sums.take(torch.tensor(test)), n=2000, placebo=False
+        adder, Hypothesis(linear.TASK.scm, {"a": found.part}), sums.take(torch.tensor(test)), n=1000, placebo=False
     )
     assert found.changed == pytest.approx(again.frame["value"][0], abs=0.08)
 
@@ -235,7 +265,7 @@ def test_provenance(merit):
     assert Part.parse(arguments["found"]) == merit.part
     assert arguments["controls"] == ["labels", "place", "model"]
     assert arguments["unseen"] == [5]
-    assert merit.result.provenance.compute["forwards"] > 4 * QUICK["steps"]
+    assert merit.result.provenance.compute["forwards"] > 4 * 60
 
 
 def test_some_controls(adder, sums):
@@ -249,15 +279,15 @@ def test_some_controls(adder, sums):
 @pytest.mark.parametrize(
     ("part", "options", "error", "said"),
     [
-        ("L0.resid_post@end", {"k": 17}, DataError, r"has 16 directions \(got k = 17; expected 1 to 16"),
-        ("L0.resid_post@end", {"k": 0}, DataError, "has 16 directions"),
-        ("L0.z.H0@end", {"k": 5}, DataError, "has 4 directions"),
+        ("L0.resid_post@end", {"k": 49}, DataError, r"has 48 directions \(got k = 49; expected 1 to 48"),
+        ("L0.resid_post@end", {"k": 0}, DataError, "has 48 directions"),
+        ("L0.z.H0@end", {"k": 17}, DataError, "has 16 directions"),
         ("L0.z@end", {}, SiteError, r"all heads at once.*L0\.z\.H0"),
         ("L0.mlp_post.N1@end", {}, SiteError, "no directions to search"),
         ("L0.pattern.H0@end", {}, SiteError, "no directions to search"),
         ("L3.resid_post@end", {}, SiteError, "not in this model"),
         ("L0.resid_post@word", {}, SiteError, "no position called 'word'"),
-        ({"site": "L0.resid_post", "at": "end", "basis": [[1.0] * 16]}, {}, SiteError, "is a subspace already"),
+        ({"site": "L0.resid_post", "at": "end", "basis": [[1.0] * 48]}, {}, SiteError, "is a subspace already"),
         ("L0.resid_post@end", {"steps": 0}, DataError, "at least one step"),
         ("L0.resid_post@end", {"rate": -1}, DataError, "positive number"),
         ("L0.resid_post@end", {"holdout": 1}, DataError, "held out"),
@@ -285,9 +315,9 @@ def test_refused_variables(adder, sums):
 
 def test_more_directions_than_vary(adder, sums):
     with pytest.raises(
-        DataError, match=r"varies over these prompts in fewer directions.*got k = 4; expected at most 3"
+        DataError, match=r"varies over these prompts in fewer directions.*got k = 19; expected at most 18"
     ):
-        das(adder, linear.TASK, "a", linear.PLACE, sums, k=4, controls=False)
+        das(adder, linear.TASK, "a", linear.PLACE, sums, k=19, controls=False)
 
 
 def test_another_activation_has_no_angle(merit):

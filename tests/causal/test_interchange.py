@@ -25,7 +25,7 @@ def applicants(hiring):
 
 @pytest.fixture(scope="module")
 def found(hiring, applicants):
-    return interchange(hiring, HIRING, applicants, n=256)
+    return interchange(hiring, HIRING, applicants, n=128)
 
 
 def rows(result, role):
@@ -131,9 +131,9 @@ def test_only_changed_pairs_and_placebos_by_number(hiring, applicants):
 
 
 def test_the_same_seed_gives_the_same_numbers(hiring, applicants, found):
-    again = interchange(hiring, HIRING, applicants, n=256, batch_size=50)
+    again = interchange(hiring, HIRING, applicants, n=128, batch_size=50)
     np.testing.assert_array_equal(found.examples, again.examples)
-    other = interchange(hiring, HIRING, applicants, n=256, seed=1, placebo=False)
+    other = interchange(hiring, HIRING, applicants, n=128, seed=1, placebo=False)
     assert not np.array_equal(found.examples[0], other.examples[0], equal_nan=True)
 
 
@@ -193,7 +193,7 @@ def test_a_sweep_agrees_with_interchange(hiring, applicants):
     again = interchange_sweep(hiring, HIRING, "proxy", applicants, sites="L1.z.H1", positions="decision", n=64)
     np.testing.assert_array_equal(sweep.examples[0], again.examples[0])
     options = {"variables": ["proxy"], "changed_only": True, "placebo": False}
-    whole = interchange(hiring, HIRING, applicants, n=512, **options).frame["value"][0]
+    whole = interchange(hiring, HIRING, applicants, n=128, **options).frame["value"][0]
     assert sweep.frame["value"][0] == whole == 1
 
 

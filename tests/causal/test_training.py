@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from adding import ANSWERS, ASK, PLACES, TASK, WORDS, bridge, hypothesis, lesson, network
+from adding import ANSWERS, ASK, PLACES, TASK, WORDS, bridge, lesson, network
 from swaps import run, swapped
 
 from mechcausal.causal import training
 from mechcausal.causal.lessons import Lesson
-from mechcausal.causal.training import assess, train
+from mechcausal.causal.training import train
 from mechcausal.errors import DataError, ModelError, NumericsError
 from mechcausal.models.export import plain_weights
 
@@ -101,20 +101,6 @@ def test_strictness_forbids_what_interchange_alone_allows(strictly, loosely):
     assert kept(loosely[2], places) < 0.85
 
 
-def test_assessment_agrees_with_plain_torch(loosely):
-    model, _, bare = loosely
-    found = assess(model, lesson(model, n=600, seed=5))
-    table = found.set_index(["measure", "of"])["value"]
-    for variable in PLACES:
-        assert table["iia_changed", variable] == pytest.approx(iia(bare, variable), abs=0.08)
-    assert table["accuracy", ""] == 1.0
-    free = {"L0.z.H2": [1, 2, 3], "L0.z.H0": [1, 2], "L1.z.H1": [3], "L1.mlp_out": [1, 2]}
-    for site, columns in free.items():
-        assert table["strict", site] == pytest.approx(kept(bare, [(site, column) for column in columns]), abs=0.08)
-    assert found.loc[(found["measure"] == "iia_changed"), "n"].min() > 100
-    assert found.loc[found["measure"] == "iia", "n"].between(590, 600).all()
-
-
 def test_variables_in_subspaces_and_at_two_places():
     draw = np.random.default_rng(0)
     rotation = np.linalg.qr(draw.normal(size=(16, 16)))[0].tolist()
@@ -144,16 +130,6 @@ def test_variables_in_subspaces_and_at_two_places():
         assert (answers(swapped(bare, tokens, sources)) == wanted)[changed].mean() > 0.95
     rest = [("L0.resid_post", rotation[5:], columns, others, columns)]
     assert (answers(swapped(bare, tokens, rest)) == table["answer"]).mean() > 0.95
-
-
-def test_a_prompt_without_a_partner_tells_nothing():
-    model = bridge(network())
-    rows = TASK.scm.sample(12, 0)
-    own = TASK.prompts(model, table={**rows, "x": np.array([0, 1] * 6), "left": np.array([0, 1] * 6)})
-    alone = assess(model, Lesson(hypothesis(), own.take(range(2))), n=1).set_index("measure")
-    assert (alone.loc[["iia", "iia_changed", "strict", "strict_all"], "n"] == 0).all()
-    assert alone.loc[["iia", "strict"], "value"].isna().all()
-    assert alone.loc["accuracy", "n"] == 1
 
 
 # How it goes on

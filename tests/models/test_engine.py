@@ -14,6 +14,7 @@ from mechcausal.interventions import Edit, Patch
 from mechcausal.metrics import metric
 from mechcausal.models import bridge, engine
 from mechcausal.models.engine import Plan, evaluate, mean_activations
+from mechcausal.models.replay import verify
 
 
 def test_out_of_memory_halves_the_batch_and_says_so_once(gpt2, monkeypatch, caplog):
@@ -29,7 +30,7 @@ def test_out_of_memory_halves_the_batch_and_says_so_once(gpt2, monkeypatch, capl
     monkeypatch.setattr(engine, "forward", tight)
     plan = Plan(pairs.corrupt, [(Edit(Site("z", 1, head=2), Patch()),)], metric("logit_diff"), rows=pairs.clean)
     with caplog.at_level(logging.WARNING, logger="mechcausal"):
-        found = evaluate(gpt2, plan, batch_size=12)
+        found = evaluate(gpt2, plan, batch_size=12, exact="naive")
     assert found.batch_size == 3
     assert [record.getMessage() for record in caplog.records] == [
         "out of memory with batches of 12: went on with batches of 3",
@@ -38,7 +39,33 @@ def test_out_of_memory_halves_the_batch_and_says_so_once(gpt2, monkeypatch, capl
     np.testing.assert_allclose(found.values[0], expected.examples[cell], atol=1e-5)
 
 
-@pytest.mark.parametrize("method", ["patch", "ablate", "attribute", "path_patch"])
+@pytest.mark.parametrize("exact", ["naive", "replay"])
+def test_memory_that_runs_out_inside_the_engine(gpt2, monkeypatch, exact):
+    pairs = make_pairs((7,) * 10)
+    expected = mc.patch(gpt2, pairs)
+    twin, run = verify.replayer(gpt2).twin, bridge.run
+    record = twin.record
+
+    def tight(batch, *args):
+        if len(batch) > 3:
+            raise torch.OutOfMemoryError("no room")
+        return record(batch, *args)
+
+    def tight_run(model, tokens, mask):
+        if len(tokens) > 3:
+            raise torch.OutOfMemoryError("no room")
+        return run(model, tokens, mask)
+
+    monkeypatch.setattr(twin, "record", tight)
+    monkeypatch.setattr(bridge, "run", tight_run)
+    found = mc.patch(gpt2, pairs, batch_size=10, exact=exact)
+    np.testing.assert_allclose(found.examples, expected.examples, atol=1e-5, rtol=1e-5)
+    assert found.provenance.compute["batch_size"] == 2
+    if exact == "replay":
+        assert found.provenance.compute["token_layers"] == expected.provenance.compute["token_layers"]
+
+
+@pytest.mark.parametrize("method", ["ablate", "attribute", "path_patch"])
 def test_every_method_survives_a_batch_that_is_too_large(gpt2, monkeypatch, method):
     pairs = make_pairs((7,) * 10)
     expected = getattr(mc, method)(gpt2, pairs).examples
@@ -82,7 +109,7 @@ def test_one_prompt_that_does_not_fit(gpt2, monkeypatch, pairs):
 
     monkeypatch.setattr(engine, "forward", never)
     with pytest.raises(MechcausalError, match="a single prompt does not fit"):
-        mc.patch(gpt2, pairs)
+        mc.patch(gpt2, pairs, exact="naive")
 
 
 def test_other_runtime_errors_are_not_swallowed(gpt2, monkeypatch, pairs):
@@ -91,7 +118,7 @@ def test_other_runtime_errors_are_not_swallowed(gpt2, monkeypatch, pairs):
 
     monkeypatch.setattr(engine, "forward", broken)
     with pytest.raises(RuntimeError, match="something else"):
-        mc.patch(gpt2, pairs)
+        mc.patch(gpt2, pairs, exact="naive")
 
 
 def test_sources_must_stand_row_against_row(gpt2, pairs):

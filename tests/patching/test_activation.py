@@ -155,7 +155,9 @@ def test_provenance_tells_what_ran(pairs, gpt2):
     sweep = mc.patch(gpt2, pairs, sites="z", batch_size=4)
     told = sweep.provenance
     assert told.method == "patch"
-    assert told.compute["forwards"] == 2 * (1 + 12)
+    assert (told.compute["engine"], told.compute["forwards"]) == ("replay", 2 * 2)  # both sides of both batches
+    slow = mc.patch(gpt2, pairs, sites="z", batch_size=4, exact="naive").provenance.compute
+    assert (slow["engine"], slow["forwards"]) == ("naive", 2 * (2 + 12))
     assert (told.compute["batch_size"], told.compute["dtype"], told.compute["device"]) == (4, "float32", "cpu")
     assert told.prompts["hash"] == pairs.hash
     assert told.prompts["factor"] == "two tokens"

@@ -82,7 +82,7 @@ TASK = Task(
             },
             "first_open": lambda p1: p1,
             "level": lambda elevation: elevation == 0,
-            "horizon": reading(BELOW, lambda below: ~below.any(axis=1)),
+            "horizon": reading(BELOW, lambda below: below.sum(axis=1) == 0),
             "verdict": lambda level, horizon, first_open: level * horizon * first_open,
             "answer": lambda verdict: verdict,
         },

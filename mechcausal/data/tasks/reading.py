@@ -15,5 +15,5 @@ def reading(parents: Sequence[str], function: Callable[[np.ndarray], np.ndarray]
         return function(np.stack([columns[parent] for parent in parents], axis=1))
 
     named = [inspect.Parameter(parent, inspect.Parameter.KEYWORD_ONLY) for parent in parents]
-    mechanism.__signature__ = inspect.Signature(named)  # ty: ignore[unresolved-attribute]
+    mechanism.__signature__ = inspect.Signature(named)  # ty: ignore[missing-attribute]
     return mechanism

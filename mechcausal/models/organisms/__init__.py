@@ -15,7 +15,19 @@ from mechcausal.errors import ModelError, did_you_mean
 if TYPE_CHECKING:
     import pandas as pd
 
-ORGANISMS = ("hiring", "hiring_subspace", "hiring_natural", "by_hand", "reverse", "fraction", "brackets", "brackets_natural", "induction", "bios")
+ORGANISMS = (
+    "hiring",
+    "hiring_subspace",
+    "hiring_natural",
+    "by_hand",
+    "reverse",
+    "fraction",
+    "brackets",
+    "brackets_natural",
+    "ioi",
+    "induction",
+    "bios",
+)
 
 
 def folder(name: str) -> Path:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from mechcausal.causal.hypothesis import Hypothesis
+from mechcausal.causal.hypothesis import Edge, Hypothesis
 from mechcausal.causal.training import Lesson, Trained, assess, train
 from mechcausal.data.tasks.definition import Task
 from mechcausal.models.load import load
@@ -44,6 +44,7 @@ class Recipe:
         options: Other arguments of `train`.
         width: The width of the stream.
         heads: How many heads a layer.
+        edges: Which of its edges are direct: (parent, child) -> `"direct"`.
         spread: The standard deviation of the first weights. Heads that match words learn sooner from large ones.
     """
 
@@ -61,12 +62,13 @@ class Recipe:
     options: Mapping[str, Any] = field(default_factory=dict)
     width: int = 48
     heads: int = 4
+    edges: Mapping[tuple[str, str], Edge] = field(default_factory=dict)
     spread: float = 0.02
 
     @property
     def hypothesis(self) -> Hypothesis:
         """What is to be made true."""
-        return Hypothesis(self.task.scm, self.places, outcome=self.task.outcome)
+        return Hypothesis(self.task.scm, self.places, outcome=self.task.outcome, edges=self.edges)
 
     def new_model(self, seed: int) -> Any:  # noqa: ANN401 - a TransformerBridge
         """Return the untrained model."""
@@ -91,12 +93,12 @@ class Recipe:
 
     def teach(self, model: Any, *, steps: int | None = None, seed: int = 0, **changed: Any) -> Trained:  # noqa: ANN401
         """Train the model in place."""
-        settings = {"steps": steps or self.steps, "batch_size": self.batch, **self.options, **changed}
+        settings: dict[str, Any] = {"steps": steps or self.steps, "batch_size": self.batch, **self.options, **changed}
         return train(model, self.lesson(model, seed=seed), seed=seed, evaluation=self.exam(model), **settings)
 
-    def measure(self, model: Any) -> dict[str, Any]:  # noqa: ANN401
+    def measure(self, model: Any, *, n: int = HELD_OUT) -> dict[str, Any]:  # noqa: ANN401
         """Measure accuracy, interchange accuracy by variable, and strictness by node."""
-        found = assess(model, self.exam(model))
+        found = assess(model, self.exam(model, n=n))
 
         def values(measure: str) -> dict[str, float]:
             rows = found[found["measure"] == measure]
@@ -117,11 +119,14 @@ class Recipe:
             task=self.says, notes=self.notes,
         )  # fmt: skip
         told = {key: value for key, value in told.items() if key not in ("exact_effects_on_p_accept", "secrets")}
-        return told | {"circuit": [site for site in told["circuit"] if site != "embed"], "edges": self._edges()}
+        if self.edges:
+            told["edge_kinds"] = [[parent, child, kind] for (parent, child), kind in self.edges.items()]
+        return told | {"circuit": [site for site in told["circuit"] if site != "embed"], "edges": self._read_by()}
 
-    def _edges(self) -> list[list[str]]:
+    def _read_by(self) -> list[list[str]]:
         """Return what reads what, each place once; a word is printed with its position."""
-        about, edges = self.hypothesis, {}
+        about = self.hypothesis
+        edges: dict[tuple[str, str], None] = {}
 
         def place(name: str) -> str:
             part = about.alignment[name][0] if name in about.alignment else None

@@ -25,20 +25,37 @@ AFTER_ATTENTION = ("resid_mid", "attn_out", "z")
 AFTER_MLP = ("mlp_out", "mlp_post")
 CARRIED = (*WHOLE_STREAM, *AFTER_ATTENTION, *AFTER_MLP)
 
+_TOKENS = 4096  # at most, in one call of an MLP
+
 Key = tuple[Site, Intervention]
 
 
 @dataclass(frozen=True)
-class Change:
-    """What one intervention at one site does to the stream, wherever it may be made.
+class Asked:
+    """Edits at one whole site whose change is wanted.
 
     Attributes:
-        layer: The layer whose input changes; the number of layers stands for the final stream.
-        delta: The change of that input at every token, [batch pos model].
-        moved: Where the intervention changes anything at all, [batch pos].
+        edits: The edits.
+        masks: Where each is made, [batch pos], if there are several.
+        wanted: Where their change is asked for, [batch pos].
     """
 
-    layer: int
+    edits: Sequence[Edit]
+    masks: Sequence[Tensor]
+    wanted: Tensor
+
+
+@dataclass(frozen=True)
+class Made:
+    """The changes of the stream that were asked for.
+
+    Attributes:
+        layers: For each the layer whose input changes; the number of layers stands for the final stream.
+        delta: How that input changes at every token, [change batch pos model].
+        moved: Where it changes at all, [change batch pos].
+    """
+
+    layers: Tensor
     delta: Tensor
     moved: Tensor
 
@@ -50,9 +67,9 @@ class Changes:
         twin: The bare model.
         able: What the bridge can do.
         readouts: How heads and neurons enter the stream.
-        base: The unedited run.
-        values: The activations of the unedited run that are edited, by whole site, as the bridge gives them.
+        base: The unedited run, with the activations that `needed` names.
         sources: The whole activations interventions take from elsewhere.
+        read: The only positions of the final stream that matter, [batch pos]; None where all do.
     """
 
     def __init__(
@@ -61,49 +78,62 @@ class Changes:
         able: Abilities,
         readouts: Readouts,
         base: Base,
-        values: Mapping[Site, Tensor],
         sources: Mapping[Key, Tensor],
+        read: Tensor | None = None,
     ) -> None:
         self.twin, self.able, self.readouts, self.base = twin, able, readouts, base
-        self.values, self.sources = values, sources
+        self.sources, self.read = sources, read
 
-    def of(self, edits: Sequence[Edit], masks: Sequence[Tensor], wanted: Tensor) -> Change:
-        """Return the change that edits at one whole site make together, where `wanted` [batch pos] is true."""
-        first = edits[0]
-        if len(edits) == 1:
-            site = first.site
-            x = view(self.values[site.whole], site)
-            source = self.sources.get((site.whole, first.do))
-            own = None if source is None else view(source, site).to(x.dtype)
-            change = new_value(first.do, x, own, first) - x
-        else:
-            site = first.site.whole
-            old = new = self.values[site]
-            for edit, mask in zip(edits, masks, strict=True):
-                new = edited(new, edit, mask, self.sources.get((site, edit.do)))
-            change = new - old
-        flat = change.reshape(*change.shape[:2], -1)
-        moved = (flat != 0).any(-1) & wanted
-        return self._carried(site, change, moved)
-
-    def _carried(self, site: Site, change: Tensor, moved: Tensor) -> Change:
+    def of(self, asked: Sequence[Asked]) -> Made:
+        """Return the changes that were asked for; MLPs are called once for all changes in front of them."""
         stream = self.base.hidden[0]
-        delta = torch.zeros_like(stream)
-        if not bool(moved.any()):
-            return Change(self._layer(site), delta, moved)
-        added = self.readouts.contribution(site)(change[moved]).to(stream.dtype)
-        if site.component in AFTER_ATTENTION and self.able.components["resid_mid"].writes:
-            assert site.layer is not None
-            middle = self.values[Site("resid_mid", site.layer)][moved] + added
-            old = self.values[Site("mlp_out", site.layer)][moved]
-            added = added + self.twin.after_attention(site.layer, middle) - old
-        delta[moved] = added
-        return Change(self._layer(site), delta, moved)
+        delta = stream.new_zeros(len(asked), *stream.shape)
+        moved = torch.zeros(delta.shape[:-1], dtype=torch.bool, device=stream.device)
+        before_mlp: dict[int, list[tuple[int, Tensor]]] = {}
+        layers = []
+        for number, ask in enumerate(asked):
+            site, change = self._difference(ask)
+            layers.append(_layer(site))
+            live = (change.reshape(*change.shape[:2], -1) != 0).any(-1) & ask.wanted
+            if layers[-1] == len(self.twin.layers) and self.read is not None:
+                live &= self.read
+            moved[number] = live
+            delta[number][live] = self.readouts.contribution(site)(change[live]).to(stream.dtype)
+            if site.component in AFTER_ATTENTION and self.able.components["resid_mid"].writes:
+                assert site.layer is not None
+                before_mlp.setdefault(site.layer, []).append((number, live))
+        for layer, changed in before_mlp.items():
+            self._through_mlp(layer, changed, delta)
+        return Made(torch.tensor(layers), delta, moved)
 
-    def _layer(self, site: Site) -> int:
-        if site.layer is None:
-            return 0
-        return site.layer if site.component == "resid_pre" else site.layer + 1
+    def _difference(self, ask: Asked) -> tuple[Site, Tensor]:
+        first = ask.edits[0]
+        if len(ask.edits) == 1:
+            x = view(self.base.values[first.site.whole], first.site)
+            source = self.sources.get((first.site.whole, first.do))
+            own = None if source is None else view(source, first.site).to(x.dtype)
+            return first.site, new_value(first.do, x, own, first) - x
+        site = first.site.whole
+        old = new = self.base.values[site]
+        for edit, mask in zip(ask.edits, ask.masks, strict=True):
+            new = edited(new, edit, mask, self.sources.get((site, edit.do)))
+        return site, new - old
+
+    def _through_mlp(self, layer: int, changed: Sequence[tuple[int, Tensor]], delta: Tensor) -> None:
+        """Add to changes between attention and MLP of a layer what the MLP makes of them."""
+        middle, old = (self.base.values[Site(name, layer)] for name in ("resid_mid", "mlp_out"))
+        number = torch.cat([torch.full((int(live.sum()),), which) for which, live in changed]).to(delta.device)
+        row, column = torch.cat([live.nonzero() for _, live in changed]).unbind(1)
+        for some in torch.arange(len(number), device=delta.device).split(_TOKENS):
+            at = row[some], column[some]
+            entered = delta[number[some], *at]
+            delta[number[some], *at] = entered + self.twin.after_attention(layer, middle[at] + entered) - old[at]
+
+
+def _layer(site: Site) -> int:
+    if site.layer is None:
+        return 0
+    return site.layer if site.component == "resid_pre" else site.layer + 1
 
 
 def needed(sites: Sequence[Site], able: Abilities) -> list[Site]:

@@ -1,15 +1,15 @@
-"""Run many changed examples through the upper layers together: one stack for each position at which a change begins."""
+"""Run many changed examples through the upper layers together, in stacks that begin at one position."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from mechcausal.models.replay.changes import Change
+from mechcausal.models.replay.changes import Made
 from mechcausal.models.replay.twin import Base, Twin
 
 
@@ -20,7 +20,7 @@ class Entries:
     Attributes:
         cell: The cell.
         row: The example, a row of the batch.
-        start: The first column that changes.
+        start: The first column that is computed again.
         change: The number of the change.
         layer: The layer whose input changes.
     """
@@ -44,9 +44,25 @@ class Entries:
         return int(((n_layers - self.layer) * (width - self.start)).sum())
 
 
-def chunks(
-    entries: Entries, n_layers: int, width: int, row_bytes: Callable[[int], int], budget: int
-) -> Iterator[Entries]:
+def merged(entries: Entries, free: int) -> Entries:
+    """Let entries begin earlier where that costs fewer tokens in a layer than one more call of the layer does.
+
+    Args:
+        entries: The entries.
+        free: How many tokens take as long as calling a layer once more.
+    """
+    starts, count = np.unique(entries.start, return_counts=True)
+    begins = {}
+    first = -1
+    for start, rows in zip(starts.tolist(), count.tolist(), strict=True):
+        if first < 0 or rows * (start - first) > free:
+            first = start
+        begins[start] = first
+    start = np.array([begins[start] for start in entries.start.tolist()], dtype=int)
+    return Entries(entries.cell, entries.row, start, entries.change, entries.layer)
+
+
+def chunks(entries: Entries, width: int, row_bytes: Callable[[int], int], budget: int) -> Iterator[Entries]:
     """Cut the entries into stacks that begin at one column and fit into the budget of bytes."""
     order = np.lexsort((entries.row, entries.cell, entries.change, entries.layer, entries.start))
     begins = np.flatnonzero(np.diff(entries.start[order], prepend=-1))
@@ -57,44 +73,50 @@ def chunks(
             yield entries.take(order[low : min(low + size, last)])
 
 
-def run(twin: Twin, base: Base, entries: Entries, changes: Sequence[Change], masks: Sequence[Tensor]) -> Tensor:
-    """Return the final hidden states, [entry pos model], of entries that begin at one column, sorted by layer.
+def run(
+    twin: Twin, base: Base, entries: Entries, made: Made, where: Tensor, kind: Tensor, read: Tensor | None
+) -> Tensor:
+    """Return the final hidden states of entries that begin at one column, sorted by layer.
 
     Args:
         twin: The bare model.
         base: The unedited run.
         entries: The entries.
-        changes: The changes, by number.
-        masks: For each cell where its change is made, [batch pos].
+        made: The changes, by number.
+        where: Where cells make their changes, [kind batch pos].
+        kind: Which of these each cell is.
+        read: The one column of each example that is wanted; None for all columns.
+
+    Returns:
+        [entry model] at the columns wanted, or [entry pos model].
     """
     device = base.hidden[0].device
-    start = int(entries.start[0])
-    rows = torch.as_tensor(entries.row, device=device)
-    stack: Tensor | None = None
-    count = 0
-    for layer in range(int(entries.layer[0]), len(twin.layers) + 1):
-        joining = np.flatnonzero(entries.layer == layer)
-        if len(joining):
-            new = _joined(base, entries.take(joining), changes, masks, layer, start)
-            stack = new if stack is None else torch.cat([stack, new])
-            count += len(joining)
-        if layer < len(twin.layers):
-            assert stack is not None  # the first layer is the lowest entry's
-            stack = twin.layer(base, layer, stack, rows[:count], start)
-    assert stack is not None
+    start, last = int(entries.start[0]), len(twin.layers)
+    rows, cells, changes = (
+        torch.as_tensor(part, device=device) for part in (entries.row, entries.cell, entries.change)
+    )
+    if read is not None and entries.layer[0] == last:
+        return _final(base, made, rows, changes, read)
+    ends = np.searchsorted(entries.layer, np.arange(last + 1), side="right")
+    stack = base.hidden[0][:0, start:]
+    for layer in range(int(entries.layer[0]), last + 1):
+        if ends[layer] > len(stack):
+            new = slice(len(stack), int(ends[layer]))
+            own = rows[new]
+            made_there = where[kind[cells[new]], own, start:, None]
+            change = made.delta[changes[new], own, start:] * made_there.to(made.delta.dtype)
+            joined = change.add_(base.hidden[layer][own, start:])
+            stack = torch.cat([stack, joined]) if len(stack) else joined
+        if layer == last - 1 and read is not None:
+            done = twin.last_layer(base, stack, rows[: len(stack)], start, read[rows[: len(stack)]])
+            late = slice(int(ends[layer]), len(rows))
+            return torch.cat([done, _final(base, made, rows[late], changes[late], read)])
+        if layer < last:
+            stack = twin.layer(base, layer, stack, rows[: len(stack)], start)
     return stack
 
 
-def _joined(
-    base: Base, entries: Entries, changes: Sequence[Change], masks: Sequence[Tensor], layer: int, start: int
-) -> Tensor:
-    parts = []
-    for number in dict.fromkeys(entries.change.tolist()):
-        own = entries.change == number
-        rows = torch.as_tensor(entries.row[own], device=base.hidden[0].device)
-        where = torch.stack([masks[cell] for cell in dict.fromkeys(entries.cell[own].tolist())])
-        which = torch.as_tensor(np.unique(entries.cell[own], return_inverse=True)[1], device=rows.device)
-        made = where[which, rows, start:]
-        moved = changes[number].delta[rows, start:] * made[..., None].to(changes[number].delta.dtype)
-        parts.append(base.hidden[layer][rows, start:] + moved)
-    return torch.cat(parts) if len(parts) > 1 else parts[0]
+def _final(base: Base, made: Made, rows: Tensor, changes: Tensor, read: Tensor) -> Tensor:
+    """Return final hidden states at the column that is read, of entries that only change those."""
+    at = rows, read[rows]
+    return base.hidden[-1][at] + made.delta[changes, *at]

@@ -8,18 +8,28 @@ called again as it was called then, with the rows and the positions that are wan
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from inspect import signature
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import DynamicCache
+from transformers.activations import NewGELUActivation
 
+from mechcausal.address import Site
 from mechcausal.data.prompts import PromptSet
 from mechcausal.errors import UnsupportedError
 from mechcausal.models import bridge
+
+# What is read at a module of its own; residual sites are read between the layers.
+_AT_MODULES = ("attn_out", "mlp_out", "mlp_post", "z")
+READ = (*_AT_MODULES, "resid_pre", "resid_mid", "resid_post")
+# One more call of a layer costs about as much as so many operations, and as the products of so many tokens with
+# weights that have to be fetched from memory anyway.
+_CALL, _FETCH = 15_000_000, 8
 
 
 @dataclass
@@ -28,16 +38,16 @@ class Base:
 
     Attributes:
         hidden: The input of every layer, and last the output of the last: [batch pos model] each.
-        keys: The keys of every layer, after rotation, [batch head pos feature].
-        values: The values.
+        cache: The keys, after rotation, and the values of every layer, [batch head pos feature].
         calls: How each layer was called: positional and keyword arguments.
+        values: The activations that were asked for, by whole site, as the bridge gives them.
         executed: How many token-layers have been run on top of it so far.
     """
 
     hidden: list[Tensor]
-    keys: list[Tensor]
-    values: list[Tensor]
+    cache: list[tuple[Tensor, Tensor]]
     calls: list[tuple[tuple[Any, ...], dict[str, Any]]]
+    values: dict[Site, Tensor] = field(default_factory=dict)
     executed: int = 0
 
     @property
@@ -52,6 +62,10 @@ class Twin:
     Attributes:
         model: The `transformers` model.
         layers: Its decoder layers.
+        free_tokens: How many tokens take as long in a layer as calling the layer once more.
+        readable: The components that are read here as the bridge reads them; `verify` finds out.
+        leaves_at: Where the last layer may be left for all positions but one: before the output matrix of its
+            attention, or before its MLP; `verify` finds out.
     """
 
     def __init__(self, wrapped: Any) -> None:  # noqa: ANN401 - a TransformerBridge
@@ -62,57 +76,100 @@ class Twin:
         try:
             self.layers = [self.model.get_submodule(block.name) for block in wrapped.blocks]
             self.norm = self.model.get_submodule(wrapped.ln_final.name)
-            self.head = self.model.get_submodule(wrapped.unembed.name)
+            head = self.model.get_submodule(wrapped.unembed.name)
             self.chains = [_chain(self.model, block) for block in wrapped.blocks]
         except (AttributeError, TypeError) as error:
             raise UnsupportedError(f"its parts are not where the bridge says they are: {error}") from error
-        if not isinstance(self.head, nn.Linear):
-            raise UnsupportedError("its unembedding is no linear map", got=type(self.head).__name__)
+        if not isinstance(head, nn.Linear):
+            raise UnsupportedError("its unembedding is no linear map", got=type(head).__name__)
+        self.head = head
+        weights = sum(parameter.numel() for parameter in self.layers[0].parameters())
+        self.free_tokens = _FETCH + _CALL // (2 * max(1, weights))
+        self.places = self._places(wrapped)
+        self.readable: frozenset[str] = frozenset()
+        self.leaves_at: nn.Module | None = None
         config = self.model.config
         self.softcap = getattr(config, "final_logit_softcapping", None)
         self.scaling = getattr(config, "logits_scaling", None)
-        self._takes_positions = "position_ids" in signature(self.model.forward).parameters
+        self._parameters = signature(self.model.forward).parameters
+
+    def _places(self, wrapped: Any) -> dict[Site, tuple[nn.Module, bool]]:  # noqa: ANN401
+        """Return the module at which each site is read, and whether it is what goes in there."""
+        found = {}
+        for site in (Site(name, layer) for layer in range(len(self.layers)) for name in _AT_MODULES):
+            point = bridge.hook_point(wrapped, site)
+            *path, end = (getattr(point, "name", None) or "").split(".")
+            names, part = [], wrapped
+            try:
+                for word in path:
+                    part = part.get_submodule(word)
+                    names += [part.name] if isinstance(getattr(part, "name", None), str) else []
+                module = self.model.get_submodule(".".join(names))
+            except AttributeError:
+                continue
+            if end in ("hook_in", "hook_out") and names:
+                found[site] = module, end == "hook_in"
+        return found
+
+    def reads(self, site: Site) -> bool:
+        """Say whether a whole site is read here as the bridge reads it."""
+        return site.component in self.readable
 
     @torch.no_grad()
-    def record(self, batch: PromptSet) -> Base:
-        """Run the model as it is and remember how every layer was called."""
+    def record(self, batch: PromptSet, read: Mapping[Site, tuple[int, ...]] | None = None) -> Base:
+        """Run the model as it is, remember how every layer was called, and read activations.
+
+        Args:
+            batch: The prompts.
+            read: Whole sites to read, with the shape that the bridge gives the activation at one position.
+        """
+        read = read or {}
         calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
+        taken: dict[Site, Tensor] = {}
         last: list[Tensor] = []
         handles = [
             layer.register_forward_pre_hook(lambda _, args, kwargs: calls.append((args, kwargs)), with_kwargs=True)
             for layer in self.layers
         ]
         handles.append(self.layers[-1].register_forward_hook(lambda _, args, out: last.append(_first(out))))
+        for site in dict.fromkeys(Site("attn_out", s.layer) if s.component == "resid_mid" else s for s in read):
+            if site in self.places:
+                handles.append(_reader(*self.places[site], taken, site))
         padded = not bool(batch.mask.all())
         options: dict[str, Any] = {"attention_mask": batch.mask.long()} if padded else {}
-        if padded and self._takes_positions:
+        if padded and "position_ids" in self._parameters:
             options["position_ids"] = (batch.mask.long().cumsum(1) - 1).clamp(min=0)
+        if "logits_to_keep" in self._parameters:
+            options["logits_to_keep"] = 1
         cache = DynamicCache()
         try:
-            self.model(batch.tokens, past_key_values=cache, use_cache=True, logits_to_keep=1, **options)
-        except TypeError:
-            calls.clear()
-            last.clear()
-            cache = DynamicCache()
             self.model(batch.tokens, past_key_values=cache, use_cache=True, **options)
         finally:
             for handle in handles:
                 handle.remove()
         if len(calls) != len(self.layers) or len(cache.layers) != len(self.layers):
             raise UnsupportedError("its layers are not called once each, with a cache of keys and values")
-        return Base(
-            hidden=[*(_hidden(args, kwargs) for args, kwargs in calls), last[0]],
-            keys=[_present(layer.keys) for layer in cache.layers],
-            values=[_present(layer.values) for layer in cache.layers],
-            calls=calls,
-        )
+        hidden = [*(_hidden(args, kwargs) for args, kwargs in calls), last[0]]
+        base = Base(hidden, [_present(layer) for layer in cache.layers], calls)
+        base.values = {site: self._value(site, base, taken).unflatten(-1, shape) for site, shape in read.items()}
+        return base
+
+    def _value(self, site: Site, base: Base, taken: Mapping[Site, Tensor]) -> Tensor:
+        match site.component:
+            case "resid_pre":
+                return base.hidden[site.layer or 0]
+            case "resid_mid":
+                return base.hidden[site.layer or 0] + taken[Site("attn_out", site.layer)]
+            case "resid_post":
+                return base.hidden[(site.layer or 0) + 1]
+        return taken[site]
 
     @torch.no_grad()
     def layer(self, base: Base, number: int, hidden: Tensor, rows: Tensor, start: int) -> Tensor:
         """Run one layer on the columns from `start` on, for these rows of the base run, changed left of nothing."""
         args, kwargs = base.calls[number]
         size = len(base.hidden[0])
-        prefix = _Prefix(base.keys[number], base.values[number], rows, start)
+        prefix = _Prefix(*base.cache[number], rows, start)
         cut = lambda value: _cut(value, rows, start, size, prefix)  # noqa: E731
         new_args = [cut(value) for value in args]
         new_kwargs = {name: cut(value) for name, value in kwargs.items()}
@@ -122,6 +179,20 @@ class Twin:
             new_kwargs["hidden_states"] = hidden
         base.executed += hidden.shape[0] * hidden.shape[1]
         return _first(self.layers[number](*new_args, **new_kwargs))
+
+    def last_layer(self, base: Base, hidden: Tensor, rows: Tensor, start: int, read: Tensor) -> Tensor:
+        """Return what the last layer gives at one column of each row; its MLP sees no other."""
+        number = len(self.layers) - 1
+        at = torch.arange(len(rows), device=rows.device), read - start
+        if self.leaves_at is None:
+            return self.layer(base, number, hidden, rows, start)[at]
+        with _left_before(self.leaves_at) as left:
+            self.layer(base, number, hidden, rows, start)
+        if self.leaves_at is self.chains[number][0]:
+            middle = left[0][at]
+        else:
+            middle = hidden[at] + _first(self.leaves_at(left[0][at][:, None]))[:, 0]
+        return middle + self.after_attention(number, middle)
 
     @torch.no_grad()
     def logits(self, hidden: Tensor, columns: Tensor | None = None) -> Tensor:
@@ -145,6 +216,35 @@ class Twin:
         return value[:, 0]
 
 
+class _Left(Exception):
+    """A layer was left on purpose."""
+
+
+@contextmanager
+def _left_before(module: nn.Module) -> Generator[list[Tensor]]:
+    """Leave whatever is run as soon as it calls this module; what the module was given is in the list."""
+    given: list[Tensor] = []
+
+    def leave(_: nn.Module, args: tuple[Any, ...]) -> None:
+        given.append(args[0])
+        raise _Left
+
+    handle = module.register_forward_pre_hook(leave)
+    try:
+        yield given
+    except _Left:
+        pass
+    finally:
+        handle.remove()
+
+
+def _reader(module: nn.Module, enters: bool, taken: dict[Site, Tensor], site: Site) -> Any:  # noqa: ANN401 - a handle
+    """Read what enters or leaves a module."""
+    if enters:
+        return module.register_forward_pre_hook(lambda _, args: taken.__setitem__(site, args[0]))
+    return module.register_forward_hook(lambda _, args, out: taken.__setitem__(site, _first(out)))
+
+
 class _Prefix(DynamicCache):
     """Keys and values of the unedited run left of the suffix."""
 
@@ -152,15 +252,13 @@ class _Prefix(DynamicCache):
         super().__init__()
         self.own, self.rows, self.start = (keys, values), rows, start
 
-    def update(  # ty: ignore[invalid-method-override]
-        self, key_states: Tensor, value_states: Tensor, *_: object, **__: object
-    ) -> tuple[Tensor, Tensor]:
+    def update(self, key_states: Tensor, value_states: Tensor, *_: object, **__: object) -> tuple[Tensor, Tensor]:
         if self.start == 0:
             return key_states, value_states
         keys, values = (kept[:, :, : self.start].index_select(0, self.rows) for kept in self.own)
         return torch.cat([keys, key_states], dim=2), torch.cat([values, value_states], dim=2)
 
-    def get_seq_length(self, *_: object, **__: object) -> int:  # ty: ignore[invalid-method-override]
+    def get_seq_length(self, *_: object, **__: object) -> int:
         return self.start
 
 
@@ -184,6 +282,9 @@ def _bare(module: nn.Module) -> nn.Module:
             holder._parameters[leaf] = nn.Parameter(state[name].detach(), requires_grad=False)
         else:
             holder._buffers[leaf] = state[name]
+    for name, activation in list(twin.named_modules()):
+        if isinstance(activation, NewGELUActivation):  # the same function in one operation instead of eight
+            twin.set_submodule(name, nn.GELU(approximate="tanh"))
     return twin.eval()
 
 
@@ -217,7 +318,8 @@ def _first(output: Any) -> Tensor:  # noqa: ANN401 - a tensor, or a tuple that b
     return output[0] if isinstance(output, tuple) else output
 
 
-def _present(value: Tensor | None) -> Tensor:
-    if value is None:
+def _present(layer: Any) -> tuple[Tensor, Tensor]:  # noqa: ANN401 - a layer of a cache
+    keys, values = getattr(layer, "keys", None), getattr(layer, "values", None)
+    if keys is None or values is None:
         raise UnsupportedError("a layer keeps no keys and values")
-    return value
+    return keys, values

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mechcausal.address import Selection, Site, expand
 from mechcausal.data.prompts import PromptSet, pad
@@ -20,9 +21,10 @@ from mechcausal.models.abilities import Abilities, abilities
 from mechcausal.models.fingerprint import weights_fingerprint
 from mechcausal.models.hooked import forward
 from mechcausal.models.readout import Readouts
-from mechcausal.models.replay.changes import CARRIED, needed
-from mechcausal.models.replay.evaluate import Economy, Job
-from mechcausal.models.replay.twin import Twin
+from mechcausal.models.replay.changes import CARRIED, Key, needed
+from mechcausal.models.replay.evaluate import Job
+from mechcausal.models.replay.meter import Meter
+from mechcausal.models.replay.twin import READ, Base, Twin
 
 
 @dataclass(frozen=True)
@@ -47,9 +49,9 @@ _known: WeakKeyDictionary[Any, tuple[str, Replayer]] = WeakKeyDictionary()
 
 def replayer(model: Any) -> Replayer:  # noqa: ANN401 - a TransformerBridge
     """Return what the engine can do on this model, compared with the loop on first use and remembered."""
-    able, digest = abilities(model), weights_fingerprint(model)
+    digest = weights_fingerprint(model)
     if model not in _known or _known[model][0] != digest:
-        _known[model] = digest, _verified(model, able)
+        _known[model] = digest, _verified(model, abilities(model))
     return _known[model][1]
 
 
@@ -60,9 +62,10 @@ def _verified(model: Any, able: Abilities) -> Replayer:  # noqa: ANN401
         twin = Twin(model)
         for batch, _ in _batches(model):
             base = twin.record(batch)
-            here, there = twin.logits(base.hidden[-1]), forward(model, batch).logits
-            if not _close(here[batch.mask].float().cpu().numpy(), there[batch.mask].float().cpu().numpy(), model):
+            if not _same(twin.logits(base.hidden[-1]), forward(model, batch).logits, batch, model):
                 raise UnsupportedError("its layers, called one by one, do not give its logits")
+        twin.readable = frozenset(name for name in READ if _is_read(model, able, twin, name))
+        twin.leaves_at = _leaves_at(model, able, twin)
     except (MechcausalError, RuntimeError, TypeError, ValueError, AttributeError, NotImplementedError) as error:
         reason = str(error).splitlines()[0][:200]
         return Replayer(None, maps, reasons=dict.fromkeys(everything, reason))
@@ -96,15 +99,68 @@ def _disagreement(model: Any, able: Abilities, twin: Twin, readouts: Readouts, c
                 ]
             )
             try:
-                values = forward(model, batch, read=needed(sites, able)).read
-                given = {(site, Patch()): value for site, value in taken.items()}
-                fast = Job(twin, able, readouts, batch, values, given, metric, None, Economy()).run(cells)
+                base, _ = recorded(model, able, twin, batch, needed(sites, able))
+                given: dict[Key, Tensor] = {(site, Patch()): value for site, value in taken.items()}
+                meter = Meter(twin, batch, metric, None, base.hidden[-1])
+                fast, _ = Job(twin, able, readouts, base, meter, given).run(cells)
             except (MechcausalError, RuntimeError, TypeError, ValueError) as error:
                 return str(error).splitlines()[0][:200]
             found = np.isfinite(fast)
             if not _close(fast[found], slow[found], model):
                 return "the engine and the loop do not agree there"
     return None
+
+
+def recorded(
+    model: Any,  # noqa: ANN401
+    able: Abilities,
+    twin: Twin,
+    batch: PromptSet,
+    sites: Sequence[Site],
+) -> tuple[Base, int]:
+    """Return the unedited run with activations, those that the twin does not give read off the bridge, and its forwards."""
+    own = {site: able.components[site.component].shape[2:] for site in sites if twin.reads(site)}
+    base = twin.record(batch, own)
+    others = [site for site in sites if site not in own]
+    if others:
+        base.values |= forward(model, batch, read=others).read
+    return base, 1 + bool(others)
+
+
+def _is_read(model: Any, able: Abilities, twin: Twin, component: str) -> bool:  # noqa: ANN401
+    """Say whether the twin reads a component in every layer as the bridge does."""
+    if not able.components[component].reads or (component == "resid_mid" and not able.components[component].writes):
+        return False
+    sites = [Site(component, layer) for layer in range(able.shape.n_layers)]
+    shape = able.components[component].shape[2:]
+    for batch, _ in _batches(model):
+        there = forward(model, batch, read=sites).read
+        try:
+            here = twin.record(batch, dict.fromkeys(sites, shape)).values
+        except (KeyError, RuntimeError, TypeError, AttributeError, IndexError):
+            return False
+        if not all(here[s].shape == there[s].shape and _same(here[s], there[s], batch, model) for s in sites):
+            return False
+    return True
+
+
+def _leaves_at(model: Any, able: Abilities, twin: Twin) -> nn.Module | None:  # noqa: ANN401
+    """Return where the last layer may be left: what is left out is then done at one position alone."""
+    if not able.components["resid_mid"].writes or not twin.chains[-1]:
+        return None
+    batch = _batches(model)[0][0]
+    base, rows = twin.record(batch), torch.arange(len(batch), device=batch.tokens.device)
+    output, _ = twin.places.get(Site("z", len(twin.layers) - 1), (None, True))
+    for place in (output, twin.chains[-1][0]):
+        twin.leaves_at = place
+        found = twin.last_layer(base, base.hidden[-2], rows, 0, batch.read_columns)
+        if _close(*(x.float().cpu().numpy() for x in (found, base.hidden[-1][rows, batch.read_columns])), model):
+            return place
+    return None
+
+
+def _same(here: Tensor, there: Tensor, batch: PromptSet, model: Any) -> bool:  # noqa: ANN401
+    return _close(*(x[batch.mask].float().cpu().numpy() for x in (here, there)), model)
 
 
 def _some(component: str, able: Abilities) -> list[Site]:

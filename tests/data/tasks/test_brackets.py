@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from mechcausal.data.tasks import brackets, task
+from mechcausal.data.tasks import brackets
 
 SCM = brackets.TASK.scm
 

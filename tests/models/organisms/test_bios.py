@@ -10,7 +10,7 @@ from mechcausal.causal.tree import tree_of
 from mechcausal.data.tasks import bios as task
 from mechcausal.models.organisms.bios.recipe import RECIPE
 
-WORD = {i: word for i, word in enumerate(task.VOCABULARY)}
+WORD = dict(enumerate(task.VOCABULARY))
 JOB = task.TASK.positions["job"] + 1
 
 
@@ -21,18 +21,16 @@ def organism():
 
 def guessed(words, *, he):
     """Return the profession by counting words."""
-    points = sum(
-        known.index(word) // 2 - 1 for known, word in ((task.DUTIES, words[8]), (task.DEGREES, words[13]))
-    )
+    points = sum(known.index(word) // 2 - 1 for known, word in ((task.DUTIES, words[8]), (task.DEGREES, words[13])))
     senior = 2 * points + (3 if he else -3) > 0
     return task.PROFESSIONS[2 * (task.WORKPLACES.index(words[6]) // 2) + senior]
 
 
 def test_it_measures_what_is_stated(organism):
     stated = mc.truth("bios")["measured"]
-    found = RECIPE.measure(organism)
-    assert found["accuracy"] == pytest.approx(stated["accuracy"], abs=2e-3)
-    assert found["iia_on_changed_answers"] == pytest.approx(stated["iia_on_changed_answers"], abs=0.01)
+    found = RECIPE.measure(organism, n=500)
+    assert found["accuracy"] == pytest.approx(stated["accuracy"], abs=5e-3)
+    assert found["iia_on_changed_answers"] == pytest.approx(stated["iia_on_changed_answers"], abs=0.03)
     assert min(stated["accuracy"], *stated["iia_on_changed_answers"].values()) >= 0.98
     assert stated["strict_min_single_node"] >= 0.98
 
@@ -74,6 +72,6 @@ def test_scrubbing_finds_the_pronoun_left_out(organism):
 
 def test_the_recipe_learns():
     model = RECIPE.new_model(3)
-    history = RECIPE.teach(model, steps=40, batch_size=48, every=20, progress=False).history
+    history = RECIPE.teach(model, steps=24, batch_size=48, every=12, progress=False).history
     loss = history.loc[history["measure"] == "loss", "value"].tolist()
     assert loss[-1] < loss[0]

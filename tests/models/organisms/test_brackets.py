@@ -36,10 +36,10 @@ def test_it_measures_what_is_stated(organism):
     stated = mc.truth("brackets")["measured"]
     assert stated["accuracy"] >= 0.99
     assert min(stated["iia_on_changed_answers"].values()) >= 0.98
-    found = RECIPE.measure(organism)
-    assert found["accuracy"] == pytest.approx(stated["accuracy"], abs=2e-3)
-    assert found["iia_on_changed_answers"] == pytest.approx(stated["iia_on_changed_answers"], abs=0.02)
-    assert found["strict_min_single_node"] == pytest.approx(stated["strict_min_single_node"], abs=2e-3)
+    found = RECIPE.measure(organism, n=500)
+    assert found["accuracy"] == pytest.approx(stated["accuracy"], abs=5e-3)
+    assert found["iia_on_changed_answers"] == pytest.approx(stated["iia_on_changed_answers"], abs=0.05)
+    assert found["strict_min_single_node"] == pytest.approx(stated["strict_min_single_node"], abs=0.01)
 
 
 def test_all_strings_by_the_bare_model(strings):
@@ -68,10 +68,10 @@ def test_one_height_from_another_string_by_plain_hooks(strings, depth):
 
 
 def test_the_published_hypotheses_come_in_the_published_order(organism):
-    prompts = task.TASK.prompts(organism, 600, seed=7)
+    prompts = task.TASK.prompts(organism, 400, seed=7)
     about = Hypothesis.of("brackets")
     found = {
-        name: scrub(organism, tree, prompts, lonely="keep", report=False, controls=False).recovered.estimate
+        name: scrub(organism, tree, prompts, lonely="keep", report=False, controls=False, seeds=1).recovered.estimate
         for name, tree in {**published(about), "true": tree_of(about)}.items()
     }
     assert found["count alone"] < found["1a"] < found["1b"] - 0.02
@@ -81,6 +81,6 @@ def test_the_published_hypotheses_come_in_the_published_order(organism):
 
 def test_the_recipe_learns():
     model = RECIPE.new_model(3)
-    history = RECIPE.teach(model, steps=40, batch_size=48, every=20, progress=False, strict=0.0).history
+    history = RECIPE.teach(model, steps=24, batch_size=48, every=12, progress=False, strict=0.0).history
     loss = history.loc[history["measure"] == "loss", "value"].tolist()
     assert loss[-1] < loss[0]

@@ -10,7 +10,7 @@ from mechcausal.causal.tree import tree_of
 from mechcausal.data.tasks import induction as task
 from mechcausal.models.organisms.induction.recipe import RECIPE
 
-WORD = {i: word for i, word in enumerate(task.VOCABULARY)}
+WORD = dict(enumerate(task.VOCABULARY))
 
 
 @pytest.fixture(scope="module")
@@ -30,9 +30,9 @@ def followed(words, before):
 
 def test_it_measures_what_is_stated(organism):
     stated = mc.truth("induction")["measured"]
-    found = RECIPE.measure(organism)
-    assert found["accuracy"] == pytest.approx(stated["accuracy"], abs=2e-3)
-    assert found["iia_on_changed_answers"] == pytest.approx(stated["iia_on_changed_answers"], abs=0.01)
+    found = RECIPE.measure(organism, n=500)
+    assert found["accuracy"] == pytest.approx(stated["accuracy"], abs=5e-3)
+    assert found["iia_on_changed_answers"] == pytest.approx(stated["iia_on_changed_answers"], abs=0.03)
     assert min(stated["accuracy"], *stated["iia_on_changed_answers"].values()) >= 0.98
     assert stated["strict_min_single_node"] >= 0.98
 
@@ -80,6 +80,6 @@ def test_scrubbing_tells_the_head_that_looks_back_from_its_neighbors(organism):
 
 def test_the_recipe_learns():
     model = RECIPE.new_model(3)
-    history = RECIPE.teach(model, steps=60, batch_size=48, every=30, progress=False).history
+    history = RECIPE.teach(model, steps=30, batch_size=48, every=15, progress=False).history
     loss = history.loc[history["measure"] == "loss", "value"].tolist()
     assert loss[-1] < loss[0]

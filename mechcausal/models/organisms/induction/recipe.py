@@ -22,6 +22,8 @@ RECIPE = Recipe(
         "copied": "L1.z.H1@end",
     },
     says="say which word followed the present one when it last came",
+    # What a word is to the head that copies is not what it is to the head that looks back.
+    edges={(held, "copied"): "direct" for held in induction.HELD[1:]},
     layers=2,
     steps=1200,
     batch=192,

@@ -1,0 +1,77 @@
+"""From final hidden states to the metric: only the position and the columns of the vocabulary that it reads."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mechcausal.data.prompts import PromptSet
+from mechcausal.metrics import Metric
+from mechcausal.models.replay.twin import Twin
+
+_ROWS = 256  # rows of the whole vocabulary at a time
+
+
+class Meter:
+    """Read a metric off hidden states of one batch.
+
+    Args:
+        twin: The bare model.
+        batch: The prompts.
+        metric: The metric.
+        reference: The logits that a comparing metric compares with, [batch pos vocab].
+        final: The final hidden states of the unedited run, [batch pos model].
+    """
+
+    def __init__(self, twin: Twin, batch: PromptSet, metric: Metric, reference: Tensor | None, final: Tensor) -> None:
+        self.twin, self.batch, self.metric, self.reference, self.final = twin, batch, metric, reference, final
+        self.read = batch.read_columns
+        self.columns: Tensor | None = None
+        if metric.reads == "answers":
+            assert batch.answer is not None
+            assert batch.foil is not None
+            self.columns = torch.stack([batch.answer, batch.foil], dim=1)
+        self.unedited = twin.logits(final) if metric.reads == "all" else None
+
+    @property
+    def one_position(self) -> bool:
+        """Whether only one position of each example is read."""
+        return self.metric.reads != "all"
+
+    def base(self) -> np.ndarray:
+        """Return the metric of the unedited run."""
+        rows = torch.arange(len(self.batch), device=self.final.device)
+        return self.of(self.final[rows, self.read] if self.one_position else self.final, rows, 0)
+
+    def of(self, hidden: Tensor, rows: Tensor, start: int) -> np.ndarray:
+        """Return the metric of final hidden states.
+
+        Args:
+            hidden: At the read position, [entry model], if the metric reads only that; else [entry pos model].
+            rows: Which example each entry is.
+            start: The column at which `hidden` begins; left of it all is as in the unedited run.
+        """
+        measure = self._of_one if self.one_position else self._of_all
+        parts = [measure(*pair, start) for pair in zip(hidden.split(_ROWS), rows.split(_ROWS), strict=True)]
+        return torch.cat(parts).float().cpu().numpy().astype(float)
+
+    def _of_all(self, hidden: Tensor, rows: Tensor, start: int) -> Tensor:
+        assert self.unedited is not None
+        logits = torch.cat([self.unedited[rows, :start], self.twin.logits(hidden)], dim=1)
+        compared = self.reference[rows] if self.metric.compares and self.reference is not None else None
+        return self.metric(logits, self.batch.take(rows.cpu()), compared)
+
+    def _of_one(self, hidden: Tensor, rows: Tensor, _start: int) -> Tensor:
+        answer, foil = (None if ids is None else ids[rows] for ids in (self.batch.answer, self.batch.foil))
+        if self.columns is None:
+            logits = self.twin.logits(hidden)
+        else:
+            logits = self.twin.logits(hidden, self.columns[rows])
+            answer, foil = torch.zeros_like(rows), torch.ones_like(rows)
+        compared = None
+        if self.metric.compares and self.reference is not None:
+            compared = self.reference[rows, self.read[rows]][:, None]
+        one = torch.ones(len(rows), 1, dtype=torch.bool, device=hidden.device)
+        asked = PromptSet(tokens=one.long(), mask=one, answer=answer, foil=foil)
+        return self.metric(logits[:, None], asked, compared)
