@@ -37,7 +37,9 @@ TASK = Task(
 def network(seed=0, **settings):
     """Return an untrained `transformers` model."""
     torch.manual_seed(seed)
-    sizes = {"n_positions": 6, "n_embd": 16, "n_layer": 2, "n_head": 4, "n_inner": 32, **settings}
+    sizes = {
+        "n_positions": 6, "n_embd": 16, "n_layer": 2, "n_head": 4, "n_inner": 32, "initializer_range": 0.15, **settings,
+    }  # fmt: skip
     config = GPT2Config(
         vocab_size=len(VOCABULARY), resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0,
         bos_token_id=WORDS["<bos>"], eos_token_id=WORDS["<pad>"], pad_token_id=WORDS["<pad>"], **sizes,

@@ -73,10 +73,10 @@ class Interchange(Result):
         for _, row in self.frame.iterrows():
             if row["role"] == ALIGNED:
                 shown = row["label"]
-                lines.append(f"  {row['variables']} at {shown:<28} {_told(row)}")
+                lines.append(f"  {row['variables'] + ' at ' + shown:<36} {_told(row)}")
             else:
                 where = f" ({row['label']})" if row["label"] != shown else ""
-                lines.append(f"    {row['role'] + where:<32} {_share(row, 'value')}")
+                lines.append(f"    {row['role'] + where:<34} {_share(row, 'value')}")
         return "\n".join(lines)
 
 
@@ -89,7 +89,8 @@ class Sweep(Interchange):
         p, first = self.provenance, self.frame.iloc[0]
         lines = [
             f"{p.method}: {p.arguments['variable']} at {len(self)} places, {self.examples.shape[1]} pairs from "
-            f"{p.prompts['n']} prompts, {p.compute['forwards']} forwards; IIA where the answer changes, chance {first['chance']:.3f}"
+            f"{p.prompts['n']} prompts, {p.compute['forwards']} forwards",
+            f"IIA where the answer changes, chance {first['chance']:.3f}",
         ]
         for _, row in self.frame.sort_values("value", ascending=False, kind="stable").head(k).iterrows():
             told = f"{_share(row, 'value')}, n {row['n']}" if p.arguments["changed_only"] else _told(row)
@@ -268,7 +269,8 @@ def _lines(names: tuple[str, ...], group: range, cells: Sequence[Cell], found: S
     lines = [Line.of(row_of(flat[0], names, ALIGNED), pairs, found, [group[0]])]
     if len(group) > 1:
         worst = 1 + int(np.argmax([found.hits[number][pairs.changed].mean() for number in group[1:]]))
-        mean = row_of(flat[1], names, PLACEBOS, site=f"{len(group) - 1} other places")
+        others = f"{len(group) - 1} other place{'s' if len(group) > 2 else ''}"
+        mean = row_of(flat[1], names, PLACEBOS, site=others)
         lines.append(Line.of(mean, pairs, found, group[1:]))
         lines.append(Line.of(row_of(flat[worst], names, WORST), pairs, found, [group[worst]]))
     return lines

@@ -7,7 +7,7 @@ matrix would not be seen, because a bridge splits that matrix when it is made.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from mechcausal.errors import DataError, MechcausalError, did_you_mean
 from mechcausal.models import bridge
 
 TARGETS = ("q", "k", "v", "o", "in", "gate", "out")
+_OPTIONS = ("r", "alpha", "targets", "seed")
 _ATTENTION = ("q", "k", "v", "o")
 
 
@@ -33,6 +34,14 @@ class Adapters:
     parameters: dict[str, nn.Parameter]
     layers: list[tuple[Any, Any]]
     frozen: dict[nn.Parameter, bool]
+
+    @classmethod
+    def asked(cls, model: Any, options: Mapping[str, Any]) -> Adapters:  # noqa: ANN401
+        """Attach them with options by name, as a configuration has them."""
+        unknown = [name for name in options if name not in _OPTIONS]
+        if unknown:
+            raise DataError(f"LoRA has no option {unknown[0]!r}", fix=did_you_mean(unknown[0], _OPTIONS))
+        return cls.attach(model, **options)
 
     @classmethod
     def attach(

@@ -127,13 +127,16 @@ def _best_guess(
 ) -> np.ndarray:
     """Return how often, over sources, the commonest answer of each base is the right one."""
     units, where = np.unique(base, return_inverse=True)
+    own = rows(table, units)
+    before = hypothesis.answers(own).astype(int)
     tried = draw.permutation(pool)[:_GUESSES]
     sources = _each(variables, lambda: draw.permutation(tried), shared=shared)
-    repeated = rows(table, np.repeat(units, len(tried)))
-    values = {name: np.concatenate([table[name][index]] * len(units)) for name, index in sources.items()}
-    answers = hypothesis.answers(repeated, **values).astype(int).reshape(len(units), -1)
-    before = hypothesis.answers(rows(table, units)).astype(int)
-    counts = np.stack([(answers == answer).sum(1) for answer in range(max(answers.max(), before.max()) + 1)], axis=1)
+    answers = np.empty((len(units), len(tried)), dtype=int)
+    for number in range(len(tried)):
+        values = {name: np.repeat(table[name][index[[number]]], len(units), 0) for name, index in sources.items()}
+        answers[:, number] = hypothesis.answers(own, **values)
+    most = max(answers.max(), before.max()) + 1
+    counts = np.stack([(answers == answer).sum(1) for answer in range(most)], axis=1)
     if changed_only:
         others = counts.copy()
         others[np.arange(len(units)), before] = 0

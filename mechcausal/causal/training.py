@@ -158,7 +158,7 @@ def train(
     pool = Pool(model, able, lessons, strict=strict > 0)
     for lesson in evaluation:
         Pool(model, able, [lesson], strict=strict > 0)  # refuses what it cannot evaluate before the first step
-    adapters = Adapters.attach(model, **lora) if lora is not None else None
+    adapters = Adapters.asked(model, lora) if lora is not None else None
     parameters = adapters.parameters if adapters else trainable(model)
     try:
         _check_parameters(parameters)

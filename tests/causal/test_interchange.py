@@ -204,7 +204,7 @@ def test_a_sweep_is_drawn_as_layers_by_positions(sweep):
     assert list(grid.y) == ["L0", "L1", "L2", "L3"]
     assert list(grid.x)[2:] == ["2 gender", "3 name", "4 degree", "5 experience", "6 hobby", "7 decision"]
     assert "5 experience" in figure.still
-    assert sweep.summary().splitlines()[1].strip().startswith("L0.resid_post@5")
+    assert sweep.summary().splitlines()[2].strip().startswith("L0.resid_post@5")
     assert "chance 0.333" in sweep.summary()
 
 

@@ -1,5 +1,7 @@
 """Adapters: they alone are trained, merging changes no output, and what is merged is of low rank."""
 
+import sys
+
 import pytest
 import torch
 import zoo
@@ -8,7 +10,7 @@ from adding import bridge, lesson, network
 import mechcausal as mc
 from mechcausal.causal.lora import Adapters
 from mechcausal.causal.training import assess, train
-from mechcausal.errors import DataError
+from mechcausal.errors import DataError, MechcausalError
 from mechcausal.models.export import plain_weights, save
 
 pytest.importorskip("peft")
@@ -151,3 +153,13 @@ def test_a_checkpoint_that_is_refused_leaves_no_adapters(tmp_path):
 def test_adapters_that_cannot_be(options, message):
     with pytest.raises(DataError, match=message):
         Adapters.attach(bridge(network()), **options)
+
+
+def test_options_that_are_not_known_and_a_library_that_is_missing(monkeypatch):
+    model = bridge(network())
+    with pytest.raises(DataError, match="LoRA has no option 'rank'"):
+        train(model, lesson(model), steps=1, progress=False, lora={"rank": 2})
+    monkeypatch.setitem(sys.modules, "peft", None)
+    with pytest.raises(MechcausalError, match=r"LoRA needs peft.*pip install mechcausal\[lora\]"):
+        train(model, lesson(model), steps=1, progress=False, lora={"r": 2})
+    assert not any("lora" in name for name, _ in model.original_model.named_parameters())

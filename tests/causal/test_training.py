@@ -13,7 +13,7 @@ from mechcausal.errors import DataError, ModelError, NumericsError
 from mechcausal.models.export import plain_weights
 
 QUICK = {"batch_size": 48, "rate": 1e-2, "progress": False}
-STEPS = 160
+STEPS = 90
 
 
 def taught(**options):
@@ -114,7 +114,7 @@ def test_variables_in_subspaces_and_at_two_places():
     own = lesson(model, **spread)
     with pytest.raises(DataError, match=r"'y' reaches 'answer' around left, which has a place at L0\.resid_post"):
         train(model, lesson(model, left=spread["left"]), steps=1, **QUICK)
-    train(model, own, steps=220, every=220, **QUICK | {"rate": 2e-2})
+    train(model, own, steps=120, every=120, **QUICK)
     bare = network()
     bare.load_state_dict(plain_weights(model))
     n, columns = 300, torch.full((300,), ASK)

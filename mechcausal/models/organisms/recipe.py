@@ -22,8 +22,6 @@ from mechcausal.models.load import load
 from mechcausal.models.organisms.hiring import recipe as first
 from mechcausal.models.organisms.tokenizer import word_tokenizer
 
-POOL, HELD_OUT = 8000, 2000
-
 
 @dataclass(frozen=True)
 class Recipe:
@@ -41,6 +39,7 @@ class Recipe:
         layers: How many layers.
         steps: How many steps of training.
         batch: How many prompts a step.
+        pool: How many prompts they are drawn from; a quarter as many are held out.
         options: Other arguments of `train`.
         width: The width of the stream.
         heads: How many heads a layer.
@@ -59,6 +58,7 @@ class Recipe:
     layers: int = 3
     steps: int = 1000
     batch: int = 256
+    pool: int = 8000
     options: Mapping[str, Any] = field(default_factory=dict)
     width: int = 48
     heads: int = 4
@@ -83,20 +83,21 @@ class Recipe:
         tokenizer = word_tokenizer(self.vocabulary, longest=self.longest)
         return load(GPT2LMHeadModel(config), tokenizer=tokenizer, copy=False, check=False)
 
-    def lesson(self, model: Any, *, n: int = POOL, seed: int = 0) -> Lesson:  # noqa: ANN401
+    def lesson(self, model: Any, *, n: int | None = None, seed: int = 0) -> Lesson:  # noqa: ANN401
         """Return prompts with the hypothesis that they are to show."""
-        return Lesson(self.hypothesis, self.task.prompts(model, n, seed=seed, environment=self.environment))
+        prompts = self.task.prompts(model, n or self.pool, seed=seed, environment=self.environment)
+        return Lesson(self.hypothesis, prompts)
 
-    def exam(self, model: Any, *, n: int = HELD_OUT, seed: int = 10_000) -> Lesson:  # noqa: ANN401
+    def exam(self, model: Any, *, n: int | None = None, seed: int = 10_000) -> Lesson:  # noqa: ANN401
         """Return such prompts drawn with another seed."""
-        return self.lesson(model, n=n, seed=seed)
+        return self.lesson(model, n=n or self.pool // 4, seed=seed)
 
     def teach(self, model: Any, *, steps: int | None = None, seed: int = 0, **changed: Any) -> Trained:  # noqa: ANN401
-        """Train the model in place."""
+        """Train the model in place; what is changed is for `train`."""
         settings: dict[str, Any] = {"steps": steps or self.steps, "batch_size": self.batch, **self.options, **changed}
         return train(model, self.lesson(model, seed=seed), seed=seed, evaluation=self.exam(model), **settings)
 
-    def measure(self, model: Any, *, n: int = HELD_OUT) -> dict[str, Any]:  # noqa: ANN401
+    def measure(self, model: Any, *, n: int | None = None) -> dict[str, Any]:  # noqa: ANN401
         """Measure accuracy, interchange accuracy by variable, and strictness by node."""
         found = assess(model, self.exam(model, n=n))
 

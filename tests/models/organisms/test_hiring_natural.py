@@ -71,7 +71,7 @@ def test_its_truth_says_that_it_is_to_be_found():
 
 def test_the_recipe_teaches_behavior_alone():
     model = twin.new_model(1)
-    trained = recipe.teach(model, steps=8, seed=1, size=200, held_out=40, progress=False)
+    trained = recipe.teach(model, steps=4, seed=1, size=100, held_out=20, progress=False)
     measures = set(trained.history["measure"])
     assert "strict" not in measures
     loss = trained.history.loc[trained.history["measure"] == "loss", "value"].to_numpy()

@@ -1,5 +1,7 @@
 """organism:induction is what its truth says: two heads, one that looks a word back and one that matches."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from bare import answers, bare, tokens_of
@@ -80,6 +82,7 @@ def test_scrubbing_tells_the_head_that_looks_back_from_its_neighbors(organism):
 
 def test_the_recipe_learns():
     model = RECIPE.new_model(3)
-    history = RECIPE.teach(model, steps=30, batch_size=48, every=15, progress=False).history
+    short = replace(RECIPE, pool=1000, batch=64, steps=120)
+    history = short.teach(model, every=40, progress=False).history
     loss = history.loc[history["measure"] == "loss", "value"].tolist()
     assert loss[-1] < loss[0]

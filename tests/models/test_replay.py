@@ -1,0 +1,317 @@
+"""The exact engine: the loop's numbers everywhere, the cost its formula says, the memory it was given."""
+
+import numpy as np
+import pytest
+import torch
+import transformers as hf
+from zoo import ARCHITECTURES, bare, build, loaded, make_pairs
+
+import mechcausal as mc
+from mechcausal.address import Selection, Site, expand
+from mechcausal.data import Contrast
+from mechcausal.data.places import places
+from mechcausal.interventions import Edit, Patch
+from mechcausal.interventions.specs import Add, Scale, Zero
+from mechcausal.metrics import metric
+from mechcausal.models import engine
+from mechcausal.models.abilities import abilities
+from mechcausal.models.engine import Plan, evaluate
+from mechcausal.models.hooked import forward
+from mechcausal.models.replay.verify import replayer
+
+CAUSAL = [name for name in ARCHITECTURES if name != "bert"]
+LEFT_TO_THE_LOOP = {  # what does not agree, or is not carried to the end of its layer
+    "gemma2": {"z", "mlp_post"},  # its norms come after the output matrix, so a head has no linear share
+    "opt": {"resid_mid", "attn_out", "z"},  # its MLP is no module
+    "neox": set(),
+}
+COMPONENTS = ("embed", "resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out", "mlp_post", "z")
+TOLERANCE = 1e-4  # of the metric's range
+
+
+def components(name):
+    """Return what can be written on an architecture, of what the engine carries."""
+    return [word for word in COMPONENTS if not (word == "resid_mid" and name in ("neox", "bert"))]
+
+
+def agree(fast, slow, tolerance=TOLERANCE):
+    assert fast.shape == slow.shape
+    assert (np.isnan(fast) == np.isnan(slow)).all()
+    scale = np.nanmax(slow) - np.nanmin(slow)
+    assert scale > 1e-3
+    assert np.nanmax(np.abs(fast - slow)) <= tolerance * scale
+
+
+def both(model, pairs, *, tolerance=1e-5, **options):
+    """Return the numbers of the engine and of the loop, and what provenance says of the engine."""
+    fast, slow = (mc.patch(model, pairs, exact=exact, **options) for exact in ("replay", "naive"))
+    assert slow.provenance.compute["engine"] == "naive"
+    for side in slow.baselines:
+        np.testing.assert_allclose(fast.baselines[side], slow.baselines[side], atol=tolerance, rtol=tolerance)
+    return fast.examples, slow.examples, fast.provenance.compute
+
+
+@pytest.mark.parametrize("name", CAUSAL)
+def test_what_is_replayed_on_each_architecture(name):
+    known = replayer(loaded(name))
+    left = LEFT_TO_THE_LOOP.get(name, set())
+    assert known.components == set(components(name)) - left
+    assert set(known.reasons) == left
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+@pytest.mark.parametrize("name", CAUSAL)
+def test_the_loops_numbers_on_every_architecture(name, side):
+    """Every kind of site, every position, every head; unequal lengths, padded on either side."""
+    pairs = make_pairs((7, 5, 6), side=side, changed=(1, 3))
+    sites = [word for word in components(name) if word not in ("z", "mlp_post")]
+    streams = both(loaded(name), pairs, sites=sites, positions="each")
+    agree(*streams[:2])
+    inner = both(loaded(name), pairs, sites=["z", "mlp_post", "L1.mlp_post.N3"], positions=["each", "all", "@-1"])
+    agree(*inner[:2])
+
+
+@pytest.mark.parametrize("how", ["kl", "loss", "prob", "own"])
+def test_every_kind_of_metric(gpt2, how):
+    """At the answers, at one position, against another run, at all positions."""
+    chosen = (lambda logits, batch: (logits[:, 2:4].softmax(-1) ** 2).sum((1, 2))) if how == "own" else how
+    fast, slow, told = both(gpt2, make_pairs((7, 5, 6)), sites=["resid_pre", "attn_out"], metric=chosen)
+    agree(fast, slow)
+    assert told["engine"] == "replay"
+
+
+@pytest.mark.parametrize("direction", ["denoise", "noise"])
+def test_both_directions_have_the_baselines_of_the_loop(gpt2, direction):
+    agree(*both(gpt2, make_pairs(), direction=direction)[:2])
+
+
+@pytest.mark.parametrize("do", ["zero", "mean", "resample"])
+def test_ablations(do, llama):
+    pairs = make_pairs((7,) * 4)
+    fast, slow = (mc.ablate(llama, pairs, sites=["z", "mlp_out"], do=do, exact=exact) for exact in ("replay", "naive"))
+    assert fast.provenance.compute["engine"] == "replay"
+    agree(fast.examples, slow.examples)
+
+
+@pytest.mark.parametrize("do", [Add(0.5), Scale(2.0), Zero()])
+def test_interventions_that_need_no_source(do, llama):
+    prompts = make_pairs((7,) * 4).clean
+    cells = [(Edit(Site(name, 1), do, Selection.parse(3)),) for name in ("resid_pre", "attn_out", "mlp_out", "z")]
+    fast, slow = (
+        evaluate(llama, Plan(prompts, cells, metric("logit_diff")), batch_size=4, exact=exact)
+        for exact in ("replay", "naive")
+    )
+    assert fast.told["engine"] == "replay"
+    agree(fast.values, slow.values)
+
+
+def test_several_edits_of_one_activation_are_replayed_together(gpt2):
+    pairs = make_pairs()
+    heads = [Edit(Site("z", 1, head=h), Patch(), Selection.parse(at)) for h, at in ((0, 3), (2, 5), (3, slice(2, 6)))]
+    cells = [tuple(heads), tuple(heads[:2]), (heads[0], Edit(Site("z", 1, head=1), Zero()))]
+    plan = Plan(pairs.corrupt, cells, metric("logit_diff"), rows=pairs.clean)
+    fast, slow = (evaluate(gpt2, plan, batch_size=6, exact=exact) for exact in ("replay", "naive"))
+    assert fast.told["engine"] == "replay"
+    agree(fast.values, slow.values)
+
+
+def test_edits_at_several_activations_go_to_the_loop_by_name(gpt2):
+    pairs = make_pairs()
+    cell = Edit(Site("z", 0, head=1), Patch()), Edit(Site("mlp_out", 1), Patch())
+    plan = Plan(pairs.corrupt, [cell, cell[:1]], metric("logit_diff"), rows=pairs.clean)
+    fast, slow = (evaluate(gpt2, plan, batch_size=6, exact=exact) for exact in ("replay", "naive"))
+    assert fast.told["engine"] == "replay and naive"
+    assert list(fast.told["naive_because"]) == ["several sites"]
+    agree(fast.values, slow.values)
+
+
+@pytest.mark.parametrize(
+    ("name", "sites", "reason"),
+    [
+        ("bert", "resid_pre", "do not give its logits"),
+        ("opt", "attn_out", "do not agree"),
+        ("gemma2", "z", "linearly"),
+        ("llama", "v", "not carried to the end of its layer"),
+    ],
+)
+def test_fall_backs_are_named(name, sites, reason, pairs):
+    told = mc.patch(loaded(name), pairs, sites=sites, positions="all").provenance.compute
+    assert told["engine"] == "naive"
+    assert reason in told["naive_because"][sites]
+
+
+def test_hooks_of_others_are_respected(gpt2, pairs):
+    point = gpt2.get_hook_point("blocks.1.hook_mlp_out")
+    before = mc.patch(gpt2, pairs).examples
+    point.add_hook(lambda value, hook: value * 0)
+    try:
+        fast, slow, told = both(gpt2, pairs)
+    finally:
+        point.remove_hooks()
+    np.testing.assert_allclose(fast, slow, atol=1e-6)
+    assert told["naive_because"] == {"all": "hooks of others are attached to the model"}
+    assert np.abs(fast - before).max() > 1e-2
+
+
+def test_weights_that_were_changed_are_noticed(pairs):
+    model = mc.load(bare("gpt2"))
+    before = mc.patch(model, pairs).examples
+    with torch.no_grad():
+        model.original_model.transformer.h[1].mlp.c_fc.weight.mul_(1.5)
+    fast, slow, told = both(model, pairs)
+    assert told["engine"] == "replay"
+    agree(fast, slow)
+    assert np.abs(fast - before).max() > 1e-2
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama"])
+def test_half_precision(name):
+    """A bfloat16 stream holds eight bits; a change of a sum rounds otherwise than the sum."""
+    model = mc.load(build(name).to(torch.bfloat16))
+    sites = ["resid_pre", "mlp_out", "z"]
+    fast, slow, told = both(model, make_pairs((7, 6, 7)), sites=sites, positions="each", tolerance=5e-2)
+    assert told["engine"].startswith("replay")
+    agree(fast, slow, tolerance=5e-2)
+
+
+def counted(monkeypatch, model):
+    """Count the tokens that pass through each layer of the twin."""
+    seen = []
+    twin = replayer(model).twin
+    original = type(twin).layer
+
+    def layer(self, base, number, hidden, rows, start):
+        seen.append(hidden.shape[0] * hidden.shape[1])
+        return original(self, base, number, hidden, rows, start)
+
+    monkeypatch.setattr(type(twin), "layer", layer)
+    return seen
+
+
+def test_the_cost_is_the_formula(gpt2, monkeypatch):
+    """Without merging, a residual sweep costs the sum of (layers left) x (positions left), for each example."""
+    pairs = make_pairs((7,) * 6, changed=range(7))
+    monkeypatch.setattr(replayer(gpt2).twin, "free_tokens", 0)
+    seen = counted(monkeypatch, gpt2)
+    told = mc.patch(gpt2, pairs).provenance.compute
+    formula = 6 * sum((3 - layer) * (7 - position) for layer in range(3) for position in range(7))
+    assert (sum(seen), told["token_layers"]) == (formula, formula)
+    assert told["naive_token_layers"] == 6 * 3 * 7 * 3 * 7
+    assert told["skipped"] == 0
+
+
+def test_cells_that_cannot_differ_are_skipped(gpt2, monkeypatch):
+    """One token differs: nothing moves left of it, and in the first layer nowhere else."""
+    pairs = make_pairs((7,) * 6, changed=(4,))
+    monkeypatch.setattr(replayer(gpt2).twin, "free_tokens", 0)
+    seen = counted(monkeypatch, gpt2)
+    sweep = mc.patch(gpt2, pairs)
+    formula = 6 * (3 * 3 + sum((3 - layer) * (7 - position) for layer in (1, 2) for position in (4, 5, 6)))
+    told = sweep.provenance.compute
+    assert (sum(seen), told["token_layers"]) == (formula, formula)
+    assert told["skipped"] == 6 * (21 - 7)
+    still = (sweep.frame["position"] < 4).to_numpy()
+    assert (sweep.examples[still] == sweep.baselines["base"]).all()  # to the last bit: they were not run
+
+
+def test_merged_stacks_cost_what_is_told(gpt2, monkeypatch):
+    pairs = make_pairs((7, 5, 6), changed=range(5))
+    seen = counted(monkeypatch, gpt2)
+    for free in (0, 5, 1000):
+        monkeypatch.setattr(replayer(gpt2).twin, "free_tokens", free)
+        seen.clear()
+        fast, slow, told = both(gpt2, pairs, sites=["z", "mlp_out"], positions="each")
+        agree(fast, slow)
+        assert sum(seen) == told["token_layers"]
+
+
+def test_heads_of_a_layer_share_their_calls(gpt2, monkeypatch):
+    seen = counted(monkeypatch, gpt2)
+    told = mc.patch(gpt2, make_pairs((7,) * 6, changed=range(7)), sites="z").provenance.compute
+    assert len(seen) == 2  # heads of layers 0 and 1 enter layers 1 and 2; those of layer 2 need no layer
+    assert sum(seen) == told["token_layers"] == 6 * 7 * 4 * (1 + 2)
+
+
+def test_a_small_budget_gives_the_same_numbers_in_smaller_stacks(gpt2, monkeypatch):
+    pairs = make_pairs((7,) * 6, changed=range(7))
+    cells = [(Edit(Site("resid_pre", layer), Patch(), Selection.parse(p)),) for layer in range(3) for p in range(7)]
+    plan = Plan(pairs.corrupt, cells, metric("logit_diff"), rows=pairs.clean)
+    seen, tokens = counted(monkeypatch, gpt2), {}
+    values = {}
+    for budget in (10_000, 100_000, 2**29):
+        seen.clear()
+        values[budget] = evaluate(gpt2, plan, batch_size=6, budget=budget).values
+        tokens[budget] = max(seen)
+    assert tokens[10_000] < tokens[100_000] < tokens[2**29]
+    for budget in (10_000, 100_000):
+        np.testing.assert_allclose(values[budget], values[2**29], atol=1e-5)
+
+
+def test_the_same_numbers_twice(gpt2, pairs):
+    first, second = (mc.patch(gpt2, pairs, sites=["z", "resid_mid"]).examples for _ in "ab")
+    assert (first == second).all()
+
+
+@pytest.mark.parametrize("shape", ["a thousand cells", "512 tokens"])
+def test_memory_stays_within_the_budget(shape):
+    """Beyond what one plain forward of the batch takes, no more than the budget for the changes and one for a stack."""
+    config = hf.GPT2Config(vocab_size=60, n_embd=64, n_layer=2, n_head=4, bos_token_id=1, eos_token_id=2)
+    network = hf.GPT2LMHeadModel(config).eval().requires_grad_(False)
+    network.set_attn_implementation("eager")
+    model = mc.load(network)
+    if shape == "512 tokens":
+        sites, length, positions = ["resid_pre"], 512, list(range(0, 512, 64))
+    else:
+        sites, length, positions = ["z", *(f"L*.mlp_post.N{i}" for i in range(12))], 32, "each"
+    pairs = make_pairs((length,) * 4, changed=range(length))
+    where = places(expand(sites, abilities(model).shape), positions, pairs.corrupt)
+    cells = [(Edit(place.site, Patch(), place.at),) for place in where]
+    assert len(cells) == (16 if shape == "512 tokens" else 1024)
+    plan = Plan(pairs.corrupt, cells, metric("logit_diff"), rows=pairs.clean)
+    one_forward = peak_bytes(lambda: forward(model, pairs.corrupt))
+    budget = 16 * 2**20
+    replayer(model)  # what it can do is measured once
+    tight, wide = (
+        peak_bytes(lambda size=size: evaluate(model, plan, batch_size=4, budget=size)) for size in (budget, 8 * budget)
+    )
+    assert tight < one_forward + 2 * budget
+    assert tight < wide
+
+
+def peak_bytes(function):
+    """Return the most bytes of tensors alive at once during a call, from torch's own record of allocations."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        function()
+    held = most = 0
+    for event in profile.profiler.kineto_results.events():
+        if event.name() == "[memory]":
+            held += event.nbytes()
+            most = max(most, held)
+    return most
+
+
+def test_a_contrast_with_unequal_padding(gpt2):
+    """Source prompts padded more widely than base prompts."""
+    pairs = make_pairs((7, 5, 6))
+    wide = Contrast(pairs.clean.padded(11, "left"), pairs.corrupt, "two tokens")
+    agree(*both(gpt2, wide, sites=["resid_pre", "z"], positions="each")[:2])
+
+
+def test_progress_counts_cells_and_examples(gpt2, monkeypatch):
+    told = []
+
+    class Bar:
+        def __init__(self, total, **_):
+            self.total = total
+
+        def update(self, count):
+            told.append(count)
+
+        def close(self):
+            told.append(-self.total)
+
+    monkeypatch.setattr(engine, "tqdm", Bar)
+    pairs = make_pairs()
+    cells = [(Edit(Site(name, 1), Patch()),) for name in ("resid_pre", "v", "z")]
+    evaluate(gpt2, Plan(pairs.corrupt, cells, metric("logit_diff"), rows=pairs.clean), batch_size=4)
+    assert sum(told) == 0
