@@ -95,8 +95,7 @@ def evaluate(
         budget: How many bytes one stack of replayed examples may take.
         unedited: Measure the unedited base and source runs too, which are run anyway.
     """
-    if exact not in ("replay", "naive"):
-        raise DataError("the engine is exact in two ways", got=repr(exact), expected="'replay' or 'naive'")
+    check_exact(exact)
     able = abilities(model)
     able.require([edit.site for cell in plan.cells for edit in cell])
     able.require(from_elsewhere(plan.cells), writes=False)
@@ -195,14 +194,14 @@ def _told(
     if reasons and any(plan.cells):
         told["naive_because"] = dict(reasons)
     if fast:
-        told |= {
-            "naive_token_layers": economy.naive_token_layers,
-            "token_layers": economy.token_layers,
-            "skipped": economy.skipped,
-            "cells_and_examples": len(plan.cells) * n,
-            "ratio": round(economy.naive_token_layers / max(1, economy.token_layers), 2),
-        }
+        told = economy.told() | told | {"cells_and_examples": len(plan.cells) * n}
     return told
+
+
+def check_exact(exact: str) -> None:
+    """Refuse a way of being exact that there is not."""
+    if exact not in ("replay", "naive"):
+        raise DataError("the engine is exact in two ways", got=repr(exact), expected="'replay' or 'naive'")
 
 
 def check_prompts(model: Any, prompts: PromptSet) -> None:  # noqa: ANN401

@@ -297,6 +297,36 @@ def test_a_contrast_with_unequal_padding(gpt2):
     agree(*both(gpt2, wide, sites=["resid_pre", "z"], positions="each")[:2])
 
 
+@pytest.mark.parametrize("receivers", ["logits", "L2.mlp_out"])
+@pytest.mark.parametrize("name", ["gpt2", "llama", "qwen3"])
+def test_paths_to_the_logits_and_to_an_mlp(name, receivers):
+    """The closed form against three forwards for each sender; positions of sender and receiver overlap in part."""
+    pairs, model = make_pairs((7, 5, 6), changed=(0, 1, 3)), loaded(name)
+    senders = ["embed", "z", "L0.attn_out", "L1.mlp_out", "L0.mlp_post.N3"]
+    options = {
+        "senders": senders,
+        "receivers": receivers,
+        "positions": ["all", 3],
+        "receiver_positions": slice(2, None),
+    }
+    fast, slow = (mc.path_patch(model, pairs, exact=exact, **options) for exact in ("replay", "naive"))
+    assert (fast.provenance.compute["engine"], slow.provenance.compute["engine"]) == ("replay", "naive")
+    agree(fast.examples, slow.examples)
+    for metric_name in ("kl", "loss"):
+        fast, slow = (
+            mc.path_patch(model, pairs, senders="z", receivers=receivers, metric=metric_name, exact=exact)
+            for exact in ("replay", "naive")
+        )
+        agree(fast.examples, slow.examples)
+
+
+def test_paths_that_need_forwards_say_so(gpt2, pairs):
+    for receivers in ("L2.q.H0", ["L1.mlp_out", "L2.mlp_out"]):
+        told = mc.path_patch(gpt2, pairs, senders="L0.z.H*", receivers=receivers).provenance.compute
+        assert told["engine"] == "naive"
+        assert "react without a forward" in told["naive_because"]
+
+
 def test_progress_counts_cells_and_examples(gpt2, monkeypatch):
     told = []
 

@@ -2,10 +2,10 @@
 
     <bos> when anna and ben went to the shop , ben gave a book to      then  anna
 
-The name that comes twice is the subject, and the answer is the other one. The name is taken up where it comes again
-(`repeated`), from there to the end (`avoided`), and there whoever is not avoided is named (`receiver`). The names
+The name that comes twice is the subject, and the answer is the other one. Which of the two it is, is found where the
+name comes again (`repeated`), taken to the end (`avoided`), and there the other name is taken up (`receiver`). The names
 themselves are `held_first`, `held_second` and `held_third`, the words at their places: one of them can be another while
-the others stay, which no story says. If neither of the two is to be avoided, the first one is named.
+the others stay, which no story says. A third name that is neither of the two counts as the first.
 """
 
 from __future__ import annotations
@@ -61,17 +61,16 @@ TASK = Task(
             "held_first": lambda first: first,
             "held_second": lambda second: second,
             "held_third": lambda third: third,
-            "repeated": lambda held_third: held_third,
+            "repeated": lambda held_second, held_third: held_third == held_second,
             "avoided": lambda repeated: repeated,
-            "receiver": lambda avoided, held_first, held_second: np.where(
-                avoided == held_first, held_second, held_first
-            ),
+            "receiver": lambda avoided, held_first, held_second: np.where(avoided == 1, held_first, held_second),
             "answer": lambda receiver: receiver,
         },
         values={
             **dict.fromkeys(("first", "second", "third", "held_first", "held_second", "held_third"), NAMES),
-            **dict.fromkeys(("repeated", "avoided", "receiver", "answer"), NAMES),
-            "subject": ORDERS, "place": SHOPS, "thing": THINGS,
+            **dict.fromkeys(("receiver", "answer"), NAMES),
+            **dict.fromkeys(("subject", "repeated", "avoided"), ORDERS),
+            "place": SHOPS, "thing": THINGS,
         },
     ),
     outcome="answer",

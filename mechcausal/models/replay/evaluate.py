@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from mechcausal.data.prompts import PromptSet
 from mechcausal.interventions.specs import Edit
 from mechcausal.models.abilities import Abilities
 from mechcausal.models.readout import Readouts
-from mechcausal.models.replay.changes import Asked, Changes, Key
+from mechcausal.models.replay.changes import Asked, Changes, Key, Made
 from mechcausal.models.replay.meter import Meter
 from mechcausal.models.replay.stacks import Entries, chunks, merged, run
 from mechcausal.models.replay.twin import Base, Twin
@@ -43,6 +44,17 @@ class Economy:
     def __add__(self, other: Economy) -> Economy:
         """Return both together."""
         return Economy(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
+
+    def told(self) -> dict[str, Any]:
+        """Return what provenance says of it."""
+        return {
+            "engine": "replay",
+            "naive_token_layers": self.naive_token_layers,
+            "token_layers": self.token_layers,
+            "skipped": self.skipped,
+            "cells_and_examples": self.asked,
+            "ratio": round(self.naive_token_layers / max(1, self.token_layers), 2),
+        }
 
 
 @dataclass
@@ -76,27 +88,67 @@ class Job:
 
     def run(self, cells: Sequence[Cell]) -> tuple[np.ndarray, Economy]:
         """Return the metric, [cell example], and what it cost; NaN where a prompt has no position of the cell."""
-        n, width = self.batch.tokens.shape
-        layers = len(self.twin.layers)
         where, kind = self._where(cells)
-        read = self.meter.read if self.meter.one_position else None
-        wanted = torch.arange(width, device=where.device) == self.meter.read[:, None] if read is not None else None
-        changes = Changes(self.twin, self.able, self.readouts, self.base, self.sources, wanted)
-        out = np.repeat(self.meter.base()[None], len(cells), axis=0)
-        economy = Economy(asked=len(cells) * n, naive_token_layers=len(cells) * n * width * layers)
+        changes = Changes(self.twin, self.able, self.readouts, self.base, self.sources, self.decisive)
+        out, economy = self._unchanged(len(cells))
         for groups in self._blocks(cells):
             made = changes.of([self._asked(cells, group, where, kind) for group in groups])
-            entries = self._entries(groups, made.layers.numpy(), made.moved, where, kind)
-            economy.token_layers += entries.token_layers(layers, width)
-            answered = sum(len(group) for group in groups) * n
-            economy.skipped += answered - len(entries)
-            for part in chunks(entries, width, self._row_bytes, self.budget):
-                hidden = run(self.twin, self.base, part, made, where, kind, read)
-                rows = torch.as_tensor(part.row, device=hidden.device)
-                out[part.cell, part.row] = self.meter.of(hidden, rows, int(part.start[0]))
-            self.tick(answered)
+            self._answer(groups, made, where, kind, out, economy)
         out[~where.any(-1)[kind].cpu().numpy()] = np.nan
         return out, economy
+
+    def changed(self, blocks: Iterable[Made]) -> tuple[np.ndarray, Economy]:
+        """Return the metric under changes of the stream that are known, made one at a time, and what it cost."""
+        parts = []
+        total = Economy()
+        for made in blocks:
+            out, economy = self._unchanged(len(made.layers))
+            where = torch.ones_like(self.batch.mask)[None]
+            kind = torch.zeros(len(out), dtype=torch.long, device=where.device)
+            self._answer([[number] for number in range(len(out))], made, where, kind, out, economy)
+            parts.append(out)
+            total += economy
+        return np.concatenate(parts), total
+
+    @property
+    def decisive(self) -> Tensor | None:
+        """The only positions of the final stream that are read, [batch pos]; None where all are."""
+        if not self.meter.one_position:
+            return None
+        return torch.arange(self.batch.tokens.shape[1], device=self.meter.read.device) == self.meter.read[:, None]
+
+    @property
+    def block(self) -> int:
+        """How many changes are held at once."""
+        n, width = self.batch.tokens.shape
+        return max(1, self.budget // (2 * n * width * self.able.shape.d_model * 4))
+
+    def _unchanged(self, count: int) -> tuple[np.ndarray, Economy]:
+        n, width = self.batch.tokens.shape
+        naive = count * n * width * len(self.twin.layers)
+        return np.repeat(self.meter.base()[None], count, axis=0), Economy(asked=count * n, naive_token_layers=naive)
+
+    def _answer(
+        self,
+        groups: Sequence[Sequence[int]],
+        made: Made,
+        where: Tensor,
+        kind: Tensor,
+        out: np.ndarray,
+        economy: Economy,
+    ) -> None:
+        """Run what the changes of these groups of cells move, and write down the metric and the cost."""
+        n, width = self.batch.tokens.shape
+        read = self.meter.read if self.meter.one_position else None
+        entries = self._entries(groups, made.layers.numpy(), made.moved, where, kind)
+        economy.token_layers += entries.token_layers(len(self.twin.layers), width)
+        answered = sum(len(group) for group in groups) * n
+        economy.skipped += answered - len(entries)
+        for part in chunks(entries, width, self._row_bytes, self.budget):
+            hidden = run(self.twin, self.base, part, made, where, kind, read)
+            rows = torch.as_tensor(part.row, device=hidden.device)
+            out[part.cell, part.row] = self.meter.of(hidden, rows, int(part.start[0]))
+        self.tick(answered)
 
     def _where(self, cells: Sequence[Cell]) -> tuple[Tensor, Tensor]:
         """Return the places at which cells make changes, [kind batch pos], and which of them each cell is."""
@@ -118,11 +170,9 @@ class Job:
         for number, cell in enumerate(cells):
             shared = (cell[0].site, cell[0].do) if len(cell) == 1 else number
             groups.setdefault(shared, []).append(number)
-        n, width = self.batch.tokens.shape
-        size = max(1, self.budget // (2 * n * width * self.able.shape.d_model * 4))
         listed = list(groups.values())
-        for low in range(0, len(listed), size):
-            yield listed[low : low + size]
+        for low in range(0, len(listed), self.block):
+            yield listed[low : low + self.block]
 
     def _asked(self, cells: Sequence[Cell], group: Sequence[int], where: Tensor, kind: Tensor) -> Asked:
         edits = cells[group[0]]

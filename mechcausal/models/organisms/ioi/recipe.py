@@ -23,7 +23,7 @@ RECIPE = Recipe(
         "receiver": "L2.z.H2@end",
     },
     says="complete a story with the name that came once",
-    steps=700,
+    steps=900,
     batch=160,
     spread=0.1,
 )

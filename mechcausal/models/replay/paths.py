@@ -1,0 +1,104 @@
+"""Direct paths from a sender to one receiver, with the changes of the stream known in closed form.
+
+What a sender adds to the stream is its readout of the change; what the unembedding makes of that needs no layer, and
+what an MLP makes of it needs that MLP at the changed tokens and then the layers above.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mechcausal.address import Selection, Site
+from mechcausal.data.prompts import PromptSet
+from mechcausal.interventions.apply import view
+from mechcausal.interventions.specs import Edit
+from mechcausal.metrics import Metric
+from mechcausal.models.abilities import Abilities
+from mechcausal.models.readout import Readouts
+from mechcausal.models.replay.changes import Made
+from mechcausal.models.replay.evaluate import Economy, Job
+from mechcausal.models.replay.meter import Meter
+from mechcausal.models.replay.verify import Replayer, recorded
+
+_SENDERS = ("embed", "z", "attn_out", "mlp_post", "mlp_out")
+
+
+def can_trace(known: Replayer, senders: Sequence[Site], receivers: Sequence[Site]) -> str:
+    """Return why paths from these senders to these receivers are left to the loop; empty where they are not."""
+    if known.twin is None:
+        return next(iter(known.reasons.values()), "its layers cannot be called")
+    unknown = sorted(
+        {s.component for s in senders if s.component not in _SENDERS or s.component not in known.components}
+    )
+    if unknown:
+        return f"no readout of {', '.join(unknown)}"
+    if len(receivers) != 1 or receivers[0].component not in ("logits", "mlp_out"):
+        return "only the unembedding and the MLP of one layer react without a forward"
+    if receivers[0].component == "mlp_out" and "resid_mid" not in known.components:
+        return "its MLP is not known token by token"
+    return ""
+
+
+def trace(
+    model: Any,  # noqa: ANN401 - a TransformerBridge
+    able: Abilities,
+    known: Replayer,
+    senders: Sequence[Edit],
+    receiver: Site,
+    at: Selection,
+    batch: PromptSet,
+    source: PromptSet,
+    metric: Metric,
+    compared: Tensor | None,
+) -> tuple[np.ndarray, int, Economy]:
+    """Return the metric of the path of each sender, [sender example], the forwards that were run, and the cost.
+
+    Args:
+        model: The bridge.
+        able: What it can do.
+        known: What the engine can do on it.
+        senders: What is patched, and where.
+        receiver: The logits, or the `mlp_out` of a layer.
+        at: Where the receiver reads the change and reacts.
+        batch: The base prompts.
+        source: The source prompts, row against row.
+        metric: The metric.
+        compared: The logits that a comparing metric compares with.
+    """
+    twin = known.twin
+    assert twin is not None  # `can_trace` has said so
+    wholes = list(dict.fromkeys(edit.site.whole for edit in senders))
+    through = receiver.layer  # the MLP that the change passes through; None where it goes to the unembedding
+    around = [] if through is None else [Site("resid_mid", through), Site("mlp_out", through)]
+    base, forwards = recorded(model, able, twin, batch, list(dict.fromkeys([*wholes, *around])))
+    there, more = recorded(model, able, twin, source, wholes)
+    readouts = Readouts(model, able, known.maps)
+    job = Job(twin, able, readouts, base, Meter(twin, batch, metric, compared, base.hidden[-1]), {})
+    felt = batch.select(at)
+    layer = len(twin.layers) if through is None else through + 1
+
+    def blocks() -> Iterator[Made]:
+        for low in range(0, len(senders), job.block):
+            some = senders[low : low + job.block]
+            delta = base.hidden[0].new_zeros(len(some), *base.hidden[0].shape)
+            for own, edit in zip(delta, some, strict=True):
+                here = batch.select(edit.at) & felt
+                change = (view(run.values[edit.site.whole], edit.site)[here] for run in (there, base))
+                own[here] = readouts.contribution(edit.site)(next(change) - next(change)).to(own.dtype)
+                if through is not None:
+                    middle, out = (base.values[site][here] for site in around)
+                    own[here] = twin.after_attention(through, middle + own[here]) - out
+            moved = (delta != 0).any(-1)
+            if layer == len(twin.layers) and job.decisive is not None:
+                moved &= job.decisive
+            yield Made(torch.full((len(some),), layer), delta, moved)
+
+    values, economy = job.changed(blocks())
+    reached = torch.stack([batch.select(edit.at).any(1) for edit in senders]).cpu().numpy()
+    values[~reached] = np.nan
+    return values, forwards + more, economy
