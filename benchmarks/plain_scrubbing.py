@@ -19,7 +19,7 @@ from torch import Tensor
 
 from mechcausal.address import Selection, Site
 from mechcausal.causal.hypothesis import Part
-from mechcausal.causal.tree import Node
+from mechcausal.causal.scrubbing.tree import Node
 from mechcausal.data.prompts import PromptSet
 
 Writes = dict[str, list[Callable[[Tensor], Tensor]]]

@@ -32,9 +32,9 @@ from transformers.utils import logging
 
 import mechcausal as mc
 from mechcausal.causal import Hypothesis, Node
-from mechcausal.causal.evaluation import Tree
-from mechcausal.causal.sampling import Draw, Sampler
-from mechcausal.causal.tree import tree_of
+from mechcausal.causal.scrubbing.evaluation import Tree
+from mechcausal.causal.scrubbing.sampling import Draw, Sampler
+from mechcausal.causal.scrubbing.tree import tree_of
 from mechcausal.models import bridge
 from mechcausal.models.organisms import folder
 

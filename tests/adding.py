@@ -7,7 +7,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 import mechcausal as mc
 from mechcausal.causal import SCM, Hypothesis, Task
-from mechcausal.causal.lessons import Lesson
+from mechcausal.causal.training.lessons import Lesson
 from mechcausal.models.organisms.tokenizer import word_tokenizer
 
 ANSWERS = ("zero", "one", "two", "three")

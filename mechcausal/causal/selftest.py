@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mechcausal.causal.exchange import exchange
+from mechcausal.causal.alignment.exchange import exchange
+from mechcausal.causal.alignment.interchange import ALIGNED, WORST, interchange
+from mechcausal.causal.alignment.pairs import answer_tokens
 from mechcausal.causal.hypothesis import Hypothesis, table_of
-from mechcausal.causal.interchange import ALIGNED, WORST, interchange
-from mechcausal.causal.pairs import answer_tokens
-from mechcausal.causal.scrubbing import scrub
-from mechcausal.causal.wrong import wrong_hypotheses
+from mechcausal.causal.scrubbing.scrub import scrub
+from mechcausal.causal.scrubbing.wrong import wrong_hypotheses
 from mechcausal.data.prompts import PromptSet
 from mechcausal.data.tasks import task
 from mechcausal.data.tasks.definition import Task

@@ -123,7 +123,13 @@ def attribute(
         changes, used = in_batches(len(base), recorder.batch_size, one_batch)
     values = baselines["base"][None] + changes
     return recorder.result(
-        [place.row() for place in where], values, baselines, forwards=forwards, batch_size=used, estimate="first order"
+        [place.row() for place in where],
+        values,
+        baselines,
+        forwards=forwards,
+        batch_size=used,
+        estimate="first order",
+        naive_because={"all": "gradients are taken through whole forwards"},
     )
 
 

@@ -214,6 +214,14 @@ def test_cells_that_cannot_differ_are_skipped(gpt2, monkeypatch):
     assert (sweep.examples[still] == sweep.baselines["base"]).all()  # to the last bit: they were not run
 
 
+def test_a_sweep_in_which_nothing_moves_runs_nothing(gpt2, monkeypatch):
+    seen = counted(monkeypatch, gpt2)
+    sweep = mc.patch(gpt2, make_pairs((7,) * 6, changed=(4,)), sites="resid_pre", positions=[0, 1])
+    assert not seen
+    assert sweep.provenance.compute["token_layers"] == 0
+    assert (sweep.examples == sweep.baselines["base"]).all()
+
+
 def test_merged_stacks_cost_what_is_told(gpt2, monkeypatch):
     pairs = make_pairs((7, 5, 6), changed=range(5))
     seen = counted(monkeypatch, gpt2)

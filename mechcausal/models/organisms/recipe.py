@@ -16,7 +16,7 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from mechcausal.causal.hypothesis import Edge, Hypothesis
-from mechcausal.causal.training import Lesson, Trained, assess, train
+from mechcausal.causal.training.train import Lesson, Trained, assess, train
 from mechcausal.data.tasks.definition import Task
 from mechcausal.models.load import load
 from mechcausal.models.organisms.hiring import recipe as first

@@ -64,6 +64,8 @@ def merged(entries: Entries, free: int) -> Entries:
 
 def chunks(entries: Entries, width: int, row_bytes: Callable[[int], int], budget: int) -> Iterator[Entries]:
     """Cut the entries into stacks that begin at one column and fit into the budget of bytes."""
+    if not len(entries):
+        return
     order = np.lexsort((entries.row, entries.cell, entries.change, entries.layer, entries.start))
     begins = np.flatnonzero(np.diff(entries.start[order], prepend=-1))
     for first, last in zip(begins, [*begins[1:], len(order)], strict=True):

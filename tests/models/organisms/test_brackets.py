@@ -10,7 +10,7 @@ from bare import answers, bare, tokens_of
 
 import mechcausal as mc
 from mechcausal.causal import Hypothesis, scrub
-from mechcausal.causal.tree import tree_of
+from mechcausal.causal.scrubbing.tree import tree_of
 from mechcausal.data.tasks import brackets as task
 from mechcausal.models.organisms.brackets.recipe import RECIPE, published
 
@@ -76,8 +76,8 @@ def test_the_published_hypotheses_come_in_the_published_order(organism):
         for name, tree in {**published(about), "true": tree_of(about)}.items()
     }
     assert found["count alone"] < found["1a"] < found["1b"] - 0.02
-    assert found["true"] >= 0.97
-    assert found["1b"] >= 0.97
+    # What refines a true claim truly costs nothing.
+    assert min(found[name] for name in ("1b", "2a", "3a", "4", "true")) >= 0.97
 
 
 def test_the_recipe_learns():

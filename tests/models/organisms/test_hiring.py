@@ -10,7 +10,7 @@ from transformers import GPT2LMHeadModel
 
 import mechcausal as mc
 from mechcausal.causal import Hypothesis
-from mechcausal.causal.training import Lesson, assess, train
+from mechcausal.causal.training.train import Lesson, assess, train
 from mechcausal.data.tasks import hiring as task
 from mechcausal.errors import DataError
 from mechcausal.models.organisms import folder

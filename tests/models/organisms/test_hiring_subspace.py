@@ -8,7 +8,7 @@ from transformers import GPT2LMHeadModel
 
 import mechcausal as mc
 from mechcausal.causal import Hypothesis
-from mechcausal.causal.training import train
+from mechcausal.causal.training.train import train
 from mechcausal.data.tasks import hiring as task
 from mechcausal.models.organisms import folder
 from mechcausal.models.organisms.hiring import recipe as kin

@@ -8,7 +8,7 @@ from bare import answers, bare, tokens_of
 
 import mechcausal as mc
 from mechcausal.causal import Hypothesis, scrub
-from mechcausal.causal.tree import tree_of
+from mechcausal.causal.scrubbing.tree import tree_of
 from mechcausal.data.tasks import induction as task
 from mechcausal.models.organisms.induction.recipe import RECIPE
 

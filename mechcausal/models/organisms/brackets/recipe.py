@@ -9,7 +9,7 @@ transformer others had trained on the task: one head counts, and two tests on it
 from __future__ import annotations
 
 from mechcausal.causal.hypothesis import Hypothesis
-from mechcausal.causal.tree import Node
+from mechcausal.causal.scrubbing.tree import Node
 from mechcausal.data.tasks import brackets
 from mechcausal.models.organisms.recipe import Recipe, main
 

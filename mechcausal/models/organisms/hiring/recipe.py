@@ -19,7 +19,7 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from mechcausal.causal.hypothesis import Hypothesis
-from mechcausal.causal.training import Lesson, assess, train
+from mechcausal.causal.training.train import Lesson, assess, train
 from mechcausal.data.prompts import PromptSet
 from mechcausal.data.scm import SCM, Table
 from mechcausal.data.tasks import hiring

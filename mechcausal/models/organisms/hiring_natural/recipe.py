@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from mechcausal.causal.training import Trained, train
+from mechcausal.causal.training.train import Trained, train
 from mechcausal.models.organisms.hiring import recipe as twin
 
 NOTES = (

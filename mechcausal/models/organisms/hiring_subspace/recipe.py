@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from mechcausal.causal.hypothesis import Hypothesis
-from mechcausal.causal.training import Lesson, train
+from mechcausal.causal.training.train import Lesson, train
 from mechcausal.data.scm import SCM
 from mechcausal.data.tasks import hiring
 from mechcausal.data.tasks.definition import Task

@@ -1,0 +1,367 @@
+"""Distributed alignment search: which directions of a place carry a variable?
+
+A rotation is trained so that exchanging k of its coordinates between runs gives the answers that exchanging the variable
+gives in the causal model (Geiger et al. 2023); in the boundless form the number of coordinates is learned too (Wu et al.
+2023). Only rotations are searched: with a free nonlinear map any network, even an untrained one, can be aligned to
+anything. Even so a search can fit noise, so what counts is measured on prompts it never saw, beside controls.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mechcausal.address import HEAD_COMPONENTS
+from mechcausal.causal.alignment.aligned import (
+    LABELS,
+    PLACEBO,
+    RANDOM,
+    UNSEEN,
+    UNTRAINED,
+    WHOLE,
+    Aligned,
+    angles_between,
+)
+from mechcausal.causal.alignment.exchange import Cell, Scores, placebos, score
+from mechcausal.causal.alignment.interchange import ALIGNED, METRIC, Interchange, Line, asked, assembled, row_of
+from mechcausal.causal.alignment.pairs import (
+    Pairs,
+    answer_tokens,
+    base_rows,
+    check_exchange,
+    draw_pairs,
+    refuse_unchanged,
+)
+from mechcausal.causal.alignment.rotation import Cooling, Rotation, rows_of
+from mechcausal.causal.alignment.search import Harvest, Split, check_search, minimize, practice, split, untrained
+from mechcausal.causal.hypothesis import Hypothesis, Part
+from mechcausal.data.prompts import PromptSet
+from mechcausal.data.scm import SCM, Table
+from mechcausal.data.tasks.definition import Task
+from mechcausal.errors import DataError, SiteError, did_you_mean
+from mechcausal.models.abilities import Abilities, abilities
+from mechcausal.models.facts import facts
+from mechcausal.results.provenance import Provenance
+
+Control = Literal["labels", "place", "model"]
+CONTROLS: tuple[Control, ...] = get_args(Control)
+
+
+def das(
+    model: Any,  # noqa: ANN401 - a TransformerBridge
+    about: Hypothesis | SCM | Task,
+    variable: str,
+    part: str | Part,
+    prompts: PromptSet,
+    *,
+    k: int = 1,
+    boundless: bool = False,
+    steps: int = 300,
+    rate: float = 0.1,
+    batch_size: int = 128,
+    holdout: float = 0.5,
+    unseen: Sequence[int] = (),
+    n: int = 512,
+    controls: bool | Sequence[Control] = True,
+    seed: int = 0,
+) -> Aligned:
+    """Search a place for the directions that carry a variable, and judge them on prompts held out.
+
+    Estimand: the IIA of `interchange` over pairs of held-out prompts, for the subspace found. An IIA of 1 says that the
+    subspace suffices to carry the variable, not that it is the only one: `Aligned.angle` says how far it is from the
+    subspace that a hypothesis names.
+
+    Args:
+        model: The model; its weights stay as they are.
+        about: The causal model; of a hypothesis also which places are not used as a placebo.
+        variable: The variable that is looked for.
+        part: The place: a stream, a sublayer's output or a head, at some positions.
+        prompts: The prompts, with their variables.
+        k: How many directions.
+        boundless: Learn how many, half of those in which the place varies at first, and then search for so many; `k`
+            is not used then. It takes twice the steps.
+        steps: How many steps of Adam.
+        rate: Its rate at first, in which it falls to zero.
+        batch_size: How many pairs at each step, and prompts at a time otherwise.
+        holdout: The share of the units that is judged on; no unit and no text is on both sides.
+        unseen: Values of the variable that are not searched on either; a row says how sources with these values do.
+        n: How many pairs are judged on.
+        controls: Whether to search also with the variable's values permuted over prompts (`"labels"`), at another place
+            of the same kind (`"place"`) and in a copy of the model with random weights (`"model"`), or which of these;
+            each costs as much as the search itself.
+        seed: The seed of split, draws and start.
+
+    Example:
+        >>> import mechcausal as mc
+        >>> model = mc.load("organism:hiring")
+        >>> prompts = mc.task("hiring").prompts(model, 256, environment="broad")
+        >>> found = das(model, mc.task("hiring"), "merit", "L1.z.H0@decision", prompts, steps=60, rate=0.1, controls=False)
+        >>> str(found.part)
+        'L1.z.H0@decision[1d]'
+    """
+    started = time.perf_counter()
+    part, able = Part.parse(part), abilities(model)
+    wanted = _controls(controls)
+    _check_kind(part)
+    question = asked(about, variable, part)
+    table = check_exchange(model, question, prompts, [variable])
+    _check_width(part, able, None if boundless else k)
+    check_search(steps=steps, rate=rate, batch_size=batch_size, n=n)
+    words, rows = answer_tokens(model, question), split(prompts, holdout, seed)
+    rows = _without(rows, table[variable], variable, unseen)
+    job = _Job(
+        prompts, words, rows, variable, tuple(unseen), None if boundless else k, steps, rate, batch_size, n, seed
+    )  # fmt: skip
+    with torch.inference_mode(False):  # what is made in inference mode cannot be searched
+        trials = _trials(model, about, part, question, table, wanted, able, seed)
+        for trial in trials:
+            job.search(trial)
+    lines = job.judge(trials, _named(about, variable, part))
+    found = trials[0].found
+    result = assembled(
+        Interchange, lines, prompts,
+        chance=1 / len(job.words),
+        provenance=Provenance(
+            method="das",
+            arguments={
+                "metric": METRIC, "scm": question.scm.name, "variable": variable, "part": str(part),
+                "k": job.k, "boundless": boundless, "steps": steps, "rate": rate, "holdout": holdout,
+                "unseen": [int(value) for value in unseen], "controls": list(wanted), "found": found.to_json(),
+            },
+            seed=seed,
+            **facts(
+                model, prompts, started=started, forwards=job.forwards, batch_size=batch_size,
+                n_train=len(job.rows.train), n_test=len(job.rows.test),
+            ),
+        ),
+    )  # fmt: skip
+    return Aligned(variable, found, result, trials[0].losses)
+
+
+@dataclass(eq=False)
+class _Trial:
+    """One search: what it is for, in what and where, and what came of it."""
+
+    role: str
+    model: Any
+    part: Part
+    question: Hypothesis
+    table: Table
+    found: Part
+    losses: tuple[float, ...] = ()
+
+
+def _trials(
+    model: Any,  # noqa: ANN401
+    about: Hypothesis | SCM | Task,
+    part: Part,
+    question: Hypothesis,
+    table: Table,
+    controls: Sequence[Control],
+    able: Abilities,
+    seed: int,
+) -> list[_Trial]:
+    """Return the search itself, and the same search where there should be nothing to find."""
+    (variable,) = question.variables
+    draw = np.random.default_rng([seed, 4])
+    trials = [_Trial(ALIGNED, model, part, question, table, part)]
+    if "labels" in controls:
+        permuted = {**table, variable: draw.permutation(table[variable])}
+        trials.append(_Trial(LABELS, model, part, question, permuted, part))
+    if "place" in controls:
+        known = about if isinstance(about, Hypothesis) else question
+        for (other,) in placebos(able, [part], known, 1, draw):
+            trials.append(_Trial(PLACEBO, model, other, asked(about, variable, other), table, other))
+    if "model" in controls:
+        trials.append(_Trial(UNTRAINED, untrained(model, seed), part, question, table, part))
+    return trials
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """One thing to judge: the part in the network of a trial, with the pairs of that trial."""
+
+    role: str
+    trial: _Trial
+    part: Part
+
+
+@dataclass(eq=False)
+class _Job:
+    """What all searches of one request share."""
+
+    prompts: PromptSet
+    words: Tensor
+    rows: Split
+    variable: str
+    unseen: tuple[int, ...]
+    k: int | None
+    steps: int
+    rate: float
+    batch_size: int
+    n: int
+    seed: int
+    forwards: int = 0
+
+    def search(self, trial: _Trial) -> None:
+        """Find the directions."""
+        count = self.steps * self.batch_size
+        pairs = practice(trial.question, trial.table, self.variable, self.rows.train, count, self.seed)
+        refuse_unchanged(pairs, [self.variable])
+        values = Harvest(trial.model, self.prompts, self.rows.train, [trial.part], batch_size=self.batch_size)
+        words = self.words.to(values.device)
+
+        def descend(rotation: Rotation) -> tuple[float, ...]:
+            cooling = Cooling(self.steps, len(words))
+
+            def objective(step: int) -> Tensor:
+                batch = pairs.take(np.arange(step * self.batch_size, (step + 1) * self.batch_size))
+                columns = rotation.columns(step / max(self.steps - 1, 1))
+                logits = values.logits(batch.base, batch.sources[self.variable], [(trial.part, columns)])
+                expected = words[torch.as_tensor(batch.expected, device=words.device)]
+                temperature = cooling.temperature(logits, expected, step)
+                return F.cross_entropy(logits.float() / temperature, expected) + rotation.penalty / temperature
+
+            self.forwards += self.steps
+            told = f"das, {trial.role}"
+            return minimize(trial.model, rotation.parameters(self.rate), objective, self.steps, progress=told)
+
+        rotation = Rotation(self._span(values, trial), self.k, self.seed)
+        trial.losses = descend(rotation)
+        if self.k is None:  # how many is known now; which ones is found better without the others in the way
+            rotation = rotation.settled()
+            trial.losses += descend(rotation)
+        trial.found = replace(trial.part, basis=rotation.basis())
+        self.forwards += values.forwards
+
+    def _span(self, values: Harvest, trial: _Trial) -> Tensor:
+        """Return the directions that are searched: those in which the place varies, for a control enough of them."""
+        span = values.span(trial.part)
+        wanted = self.k or 1
+        if span.shape[1] >= wanted:
+            return span
+        if trial.role == ALIGNED:
+            raise DataError(
+                f"{trial.part} varies over these prompts in fewer directions than are looked for",
+                got=f"k = {wanted}",
+                expected=f"at most {span.shape[1]}",
+                fix="name a place that depends on the prompt, or look for fewer directions",
+            )
+        return torch.eye(values.width(trial.part), device=values.device, dtype=span.dtype)
+
+    def judge(self, trials: Sequence[_Trial], named: Part | None) -> list[Line]:
+        """Measure what was found on held-out prompts and on those searched on, beside what needs no search."""
+        draw = np.random.default_rng([self.seed, 5])
+        first = trials[0]
+        k, width = len(first.found.basis), len(first.found.basis[0])
+        random = replace(first.part, basis=rows_of(np.linalg.qr(draw.normal(size=(width, k)))[0].T))
+        found = [_Entry(trial.role, trial, trial.found) for trial in trials]
+        others = [_Entry(WHOLE, first, first.part), _Entry(RANDOM, first, random)]
+        others += [_Entry(UNSEEN, first, first.found)] if self.unseen else []
+        before = self._measured(found, self.rows.train, draw)
+        after = self._measured([*found, *others], self.rows.test, draw)
+        lines = []
+        for number, (entry, (pairs, scores, cell)) in enumerate(zip([*found, *others], after, strict=True)):
+            told = {"train": np.nan, "train_iia": np.nan, "angle_least": np.nan, "angle": np.nan}
+            if number < len(found):
+                practiced, known, own = before[number]
+                hits = known.hits[own]
+                told |= {"train": float(hits[practiced.changed].mean()), "train_iia": float(hits.mean())}
+            if named is not None and entry.part.basis and entry.trial is first:
+                angles = angles_between(np.array(entry.part.basis), np.array(named.basis))
+                told |= {"angle_least": float(angles[0]), "angle": float(angles[-1])}
+            lines.append(Line.of(row_of([entry.part], [self.variable], entry.role) | told, pairs, scores, [cell]))
+        return lines
+
+    def _measured(
+        self, entries: Sequence[_Entry], rows: np.ndarray, draw: np.random.Generator
+    ) -> list[tuple[Pairs, Scores, int]]:
+        """Score entries on pairs of these rows; return for each its pairs, and the scores with its place in them."""
+        base = base_rows(self.n, rows, draw)
+        drawn: dict[str, Pairs] = {}
+        for entry in entries:
+            kind = _kind(entry)
+            if kind not in drawn:
+                table = entry.trial.table
+                pool = rows if kind != UNSEEN else rows[np.isin(table[self.variable][rows], self.unseen)]
+                drawn[kind] = draw_pairs(entry.trial.question, table, [self.variable], base, draw, pool=pool)
+                refuse_unchanged(drawn[kind], [self.variable])
+        out: dict[int, tuple[Pairs, Scores, int]] = {}
+        for network in dict.fromkeys(id(entry.trial.model) for entry in entries):
+            numbers = [number for number, entry in enumerate(entries) if id(entry.trial.model) == network]
+            cells = [Cell(drawn[_kind(entries[i])], {self.variable: [entries[i].part]}) for i in numbers]
+            owner = entries[numbers[0]].trial.model
+            found = score(owner, self.prompts, cells, self.words, batch_size=self.batch_size, progress="das, judged")
+            self.forwards += found.forwards
+            out |= {number: (cells[cell].pairs, found, cell) for cell, number in enumerate(numbers)}
+        return [out[number] for number in range(len(entries))]
+
+
+def _kind(entry: _Entry) -> str:
+    """Say which pairs an entry is judged on: permuted labels and unseen values have their own."""
+    return entry.role if entry.role in (LABELS, UNSEEN) else ALIGNED
+
+
+def _controls(asked_for: bool | Sequence[Control]) -> tuple[Control, ...]:
+    if isinstance(asked_for, bool):
+        return CONTROLS if asked_for else ()
+    listed = [asked_for] if isinstance(asked_for, str) else list(asked_for)
+    for name in listed:
+        if name not in CONTROLS:
+            raise DataError(f"there is no control {name!r}", fix=did_you_mean(name, CONTROLS))
+    return tuple(name for name in CONTROLS if name in listed)
+
+
+def _without(rows: Split, column: np.ndarray, variable: str, unseen: Sequence[int]) -> Split:
+    """Take the prompts with unseen values out of those that are searched on."""
+    if not len(unseen):
+        return rows
+    for value in unseen:
+        if int((column[rows.test] == value).sum()) < 2:
+            raise DataError(
+                f"fewer than 2 of {len(rows.test)} held-out prompts have {variable} = {value}",
+                fix="leave the value out, or draw more prompts",
+            )
+    train = rows.train[~np.isin(column[rows.train], unseen)]
+    if len(np.unique(column[train])) < 2:
+        raise DataError(
+            f"without the unseen values {variable!r} does not vary in the prompts that are searched on",
+            got=f"unseen {', '.join(map(str, unseen))}",
+            expected="at least 2 values that are left",
+        )
+    return Split(train, rows.test)
+
+
+def _named(about: Hypothesis | SCM | Task, variable: str, part: Part) -> Part | None:
+    """Return the subspace of this place where a hypothesis has the variable."""
+    if not isinstance(about, Hypothesis):
+        return None
+    for known in about.alignment.get(variable, ()):
+        if known.basis and (known.site, known.at) == (part.site, part.at):
+            return known
+    return None
+
+
+def _check_kind(part: Part) -> None:
+    site = part.site
+    if part.basis:
+        raise SiteError(
+            f"{part} is a subspace already", fix="name the whole place, and the search finds directions in it"
+        )
+    if site.neuron is not None or site.component == "pattern":
+        raise SiteError(f"{site} has no directions to search", fix="name a stream, a sublayer's output or a head")
+    if site.component in HEAD_COMPONENTS and site.head is None:
+        raise SiteError(f"{site} is all heads at once", fix=f"name one head, as {site}.H0")
+
+
+def _check_width(part: Part, able: Abilities, k: int | None) -> None:
+    width = able.components[part.site.component].shape[-1]
+    if k is not None and not 1 <= k <= width:
+        raise DataError(f"{part} has {width} directions", got=f"k = {k}", expected=f"1 to {width}")

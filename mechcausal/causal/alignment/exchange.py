@@ -1,0 +1,236 @@
+"""The run behind every interchange: parts of a prompt's run set to what they are in the runs of other prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from mechcausal.address import Site
+from mechcausal.causal.alignment.moves import moved, position_axis
+from mechcausal.causal.alignment.pairs import Pairs
+from mechcausal.causal.hypothesis import Hypothesis, Part, same_kind
+from mechcausal.data.prompts import PromptSet
+from mechcausal.interventions.specs import Edit, Patch, vector
+from mechcausal.metrics import at_read_position
+from mechcausal.models import bridge
+from mechcausal.models.abilities import Abilities
+from mechcausal.models.engine import in_batches
+from mechcausal.models.hooked import Source, forward
+
+_STREAMS = ("embed", "resid_pre", "resid_mid", "resid_post")
+Readings = Mapping[Site, Tensor]
+
+
+def exchange(
+    model: Any,  # noqa: ANN401 - a TransformerBridge
+    base: PromptSet,
+    *swaps: tuple[str | Part | Sequence[str | Part], PromptSet],
+) -> Tensor:
+    """Return the logits at the read position, [batch vocab], with parts set to what they are in other runs.
+
+    Args:
+        model: The model.
+        base: The prompts that are run.
+        *swaps: (parts, prompts): these parts take their values from the runs of these prompts, row by row.
+
+    Example:
+        >>> import mechcausal as mc
+        >>> model = mc.load("organism:by_hand")
+        >>> pairs = mc.contrast("by_hand/gender", model, n=4)
+        >>> moved = exchange(model, pairs.corrupt, ("L0.z.H0@end", pairs.clean))
+        >>> bool((moved.argmax(-1) == pairs.clean.answer).all())
+        True
+    """
+    device = bridge.device_of(model)
+    width = max(base.tokens.shape[1], *(prompts.tokens.shape[1] for _, prompts in swaps))
+    base = base.padded(width).to(device)
+    made = []
+    for spec, prompts in swaps:
+        parts = [Part.parse(one) for one in ([spec] if isinstance(spec, (str, Part)) else spec)]
+        source = prompts.padded(width).to(device)
+        made.append((parts, source, read_parts(model, source, parts)))
+    return run_with(model, base, made)[0]
+
+
+def read_parts(model: Any, prompts: PromptSet, parts: Sequence[Part]) -> Readings:  # noqa: ANN401
+    """Run prompts as they are and return the whole activations that hold these parts."""
+    return forward(model, prompts, read=list(dict.fromkeys(part.site.whole for part in parts))).read
+
+
+def run_with(
+    model: Any,  # noqa: ANN401
+    base: PromptSet,
+    swaps: Sequence[tuple[Sequence[Part], PromptSet, Readings]],
+) -> tuple[Tensor, Tensor]:
+    """Run the base with parts taken from source runs.
+
+    Returns:
+        The logits at the read position, and in which rows both prompts have the positions of every part.
+    """
+    edits, sources = [], []
+    reached = torch.ones(len(base), dtype=torch.bool, device=base.tokens.device)
+    for parts, prompts, taken in swaps:
+        for part in parts:
+            whole = taken[part.site.whole]
+            axis = position_axis(part.site)
+            values, mask, found = _lined_up(whole, prompts.select(part.at), base.select(part.at), axis)
+            edits.append(Edit(part.site, Patch(), part.at))
+            sources.append(Source(values, mask, part.columns(whole)))
+            reached = reached & found
+    return at_read_position(forward(model, base, edits, sources=sources).logits, base), reached
+
+
+def _lined_up(values: Tensor, theirs: Tensor, own: Tensor, axis: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the values under the base's columns, the columns, and the rows in which both prompts have them."""
+    if torch.equal(theirs, own):
+        return values, own, own.any(1)
+    fits = (theirs.sum(1) == own.sum(1)) & own.any(1)
+    theirs, own = theirs & fits[:, None], own & fits[:, None]
+    return moved(values, theirs, own, axis=axis), own, fits
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One thing to measure: pairs, and where each exchanged variable is said to be."""
+
+    pairs: Pairs
+    parts: Mapping[str, Sequence[Part]]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What came out, [cell pair]; NaN where a prompt lacks a position.
+
+    Attributes:
+        hits: Whether the expected answer is the best of the answer words.
+        strict: Whether it is the best of the whole vocabulary.
+        toward: Its logit minus that of the base's own answer (of the next answer word where both are the same).
+        unedited: The same three for the unedited base run.
+        forwards: How many forwards were run.
+        batch_size: The batch size that fitted.
+    """
+
+    hits: np.ndarray
+    strict: np.ndarray
+    toward: np.ndarray
+    unedited: tuple[np.ndarray, np.ndarray, np.ndarray]
+    forwards: int
+    batch_size: int
+
+
+def score(
+    model: Any,  # noqa: ANN401
+    prompts: PromptSet,
+    cells: Sequence[Cell],
+    words: Tensor,
+    *,
+    batch_size: int,
+    progress: str = "interchange",
+) -> Scores:
+    """Run every cell on every pair; all cells share the base rows.
+
+    Args:
+        model: The model.
+        prompts: The prompts that pairs are rows of.
+        cells: What to measure.
+        words: The token of each answer.
+        batch_size: How many pairs at a time.
+        progress: What the progress bar says.
+    """
+    base = cells[0].pairs.base
+    assert all(np.array_equal(cell.pairs.base, base) for cell in cells)
+    device = bridge.device_of(model)
+    words = words.to(device)
+    forwards = 0
+    bar = tqdm(total=len(cells) * len(base), desc=progress, unit="pair", disable=None, leave=False)
+
+    def one_batch(index: Tensor) -> np.ndarray:
+        nonlocal forwards
+        rows = index.numpy()
+        batch = prompts.take(base[rows]).to(device)
+        unedited = at_read_position(forward(model, batch).logits, batch)
+        forwards += 1
+        out = np.full((6, len(cells), len(rows)), np.nan)
+        # One run for each source prompt set, whichever cells and variables read it.
+        wanted: dict[int, list[Part]] = {}
+        for cell in cells:
+            for variable, source in cell.pairs.sources.items():
+                wanted.setdefault(id(source), []).extend(cell.parts[variable])
+        taken: dict[int, tuple[PromptSet, Readings]] = {}
+        for number, cell in enumerate(cells):
+            swaps = []
+            for variable, source in cell.pairs.sources.items():
+                if id(source) not in taken:
+                    prompt = prompts.take(source[rows]).to(device)
+                    taken[id(source)] = prompt, read_parts(model, prompt, wanted[id(source)])
+                    forwards += 1
+                swaps.append((cell.parts[variable], *taken[id(source)]))
+            logits, reached = run_with(model, batch, swaps)
+            forwards += 1
+            pairs = cell.pairs.take(rows)
+            out[:3, number] = np.where(reached.cpu().numpy(), _judged(logits, pairs, words), np.nan)
+            out[3:, number] = np.where(reached.cpu().numpy(), _judged(unedited, pairs, words), np.nan)
+            bar.update(len(rows))
+        return out.reshape(-1, len(rows))
+
+    found, used = in_batches(len(base), batch_size, one_batch)
+    bar.close()
+    hits, strict, toward, *before = found.reshape(6, len(cells), len(base))
+    return Scores(hits, strict, toward, (before[0], before[1], before[2]), forwards, used)
+
+
+def _judged(logits: Tensor, pairs: Pairs, words: Tensor) -> np.ndarray:
+    """Return hits, strict hits and the logit difference towards the expected answer, [3 pair]."""
+    expected = torch.as_tensor(pairs.expected, device=words.device)
+    before = torch.as_tensor(pairs.before, device=words.device)
+    other = torch.where(before == expected, (expected + 1) % len(words), before)
+    said = logits[:, words]
+    hits = said.argmax(1) == expected
+    strict = logits.argmax(1) == words[expected]
+    toward = said.gather(1, expected[:, None])[:, 0] - said.gather(1, other[:, None])[:, 0]
+    return torch.stack([hits.double(), strict.double(), toward.double()]).cpu().numpy()
+
+
+def placebos(
+    able: Abilities, parts: Sequence[Part], hypothesis: Hypothesis, count: int, draw: np.random.Generator
+) -> list[tuple[Part, ...]]:
+    """Return places like these that the hypothesis does not name, at most `count`, drawn at random.
+
+    For a subspace they are random subspaces of the same size in the rest of the activation; for a head or a sublayer
+    others of its kind; for a whole stream the streams of earlier layers, because later ones carry all that it carries.
+    """
+    named = [part for other in hypothesis.alignment.values() for part in other]
+    choices: list[list[Part]] = []
+    for part in parts:
+        if part.basis:
+            taken = [row for one in (*named, part) if (one.site, one.at) == (part.site, part.at) for row in one.basis]
+            found = [_random_subspace(part, np.array(taken), draw) for _ in range(count)]
+            rooms = [room for room in found if room is not None]
+        else:
+            rooms = same_kind(able, part, [one.site for one in named] + [part.site])
+            if part.site.component in _STREAMS:
+                rooms = [room for room in rooms if room.depth < part.depth]
+        choices.append([rooms[i] for i in draw.permutation(len(rooms))])
+    out: list[tuple[Part, ...]] = []
+    for number in range(min(count, *(len(rooms) for rooms in choices))):
+        # Two parts of one variable go to two places.
+        one = tuple(rooms[(number + shift) % len(rooms)] for shift, rooms in enumerate(choices))
+        if len(set(one)) == len(one):
+            out.append(one)
+    return out
+
+
+def _random_subspace(part: Part, taken: np.ndarray, draw: np.random.Generator) -> Part | None:
+    span = np.linalg.qr(taken.T)[0]
+    width, size = taken.shape[1], len(part.basis)
+    if width - span.shape[1] < size:
+        return None
+    random = draw.normal(size=(width, size))
+    columns = np.linalg.qr(random - span @ (span.T @ random))[0]
+    return Part(part.site, part.at, tuple(vector(row) for row in columns.T))

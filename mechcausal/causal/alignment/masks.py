@@ -1,0 +1,314 @@
+"""Which of many places carry a variable? A mask over them, trained to exchange the variable and nothing else.
+
+Every place is moved between runs by a share; the shares are trained so that the answers are those of the causal model
+with the variable exchanged, and as few places as possible are moved (desiderata-based masking, Davies et al. 2023).
+Base and source differ in everything else as well, so a place that carries another variable is not worth its price.
+Descent leaves places in that only help a little, so in the end those are left out that no answer needs.
+"""
+
+from __future__ import annotations
+
+import html
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mechcausal.address import Selection, expand
+from mechcausal.causal.alignment.exchange import Cell, score
+from mechcausal.causal.alignment.interchange import (
+    ALIGNED,
+    METRIC,
+    Interchange,
+    Line,
+    asked,
+    assembled,
+    row_of,
+)
+from mechcausal.causal.alignment.pairs import (
+    Pairs,
+    answer_tokens,
+    base_rows,
+    check_exchange,
+    draw_pairs,
+    refuse_unchanged,
+)
+from mechcausal.causal.alignment.search import Harvest, check_search, minimize, practice, split
+from mechcausal.causal.hypothesis import Hypothesis, Part
+from mechcausal.data.places import SiteSpec, plain
+from mechcausal.data.prompts import PromptSet
+from mechcausal.data.scm import SCM
+from mechcausal.data.tasks.definition import Task
+from mechcausal.errors import DataError
+from mechcausal.interventions.specs import vector
+from mechcausal.models.abilities import abilities
+from mechcausal.models.facts import facts
+from mechcausal.results.provenance import Provenance
+
+EVERY, ANY = "all places", "random choice"
+_HOTTEST, _COLDEST = 1.0, 0.05
+_TINY = 1e-12
+
+
+@dataclass(frozen=True)
+class Masked:
+    """The places that a mask selects, judged on prompts that it never saw.
+
+    Attributes:
+        variable: The variable.
+        parts: The places selected; together they can stand in the alignment of a `Hypothesis`.
+        weights: For each place the share of it that is moved at the end of training, largest first, and whether it is
+            among those selected.
+        result: A row for the places selected, for all places, and for as many at random, in the columns of
+            `interchange`; `train` and `train_iia` are `value` and `iia` on the prompts searched on.
+        losses: The loss at every step, the price of the places included.
+    """
+
+    variable: str
+    parts: tuple[Part, ...]
+    weights: pd.DataFrame
+    result: Interchange
+    losses: tuple[float, ...]
+
+    @property
+    def changed(self) -> float:
+        """IIA over held-out pairs whose answer changes, with the selected places exchanged whole."""
+        return float(self.result.frame["value"].iloc[0])
+
+    @property
+    def test_iia(self) -> float:
+        """IIA over all held-out pairs."""
+        return float(self.result.frame["iia"].iloc[0])
+
+    @property
+    def train_changed(self) -> float:
+        """IIA over the pairs searched on whose answer changes."""
+        return float(self.result.frame["train"].iloc[0])
+
+    @property
+    def verdict(self) -> str:
+        """Say in one sentence what was selected, and how it does."""
+        row = self.result.frame.iloc[0]
+        if not self.parts:
+            return f"no place is worth its price for {self.variable}: {len(self.weights)} were searched"
+        held = f"{row['value']:.2f} [{row['value_low']:.2f}, {row['value_high']:.2f}]"
+        said = (
+            f"{_listed(self.parts)} of {len(self.weights)} places: {held} of the answers that {self.variable} changes"
+        )
+        above = row["value_low"] > row["chance"] and row["iia_low"] > row["blind"]
+        return said + (" on held-out prompts" if above else ", which is not above chance")
+
+    def __repr__(self) -> str:
+        """Say what was selected, and the rows behind it."""
+        return f"{self.verdict}\n{self.result.summary()}"
+
+    def _repr_html_(self) -> str:
+        return f"<p>{html.escape(self.verdict)}</p>{self.result._repr_html_()}"
+
+
+def mask(
+    model: Any,  # noqa: ANN401 - a TransformerBridge
+    about: Hypothesis | SCM | Task,
+    variable: str,
+    prompts: PromptSet,
+    *,
+    sites: SiteSpec = "z",
+    at: str | int | Selection = -1,
+    price: float = 0.05,
+    slack: float = 0.01,
+    steps: int = 200,
+    rate: float = 0.1,
+    batch_size: int = 64,
+    holdout: float = 0.5,
+    n: int = 512,
+    seed: int = 0,
+) -> Masked:
+    """Select, of many places, those that carry a variable.
+
+    Estimand: the IIA of `interchange` over pairs of held-out prompts, for the selected places exchanged together.
+
+    Args:
+        model: The model; its weights stay as they are.
+        about: The causal model.
+        variable: The variable that is looked for.
+        prompts: The prompts, with their variables.
+        sites: The places: heads (`"z"`), neurons (`"L1.mlp_post.N*"`), dimensions (`"L1.resid_post.N*"`), whole sites
+            (`"mlp_out"`), or a list of these.
+        at: The positions; the last token unless said.
+        price: What moving one place whole costs, in nats of the answer's log-probability.
+        slack: How much of the IIA on the prompts searched on may be lost by leaving places out in the end.
+        steps: How many steps of Adam.
+        rate: Its rate at first, in which it falls to zero.
+        batch_size: How many pairs at each step.
+        holdout: The share of the units that is judged on; no unit and no text is on both sides.
+        n: How many pairs are judged on.
+        seed: The seed of split and draws.
+    """
+    started = time.perf_counter()
+    at = Selection.parse(at)
+    units = [Part(site, at) for site in expand(sites, abilities(model).shape)]
+    question = asked(about, variable, units[0])
+    table = check_exchange(model, question.replaced(alignment={variable: units}), prompts, [variable])
+    check_search(steps=steps, rate=rate, batch_size=batch_size, n=n)
+    if price < 0 or slack < 0:
+        raise DataError("neither the price of a place nor the slack is negative", got=f"{price} and {slack}")
+    words, rows = answer_tokens(model, question), split(prompts, holdout, seed)
+    pairs = practice(question, table, variable, rows.train, steps * batch_size, seed)
+    refuse_unchanged(pairs, [variable])
+    with torch.inference_mode(False):  # what is made in inference mode cannot be searched
+        values = Harvest(model, prompts, rows.train, units, batch_size=batch_size)
+        soft = _Soft(units, values)
+    tokens = words.to(values.device)
+
+    def objective(step: int) -> Tensor:
+        batch = pairs.take(np.arange(step * batch_size, (step + 1) * batch_size))
+        shares = soft.shares(step / max(steps - 1, 1))
+        logits = values.logits(batch.base, batch.sources[variable], soft.moves(shares))
+        expected = torch.as_tensor(batch.expected, device=tokens.device)
+        return F.cross_entropy(logits.float(), tokens[expected]) + price * shares.sum()
+
+    losses = minimize(model, [(soft.raw, rate)], objective, steps, progress="mask")
+    share = soft.shares(1.0).detach().cpu().numpy()
+    draw = np.random.default_rng([seed, 5])
+    trimmed = _Trim(model, prompts, variable, pairs.take(np.arange(min(n, len(pairs)))), words, values, batch_size)
+    chosen = trimmed.needed([units[i] for i in np.flatnonzero(share > 0.5)], slack)
+    rooms = {
+        ALIGNED: chosen,
+        EVERY: units,
+        ANY: [units[i] for i in draw.choice(len(units), size=len(chosen), replace=False)],
+    }
+    forwards, found = values.forwards + steps + trimmed.forwards, {}
+    for side, side_rows in (("train", rows.train), ("test", rows.test)):
+        drawn = draw_pairs(question, table, [variable], base_rows(n, side_rows, draw), draw, pool=side_rows)
+        refuse_unchanged(drawn, [variable])
+        cells = [Cell(drawn, {variable: _merged(parts, values)}) for parts in rooms.values()]
+        found[side] = score(model, prompts, cells, words, batch_size=batch_size), drawn
+        forwards += found[side][0].forwards
+    before, practiced = found["train"]
+    after, drawn = found["test"]
+    lines = []
+    for number, (role, parts) in enumerate(rooms.items()):
+        hits = before.hits[number]
+        told = {"train": float(hits[practiced.changed].mean()), "train_iia": float(hits.mean()), "places": len(parts)}
+        name = None if 0 < len(parts) <= 3 else f"{len(parts)} places"
+        lines.append(Line.of(row_of(parts, [variable], role, site=name) | told, drawn, after, [number]))
+    result = assembled(
+        Interchange, lines, prompts,
+        chance=1 / len(words),
+        provenance=Provenance(
+            method="mask",
+            arguments={
+                "metric": METRIC, "scm": question.scm.name, "variable": variable, "sites": plain(sites), "at": str(at),
+                "price": price, "slack": slack, "steps": steps, "rate": rate, "holdout": holdout,
+                "found": [str(part) for part in rooms[ALIGNED]],
+            },
+            seed=seed,
+            **facts(
+                model, prompts, started=started, forwards=forwards, batch_size=batch_size,
+                n_train=len(rows.train), n_test=len(rows.test),
+            ),
+        ),
+    )  # fmt: skip
+    weights = pd.DataFrame(
+        {"site": [str(part.site) for part in units], "share": share, "selected": [part in chosen for part in units]}
+    ).sort_values(["selected", "share"], ascending=False, ignore_index=True, kind="stable")
+    return Masked(variable, tuple(rooms[ALIGNED]), weights, result, losses)
+
+
+@dataclass(eq=False)
+class _Trim:
+    """Places left out as long as the answers stay: the least needed first, as many as possible."""
+
+    model: Any
+    prompts: PromptSet
+    variable: str
+    pairs: Pairs
+    words: Tensor
+    values: Harvest
+    batch_size: int
+    forwards: int = 0
+
+    def needed(self, places: Sequence[Part], slack: float) -> list[Part]:
+        """Return the places that cannot be left out, in their own order."""
+        if len(places) < 2:
+            return list(places)
+        spared = [[part for part in places if part is not one] for one in places]
+        hits, toward = self._scores([list(places), *spared])
+        # Without a place that is not needed the answer stays, and its logit is highest without one that is in the way.
+        order = sorted(range(len(places)), key=lambda number: (hits[number + 1], toward[number + 1]), reverse=True)
+        fewest, most = 0, len(places) - 1  # of places left out: this many are fine, and perhaps up to so many
+        while fewest < most:
+            middle = (fewest + most + 1) // 2
+            kept = [places[number] for number in sorted(order[middle:])]
+            fewest, most = (middle, most) if self._scores([kept])[0][0] >= hits[0] - slack else (fewest, middle - 1)
+        return [places[number] for number in sorted(order[fewest:])]
+
+    def _scores(self, rooms: Sequence[Sequence[Part]]) -> tuple[np.ndarray, np.ndarray]:
+        """Return for each set of places the share of expected answers, and their mean logit difference."""
+        cells = [Cell(self.pairs, {self.variable: _merged(parts, self.values)}) for parts in rooms]
+        found = score(self.model, self.prompts, cells, self.words, batch_size=self.batch_size, progress="mask, trimmed")
+        self.forwards += found.forwards
+        return found.hits.mean(1), found.toward.mean(1)
+
+
+class _Soft:
+    """A share for every place, and the moves that exchange each place by its share."""
+
+    def __init__(self, units: Sequence[Part], values: Harvest) -> None:
+        self.units, self.values = units, values
+        self.raw = torch.zeros(len(units), device=values.device, requires_grad=True)
+        # The neurons of one activation are one move: a diagonal.
+        self.groups: dict[Part, list[int]] = {}
+        for number, unit in enumerate(units):
+            self.groups.setdefault(_holder(unit), []).append(number)
+
+    def shares(self, progress: float) -> Tensor:
+        """Return the share of every place; they become 0 or 1 as the temperature falls."""
+        return torch.sigmoid(self.raw / (_HOTTEST * (_COLDEST / _HOTTEST) ** progress))
+
+    def moves(self, shares: Tensor) -> list[tuple[Part, Tensor]]:
+        """Return each part with the columns that move it by its share."""
+        # A change is made by `columns @ columns.T`, hence the root.
+        roots = shares.clamp(min=_TINY).sqrt()
+        out = []
+        for part, numbers in self.groups.items():
+            width = self.values.width(part)
+            neurons = [self.units[number].site.neuron for number in numbers]
+            if neurons[0] is None:
+                columns = roots[numbers[0]] * torch.eye(width, device=roots.device)
+            else:
+                where = torch.tensor(neurons, device=roots.device)
+                columns = torch.diag(roots.new_zeros(width).scatter(0, where, roots[numbers]))
+            out.append((part, columns))
+        return out
+
+
+def _holder(unit: Part) -> Part:
+    """Return the part that is moved: the whole activation for a neuron."""
+    return unit if unit.site.neuron is None else replace(unit, site=unit.site.whole)
+
+
+def _merged(parts: Sequence[Part], values: Harvest) -> list[Part]:
+    """Return the same places with the neurons of one activation as one subspace."""
+    out: list[Part] = []
+    neurons: dict[Part, list[int]] = {}
+    for part in parts:
+        if part.site.neuron is None:
+            out.append(part)
+        else:
+            neurons.setdefault(_holder(part), []).append(part.site.neuron)
+    for holder, numbers in neurons.items():
+        rows = np.eye(values.width(holder))[numbers]
+        out.append(replace(holder, basis=tuple(vector(row) for row in rows)))
+    return out
+
+
+def _listed(parts: Sequence[Part], most: int = 5) -> str:
+    named = ", ".join(str(part) for part in parts[:most])
+    return named if len(parts) <= most else f"{named} and {len(parts) - most} more"

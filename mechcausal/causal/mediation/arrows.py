@@ -1,0 +1,278 @@
+"""Sets of edges between places of a network, read and checked: which there are, and whether anything can pass along them."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+
+from mechcausal.address import Site
+from mechcausal.causal.hypothesis import EDGES, Edge, Hypothesis, Part, entry
+from mechcausal.causal.mediation.worlds import Worlds
+from mechcausal.errors import DataError, SiteError, UnsupportedError
+from mechcausal.models.abilities import Abilities
+
+END = Part(Site("logits"))
+# What writes to the stream, what reads it, and what acts within one sublayer.
+SENDERS = ("embed", "z", "attn_out", "mlp_post", "mlp_out")
+RECEIVERS = ("q", "k", "v", "pattern", "z", "attn_out", "mlp_post", "mlp_out", "logits")
+WITHIN = (
+    ("q", "pattern"), ("k", "pattern"), ("q", "z"), ("k", "z"), ("v", "z"), ("pattern", "z"), ("z", "attn_out"),
+    ("mlp_post", "mlp_out"),
+)  # fmt: skip
+# The receivers that look at positions before their own, through these senders or through the stream.
+_LOOK_BACK = ("pattern", "z", "attn_out")
+_POINTWISE = (("q", "pattern"), ("q", "z"), ("pattern", "z"), ("z", "attn_out"))
+
+
+@dataclass(frozen=True)
+class Arrow:
+    """One edge: the sender's value reaches the receiver directly, or along all paths between them."""
+
+    sender: Part
+    receiver: Part
+    kind: Edge = "direct"
+
+    def __str__(self) -> str:
+        """Print as `L0.z.H0@end -> logits`, with `=>` for all paths."""
+        return f"{self.sender} {'=>' if self.kind == 'all' else '->'} {self.receiver}"
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A set of edges that is active together.
+
+    Attributes:
+        name: What it is called.
+        arrows: The edges.
+        able: What the model can do.
+        held: Further places that no edge along all paths passes: the other variables of a hypothesis.
+        end: The logits.
+    """
+
+    name: str
+    arrows: tuple[Arrow, ...]
+    able: Abilities
+    held: tuple[Part, ...] = ()
+    end: Part = END
+
+    @cached_property
+    def nodes(self) -> tuple[Part, ...]:
+        """The places but the logits, in the order they are computed."""
+        found = dict.fromkeys(part for arrow in self.arrows for part in (arrow.sender, arrow.receiver))
+        return tuple(sorted((part for part in found if part != END), key=lambda part: (part.depth, str(part))))
+
+    @cached_property
+    def roots(self) -> tuple[Part, ...]:
+        """The places into which no edge leads: they have their values of the high world."""
+        return tuple(node for node in self.nodes if not self.into(node))
+
+    @cached_property
+    def places(self) -> tuple[Part, ...]:
+        """The places but the logits, and those that are held besides."""
+        return tuple(dict.fromkeys((*self.nodes, *self.held)))
+
+    def into(self, receiver: Part) -> tuple[Arrow, ...]:
+        """Return the edges that lead to a place."""
+        return tuple(arrow for arrow in self.arrows if arrow.receiver == receiver)
+
+    def steps(self) -> list[tuple[Part, ...]]:
+        """Return the places in the order they are computed; those that receive the same come together."""
+        groups: dict[Any, list[Part]] = {}
+        for node in self.nodes:
+            incoming = frozenset((arrow.sender, arrow.kind) for arrow in self.into(node))
+            stream = entry(node.site.component, node.site.layer, self.able) if incoming else None
+            groups.setdefault((stream, incoming, node.depth if incoming else None), []).append(node)
+        return [tuple(group) for group in groups.values()]
+
+    def row(self) -> dict[str, Any]:
+        """Return the columns that say which edges these are."""
+        return {
+            "site": self.name, "component": "paths", "layer": None, "head": None, "neuron": None, "at": "@all",
+            "position": None, "label": self.name, "edges": len(self.arrows),
+        }  # fmt: skip
+
+
+def within(arrow: Arrow) -> bool:
+    """Say whether an edge stays inside one attention or one MLP."""
+    a, b = arrow.sender.site, arrow.receiver.site
+    return a.layer == b.layer and (a.component, b.component) in WITHIN
+
+
+def graphs_of(edges: Any, worlds: Worlds) -> list[Graph]:  # noqa: ANN401 - edges, named sets of edges, or a hypothesis
+    """Read sets of edges and refuse those along which nothing can pass."""
+    held: tuple[Part, ...] = ()
+    if isinstance(edges, Hypothesis):
+        sets = _sets_of(edges)
+        held = tuple(part for parts in edges.alignment.values() for part in parts)
+    elif isinstance(edges, Mapping):
+        sets = {str(name): _arrows(own) for name, own in edges.items()}
+    else:
+        arrows = list(dict.fromkeys(_arrows(edges)))
+        few = "; ".join(map(str, arrows)) or "no edge"
+        sets = {few if len(arrows) < 4 else f"{len(arrows)} edges": arrows}
+    if not sets:
+        raise DataError("there is no set of edges", fix='name one, as {"direct": [("L0.z.H0@end", "logits")]}')
+    graphs = [Graph(name, tuple(dict.fromkeys(arrows)), worlds.able, held) for name, arrows in sets.items()]
+    for graph in graphs:
+        _check(graph, worlds)
+    return graphs
+
+
+def _arrows(spec: Any) -> list[Arrow]:  # noqa: ANN401 - a chain, an edge, or several of these
+    if isinstance(spec, Arrow):
+        return [spec]
+    if isinstance(spec, str):
+        return _chain(spec)
+    if not isinstance(spec, Sequence):
+        raise DataError("an edge is (sender, receiver)", got=spec)
+    if len(spec) in (2, 3) and not any(_is_edge(item) for item in spec):
+        sender, receiver, kind = (*spec, "direct")[:3]
+        if kind not in EDGES:
+            raise DataError(f"an edge is 'all' or 'direct', not {kind!r}")
+        return [Arrow(Part.parse(sender), Part.parse(receiver), kind)]
+    return [arrow for item in spec for arrow in _arrows(item)]
+
+
+def _is_edge(item: Any) -> bool:  # noqa: ANN401
+    """Tell an edge in a list of edges from an end of one edge."""
+    return isinstance(item, (Arrow, list, tuple)) or (isinstance(item, str) and ">" in item)
+
+
+def _chain(text: str) -> list[Arrow]:
+    """Read `A -> B => C`: direct from A to B, then along all paths to C."""
+    ends = re.split(r"\s*(->|=>)\s*", text.strip())
+    if len(ends) < 3:
+        raise DataError(f"{text!r} is not an edge", expected="a form like 'L0.z.H0@end -> L1.mlp_out@end -> logits'")
+    parts = [Part.parse(end) for end in ends[::2]]
+    kinds: list[Edge] = ["all" if sign == "=>" else "direct" for sign in ends[1::2]]
+    return [Arrow(*pair, kind) for pair, kind in zip(itertools.pairwise(parts), kinds, strict=True)]
+
+
+def _sets_of(hypothesis: Hypothesis) -> dict[str, list[Arrow]]:
+    """Return one set for each causal path among the aligned variables, and one for all together."""
+
+    def trails(variable: str) -> list[tuple[str, ...]]:
+        parents = hypothesis.parents(variable)
+        return [(*trail, variable) for parent in parents for trail in trails(parent)] or [(variable,)]
+
+    def arrows(parent: str, child: str) -> list[Arrow]:
+        ends = (END,) if child == hypothesis.outcome else hypothesis.alignment[child]
+        kind = hypothesis.edge(parent, child)
+        return [Arrow(a, b, kind) for a in hypothesis.alignment[parent] for b in ends]
+
+    sets = {
+        " -> ".join(trail): [arrow for pair in itertools.pairwise(trail) for arrow in arrows(*pair)]
+        for trail in trails(hypothesis.outcome)
+        if len(trail) > 1
+    }
+    if len(sets) > 1:
+        sets["all paths"] = [arrow for own in sets.values() for arrow in own]
+    return sets
+
+
+def _check(graph: Graph, worlds: Worlds) -> None:
+    worlds.check(graph.places)
+    for arrow in graph.arrows:
+        _check_ends(arrow, worlds.able)
+        if not _reaches(arrow, worlds):
+            raise SiteError(
+                f"{arrow} leads nowhere: nothing at the sender's positions is seen at the receiver's",
+                fix="name positions at which the receiver reads the sender",
+            )
+    known = {arrow.sender for arrow in graph.arrows}
+    for arrow in graph.arrows:
+        if arrow.receiver != END and arrow.receiver not in known:
+            near = [str(part) for part in known if part.site == arrow.receiver.site]
+            raise SiteError(
+                f"{arrow} leads nowhere: no edge goes on from {arrow.receiver}",
+                got=f"edges from {', '.join(near)}" if near else None,
+                fix="write a place the same way wherever it occurs" if near else "add the edge on to 'logits'",
+            )
+    for receiver in dict.fromkeys(arrow.receiver for arrow in graph.arrows):
+        senders = [arrow.sender for arrow in graph.into(receiver)]
+        for i, one in enumerate(senders):
+            for other in senders[i + 1 :]:
+                _refuse_twice(one, other, receiver, worlds)
+
+
+def _check_ends(arrow: Arrow, able: Abilities) -> None:
+    sender, receiver = arrow.sender.site, arrow.receiver.site
+    if arrow.sender.depth >= arrow.receiver.depth:
+        raise SiteError(f"nothing passes along {arrow}", expected="a sender that is computed before its receiver")
+    if within(arrow):
+        if not _same_head(sender, receiver, able):
+            raise SiteError(f"nothing passes along {arrow}: {receiver} does not read that head")
+        return
+    if arrow.kind == "all":
+        return
+    for site, known, role in ((sender, SENDERS, "sender"), (receiver, RECEIVERS, "receiver")):
+        if site.component not in known:
+            raise SiteError(
+                f"{site} cannot be the {role} of a direct edge", expected=", ".join(known), fix="or use all paths: '=>'"
+            )
+    if not able.additive:
+        raise UnsupportedError(
+            f"{able.architecture} does not add its sublayers to the stream unchanged, so it has no direct edges",
+            fix="use edges along all paths: (sender, receiver, 'all')",
+        )
+    stream = entry(receiver.component, receiver.layer, able)
+    beside = receiver.component in ("mlp_post", "mlp_out") and stream.component == "resid_pre"
+    if beside and sender.layer == receiver.layer:
+        raise UnsupportedError(
+            f"nothing passes along {arrow}: attention and MLP read the same stream in this architecture",
+            fix="choose a later receiver",
+        )
+
+
+def _same_head(sender: Site, receiver: Site, able: Abilities) -> bool:
+    if sender.head is None or receiver.head is None:
+        return True
+    share = able.shape.n_heads // able.shape.heads(sender.component)
+    return receiver.head // share == sender.head
+
+
+def _reaches(arrow: Arrow, worlds: Worlds) -> bool:
+    sender, receiver = arrow.sender, arrow.receiver
+    first = worlds.high.select(sender.at)
+    if receiver == END and not worlds.reads_one_position:
+        return True
+    second = worlds.read_mask if receiver == END else worlds.high.select(receiver.at)
+    inside = within(arrow) and (sender.site.component, receiver.site.component) in _POINTWISE
+    back = arrow.kind == "all" or (receiver.site.component in _LOOK_BACK and not inside)
+    if back:
+        return worlds.before(first, second) or worlds.looks_ahead
+    return bool((first & second).any())
+
+
+def _refuse_twice(one: Part, other: Part, receiver: Part, worlds: Worlds) -> None:
+    """Refuse two senders that hold some of the same, which would be passed on twice."""
+    if not (_holds(one.site, other.site) or _holds(other.site, one.site)):
+        return
+    if not bool((worlds.high.select(one.at) & worlds.high.select(other.at)).any()):
+        return
+    if one.basis and other.basis and one.site == other.site:
+        like = torch.zeros(1, dtype=torch.float64)
+        first, second = one.columns(like), other.columns(like)
+        assert first is not None
+        assert second is not None
+        if float((first.T @ second).abs().max()) < 1e-6:
+            return
+    raise SiteError(
+        f"{one} and {other} hold some of the same, so {receiver} would receive it twice", fix="name only one of them"
+    )
+
+
+def _holds(whole: Site, part: Site) -> bool:
+    """Say whether a site contains another, as `attn_out` contains a head of its layer."""
+    if whole.layer != part.layer:
+        return False
+    if (part.component, whole.component) in (("z", "attn_out"), ("mlp_post", "mlp_out")):
+        return True
+    same = whole.component == part.component
+    return same and whole.head in (None, part.head) and whole.neuron in (None, part.neuron)

@@ -1,0 +1,1 @@
+"""Causal scrubbing: does the network do what a hypothesis says, and nothing else?"""

@@ -1,0 +1,188 @@
+"""What scrubbing found: the share recovered, and the claim that loses most of the rest."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from mechcausal.causal.scrubbing.sampling import CLAIM, REST
+from mechcausal.errors import ResultError
+from mechcausal.results.charts import Bar, Bars, bar_chart, figure, still
+from mechcausal.results.intervals import Interval, ratio_interval
+from mechcausal.results.result import Result, tabulate
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+# The smallest share of the performance whose loss is worth a name.
+_NOTABLE = 0.005
+_SHARE = "share of the performance"
+_BLAMED = {CLAIM: "what it is said to depend on", REST: "what else it reads"}
+
+
+@dataclass(frozen=True, repr=False)
+class Scrubbed(Result):
+    """The result of `scrub` or `ladder`: one row for the hypothesis, one for each claim spared, one for each control.
+
+    `effect` is the share of performance recovered: 0 for outputs of other prompts, 1 for the untouched network. Beside
+    the columns of every result: `node`, `kind` (`hypothesis`, `claim`, `rest`, `control`), `accuracy`, `agreement` with
+    the untouched network's answers, `kl` from its distribution, `self_hits` (how often a draw was the prompt itself).
+    """
+
+    @property
+    def recovered(self) -> Interval:
+        """The share of performance that the hypothesis explains, with its interval over prompts and draws."""
+        return self._share(
+            self._number(kind="hypothesis") if "hypothesis" in set(self.frame["kind"]) else len(self) - 1
+        )
+
+    @property
+    def by_node(self) -> pd.DataFrame:
+        """What sparing each claim gives back, largest first.
+
+        `claim`: the node is not only said to depend on this. `rest`: the node reads something that matters and that
+        the hypothesis does not name.
+        """
+        if not self._reported:
+            raise ResultError("no claim was spared in turn", fix="scrub with report=True")
+        whole = self.examples[self._number(kind="hypothesis")]
+        over = self.baselines["clean"] - self.baselines["corrupt"]
+        rows = []
+        for number, row in self.frame.reset_index(drop=True).iterrows():
+            if row["kind"] in (CLAIM, REST):
+                gain = ratio_interval(self.examples[int(str(number))] - whole, over, self.clusters)
+                rows.append(
+                    {"node": row["node"], "kind": row["kind"], "gain": gain.estimate}
+                    | {"gain_low": gain.low, "gain_high": gain.high, "recovered": row["effect"]}
+                )
+        return pd.DataFrame(rows).sort_values("gain", ascending=False, ignore_index=True, kind="stable")
+
+    @property
+    def culprit(self) -> tuple[str, str] | None:
+        """The node and the kind of claim that loses most, or None if no claim loses a notable share."""
+        first = self.by_node.iloc[0]
+        return (str(first["node"]), str(first["kind"])) if first["gain_low"] > _NOTABLE else None
+
+    @property
+    def controls(self) -> pd.DataFrame:
+        """The hypotheses that should fail, with the share they recover."""
+        found = self.frame[self.frame["kind"] == "control"]
+        return found[["node", "effect", "effect_low", "effect_high"]].reset_index(drop=True)
+
+    def chart(self) -> Bars:
+        """Lay out the share recovered: by the hypothesis and its controls, or going down the ladder."""
+        if self.provenance.method == "ladder":
+            rows = [_bar(row, row["label"]) for _, row in self.frame.iterrows()]
+            return bar_chart(rows, "What is left as more is scrubbed", f"{_SHARE} recovered", reach=1, stair=True)
+        shown = self.frame[self.frame["kind"].isin(["hypothesis", "control"])]
+        rows = [_bar(row, row["label"], row["kind"]) for _, row in shown.iterrows()]
+        title = "What is left of the performance when all else is scrubbed"
+        return bar_chart(rows, title, f"{_SHARE} recovered", reach=1)
+
+    def damage(self, k: int = 12) -> Bars:
+        """Lay out what sparing each claim gives back, for the `k` nodes whose claims lose most."""
+        found = self.by_node
+        rows = [
+            Bar(node, row["gain"], row["gain_low"], row["gain_high"], _BLAMED[row["kind"]])
+            for node in found["node"].unique()[:k]
+            for _, row in found[found["node"] == node].sort_values("kind").iterrows()
+        ]
+        return bar_chart(rows, "What sparing each claim gives back", _SHARE, order=tuple(_BLAMED.values()), reach=0.1)
+
+    def plot(self, column: str | None = None) -> go.Figure:
+        """Draw the share recovered (for a ladder as a stair), `"damage"`: what each claim loses, or a column as heatmaps."""
+        if column == "damage":
+            return figure(self.damage())
+        return figure(self.chart()) if column is None else super().plot(column)
+
+    def _repr_html_(self) -> str:
+        charts = [self.chart(), *([self.damage()] if self._reported else [])]
+        return f"<div>{''.join(map(still, charts))}<pre>{html.escape(self.summary())}</pre></div>"
+
+    @property
+    def _reported(self) -> bool:
+        """Whether claims were spared one by one."""
+        return self.provenance.method != "ladder" and bool(self.frame["kind"].isin([CLAIM, REST]).any())
+
+    def summary(self, k: int = 5) -> str:
+        """Say what was recovered, what loses the rest, and how the controls fared."""
+        p = self.provenance
+        clean, corrupt = (np.nanmean(self.baselines[name]) for name in ("clean", "corrupt"))
+        lines = [
+            f"{p.method}: {p.arguments['references']} prompts x {p.arguments['draws']} draws, metric {p.arguments['metric']}, "
+            f"{p.compute['forwards']} runs ({p.compute['plain_forwards']} without sharing)",
+            f"untouched {clean:.3f}, outputs of other prompts {corrupt:.3f}",
+        ]
+        if p.method == "ladder":
+            lines += [f"  {row['label']:<28} {_percent(row)}" for _, row in self.frame.iterrows()]
+            return "\n".join(lines)
+        row = self.frame.iloc[self._number(kind="hypothesis")]
+        lines.append(
+            f"recovered {_percent(row)}; accuracy {row['accuracy']:.3f}, same answer {row['agreement']:.3f}, KL {row['kl']:.3f}"
+        )
+        if row["self_hits"] > 0.1:
+            lines.append(f"{row['self_hits']:.0%} of the draws were the prompt itself: small classes scrub little")
+        if self._reported:
+            lines += _blame(self.by_node, self.culprit, k)
+        lines += [f"  control, {row['node']:<24} recovers {_percent(row)}" for _, row in self.controls.iterrows()]
+        return "\n".join(lines)
+
+    def _number(self, kind: str) -> int:
+        return int(np.flatnonzero((self.frame["kind"] == kind).to_numpy())[0])
+
+    def _share(self, number: int) -> Interval:
+        random = self.baselines["corrupt"]
+        return ratio_interval(self.examples[number] - random, self.baselines["clean"] - random, self.clusters)
+
+
+def frame_of(
+    rows: Sequence[dict[str, Any]], baselines: dict[str, np.ndarray], clusters: tuple[str, ...]
+) -> tuple[pd.DataFrame, np.ndarray]:
+    """Return the frame and the examples of scrubbing rows."""
+    examples = np.stack([row["examples"] for row in rows])
+    where = []
+    for row in rows:
+        parts = row["parts"]
+        one = parts[0] if len(parts) == 1 else None
+        told = {key: value for key, value in row.items() if key not in ("parts", "examples")}
+        label = row["node"] if row["kind"] in ("hypothesis", "control", "nothing") else f"{row['node']}: {row['kind']}"
+        place = {
+            "site": " + ".join(str(part.site) for part in parts),
+            "component": one.site.component if one else None,
+            "layer": one.site.layer if one else None,
+            "head": one.site.head if one else None,
+            "neuron": one.site.neuron if one else None,
+            "at": str(one.at) if one else "",
+            "position": None,
+            "label": label,
+        }
+        where.append({**place, **told})
+    return tabulate(where, examples, baselines, clusters), examples
+
+
+def _bar(row: pd.Series, label: str, group: str = "") -> Bar:
+    return Bar(label, row["effect"], row["effect_low"], row["effect_high"], group)
+
+
+def _percent(row: pd.Series) -> str:
+    return f"{row['effect']:.1%} [{row['effect_low']:.1%}, {row['effect_high']:.1%}]"
+
+
+def _blame(by_node: pd.DataFrame, culprit: tuple[str, str] | None, k: int) -> list[str]:
+    if culprit is None:
+        return ["no claim of the hypothesis loses a notable share"]
+    name, kind = culprit
+    told = {
+        CLAIM: f"most is lost by the claim about {name!r}: inputs that agree on it are not interchangeable there",
+        REST: f"most is lost by what {name!r} reads beside the inputs the hypothesis names",
+    }[kind]
+    shown = by_node[by_node["gain_low"] > _NOTABLE].head(k)
+    return [told] + [
+        f"  sparing {row['node']}: {row['kind']:<6} gives back {row['gain']:+.1%} [{row['gain_low']:+.1%}, {row['gain_high']:+.1%}]"
+        for _, row in shown.iterrows()
+    ]

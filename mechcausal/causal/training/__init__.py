@@ -1,0 +1,1 @@
+"""Making hypotheses true of a network: interchange intervention training."""
