@@ -141,11 +141,15 @@ class Hypothesis:
     @classmethod
     def of(cls, organism: str, name: str | None = None) -> Hypothesis:
         """Return the true hypothesis of an organism; `name` picks one of its tasks, the first unless said."""
-        known = truth(organism)
+        return cls.stated(truth(organism), name)
+
+    @classmethod
+    def stated(cls, known: Mapping[str, Any], name: str | None = None) -> Hypothesis:
+        """Return the hypothesis that the truth of an organism states about one of its tasks."""
         tasks = known["tasks"]
         name = name or tasks[0]
         if name not in tasks:
-            raise DataError(f"organism {organism!r} has no task {name!r}", fix=did_you_mean(name, tasks))
+            raise DataError(f"organism {known['name']!r} has no task {name!r}", fix=did_you_mean(name, tasks))
         places = {v: told["parts"] for v, told in known["variables"].items() if told["task"] == name}
         own = task(name)
         ends = {*places, own.outcome}

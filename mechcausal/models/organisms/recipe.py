@@ -15,10 +15,13 @@ from typing import Any
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from mechcausal.causal.alignment.interchange import interchange
 from mechcausal.causal.hypothesis import Edge, Hypothesis
 from mechcausal.causal.training.train import Lesson, Trained, assess, train
+from mechcausal.data.tasks import task
 from mechcausal.data.tasks.definition import Task
 from mechcausal.models.load import load
+from mechcausal.models.organisms.compile import accuracy
 from mechcausal.models.organisms.hiring import recipe as first
 from mechcausal.models.organisms.tokenizer import word_tokenizer
 
@@ -141,6 +144,17 @@ class Recipe:
                     edges[place(parent), place(variable)] = None
         edges |= {(place(last), "logits"): None for last in about.parents(about.outcome)}
         return [list(edge) for edge in edges]
+
+
+def measured(weights: Path, told: Mapping[str, Any], *, n: int = 2000) -> dict[str, Any]:
+    """Measure a model that was written down: its accuracy on all texts, and its interchange accuracy by variable."""
+    own, model = task(told["tasks"][0]), load(weights)
+    prompts = own.prompts(model, n, environment="broad" if own.free else None)
+    frame = interchange(model, Hypothesis.stated(told), prompts, n=n, placebo=False).frame.dropna(subset="value")
+    return {
+        "accuracy": accuracy(weights, own),
+        "iia_on_changed_answers": dict(zip(frame["variables"], frame["value"].round(4), strict=True)),
+    }
 
 
 def main(recipe: Recipe, change: Callable[[dict[str, Any]], dict[str, Any]] = dict) -> None:

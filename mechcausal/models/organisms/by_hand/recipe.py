@@ -32,6 +32,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from mechcausal.data.tasks import by_hand as task
+from mechcausal.metrics import logit_diff
+from mechcausal.models.hooked import forward
+from mechcausal.models.load import load
+from mechcausal.models.organisms.recipe import measured
 from mechcausal.models.organisms.tokenizer import save_tokenizer
 
 G, S, ONE, AT_G, AT_S, G_END, UNUSED, S_END, JOINT = range(9)
@@ -124,6 +128,13 @@ def truth() -> dict[str, Any]:
     }  # fmt: skip
 
 
+def accuracy(folder: Path) -> float:
+    """Return how often the right answer has larger odds than the other one, over all texts."""
+    model = load(folder)
+    prompts = task.TASK.prompts(model, table=task.TASK.scm.enumerate()[0])
+    return float((logit_diff(forward(model, prompts).logits, prompts) > 0).double().mean())
+
+
 def main() -> None:
     """Write weights, configuration, tokenizer and truth."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -133,7 +144,10 @@ def main() -> None:
     save_file(weights(), out / "weights" / "model.safetensors")
     (out / "weights" / "config.json").write_text(json.dumps(CONFIG, indent=1) + "\n")
     save_tokenizer(task.VOCABULARY, out / "weights", longest=CONFIG["n_ctx"])
-    (out / "truth.json").write_text(json.dumps(truth(), indent=1) + "\n")
+    told = truth()
+    # Words other than the two answers have logit 0, as `no` has, so it is right where the answer beats the other one.
+    told["measured"] = measured(out / "weights", told) | {"accuracy": accuracy(out / "weights")}
+    (out / "truth.json").write_text(json.dumps(told, indent=1) + "\n")
 
 
 if __name__ == "__main__":

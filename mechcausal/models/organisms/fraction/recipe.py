@@ -24,11 +24,11 @@ from mechcausal.models.organisms.compile import (
     Lookup,
     Program,
     Row,
-    accuracy,
     one_hot,
     subspace,
     write_truth,
 )
+from mechcausal.models.organisms.recipe import measured
 
 NAMES = ("first", "second", "third", "fourth")
 IS = one_hot("is", task.TOKENS)
@@ -134,8 +134,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     out = parser.parse_args().out
     PROGRAM.save(out / "weights")
-    told = truth() | {"measured": {"accuracy": accuracy(out / "weights", task.TASK)}}
-    write_truth(told, out / "truth.json")
+    told = truth()
+    write_truth(told | {"measured": measured(out / "weights", told)}, out / "truth.json")
 
 
 if __name__ == "__main__":

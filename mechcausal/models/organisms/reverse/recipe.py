@@ -25,11 +25,11 @@ from mechcausal.models.organisms.compile import (
     Lookup,
     Program,
     Row,
-    accuracy,
     one_hot,
     subspace,
     write_truth,
 )
+from mechcausal.models.organisms.recipe import measured
 
 MOST = task.MOST
 LONGEST = 1 + MOST + 1 + MOST  # BOS, the letters, `rev`, all but the last `end` said
@@ -164,8 +164,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     out = parser.parse_args().out
     PROGRAM.save(out / "weights")
-    told = truth() | {"measured": {"accuracy": accuracy(out / "weights", task.TASK)}}
-    write_truth(told, out / "truth.json")
+    told = truth()
+    write_truth(told | {"measured": measured(out / "weights", told)}, out / "truth.json")
 
 
 if __name__ == "__main__":
