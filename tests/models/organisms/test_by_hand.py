@@ -11,6 +11,7 @@ import mechcausal as mc
 from mechcausal.data.tasks import by_hand as task
 from mechcausal.models.organisms import folder
 from mechcausal.models.organisms.by_hand import recipe
+from mechcausal.models.organisms.recipe import measured
 
 
 def test_the_weights_are_the_recipe():
@@ -18,7 +19,11 @@ def test_the_weights_are_the_recipe():
     made = recipe.weights()
     assert shipped.keys() == made.keys()
     assert all(torch.equal(shipped[name], made[name]) for name in made)
-    assert json.loads((folder("by_hand") / "truth.json").read_text()) == json.loads(json.dumps(recipe.truth()))
+    told = recipe.truth()
+    found = measured(folder("by_hand") / "weights", told) | {"accuracy": recipe.accuracy(folder("by_hand") / "weights")}
+    assert json.loads((folder("by_hand") / "truth.json").read_text()) == json.loads(
+        json.dumps(told | {"measured": found})
+    )
 
 
 @pytest.mark.parametrize("g", [0, 1])

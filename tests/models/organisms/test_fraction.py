@@ -17,8 +17,8 @@ from mechcausal.interventions.specs import Edit, Patch
 from mechcausal.models.abilities import abilities
 from mechcausal.models.hooked import Source, forward
 from mechcausal.models.organisms import folder
-from mechcausal.models.organisms.compile import accuracy
 from mechcausal.models.organisms.fraction import recipe
+from mechcausal.models.organisms.recipe import measured
 
 END = 5
 PLACE = {f"hit_{place}": ("L0.mlp_out", place, None) for place in (1, 2, 3, 4)}
@@ -86,9 +86,10 @@ def test_what_ships_is_the_recipe():
     assert shipped.keys() == made.keys()
     assert all(torch.equal(shipped[name], made[name]) for name in made)
     assert json.loads((folder("fraction") / "weights" / "config.json").read_text()) == recipe.PROGRAM.config
-    measured = {"measured": {"accuracy": accuracy(folder("fraction") / "weights", task.TASK)}}
-    assert mc.truth("fraction") == json.loads(json.dumps(recipe.truth() | measured))
-    assert measured == {"measured": {"accuracy": 1.0}}
+    found = measured(folder("fraction") / "weights", recipe.truth())
+    assert mc.truth("fraction") == json.loads(json.dumps(recipe.truth() | {"measured": found}))
+    assert found["accuracy"] == 1
+    assert set(found["iia_on_changed_answers"].values()) == {1}
 
 
 def test_every_text_is_answered_and_its_share_is_in_the_head(plain):

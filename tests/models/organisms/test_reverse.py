@@ -15,7 +15,7 @@ from mechcausal.interventions.specs import Edit, Patch
 from mechcausal.models.abilities import abilities
 from mechcausal.models.hooked import Source, forward
 from mechcausal.models.organisms import folder
-from mechcausal.models.organisms.compile import accuracy
+from mechcausal.models.organisms.recipe import measured
 from mechcausal.models.organisms.reverse import recipe
 
 PLACE = {"length": ("L0.z", 0), "said": ("L0.mlp_out", None), "target": ("L1.mlp_out", None), "fetched": ("L2.z", 0)}
@@ -80,9 +80,10 @@ def test_what_ships_is_the_recipe():
     assert shipped.keys() == made.keys()
     assert all(torch.equal(shipped[name], made[name]) for name in made)
     assert json.loads((folder("reverse") / "weights" / "config.json").read_text()) == recipe.PROGRAM.config
-    measured = {"measured": {"accuracy": accuracy(folder("reverse") / "weights", task.TASK)}}
-    assert mc.truth("reverse") == json.loads(json.dumps(recipe.truth() | measured))
-    assert measured == {"measured": {"accuracy": 1.0}}
+    found = measured(folder("reverse") / "weights", recipe.truth())
+    assert mc.truth("reverse") == json.loads(json.dumps(recipe.truth() | {"measured": found}))
+    assert found["accuracy"] == 1
+    assert set(found["iia_on_changed_answers"].values()) == {1}
 
 
 def test_every_text_is_answered(plain):
