@@ -107,7 +107,7 @@ def _scrubbed(
         f"[{share.low:.4f}, {share.high:.4f}], {true.provenance.compute['forwards']} runs",
     )  # fmt: skip
     for wrong in wrong_hypotheses(model, hypothesis, prompts, seed):
-        found = scrub(model, wrong.root, prompts, metric=fit, seed=seed, lonely="keep", controls=False)
+        found = scrub(model, wrong.root, prompts, metric=fit, seeds=1, seed=seed, lonely="keep", controls=False)
         lost = found.recovered.high < share.low - SLACK
         named = found.culprit in wrong.blame
         culprit = ": ".join(found.culprit) if found.culprit else "none"
