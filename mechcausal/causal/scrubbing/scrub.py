@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -144,31 +145,54 @@ def plan(
     unimportant: Unimportant = "joint",
     pool: int | None = None,
     lonely: str = "refuse",
-) -> dict[str, Any]:
-    """Return what scrubbing once would cost and draw, without running it.
-
-    Keys: `forwards` (distinct runs), `plain_forwards` (one for each node and example), `examples`, `nodes` (for each the
-    classes of its feature, the smallest class, its distinct inputs), `self_hits` (how often a draw returns the same
-    prompt).
-    """
+) -> Cost:
+    """Return what scrubbing once, without report and controls, would cost and draw; nothing is run."""
     job = _Job(model, hypothesis, prompts, metric_of("logprob"), n, seeds, seed, unimportant, pool, lonely, 1)
     tree, samples, schedule = job.prepare(job.root, [frozenset()])
-    return {
-        "examples": len(job.rows) * seeds,
-        "forwards": schedule.forwards,
-        "plain_forwards": schedule.plain,
-        "self_hits": job.sampler(job.root).self_hits(samples, tree.same),
-        "nodes": {
-            node.name: {
-                "parts": [str(part) for part in node.parts] or ["output"],
-                "classes": len(job.sampler(job.root).classes[node.name].sizes),
-                "smallest_class": int(job.sampler(job.root).classes[node.name].sizes.min()),
-                "distinct_inputs": len(np.unique(schedule.ids[node.name])),
-                "edge": node.edge,
-            }
-            for node in tree.root.walk()
-        },
-    }
+    sampler = job.sampler(job.root)
+    nodes = [
+        {
+            "node": node.name,
+            "parts": " + ".join(map(str, node.parts)) or "output",
+            "edge": node.edge,
+            "classes": len(sampler.classes[node.name].sizes),
+            "smallest_class": int(sampler.classes[node.name].sizes.min()),
+            "distinct_inputs": len(np.unique(schedule.ids[node.name])),
+        }
+        for node in tree.root.walk()
+    ]
+    return Cost(
+        examples=len(job.rows) * seeds,
+        forwards=schedule.forwards,
+        plain_forwards=schedule.plain,
+        self_hits=sampler.self_hits(samples, tree.same),
+        nodes=pd.DataFrame(nodes),
+    )
+
+
+@dataclass(frozen=True, repr=False)
+class Cost:
+    """What scrubbing would cost.
+
+    Attributes:
+        examples: Prompts times draws.
+        forwards: How many distinct runs there are.
+        plain_forwards: How many there are with one for each node and example.
+        self_hits: How often a draw returns the prompt itself, which then is not scrubbed.
+        nodes: For each node the classes of what it depends on, the smallest of them, and its distinct inputs.
+    """
+
+    examples: int
+    forwards: int
+    plain_forwards: int
+    self_hits: float
+    nodes: pd.DataFrame
+
+    def __repr__(self) -> str:
+        """Print the totals and a line for each node."""
+        total = f"{self.examples} examples, {self.forwards} runs ({self.plain_forwards} without sharing)"
+        table = self.nodes.to_string(index=False)
+        return f"{total}; {self.self_hits:.1%} of the draws return the prompt itself\n{table}"
 
 
 @dataclass

@@ -13,7 +13,7 @@ from scipy.stats import chisquare
 from zoo import VOCAB, build
 
 import mechcausal as mc
-from mechcausal.causal.hypothesis import Part
+from mechcausal.causal.hypothesis import Hypothesis, Part
 from mechcausal.causal.scrubbing.evaluation import Tree
 from mechcausal.causal.scrubbing.sampling import Sampler
 from mechcausal.causal.scrubbing.tree import Node, classes
@@ -530,3 +530,40 @@ def test_arguments_that_mean_nothing_are_refused(options, message, rows_run):
     with pytest.raises(mc.MechcausalError, match=message):
         mc.scrub(both()[0], one(), make_prompts(n=16), **options)
     assert not rows_run
+
+
+def test_the_plan_is_the_cost_and_runs_nothing(rows_run):
+    root = Node("output", children=[Node("head", HEAD, "a", children=[Node("stream", "L0.resid_post@-1", "b")])])
+    model, prompts = both()[0], make_prompts(n=12)
+    mc.sites(model)  # what can be written there is tried once for each model
+    rows_run.clear()
+    cost = mc.causal.plan(model, root, prompts, n=10, seeds=2, seed=5, lonely="keep")
+    assert not rows_run
+    found = mc.scrub(
+        model, root, prompts, n=10, seeds=2, seed=5, lonely="keep", report=False, controls=False
+    ).provenance.compute  # fmt: skip
+    assert (cost.examples, cost.forwards, cost.plain_forwards) == (20, found["forwards"], found["plain_forwards"])
+    table = cost.nodes.set_index("node")
+    assert table["parts"].to_dict() == {"output": "output", "head": HEAD, "stream": "L0.resid_post@-1"}
+    sizes = prompts.variables["a"].unique(return_counts=True)[1]
+    assert (table.loc["head", "classes"], table.loc["head", "smallest_class"]) == (len(sizes), int(sizes.min()))
+    assert str(cost).startswith(f"20 examples, {cost.forwards} runs (")
+
+
+def test_what_was_made_wrong_is_told_apart_and_named(hiring):
+    """On the organism, not only through the self-test: every kind is there, fails, and is blamed where it is wrong."""
+    hypothesis = Hypothesis.of("hiring")
+    prompts = mc.task("hiring").prompts(hiring, 150, environment="broad")
+    options = {"seeds": 2, "lonely": "keep"}
+    true = mc.scrub(hiring, hypothesis, prompts, **options)
+    assert true.recovered.low > 0.97
+    assert true.culprit is None
+    assert true.controls["effect_high"].max() < 0.9
+    wrong = mc.causal.wrong_hypotheses(hiring, hypothesis, prompts)
+    assert [one.kind for one in wrong] == [
+        "missing variable", "wrong parent", "wrong site", "swapped variables", "over-coarse",
+    ]  # fmt: skip
+    for one_wrong in wrong:
+        found = mc.scrub(hiring, one_wrong.root, prompts, controls=False, **options)
+        assert found.recovered.high < 0.9, one_wrong.what
+        assert found.culprit in one_wrong.blame, one_wrong.what
