@@ -21,7 +21,7 @@ from mechcausal.causal.training.train import Lesson, Trained, assess, train
 from mechcausal.data.tasks import task
 from mechcausal.data.tasks.definition import Task
 from mechcausal.models.load import load
-from mechcausal.models.organisms.compile import accuracy
+from mechcausal.models.organisms.compile import Program, accuracy, write_truth
 from mechcausal.models.organisms.hiring import recipe as first
 from mechcausal.models.organisms.tokenizer import word_tokenizer
 
@@ -155,6 +155,15 @@ def measured(weights: Path, told: Mapping[str, Any], *, n: int = 2000) -> dict[s
         "accuracy": accuracy(weights, own),
         "iia_on_changed_answers": dict(zip(frame["variables"], frame["value"].round(4), strict=True)),
     }
+
+
+def write_down(program: Program, told: Mapping[str, Any]) -> None:
+    """Write the weights, configuration, tokenizer and truth of a compiled program, as a script."""
+    parser = argparse.ArgumentParser(description=f"Make organism:{told['name']} again.")
+    parser.add_argument("--out", type=Path, required=True)
+    out = parser.parse_args().out
+    program.save(out / "weights")
+    write_truth({**told, "measured": measured(out / "weights", told)}, out / "truth.json")
 
 
 def main(recipe: Recipe, change: Callable[[dict[str, Any]], dict[str, Any]] = dict) -> None:

@@ -13,8 +13,6 @@ L1.z.H1 the share of what is no x, which nothing reads; L0.z.H1 looks at the BOS
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
 from typing import Any
 
 from mechcausal.data.tasks import fraction as task
@@ -26,9 +24,8 @@ from mechcausal.models.organisms.compile import (
     Row,
     one_hot,
     subspace,
-    write_truth,
 )
-from mechcausal.models.organisms.recipe import measured
+from mechcausal.models.organisms.recipe import write_down
 
 NAMES = ("first", "second", "third", "fourth")
 IS = one_hot("is", task.TOKENS)
@@ -128,15 +125,5 @@ def truth() -> dict[str, Any]:
     }  # fmt: skip
 
 
-def main() -> None:
-    """Write weights, configuration, tokenizer and truth."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, required=True)
-    out = parser.parse_args().out
-    PROGRAM.save(out / "weights")
-    told = truth()
-    write_truth(told | {"measured": measured(out / "weights", told)}, out / "truth.json")
-
-
 if __name__ == "__main__":
-    main()
+    write_down(PROGRAM, truth())

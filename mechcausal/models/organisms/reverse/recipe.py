@@ -14,8 +14,6 @@ answer to where nothing reads it.
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
 from typing import Any
 
 from mechcausal.data.tasks import reverse as task
@@ -27,9 +25,8 @@ from mechcausal.models.organisms.compile import (
     Row,
     one_hot,
     subspace,
-    write_truth,
 )
-from mechcausal.models.organisms.recipe import measured
+from mechcausal.models.organisms.recipe import write_down
 
 MOST = task.MOST
 LONGEST = 1 + MOST + 1 + MOST  # BOS, the letters, `rev`, all but the last `end` said
@@ -158,15 +155,5 @@ def truth() -> dict[str, Any]:
     }  # fmt: skip
 
 
-def main() -> None:
-    """Write weights, configuration, tokenizer and truth."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, required=True)
-    out = parser.parse_args().out
-    PROGRAM.save(out / "weights")
-    told = truth()
-    write_truth(told | {"measured": measured(out / "weights", told)}, out / "truth.json")
-
-
 if __name__ == "__main__":
-    main()
+    write_down(PROGRAM, truth())
