@@ -161,8 +161,10 @@ def run(model: TransformerBridge, tokens: Tensor, mask: Tensor) -> Tensor:
 
 
 def is_hooked(model: TransformerBridge) -> bool:
-    """Say whether somebody has hooks of their own on the model."""
-    return any(point.fwd_hooks or point.bwd_hooks for point in model.hook_dict.values())
+    """Say whether somebody has hooks of their own on the model; those with which 4.x wires a bridge do not count."""
+    hooks = [hook for point in model.hook_dict.values() for hook in (*point.fwd_hooks, *point.bwd_hooks)]
+    wiring = "transformer_lens.model_bridge."
+    return any(not str(getattr(getattr(hook, "user_hook", None), "__module__", "")).startswith(wiring) for hook in hooks)
 
 
 def underlying(model: TransformerBridge) -> nn.Module:
