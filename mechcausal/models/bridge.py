@@ -164,7 +164,9 @@ def is_hooked(model: TransformerBridge) -> bool:
     """Say whether somebody has hooks of their own on the model; those with which 4.x wires a bridge do not count."""
     hooks = [hook for point in model.hook_dict.values() for hook in (*point.fwd_hooks, *point.bwd_hooks)]
     wiring = "transformer_lens.model_bridge."
-    return any(not str(getattr(getattr(hook, "user_hook", None), "__module__", "")).startswith(wiring) for hook in hooks)
+    return any(
+        not str(getattr(getattr(hook, "user_hook", None), "__module__", "")).startswith(wiring) for hook in hooks
+    )
 
 
 def underlying(model: TransformerBridge) -> nn.Module:
