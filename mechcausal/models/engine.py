@@ -25,7 +25,7 @@ from mechcausal.models.abilities import abilities
 from mechcausal.models.hooked import forward
 from mechcausal.models.replay.evaluate import BUDGET, Cell, Economy
 from mechcausal.models.replay.task import Task
-from mechcausal.models.replay.verify import Replayer, replayer
+from mechcausal.models.replay.verify import SEVERAL, Replayer, replayer
 from mechcausal.models.sources import from_elsewhere, source_of
 
 logger = logging.getLogger("mechcausal")
@@ -177,8 +177,12 @@ def _replayed(model: Any, cells: Sequence[Cell]) -> tuple[Replayer | None, list[
     for number, cell in enumerate(cells):
         component = cell[0].site.component if cell else ""
         if len(cell) > 1 and len({edit.site.whole for edit in cell}) > 1:
-            reasons["several sites"] = "edits at several activations are made in one run"
-        elif component in known.components:
+            left = sorted({edit.site.component for edit in cell} - known.together)
+            if left:
+                reasons[SEVERAL] = known.reasons.get(SEVERAL, f"edits of {', '.join(left)} are left to the loop")
+            else:
+                fast.append(number)
+        elif component in known.components or component in known.inside:
             fast.append(number)
         elif cell:
             reasons[component] = known.reasons.get(component, "its effect is not carried to the end of its layer")

@@ -1,5 +1,7 @@
 """The exact engine: the loop's numbers everywhere, the cost its formula says, the memory it was given."""
 
+import random
+
 import numpy as np
 import pytest
 import torch
@@ -11,16 +13,17 @@ from mechcausal.address import Selection, Site, expand
 from mechcausal.data import Contrast
 from mechcausal.data.places import places
 from mechcausal.interventions import Edit, Patch
-from mechcausal.interventions.specs import Add, Scale, Zero
+from mechcausal.interventions.specs import Add, Interpolate, Mean, Scale, Zero
 from mechcausal.metrics import metric
 from mechcausal.models import engine
 from mechcausal.models.abilities import abilities
 from mechcausal.models.engine import Plan, evaluate
 from mechcausal.models.hooked import forward
+from mechcausal.models.replay import inside
 from mechcausal.models.replay.verify import replayer
 
 CAUSAL = [name for name in ARCHITECTURES if name != "bert"]
-LEFT_TO_THE_LOOP = {  # what does not agree, or is not carried to the end of its layer
+NOT_CARRIED = {  # to the end of its layer, which is run with the edit instead
     "gemma2": {"z", "mlp_post"},  # its norms come after the output matrix, so a head has no linear share
     "opt": {"resid_mid", "attn_out", "z"},  # its MLP is no module
     "neox": set(),
@@ -54,9 +57,11 @@ def both(model, pairs, *, tolerance=1e-5, **options):
 @pytest.mark.parametrize("name", CAUSAL)
 def test_what_is_replayed_on_each_architecture(name):
     known = replayer(loaded(name))
-    left = LEFT_TO_THE_LOOP.get(name, set())
-    assert known.components == set(components(name)) - left
-    assert set(known.reasons) == left
+    assert known.components == set(components(name)) - NOT_CARRIED.get(name, set())
+    joint = {"q", "k", "v"} if name in ("gpt2", "neox") else set()  # one module makes all three
+    assert known.inside == {*components(name), "q", "k", "v"} - {"embed"} - joint
+    assert known.together == known.inside | {"embed"}
+    assert not known.reasons
 
 
 @pytest.mark.parametrize("side", ["right", "left"])
@@ -69,6 +74,15 @@ def test_the_loops_numbers_on_every_architecture(name, side):
     agree(*streams[:2])
     inner = both(loaded(name), pairs, sites=["z", "mlp_post", "L1.mlp_post.N3"], positions=["each", "all", "@-1"])
     agree(*inner[:2])
+    assert streams[2]["engine"] == inner[2]["engine"] == "replay"
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+@pytest.mark.parametrize("name", [name for name in CAUSAL if name not in ("gpt2", "neox")])
+def test_queries_keys_and_values(name, side):
+    fast, slow, told = both(loaded(name), make_pairs((7, 5, 6), side=side), sites=["q", "k", "v"], positions="each")
+    assert told["engine"] == "replay"
+    agree(fast, slow)
 
 
 @pytest.mark.parametrize("how", ["kl", "loss", "prob", "own"])
@@ -115,23 +129,139 @@ def test_several_edits_of_one_activation_are_replayed_together(gpt2):
     agree(fast.values, slow.values)
 
 
-def test_edits_at_several_activations_go_to_the_loop_by_name(gpt2):
+def composites(name, prompts, count=40, seed=0):
+    """Return random cells of two to four edits: any sites that the engine makes together, heads, positions, ways."""
+    draw, model = random.Random(seed), loaded(name)
+    shape, together = abilities(model).shape, sorted(replayer(model).together)
+    by_component = [expand("L*.mlp_post.N3" if word == "mlp_post" else word, shape) for word in together]
+    whole = [
+        [site] for site in dict.fromkeys(site.whole for sites in by_component for site in sites) if site.layer != 1
+    ]
+    ways = (Patch(), Patch(), Mean(), Scale(1.5), Interpolate(0.3), Zero())
+    last = {"resid_pre": -1, "resid_mid": -1, "resid_post": -1}  # norms make a stream of zeros the noise of rounding
+    where = [Selection.parse(at) for at in ("@0", "@2", "@3", "@-1", "@1:4")] + [Selection()]
+    cells = []
+    for _ in range(count):
+        sites = [draw.choice(some) for some in draw.sample(by_component + whole, draw.choice((2, 3, 4)))]
+        cells.append(
+            tuple(Edit(site, draw.choice(ways[: last.get(site.component)]), draw.choice(where)) for site in sites)
+        )
+    wholes = sorted({edit.site.whole for cell in cells for edit in cell}, key=str)
+    return cells, engine.mean_activations(model, prompts, wholes, batch_size=8, per_position=False)
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+@pytest.mark.parametrize("name", CAUSAL)
+def test_edits_at_several_activations(name, side):
+    """Random cells, at heads and whole sites, over layers and inside one; the order of a cell says nothing of layers."""
+    pairs = make_pairs((7, 5, 6), side=side, changed=(1, 3))
+    cells, means = composites(name, pairs.clean, seed=CAUSAL.index(name))
+    assert len({edit.site.component for cell in cells for edit in cell}) == len(replayer(loaded(name)).together)
+    plan = Plan(pairs.corrupt, cells, metric("logit_diff"), rows=pairs.clean, means=means)
+    fast, slow = (evaluate(loaded(name), plan, batch_size=6, exact=exact) for exact in ("replay", "naive"))
+    assert fast.told["engine"] == "replay"
+    assert fast.forwards < slow.forwards / 10
+    agree(fast.values, slow.values)
+
+
+@pytest.mark.parametrize("how", ["kl", "loss", "own"])
+def test_edits_at_several_activations_under_every_kind_of_metric(llama, how):
+    chosen = metric((lambda logits, batch: (logits[:, 2:4].softmax(-1) ** 2).sum((1, 2))) if how == "own" else how)
+    pairs = make_pairs((7, 5, 6))
+    cells, means = composites("llama", pairs.clean, seed=99)
+    plan = Plan(pairs.corrupt, cells, chosen, rows=pairs.clean, means=means, reference=pairs.clean)
+    fast, slow = (evaluate(llama, plan, batch_size=6, exact=exact) for exact in ("replay", "naive"))
+    assert fast.told["engine"] == "replay"
+    agree(fast.values, slow.values)
+
+
+def test_edits_that_see_what_earlier_ones_did(gpt2):
+    """Scaling after a patch scales what the patch has made of it, at the same place and at later ones."""
     pairs = make_pairs()
-    cell = Edit(Site("z", 0, head=1), Patch()), Edit(Site("mlp_out", 1), Patch())
-    plan = Plan(pairs.corrupt, [cell, cell[:1]], metric("logit_diff"), rows=pairs.clean)
+    patch, scale = Edit.of("L1.z.H2", "patch", "@3"), Edit.of("L1.z.H2", Scale(2.0), "@3")
+    later = Edit.of("L1.attn_out", Scale(2.0), "@3"), Edit.of("L2.mlp_post", Scale(0.5), "@2:")
+    cells = [(patch, *later), (patch, scale, *later), (scale, patch, *later), later]
+    plan = Plan(pairs.corrupt, cells, metric("logit_diff"), rows=pairs.clean)
+    fast, slow = (evaluate(gpt2, plan, batch_size=6, exact=exact) for exact in ("replay", "naive"))
+    assert fast.told["engine"] == "replay"
+    agree(fast.values, slow.values)
+    for one, other in ((0, 1), (1, 2), (0, 3)):
+        assert np.abs(fast.values[one] - fast.values[other]).max() > 1e-3
+    np.testing.assert_allclose(fast.values[0], fast.values[2], atol=1e-5)  # patched last, both times
+
+
+def test_the_cost_of_several_edits_is_the_formula(gpt2, monkeypatch):
+    """From the layer after the first edit, or its own where another follows in it, and from the first change on."""
+    pairs = make_pairs((7,) * 6, changed=(2,))
+    monkeypatch.setattr(replayer(gpt2).twin, "free_tokens", 0)
+    seen = counted(monkeypatch, gpt2)
+    cells = {
+        "L0.mlp_out@2 L2.z@5": 2 * 5,  # the stream changes at layer 1
+        "L1.z.H0@4 L1.mlp_out@3": 2 * 4,  # both in layer 1, which is run
+        "L2.mlp_out@2 L2.resid_post": 1 * 5,
+        "L0.resid_pre@4 L1.z.H3@3": 2 * 0 + 3 * 4,  # no token differs at 4, so the first change is at 3
+        "L0.resid_pre@3 L1.resid_pre@1": 0,  # nothing differs at either
+        "L2.attn_out@6 L2.z@6": 1 * 1,
+    }
+    for text, each in cells.items():
+        parts = [word.partition("@") for word in text.split()]
+        cell = tuple(Edit.of(site, "patch", f"@{at}" if at else None) for site, _, at in parts)
+        plan = Plan(pairs.corrupt, [cell], metric("logit_diff"), rows=pairs.clean)
+        seen.clear()
+        fast = evaluate(gpt2, plan, batch_size=6)
+        assert (sum(seen), fast.told["token_layers"]) == (6 * each, 6 * each), text
+        assert fast.told["skipped"] == (0 if each else 6)
+        np.testing.assert_allclose(fast.values, evaluate(gpt2, plan, batch_size=6, exact="naive").values, atol=1e-5)
+
+
+def test_merged_stacks_of_several_edits_cost_what_is_told(gpt2, monkeypatch):
+    pairs = make_pairs((7, 5, 6))
+    cells, means = composites("gpt2", pairs.clean)
+    single = [(Edit(Site(word, layer), Patch()),) for word in ("resid_pre", "z") for layer in range(3)]
+    plan = Plan(pairs.corrupt, cells + single, metric("logit_diff"), rows=pairs.clean, means=means)
+    slow = evaluate(gpt2, plan, batch_size=6, exact="naive").values
+    seen = counted(monkeypatch, gpt2)
+    for free, budget in ((0, 2**29), (5, 50_000), (1000, 2**29)):
+        monkeypatch.setattr(replayer(gpt2).twin, "free_tokens", free)
+        seen.clear()
+        fast = evaluate(gpt2, plan, batch_size=6, budget=budget)
+        agree(fast.values, slow)
+        assert sum(seen) == fast.told["token_layers"] < fast.told["naive_token_layers"]
+
+
+def test_edits_at_several_activations_that_the_loop_makes(gpt2):
+    pairs = make_pairs()
+    cell = Edit(Site("pattern", 0, head=1), Patch()), Edit(Site("mlp_out", 1), Patch())
+    plan = Plan(pairs.corrupt, [cell, cell[1:]], metric("logit_diff"), rows=pairs.clean)
     fast, slow = (evaluate(gpt2, plan, batch_size=6, exact=exact) for exact in ("replay", "naive"))
     assert fast.told["engine"] == "replay and naive"
-    assert list(fast.told["naive_because"]) == ["several sites"]
+    assert fast.told["naive_because"] == {"several sites": "edits of pattern are left to the loop"}
     agree(fast.values, slow.values)
+
+
+def test_edits_that_do_not_agree_together_go_to_the_loop(monkeypatch):
+    """An engine that forgets the second of two edits is found out, and the reason is told."""
+    model, pairs = mc.load(build("gpt2")), make_pairs()
+    original = inside.Inside.__init__
+
+    def forgetful(self, twin, able, batch, cells, sources):
+        original(self, twin, able, batch, [cell[:1] for cell in cells], sources)
+
+    monkeypatch.setattr(inside.Inside, "__init__", forgetful)
+    cell = Edit(Site("z", 0, head=1), Patch()), Edit(Site("mlp_out", 1), Patch())
+    plan = Plan(pairs.corrupt, [cell], metric("logit_diff"), rows=pairs.clean)
+    fast, slow = (evaluate(model, plan, batch_size=6, exact=exact) for exact in ("replay", "naive"))
+    assert fast.told["naive_because"] == {"several sites": "the engine and the loop do not agree there"}
+    assert replayer(model).inside == replayer(loaded("gpt2")).inside
+    np.testing.assert_allclose(fast.values, slow.values)
 
 
 @pytest.mark.parametrize(
     ("name", "sites", "reason"),
     [
         ("bert", "resid_pre", "do not give its logits"),
-        ("opt", "attn_out", "do not agree"),
-        ("gemma2", "z", "linearly"),
-        ("llama", "v", "not carried to the end of its layer"),
+        ("gpt2", "v", "not carried to the end of its layer"),
+        ("llama", "pattern", "not carried to the end of its layer"),
     ],
 )
 def test_fall_backs_are_named(name, sites, reason, pairs):

@@ -35,14 +35,18 @@ class Asked:
     """Edits at one whole site whose change is wanted.
 
     Attributes:
-        edits: The edits.
+        edits: The edits; none where a run begins with the stream as it is.
         masks: Where each is made, [batch pos], if there are several.
         wanted: Where their change is asked for, [batch pos].
+        layer: The layer whose input the run begins with.
+        later: What is made on the run: for each whole site its edits, their masks, and where they are wanted.
     """
 
     edits: Sequence[Edit]
     masks: Sequence[Tensor]
     wanted: Tensor
+    layer: int
+    later: Sequence[tuple[Sequence[Edit], Sequence[Tensor], Tensor]] = ()
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,7 @@ class Made:
     Attributes:
         layers: For each the layer whose input changes; the number of layers stands for the final stream.
         delta: How that input changes at every token, [change batch pos model].
-        moved: Where it changes at all, [change batch pos].
+        moved: Where it changes at all, or an edit made on the run may do something, [change batch pos].
     """
 
     layers: Tensor
@@ -90,32 +94,35 @@ class Changes:
         delta = stream.new_zeros(len(asked), *stream.shape)
         moved = torch.zeros(delta.shape[:-1], dtype=torch.bool, device=stream.device)
         before_mlp: dict[int, list[tuple[int, Tensor]]] = {}
-        layers = []
         for number, ask in enumerate(asked):
-            site, change = self._difference(ask)
-            layers.append(_layer(site))
-            live = (change.reshape(*change.shape[:2], -1) != 0).any(-1) & ask.wanted
-            if layers[-1] == len(self.twin.layers) and self.read is not None:
+            for edits, masks, wanted in ask.later:
+                # An edit that leaves the unedited value alone does nothing before another edit has done something.
+                moved[number] |= _differs(self._difference(edits, masks)[1]) & wanted
+            if not ask.edits:
+                continue
+            site, change = self._difference(ask.edits, ask.masks)
+            live = _differs(change) & ask.wanted
+            if ask.layer == len(self.twin.layers) and self.read is not None:
                 live &= self.read
-            moved[number] = live
+            moved[number] |= live
             delta[number][live] = self.readouts.contribution(site)(change[live]).to(stream.dtype)
             if site.component in AFTER_ATTENTION and self.able.components["resid_mid"].writes:
                 assert site.layer is not None
                 before_mlp.setdefault(site.layer, []).append((number, live))
         for layer, changed in before_mlp.items():
             self._through_mlp(layer, changed, delta)
-        return Made(torch.tensor(layers), delta, moved)
+        return Made(torch.tensor([ask.layer for ask in asked]), delta, moved)
 
-    def _difference(self, ask: Asked) -> tuple[Site, Tensor]:
-        first = ask.edits[0]
-        if len(ask.edits) == 1:
+    def _difference(self, edits: Sequence[Edit], masks: Sequence[Tensor]) -> tuple[Site, Tensor]:
+        first = edits[0]
+        if len(edits) == 1:
             x = view(self.base.values[first.site.whole], first.site)
             source = self.sources.get((first.site.whole, first.do))
             own = None if source is None else view(source, first.site).to(x.dtype)
             return first.site, new_value(first.do, x, own, first) - x
         site = first.site.whole
         old = new = self.base.values[site]
-        for edit, mask in zip(ask.edits, ask.masks, strict=True):
+        for edit, mask in zip(edits, masks, strict=True):
             new = edited(new, edit, mask, self.sources.get((site, edit.do)))
         return site, new - old
 
@@ -130,7 +137,12 @@ class Changes:
             delta[number[some], *at] = entered + self.twin.after_attention(layer, middle[at] + entered) - old[at]
 
 
-def _layer(site: Site) -> int:
+def _differs(change: Tensor) -> Tensor:
+    return (change.reshape(*change.shape[:2], -1) != 0).any(-1)
+
+
+def entered(site: Site) -> int:
+    """Return the layer whose input a change at a site is carried to; the number of layers is the final stream."""
     if site.layer is None:
         return 0
     return site.layer if site.component == "resid_pre" else site.layer + 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from typing import Any
 
@@ -15,14 +15,13 @@ from mechcausal.data.prompts import PromptSet
 from mechcausal.interventions.specs import Edit
 from mechcausal.models.abilities import Abilities
 from mechcausal.models.readout import Readouts
-from mechcausal.models.replay.changes import Asked, Changes, Key, Made
+from mechcausal.models.replay.changes import CARRIED, Asked, Changes, Key, Made
+from mechcausal.models.replay.inside import Cell, Divided, Inside, divided
 from mechcausal.models.replay.meter import Meter
 from mechcausal.models.replay.stacks import Entries, chunks, merged, run
 from mechcausal.models.replay.twin import Base, Twin
 
 BUDGET = 512 * 2**20
-
-Cell = tuple[Edit, ...]
 
 
 @dataclass
@@ -70,6 +69,7 @@ class Job:
         sources: What interventions take from elsewhere, by whole site and intervention.
         budget: How many bytes one stack may take.
         tick: Called with the number of cells and examples answered.
+        carried: The components whose edits are carried to the end of their layer; others are made on the run.
     """
 
     twin: Twin
@@ -80,6 +80,7 @@ class Job:
     sources: Mapping[Key, Tensor]
     budget: int = BUDGET
     tick: Callable[[int], object] = lambda count: None
+    carried: Collection[str] = CARRIED
 
     @property
     def batch(self) -> PromptSet:
@@ -90,10 +91,13 @@ class Job:
         """Return the metric, [cell example], and what it cost; NaN where a prompt has no position of the cell."""
         where, kind = self._where(cells)
         changes = Changes(self.twin, self.able, self.readouts, self.base, self.sources, self.decisive)
+        parts = [divided(cell, self.carried) for cell in cells]
+        later = [part.later for part in parts]
+        inside = Inside(self.twin, self.able, self.batch, later, self.sources) if any(later) else None
         out, economy = self._unchanged(len(cells))
         for groups in self._blocks(cells):
-            made = changes.of([self._asked(cells, group, where, kind) for group in groups])
-            self._answer(groups, made, where, kind, out, economy)
+            made = changes.of([self._asked(parts, group, where, kind) for group in groups])
+            self._answer(groups, made, where, kind, out, economy, inside)
         out[~where.any(-1)[kind].cpu().numpy()] = np.nan
         return out, economy
 
@@ -136,6 +140,7 @@ class Job:
         kind: Tensor,
         out: np.ndarray,
         economy: Economy,
+        inside: Inside | None = None,
     ) -> None:
         """Run what the changes of these groups of cells move, and write down the metric and the cost."""
         n, width = self.batch.tokens.shape
@@ -145,7 +150,7 @@ class Job:
         answered = sum(len(group) for group in groups) * n
         economy.skipped += answered - len(entries)
         for part in chunks(entries, width, self._row_bytes, self.budget):
-            hidden = run(self.twin, self.base, part, made, where, kind, read)
+            hidden = run(self.twin, self.base, part, made, where, kind, read, inside)
             rows = torch.as_tensor(part.row, device=hidden.device)
             out[part.cell, part.row] = self.meter.of(hidden, rows, int(part.start[0]))
         self.tick(answered)
@@ -174,10 +179,20 @@ class Job:
         for low in range(0, len(listed), self.block):
             yield listed[low : low + self.block]
 
-    def _asked(self, cells: Sequence[Cell], group: Sequence[int], where: Tensor, kind: Tensor) -> Asked:
-        edits = cells[group[0]]
-        own = [self.batch.select(edit.at) for edit in edits] if len(edits) > 1 else []
-        return Asked(edits, own, where[kind[group].unique()].any(0))
+    def _asked(self, parts: Sequence[Divided], group: Sequence[int], where: Tensor, kind: Tensor) -> Asked:
+        part = parts[group[0]]
+        wanted = where[kind[group].unique()].any(0)
+        if len(part.carried) + len(part.later) == 1:
+            later = [(part.later, [], wanted)] if part.later else []
+            return Asked(part.carried, [], wanted, part.layer, later)
+
+        def at_one_site(edits: Sequence[Edit]) -> tuple[Sequence[Edit], Sequence[Tensor], Tensor]:
+            masks = [self.batch.select(edit.at) for edit in edits]
+            return edits, masks, torch.stack(masks).any(0) if masks else wanted
+
+        sites = dict.fromkeys(edit.site.whole for edit in part.later)
+        later = [at_one_site([edit for edit in part.later if edit.site.whole == site]) for site in sites]
+        return Asked(*at_one_site(part.carried), part.layer, later)
 
     def _entries(
         self, groups: Sequence[Sequence[int]], layers: np.ndarray, moved: Tensor, where: Tensor, kind: Tensor

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from mechcausal.models.replay.changes import Made
+from mechcausal.models.replay.inside import Inside
 from mechcausal.models.replay.twin import Base, Twin
 
 
@@ -76,7 +78,14 @@ def chunks(entries: Entries, width: int, row_bytes: Callable[[int], int], budget
 
 
 def run(
-    twin: Twin, base: Base, entries: Entries, made: Made, where: Tensor, kind: Tensor, read: Tensor | None
+    twin: Twin,
+    base: Base,
+    entries: Entries,
+    made: Made,
+    where: Tensor,
+    kind: Tensor,
+    read: Tensor | None,
+    inside: Inside | None = None,
 ) -> Tensor:
     """Return the final hidden states of entries that begin at one column, sorted by layer.
 
@@ -88,6 +97,7 @@ def run(
         where: Where cells make their changes, [kind batch pos].
         kind: Which of these each cell is.
         read: The one column of each example that is wanted; None for all columns.
+        inside: The edits that cells make on the run.
 
     Returns:
         [entry model] at the columns wanted, or [entry pos model].
@@ -101,6 +111,7 @@ def run(
         return _final(base, made, rows, changes, read)
     ends = np.searchsorted(entries.layer, np.arange(last + 1), side="right")
     stack = base.hidden[0][:0, start:]
+    passage = inside.on(entries.cell, rows, start) if inside else None
     for layer in range(int(entries.layer[0]), last + 1):
         if ends[layer] > len(stack):
             new = slice(len(stack), int(ends[layer]))
@@ -109,13 +120,16 @@ def run(
             change = made.delta[changes[new], own, start:] * made_there.to(made.delta.dtype)
             joined = change.add_(base.hidden[layer][own, start:])
             stack = torch.cat([stack, joined]) if len(stack) else joined
-        if layer == last - 1 and read is not None:
+        if passage:
+            stack = passage.between(layer, stack)
+        if layer == last - 1 and read is not None and not (passage and passage.touches(layer)):
             done = twin.last_layer(base, stack, rows[: len(stack)], start, read[rows[: len(stack)]])
             late = slice(int(ends[layer]), len(rows))
             return torch.cat([done, _final(base, made, rows[late], changes[late], read)])
         if layer < last:
-            stack = twin.layer(base, layer, stack, rows[: len(stack)], start)
-    return stack
+            with passage.during(layer, stack) if passage else nullcontext():
+                stack = twin.layer(base, layer, stack, rows[: len(stack)], start)
+    return stack if read is None else stack[torch.arange(len(rows), device=device), read[rows] - start]
 
 
 def _final(base: Base, made: Made, rows: Tensor, changes: Tensor, read: Tensor) -> Tensor:

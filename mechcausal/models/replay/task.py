@@ -86,5 +86,7 @@ class Task:
         }
         meter = Meter(twin, self.batch, self.metric, self.compared, base.hidden[-1])
         readouts = Readouts(self.model, self.able, self.known.maps)
-        values, economy = Job(twin, self.able, readouts, base, meter, sources, budget, tick).run(cells)
+        values, economy = Job(twin, self.able, readouts, base, meter, sources, budget, tick, self.known.components).run(
+            cells
+        )
         return Found(values, meter.base()[None], source, forwards, economy)

@@ -25,7 +25,7 @@ from mechcausal.errors import UnsupportedError
 from mechcausal.models import bridge
 
 # What is read at a module of its own; residual sites are read between the layers.
-_AT_MODULES = ("attn_out", "mlp_out", "mlp_post", "z")
+_AT_MODULES = ("q", "k", "v", "z", "attn_out", "mlp_post", "mlp_out")
 READ = (*_AT_MODULES, "resid_pre", "resid_mid", "resid_post")
 # One more call of a layer costs about as much as so many operations, and as the products of so many tokens with
 # weights that have to be fetched from memory anyway.
@@ -151,7 +151,9 @@ class Twin:
             raise UnsupportedError("its layers are not called once each, with a cache of keys and values")
         hidden = [*(_hidden(args, kwargs) for args, kwargs in calls), last[0]]
         base = Base(hidden, [_present(layer) for layer in cache.layers], calls)
-        base.values = {site: self._value(site, base, taken).unflatten(-1, shape) for site, shape in read.items()}
+        # Some MLPs see the tokens of all examples in one row.
+        whole = batch.tokens.shape
+        base.values = {site: self._value(site, base, taken).reshape(*whole, *shape) for site, shape in read.items()}
         return base
 
     def _value(self, site: Site, base: Base, taken: Mapping[Site, Tensor]) -> Tensor:

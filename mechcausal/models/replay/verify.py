@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from random import Random
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -14,7 +16,7 @@ from torch import Tensor, nn
 from mechcausal.address import Selection, Site, expand
 from mechcausal.data.prompts import PromptSet, pad
 from mechcausal.errors import MechcausalError, UnsupportedError
-from mechcausal.interventions.specs import Edit, Patch
+from mechcausal.interventions.specs import Edit, Patch, Scale
 from mechcausal.metrics import METRICS
 from mechcausal.models import bridge
 from mechcausal.models.abilities import Abilities, abilities
@@ -23,8 +25,13 @@ from mechcausal.models.hooked import forward
 from mechcausal.models.readout import Readouts
 from mechcausal.models.replay.changes import CARRIED, Key, needed
 from mechcausal.models.replay.evaluate import Job
+from mechcausal.models.replay.inside import MADE, Cell
 from mechcausal.models.replay.meter import Meter
 from mechcausal.models.replay.twin import READ, Base, Twin
+from mechcausal.models.sources import source_of
+
+SEVERAL = "several sites"  # under this name is told why edits at several activations are left to the loop
+_ON_THE_RUN = ("embed",)  # all that is carried where everything else is made on the run
 
 
 @dataclass(frozen=True)
@@ -34,14 +41,18 @@ class Replayer:
     Attributes:
         twin: The bare model; None where there is none.
         maps: How heads and neurons enter the stream, as far as it was asked for.
-        components: The components on which it agrees with the loop.
+        components: The components whose edits it carries to the end of their layer, in agreement with the loop.
         reasons: Why it does not do the others, by component.
+        inside: The components whose edits it makes on the run, in agreement with the loop.
+        together: The components of which it makes several in one run.
     """
 
     twin: Twin | None
     maps: dict[Site, Tensor]
     components: frozenset[str] = frozenset()
     reasons: dict[str, str] = field(default_factory=dict)
+    inside: frozenset[str] = frozenset()
+    together: frozenset[str] = frozenset()
 
 
 _known: WeakKeyDictionary[Any, tuple[str, Replayer]] = WeakKeyDictionary()
@@ -68,47 +79,82 @@ def _verified(model: Any, able: Abilities) -> Replayer:  # noqa: ANN401
         twin.leaves_at = _leaves_at(model, able, twin)
     except (MechcausalError, RuntimeError, TypeError, ValueError, AttributeError, NotImplementedError) as error:
         reason = str(error).splitlines()[0][:200]
-        return Replayer(None, maps, reasons=dict.fromkeys(everything, reason))
-    agreed, reasons = [], {}
-    for component in everything:
-        reason = _disagreement(model, able, twin, Readouts(model, able, maps), component)
-        if reason is None:
-            agreed.append(component)
-        else:
-            reasons[component] = reason
-    return Replayer(twin, maps, frozenset(agreed), reasons)
+        return Replayer(None, maps, reasons=dict.fromkeys((*everything, SEVERAL), reason))
+    judge = partial(_disagreements, model, able, twin, Readouts(model, able, maps))
+    carried, inside, reasons = set(), set(), {}
+    for component in dict.fromkeys((*everything, *MADE)):
+        ways = [way for way, names in ((CARRIED, everything), (_ON_THE_RUN, MADE)) if component in names]
+        if not able.components[component].writes or not (component in everything or twin.reads(Site(component, 0))):
+            continue
+        found = judge(_alone(component, able), ways)
+        carried |= {component} if CARRIED in ways and found[0] is None else set()
+        inside |= {component} if _ON_THE_RUN in ways and found[-1] is None else set()
+        if None not in found:
+            reasons[component] = str(found[0])
+    together = inside | carried.intersection(_ON_THE_RUN)
+    found = judge(_together(sorted(together), able), [carried])[0]
+    if found is not None:
+        together, reasons[SEVERAL] = set(), found
+    return Replayer(twin, maps, frozenset(carried), reasons, frozenset(inside), frozenset(together))
 
 
-def _disagreement(model: Any, able: Abilities, twin: Twin, readouts: Readouts, component: str) -> str | None:  # noqa: ANN401
-    sites = _some(component, able)
+def _disagreements(
+    model: Any,  # noqa: ANN401
+    able: Abilities,
+    twin: Twin,
+    readouts: Readouts,
+    cells: Callable[[int], list[Cell]],
+    ways: Sequence[Collection[str]],
+) -> list[str | None]:
+    """Return for each way, which says what is carried to the end of its layer, how it fails to be the loop."""
+    reasons: list[str | None] = [None] * len(ways)
     for batch, source in _batches(model):
-        width = batch.tokens.shape[1]
-        at = [Selection.parse(width // 2), Selection()]
-        cells = [(Edit(site, Patch(), where),) for site in sites for where in at]
-        wholes = list(dict.fromkeys(site.whole for site in sites))
+        asked = cells(batch.tokens.shape[1])
+        wholes = list(dict.fromkeys(edit.site.whole for cell in asked for edit in cell))
         taken = forward(model, source, read=wholes).read
-        for name in ("logit_diff", "loss"):
-            metric = METRICS[name]
-            slow = np.array(
-                [
-                    metric(forward(model, batch, cell, sources=[taken[cell[0].site.whole]]).logits, batch)
-                    .float()
-                    .cpu()
-                    .numpy()
-                    for cell in cells
-                ]
-            )
-            try:
-                base, _ = recorded(model, able, twin, batch, needed(sites, able))
-                given: dict[Key, Tensor] = {(site, Patch()): value for site, value in taken.items()}
-                meter = Meter(twin, batch, metric, None, base.hidden[-1])
-                fast, _ = Job(twin, able, readouts, base, meter, given).run(cells)
-            except (MechcausalError, RuntimeError, TypeError, ValueError) as error:
-                return str(error).splitlines()[0][:200]
-            found = np.isfinite(fast)
-            if not _close(fast[found], slow[found], model):
-                return "the engine and the loop do not agree there"
-    return None
+        logits = [
+            forward(model, batch, cell, sources=[source_of(edit, taken, {}, batch) for edit in cell]).logits
+            for cell in asked
+        ]
+        given: dict[Key, Tensor] = {(site, Patch()): value for site, value in taken.items()}
+        for metric in (METRICS[name] for name in ("logit_diff", "loss")):
+            slow = np.array([metric(out, batch).float().cpu().numpy() for out in logits])
+            for number, way in enumerate(ways):
+                try:
+                    base, _ = recorded(model, able, twin, batch, needed(wholes, able))
+                    meter = Meter(twin, batch, metric, None, base.hidden[-1])
+                    fast, _ = Job(twin, able, readouts, base, meter, given, carried=way).run(asked)
+                except (MechcausalError, RuntimeError, TypeError, ValueError, KeyError, IndexError) as error:
+                    reasons[number] = reasons[number] or str(error).splitlines()[0][:200]
+                    continue
+                found = np.isfinite(fast)
+                if not _close(fast[found], slow[found], model):
+                    reasons[number] = reasons[number] or "the engine and the loop do not agree there"
+    return reasons
+
+
+def _alone(component: str, able: Abilities) -> Callable[[int], list[Cell]]:
+    """Return cells of one edit of a component, for prompts of a width."""
+    sites = _some(component, able)
+    return lambda width: [
+        (Edit(site, Patch(), where),) for site in sites for where in (Selection.parse(width // 2), Selection())
+    ]
+
+
+def _together(components: Sequence[str], able: Abilities) -> Callable[[int], list[Cell]]:
+    """Return cells of edits at several activations, drawn once for all."""
+
+    def cells(width: int) -> list[Cell]:
+        draw = Random(3)
+        pool = [site for name in components for site in _some(name, able)]
+        where = Selection.parse(width // 2), Selection()
+        sites = [draw.sample(pool, min(len(pool), count)) for count in (2, 2, 3, 3, 4, 4)]
+        return [
+            tuple(Edit(site, draw.choice((Patch(), Patch(), Scale(0.5))), draw.choice(where)) for site in some)
+            for some in sites
+        ]
+
+    return cells
 
 
 def recorded(
