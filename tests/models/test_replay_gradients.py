@@ -46,10 +46,12 @@ def agree(fast, slow, tolerance=1e-5):
 @pytest.mark.parametrize("name", CAUSAL)
 def test_the_gradients_of_whole_forwards_on_every_architecture(name, way):
     """Every kind of site, unequal lengths, padded on either side; the prompts differ in the middle."""
-    where = [2, "@-3:", "all"] if way == "cell" else "each"
+    sites, where = components(name), "each"
+    if way == "cell":
+        sites, where = [f"L{layer}.{word}" for word in sites for layer in (0, 2)], [3, "@-2:"]
     for side in ("left", "right"):
         pairs = make_pairs((7, 5, 6), side=side, changed=(2, 4))
-        told = both(loaded(name), pairs, sites=components(name), positions=where, **WAYS[way])[2]
+        told = both(loaded(name), pairs, sites=sites, positions=where, **WAYS[way])[2]
         assert set(told.get("naive_because", ())) == LEFT_TO_THE_LOOP.get(name, set())
 
 
@@ -78,7 +80,7 @@ def own(logits, batch):
 @pytest.mark.parametrize("direction", ["noise", "denoise"])
 def test_every_kind_of_metric(gpt2, metric, direction):
     """At the answers, at one position, against another run, at all positions."""
-    sites = ["resid_pre", "attn_out", "resid_post"]
+    sites = ["L1.resid_pre", "L0.attn_out", "L*.resid_post"]
     for way in ("joint", "cell") if (metric, direction) == ("kl", "noise") else ("base", "joint", "cell"):
         both(gpt2, make_pairs((7, 5, 6)), sites=sites, metric=metric, direction=direction, **WAYS[way])
 
