@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -15,11 +16,16 @@ from mechcausal.data.prompts import PromptSet
 from mechcausal.errors import DataError, NumericsError
 from mechcausal.interventions.apply import spread, view
 from mechcausal.interventions.specs import Edit, Interpolate
+from mechcausal.metrics import Metric
 from mechcausal.metrics import metric as metric_of
 from mechcausal.models import bridge
 from mechcausal.models.abilities import abilities
-from mechcausal.models.engine import align, in_batches
+from mechcausal.models.engine import Exact, align, check_exact, in_batches
 from mechcausal.models.hooked import forward, gradient_reads, gradients
+from mechcausal.models.replay.evaluate import Economy
+from mechcausal.models.replay.gradients import Slopes
+from mechcausal.models.replay.meter import Meter
+from mechcausal.models.replay.verify import Replayer, differentiable, recorded
 from mechcausal.patching.activation import Direction
 from mechcausal.patching.sweep import MetricSpec, Place, Positions, Recorder, SiteSpec, places, plain, two_sides
 from mechcausal.results.result import Result
@@ -36,6 +42,7 @@ def attribute(
     path: Literal["joint", "cell"] = "joint",
     metric: MetricSpec = "logit_diff",
     batch_size: int = 64,
+    exact: Exact = "replay",
 ) -> Result:
     """Estimate what `patch` would measure, for every cell at once, from gradients.
 
@@ -55,6 +62,8 @@ def attribute(
         path: What moves along the path when `steps` is given.
         metric: A metric's name, or a differentiable function of (logits, batch).
         batch_size: How many pairs at a time.
+        exact: `"replay"` runs and differentiates only the layers and positions that a site can reach; `"naive"` takes
+            every gradient through a whole forward.
 
     Example:
         >>> import mechcausal as mc
@@ -74,6 +83,7 @@ def attribute(
             "the KL divergence from the clean run has no slope at the clean run",
             fix="pass steps=8, or direction='denoise', or another metric",
         )
+    check_exact(exact)
     recorder = Recorder(
         model, pairs, chosen, "attribute",
         {"sites": plain(sites), "positions": plain(positions), "direction": direction, "steps": steps, "path": path},
@@ -81,56 +91,139 @@ def attribute(
     able = abilities(model)
     where = places(expand(sites, able.shape), positions, base)
     able.require([place.site for place in where])
-    baselines = recorder.baselines("corrupt" if direction == "denoise" else "clean", batch_size)
     base, source, clean = align(base, source, pairs.clean)
-    wholes = list(dict.fromkeys(place.site.whole for place in where))
-    forwards = 0
+    # The caller may have switched gradients off, for good or for a while.
+    with torch.inference_mode(False), torch.enable_grad():
+        known, reasons = _replayed(model, where) if exact == "replay" else (None, {"all": "asked for"})
+        slow = [number for number, place in enumerate(where) if known is None or place.site.component in reasons]
+        fast = sorted(set(range(len(where))) - set(slow))
+        job = _Job(model, chosen, direction, steps, path, known)
+        measured = None if fast else recorder.baselines("corrupt" if direction == "denoise" else "clean", batch_size)
 
-    def one_batch(index: Tensor) -> np.ndarray:
-        nonlocal forwards
-        device = bridge.device_of(model)
-        batch, other = base.take(index).to(device), source.take(index).to(device)
-        reference = forward(model, clean.take(index).to(device)).logits if chosen.compares else None
-        start = forward(model, batch, read=wholes).read
-        goal = forward(model, other, read=wholes).read
+        def one_batch(index: Tensor) -> np.ndarray:
+            device = bridge.device_of(model)
+            batch, other = base.take(index).to(device), source.take(index).to(device)
+            found = np.full((len(where) + 2, len(index)), np.nan)
+            if fast:
+                found[[*fast, -2, -1]] = job.replayed(batch, other, [where[number] for number in fast])
+            if slow:
+                found[slow] = job.looped(batch, other, clean.take(index).to(device), [where[number] for number in slow])
+            return found
+
+        found, used = in_batches(len(base), recorder.batch_size if measured else batch_size, one_batch)
+    if measured is None:
+        measured = _baselines(found[-2], found[-1], direction)
+        if not all(np.isfinite(side).all() for side in measured.values()):
+            recorder.baselines("clean", batch_size)  # which says where the first number goes wrong
+    return recorder.result(
+        [place.row() for place in where],
+        measured["base"][None] + found[:-2],
+        measured,
+        forwards=job.forwards,
+        batch_size=used,
+        estimate="first order",
+        **_told(fast, slow, reasons, job.economy),
+    )
+
+
+@dataclass
+class _Job:
+    """What is asked of every batch, and what it has cost so far.
+
+    Attributes:
+        model: The bridge.
+        metric: The metric.
+        direction: Which side is the base.
+        steps: How many points of the path; 0 for the base run.
+        path: What moves along it.
+        known: What the engine can do.
+        forwards: How many runs there were: unedited ones, and those that were differentiated.
+        economy: What the engine computed and what it did not.
+    """
+
+    model: Any
+    metric: Metric
+    direction: str
+    steps: int
+    path: str
+    known: Replayer | None
+    forwards: int = 0
+    economy: Economy = field(default_factory=Economy)
+
+    def replayed(self, batch: PromptSet, other: PromptSet, where: Sequence[Place]) -> np.ndarray:
+        """Return the estimates of the engine, and last the metric of the unedited base and source run."""
+        assert self.known is not None  # it takes these gradients
+        assert self.known.twin is not None
+        twin, able = self.known.twin, abilities(self.model)
+        wholes = list(dict.fromkeys(place.site.whole for place in where))
+        start, goal = (recorded(self.model, able, twin, prompts, wholes)[0] for prompts in (batch, other))
+        compared = None
+        if self.metric.compares:
+            with torch.no_grad():
+                compared = twin.logits((goal if self.direction == "denoise" else start).hidden[-1])
+        meter = Meter(twin, batch, self.metric, compared, start.hidden[-1])
+        slopes = Slopes(twin, start, goal.values, batch.tokens != other.tokens, meter)
+        if self.steps == 0:
+            found = slopes.at_base(where)
+        else:
+            found = (slopes.joint if self.path == "joint" else slopes.cells)(where, self.steps)
+        for number, place in enumerate(where):
+            reached = batch.select(place.at).any(1).cpu().numpy()
+            found[number] = _checked(found[number], reached, place.site)
+        sides = meter.base(), Meter(twin, other, self.metric, compared, goal.hidden[-1]).base()
+        self.forwards += 2 + slopes.passes
+        self.economy += slopes.economy
+        return np.concatenate([found, np.stack(sides)])
+
+    def looped(self, batch: PromptSet, other: PromptSet, clean: PromptSet, where: Sequence[Place]) -> np.ndarray:
+        """Return the estimates through whole forwards of the bridge, with hooks."""
+        wholes = list(dict.fromkeys(place.site.whole for place in where))
+        reference = forward(self.model, clean).logits if self.metric.compares else None
+        start = forward(self.model, batch, read=wholes).read
+        goal = forward(self.model, other, read=wholes).read
 
         def gradient(edits: Sequence[Edit], targets: Sequence[Site]) -> dict[Site, Tensor]:
-            nonlocal forwards
-            forwards += 1
+            self.forwards += 1
             sources = [goal[edit.site.whole] for edit in edits]
-            run = forward(model, batch, edits, read=gradient_reads(targets), sources=sources, grad=True)
-            return gradients(chosen(run.logits, batch, reference).sum(), run, targets)
+            run = forward(self.model, batch, edits, read=gradient_reads(targets), sources=sources, grad=True)
+            return gradients(self.metric(run.logits, batch, reference).sum(), run, targets)
 
-        forwards += 2 + int(chosen.compares)
-        found = np.empty((len(where), len(index)))
-        plain = gradient([], wholes) if steps == 0 else {}
+        self.forwards += 2 + int(self.metric.compares)
+        found = np.empty((len(where), len(batch)))
+        plain = gradient([], wholes) if self.steps == 0 else {}
         joint = {}
-        if steps and path == "joint":
-            joint = {site: _along(gradient, site, site, ALL, steps) for site in wholes}
+        if self.steps and self.path == "joint":
+            joint = {site: _along(gradient, site, site, ALL, self.steps) for site in wholes}
         for number, place in enumerate(where):
             whole = place.site.whole
-            if steps == 0:
+            if self.steps == 0:
                 slope = plain[whole]
-            elif path == "joint":
+            elif self.path == "joint":
                 slope = joint[whole]
             else:
-                slope = _along(gradient, place.site, whole, place.at, steps)
+                slope = _along(gradient, place.site, whole, place.at, self.steps)
             found[number] = _project(goal[whole] - start[whole], slope, place, batch)
         return found
 
-    # The caller may have switched gradients off, for good or for a while.
-    with torch.inference_mode(False), torch.enable_grad():
-        changes, used = in_batches(len(base), recorder.batch_size, one_batch)
-    values = baselines["base"][None] + changes
-    return recorder.result(
-        [place.row() for place in where],
-        values,
-        baselines,
-        forwards=forwards,
-        batch_size=used,
-        estimate="first order",
-        naive_because={"all": "gradients are taken through whole forwards"},
-    )
+
+def _replayed(model: Any, where: Sequence[Place]) -> tuple[Replayer | None, dict[str, str]]:  # noqa: ANN401
+    """Return the engine, and why it leaves some components to whole forwards."""
+    known, reasons = differentiable(model, list(dict.fromkeys(place.site.component for place in where)))
+    return known, reasons if known is not None else {"all": next(iter(reasons.values()))}
+
+
+def _baselines(base: np.ndarray, source: np.ndarray, direction: str) -> dict[str, np.ndarray]:
+    clean, corrupt = (source, base) if direction == "denoise" else (base, source)
+    return {"base": base, "clean": clean, "corrupt": corrupt}
+
+
+def _told(fast: Sequence[int], slow: Sequence[int], reasons: dict[str, str], economy: Economy) -> dict[str, Any]:
+    """Return what provenance says of the engine."""
+    told: dict[str, Any] = economy.told() if fast else {}
+    told["engine"] = "naive" if not fast else "replay" if not slow else "replay and naive"
+    if slow:
+        told["naive_because"] = reasons
+    return told
 
 
 def _along(gradient: Any, moved: Site, target: Site, at: Selection, steps: int) -> Tensor:  # noqa: ANN401
@@ -149,10 +242,14 @@ def _project(delta: Tensor, slope: Tensor, place: Place, batch: PromptSet) -> np
     mask = batch.select(place.at)
     kept = product * spread(mask, place.site, product.ndim)
     total = kept.reshape(len(batch), -1).double().sum(1).cpu().numpy()
-    reached = mask.any(1).cpu().numpy()
+    return _checked(total, mask.any(1).cpu().numpy(), place.site)
+
+
+def _checked(total: np.ndarray, reached: np.ndarray, site: Site) -> np.ndarray:
+    """Return the sums over a place with NaN for prompts that do not have it; refuse any other."""
     if not np.isfinite(total[reached]).all():
         raise NumericsError(
-            f"the gradient at {place.site} holds NaN or infinity",
+            f"the gradient at {site} holds NaN or infinity",
             fix="attribute to a metric that is smooth there, or use mc.patch",
         )
     total[~reached] = np.nan

@@ -87,6 +87,7 @@ class Job:
         """The prompts."""
         return self.meter.batch
 
+    @torch.no_grad()
     def run(self, cells: Sequence[Cell]) -> tuple[np.ndarray, Economy]:
         """Return the metric, [cell example], and what it cost; NaN where a prompt has no position of the cell."""
         where, kind = self._where(cells)
@@ -101,6 +102,7 @@ class Job:
         out[~where.any(-1)[kind].cpu().numpy()] = np.nan
         return out, economy
 
+    @torch.no_grad()
     def changed(self, blocks: Iterable[Made]) -> tuple[np.ndarray, Economy]:
         """Return the metric under changes of the stream that are known, made one at a time, and what it cost."""
         parts = []

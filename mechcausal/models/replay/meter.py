@@ -32,7 +32,7 @@ class Meter:
             assert batch.answer is not None
             assert batch.foil is not None
             self.columns = torch.stack([batch.answer, batch.foil], dim=1)
-        self.unedited = twin.logits(final) if metric.reads == "all" else None
+        self.unedited = twin.logits(final) if metric.reads == "all" else None  # its final states carry no graph
 
     @property
     def one_position(self) -> bool:
@@ -44,8 +44,13 @@ class Meter:
         rows = torch.arange(len(self.batch), device=self.final.device)
         return self.of(self.final[rows, self.read] if self.one_position else self.final, rows, 0)
 
+    @torch.no_grad()
     def of(self, hidden: Tensor, rows: Tensor, start: int) -> np.ndarray:
-        """Return the metric of final hidden states.
+        """Return the metric of final hidden states; see `scores`."""
+        return self.scores(hidden, rows, start).float().cpu().numpy().astype(float)
+
+    def scores(self, hidden: Tensor, rows: Tensor, start: int) -> Tensor:
+        """Return the metric of final hidden states, with a graph where they have one.
 
         Args:
             hidden: At the read position, [entry model], if the metric reads only that; else [entry pos model].
@@ -54,7 +59,7 @@ class Meter:
         """
         measure = self._of_one if self.one_position else self._of_all
         parts = [measure(*pair, start) for pair in zip(hidden.split(_ROWS), rows.split(_ROWS), strict=True)]
-        return torch.cat(parts).float().cpu().numpy().astype(float)
+        return torch.cat(parts)
 
     def _of_all(self, hidden: Tensor, rows: Tensor, start: int) -> Tensor:
         assert self.unedited is not None

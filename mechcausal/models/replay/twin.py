@@ -2,7 +2,8 @@
 
 The twin shares its weights with the bridge and carries no hooks. How a layer is called (masks, rotary positions, what
 kind of attention) is not written down here for any architecture: one run of the whole model is watched, and a layer is
-called again as it was called then, with the rows and the positions that are wanted.
+called again as it was called then, with the rows and the positions that are wanted. No weight of the twin asks for a
+gradient, so a graph grows only from an input that does (`backward`).
 """
 
 from __future__ import annotations
@@ -166,7 +167,6 @@ class Twin:
                 return base.hidden[(site.layer or 0) + 1]
         return taken[site]
 
-    @torch.no_grad()
     def layer(self, base: Base, number: int, hidden: Tensor, rows: Tensor, start: int) -> Tensor:
         """Run one layer on the columns from `start` on, for these rows of the base run, changed left of nothing."""
         args, kwargs = base.calls[number]
@@ -196,7 +196,6 @@ class Twin:
             middle = hidden[at] + _first(self.leaves_at(left[0][at][:, None]))[:, 0]
         return middle + self.after_attention(number, middle)
 
-    @torch.no_grad()
     def logits(self, hidden: Tensor, columns: Tensor | None = None) -> Tensor:
         """Return the logits of final hidden states [n model]: all, or for each its own columns [n k]."""
         normed = self.norm(hidden)
@@ -209,7 +208,6 @@ class Twin:
             out = out / self.scaling
         return out if self.softcap is None else torch.tanh(out / self.softcap) * self.softcap
 
-    @torch.no_grad()
     def after_attention(self, number: int, middle: Tensor) -> Tensor:
         """Return what the MLP of a layer adds to the stream between attention and MLP, token by token."""
         value = middle[:, None]  # some MLPs want a position axis

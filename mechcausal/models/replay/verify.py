@@ -21,8 +21,9 @@ from mechcausal.metrics import METRICS
 from mechcausal.models import bridge
 from mechcausal.models.abilities import Abilities, abilities
 from mechcausal.models.fingerprint import weights_fingerprint
-from mechcausal.models.hooked import forward
+from mechcausal.models.hooked import forward, gradient_reads, gradients
 from mechcausal.models.readout import Readouts
+from mechcausal.models.replay.backward import slopes
 from mechcausal.models.replay.changes import CARRIED, Key, needed
 from mechcausal.models.replay.evaluate import Job
 from mechcausal.models.replay.inside import MADE, Cell
@@ -45,6 +46,7 @@ class Replayer:
         reasons: Why it does not do the others, by component.
         inside: The components whose edits it makes on the run, in agreement with the loop.
         together: The components of which it makes several in one run.
+        slopes: Why it does not take gradients at a component, by component as far as it was asked for; empty where it does.
     """
 
     twin: Twin | None
@@ -53,6 +55,7 @@ class Replayer:
     reasons: dict[str, str] = field(default_factory=dict)
     inside: frozenset[str] = frozenset()
     together: frozenset[str] = frozenset()
+    slopes: dict[str, str] = field(default_factory=dict)
 
 
 _known: WeakKeyDictionary[Any, tuple[str, Replayer]] = WeakKeyDictionary()
@@ -64,6 +67,44 @@ def replayer(model: Any) -> Replayer:  # noqa: ANN401 - a TransformerBridge
     if model not in _known or _known[model][0] != digest:
         _known[model] = digest, _verified(model, abilities(model))
     return _known[model][1]
+
+
+def differentiable(model: Any, components: Sequence[str]) -> tuple[Replayer | None, dict[str, str]]:  # noqa: ANN401
+    """Return the engine, and why gradients at some of these components are taken through whole forwards instead."""
+    if bridge.is_hooked(model):
+        return None, dict.fromkeys(components, "hooks of others are attached to the model")
+    known = replayer(model)
+    for component in components:
+        if component not in known.slopes:
+            known.slopes[component] = _slopes_disagree(model, known, component)
+    return known, {component: known.slopes[component] for component in components if known.slopes[component]}
+
+
+def _slopes_disagree(model: Any, known: Replayer, component: str) -> str:  # noqa: ANN401
+    twin, able = known.twin, abilities(model)
+    if twin is None:
+        return next(iter(known.reasons.values()), "its layers cannot be called")
+    if component not in twin.readable:
+        return "it is not read at a module or between the layers"
+    last = able.shape.n_layers - 1
+    sites = [Site(component, layer) for layer in sorted({0, last // 2, last})]
+    for batch, _ in _batches(model):
+        rows, middle = torch.arange(len(batch), device=batch.tokens.device), batch.tokens.shape[1] // 2
+        for metric in (METRICS["logit_diff"], METRICS["loss"]):
+            run = forward(model, batch, read=gradient_reads(sites), grad=True)
+            slow = gradients(metric(run.logits, batch).sum(), run, sites)
+            try:
+                base = twin.record(batch, dict.fromkeys(sites, able.components[component].shape[2:]))
+                meter = Meter(twin, batch, metric, None, base.hidden[-1])
+                found = {start: slopes(twin, base, meter, sites, rows, start) for start in (0, middle)}
+            except (MechcausalError, RuntimeError, TypeError, ValueError, KeyError, AttributeError) as error:
+                return str(error).splitlines()[0][:200]
+            for start, fast in found.items():
+                seen = batch.mask[:, start:]
+                pairs = ((fast[site][seen], slow[site][:, start:][seen]) for site in sites)
+                if not all(_close(*(x.float().cpu().numpy() for x in pair), model) for pair in pairs):
+                    return "its gradients and those of the loop do not agree"
+    return ""
 
 
 def _verified(model: Any, able: Abilities) -> Replayer:  # noqa: ANN401
