@@ -182,7 +182,7 @@ def _replayed(model: Any, cells: Sequence[Cell]) -> tuple[Replayer | None, list[
                 reasons[SEVERAL] = known.reasons.get(SEVERAL, f"edits of {', '.join(left)} are left to the loop")
             else:
                 fast.append(number)
-        elif component in known.components or component in known.inside:
+        elif component and (known.carries(component) or known.makes(component)):
             fast.append(number)
         elif cell:
             reasons[component] = known.reasons.get(component, "its effect is not carried to the end of its layer")

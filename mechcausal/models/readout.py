@@ -1,12 +1,12 @@
-"""How a head or a neuron enters the residual stream: the linear map, measured by writing unit vectors."""
+"""How a head or a neuron enters the residual stream: the linear map, measured by writing vectors."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mechcausal.address import Site
 from mechcausal.data.prompts import PromptSet
@@ -28,11 +28,20 @@ class Readouts:
         model: The bridge.
         able: What it can do.
         known: What was measured before, kept by the caller.
+        modules: The modules that sites enter, as far as they are known: one call of such a module gives the whole map,
+            which is then compared with what the model does.
     """
 
-    def __init__(self, model: Any, able: Abilities, known: dict[Site, Tensor] | None = None) -> None:  # noqa: ANN401
+    def __init__(
+        self,
+        model: Any,  # noqa: ANN401 - a TransformerBridge
+        able: Abilities,
+        known: dict[Site, Tensor] | None = None,
+        modules: Mapping[Site, tuple[nn.Module, bool]] | None = None,
+    ) -> None:
         self.model, self.able = model, able
         self._maps: dict[Site, Tensor] = {} if known is None else known
+        self._modules = modules or {}
 
     def contribution(self, site: Site) -> Callable[[Tensor], Tensor]:
         """Return the function from a change of the site's activation to the change of the stream."""
@@ -48,29 +57,46 @@ class Readouts:
         return lambda change: change @ rows
 
     def _map(self, whole: Site) -> Tensor:
-        """Return [feature... model], by writing each unit vector at a one-token prompt."""
-        if whole in self._maps:
-            return self._maps[whole]
-        assert whole.layer is not None
-        out = Site(_WRITES_TO[whole.component], whole.layer)
-        shape = self.able.components[whole.component].shape[2:]
-        width = int(torch.Size(shape).numel())
-        parameter = next(bridge.underlying(self.model).parameters())
-        units = torch.eye(width, device=parameter.device, dtype=parameter.dtype)
-        mixed = torch.randn(1, width, generator=torch.Generator().manual_seed(0)).to(units)
-        rows = torch.cat([torch.zeros_like(mixed), units, mixed]).reshape(-1, 1, *shape)
-        tokens = torch.zeros(len(rows), 1, dtype=torch.long, device=parameter.device)
-        batch = PromptSet(tokens=tokens, mask=torch.ones_like(tokens, dtype=torch.bool))
-        written = forward(self.model, batch, [Edit(whole, Patch())], read=[out], sources=[rows]).read[out][:, 0]
-        found = written[1:-1] - written[0]
-        expected = mixed[0] @ found
-        if not torch.allclose(written[-1] - written[0], expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max())):
+        """Return [feature... model]: what the model makes of each unit vector."""
+        if whole not in self._maps:
+            shape = self.able.components[whole.component].shape[2:]
+            width = int(torch.Size(shape).numel())
+            parameter = next(bridge.underlying(self.model).parameters())
+            units = torch.eye(width, device=parameter.device, dtype=parameter.dtype)
+            mixed = torch.randn(1, width, generator=torch.Generator().manual_seed(0)).to(units)
+            self._maps[whole] = self._measured(whole, units, mixed).reshape(*shape, -1)
+        return self._maps[whole]
+
+    @torch.no_grad()
+    def _measured(self, whole: Site, units: Tensor, mixed: Tensor) -> Tensor:
+        module, enters = self._modules.get(whole, (None, False))
+        if module is not None and enters:
+            made = module(torch.cat([torch.zeros_like(mixed), units]))
+            if made.ndim == 2 and _linear(made[1:] - made[0], mixed, self._written(whole, mixed)):
+                return made[1:] - made[0]
+        written = self._written(whole, torch.cat([units, mixed]))
+        if not _linear(written[:-1], mixed, written[-1:]):
             raise UnsupportedError(
                 f"{whole} does not enter the stream linearly in this architecture, so it has no direct path",
                 fix="let the edge stand for all paths",
             )
-        self._maps[whole] = found.reshape(*shape, -1)
-        return self._maps[whole]
+        return written[:-1]
+
+    def _written(self, whole: Site, values: Tensor) -> Tensor:
+        """Return what each of these activations writes to the stream at a one-token prompt, over what zero writes."""
+        assert whole.layer is not None
+        out = Site(_WRITES_TO[whole.component], whole.layer)
+        shape = self.able.components[whole.component].shape[2:]
+        rows = torch.cat([torch.zeros_like(values[:1]), values]).reshape(-1, 1, *shape)
+        tokens = torch.zeros(len(rows), 1, dtype=torch.long, device=values.device)
+        batch = PromptSet(tokens=tokens, mask=torch.ones_like(tokens, dtype=torch.bool))
+        written = forward(self.model, batch, [Edit(whole, Patch())], read=[out], sources=[rows]).read[out][:, 0]
+        return written[1:] - written[0]
+
+
+def _linear(matrix: Tensor, mixed: Tensor, written: Tensor) -> bool:
+    expected = mixed @ matrix
+    return torch.allclose(written, expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max()))
 
 
 def require_writer(site: Site) -> None:

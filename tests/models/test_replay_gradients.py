@@ -15,7 +15,6 @@ from mechcausal.models.replay.verify import replayer
 
 CAUSAL = [name for name in ARCHITECTURES if name != "bert"]
 SITES = ("resid_pre", "resid_mid", "resid_post", "attn_out", "z", "mlp_out", "mlp_post")
-LEFT_TO_THE_LOOP = {"opt": {"mlp_out", "mlp_post"}}  # its MLP is no module, and sees all tokens as rows
 WAYS = {"base": {}, "one": {"steps": 1}, "joint": {"steps": 4}, "cell": {"steps": 4, "path": "cell"}}
 
 
@@ -52,7 +51,7 @@ def test_the_gradients_of_whole_forwards_on_every_architecture(name, way):
     for side in ("left", "right"):
         pairs = make_pairs((7, 5, 6), side=side, changed=(2, 4))
         told = both(loaded(name), pairs, sites=sites, positions=where, **WAYS[way])[2]
-        assert set(told.get("naive_because", ())) == LEFT_TO_THE_LOOP.get(name, set())
+        assert "naive_because" not in told
 
 
 @pytest.mark.parametrize("way", ["base", "joint", "cell"])
@@ -161,7 +160,6 @@ def test_cells_after_what_is_read_are_zero_without_a_run(gpt2, monkeypatch):
     ("name", "sites", "reason"),
     [
         ("bert", "resid_pre", "do not give its logits"),
-        ("llama", "v", "not read at a module"),
         ("gpt2", "pattern", "not read at a module"),
         ("gpt2", "embed", "not read at a module"),
     ],

@@ -32,14 +32,12 @@ def can_trace(known: Replayer, senders: Sequence[Site], receivers: Sequence[Site
     """Return why paths from these senders to these receivers are left to the loop; empty where they are not."""
     if known.twin is None:
         return next(iter(known.reasons.values()), "its layers cannot be called")
-    unknown = sorted(
-        {s.component for s in senders if s.component not in _SENDERS or s.component not in known.components}
-    )
+    unknown = sorted({s.component for s in senders if s.component not in _SENDERS or not known.carries(s.component)})
     if unknown:
         return f"no readout of {', '.join(unknown)}"
     if len(receivers) != 1 or receivers[0].component not in ("logits", "mlp_out"):
         return "only the unembedding and the MLP of one layer react without a forward"
-    if receivers[0].component == "mlp_out" and "resid_mid" not in known.components:
+    if receivers[0].component == "mlp_out" and not known.carries("resid_mid"):
         return "its MLP is not known token by token"
     return ""
 
@@ -77,7 +75,7 @@ def trace(
     around = [] if through is None else [Site("resid_mid", through), Site("mlp_out", through)]
     base, forwards = recorded(model, able, twin, batch, list(dict.fromkeys([*wholes, *around])))
     there, more = recorded(model, able, twin, source, wholes)
-    readouts = Readouts(model, able, known.maps)
+    readouts = Readouts(model, able, known.maps, twin.places)
     job = Job(twin, able, readouts, base, Meter(twin, batch, metric, compared, base.hidden[-1]), {})
     felt = batch.select(at)
     layer = len(twin.layers) if through is None else through + 1

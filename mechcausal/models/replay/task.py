@@ -85,8 +85,7 @@ class Task:
             if (value := source_of(Edit(site, do), taken, self.means, self.batch)) is not None
         }
         meter = Meter(twin, self.batch, self.metric, self.compared, base.hidden[-1])
-        readouts = Readouts(self.model, self.able, self.known.maps)
-        values, economy = Job(twin, self.able, readouts, base, meter, sources, budget, tick, self.known.components).run(
-            cells
-        )
+        readouts = Readouts(self.model, self.able, self.known.maps, twin.places)
+        carried = {name for name in {edit.site.component for edit in edits} if self.known.carries(name)}
+        values, economy = Job(twin, self.able, readouts, base, meter, sources, budget, tick, carried).run(cells)
         return Found(values, meter.base()[None], source, forwards, economy)

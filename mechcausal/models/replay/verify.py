@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from random import Random
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 import numpy as np
 import torch
@@ -35,27 +34,76 @@ SEVERAL = "several sites"  # under this name is told why edits at several activa
 _ON_THE_RUN = ("embed",)  # all that is carried where everything else is made on the run
 
 
-@dataclass(frozen=True)
+@dataclass
 class Replayer:
-    """What the engine can do on one model.
+    """What the engine can do on one model. Each component is compared with the loop when it is first asked for.
 
     Attributes:
+        model: The bridge, as long as it is there.
+        able: What it can do.
         twin: The bare model; None where there is none.
         maps: How heads and neurons enter the stream, as far as it was asked for.
-        components: The components whose edits it carries to the end of their layer, in agreement with the loop.
-        reasons: Why it does not do the others, by component.
-        inside: The components whose edits it makes on the run, in agreement with the loop.
-        together: The components of which it makes several in one run.
-        slopes: Why it does not take gradients at a component, by component as far as it was asked for; empty where it does.
+        reasons: Why it does not do components, as far as they were asked for.
+        slopes: Why it does not take gradients at a component, as far as it was asked for; empty where it does.
     """
 
+    model: ref[Any]
+    able: Abilities
     twin: Twin | None
-    maps: dict[Site, Tensor]
-    components: frozenset[str] = frozenset()
+    maps: dict[Site, Tensor] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
-    inside: frozenset[str] = frozenset()
-    together: frozenset[str] = frozenset()
     slopes: dict[str, str] = field(default_factory=dict)
+    _ways: dict[str, tuple[bool, bool]] = field(default_factory=dict)
+    _together: frozenset[str] | None = None
+
+    def carries(self, component: str) -> bool:
+        """Say whether it carries edits of a component to the end of their layer, in agreement with the loop."""
+        return self._judged(component)[0]
+
+    def makes(self, component: str) -> bool:
+        """Say whether it makes edits of a component on the run, in agreement with the loop."""
+        return self._judged(component)[1]
+
+    @property
+    def components(self) -> frozenset[str]:
+        """All components whose edits it carries."""
+        return frozenset(name for name in CARRIED if self.carries(name))
+
+    @property
+    def inside(self) -> frozenset[str]:
+        """All components whose edits it makes on the run."""
+        return frozenset(name for name in MADE if self.makes(name))
+
+    @property
+    def together(self) -> frozenset[str]:
+        """The components of which it makes several in one run."""
+        if self._together is None:
+            together = self.inside | self.components.intersection(_ON_THE_RUN)
+            found = self._compared(_several(sorted(together), self.able), [self.components])[0] if together else None
+            if found is not None:
+                self.reasons[SEVERAL] = found
+            self._together = together if found is None else frozenset()
+        return self._together
+
+    def _judged(self, component: str) -> tuple[bool, bool]:
+        if component not in self._ways:
+            self._ways[component] = self._judge(component)
+        return self._ways[component]
+
+    def _judge(self, component: str) -> tuple[bool, bool]:
+        ways = [way for way, names in ((CARRIED, CARRIED), (_ON_THE_RUN, MADE)) if component in names]
+        known = component in CARRIED or (self.twin is not None and self.twin.reads(Site(component, 0)))
+        if self.twin is None or not ways or not known or not self.able.components[component].writes:
+            return False, False
+        found = self._compared(_alone(component, self.able), ways)
+        if None not in found:
+            self.reasons[component] = str(found[0])
+        return CARRIED in ways and found[0] is None, _ON_THE_RUN in ways and found[-1] is None
+
+    def _compared(self, cells: Callable[[int], list[Cell]], ways: Sequence[Collection[str]]) -> list[str | None]:
+        assert self.twin is not None  # nothing is compared without it
+        readouts = Readouts(self.model(), self.able, self.maps, self.twin.places)
+        return _disagreements(self.model(), self.able, self.twin, readouts, cells, ways)
 
 
 _known: WeakKeyDictionary[Any, tuple[str, Replayer]] = WeakKeyDictionary()
@@ -108,8 +156,6 @@ def _slopes_disagree(model: Any, known: Replayer, component: str) -> str:  # noq
 
 
 def _verified(model: Any, able: Abilities) -> Replayer:  # noqa: ANN401
-    maps: dict[Site, Tensor] = {}
-    everything = tuple(name for name in CARRIED if able.components[name].writes)
     try:
         twin = Twin(model)
         for batch, _ in _batches(model):
@@ -120,23 +166,9 @@ def _verified(model: Any, able: Abilities) -> Replayer:  # noqa: ANN401
         twin.leaves_at = _leaves_at(model, able, twin)
     except (MechcausalError, RuntimeError, TypeError, ValueError, AttributeError, NotImplementedError) as error:
         reason = str(error).splitlines()[0][:200]
-        return Replayer(None, maps, reasons=dict.fromkeys((*everything, SEVERAL), reason))
-    judge = partial(_disagreements, model, able, twin, Readouts(model, able, maps))
-    carried, inside, reasons = set(), set(), {}
-    for component in dict.fromkeys((*everything, *MADE)):
-        ways = [way for way, names in ((CARRIED, everything), (_ON_THE_RUN, MADE)) if component in names]
-        if not able.components[component].writes or not (component in everything or twin.reads(Site(component, 0))):
-            continue
-        found = judge(_alone(component, able), ways)
-        carried |= {component} if CARRIED in ways and found[0] is None else set()
-        inside |= {component} if _ON_THE_RUN in ways and found[-1] is None else set()
-        if None not in found:
-            reasons[component] = str(found[0])
-    together = inside | carried.intersection(_ON_THE_RUN)
-    found = judge(_together(sorted(together), able), [carried])[0]
-    if found is not None:
-        together, reasons[SEVERAL] = set(), found
-    return Replayer(twin, maps, frozenset(carried), reasons, frozenset(inside), frozenset(together))
+        everything = (name for name in CARRIED if able.components[name].writes)
+        return Replayer(ref(model), able, None, reasons=dict.fromkeys((*everything, SEVERAL), reason))
+    return Replayer(ref(model), able, twin)
 
 
 def _disagreements(
@@ -182,7 +214,7 @@ def _alone(component: str, able: Abilities) -> Callable[[int], list[Cell]]:
     ]
 
 
-def _together(components: Sequence[str], able: Abilities) -> Callable[[int], list[Cell]]:
+def _several(components: Sequence[str], able: Abilities) -> Callable[[int], list[Cell]]:
     """Return cells of edits at several activations, drawn once for all."""
 
     def cells(width: int) -> list[Cell]:
