@@ -1,6 +1,8 @@
 """The exact engine: the loop's numbers everywhere, the cost its formula says, the memory it was given."""
 
+import gc
 import random
+import weakref
 
 import numpy as np
 import pytest
@@ -483,3 +485,20 @@ def test_progress_counts_cells_and_examples(gpt2, monkeypatch):
     cells = [(Edit(Site(name, 1), Patch()),) for name in ("resid_pre", "v", "z")]
     evaluate(gpt2, Plan(pairs.corrupt, cells, metric("logit_diff"), rows=pairs.clean), batch_size=4)
     assert sum(told) == 0
+
+
+def test_what_is_known_of_a_model_goes_with_it():
+    model = mc.load(build("gpt2"), copy=False)
+    known = replayer(model)
+    assert known.carries("z")
+    assert known.together
+    gone = weakref.ref(model)
+    del model, known
+    gc.collect()
+    assert gone() is None
+
+
+def test_only_what_is_asked_for_is_compared_with_the_loop(pairs):
+    model = mc.load(build("gpt2"), copy=False)
+    mc.patch(model, pairs, sites="resid_pre")
+    assert set(replayer(model)._ways) == {"resid_pre"}
