@@ -68,7 +68,7 @@ def test_one_height_from_another_string_by_plain_hooks(strings, depth):
     assert hit.mean() >= 0.98
 
 
-def test_the_published_hypotheses_come_in_the_published_order(organism):
+def test_the_first_published_hypotheses_come_in_order_and_the_finer_ones_are_true_here(organism):
     prompts = task.TASK.prompts(organism, 400, seed=7)
     about = Hypothesis.of("brackets")
     found = {
