@@ -36,10 +36,17 @@ class Draw(Protocol):
 
 @dataclass
 class Evaluation:
-    """The logits of every example at its read position, and how many forwards of one example they took."""
+    """The logits of every example at its read position, and what they took.
+
+    Attributes:
+        logits: One row for each example.
+        forwards: How many forwards of one example were run.
+        token_layers: How many tokens all layers together computed; a forward ends at the last layer it needs.
+    """
 
     logits: Tensor
     forwards: int
+    token_layers: int
 
     def logprob(self, references: PromptSet) -> np.ndarray:
         """Return the log-probability of each reference's own answer."""
@@ -54,14 +61,16 @@ class PlainGPT2:
         self.weights = {name: value.detach() for name, value in model.state_dict().items()}
         self.config = model.config
         self.n_layers, self.n_heads, self.d_model = model.config.n_layer, model.config.n_head, model.config.n_embd
-        self.forwards = 0
+        self.forwards = self.token_layers = 0
 
     def __call__(self, tokens: Tensor, mask: Tensor, writes: Writes | None = None, n_layers: int | None = None) -> Seen:
         """Return every activation, after the writes, by the printed name of its site.
 
         With `n_layers` the run ends after so many layers, and there are no logits.
         """
+        depth = self.n_layers if n_layers is None else n_layers
         self.forwards += len(tokens)
+        self.token_layers += tokens.numel() * depth
         seen: Seen = {}
 
         def at(place: str, value: Tensor) -> Tensor:
@@ -76,7 +85,7 @@ class PlainGPT2:
         hidden = torch.ones(tokens.shape[1], tokens.shape[1], dtype=torch.bool).triu(1) | ~mask[:, None, None, :]
         w = self.weights
         x = at("embed", w["transformer.wte.weight"][tokens]) + w["transformer.wpe.weight"][index]
-        for layer in range(self.n_layers if n_layers is None else n_layers):
+        for layer in range(depth):
             here, block = f"L{layer}", f"transformer.h.{layer}"
             x = at(f"{here}.resid_pre", x)
             joined = self._linear(f"{block}.attn.c_attn", self._norm(f"{block}.ln_1", x))
@@ -129,9 +138,9 @@ def evaluate(
     model: PlainGPT2, root: Node, prompts: PromptSet, draws: Mapping[str, Draw], references: Sequence[int] | np.ndarray
 ) -> Evaluation:
     """Scrub one example at a time, by plain recursion; the draws and the references are rows of the prompts."""
-    model.forwards = 0
+    model.forwards = model.token_layers = 0
     logits = [_OneExample(model, prompts, draws, n).logits(root, int(row)) for n, row in enumerate(references)]
-    return Evaluation(torch.stack(logits), model.forwards)
+    return Evaluation(torch.stack(logits), model.forwards, model.token_layers)
 
 
 class _OneExample:
@@ -247,11 +256,13 @@ def evaluate_batched(
     batch_size: int = 64,
 ) -> Evaluation:
     """Scrub batches of examples: the same tree, one forward of each example for each node, no longer than needed."""
-    model.forwards = 0
+    model.forwards = model.token_layers = 0
     rows = np.asarray(references)
     tree = _Batched(model, prompts, draws)
     chunks = [np.arange(start, min(start + batch_size, len(rows))) for start in range(0, len(rows), batch_size)]
-    return Evaluation(torch.cat([tree.logits(root, rows[chunk], chunk) for chunk in chunks]), model.forwards)
+    return Evaluation(
+        torch.cat([tree.logits(root, rows[chunk], chunk) for chunk in chunks]), model.forwards, model.token_layers
+    )
 
 
 class _Batched:

@@ -30,7 +30,7 @@ from mechcausal.errors import DataError, MechcausalError
 from mechcausal.metrics import Metric, MetricFunction, at_read_position
 from mechcausal.metrics import metric as metric_of
 from mechcausal.models import bridge
-from mechcausal.models.engine import check_prompts, in_batches
+from mechcausal.models.engine import Exact, check_exact, check_prompts, in_batches
 from mechcausal.models.facts import facts
 from mechcausal.models.hooked import forward
 from mechcausal.results.provenance import Provenance
@@ -38,7 +38,7 @@ from mechcausal.results.provenance import Provenance
 _PERMUTATIONS = 8
 _MOST_DROPPED = 8
 _TRIES = 50
-Exact = frozenset[tuple[str, str]]
+Spared = frozenset[tuple[str, str]]
 
 
 def scrub(
@@ -56,6 +56,7 @@ def scrub(
     report: bool = True,
     controls: bool = True,
     batch_size: int = 64,
+    exact: Exact = "replay",
 ) -> Scrubbed:
     """Measure how much of the network's performance a hypothesis explains, and which of its claims loses the rest.
 
@@ -77,6 +78,8 @@ def scrub(
         report: Whether to spare each claim in turn, which finds the one that loses most.
         controls: Whether to run three wrong hypotheses: features permuted, sites shuffled, one node dropped.
         batch_size: How many prompts at a time.
+        exact: `"replay"` computes only what can have changed, where the engine was found to agree with the loop;
+            `"naive"` runs every distinct input from the start.
 
     Example:
         >>> import mechcausal as mc
@@ -86,8 +89,10 @@ def scrub(
         >>> bool(found.recovered.estimate > 0.97)
         True
     """
-    job = _Job(model, hypothesis, prompts, metric_of(metric), n, seeds, seed, unimportant, pool, lonely, batch_size)
-    variants: dict[tuple[str, str], Exact] = {("hypothesis", ""): frozenset()}
+    job = _Job(
+        model, hypothesis, prompts, metric_of(metric), n, seeds, seed, unimportant, pool, lonely, batch_size, exact
+    )
+    variants: dict[tuple[str, str], Spared] = {("hypothesis", ""): frozenset()}
     if report:
         for node in job.root.walk():
             if node is not job.root and node.feature != EXACT:
@@ -113,13 +118,16 @@ def ladder(
     pool: int | None = None,
     lonely: str = "refuse",
     batch_size: int = 64,
+    exact: Exact = "replay",
 ) -> Scrubbed:
     """Scrub more and more: first nothing, then one claim after the other from the output down, until all is scrubbed.
 
     Each row adds a claim to those above it, so its loss is the cost of that claim given the earlier ones. The
     arguments are those of `scrub`.
     """
-    job = _Job(model, hypothesis, prompts, metric_of(metric), n, seeds, seed, unimportant, pool, lonely, batch_size)
+    job = _Job(
+        model, hypothesis, prompts, metric_of(metric), n, seeds, seed, unimportant, pool, lonely, batch_size, exact
+    )
     steps: list[tuple[str, str]] = []
     level = [job.root]
     while level:
@@ -128,7 +136,7 @@ def ladder(
             steps += [(node.name, REST)] if node.children else []
         level = [child for node in level for child in node.children]
     everything = frozenset(steps)
-    variants: dict[tuple[str, str], Exact] = {("nothing", ""): everything}
+    variants: dict[tuple[str, str], Spared] = {("nothing", ""): everything}
     for number, step in enumerate(steps, start=1):
         variants[step] = everything - set(steps[:number])
     return job.result("ladder", job.run(job.root, variants))
@@ -145,9 +153,10 @@ def plan(
     unimportant: Unimportant = "joint",
     pool: int | None = None,
     lonely: str = "refuse",
+    exact: Exact = "replay",
 ) -> Cost:
     """Return what scrubbing once, without report and controls, would cost and draw; nothing is run."""
-    job = _Job(model, hypothesis, prompts, metric_of("logprob"), n, seeds, seed, unimportant, pool, lonely, 1)
+    job = _Job(model, hypothesis, prompts, metric_of("logprob"), n, seeds, seed, unimportant, pool, lonely, 1, exact)
     tree, samples, schedule = job.prepare(job.root, [frozenset()])
     sampler = job.sampler(job.root)
     nodes = [
@@ -176,8 +185,8 @@ class Cost:
 
     Attributes:
         examples: Prompts times draws.
-        forwards: How many distinct runs there are.
-        plain_forwards: How many there are with one for each node and example.
+        forwards: How much is run, in forwards of a whole prompt through all layers.
+        plain_forwards: How many forwards there are with one for each node and example.
         self_hits: How often a draw returns the prompt itself, which then is not scrubbed.
         nodes: For each node the classes of what it depends on, the smallest of them, and its distinct inputs.
     """
@@ -190,7 +199,7 @@ class Cost:
 
     def __repr__(self) -> str:
         """Print the totals and a line for each node."""
-        total = f"{self.examples} examples, {self.forwards} runs ({self.plain_forwards} without sharing)"
+        total = f"{self.examples} examples, {self.forwards} forwards ({self.plain_forwards} without sharing)"
         table = self.nodes.to_string(index=False)
         return f"{total}; {self.self_hits:.1%} of the draws return the prompt itself\n{table}"
 
@@ -210,6 +219,7 @@ class _Job:
     size: int | None
     lonely: str
     batch_size: int
+    exact: Exact
 
     def __post_init__(self) -> None:
         self.started = time.perf_counter()
@@ -224,7 +234,9 @@ class _Job:
             raise DataError("the references are some of the prompts", got=count, expected=f"2 to {len(self.pool)}")
         self.rows = np.arange(count)
         self.root = tree_of(self.hypothesis) if isinstance(self.hypothesis, Hypothesis) else self.hypothesis
+        check_exact(self.exact)
         self.forwards = self.plain = 0
+        self.replayed = False
         self._untouched: Tensor | None = None
 
     def sampler(self, root: Node, permuted: int | None = None) -> Sampler:
@@ -232,10 +244,10 @@ class _Job:
         return Sampler(root, self.pool, unimportant=self.unimportant, size=self.size, permuted=permuted)
 
     def prepare(
-        self, root: Node, variants: Sequence[Exact], permuted: int | None = None
+        self, root: Node, variants: Sequence[Spared], permuted: int | None = None
     ) -> tuple[Tree, dict[str, Draw], Schedule]:
         """Check a tree, draw for every variant, seed and reference, and schedule it."""
-        tree = Tree(self.model, root, self.pool, batch_size=self.batch_size)
+        tree = Tree(self.model, root, self.pool, batch_size=self.batch_size, exact=self.exact)
         sampler = self.sampler(root, permuted)
         sampler.check(lonely=self.lonely)
         drawn = [
@@ -247,7 +259,7 @@ class _Job:
         return tree, samples, tree.schedule(samples)
 
     def run(
-        self, root: Node, variants: Mapping[tuple[str, str], Exact], permuted: int | None = None, kind: str = ""
+        self, root: Node, variants: Mapping[tuple[str, str], Spared], permuted: int | None = None, kind: str = ""
     ) -> list[dict[str, Any]]:
         """Scrub under every variant; return one row each, with the scores of every reference and draw."""
         tree, samples, schedule = self.prepare(root, list(variants.values()), permuted)
@@ -258,6 +270,7 @@ class _Job:
 
         found = tree.run(schedule, samples, score).reshape(4, len(variants), -1)
         self.forwards += schedule.forwards
+        self.replayed |= schedule.keep
         self.plain += schedule.plain
         count = len(self.rows) * self.seeds  # the first variant's draws
         first = {name: Draw(draw.x[:count]) for name, draw in samples.items()}
@@ -333,7 +346,7 @@ class _Job:
             seed=self.seed,
             **facts(
                 self.model, self.pool, started=self.started, forwards=self.forwards, batch_size=self.batch_size,
-                plain_forwards=self.plain, **told,
+                plain_forwards=self.plain, engine="replay" if self.replayed else "naive", **told,
             ),
         )  # fmt: skip
         frame, examples = frame_of(rows, baselines, names)

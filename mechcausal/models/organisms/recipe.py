@@ -46,6 +46,7 @@ class Recipe:
         options: Other arguments of `train`.
         width: The width of the stream.
         heads: How many heads a layer.
+        inner: The width of the MLPs; twice that of the stream unless said.
         edges: Which of its edges are direct: (parent, child) -> `"direct"`.
         spread: The standard deviation of the first weights. Heads that match words learn sooner from large ones.
     """
@@ -65,6 +66,7 @@ class Recipe:
     options: Mapping[str, Any] = field(default_factory=dict)
     width: int = 48
     heads: int = 4
+    inner: int | None = None
     edges: Mapping[tuple[str, str], Edge] = field(default_factory=dict)
     spread: float = 0.02
 
@@ -79,7 +81,7 @@ class Recipe:
         number = {word: i for i, word in enumerate(self.vocabulary)}
         config = GPT2Config(
             vocab_size=len(number), n_positions=self.longest, n_embd=self.width, n_layer=self.layers,
-            n_head=self.heads, n_inner=2 * self.width, resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0,
+            n_head=self.heads, n_inner=self.inner or 2 * self.width, resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0,
             initializer_range=self.spread, bos_token_id=number["<bos>"], eos_token_id=number["<pad>"],
             pad_token_id=number["<pad>"],
         )  # fmt: skip

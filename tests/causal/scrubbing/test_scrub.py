@@ -19,6 +19,7 @@ from mechcausal.causal.scrubbing.sampling import Sampler
 from mechcausal.causal.scrubbing.tree import Node, classes
 from mechcausal.data import PromptSet, pad
 from mechcausal.models import bridge
+from mechcausal.models.replay.twin import Twin
 
 
 def _plain():
@@ -179,16 +180,26 @@ def random_estimate(draw, part):
 
 
 @pytest.fixture
-def rows_run(monkeypatch):
-    """Count the prompts that the network is run on (the unit vectors by which readouts are measured are no prompts)."""
+def token_layers(monkeypatch):
+    """Count the tokens that layers compute (the unit vectors by which readouts are measured are no prompts)."""
     counted = []
-    original = bridge.run
+    run, record, layer = bridge.run, Twin.record, Twin.layer
 
-    def counting(model, tokens, mask):
-        counted.append(len(tokens) if tokens.shape[1] > 1 else 0)
-        return original(model, tokens, mask)
+    def whole(model, tokens, mask):
+        counted.append(tokens.numel() * N_LAYERS)
+        return run(model, tokens, mask)
 
-    monkeypatch.setattr(bridge, "run", counting)
+    def unedited(twin, batch, read=None):
+        counted.append(batch.tokens.numel() * N_LAYERS)
+        return record(twin, batch, read)
+
+    def suffix(twin, base, number, hidden, rows, start):
+        counted.append(hidden.shape[0] * hidden.shape[1])
+        return layer(twin, base, number, hidden, rows, start)
+
+    monkeypatch.setattr(bridge, "run", whole)
+    monkeypatch.setattr(Twin, "record", unedited)
+    monkeypatch.setattr(Twin, "layer", suffix)
     return counted
 
 
@@ -213,19 +224,28 @@ def test_every_component_drawn_on_its_own_gives_the_same_logits_too():
         agree(root, prompts, rows=np.arange(3), seed=seed, unimportant="independent")
 
 
-def test_what_is_run_is_what_was_announced_and_no_more_than_there_are_distinct_inputs(rows_run):
+def test_what_is_run_is_what_was_announced_and_no_more_than_there_are_distinct_inputs(token_layers):
     draw = np.random.default_rng(2)
     prompts = make_prompts(n=8)
     rows = np.tile(np.arange(8), 4)
+    model, written_out = both()
+    fast = 0
     for seed in range(12):
         root = random_tree(draw, equal=True, masks=False)
-        rows_run.clear()
+        tree = Tree(model, root, prompts, batch_size=5)
         unimportant = ("joint", "together", "independent")[seed % 3]
-        _, draws, schedule = engine(root, prompts, rows, seed=seed, unimportant=unimportant)
-        assert sum(rows_run) == schedule.forwards, str(root)
+        draws = Sampler(root, prompts, unimportant=unimportant).draw(rows, seed, components=tree.components)
+        schedule = tree.schedule(draws)
+        tree.run(schedule, draws, lambda logits, which: logits.double().T.numpy())  # what is measured once, is measured
+        token_layers.clear()
+        before = tree.executed
+        tree.run(schedule, draws, lambda logits, which: logits.double().T.numpy())
+        assert tree.executed - before == schedule.token_layers == sum(token_layers), str(root)
         assert schedule.forwards <= plain.distinct_inputs(root, draws), str(root)
+        fast += schedule.keep
         # What it is compared with is never made dearer than it is.
-        assert schedule.plain <= plain.evaluate_batched(both()[1], root, prompts, draws, rows).forwards, str(root)
+        assert schedule.plain <= plain.evaluate_batched(written_out, root, prompts, draws, rows).forwards, str(root)
+    assert 0 < fast < 12
 
 
 @pytest.mark.parametrize(("lengths", "side"), [((7,), "right"), ((5, 6, 8), "left")])
@@ -500,21 +520,21 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_cannot_be_tested_is_refused_before_any_compute(case, rows_run):
+def test_what_cannot_be_tested_is_refused_before_any_compute(case, token_layers):
     root, options, message = REFUSED[case]
     prompts = make_prompts(n=16, **options)
     told = {"same": torch.zeros(16), "own": torch.arange(16), "rare": torch.tensor([0] * 8 + [1] * 7 + [2])}
     prompts.variables.update(told)
     with pytest.raises(mc.MechcausalError, match=message) as caught:
         mc.scrub(both()[0], root, prompts)
-    assert not rows_run
+    assert not token_layers
     assert "\n" not in str(caught.value)
 
 
-def test_components_resampled_one_by_one_need_prompts_of_one_length(rows_run):
+def test_components_resampled_one_by_one_need_prompts_of_one_length(token_layers):
     with pytest.raises(mc.MechcausalError, match="all prompts must have one length"):
         mc.scrub(both()[0], one(), make_prompts(n=16, lengths=(5, 6)), unimportant="independent")
-    assert not rows_run
+    assert not token_layers
 
 
 @pytest.mark.parametrize(
@@ -526,19 +546,19 @@ def test_components_resampled_one_by_one_need_prompts_of_one_length(rows_run):
         ({"metric": "logit_diff"}, "foil"),
     ],
 )
-def test_arguments_that_mean_nothing_are_refused(options, message, rows_run):
+def test_arguments_that_mean_nothing_are_refused(options, message, token_layers):
     with pytest.raises(mc.MechcausalError, match=message):
         mc.scrub(both()[0], one(), make_prompts(n=16), **options)
-    assert not rows_run
+    assert not token_layers
 
 
-def test_the_plan_is_the_cost_and_runs_nothing(rows_run):
+def test_the_plan_is_the_cost_and_runs_nothing(token_layers):
     root = Node("output", children=[Node("head", HEAD, "a", children=[Node("stream", "L0.resid_post@-1", "b")])])
     model, prompts = both()[0], make_prompts(n=12)
     mc.sites(model)  # what can be written there is tried once for each model
-    rows_run.clear()
+    token_layers.clear()
     cost = mc.causal.plan(model, root, prompts, n=10, seeds=2, seed=5, lonely="keep")
-    assert not rows_run
+    assert not token_layers
     found = mc.scrub(
         model, root, prompts, n=10, seeds=2, seed=5, lonely="keep", report=False, controls=False
     ).provenance.compute  # fmt: skip
@@ -547,7 +567,7 @@ def test_the_plan_is_the_cost_and_runs_nothing(rows_run):
     assert table["parts"].to_dict() == {"output": "output", "head": HEAD, "stream": "L0.resid_post@-1"}
     sizes = prompts.variables["a"].unique(return_counts=True)[1]
     assert (table.loc["head", "classes"], table.loc["head", "smallest_class"]) == (len(sizes), int(sizes.min()))
-    assert str(cost).startswith(f"20 examples, {cost.forwards} runs (")
+    assert str(cost).startswith(f"20 examples, {cost.forwards} forwards (")
 
 
 def test_what_was_made_wrong_is_told_apart_and_named(hiring):

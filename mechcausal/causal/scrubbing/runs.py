@@ -1,0 +1,365 @@
+"""Run prompts with values in place: on the exact engine from where something changes, or else whole, through hooks.
+
+The engine needs the unedited run of each prompt once. What is put in place then costs the tokens from the first place on
+and the layers from there up to the one that is read, which for a head at the last token is almost nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mechcausal.address import Selection, Site
+from mechcausal.causal.hypothesis import Part
+from mechcausal.causal.scrubbing.route import Route, arrival, layer_after, layer_before
+from mechcausal.data.prompts import PromptSet
+from mechcausal.interventions.apply import edited
+from mechcausal.interventions.specs import AddDelta, Edit, Patch
+from mechcausal.models import bridge
+from mechcausal.models.abilities import Abilities
+from mechcausal.models.engine import Exact, in_batches
+from mechcausal.models.hooked import Source, forward
+from mechcausal.models.readout import pick, place
+from mechcausal.models.replay.inside import Passage
+from mechcausal.models.replay.twin import Base
+from mechcausal.models.replay.verify import replayer
+
+_BUDGET = 512 * 2**20  # bytes of unedited runs that are kept
+
+
+@dataclass(frozen=True)
+class Forced:
+    """What is put in place in every run of a batch.
+
+    Attributes:
+        part: Where.
+        values: One row for each run, [run k ...]; for a change of the stream [run pos model].
+        added: Whether the values are added to what is there.
+    """
+
+    part: Part
+    values: Tensor
+    added: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What was read off a batch of runs.
+
+    Attributes:
+        values: The values of each part that was asked for, [run k ...].
+        logits: The logits at the read position, if they were asked for.
+    """
+
+    values: dict[Part, Tensor]
+    logits: Tensor | None
+
+
+@dataclass
+class _Recorded:
+    rows: np.ndarray
+    base: Base | None
+
+
+class Runs:
+    """All runs of the prompts of one pool.
+
+    Args:
+        model: The bridge.
+        able: What it can do.
+        pool: The prompts.
+        batch_size: How many prompts at a time.
+        exact: Whether the engine may be used (`"replay"`).
+    """
+
+    def __init__(
+        self,
+        model: Any,  # noqa: ANN401
+        able: Abilities,
+        pool: PromptSet,
+        batch_size: int,
+        *,
+        exact: Exact = "replay",
+    ) -> None:
+        self.model, self.able, self.batch_size = model, able, batch_size
+        self.pool = replace(pool, texts=(), labels=(), groups=(), environments=(), clusters=(), variables={})
+        self.known = None if exact == "naive" or bridge.is_hooked(model) else replayer(model)
+        self.twin = self.known.twin if self.known else None
+        self.token_layers = 0
+        self.values: dict[tuple[Site, Selection], Tensor] = {}
+        self._recorded: list[_Recorded] = []
+        self._group_of = np.zeros(0, dtype=int)
+        self._within = np.zeros(0, dtype=int)
+
+    # What the exact engine can do, and where a run begins
+
+    @property
+    def causal(self) -> bool:
+        """Whether what is computed at a position is known not to depend on later ones."""
+        return self.twin is not None
+
+    def reads(self, sites: Collection[Site]) -> bool:
+        """Say whether the engine reads these sites; embeddings are looked up."""
+        return self.twin is not None and all(s.component == "embed" or self.twin.reads(s.whole) for s in sites)
+
+    def writes(self, sites: Collection[Site]) -> bool:
+        """Say whether the engine makes edits of these sites in one run."""
+        if self.known is None or self.twin is None:
+            return False
+        if any(site.component == "embed" for site in sites) and not self.known.carries("embed"):
+            return False
+        wholes = {arrival(site) for site in sites}
+        if len(wholes) == 1:
+            return self.known.makes(next(iter(wholes)).component)
+        return {whole.component for whole in wholes} <= self.known.together
+
+    def route(self, changed: Sequence[Part], read: Sequence[Part], *, logits: bool) -> Route:
+        """Return where a run begins in which these parts change, and where it ends if these are read."""
+        width, n_layers = self.pool.tokens.shape[1], self.able.shape.n_layers
+        if not (self.writes([part.site for part in changed]) and self.reads([part.site for part in read])):
+            return Route(0, n_layers, 0, fast=False)
+        columns = [int(self.pool.select(part.at).int().argmax(1).min()) for part in (*changed, *read)]
+        columns += [int(self.pool.read_columns.min())] if logits else []
+        first = min(layer_before(arrival(part.site)) for part in changed)
+        stop = n_layers if logits else max(layer_after(part.site) for part in read)
+        return Route(first, stop, min(*columns, width - 1), fast=True)
+
+    # Prompts as they are
+
+    def bare(
+        self,
+        rows: np.ndarray,
+        wanted: Collection[tuple[Site, Selection]],
+        *,
+        keep: bool,
+        tick: Callable[[int], object],
+    ) -> None:
+        """Run prompts as they are and keep the values that are wanted of them.
+
+        Args:
+            rows: The prompts.
+            wanted: Sites, and the positions at which they are read.
+            keep: Whether the unedited runs themselves are wanted, for the engine.
+            tick: Called with the number of prompts run.
+        """
+        looked_up = [where for where in wanted if where[0].component == "embed" and keep]
+        read = [where for where in wanted if where not in looked_up]
+        wholes = list(dict.fromkeys(site.whole for site, _ in read))
+        self._look_up(looked_up)
+        self._group_of = np.full(len(self.pool), -1)
+        self._within = np.zeros(len(self.pool), dtype=int)
+        held = 0
+
+        def one_batch(index: Tensor) -> np.ndarray:
+            nonlocal held
+            own = rows[index.numpy()]
+            batch = self.prompts(own)
+            if keep:
+                base = self._record(batch, wholes)
+                values = base.values
+                held += len(own) * self._bytes_of_one()
+                self._group_of[own] = len(self._recorded)
+                self._within[own] = np.arange(len(own))
+                self._recorded.append(_Recorded(own, replace(base, values={}) if held <= _BUDGET else None))
+            else:
+                values = self._whole(batch, wholes)
+            for site, at in read:
+                value = pick(values[site.whole], site, batch.select(at))
+                if (site, at) not in self.values:
+                    self.values[site, at] = value.new_zeros(len(self.pool), *value.shape[1:])
+                self.values[site, at][torch.as_tensor(own, device=value.device)] = value
+            tick(len(own))
+            return np.zeros((1, len(own)))
+
+        if len(rows) and (wholes or keep):
+            in_batches(len(rows), self.batch_size, one_batch)
+
+    def prompts(self, rows: np.ndarray) -> PromptSet:
+        """Return some of the prompts, on the model's device."""
+        return self.pool.take(torch.as_tensor(rows)).to(bridge.device_of(self.model))
+
+    def embedding_cost(self) -> int:
+        """Return how many token-layers it takes to look the embeddings up."""
+        return len(self.pool.tokens.unique()) * self.able.shape.n_layers
+
+    def _look_up(self, wanted: Sequence[tuple[Site, Selection]]) -> None:
+        """Keep the embeddings at these positions; a token has the same one everywhere."""
+        if not wanted:
+            return
+        distinct, number = self.pool.tokens.unique(return_inverse=True)
+        site = Site("embed")
+        rows: list[Tensor] = []
+
+        def one_batch(index: Tensor) -> np.ndarray:
+            tokens = distinct[index][:, None].to(bridge.device_of(self.model))
+            batch = PromptSet(tokens=tokens, mask=torch.ones_like(tokens, dtype=torch.bool))
+            rows.append(self._whole(batch, [site])[site][:, 0])
+            return np.zeros((1, len(index)))
+
+        in_batches(len(distinct), max(self.batch_size, 64), one_batch)
+        table = torch.cat(rows)
+        everywhere = table[number.to(table.device)]
+        for one, at in wanted:
+            self.values[one, at] = pick(everywhere, one, self.pool.select(at).to(table.device))
+
+    def _whole(self, batch: PromptSet, sites: Sequence[Site]) -> dict[Site, Tensor]:
+        self.token_layers += batch.tokens.numel() * self.able.shape.n_layers
+        return forward(self.model, batch, read=sites).read
+
+    def _record(self, batch: PromptSet, sites: Sequence[Site]) -> Base:
+        assert self.twin is not None  # nothing is kept without it
+        self.token_layers += batch.tokens.numel() * self.able.shape.n_layers
+        return self.twin.record(batch, {site: self.able.components[site.component].shape[2:] for site in sites})
+
+    def _bytes_of_one(self) -> int:
+        shape = self.able.shape
+        numbers = (shape.n_layers + 1) * shape.d_model + 2 * shape.n_layers * shape.n_kv_heads * shape.d_head
+        return 4 * self.pool.tokens.shape[1] * numbers
+
+    # Prompts with values in place
+
+    def groups(self, rows: np.ndarray, route: Route) -> Iterator[tuple[np.ndarray, int]]:
+        """Cut runs into groups whose unedited runs are at hand together; yield them with how many fit into one batch."""
+        if not route.fast:
+            yield np.arange(len(rows)), self.batch_size
+            return
+        width = self.pool.tokens.shape[1]
+        group = self._group_of[rows]
+        for number in np.unique(group):
+            recorded = self._recorded[number]
+            again = recorded.base is None
+            if again:
+                recorded.base = self._record(self.prompts(recorded.rows), [])
+            yield np.flatnonzero(group == number), self.batch_size * max(1, width // (width - route.start))
+            if again:
+                recorded.base = None
+
+    def repeated(self) -> int:
+        """Return how many prompts are run again for each node, since not all unedited runs fit into memory."""
+        return sum(len(recorded.rows) for recorded in self._recorded if recorded.base is None)
+
+    @torch.no_grad()
+    def patched(
+        self,
+        rows: np.ndarray,
+        route: Route,
+        forced: Sequence[Forced],
+        parts: Sequence[Part],
+        *,
+        seen: PromptSet | None = None,
+        logits: bool = False,
+    ) -> Outcome:
+        """Run prompts with values in place.
+
+        Args:
+            rows: The prompts, one for each run; on the engine all of one group.
+            route: Where the runs begin and end.
+            forced: What is put in place.
+            parts: What is read.
+            seen: The prompts to be run if they are not those of the pool (another attention mask).
+            logits: Whether the logits at the read position are wanted.
+        """
+        batch = self.prompts(rows)
+        edits = [self._edit(one, batch, route.start) for one in forced]
+        if route.fast:
+            return self._replayed(rows, batch, route, edits, parts, logits)
+        self.token_layers += batch.tokens.numel() * self.able.shape.n_layers
+        wholes = list(dict.fromkeys(part.site.whole for part in parts))
+        run = forward(self.model, seen or batch, [e for e, _ in edits], read=wholes, sources=[s for _, s in edits])
+        values = {part: pick(run.read[part.site.whole], part.site, batch.select(part.at)) for part in parts}
+        at = torch.arange(len(rows), device=run.logits.device), batch.read_columns
+        return Outcome(values, run.logits[at] if logits else None)
+
+    def _edit(self, one: Forced, batch: PromptSet, start: int) -> tuple[Edit, Source]:
+        part, mask = one.part, batch.select(one.part.at)[:, start:]
+        if one.added:
+            values = one.values[:, start:]
+            return Edit(part.site, AddDelta()), Source(values, mask=torch.ones_like(mask))
+        n, width = mask.shape
+        trailing = self.able.components[part.site.component].shape
+        shape = (n, trailing[1], width, width) if part.site.component == "pattern" else (n, width, *trailing[2:])
+        source = Source(place(one.values, part.site, mask, shape), mask=mask, basis=part.columns(one.values))
+        return Edit(part.site, Patch(), part.at), source
+
+    def _replayed(
+        self,
+        rows: np.ndarray,
+        batch: PromptSet,
+        route: Route,
+        edits: Sequence[tuple[Edit, Source]],
+        parts: Sequence[Part],
+        logits: bool,
+    ) -> Outcome:
+        twin, start = self.twin, route.start
+        base = self._recorded[self._group_of[rows[0]]].base
+        assert twin is not None  # `groups` has seen to it
+        assert base is not None
+        own = torch.as_tensor(self._within[rows], device=batch.tokens.device)
+        found: dict[Site, Tensor] = {}
+        made: dict[Site, list[Callable[[Tensor], Tensor]]] = {}
+        for edit, source in edits:
+            if edit.site.component == "embed":
+                here = self.values[edit.site, edit.at][torch.as_tensor(rows)]
+                before = place(here, edit.site, _mask(source), tuple(source.values.shape))
+                made.setdefault(arrival(edit.site), []).append(partial(_moved, edit=edit, before=before, source=source))
+            else:
+                made.setdefault(edit.site.whole, []).append(partial(_edited, edit=edit, source=source))
+        for whole in dict.fromkeys(part.site.whole for part in parts):
+            made.setdefault(whole, []).append(partial(_kept, site=whole, found=found))
+        passage = Passage(twin, self.able, made)
+        before_it = base.executed
+        stack = base.hidden[route.first][own, start:]
+        read = batch.read_columns
+        for layer in range(route.first, route.stop):
+            stack = passage.between(layer, stack)
+            if logits and layer == len(twin.layers) - 1 and not passage.touches(layer):
+                stack = twin.last_layer(base, stack, own, start, read)[:, None]
+                continue
+            with passage.during(layer, stack) if passage.touches(layer) else nullcontext():
+                stack = twin.layer(base, layer, stack, own, start)
+        if stack.shape[1] == batch.tokens.shape[1] - start:
+            stack = passage.between(route.stop, stack)
+            last = stack[torch.arange(len(rows), device=own.device), read - start] if logits else stack
+        else:
+            last = stack[:, 0]
+        self.token_layers += base.executed - before_it
+        values = {
+            part: pick(found[part.site.whole], part.site, batch.select(part.at)[:, start:])
+            if part.site.whole in found
+            else self.values[part.site, part.at][torch.as_tensor(rows)]  # upstream of everything that changes
+            for part in parts
+        }
+        return Outcome(values, twin.logits(last) if logits else None)
+
+    def untouched_logits(self, rows: np.ndarray) -> Tensor:
+        """Return the logits at the read position of unedited runs, all of one group."""
+        base, twin = self._recorded[self._group_of[rows[0]]].base, self.twin
+        assert twin is not None  # `groups` has seen to it
+        assert base is not None
+        return twin.logits(base.hidden[-1][torch.as_tensor(self._within[rows]), self.prompts(rows).read_columns])
+
+
+def _edited(value: Tensor, *, edit: Edit, source: Source) -> Tensor:
+    return edited(value, edit, _mask(source), source.values, source.basis)
+
+
+def _moved(stream: Tensor, *, edit: Edit, before: Tensor, source: Source) -> Tensor:
+    """Return the stream after the embedding was changed from what it is before to the source."""
+    return stream + (edited(before, edit, _mask(source), source.values, source.basis) - before)
+
+
+def _kept(value: Tensor, *, site: Site, found: dict[Site, Tensor]) -> Tensor:
+    found[site] = value
+    return value
+
+
+def _mask(source: Source) -> Tensor:
+    assert source.mask is not None  # `_edit` has given it one
+    return source.mask
