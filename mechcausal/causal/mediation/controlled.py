@@ -8,7 +8,6 @@ it, CDE is the natural direct effect, and where the high world has it the total 
 
 from __future__ import annotations
 
-import html
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -27,12 +26,13 @@ from mechcausal.errors import DataError, SiteError, did_you_mean
 from mechcausal.interventions.apply import view
 from mechcausal.interventions.specs import Edit, Patch, Vector, vector
 from mechcausal.models.hooked import Source
-from mechcausal.results.charts import Bar, Bars, Lines, bar_chart, figure, line_chart, still
+from mechcausal.results.charted import Charted
+from mechcausal.results.charts import Bar, Bars, Lines, bar_chart, line_chart
 from mechcausal.results.intervals import mean_interval, ratio_interval
-from mechcausal.results.result import Result, tabulate
+from mechcausal.results.result import tabulate
 
 if TYPE_CHECKING:
-    import plotly.graph_objects as go
+    pass
 
 WORDS = ("zero", "mean", "low", "high")
 _ALIKE = "'zero', 'mean', 'low' or 'high'"
@@ -41,7 +41,7 @@ Activations = dict[Site, Tensor]
 
 
 @dataclass(frozen=True, repr=False)
-class Controlled(Result):
+class Controlled(Charted):
     """One row per level at which the mediator is held.
 
     `value` is Y(high, m), `change` the controlled direct effect Y(high, m) - Y(low, m), whose second term is the
@@ -67,13 +67,6 @@ class Controlled(Result):
             )
         rows = [Bar(row["clamp"], row["change"], row["change_low"], row["change_high"]) for _, row in frame.iterrows()]
         return bar_chart(rows, title, axis)
-
-    def plot(self, column: str | None = None) -> go.Figure:
-        """Draw the curve of controlled direct effects, or one column as heatmaps."""
-        return figure(self.chart()) if column is None else super().plot(column)
-
-    def _repr_html_(self) -> str:
-        return f"<div>{still(self.chart())}<pre>{html.escape(self.summary())}</pre></div>"
 
     def summary(self, k: int = 9) -> str:
         """Say what the total effect is, and the controlled one at each level."""

@@ -15,7 +15,6 @@ TE = NDE + total NIE = TDE + pure NIE = NDE + pure NIE + interaction, for every 
 
 from __future__ import annotations
 
-import html
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -28,19 +27,20 @@ from mechcausal.causal.mediation.mediators import Mediator, mediators_of
 from mechcausal.causal.mediation.worlds import MetricSpec, Pairs, Worlds, family_of, swap, wholes
 from mechcausal.data.places import Positions, plain
 from mechcausal.data.prompts import PromptSet
-from mechcausal.results.charts import Bar, Bars, bar_chart, figure, still
+from mechcausal.results.charted import Charted
+from mechcausal.results.charts import Bar, Bars, bar_chart
 from mechcausal.results.intervals import mean_interval, ratio_interval
-from mechcausal.results.result import Result, tabulate
+from mechcausal.results.result import tabulate
 
 if TYPE_CHECKING:
-    import plotly.graph_objects as go
+    pass
 
 EFFECTS = ("te", "nde", "tde", "nie_pure", "nie_total", "interaction")
 _SHOWN = {"nde": "direct", "nie_pure": "indirect (pure)", "interaction": "interaction"}
 
 
 @dataclass(frozen=True, repr=False)
-class Mediation(Result):
+class Mediation(Charted):
     """One row per mediator.
 
     `value` is Y(low, M(high)), `change` the pure indirect effect and `effect` its share of the total effect, as `mc.patch`
@@ -78,13 +78,6 @@ class Mediation(Result):
         metric = self.provenance.arguments["metric"]
         factor = self.provenance.prompts.get("factor", "the cause")
         return bar_chart(rows, f"The effect of {factor}, past and through each mediator", f"effect on {metric}")
-
-    def plot(self, column: str | None = None) -> go.Figure:
-        """Draw the decomposition as bars, or one column as heatmaps."""
-        return figure(self.chart()) if column is None else super().plot(column)
-
-    def _repr_html_(self) -> str:
-        return f"<div>{still(self.chart())}<pre>{html.escape(self.summary())}</pre></div>"
 
     def summary(self, k: int = 5) -> str:
         """Say what the total effect is, and what passes through the mediators that carry most."""

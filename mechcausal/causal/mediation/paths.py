@@ -14,7 +14,6 @@ sender's value, everything between reacts but those places.
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -31,18 +30,19 @@ from mechcausal.data.prompts import PromptSet
 from mechcausal.interventions.apply import edited
 from mechcausal.interventions.specs import AddDelta, Edit
 from mechcausal.models.hooked import Run, Source
-from mechcausal.results.charts import Bar, Bars, bar_chart, figure, still
+from mechcausal.results.charted import Charted
+from mechcausal.results.charts import Bar, Bars, bar_chart
 from mechcausal.results.intervals import mean_interval
-from mechcausal.results.result import Result, tabulate
+from mechcausal.results.result import tabulate
 
 if TYPE_CHECKING:
-    import plotly.graph_objects as go
+    pass
 
 Swap = tuple[Edit, Source]
 
 
 @dataclass(frozen=True, repr=False)
-class PathEffects(Result):
+class PathEffects(Charted):
     """One row per set of edges: `value` is the outcome with the set active, `change` its effect, `effect` its share.
 
     `edges` counts the edges of the set; for the hypothesis that its effect is zero `p`, `q` (Benjamini-Hochberg over
@@ -58,13 +58,6 @@ class PathEffects(Result):
         return bar_chart(
             rows, f"The effect of {factor} along paths", f"effect on {self.provenance.arguments['metric']}"
         )
-
-    def plot(self, column: str | None = None) -> go.Figure:
-        """Draw the effects as bars, or one column as heatmaps."""
-        return figure(self.chart()) if column is None else super().plot(column)
-
-    def _repr_html_(self) -> str:
-        return f"<div>{still(self.chart())}<pre>{html.escape(self.summary())}</pre></div>"
 
     def summary(self, k: int = 9) -> str:
         """Say what the total effect is, and what every set of edges passes on."""
