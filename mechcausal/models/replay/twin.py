@@ -9,11 +9,13 @@ gradient, so a graph grows only from an input that does (`backward`).
 from __future__ import annotations
 
 import copy
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from inspect import signature
 from typing import Any
+from weakref import ref
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +26,9 @@ from mechcausal.address import Site
 from mechcausal.data.prompts import PromptSet
 from mechcausal.errors import UnsupportedError
 from mechcausal.models import bridge
+from mechcausal.models.abilities import Abilities, abilities
+from mechcausal.models.hooked import forward
+from mechcausal.models.readout import Readouts
 
 # What is read at a module of its own; residual sites are read between the layers.
 _AT_MODULES = ("q", "k", "v", "z", "attn_out", "mlp_post", "mlp_out")
@@ -42,14 +47,12 @@ class Base:
         cache: The keys, after rotation, and the values of every layer, [batch head pos feature].
         calls: How each layer was called: positional and keyword arguments.
         values: The activations that were asked for, by whole site, as the bridge gives them.
-        executed: How many token-layers have been run on top of it so far.
     """
 
     hidden: list[Tensor]
     cache: list[tuple[Tensor, Tensor]]
     calls: list[tuple[tuple[Any, ...], dict[str, Any]]]
     values: dict[Site, Tensor] = field(default_factory=dict)
-    executed: int = 0
 
     @property
     def width(self) -> int:
@@ -61,6 +64,8 @@ class Twin:
     """A bare model that shares the weights of a bridge.
 
     Attributes:
+        wrapped: The bridge, as long as it is there.
+        able: What the bridge can do.
         model: The `transformers` model.
         layers: Its decoder layers.
         free_tokens: How many tokens take as long in a layer as calling the layer once more.
@@ -73,6 +78,7 @@ class Twin:
         module = bridge.underlying(wrapped)
         if not hasattr(module, "config") or not hasattr(module.config, "model_type"):
             raise UnsupportedError("this is no transformers model, whose layers could be called")
+        self.wrapped, self.able = ref(wrapped), abilities(wrapped)
         self.model = _bare(module)
         try:
             self.layers = [self.model.get_submodule(block.name) for block in wrapped.blocks]
@@ -93,6 +99,7 @@ class Twin:
         self.softcap = getattr(config, "final_logit_softcapping", None)
         self.scaling = getattr(config, "logits_scaling", None)
         self._parameters = signature(self.model.forward).parameters
+        self._maps: dict[Site, Tensor] = {}
 
     def _places(self, wrapped: Any) -> dict[Site, tuple[nn.Module, bool]]:  # noqa: ANN401
         """Return the module at which each site is read, and whether it is what goes in there."""
@@ -112,9 +119,10 @@ class Twin:
                 found[site] = module, end == "hook_in"
         return found
 
-    def reads(self, site: Site) -> bool:
-        """Say whether a whole site is read here as the bridge reads it."""
-        return site.component in self.readable
+    @property
+    def readouts(self) -> Readouts:
+        """How heads and neurons enter the stream; what was measured of it before is remembered."""
+        return Readouts(self.wrapped(), self.able, self._maps, self.places)
 
     @torch.no_grad()
     def record(self, batch: PromptSet, read: Mapping[Site, tuple[int, ...]] | None = None) -> Base:
@@ -132,10 +140,10 @@ class Twin:
             layer.register_forward_pre_hook(lambda _, args, kwargs: calls.append((args, kwargs)), with_kwargs=True)
             for layer in self.layers
         ]
-        handles.append(self.layers[-1].register_forward_hook(lambda _, args, out: last.append(_first(out))))
+        handles.append(hooked((self.layers[-1], False), last.append))
         for site in dict.fromkeys(Site("attn_out", s.layer) if s.component == "resid_mid" else s for s in read):
             if site in self.places:
-                handles.append(_reader(*self.places[site], taken, site))
+                handles.append(hooked(self.places[site], partial(taken.__setitem__, site)))
         padded = not bool(batch.mask.all())
         options: dict[str, Any] = {"attention_mask": batch.mask.long()} if padded else {}
         if padded and "position_ids" in self._parameters:
@@ -179,7 +187,6 @@ class Twin:
             new_args[0] = hidden
         else:
             new_kwargs["hidden_states"] = hidden
-        base.executed += hidden.shape[0] * hidden.shape[1]
         return _first(self.layers[number](*new_args, **new_kwargs))
 
     def last_layer(self, base: Base, hidden: Tensor, rows: Tensor, start: int, read: Tensor) -> Tensor:
@@ -216,6 +223,22 @@ class Twin:
         return value[:, 0]
 
 
+def recorded(
+    model: Any,  # noqa: ANN401 - a TransformerBridge
+    able: Abilities,
+    twin: Twin,
+    batch: PromptSet,
+    sites: Sequence[Site],
+) -> tuple[Base, int]:
+    """Return the unedited run with activations, those that the twin does not give read off the bridge, and its forwards."""
+    own = {site: able.components[site.component].shape[2:] for site in sites if site.component in twin.readable}
+    base = twin.record(batch, own)
+    others = [site for site in sites if site not in own]
+    if others:
+        base.values |= forward(model, batch, read=others).read
+    return base, 1 + bool(others)
+
+
 class _Left(Exception):
     """A layer was left on purpose."""
 
@@ -225,11 +248,11 @@ def _left_before(module: nn.Module) -> Generator[list[Tensor]]:
     """Leave whatever is run as soon as it calls this module; what the module was given is in the list."""
     given: list[Tensor] = []
 
-    def leave(_: nn.Module, args: tuple[Any, ...]) -> None:
-        given.append(args[0])
+    def leave(value: Tensor) -> None:
+        given.append(value)
         raise _Left
 
-    handle = module.register_forward_pre_hook(leave)
+    handle = hooked((module, True), leave)
     try:
         yield given
     except _Left:
@@ -238,11 +261,19 @@ def _left_before(module: nn.Module) -> Generator[list[Tensor]]:
         handle.remove()
 
 
-def _reader(module: nn.Module, enters: bool, taken: dict[Site, Tensor], site: Site) -> Any:  # noqa: ANN401 - a handle
-    """Read what enters or leaves a module."""
-    if enters:
-        return module.register_forward_pre_hook(lambda _, args: taken.__setitem__(site, args[0]))
-    return module.register_forward_hook(lambda _, args, out: taken.__setitem__(site, _first(out)))
+def hooked(place: tuple[nn.Module, bool], act: Callable[[Tensor], Tensor | None]) -> Any:  # noqa: ANN401 - a handle
+    """Let a function see what enters or leaves a module, and put in its place what it returns."""
+    module, enters = place
+
+    def before(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        new = act(args[0])
+        return None if new is None else (new, *args[1:])
+
+    def after(_: nn.Module, __: object, out: Any) -> Any:  # noqa: ANN401 - a tensor, or a tuple that begins with it
+        new = act(_first(out))
+        return (new, *out[1:]) if new is not None and isinstance(out, tuple) else new
+
+    return module.register_forward_pre_hook(before) if enters else module.register_forward_hook(after)
 
 
 class _Prefix(DynamicCache):

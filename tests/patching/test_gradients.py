@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from mechcausal.models.replay.gradients import Slopes
 from zoo import ARCHITECTURES, bare, build, loaded, make_pairs
 
 import mechcausal as mc
 from mechcausal.models.replay import backward
-from mechcausal.models.replay.gradients import Slopes
 from mechcausal.models.replay.twin import Twin
 from mechcausal.models.replay.verify import replayer
 
@@ -185,7 +185,7 @@ def test_a_component_whose_gradients_disagree_is_left_to_whole_forwards(pairs, m
         found = right(twin, base, meter, sites, rows, start, change)
         return {site: value * (2 if site.component == "mlp_out" else 1) for site, value in found.items()}
 
-    monkeypatch.setattr("mechcausal.models.replay.verify.slopes", wrong)
+    monkeypatch.setattr("mechcausal.patching.backward.slopes", wrong)
     model = mc.load(bare("gpt2"))
     told = mc.attribute(model, pairs, sites=["mlp_out", "attn_out"]).provenance.compute
     assert told["naive_because"] == {"mlp_out": "its gradients and those of the loop do not agree"}
