@@ -18,14 +18,14 @@ from tqdm.auto import tqdm
 
 from mechcausal.address import ALL, Site
 from mechcausal.data.prompts import PromptSet
+from mechcausal.data.selected import Selected
 from mechcausal.errors import DataError, MechcausalError, NumericsError
 from mechcausal.metrics import Metric
 from mechcausal.models import bridge
 from mechcausal.models.abilities import abilities
 from mechcausal.models.hooked import Run, forward
-from mechcausal.models.plan import Cell, Plan
-from mechcausal.models.replay.changes import Places
-from mechcausal.models.replay.evaluate import BUDGET, Economy, Found, replay
+from mechcausal.models.plan import Cell, Economy, Found, Plan
+from mechcausal.models.replay.evaluate import BUDGET, replay
 from mechcausal.models.replay.verify import SEVERAL, Replayer, replayer
 from mechcausal.models.sources import from_elsewhere, source_of
 
@@ -160,10 +160,10 @@ def _components(cells: Sequence[Cell]) -> list[str]:
 
 def _reached(plan: Plan) -> np.ndarray:
     """Say which examples have a position that a cell selects, [cell example]; the unedited run has all it needs."""
-    places = Places(plan.base)
+    selected = Selected(plan.base)
     chosen = [tuple(dict.fromkeys(edit.at for edit in cell)) or (ALL,) for cell in plan.cells]
-    found = [places.number(*selections) for selections in chosen]
-    return places.masks.any(-1).cpu().numpy()[found] if found else np.ones((0, len(plan.base)), dtype=bool)
+    found = [selected.number(*selections) for selections in chosen]
+    return selected.masks.any(-1).cpu().numpy()[found] if found else np.ones((0, len(plan.base)), dtype=bool)
 
 
 def _replayed(model: Any, cells: Sequence[Cell]) -> tuple[Replayer | None, list[int], dict[str, str]]:  # noqa: ANN401

@@ -19,8 +19,9 @@ from mechcausal.interventions.apply import view
 from mechcausal.interventions.specs import Edit
 from mechcausal.metrics import Metric
 from mechcausal.models.abilities import Abilities
+from mechcausal.models.plan import Economy
 from mechcausal.models.replay.changes import Made
-from mechcausal.models.replay.evaluate import Economy, Job
+from mechcausal.models.replay.evaluate import Job
 from mechcausal.models.replay.meter import Meter
 from mechcausal.models.replay.verify import Replayer, recorded
 

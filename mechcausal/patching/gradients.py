@@ -17,7 +17,8 @@ from torch import Tensor
 from mechcausal.address import Selection, Site
 from mechcausal.data.places import Place
 from mechcausal.interventions.apply import view
-from mechcausal.models.replay.evaluate import BUDGET, Economy
+from mechcausal.models.plan import Economy
+from mechcausal.models.replay.evaluate import BUDGET
 from mechcausal.models.replay.meter import Meter
 from mechcausal.models.replay.stacks import Entries, chunks, merged
 from mechcausal.models.replay.twin import Base, Twin

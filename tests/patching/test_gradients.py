@@ -5,13 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from mechcausal.models.replay.gradients import Slopes
 from zoo import ARCHITECTURES, bare, build, loaded, make_pairs
 
 import mechcausal as mc
-from mechcausal.models.replay import backward
 from mechcausal.models.replay.twin import Twin
 from mechcausal.models.replay.verify import replayer
+from mechcausal.patching import backward
+from mechcausal.patching.gradients import Slopes
 
 CAUSAL = [name for name in ARCHITECTURES if name != "bert"]
 SITES = ("resid_pre", "resid_mid", "resid_post", "attn_out", "z", "mlp_out", "mlp_post")

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mechcausal.address import Selection, Site
-from mechcausal.data.prompts import PromptSet
+from mechcausal.address import Site
+from mechcausal.data.selected import Selected
 from mechcausal.interventions.apply import edited, view
 from mechcausal.interventions.specs import Intervention
 from mechcausal.models.abilities import Abilities
@@ -32,35 +32,6 @@ MADE = _ORDER[1:]
 _TOKENS = 4096  # at most, in one call of an MLP
 
 Sources = Mapping[tuple[Site, Intervention], Tensor]
-
-
-class Places:
-    """The selections of one batch, each made once."""
-
-    def __init__(self, batch: PromptSet) -> None:
-        self.batch = batch
-        self._numbers: dict[tuple[Selection, ...], int] = {}
-        self._found: list[Tensor] = []
-        self._masks: Tensor | None = None
-
-    def number(self, *selections: Selection) -> int:
-        """Return the number under which `masks` has the places that any of these select."""
-        if selections not in self._numbers:
-            self._numbers[selections] = len(self._found)
-            self._found.append(torch.stack([self.batch.select(at) for at in selections]).any(0))
-            self._masks = None
-        return self._numbers[selections]
-
-    def of(self, *selections: Selection) -> Tensor:
-        """Return the places that any of these select, [batch pos]."""
-        return self._found[self.number(*selections)]
-
-    @property
-    def masks(self) -> Tensor:
-        """All places that have a number, [number batch pos]."""
-        if self._masks is None:
-            self._masks = torch.stack(self._found)
-        return self._masks
 
 
 @dataclass(frozen=True)
@@ -119,14 +90,14 @@ class Changes:
     Attributes:
         twin: The bare model.
         base: The unedited run, with the activations that `needed` names.
-        places: The selections of the batch.
+        selected: The selections of the batch.
         sources: The whole activations interventions take from elsewhere.
         decisive: The only positions of the final stream that matter, [batch pos]; None where all do.
     """
 
     twin: Twin
     base: Base
-    places: Places
+    selected: Selected
     sources: Sources
     decisive: Tensor | None
 
@@ -166,7 +137,7 @@ class Changes:
         whole = edits[0].site.whole
         old = new = self.base.values[whole]
         for edit in edits:
-            where = self.places.of(edit.at) if mask is None else mask
+            where = self.selected.of(edit.at) if mask is None else mask
             new = edited(new, edit, where, self.sources.get((whole, edit.do)))
         site = edits[0].site if len({edit.site for edit in edits}) == 1 else whole
         return site, view(new, site) - view(old, site)

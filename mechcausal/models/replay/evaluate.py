@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import astuple, dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from mechcausal.address import ALL, Site
+from mechcausal.data.selected import Selected
 from mechcausal.interventions.specs import Edit
-from mechcausal.models.plan import Cell, Plan
-from mechcausal.models.replay.changes import Changes, Divided, Made, Places, Sources, divided, needed
+from mechcausal.models.plan import Cell, Economy, Found, Plan
+from mechcausal.models.replay.changes import Changes, Made, Sources, divided, needed
 from mechcausal.models.replay.inside import Inside
 from mechcausal.models.replay.meter import Meter
 from mechcausal.models.replay.stacks import Entries, chunks, merged, run
@@ -21,57 +21,6 @@ from mechcausal.models.replay.twin import Base, Twin, recorded
 from mechcausal.models.sources import from_elsewhere, source_of
 
 BUDGET = 512 * 2**20
-
-
-@dataclass
-class Economy:
-    """What was computed and what was not.
-
-    Attributes:
-        token_layers: Tokens times layers run for the cells.
-        naive_token_layers: What one full forward for each cell would have run.
-        skipped: Cells times examples that were answered without a run.
-        asked: Cells times examples.
-    """
-
-    token_layers: int = 0
-    naive_token_layers: int = 0
-    skipped: int = 0
-    asked: int = 0
-
-    def __add__(self, other: Economy) -> Economy:
-        """Return both together."""
-        return Economy(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
-
-    def told(self) -> dict[str, Any]:
-        """Return what provenance says of it."""
-        return {
-            "engine": "replay",
-            "naive_token_layers": self.naive_token_layers,
-            "token_layers": self.token_layers,
-            "skipped": self.skipped,
-            "cells_and_examples": self.asked,
-            "ratio": round(self.naive_token_layers / max(1, self.token_layers), 2),
-        }
-
-
-@dataclass(frozen=True)
-class Found:
-    """What came out for one batch.
-
-    Attributes:
-        values: The metric of the cells, [cell example].
-        base: The metric of the unedited base run, [example].
-        source: The metric of the unedited source run, [example]; NaN where it was not asked for.
-        forwards: How many full forwards were run.
-        economy: What the cells cost.
-    """
-
-    values: np.ndarray
-    base: np.ndarray
-    source: np.ndarray
-    forwards: int
-    economy: Economy = field(default_factory=Economy)
 
 
 def replay(
@@ -140,7 +89,7 @@ class Job:
         tick: Callable[[int], object] = lambda count: None,
     ) -> None:
         self.twin, self.base, self.meter, self.budget, self.tick = twin, base, meter, budget, tick
-        self.places, self.economy, self.unedited = Places(meter.batch), Economy(), meter.base()
+        self.selected, self.economy, self.unedited = Selected(meter.batch), Economy(), meter.base()
         self.block = max(1, budget // (2 * base.hidden[0].numel() * 4))
 
     @property
@@ -152,75 +101,61 @@ class Job:
     @torch.no_grad()
     def edited(self, cells: Sequence[Cell], sources: Sources, carried: Collection[str]) -> np.ndarray:
         """Return the metric under the edits of each cell, [cell example]."""
-        kind = np.array([self.places.number(*dict.fromkeys(edit.at for edit in cell)) for cell in cells])
+        where = np.array([self.selected.number(*dict.fromkeys(edit.at for edit in cell)) for cell in cells])
         parts = [divided(cell, carried) for cell in cells]
         later = [part.later for part in parts]
-        inside = Inside(self.twin, self.places, later, sources) if any(later) else None
-        changes = Changes(self.twin, self.base, self.places, sources, self.decisive)
-        blocks = self._blocks(cells)
-        return self._run(kind, ((groups, self._made(changes, parts, groups, kind)) for groups in blocks), inside)
+        inside = Inside(self.twin, self.selected, later, sources) if any(later) else None
+        changes = Changes(self.twin, self.base, self.selected, sources, self.decisive)
+        # Cells of one edit that differ only in its places share a change, that of all these places together.
+        groups: dict[object, list[int]] = {}
+        for number, cell in enumerate(cells):
+            groups.setdefault((cell[0].site, cell[0].do) if len(cell) == 1 else number, []).append(number)
+
+        def blocks() -> Iterator[tuple[list[list[int]], Made]]:
+            listed = list(groups.values())
+            for some in (listed[low : low + self.block] for low in range(0, len(listed), self.block)):
+                masks = [
+                    self.selected.masks[np.unique(where[group])].any(0) if len(cells[group[0]]) == 1 else None
+                    for group in some
+                ]
+                yield some, changes.of([parts[group[0]] for group in some], masks)
+
+        return self._run(where, blocks(), inside)
 
     @torch.no_grad()
     def changed(self, blocks: Iterable[Made], count: int) -> np.ndarray:
         """Return the metric under changes of the stream that are known, one for each cell, [cell example]."""
-        kind = np.full(count, self.places.number(ALL))
-
-        def numbered() -> Iterator[tuple[list[list[int]], Made]]:
-            done = 0
-            for made in blocks:
-                yield [[done + number] for number in range(len(made.layers))], made
-                done += len(made.layers)
-
-        return self._run(kind, numbered())
-
-    def _blocks(self, cells: Sequence[Cell]) -> Iterator[list[list[int]]]:
-        """Group cells that share an intervention and a site, as many groups at a time as memory holds."""
-        groups: dict[object, list[int]] = {}
-        for number, cell in enumerate(cells):
-            shared = (cell[0].site, cell[0].do) if len(cell) == 1 else number
-            groups.setdefault(shared, []).append(number)
-        listed = list(groups.values())
-        for low in range(0, len(listed), self.block):
-            yield listed[low : low + self.block]
-
-    def _made(
-        self, changes: Changes, parts: Sequence[Divided], groups: Sequence[Sequence[int]], kind: np.ndarray
-    ) -> Made:
-        """Return the change of each group: of cells of one edit, that of all their places together."""
-        first = [parts[group[0]] for group in groups]
-        masks = [
-            self.places.masks[np.unique(kind[group])].any(0) if len(part.carried) + len(part.later) == 1 else None
-            for part, group in zip(first, groups, strict=True)
-        ]
-        return changes.of(first, masks)
+        number = itertools.count()
+        numbered = (([[next(number)] for _ in made.layers], made) for made in blocks)
+        return self._run(np.full(count, self.selected.number(ALL)), numbered)
 
     def _run(
         self,
-        kind: np.ndarray,
+        where: np.ndarray,
         blocks: Iterable[tuple[Sequence[Sequence[int]], Made]],
         inside: Inside | None = None,
     ) -> np.ndarray:
-        """Run what changes move, each that of a group of cells; all else is as in the unedited run."""
+        """Run what the changes of groups of cells move at the places of the cells; all else is as in the unedited run."""
         n, width, layers = len(self.unedited), self.base.width, len(self.twin.layers)
-        out = np.repeat(self.unedited[None], len(kind), axis=0)
+        out = np.repeat(self.unedited[None], len(where), axis=0)
         self.economy += Economy(asked=out.size, naive_token_layers=out.size * width * layers)
         for groups, made in blocks:
-            entries = self._entries(groups, made, kind)
+            entries = self._entries(groups, made, where)
             answered = n * sum(len(group) for group in groups)
             self.economy += Economy(entries.token_layers(layers, width), skipped=answered - len(entries))
             for part in chunks(entries, width, self._row_bytes, self.budget):
-                where = self.places.masks[kind[part.cell], part.row]
-                hidden = run(self.twin, self.base, part, made.delta, where, self.meter.read, inside)
+                own = self.selected.masks[where[part.cell], part.row]
+                hidden = run(self.twin, self.base, part, made.delta, own, self.meter.read, inside)
                 rows = torch.as_tensor(part.row, device=hidden.device)
                 out[part.cell, part.row] = self.meter.of(hidden, rows, int(part.start[0]))
             self.tick(answered)
         return out
 
-    def _entries(self, groups: Sequence[Sequence[int]], made: Made, kind: np.ndarray) -> Entries:
+    def _entries(self, groups: Sequence[Sequence[int]], made: Made, where: np.ndarray) -> Entries:
         """Return which examples of which cells have to be run: those in which something moves that is read."""
         cells = np.concatenate([np.asarray(group) for group in groups])
         change = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
-        live = self.places.masks[kind[cells]] & made.moved[change]
+        live = self.selected.masks[where[cells]] & made.moved[change]
         starts = live.byte().argmax(-1)
         index, row = (live.any(-1) & (starts <= self.meter.last)).nonzero(as_tuple=True)
         start, index, row = (part.cpu().numpy() for part in (starts[index, row], index, row))

@@ -11,18 +11,21 @@ from collections import Counter
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from mechcausal.address import Site
+from mechcausal.data.selected import Selected
 from mechcausal.errors import UnsupportedError
 from mechcausal.interventions.apply import edited
 from mechcausal.interventions.specs import Edit, Intervention
+from mechcausal.models.bare import hooked
 from mechcausal.models.plan import Cell
-from mechcausal.models.replay.changes import Places, Sources
-from mechcausal.models.replay.twin import Twin, hooked
+from mechcausal.models.replay.changes import Sources
+from mechcausal.models.replay.twin import Twin
 
 
 class Inside:
@@ -30,13 +33,13 @@ class Inside:
 
     Args:
         twin: The bare model.
-        places: The selections of the batch.
+        selected: The selections of the batch.
         cells: What is left of each cell to be made on the run.
         sources: What interventions take from elsewhere.
     """
 
-    def __init__(self, twin: Twin, places: Places, cells: Sequence[Cell], sources: Sources) -> None:
-        self.twin, self.places, self.sources = twin, places, sources
+    def __init__(self, twin: Twin, selected: Selected, cells: Sequence[Cell], sources: Sources) -> None:
+        self.twin, self.selected, self.sources = twin, selected, sources
         # For each activation, and each way to edit it in turn: at which places each cell does it, -1 where it does not.
         self.ways: dict[Site, dict[tuple[int, Site, Intervention], np.ndarray]] = {}
         for number, cell in enumerate(cells):
@@ -45,49 +48,29 @@ class Inside:
                 whole = edit.site.whole
                 way = turns[whole], edit.site, edit.do
                 which = self.ways.setdefault(whole, {}).setdefault(way, np.full(len(cells), -1))
-                which[number] = places.number(edit.at)
+                which[number] = selected.number(edit.at)
                 turns[whole] += 1
 
     def on(self, cells: np.ndarray, rows: Tensor, start: int) -> Passage:
         """Return what is made on a stack of these cells and examples that begins at a column."""
-        made: dict[Site, list[_Step]] = {}
+        made: dict[Site, list[Callable[[Tensor], Tensor]]] = {}
         for whole, ways in self.ways.items():
             for (_, site, do), which in sorted(ways.items(), key=lambda way: way[0][0]):
                 some = np.flatnonzero(which[cells] >= 0)
                 if len(some):
                     index, place = (torch.as_tensor(part, device=rows.device) for part in (some, which[cells[some]]))
-                    mask = self.places.masks[place, rows[index], start:]
-                    step = _Step(Edit(site, do), index, rows[index], start, mask, self.sources.get((whole, do)))
+                    mask = self.selected.masks[place, rows[index], start:]
+                    step = partial(self._made, Edit(site, do), index, rows[index], mask, start)
                     made.setdefault(whole, []).append(step)
         return Passage(self.twin, made)
 
-
-@dataclass(frozen=True)
-class _Step:
-    """One edit, made on some entries of a stack.
-
-    Attributes:
-        edit: The edit.
-        index: The entries, in order.
-        rows: The example that each is.
-        start: The column at which the stack begins.
-        mask: Where it is made, [index pos].
-        given: What it takes from elsewhere, [batch pos ...].
-    """
-
-    edit: Edit
-    index: Tensor
-    rows: Tensor
-    start: int
-    mask: Tensor
-    given: Tensor | None
-
-    def __call__(self, value: Tensor) -> Tensor:
+    def _made(self, edit: Edit, index: Tensor, rows: Tensor, mask: Tensor, start: int, value: Tensor) -> Tensor:
+        """Return the activation of a stack after an edit on some entries, which are these examples of the batch."""
         # Those that join the stack at a later layer make none of their edits before.
-        there = int((self.index < len(value)).sum())
-        index, rows = self.index[:there], self.rows[:there]
-        source = None if self.given is None else self.given[rows, self.start :]
-        return value.index_copy(0, index, edited(value[index], self.edit, self.mask[:there], source))
+        there = int((index < len(value)).sum())
+        given = self.sources.get((edit.site.whole, edit.do))
+        source = None if given is None else given[rows[:there], start:]
+        return value.index_copy(0, index[:there], edited(value[index[:there]], edit, mask[:there], source))
 
 
 @dataclass(frozen=True)

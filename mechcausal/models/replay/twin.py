@@ -8,9 +8,7 @@ gradient, so a graph grows only from an input that does (`backward`).
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from inspect import signature
@@ -20,13 +18,12 @@ from weakref import ref
 import torch
 from torch import Tensor, nn
 from transformers import DynamicCache
-from transformers.activations import NewGELUActivation
 
 from mechcausal.address import Site
 from mechcausal.data.prompts import PromptSet
 from mechcausal.errors import UnsupportedError
-from mechcausal.models import bridge
 from mechcausal.models.abilities import Abilities, abilities
+from mechcausal.models.bare import bare, chain, first, hooked, left_before, places
 from mechcausal.models.hooked import forward
 from mechcausal.models.readout import Readouts
 
@@ -75,16 +72,13 @@ class Twin:
     """
 
     def __init__(self, wrapped: Any) -> None:  # noqa: ANN401 - a TransformerBridge
-        module = bridge.underlying(wrapped)
-        if not hasattr(module, "config") or not hasattr(module.config, "model_type"):
-            raise UnsupportedError("this is no transformers model, whose layers could be called")
         self.wrapped, self.able = ref(wrapped), abilities(wrapped)
-        self.model = _bare(module)
+        self.model = bare(wrapped)
         try:
             self.layers = [self.model.get_submodule(block.name) for block in wrapped.blocks]
             self.norm = self.model.get_submodule(wrapped.ln_final.name)
             head = self.model.get_submodule(wrapped.unembed.name)
-            self.chains = [_chain(self.model, block) for block in wrapped.blocks]
+            self.chains = [chain(block, self.model) for block in wrapped.blocks]
         except (AttributeError, TypeError) as error:
             raise UnsupportedError(f"its parts are not where the bridge says they are: {error}") from error
         if not isinstance(head, nn.Linear):
@@ -92,7 +86,8 @@ class Twin:
         self.head = head
         weights = sum(parameter.numel() for parameter in self.layers[0].parameters())
         self.free_tokens = _FETCH + _CALL // (2 * max(1, weights))
-        self.places = self._places(wrapped)
+        inner = [Site(name, layer) for layer in range(len(self.layers)) for name in _AT_MODULES]
+        self.places = places(wrapped, self.model, inner)
         self.readable: frozenset[str] = frozenset()
         self.leaves_at: nn.Module | None = None
         config = self.model.config
@@ -100,24 +95,6 @@ class Twin:
         self.scaling = getattr(config, "logits_scaling", None)
         self._parameters = signature(self.model.forward).parameters
         self._maps: dict[Site, Tensor] = {}
-
-    def _places(self, wrapped: Any) -> dict[Site, tuple[nn.Module, bool]]:  # noqa: ANN401
-        """Return the module at which each site is read, and whether it is what goes in there."""
-        found = {}
-        for site in (Site(name, layer) for layer in range(len(self.layers)) for name in _AT_MODULES):
-            point = bridge.hook_point(wrapped, site)
-            *path, end = (getattr(point, "name", None) or "").split(".")
-            names, part = [], wrapped
-            try:
-                for word in path:
-                    part = part.get_submodule(word)
-                    names += [part.name] if isinstance(getattr(part, "name", None), str) else []
-                module = self.model.get_submodule(".".join(names))
-            except AttributeError:
-                continue
-            if end in ("hook_in", "hook_out") and names:
-                found[site] = module, end == "hook_in"
-        return found
 
     @property
     def readouts(self) -> Readouts:
@@ -187,7 +164,7 @@ class Twin:
             new_args[0] = hidden
         else:
             new_kwargs["hidden_states"] = hidden
-        return _first(self.layers[number](*new_args, **new_kwargs))
+        return first(self.layers[number](*new_args, **new_kwargs))
 
     def last_layer(self, base: Base, hidden: Tensor, rows: Tensor, start: int, read: Tensor) -> Tensor:
         """Return what the last layer gives at one column of each row; its MLP sees no other."""
@@ -195,12 +172,12 @@ class Twin:
         at = torch.arange(len(rows), device=rows.device), read - start
         if self.leaves_at is None:
             return self.layer(base, number, hidden, rows, start)[at]
-        with _left_before(self.leaves_at) as left:
+        with left_before(self.leaves_at) as left:
             self.layer(base, number, hidden, rows, start)
         if self.leaves_at is self.chains[number][0]:
             middle = left[0][at]
         else:
-            middle = hidden[at] + _first(self.leaves_at(left[0][at][:, None]))[:, 0]
+            middle = hidden[at] + first(self.leaves_at(left[0][at][:, None]))[:, 0]
         return middle + self.after_attention(number, middle)
 
     def logits(self, hidden: Tensor, columns: Tensor | None = None) -> Tensor:
@@ -219,7 +196,7 @@ class Twin:
         """Return what the MLP of a layer adds to the stream between attention and MLP, token by token."""
         value = middle[:, None]  # some MLPs want a position axis
         for module in self.chains[number]:
-            value = _first(module(value))
+            value = first(module(value))
         return value[:, 0]
 
 
@@ -239,43 +216,6 @@ def recorded(
     return base, 1 + bool(others)
 
 
-class _Left(Exception):
-    """A layer was left on purpose."""
-
-
-@contextmanager
-def _left_before(module: nn.Module) -> Generator[list[Tensor]]:
-    """Leave whatever is run as soon as it calls this module; what the module was given is in the list."""
-    given: list[Tensor] = []
-
-    def leave(value: Tensor) -> None:
-        given.append(value)
-        raise _Left
-
-    handle = hooked((module, True), leave)
-    try:
-        yield given
-    except _Left:
-        pass
-    finally:
-        handle.remove()
-
-
-def hooked(place: tuple[nn.Module, bool], act: Callable[[Tensor], Tensor | None]) -> Any:  # noqa: ANN401 - a handle
-    """Let a function see what enters or leaves a module, and put in its place what it returns."""
-    module, enters = place
-
-    def before(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
-        new = act(args[0])
-        return None if new is None else (new, *args[1:])
-
-    def after(_: nn.Module, __: object, out: Any) -> Any:  # noqa: ANN401 - a tensor, or a tuple that begins with it
-        new = act(_first(out))
-        return (new, *out[1:]) if new is not None and isinstance(out, tuple) else new
-
-    return module.register_forward_pre_hook(before) if enters else module.register_forward_hook(after)
-
-
 class _Prefix(DynamicCache):
     """Keys and values of the unedited run left of the suffix."""
 
@@ -293,41 +233,6 @@ class _Prefix(DynamicCache):
         return self.start
 
 
-def _bare(module: nn.Module) -> nn.Module:
-    """Return a model of the same class that shares every parameter and buffer with the instrumented one."""
-    state: dict[str, Tensor] = {}
-    for name, value in (
-        *module.named_parameters(remove_duplicate=False),
-        *module.named_buffers(remove_duplicate=False),
-    ):
-        state.setdefault(name.replace("._original_component", ""), value)
-    config = copy.deepcopy(module.config)
-    with torch.device("meta"):
-        twin = type(module)(config)
-    for name, value in [*twin.named_parameters(remove_duplicate=False), *twin.named_buffers(remove_duplicate=False)]:
-        if name not in state or state[name].shape != value.shape:
-            raise UnsupportedError(f"the parameter {name!r} is not to be found beneath the bridge")
-        owner, _, leaf = name.rpartition(".")
-        holder = twin.get_submodule(owner)
-        if leaf in holder._parameters:
-            holder._parameters[leaf] = nn.Parameter(state[name].detach(), requires_grad=False)
-        else:
-            holder._buffers[leaf] = state[name]
-    for name, activation in list(twin.named_modules()):
-        if isinstance(activation, NewGELUActivation):  # the same function in one operation instead of eight
-            twin.set_submodule(name, nn.GELU(approximate="tanh"))
-    return twin.eval()
-
-
-def _chain(model: nn.Module, block: Any) -> Sequence[nn.Module]:  # noqa: ANN401 - a block of the bridge
-    """Return the modules from the stream after attention to what the MLP adds; none where they are not named."""
-    parts = dict(block.submodules)
-    names = [getattr(parts[word], "name", None) for word in ("ln2", "mlp", "ln2_post") if word in parts]
-    if "mlp" not in parts or "ln2" not in parts or None in names:
-        return ()
-    return [model.get_submodule(f"{block.name}.{name}") for name in names]
-
-
 def _cut(value: Any, rows: Tensor, start: int, size: int, prefix: _Prefix) -> Any:  # noqa: ANN401 - any argument of a layer
     if isinstance(value, DynamicCache):
         return prefix
@@ -343,10 +248,6 @@ def _cut(value: Any, rows: Tensor, start: int, size: int, prefix: _Prefix) -> An
 
 def _hidden(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
     return args[0] if args else kwargs["hidden_states"]
-
-
-def _first(output: Any) -> Tensor:  # noqa: ANN401 - a tensor, or a tuple that begins with it
-    return output[0] if isinstance(output, tuple) else output
 
 
 def _present(layer: Any) -> tuple[Tensor, Tensor]:  # noqa: ANN401 - a layer of a cache
