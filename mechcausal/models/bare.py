@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -43,17 +42,9 @@ def bare(wrapped: Any) -> nn.Module:  # noqa: ANN401 - a TransformerBridge
         else:
             holder._buffers[leaf] = state[name]
     for name, activation in list(twin.named_modules()):
-        if isinstance(activation, NewGELUActivation):
-            twin.set_submodule(name, _Gelu())
+        if isinstance(activation, NewGELUActivation):  # the same function in one operation instead of eight
+            twin.set_submodule(name, nn.GELU(approximate="tanh"))
     return twin.eval()
-
-
-class _Gelu(nn.Module):
-    """The same as `NewGELUActivation` in fewer operations: (1 + tanh(u)) / 2 is the logistic function of 2 u."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        twice = math.sqrt(8 / math.pi)
-        return torch.sigmoid((x * x).mul(0.044715 * twice).add(twice).mul(x)) * x
 
 
 def places(wrapped: Any, model: nn.Module, sites: Sequence[Site]) -> dict[Site, Place]:  # noqa: ANN401
