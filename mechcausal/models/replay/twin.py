@@ -44,12 +44,14 @@ class Base:
         cache: The keys, after rotation, and the values of every layer, [batch head pos feature].
         calls: How each layer was called: positional and keyword arguments.
         values: The activations that were asked for, by whole site, as the bridge gives them.
+        executed: How many token-layers have been run on top of it so far.
     """
 
     hidden: list[Tensor]
     cache: list[tuple[Tensor, Tensor]]
     calls: list[tuple[tuple[Any, ...], dict[str, Any]]]
     values: dict[Site, Tensor] = field(default_factory=dict)
+    executed: int = 0
 
     @property
     def width(self) -> int:
@@ -95,6 +97,10 @@ class Twin:
         self.scaling = getattr(config, "logits_scaling", None)
         self._parameters = signature(self.model.forward).parameters
         self._maps: dict[Site, Tensor] = {}
+
+    def reads(self, site: Site) -> bool:
+        """Say whether a whole site is read here as the bridge reads it."""
+        return site.component in self.readable
 
     @property
     def readouts(self) -> Readouts:
@@ -164,6 +170,7 @@ class Twin:
             new_args[0] = hidden
         else:
             new_kwargs["hidden_states"] = hidden
+        base.executed += hidden.shape[0] * hidden.shape[1]
         return first(self.layers[number](*new_args, **new_kwargs))
 
     def last_layer(self, base: Base, hidden: Tensor, rows: Tensor, start: int, read: Tensor) -> Tensor:
@@ -208,7 +215,7 @@ def recorded(
     sites: Sequence[Site],
 ) -> tuple[Base, int]:
     """Return the unedited run with activations, those that the twin does not give read off the bridge, and its forwards."""
-    own = {site: able.components[site.component].shape[2:] for site in sites if site.component in twin.readable}
+    own = {site: able.components[site.component].shape[2:] for site in sites if twin.reads(site)}
     base = twin.record(batch, own)
     others = [site for site in sites if site not in own]
     if others:
