@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -73,28 +72,6 @@ def chain(block: Any, model: nn.Module) -> Sequence[nn.Module]:  # noqa: ANN401 
     if "mlp" not in parts or "ln2" not in parts or None in names:
         return ()
     return [model.get_submodule(f"{block.name}.{name}") for name in names]
-
-
-class _Left(Exception):
-    """A layer was left on purpose."""
-
-
-@contextmanager
-def left_before(module: nn.Module) -> Generator[list[Tensor]]:
-    """Leave whatever is run as soon as it calls this module; what the module was given is in the list."""
-    given: list[Tensor] = []
-
-    def leave(value: Tensor) -> None:
-        given.append(value)
-        raise _Left
-
-    handle = hooked((module, True), leave)
-    try:
-        yield given
-    except _Left:
-        pass
-    finally:
-        handle.remove()
 
 
 def hooked(place: Place, act: Callable[[Tensor], Tensor | None]) -> Any:  # noqa: ANN401 - a handle

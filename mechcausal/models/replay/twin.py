@@ -8,7 +8,7 @@ gradient, so a graph grows only from an input that does (`backward`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from inspect import signature
@@ -23,7 +23,7 @@ from mechcausal.address import Site
 from mechcausal.data.prompts import PromptSet
 from mechcausal.errors import UnsupportedError
 from mechcausal.models.abilities import Abilities, abilities
-from mechcausal.models.bare import bare, chain, first, hooked, left_before, places
+from mechcausal.models.bare import bare, chain, first, hooked, places
 from mechcausal.models.hooked import forward
 from mechcausal.models.readout import Readouts
 
@@ -69,8 +69,8 @@ class Twin:
         layers: Its decoder layers.
         free_tokens: How many tokens take as long in a layer as calling the layer once more.
         readable: The components that are read here as the bridge reads them; `verify` finds out.
-        leaves_at: Where the last layer may be left for all positions but one: before the output matrix of its
-            attention, or before its MLP; `verify` finds out.
+        leaves_early: Whether the last layer may be left for all positions but one as soon as it has their keys and
+            values; `verify` finds out.
     """
 
     def __init__(self, wrapped: Any) -> None:  # noqa: ANN401 - a TransformerBridge
@@ -91,7 +91,8 @@ class Twin:
         inner = [Site(name, layer) for layer in range(len(self.layers)) for name in _AT_MODULES]
         self.places = places(wrapped, self.model, inner)
         self.readable: frozenset[str] = frozenset()
-        self.leaves_at: nn.Module | None = None
+        self.leaves_early = False
+        self._leaving = False
         config = self.model.config
         self.softcap = getattr(config, "final_logit_softcapping", None)
         self.scaling = getattr(config, "logits_scaling", None)
@@ -139,10 +140,11 @@ class Twin:
         finally:
             for handle in handles:
                 handle.remove()
-        if len(calls) != len(self.layers) or len(cache.layers) != len(self.layers):
+        kept: list[Any] = [(getattr(layer, "keys", None), getattr(layer, "values", None)) for layer in cache.layers]
+        if not len(calls) == len(kept) == len(self.layers) or any(part is None for pair in kept for part in pair):
             raise UnsupportedError("its layers are not called once each, with a cache of keys and values")
-        hidden = [*(_hidden(args, kwargs) for args, kwargs in calls), last[0]]
-        base = Base(hidden, [_present(layer) for layer in cache.layers], calls)
+        hidden = [args[0] if args else kwargs["hidden_states"] for args, kwargs in calls]
+        base = Base([*hidden, last[0]], kept, calls)
         # Some MLPs see the tokens of all examples in one row.
         whole = batch.tokens.shape
         base.values = {site: self._value(site, base, taken).reshape(*whole, *shape) for site, shape in read.items()}
@@ -160,32 +162,37 @@ class Twin:
 
     def layer(self, base: Base, number: int, hidden: Tensor, rows: Tensor, start: int) -> Tensor:
         """Run one layer on the columns from `start` on, for these rows of the base run, changed left of nothing."""
+        base.executed += hidden.shape[0] * hidden.shape[1]
+        cut = partial(_suffix, rows=rows, start=start, size=len(base.hidden[0]))
+        return self._call(base, number, hidden, _Prefix(base.cache[number], rows, start, leave=self._leaving), cut)
+
+    def last_layer(self, base: Base, hidden: Tensor, rows: Tensor, start: int, read: Tensor) -> Tensor:
+        """Return what the last layer gives at one column of each row; of the others it makes keys and values alone."""
+        number, at = len(self.layers) - 1, (torch.arange(len(rows), device=rows.device), read - start)
+        if not self.leaves_early:
+            return self.layer(base, number, hidden, rows, start)[at]
+        self._leaving = True
+        try:
+            self.layer(base, number, hidden, rows, start)
+        except _Left as left:
+            cut = partial(_column, rows=rows, read=read, size=len(base.hidden[0]))
+            return self._call(base, number, hidden[at][:, None], _Whole(left.args), cut)[:, 0]
+        finally:
+            self._leaving = False
+        raise UnsupportedError("its last layer asks for no keys and values")
+
+    def _call(
+        self, base: Base, number: int, hidden: Tensor, cache: DynamicCache, cut: Callable[[Tensor], Tensor]
+    ) -> Tensor:
+        """Call a layer as it was called in the base run, with other hidden states and the arguments cut to them."""
         args, kwargs = base.calls[number]
-        size = len(base.hidden[0])
-        prefix = _Prefix(*base.cache[number], rows, start)
-        cut = lambda value: _cut(value, rows, start, size, prefix)  # noqa: E731
-        new_args = [cut(value) for value in args]
-        new_kwargs = {name: cut(value) for name, value in kwargs.items()}
+        new_args = [_adapted(value, cache, cut) for value in args]
+        new_kwargs = {name: _adapted(value, cache, cut) for name, value in kwargs.items()}
         if new_args:
             new_args[0] = hidden
         else:
             new_kwargs["hidden_states"] = hidden
-        base.executed += hidden.shape[0] * hidden.shape[1]
         return first(self.layers[number](*new_args, **new_kwargs))
-
-    def last_layer(self, base: Base, hidden: Tensor, rows: Tensor, start: int, read: Tensor) -> Tensor:
-        """Return what the last layer gives at one column of each row; its MLP sees no other."""
-        number = len(self.layers) - 1
-        at = torch.arange(len(rows), device=rows.device), read - start
-        if self.leaves_at is None:
-            return self.layer(base, number, hidden, rows, start)[at]
-        with left_before(self.leaves_at) as left:
-            self.layer(base, number, hidden, rows, start)
-        if self.leaves_at is self.chains[number][0]:
-            middle = left[0][at]
-        else:
-            middle = hidden[at] + first(self.leaves_at(left[0][at][:, None]))[:, 0]
-        return middle + self.after_attention(number, middle)
 
     def logits(self, hidden: Tensor, columns: Tensor | None = None) -> Tensor:
         """Return the logits of final hidden states [n model]: all, or for each its own columns [n k]."""
@@ -224,41 +231,58 @@ def recorded(
 
 
 class _Prefix(DynamicCache):
-    """Keys and values of the unedited run left of the suffix."""
+    """Keys and values of the unedited run left of the suffix; with `leave`, a layer gets no further than asking for them."""
 
-    def __init__(self, keys: Tensor, values: Tensor, rows: Tensor, start: int) -> None:
+    def __init__(self, cached: tuple[Tensor, Tensor], rows: Tensor, start: int, *, leave: bool = False) -> None:
         super().__init__()
-        self.own, self.rows, self.start = (keys, values), rows, start
+        self.cached, self.rows, self.start, self.leave = cached, rows, start, leave
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: object, **__: object) -> tuple[Tensor, Tensor]:
-        if self.start == 0:
-            return key_states, value_states
-        keys, values = (kept[:, :, : self.start].index_select(0, self.rows) for kept in self.own)
-        return torch.cat([keys, key_states], dim=2), torch.cat([values, value_states], dim=2)
+        if self.start:
+            keys, values = (part[:, :, : self.start].index_select(0, self.rows) for part in self.cached)
+            key_states, value_states = torch.cat([keys, key_states], dim=2), torch.cat([values, value_states], dim=2)
+        if self.leave:
+            raise _Left(key_states, value_states)
+        return key_states, value_states
 
     def get_seq_length(self, *_: object, **__: object) -> int:
         return self.start
 
 
-def _cut(value: Any, rows: Tensor, start: int, size: int, prefix: _Prefix) -> Any:  # noqa: ANN401 - any argument of a layer
+class _Whole(DynamicCache):
+    """Keys and values of all columns, which the one column that is run finds there."""
+
+    def __init__(self, found: tuple[Tensor, Tensor]) -> None:
+        super().__init__()
+        self.found = found
+
+    def update(self, *_: object, **__: object) -> tuple[Tensor, Tensor]:
+        return self.found
+
+
+class _Left(Exception):
+    """A layer was left on purpose, with the keys and values of all columns."""
+
+
+def _adapted(value: Any, cache: DynamicCache, cut: Callable[[Tensor], Tensor]) -> Any:  # noqa: ANN401 - any argument
     if isinstance(value, DynamicCache):
-        return prefix
+        return cache
     if isinstance(value, tuple):
-        return tuple(_cut(item, rows, start, size, prefix) for item in value)
-    if not isinstance(value, Tensor) or value.ndim == 0:
-        return value
+        return tuple(_adapted(item, cache, cut) for item in value)
+    return cut(value) if isinstance(value, Tensor) and value.ndim else value
+
+
+def _suffix(value: Tensor, rows: Tensor, start: int, size: int) -> Tensor:
+    """Return the columns from `start` on: of a mask [batch head query key], of positions, or of what belongs to them."""
     own = value if value.ndim == 1 or len(value) != size or size == 1 else value.index_select(0, rows)
-    if value.ndim == 4:  # a mask: [batch head query key]
+    if value.ndim == 4:
         return own[:, :, start:]
     return own[start:] if value.ndim == 1 else own[:, start:]
 
 
-def _hidden(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
-    return args[0] if args else kwargs["hidden_states"]
-
-
-def _present(layer: Any) -> tuple[Tensor, Tensor]:  # noqa: ANN401 - a layer of a cache
-    keys, values = getattr(layer, "keys", None), getattr(layer, "values", None)
-    if keys is None or values is None:
-        raise UnsupportedError("a layer keeps no keys and values")
-    return keys, values
+def _column(value: Tensor, rows: Tensor, read: Tensor, size: int) -> Tensor:
+    """Return one column of each row of the same."""
+    if value.ndim == 1:
+        return value[read[:1]]
+    which = rows if len(value) == size else torch.zeros_like(rows)
+    return value[which, :, read][:, :, None] if value.ndim == 4 else value[which, read][:, None]

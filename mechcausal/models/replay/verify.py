@@ -9,7 +9,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mechcausal.address import ALL, Selection, Site, expand
 from mechcausal.data.prompts import PromptSet, pad
@@ -84,18 +84,16 @@ class Replayer:
 
     def _judged(self, component: str) -> tuple[bool, bool]:
         if component not in self._ways:
-            self._ways[component] = self._judge(component)
+            ways = [way for way, names in ((CARRIED, CARRIED), (_ON_THE_RUN, MADE)) if component in names]
+            found = ["it is not written"] * len(ways)
+            readable = component in CARRIED or (self.twin is not None and component in self.twin.readable)
+            if self.twin is not None and ways and readable and self.able.components[component].writes:
+                found = _disagreements(self.twin, _alone(component, self.able), ways)
+                if all(found):
+                    self.reasons[component] = found[0]
+            agrees = [way for way, reason in zip(ways, found, strict=True) if not reason]
+            self._ways[component] = CARRIED in agrees, _ON_THE_RUN in agrees
         return self._ways[component]
-
-    def _judge(self, component: str) -> tuple[bool, bool]:
-        ways = [way for way, names in ((CARRIED, CARRIED), (_ON_THE_RUN, MADE)) if component in names]
-        known = component in CARRIED or (self.twin is not None and component in self.twin.readable)
-        if self.twin is None or not ways or not known or not self.able.components[component].writes:
-            return False, False
-        found = _disagreements(self.twin, _alone(component, self.able), ways)
-        if all(found):
-            self.reasons[component] = found[0]
-        return CARRIED in ways and not found[0], _ON_THE_RUN in ways and not found[-1]
 
 
 _known: WeakKeyDictionary[Any, tuple[str, Replayer]] = WeakKeyDictionary()
@@ -118,7 +116,7 @@ def _verified(model: Any) -> Replayer:  # noqa: ANN401
             if not agree(logits[batch.mask], forward(model, batch).logits[batch.mask], model):
                 raise UnsupportedError("its layers, called one by one, do not give its logits")
         twin.readable = frozenset(name for name in READ if _is_read(twin, model, name))
-        twin.leaves_at = _leaves_at(twin, model)
+        twin.leaves_early = _leaves_early(twin, model)
     except FAILURES as error:
         everything = (name for name in CARRIED if able.components[name].writes)
         return Replayer(able, None, dict.fromkeys((*everything, SEVERAL), in_short(error)))
@@ -130,31 +128,31 @@ def _is_read(twin: Twin, model: Any, component: str) -> bool:  # noqa: ANN401
     ability = twin.able.components[component]
     if not ability.reads or (component == "resid_mid" and not ability.writes):
         return False
-    sites = [Site(component, layer) for layer in range(len(twin.layers))]
+    shapes = {Site(component, layer): ability.shape[2:] for layer in range(len(twin.layers))}
     for batch, _ in probes(model):
-        there = forward(model, batch, read=sites).read
+        there = forward(model, batch, read=list(shapes)).read
         try:
-            here = twin.record(batch, dict.fromkeys(sites, ability.shape[2:])).values
+            here = twin.record(batch, shapes).values
         except FAILURES:
             return False
-        if not all(agree(here[site][batch.mask], there[site][batch.mask], model) for site in sites):
+        if not all(agree(here[site][batch.mask], there[site][batch.mask], model) for site in shapes):
             return False
     return True
 
 
-def _leaves_at(twin: Twin, model: Any) -> nn.Module | None:  # noqa: ANN401
-    """Return where the last layer may be left: what is left out is then done at one position alone."""
-    if not twin.able.components["resid_mid"].writes or not twin.chains[-1]:
-        return None
-    batch = probes(model)[0][0]
-    base, rows = twin.record(batch), torch.arange(len(batch), device=batch.tokens.device)
-    output, _ = twin.places.get(Site("z", len(twin.layers) - 1), (None, True))
-    for place in (output, twin.chains[-1][0]):
-        twin.leaves_at = place
-        found = twin.last_layer(base, base.hidden[-2], rows, 0, batch.read_columns)
-        if agree(found, base.hidden[-1][rows, batch.read_columns], model):
-            return place
-    return None
+def _leaves_early(twin: Twin, model: Any) -> bool:  # noqa: ANN401
+    """Say whether the last layer gives at one position what it gives there when it is run on all."""
+    twin.leaves_early = True
+    for batch, _ in probes(model):
+        base, read = twin.record(batch), batch.read_columns
+        rows = torch.arange(len(batch), device=read.device)
+        try:
+            found = [twin.last_layer(base, base.hidden[-2][:, start:], rows, start, read) for start in (0, 1)]
+        except FAILURES:
+            return False
+        if not all(agree(one, base.hidden[-1][rows, read], model) for one in found):
+            return False
+    return True
 
 
 def _disagreements(twin: Twin, cells: Sequence[Cell], ways: Sequence[Collection[str]]) -> list[str]:
