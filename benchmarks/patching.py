@@ -342,7 +342,7 @@ def measure(case: Case, runs: int, peer_cells: int) -> dict[str, Any]:
     """Run one case."""
     cells = cells_of(case)
     bench = Bench(case, prompts(case), bridge_of(case.shape), cells, spread(cells, peer_cells))
-    bench.ours()  # first use: what the model can do is measured, and remembered
+    result = bench.ours()  # first use: what the model can do is measured, and remembered
     peers = bench.peers()
     executed, peak_mb = flops_and_peak(bench.ours)
     one_forward, _ = flops_and_peak(lambda: bare(case.shape)(bench.pairs.clean.tokens))
@@ -360,7 +360,7 @@ def measure(case: Case, runs: int, peer_cells: int) -> dict[str, Any]:
     def ratio(peer: Sequence[float]) -> float:
         return round(statistics.median(b / a for a, b in zip(seconds["ours"], peer, strict=True)), 2)
 
-    found = bench.our_values(bench.ours())
+    found = bench.our_values(result)
     everything = np.stack(list(found.values()))
     gaps = [np.abs(found[cell] - value).max() for values in bench.found.values() for cell, value in values.items()]
     ours = statistics.median(seconds["ours"])

@@ -21,6 +21,7 @@ from mechcausal.models.replay.twin import Base, Twin, recorded
 from mechcausal.models.sources import from_elsewhere, source_of
 
 BUDGET = 512 * 2**20
+_Block = tuple[Sequence[Sequence[int]], Made]  # groups of cells, and the change of each
 
 
 def replay(
@@ -111,7 +112,7 @@ class Job:
         for number, cell in enumerate(cells):
             groups.setdefault((cell[0].site, cell[0].do) if len(cell) == 1 else number, []).append(number)
 
-        def blocks() -> Iterator[tuple[list[list[int]], Made]]:
+        def blocks() -> Iterator[_Block]:
             listed = list(groups.values())
             for some in (listed[low : low + self.block] for low in range(0, len(listed), self.block)):
                 masks = [
@@ -129,12 +130,7 @@ class Job:
         numbered = (([[next(number)] for _ in made.layers], made) for made in blocks)
         return self._run(np.full(count, self.selected.number(ALL)), numbered)
 
-    def _run(
-        self,
-        where: np.ndarray,
-        blocks: Iterable[tuple[Sequence[Sequence[int]], Made]],
-        inside: Inside | None = None,
-    ) -> np.ndarray:
+    def _run(self, where: np.ndarray, blocks: Iterable[_Block], inside: Inside | None = None) -> np.ndarray:
         """Run what the changes of groups of cells move at the places of the cells; all else is as in the unedited run."""
         n, width, layers = len(self.unedited), self.base.width, len(self.twin.layers)
         out = np.repeat(self.unedited[None], len(where), axis=0)

@@ -93,9 +93,8 @@ class Twin:
         self.readable: frozenset[str] = frozenset()
         self.leaves_early = False
         self._leaving = False
-        config = self.model.config
-        self.softcap = getattr(config, "final_logit_softcapping", None)
-        self.scaling = getattr(config, "logits_scaling", None)
+        caps = ("final_logit_softcapping", "logits_scaling")
+        self.softcap, self.scaling = (getattr(self.model.config, name, None) for name in caps)
         self._parameters = signature(self.model.forward).parameters
         self._maps: dict[Site, Tensor] = {}
 
@@ -145,20 +144,16 @@ class Twin:
             raise UnsupportedError("its layers are not called once each, with a cache of keys and values")
         hidden = [args[0] if args else kwargs["hidden_states"] for args, kwargs in calls]
         base = Base([*hidden, last[0]], kept, calls)
-        # Some MLPs see the tokens of all examples in one row.
-        whole = batch.tokens.shape
-        base.values = {site: self._value(site, base, taken).reshape(*whole, *shape) for site, shape in read.items()}
+        for site, shape in read.items():  # some MLPs see the tokens of all examples in one row
+            base.values[site] = self._value(site, base, taken).reshape(*batch.tokens.shape, *shape)
         return base
 
     def _value(self, site: Site, base: Base, taken: Mapping[Site, Tensor]) -> Tensor:
-        match site.component:
-            case "resid_pre":
-                return base.hidden[site.layer or 0]
-            case "resid_mid":
-                return base.hidden[site.layer or 0] + taken[Site("attn_out", site.layer)]
-            case "resid_post":
-                return base.hidden[(site.layer or 0) + 1]
-        return taken[site]
+        layer = site.layer or 0
+        if site.component == "resid_mid":
+            return base.hidden[layer] + taken[Site("attn_out", layer)]
+        streams = {"resid_pre": layer, "resid_post": layer + 1}
+        return base.hidden[streams[site.component]] if site.component in streams else taken[site]
 
     def layer(self, base: Base, number: int, hidden: Tensor, rows: Tensor, start: int) -> Tensor:
         """Run one layer on the columns from `start` on, for these rows of the base run, changed left of nothing."""
