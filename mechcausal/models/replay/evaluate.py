@@ -21,6 +21,8 @@ from mechcausal.models.replay.twin import Base, Twin, recorded
 from mechcausal.models.sources import from_elsewhere, source_of
 
 BUDGET = 512 * 2**20
+_NEAR = 64 * 2**20  # beyond this a processor waits for memory: fresh pages, and nothing left in its caches
+Tick = Callable[[int], object]
 _Block = tuple[Sequence[Sequence[int]], Made]  # groups of cells, and the change of each
 
 
@@ -31,7 +33,7 @@ def replay(
     compared: Tensor | None = None,
     *,
     budget: int = BUDGET,
-    tick: Callable[[int], object] = lambda count: None,
+    tick: Tick = lambda _: None,
     unedited: bool = False,
 ) -> Found:
     """Evaluate a plan of one batch.
@@ -79,19 +81,14 @@ class Job:
         unedited: The metric of the unedited run, [example].
         economy: What the cells have cost so far.
         block: How many changes are held at once.
+        stack: How many bytes one stack takes.
     """
 
-    def __init__(
-        self,
-        twin: Twin,
-        base: Base,
-        meter: Meter,
-        budget: int = BUDGET,
-        tick: Callable[[int], object] = lambda count: None,
-    ) -> None:
-        self.twin, self.base, self.meter, self.budget, self.tick = twin, base, meter, budget, tick
+    def __init__(self, twin: Twin, base: Base, meter: Meter, budget: int = BUDGET, tick: Tick = lambda _: None) -> None:
+        self.twin, self.base, self.meter, self.tick = twin, base, meter, tick
         self.selected, self.economy, self.unedited = Selected(meter.batch), Economy(), meter.base()
         self.block = max(1, budget // (2 * base.hidden[0].numel() * 4))
+        self.stack = min(budget, _NEAR) if base.hidden[0].device.type == "cpu" else budget
 
     @property
     def decisive(self) -> Tensor | None:
@@ -139,7 +136,7 @@ class Job:
             entries = self._entries(groups, made, where)
             answered = n * sum(len(group) for group in groups)
             self.economy += Economy(entries.token_layers(layers, width), skipped=answered - len(entries))
-            for part in chunks(entries, width, self._row_bytes, self.budget):
+            for part in chunks(entries, width, self._row_bytes, self.stack):
                 own = self.selected.masks[where[part.cell], part.row]
                 hidden = run(self.twin, self.base, part, made.delta, own, self.meter.read, inside)
                 rows = torch.as_tensor(part.row, device=hidden.device)

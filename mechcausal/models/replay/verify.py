@@ -223,7 +223,7 @@ def agree(fast: Tensor, slow: Tensor, model: Any) -> bool:  # noqa: ANN401
 
 
 def in_short(error: Exception) -> str:
-    """Return the first line of what went wrong."""
+    """Return the first line of an error."""
     return str(error).partition("\n")[0][:200]
 
 
