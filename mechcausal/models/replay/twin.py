@@ -3,7 +3,7 @@
 The twin shares its weights with the bridge and carries no hooks. How a layer is called (masks, rotary positions, what
 kind of attention) is not written down here for any architecture: one run of the whole model is watched, and a layer is
 called again as it was called then, with the rows and the positions that are wanted. No weight of the twin asks for a
-gradient, so a graph grows only from an input that does (`backward`).
+gradient, so a graph grows only from an input that does (`patching/backward`).
 """
 
 from __future__ import annotations
