@@ -199,8 +199,9 @@ class PromptSet:
             first = self.positions[selection.name].cpu()
             bounds = torch.stack([first, first + 1], dim=1)
         else:
-            lengths, which = self.lengths.cpu().unique(return_inverse=True)
-            bounds = torch.tensor([selection.bounds(length) for length in lengths.tolist()])[which]
+            lengths = self.lengths.tolist()
+            known = {length: selection.bounds(length) for length in set(lengths)}
+            bounds = torch.tensor([known[length] for length in lengths])
         column = torch.arange(self.tokens.shape[1])[None]
         low, high = (bounds + self.starts.cpu()[:, None]).split(1, dim=1)
         return ((column >= low) & (column < high)).to(self.mask.device)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -16,42 +16,22 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from mechcausal.address import Selection, Site
+from mechcausal.address import ALL, Site
 from mechcausal.data.prompts import PromptSet
+from mechcausal.data.selected import Selected
 from mechcausal.errors import DataError, MechcausalError, NumericsError
 from mechcausal.metrics import Metric
 from mechcausal.models import bridge
 from mechcausal.models.abilities import abilities
-from mechcausal.models.hooked import forward
-from mechcausal.models.replay.evaluate import BUDGET, Cell, Economy
-from mechcausal.models.replay.task import Task
+from mechcausal.models.hooked import Run, forward
+from mechcausal.models.plan import Cell, Economy, Found, Plan
+from mechcausal.models.replay.evaluate import BUDGET, replay
 from mechcausal.models.replay.verify import SEVERAL, Replayer, replayer
 from mechcausal.models.sources import from_elsewhere, source_of
 
 logger = logging.getLogger("mechcausal")
 
 Exact = Literal["replay", "naive"]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is to be computed.
-
-    Attributes:
-        base: The prompts that are run.
-        cells: For each cell the edits made together.
-        metric: The number read off each run.
-        rows: The source run, row by row against `base` (patching and resampling).
-        means: Whole activations to set, by whole site, each [feature...] or [pos feature...] (mean ablation).
-        reference: The prompts whose unedited run a comparing metric compares with.
-    """
-
-    base: PromptSet
-    cells: Sequence[Cell]
-    metric: Metric
-    rows: PromptSet | None = None
-    means: Mapping[Site, Tensor] = field(default_factory=dict)
-    reference: PromptSet | None = None
 
 
 @dataclass(frozen=True)
@@ -100,6 +80,7 @@ def evaluate(
     able.require([edit.site for cell in plan.cells for edit in cell])
     able.require(from_elsewhere(plan.cells), writes=False)
     base, rows, reference = align(plan.base, plan.rows, plan.reference)
+    aligned = replace(plan, base=base, rows=rows, reference=reference)
     known, fast, reasons = _replayed(model, plan.cells) if exact == "replay" else (None, [], {"all": "asked for"})
     slow = sorted(set(range(len(plan.cells))) - set(fast))
     economy = Economy()
@@ -108,43 +89,29 @@ def evaluate(
 
     def one_batch(index: Tensor) -> np.ndarray:
         nonlocal forwards, economy
-        device = bridge.device_of(model)
-        batch = base.take(index).to(device)
-        other = rows.take(index).to(device) if rows is not None else None
+        part = aligned.batch(index, bridge.device_of(model))
         compared = None
         if plan.metric.compares:
-            compared = forward(model, (reference or base).take(index).to(device)).logits
+            compared = forward(model, part.reference or part.base).logits
             forwards += 1
         out = np.full((len(plan.cells) + 2, len(index)), np.nan)
         if fast:
             assert known is not None  # there are cells that it can do
-            task = Task(model, able, known, batch, other, plan.means, plan.metric, compared)
-            found = task.run([plan.cells[number] for number in fast], budget, bar.update, sources_too=unedited)
-            out[[*fast, -2, -1]] = np.concatenate([found.values, found.base, found.source])
-            forwards += found.forwards
-            economy += found.economy
+            assert known.twin is not None
+            carried = [name for name in _components(plan.cells) if known.carries(name)]
+            told = {"budget": budget, "tick": bar.update, "unedited": unedited}
+            found = replay(known.twin, part.only(fast), carried, compared, **told)
+            out[[*fast, -2, -1]] = [*found.values, found.base, found.source]
+            forwards, economy = forwards + found.forwards, economy + found.economy
         if slow or (unedited and not fast):
-            taken: dict[Site, Tensor] = {}
-            needed = from_elsewhere([plan.cells[number] for number in slow])
-            both = unedited and not fast
-            if other is not None and (needed or both):
-                source_run = forward(model, other, read=needed)
-                taken = source_run.read
-                forwards += 1
-                if both:
-                    out[-1] = plan.metric(source_run.logits, other, compared).float().cpu().numpy()
-            if both:
-                out[-2] = plan.metric(forward(model, batch).logits, batch, compared).float().cpu().numpy()
-                forwards += 1
-            for number in slow:
-                cell = plan.cells[number]
-                run = forward(model, batch, cell, sources=[source_of(edit, taken, plan.means, batch) for edit in cell])
-                forwards += 1
-                out[number] = plan.metric(run.logits, batch, compared).float().cpu().numpy()
-                bar.update(len(index))
-        reached = _reached(batch, plan.cells)
+            found = _looped(model, part.only(slow), compared, bar.update, unedited=unedited and not fast)
+            out[slow] = found.values
+            if not fast:
+                out[-2:] = found.base, found.source
+            forwards += found.forwards
+        reached = _reached(part)
         if not np.isfinite(out[:-2][reached]).all():
-            _refuse_nan(model, batch)
+            _refuse_nan(model, part.base)
         out[:-2][~reached] = np.nan
         return out
 
@@ -155,15 +122,48 @@ def evaluate(
     return Values(values[:-2], forwards, used, told, sides)
 
 
-def _reached(batch: PromptSet, cells: Sequence[Cell]) -> np.ndarray:
+def _looped(
+    model: Any,  # noqa: ANN401
+    plan: Plan,
+    compared: Tensor | None,
+    tick: Callable[[int], object],
+    *,
+    unedited: bool,
+) -> Found:
+    """Evaluate a plan of one batch by the loop, one forward for each cell; with `unedited`, both sides unedited too."""
+    values = np.full((len(plan.cells), len(plan.base)), np.nan)
+    base, source = np.full((2, len(plan.base)), np.nan)
+    taken: dict[Site, Tensor] = {}
+    forwards = len(plan.cells)
+
+    def measured(prompts: PromptSet, run: Run) -> np.ndarray:
+        return plan.metric(run.logits, prompts, compared).float().cpu().numpy()
+
+    wholes = from_elsewhere(plan.cells)
+    if plan.rows is not None and (wholes or unedited):
+        run = forward(model, plan.rows, read=wholes)
+        taken, forwards = run.read, forwards + 1
+        if unedited:
+            source = measured(plan.rows, run)
+    if unedited:
+        base, forwards = measured(plan.base, forward(model, plan.base)), forwards + 1
+    for number, cell in enumerate(plan.cells):
+        sources = [source_of(edit, taken, plan.means, plan.base) for edit in cell]
+        values[number] = measured(plan.base, forward(model, plan.base, cell, sources=sources))
+        tick(len(plan.base))
+    return Found(values, base, source, forwards)
+
+
+def _components(cells: Sequence[Cell]) -> list[str]:
+    return list(dict.fromkeys(edit.site.component for cell in cells for edit in cell))
+
+
+def _reached(plan: Plan) -> np.ndarray:
     """Say which examples have a position that a cell selects, [cell example]; the unedited run has all it needs."""
-    known: dict[Selection, Tensor] = {}
-    for edit in (edit for cell in cells for edit in cell):
-        if edit.at not in known:
-            known[edit.at] = batch.select(edit.at).any(1).cpu()
-    everyone = torch.ones(len(batch), dtype=torch.bool)
-    found = [torch.stack([known[edit.at] for edit in cell]).any(0) if cell else everyone for cell in cells]
-    return torch.stack(found).numpy() if found else np.ones((0, len(batch)), dtype=bool)
+    selected = Selected(plan.base)
+    chosen = [tuple(dict.fromkeys(edit.at for edit in cell)) or (ALL,) for cell in plan.cells]
+    found = [selected.number(*selections) for selections in chosen]
+    return selected.masks.any(-1).cpu().numpy()[found] if found else np.ones((0, len(plan.base)), dtype=bool)
 
 
 def _replayed(model: Any, cells: Sequence[Cell]) -> tuple[Replayer | None, list[int], dict[str, str]]:  # noqa: ANN401

@@ -21,15 +21,16 @@ def weights_fingerprint(model: Any) -> str:  # noqa: ANN401 - a TransformerBridg
     load such a model anew.
     """
     module = bridge.underlying(model)
-    # The bridge inserts this segment into names; without it the digest is that of the bare model.
-    plain = ((name.replace("_original_component.", ""), value) for name, value in module.named_parameters())
-    named = sorted(plain, key=lambda item: item[0])
-    versions = tuple(number for _, parameter in named for number in (parameter._version, parameter.data_ptr()))
+    versions = tuple(
+        number for parameter in module.parameters() for number in (parameter._version, parameter.data_ptr())
+    )
     cached = _known.get(model)
     if cached is not None and cached[0] == versions:
         return cached[1]
+    # The bridge inserts this segment into names; without it the digest is that of the bare model.
+    plain = ((name.replace("_original_component.", ""), value) for name, value in module.named_parameters())
     digest = hashlib.sha256()
-    for name, parameter in named:
+    for name, parameter in sorted(plain, key=lambda item: item[0]):
         tensor = parameter.detach().to("cpu").contiguous()
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)

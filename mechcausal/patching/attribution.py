@@ -22,11 +22,12 @@ from mechcausal.models import bridge
 from mechcausal.models.abilities import abilities
 from mechcausal.models.engine import Exact, align, check_exact, in_batches
 from mechcausal.models.hooked import forward, gradient_reads, gradients
-from mechcausal.models.replay.evaluate import Economy
-from mechcausal.models.replay.gradients import Slopes
+from mechcausal.models.plan import Economy
 from mechcausal.models.replay.meter import Meter
-from mechcausal.models.replay.verify import Replayer, differentiable, recorded
+from mechcausal.models.replay.verify import Replayer, recorded
 from mechcausal.patching.activation import Direction
+from mechcausal.patching.backward import differentiable
+from mechcausal.patching.gradients import Slopes
 from mechcausal.patching.sweep import MetricSpec, Place, Positions, Recorder, SiteSpec, places, plain, two_sides
 from mechcausal.results.result import Result
 

@@ -26,10 +26,10 @@ from mechcausal.models import bridge
 from mechcausal.models.abilities import Abilities, abilities
 from mechcausal.models.engine import Exact, align, check_exact, in_batches
 from mechcausal.models.hooked import forward
-from mechcausal.models.replay.evaluate import Economy
-from mechcausal.models.replay.paths import can_trace, trace
+from mechcausal.models.plan import Economy
 from mechcausal.models.replay.verify import Replayer, replayer
 from mechcausal.patching.activation import Direction
+from mechcausal.patching.direct import can_trace, trace
 from mechcausal.patching.sweep import MetricSpec, Place, Positions, Recorder, SiteSpec, places, plain, two_sides
 from mechcausal.results.result import Result
 

@@ -28,19 +28,30 @@ class Interval:
 
 def mean_interval(values: np.ndarray, clusters: Sequence[str] = (), level: float = 0.95) -> Interval:
     """Return the mean of the finite values with its interval; without clusters each value is its own."""
+    return _first(mean_intervals(np.asarray(values)[None], clusters, level))
+
+
+def mean_intervals(values: np.ndarray, clusters: Sequence[str] = (), level: float = 0.95) -> dict[str, np.ndarray]:
+    """Return the fields of an `Interval` for each row of values, [row example]."""
     keep = np.isfinite(values)
-    x = values[keep].astype(float)
-    if len(x) == 0:
-        return Interval(np.nan, np.nan, np.nan, 0, 0)
-    ids = np.unique(np.asarray(clusters)[keep], return_inverse=True)[1] if len(clusters) else np.arange(len(x))
-    groups = int(ids.max()) + 1
-    mean = float(x.mean())
-    if groups < 2:
-        return Interval(mean, np.nan, np.nan, len(x), groups)
-    sums = np.bincount(ids, weights=x - mean, minlength=groups)
-    error = float(np.sqrt(groups / (groups - 1) * (sums**2).sum())) / len(x)
-    reach = _quantile(0.5 + level / 2, groups - 1) * error
-    return Interval(mean, mean - reach, mean + reach, len(x), groups)
+    n = keep.sum(1)
+    with np.errstate(divide="ignore", invalid="ignore"):  # rows without values, or with one cluster: NaN
+        mean = np.where(keep, values, 0.0).sum(1) / n
+        rest, met = np.where(keep, values - mean[:, None], 0.0), keep
+        if len(clusters):
+            ids = np.unique(np.asarray(clusters), return_inverse=True)[1]
+            order = np.argsort(ids, kind="stable")
+            begins = np.flatnonzero(np.diff(ids[order], prepend=-1))
+            rest, met = (np.add.reduceat(part[:, order], begins, axis=1) for part in (rest, keep.astype(int)))
+        groups = (met > 0).sum(1)
+        error = np.sqrt(groups / (groups - 1) * (rest**2).sum(1)) / n
+    reach = np.array([_quantile(0.5 + level / 2, count - 1) if count > 1 else np.nan for count in groups.tolist()])
+    low, high = mean - reach * error, mean + reach * error
+    return {"estimate": mean, "low": low, "high": high, "n": n, "n_clusters": groups}
+
+
+def _first(fields: dict[str, np.ndarray]) -> Interval:
+    return Interval(**{name: value[0].item() for name, value in fields.items()})
 
 
 @cache
@@ -52,14 +63,25 @@ def ratio_interval(
     numerator: np.ndarray, denominator: np.ndarray, clusters: Sequence[str] = (), level: float = 0.95
 ) -> Interval:
     """Return mean(numerator) / mean(denominator) with its interval, by linearisation."""
+    return _first(ratio_intervals(np.asarray(numerator)[None], np.asarray(denominator), clusters, level))
+
+
+def ratio_intervals(
+    numerator: np.ndarray, denominator: np.ndarray, clusters: Sequence[str] = (), level: float = 0.95
+) -> dict[str, np.ndarray]:
+    """Return the fields of the `Interval` of mean(numerator) / mean(denominator) for each row, [row example]."""
     keep = np.isfinite(numerator) & np.isfinite(denominator)
-    if not keep.any():
-        return Interval(np.nan, np.nan, np.nan, 0, 0)
-    over = float(denominator[keep].mean())
-    if abs(over) < 1e-12:
-        count = mean_interval(np.where(keep, numerator, np.nan), clusters, level)
-        return Interval(np.nan, np.nan, np.nan, count.n, count.n_clusters)
-    ratio = float(numerator[keep].mean()) / over
-    residual = np.where(keep, (numerator - ratio * denominator) / over, np.nan)
-    spread = mean_interval(residual, clusters, level)
-    return Interval(ratio, ratio + spread.low, ratio + spread.high, spread.n, spread.n_clusters)
+    with np.errstate(divide="ignore", invalid="ignore"):  # rows without values: NaN
+        above, over = (np.where(keep, part, 0.0).sum(1) / keep.sum(1) for part in (numerator, denominator))
+        over = np.where(np.abs(over) < 1e-12, np.nan, over)  # there is no ratio to nothing
+        ratio = above / over
+        residual = np.where(keep, (numerator - ratio[:, None] * denominator) / over[:, None], np.nan)
+    spread = mean_intervals(residual, clusters, level)
+    counts = mean_intervals(np.where(keep, 0.0, np.nan), clusters, level)
+    return {
+        "estimate": ratio,
+        "low": ratio + spread["low"],
+        "high": ratio + spread["high"],
+        "n": counts["n"],
+        "n_clusters": counts["n_clusters"],
+    }

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mechcausal.errors import ResultError
-from mechcausal.results.intervals import mean_interval, ratio_interval
+from mechcausal.results.intervals import mean_interval, mean_intervals, ratio_intervals
 from mechcausal.results.provenance import Provenance
 from mechcausal.results.storage import replacing
 
@@ -191,19 +191,20 @@ def tabulate(
 
     What else a method says of its cells follows in columns of its own.
     """
-    base = baselines["base"]
     clean, corrupt = baselines.get("clean"), baselines.get("corrupt")
-    rows = []
-    for place, values, unedited in zip(where, examples, np.broadcast_to(base, examples.shape), strict=True):
-        change = mean_interval(values - unedited, clusters)
-        value = float(np.nanmean(values)) if np.isfinite(values).any() else np.nan
-        row = {**place, "value": value, "n": change.n, "n_clusters": change.n_clusters}
-        row |= {"change": change.estimate, "change_low": change.low, "change_high": change.high}
-        row |= dict.fromkeys(("effect", "effect_low", "effect_high"), np.nan)
-        if clean is not None and corrupt is not None:
-            effect = ratio_interval(values - corrupt, clean - corrupt, clusters)
-            row |= {"effect": effect.estimate, "effect_low": effect.low, "effect_high": effect.high}
-        rows.append(row)
-    own = [name for row in rows for name in row if name not in COLUMNS]
-    frame = pd.DataFrame(rows, columns=[*COLUMNS, *dict.fromkeys(own)])
+    finite = np.isfinite(examples)
+    change = mean_intervals(examples - baselines["base"], clusters)
+    with np.errstate(invalid="ignore"):  # cells without a value: NaN
+        value = np.where(finite, examples, 0.0).sum(1) / finite.sum(1)
+    found = {"value": value, "n": change["n"], "n_clusters": change["n_clusters"]} | _named("change", change)
+    found |= dict.fromkeys(("effect", "effect_low", "effect_high"), np.full(len(examples), np.nan))
+    if clean is not None and corrupt is not None:
+        found |= _named("effect", ratio_intervals(examples - corrupt, clean - corrupt, clusters))
+    said = dict.fromkeys(name for place in where for name in place)
+    told = {name: [place.get(name, np.nan) for place in where] for name in said}
+    frame = pd.DataFrame(told | found, columns=[*COLUMNS, *(name for name in said if name not in COLUMNS)])
     return frame.astype(dict.fromkeys(("layer", "head", "neuron", "position"), "Int64"))
+
+
+def _named(what: str, interval: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {what: interval["estimate"], f"{what}_low": interval["low"], f"{what}_high": interval["high"]}

@@ -246,8 +246,8 @@ def test_edits_that_do_not_agree_together_go_to_the_loop(monkeypatch):
     model, pairs = mc.load(build("gpt2")), make_pairs()
     original = inside.Inside.__init__
 
-    def forgetful(self, twin, able, batch, cells, sources):
-        original(self, twin, able, batch, [cell[:1] for cell in cells], sources)
+    def forgetful(self, twin, selected, cells, sources):
+        original(self, twin, selected, [cell[:1] for cell in cells], sources)
 
     monkeypatch.setattr(inside.Inside, "__init__", forgetful)
     cell = Edit(Site("z", 0, head=1), Patch()), Edit(Site("mlp_out", 1), Patch())

@@ -313,7 +313,7 @@ class Runs:
                 made.setdefault(edit.site.whole, []).append(partial(_edited, edit=edit, source=source))
         for whole in dict.fromkeys(part.site.whole for part in parts):
             made.setdefault(whole, []).append(partial(_kept, site=whole, found=found))
-        passage = Passage(twin, self.able, made)
+        passage = Passage(twin, made)
         before_it = base.executed
         stack = base.hidden[route.first][own, start:]
         read = batch.read_columns

@@ -14,8 +14,8 @@ answered without a run, and the others join one stack of rows as it passes their
 values left of them taken from the unedited run (`twin`). Where a cell has edits at several activations, or one that
 cannot be carried to the end of its layer, the later ones are made on the stack itself (`inside`). Edits that begin at
 nearly the same position share a stack where a few more tokens cost less than one more call. Only the position that the
-metric reads is unembedded and passes the last MLP, and of the vocabulary only the columns it asks for (`meter`). `task`
-does all this for one batch; `paths` traces direct paths with the same parts.
+metric reads is unembedded and passes the last MLP, and of the vocabulary only the columns it asks for (`meter`).
+`evaluate` does all this for one batch; path patching and attribution build on the same parts in their own room.
 
 Nothing is written down for any architecture. Each model is compared with the loop once, component by component
 (`verify`); what does not agree is left to the loop.

@@ -6,47 +6,66 @@ output matrix, and the MLP sees only the tokens at which the stream has changed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from mechcausal.address import Site
-from mechcausal.interventions.apply import edited, new_value, view
-from mechcausal.interventions.specs import Edit, Intervention
+from mechcausal.data.selected import Selected
+from mechcausal.interventions.apply import edited, view
+from mechcausal.interventions.specs import Intervention
 from mechcausal.models.abilities import Abilities
-from mechcausal.models.readout import Readouts
+from mechcausal.models.plan import Cell
 from mechcausal.models.replay.twin import Base, Twin
 
-# Components whose edits can be carried to the end of their layer.
-WHOLE_STREAM = ("embed", "resid_pre", "resid_post")
-AFTER_ATTENTION = ("resid_mid", "attn_out", "z")
-AFTER_MLP = ("mlp_out", "mlp_post")
-CARRIED = (*WHOLE_STREAM, *AFTER_ATTENTION, *AFTER_MLP)
+# Components in the order in which a layer computes them.
+_ORDER = (
+    "embed", "resid_pre", "q", "k", "v", "z", "attn_out", "resid_mid", "mlp_post", "mlp_out", "resid_post",
+)  # fmt: skip
+_AFTER_ATTENTION = ("resid_mid", "attn_out", "z")
+# Components whose edits can be carried to the end of their layer, and those whose edits can be made on the run.
+CARRIED = ("embed", "resid_pre", "resid_post", *_AFTER_ATTENTION, "mlp_out", "mlp_post")
+MADE = _ORDER[1:]
 
 _TOKENS = 4096  # at most, in one call of an MLP
 
-Key = tuple[Site, Intervention]
+Sources = Mapping[tuple[Site, Intervention], Tensor]
 
 
 @dataclass(frozen=True)
-class Asked:
-    """Edits at one whole site whose change is wanted.
+class Divided:
+    """The edits of a cell.
 
     Attributes:
-        edits: The edits; none where a run begins with the stream as it is.
-        masks: Where each is made, [batch pos], if there are several.
-        wanted: Where their change is asked for, [batch pos].
-        layer: The layer whose input the run begins with.
-        later: What is made on the run: for each whole site its edits, their masks, and where they are wanted.
+        carried: Those that become a change of the stream, all at one activation.
+        later: Those that are made on the run.
+        layer: The layer whose input the run begins with; the number of layers stands for the final stream.
     """
 
-    edits: Sequence[Edit]
-    masks: Sequence[Tensor]
-    wanted: Tensor
+    carried: Cell
+    later: Cell
     layer: int
-    later: Sequence[tuple[Sequence[Edit], Sequence[Tensor], Tensor]] = ()
+
+
+def divided(cell: Cell, carried: Collection[str]) -> Divided:
+    """Divide a cell, so that the run begins as late as it can.
+
+    Args:
+        cell: The edits.
+        carried: The components whose edits can be carried to the end of their layer.
+    """
+    first, *others = sorted({edit.site.whole for edit in cell}, key=_turn)
+    enters = 0 if first.layer is None else first.layer + (first.component != "resid_pre")
+    if first.component in carried and all(_turn(site) >= (enters, 0) for site in others):
+        own, later = (tuple(e for e in cell if (e.site.whole == first) == here) for here in (True, False))
+        return Divided(own, later, enters)
+    return Divided((), cell, first.layer or 0)
+
+
+def _turn(site: Site) -> tuple[int, int]:
+    return site.layer or 0, _ORDER.index(site.component)
 
 
 @dataclass(frozen=True)
@@ -54,77 +73,74 @@ class Made:
     """The changes of the stream that were asked for.
 
     Attributes:
-        layers: For each the layer whose input changes; the number of layers stands for the final stream.
+        layers: For each the layer whose input changes.
         delta: How that input changes at every token, [change batch pos model].
         moved: Where it changes at all, or an edit made on the run may do something, [change batch pos].
     """
 
-    layers: Tensor
+    layers: Sequence[int]
     delta: Tensor
     moved: Tensor
 
 
+@dataclass(frozen=True)
 class Changes:
     """The changes of one batch.
 
-    Args:
+    Attributes:
         twin: The bare model.
-        able: What the bridge can do.
-        readouts: How heads and neurons enter the stream.
         base: The unedited run, with the activations that `needed` names.
+        selected: The selections of the batch.
         sources: The whole activations interventions take from elsewhere.
-        read: The only positions of the final stream that matter, [batch pos]; None where all do.
+        decisive: The only positions of the final stream that matter, [batch pos]; None where all do.
     """
 
-    def __init__(
-        self,
-        twin: Twin,
-        able: Abilities,
-        readouts: Readouts,
-        base: Base,
-        sources: Mapping[Key, Tensor],
-        read: Tensor | None = None,
-    ) -> None:
-        self.twin, self.able, self.readouts, self.base = twin, able, readouts, base
-        self.sources, self.read = sources, read
+    twin: Twin
+    base: Base
+    selected: Selected
+    sources: Sources
+    decisive: Tensor | None
 
-    def of(self, asked: Sequence[Asked]) -> Made:
-        """Return the changes that were asked for; MLPs are called once for all changes in front of them."""
-        stream = self.base.hidden[0]
-        delta = stream.new_zeros(len(asked), *stream.shape)
+    def of(self, parts: Sequence[Divided], masks: Sequence[Tensor | None]) -> Made:
+        """Return the changes that were asked for; MLPs are called once for all changes in front of them.
+
+        Args:
+            parts: The edits.
+            masks: Where they are made, [batch pos], if that is not what each of them selects.
+        """
+        stream, able = self.base.hidden[0], self.twin.able
+        delta = stream.new_zeros(len(parts), *stream.shape)
         moved = torch.zeros(delta.shape[:-1], dtype=torch.bool, device=stream.device)
         before_mlp: dict[int, list[tuple[int, Tensor]]] = {}
-        for number, ask in enumerate(asked):
-            for edits, masks, wanted in ask.later:
+        for number, (part, mask) in enumerate(zip(parts, masks, strict=True)):
+            for whole in dict.fromkeys(edit.site.whole for edit in part.later):
                 # An edit that leaves the unedited value alone does nothing before another edit has done something.
-                moved[number] |= _differs(self._difference(edits, masks)[1]) & wanted
-            if not ask.edits:
+                own = tuple(edit for edit in part.later if edit.site.whole == whole)
+                moved[number] |= _differs(self._difference(own, mask)[1])
+            if not part.carried:
                 continue
-            site, change = self._difference(ask.edits, ask.masks)
-            live = _differs(change) & ask.wanted
-            if ask.layer == len(self.twin.layers) and self.read is not None:
-                live &= self.read
+            site, change = self._difference(part.carried, mask)
+            live = _differs(change)
+            if part.layer == len(self.twin.layers) and self.decisive is not None:
+                live &= self.decisive
             moved[number] |= live
-            delta[number][live] = self.readouts.contribution(site)(change[live]).to(stream.dtype)
-            if site.component in AFTER_ATTENTION and self.able.components["resid_mid"].writes:
+            delta[number][live] = self.twin.readouts.contribution(site)(change[live]).to(stream.dtype)
+            if _passes_mlp(site, able):
                 assert site.layer is not None
                 before_mlp.setdefault(site.layer, []).append((number, live))
         for layer, changed in before_mlp.items():
             self._through_mlp(layer, changed, delta)
-        return Made(torch.tensor([ask.layer for ask in asked]), delta, moved)
+        return Made([part.layer for part in parts], delta, moved)
 
-    def _difference(self, edits: Sequence[Edit], masks: Sequence[Tensor]) -> tuple[Site, Tensor]:
-        first = edits[0]
-        if len(edits) == 1:
-            x = view(self.base.values[first.site.whole], first.site)
-            source = self.sources.get((first.site.whole, first.do))
-            own = None if source is None else view(source, first.site).to(x.dtype)
-            return first.site, new_value(first.do, x, own, first) - x
-        site = first.site.whole
-        old = new = self.base.values[site]
-        for edit, mask in zip(edits, masks, strict=True):
-            new = edited(new, edit, mask, self.sources.get((site, edit.do)))
-        return site, new - old
+    def _difference(self, edits: Cell, mask: Tensor | None) -> tuple[Site, Tensor]:
+        """Return what edits of one activation change in it, and the part of it that they name together."""
+        whole = edits[0].site.whole
+        old = new = self.base.values[whole]
+        for edit in edits:
+            where = self.selected.of(edit.at) if mask is None else mask
+            new = edited(new, edit, where, self.sources.get((whole, edit.do)))
+        site = edits[0].site if len({edit.site for edit in edits}) == 1 else whole
+        return site, view(new, site) - view(old, site)
 
     def _through_mlp(self, layer: int, changed: Sequence[tuple[int, Tensor]], delta: Tensor) -> None:
         """Add to changes between attention and MLP of a layer what the MLP makes of them."""
@@ -141,17 +157,14 @@ def _differs(change: Tensor) -> Tensor:
     return (change.reshape(*change.shape[:2], -1) != 0).any(-1)
 
 
-def entered(site: Site) -> int:
-    """Return the layer whose input a change at a site is carried to; the number of layers is the final stream."""
-    if site.layer is None:
-        return 0
-    return site.layer if site.component == "resid_pre" else site.layer + 1
+def _passes_mlp(site: Site, able: Abilities) -> bool:
+    return site.component in _AFTER_ATTENTION and able.components["resid_mid"].writes
 
 
 def needed(sites: Sequence[Site], able: Abilities) -> list[Site]:
     """Return the whole sites of the unedited run that carrying these edits asks for."""
     found = dict.fromkeys(site.whole for site in sites)
     for site in sites:
-        if site.component in AFTER_ATTENTION and able.components["resid_mid"].writes:
+        if _passes_mlp(site, able):
             found |= {Site("resid_mid", site.layer): None, Site("mlp_out", site.layer): None}
     return list(found)

@@ -22,27 +22,31 @@ class Meter:
         metric: The metric.
         reference: The logits that a comparing metric compares with, [batch pos vocab].
         final: The final hidden states of the unedited run, [batch pos model].
+
+    Attributes:
+        read: The only column of each example that is read, [batch]; None where all are.
     """
 
     def __init__(self, twin: Twin, batch: PromptSet, metric: Metric, reference: Tensor | None, final: Tensor) -> None:
-        self.twin, self.batch, self.metric, self.reference, self.final = twin, batch, metric, reference, final
-        self.read = batch.read_columns
+        self.twin, self.batch, self.metric, self.final = twin, batch, metric, final
+        self.reference = reference if metric.compares else None
+        self.read = None if metric.reads == "all" else batch.read_columns
         self.columns: Tensor | None = None
         if metric.reads == "answers":
             assert batch.answer is not None
             assert batch.foil is not None
             self.columns = torch.stack([batch.answer, batch.foil], dim=1)
-        self.unedited = twin.logits(final) if metric.reads == "all" else None  # its final states carry no graph
+        self.unedited = twin.logits(final) if self.read is None else None  # its final states carry no graph
 
     @property
-    def one_position(self) -> bool:
-        """Whether only one position of each example is read."""
-        return self.metric.reads != "all"
+    def last(self) -> Tensor | int:
+        """The last column that is read, of each example or of all."""
+        return self.batch.tokens.shape[1] - 1 if self.read is None else self.read
 
     def base(self) -> np.ndarray:
         """Return the metric of the unedited run."""
         rows = torch.arange(len(self.batch), device=self.final.device)
-        return self.of(self.final[rows, self.read] if self.one_position else self.final, rows, 0)
+        return self.of(self.final if self.read is None else self.final[rows, self.read], rows, 0)
 
     @torch.no_grad()
     def of(self, hidden: Tensor, rows: Tensor, start: int) -> np.ndarray:
@@ -57,26 +61,23 @@ class Meter:
             rows: Which example each entry is.
             start: The column at which `hidden` begins; left of it all is as in the unedited run.
         """
-        measure = self._of_one if self.one_position else self._of_all
-        parts = [measure(*pair, start) for pair in zip(hidden.split(_ROWS), rows.split(_ROWS), strict=True)]
-        return torch.cat(parts)
+        pairs = zip(hidden.split(_ROWS), rows.split(_ROWS), strict=True)
+        return torch.cat([self._of_some(*pair, start) for pair in pairs])
 
-    def _of_all(self, hidden: Tensor, rows: Tensor, start: int) -> Tensor:
-        assert self.unedited is not None
-        logits = torch.cat([self.unedited[rows, :start], self.twin.logits(hidden)], dim=1)
-        compared = self.reference[rows] if self.metric.compares and self.reference is not None else None
-        return self.metric(logits, self.batch.take(rows.cpu()), compared)
-
-    def _of_one(self, hidden: Tensor, rows: Tensor, _start: int) -> Tensor:
-        answer, foil = (None if ids is None else ids[rows] for ids in (self.batch.answer, self.batch.foil))
+    def _of_some(self, hidden: Tensor, rows: Tensor, start: int) -> Tensor:
+        compared = None if self.reference is None else self.reference[rows]
+        if self.read is None:
+            assert self.unedited is not None
+            logits = torch.cat([self.unedited[rows, :start], self.twin.logits(hidden)], dim=1)
+            return self.metric(logits, self.batch.take(rows.cpu()), compared)
+        if compared is not None:
+            compared = compared[torch.arange(len(rows)), self.read[rows]][:, None]
         if self.columns is None:
             logits = self.twin.logits(hidden)
+            answer, foil = (None if ids is None else ids[rows] for ids in (self.batch.answer, self.batch.foil))
         else:
             logits = self.twin.logits(hidden, self.columns[rows])
             answer, foil = torch.zeros_like(rows), torch.ones_like(rows)
-        compared = None
-        if self.metric.compares and self.reference is not None:
-            compared = self.reference[rows, self.read[rows]][:, None]
         one = torch.ones(len(rows), 1, dtype=torch.bool, device=hidden.device)
         asked = PromptSet(tokens=one.long(), mask=one, answer=answer, foil=foil)
         return self.metric(logits[:, None], asked, compared)

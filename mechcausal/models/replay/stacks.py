@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from mechcausal.models.replay.changes import Made
 from mechcausal.models.replay.inside import Inside
 from mechcausal.models.replay.twin import Base, Twin
 
@@ -39,7 +38,7 @@ class Entries:
 
     def take(self, index: np.ndarray) -> Entries:
         """Return some of them."""
-        return Entries(*(getattr(self, name)[index] for name in ("cell", "row", "start", "change", "layer")))
+        return Entries(*(getattr(self, part.name)[index] for part in fields(self)))
 
     def token_layers(self, n_layers: int, width: int) -> int:
         """Return how many tokens all layers together have to compute."""
@@ -53,39 +52,26 @@ def merged(entries: Entries, free: int) -> Entries:
         entries: The entries.
         free: How many tokens take as long as calling a layer once more.
     """
-    starts, count = np.unique(entries.start, return_counts=True)
-    begins = {}
-    first = -1
-    for start, rows in zip(starts.tolist(), count.tolist(), strict=True):
-        if first < 0 or rows * (start - first) > free:
-            first = start
-        begins[start] = first
-    start = np.array([begins[start] for start in entries.start.tolist()], dtype=int)
-    return Entries(entries.cell, entries.row, start, entries.change, entries.layer)
+    starts, which, count = np.unique(entries.start, return_inverse=True, return_counts=True)
+    begins = starts.copy()
+    for number in range(1, len(starts)):
+        if count[number] * (starts[number] - begins[number - 1]) <= free:
+            begins[number] = begins[number - 1]
+    return replace(entries, start=begins[which])
 
 
 def chunks(entries: Entries, width: int, row_bytes: Callable[[int], int], budget: int) -> Iterator[Entries]:
     """Cut the entries into stacks that begin at one column and fit into the budget of bytes."""
-    if not len(entries):
-        return
     order = np.lexsort((entries.row, entries.cell, entries.change, entries.layer, entries.start))
     begins = np.flatnonzero(np.diff(entries.start[order], prepend=-1))
-    for first, last in zip(begins, [*begins[1:], len(order)], strict=True):
-        start = int(entries.start[order[first]])
-        size = max(1, budget // max(1, row_bytes(width - start)))
+    for first, last in zip(begins, [*begins[1:], len(order)], strict=False):
+        size = max(1, budget // max(1, row_bytes(width - int(entries.start[order[first]]))))
         for low in range(first, last, size):
             yield entries.take(order[low : min(low + size, last)])
 
 
 def run(
-    twin: Twin,
-    base: Base,
-    entries: Entries,
-    made: Made,
-    where: Tensor,
-    kind: Tensor,
-    read: Tensor | None,
-    inside: Inside | None = None,
+    twin: Twin, base: Base, entries: Entries, delta: Tensor, where: Tensor, read: Tensor | None, inside: Inside | None
 ) -> Tensor:
     """Return the final hidden states of entries that begin at one column, sorted by layer.
 
@@ -93,46 +79,41 @@ def run(
         twin: The bare model.
         base: The unedited run.
         entries: The entries.
-        made: The changes, by number.
-        where: Where cells make their changes, [kind batch pos].
-        kind: Which of these each cell is.
+        delta: The changes of the stream, [change batch pos model].
+        where: Where the cell of each entry makes its own, [entry pos].
         read: The one column of each example that is wanted; None for all columns.
         inside: The edits that cells make on the run.
 
     Returns:
         [entry model] at the columns wanted, or [entry pos model].
     """
-    device = base.hidden[0].device
     start, last = int(entries.start[0]), len(twin.layers)
-    rows, cells, changes = (
-        torch.as_tensor(part, device=device) for part in (entries.row, entries.cell, entries.change)
-    )
-    if read is not None and entries.layer[0] == last:
-        return _final(base, made, rows, changes, read)
-    ends = np.searchsorted(entries.layer, np.arange(last + 1), side="right")
-    stack = base.hidden[0][:0, start:]
+    rows, changes = (torch.as_tensor(part, device=delta.device) for part in (entries.row, entries.change))
+    ends = np.searchsorted(entries.layer, np.arange(last + 1), side="right").tolist()
     passage = inside.on(entries.cell, rows, start) if inside else None
+
+    def final(late: slice) -> Tensor:
+        """Return what is read of entries that change nothing but the final stream."""
+        assert read is not None
+        at = rows[late], read[rows[late]]
+        return base.hidden[-1][at] + delta[changes[late], *at]
+
+    if read is not None and entries.layer[0] == last:
+        return final(slice(None))
+    stack = delta.new_empty(0, base.width - start, delta.shape[-1])
     for layer in range(int(entries.layer[0]), last + 1):
         if ends[layer] > len(stack):
-            new = slice(len(stack), int(ends[layer]))
-            own = rows[new]
-            made_there = where[kind[cells[new]], own, start:, None]
-            change = made.delta[changes[new], own, start:] * made_there.to(made.delta.dtype)
-            joined = change.add_(base.hidden[layer][own, start:])
+            new = slice(len(stack), ends[layer])
+            change = delta[changes[new], rows[new], start:].mul_(where[new, start:, None])
+            joined = change.add_(base.hidden[layer][rows[new], start:])
             stack = torch.cat([stack, joined]) if len(stack) else joined
         if passage:
             stack = passage.between(layer, stack)
+        own = rows[: len(stack)]
         if layer == last - 1 and read is not None and not (passage and passage.touches(layer)):
-            done = twin.last_layer(base, stack, rows[: len(stack)], start, read[rows[: len(stack)]])
-            late = slice(int(ends[layer]), len(rows))
-            return torch.cat([done, _final(base, made, rows[late], changes[late], read)])
+            done = twin.last_layer(base, stack, own, start, read[own])
+            return torch.cat([done, final(slice(len(stack), None))])
         if layer < last:
             with passage.during(layer, stack) if passage else nullcontext():
-                stack = twin.layer(base, layer, stack, rows[: len(stack)], start)
-    return stack if read is None else stack[torch.arange(len(rows), device=device), read[rows] - start]
-
-
-def _final(base: Base, made: Made, rows: Tensor, changes: Tensor, read: Tensor) -> Tensor:
-    """Return final hidden states at the column that is read, of entries that only change those."""
-    at = rows, read[rows]
-    return base.hidden[-1][at] + made.delta[changes, *at]
+                stack = twin.layer(base, layer, stack, own, start)
+    return stack if read is None else stack[torch.arange(len(rows), device=rows.device), read[rows] - start]

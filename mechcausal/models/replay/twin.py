@@ -8,22 +8,24 @@ gradient, so a graph grows only from an input that does (`backward`).
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from inspect import signature
 from typing import Any
+from weakref import ref
 
 import torch
 from torch import Tensor, nn
 from transformers import DynamicCache
-from transformers.activations import NewGELUActivation
 
 from mechcausal.address import Site
 from mechcausal.data.prompts import PromptSet
 from mechcausal.errors import UnsupportedError
-from mechcausal.models import bridge
+from mechcausal.models.abilities import Abilities, abilities
+from mechcausal.models.bare import bare, chain, first, hooked, left_before, places
+from mechcausal.models.hooked import forward
+from mechcausal.models.readout import Readouts
 
 # What is read at a module of its own; residual sites are read between the layers.
 _AT_MODULES = ("q", "k", "v", "z", "attn_out", "mlp_post", "mlp_out")
@@ -61,6 +63,8 @@ class Twin:
     """A bare model that shares the weights of a bridge.
 
     Attributes:
+        wrapped: The bridge, as long as it is there.
+        able: What the bridge can do.
         model: The `transformers` model.
         layers: Its decoder layers.
         free_tokens: How many tokens take as long in a layer as calling the layer once more.
@@ -70,15 +74,13 @@ class Twin:
     """
 
     def __init__(self, wrapped: Any) -> None:  # noqa: ANN401 - a TransformerBridge
-        module = bridge.underlying(wrapped)
-        if not hasattr(module, "config") or not hasattr(module.config, "model_type"):
-            raise UnsupportedError("this is no transformers model, whose layers could be called")
-        self.model = _bare(module)
+        self.wrapped, self.able = ref(wrapped), abilities(wrapped)
+        self.model = bare(wrapped)
         try:
             self.layers = [self.model.get_submodule(block.name) for block in wrapped.blocks]
             self.norm = self.model.get_submodule(wrapped.ln_final.name)
             head = self.model.get_submodule(wrapped.unembed.name)
-            self.chains = [_chain(self.model, block) for block in wrapped.blocks]
+            self.chains = [chain(block, self.model) for block in wrapped.blocks]
         except (AttributeError, TypeError) as error:
             raise UnsupportedError(f"its parts are not where the bridge says they are: {error}") from error
         if not isinstance(head, nn.Linear):
@@ -86,35 +88,24 @@ class Twin:
         self.head = head
         weights = sum(parameter.numel() for parameter in self.layers[0].parameters())
         self.free_tokens = _FETCH + _CALL // (2 * max(1, weights))
-        self.places = self._places(wrapped)
+        inner = [Site(name, layer) for layer in range(len(self.layers)) for name in _AT_MODULES]
+        self.places = places(wrapped, self.model, inner)
         self.readable: frozenset[str] = frozenset()
         self.leaves_at: nn.Module | None = None
         config = self.model.config
         self.softcap = getattr(config, "final_logit_softcapping", None)
         self.scaling = getattr(config, "logits_scaling", None)
         self._parameters = signature(self.model.forward).parameters
-
-    def _places(self, wrapped: Any) -> dict[Site, tuple[nn.Module, bool]]:  # noqa: ANN401
-        """Return the module at which each site is read, and whether it is what goes in there."""
-        found = {}
-        for site in (Site(name, layer) for layer in range(len(self.layers)) for name in _AT_MODULES):
-            point = bridge.hook_point(wrapped, site)
-            *path, end = (getattr(point, "name", None) or "").split(".")
-            names, part = [], wrapped
-            try:
-                for word in path:
-                    part = part.get_submodule(word)
-                    names += [part.name] if isinstance(getattr(part, "name", None), str) else []
-                module = self.model.get_submodule(".".join(names))
-            except AttributeError:
-                continue
-            if end in ("hook_in", "hook_out") and names:
-                found[site] = module, end == "hook_in"
-        return found
+        self._maps: dict[Site, Tensor] = {}
 
     def reads(self, site: Site) -> bool:
         """Say whether a whole site is read here as the bridge reads it."""
         return site.component in self.readable
+
+    @property
+    def readouts(self) -> Readouts:
+        """How heads and neurons enter the stream; what was measured of it before is remembered."""
+        return Readouts(self.wrapped(), self.able, self._maps, self.places)
 
     @torch.no_grad()
     def record(self, batch: PromptSet, read: Mapping[Site, tuple[int, ...]] | None = None) -> Base:
@@ -132,10 +123,10 @@ class Twin:
             layer.register_forward_pre_hook(lambda _, args, kwargs: calls.append((args, kwargs)), with_kwargs=True)
             for layer in self.layers
         ]
-        handles.append(self.layers[-1].register_forward_hook(lambda _, args, out: last.append(_first(out))))
+        handles.append(hooked((self.layers[-1], False), last.append))
         for site in dict.fromkeys(Site("attn_out", s.layer) if s.component == "resid_mid" else s for s in read):
             if site in self.places:
-                handles.append(_reader(*self.places[site], taken, site))
+                handles.append(hooked(self.places[site], partial(taken.__setitem__, site)))
         padded = not bool(batch.mask.all())
         options: dict[str, Any] = {"attention_mask": batch.mask.long()} if padded else {}
         if padded and "position_ids" in self._parameters:
@@ -180,7 +171,7 @@ class Twin:
         else:
             new_kwargs["hidden_states"] = hidden
         base.executed += hidden.shape[0] * hidden.shape[1]
-        return _first(self.layers[number](*new_args, **new_kwargs))
+        return first(self.layers[number](*new_args, **new_kwargs))
 
     def last_layer(self, base: Base, hidden: Tensor, rows: Tensor, start: int, read: Tensor) -> Tensor:
         """Return what the last layer gives at one column of each row; its MLP sees no other."""
@@ -188,12 +179,12 @@ class Twin:
         at = torch.arange(len(rows), device=rows.device), read - start
         if self.leaves_at is None:
             return self.layer(base, number, hidden, rows, start)[at]
-        with _left_before(self.leaves_at) as left:
+        with left_before(self.leaves_at) as left:
             self.layer(base, number, hidden, rows, start)
         if self.leaves_at is self.chains[number][0]:
             middle = left[0][at]
         else:
-            middle = hidden[at] + _first(self.leaves_at(left[0][at][:, None]))[:, 0]
+            middle = hidden[at] + first(self.leaves_at(left[0][at][:, None]))[:, 0]
         return middle + self.after_attention(number, middle)
 
     def logits(self, hidden: Tensor, columns: Tensor | None = None) -> Tensor:
@@ -212,37 +203,24 @@ class Twin:
         """Return what the MLP of a layer adds to the stream between attention and MLP, token by token."""
         value = middle[:, None]  # some MLPs want a position axis
         for module in self.chains[number]:
-            value = _first(module(value))
+            value = first(module(value))
         return value[:, 0]
 
 
-class _Left(Exception):
-    """A layer was left on purpose."""
-
-
-@contextmanager
-def _left_before(module: nn.Module) -> Generator[list[Tensor]]:
-    """Leave whatever is run as soon as it calls this module; what the module was given is in the list."""
-    given: list[Tensor] = []
-
-    def leave(_: nn.Module, args: tuple[Any, ...]) -> None:
-        given.append(args[0])
-        raise _Left
-
-    handle = module.register_forward_pre_hook(leave)
-    try:
-        yield given
-    except _Left:
-        pass
-    finally:
-        handle.remove()
-
-
-def _reader(module: nn.Module, enters: bool, taken: dict[Site, Tensor], site: Site) -> Any:  # noqa: ANN401 - a handle
-    """Read what enters or leaves a module."""
-    if enters:
-        return module.register_forward_pre_hook(lambda _, args: taken.__setitem__(site, args[0]))
-    return module.register_forward_hook(lambda _, args, out: taken.__setitem__(site, _first(out)))
+def recorded(
+    model: Any,  # noqa: ANN401 - a TransformerBridge
+    able: Abilities,
+    twin: Twin,
+    batch: PromptSet,
+    sites: Sequence[Site],
+) -> tuple[Base, int]:
+    """Return the unedited run with activations, those that the twin does not give read off the bridge, and its forwards."""
+    own = {site: able.components[site.component].shape[2:] for site in sites if twin.reads(site)}
+    base = twin.record(batch, own)
+    others = [site for site in sites if site not in own]
+    if others:
+        base.values |= forward(model, batch, read=others).read
+    return base, 1 + bool(others)
 
 
 class _Prefix(DynamicCache):
@@ -262,41 +240,6 @@ class _Prefix(DynamicCache):
         return self.start
 
 
-def _bare(module: nn.Module) -> nn.Module:
-    """Return a model of the same class that shares every parameter and buffer with the instrumented one."""
-    state: dict[str, Tensor] = {}
-    for name, value in (
-        *module.named_parameters(remove_duplicate=False),
-        *module.named_buffers(remove_duplicate=False),
-    ):
-        state.setdefault(name.replace("._original_component", ""), value)
-    config = copy.deepcopy(module.config)
-    with torch.device("meta"):
-        twin = type(module)(config)
-    for name, value in [*twin.named_parameters(remove_duplicate=False), *twin.named_buffers(remove_duplicate=False)]:
-        if name not in state or state[name].shape != value.shape:
-            raise UnsupportedError(f"the parameter {name!r} is not to be found beneath the bridge")
-        owner, _, leaf = name.rpartition(".")
-        holder = twin.get_submodule(owner)
-        if leaf in holder._parameters:
-            holder._parameters[leaf] = nn.Parameter(state[name].detach(), requires_grad=False)
-        else:
-            holder._buffers[leaf] = state[name]
-    for name, activation in list(twin.named_modules()):
-        if isinstance(activation, NewGELUActivation):  # the same function in one operation instead of eight
-            twin.set_submodule(name, nn.GELU(approximate="tanh"))
-    return twin.eval()
-
-
-def _chain(model: nn.Module, block: Any) -> Sequence[nn.Module]:  # noqa: ANN401 - a block of the bridge
-    """Return the modules from the stream after attention to what the MLP adds; none where they are not named."""
-    parts = dict(block.submodules)
-    names = [getattr(parts[word], "name", None) for word in ("ln2", "mlp", "ln2_post") if word in parts]
-    if "mlp" not in parts or "ln2" not in parts or None in names:
-        return ()
-    return [model.get_submodule(f"{block.name}.{name}") for name in names]
-
-
 def _cut(value: Any, rows: Tensor, start: int, size: int, prefix: _Prefix) -> Any:  # noqa: ANN401 - any argument of a layer
     if isinstance(value, DynamicCache):
         return prefix
@@ -312,10 +255,6 @@ def _cut(value: Any, rows: Tensor, start: int, size: int, prefix: _Prefix) -> An
 
 def _hidden(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
     return args[0] if args else kwargs["hidden_states"]
-
-
-def _first(output: Any) -> Tensor:  # noqa: ANN401 - a tensor, or a tuple that begins with it
-    return output[0] if isinstance(output, tuple) else output
 
 
 def _present(layer: Any) -> tuple[Tensor, Tensor]:  # noqa: ANN401 - a layer of a cache

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
-from weakref import WeakKeyDictionary, ref
+from weakref import WeakKeyDictionary
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mechcausal.address import Selection, Site, expand
+from mechcausal.address import ALL, Selection, Site, expand
 from mechcausal.data.prompts import PromptSet, pad
 from mechcausal.errors import MechcausalError, UnsupportedError
 from mechcausal.interventions.specs import Edit, Patch, Scale
@@ -20,39 +19,35 @@ from mechcausal.metrics import METRICS
 from mechcausal.models import bridge
 from mechcausal.models.abilities import Abilities, abilities
 from mechcausal.models.fingerprint import weights_fingerprint
-from mechcausal.models.hooked import forward, gradient_reads, gradients
-from mechcausal.models.readout import Readouts
-from mechcausal.models.replay.backward import slopes
-from mechcausal.models.replay.changes import CARRIED, Key, needed
-from mechcausal.models.replay.evaluate import Job
-from mechcausal.models.replay.inside import MADE, Cell
-from mechcausal.models.replay.meter import Meter
-from mechcausal.models.replay.twin import READ, Base, Twin
+from mechcausal.models.hooked import forward
+from mechcausal.models.plan import Cell, Plan
+from mechcausal.models.replay.changes import CARRIED, MADE
+from mechcausal.models.replay.evaluate import replay
+from mechcausal.models.replay.twin import READ, Twin, recorded
 from mechcausal.models.sources import source_of
 
 SEVERAL = "several sites"  # under this name is told why edits at several activations are left to the loop
+FAILURES = (
+    MechcausalError, RuntimeError, TypeError, ValueError, KeyError, IndexError, AttributeError, NotImplementedError,
+)  # fmt: skip
+_DISAGREE = "the engine and the loop do not agree there"
+_WHERE = (Selection.parse("@1"), ALL)  # what is left of the first is reused
 _ON_THE_RUN = ("embed",)  # all that is carried where everything else is made on the run
 
 
-@dataclass
+@dataclass(eq=False)
 class Replayer:
     """What the engine can do on one model. Each component is compared with the loop when it is first asked for.
 
     Attributes:
-        model: The bridge, as long as it is there.
-        able: What it can do.
+        able: What the bridge can do.
         twin: The bare model; None where there is none.
-        maps: How heads and neurons enter the stream, as far as it was asked for.
         reasons: Why it does not do components, as far as they were asked for.
-        slopes: Why it does not take gradients at a component, as far as it was asked for; empty where it does.
     """
 
-    model: ref[Any]
     able: Abilities
     twin: Twin | None
-    maps: dict[Site, Tensor] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
-    slopes: dict[str, str] = field(default_factory=dict)
     _ways: dict[str, tuple[bool, bool]] = field(default_factory=dict)
     _together: frozenset[str] | None = None
 
@@ -79,10 +74,12 @@ class Replayer:
         """The components of which it makes several in one run."""
         if self._together is None:
             together = self.inside | self.components.intersection(_ON_THE_RUN)
-            found = self._compared(_several(sorted(together), self.able), [self.components])[0] if together else None
-            if found is not None:
-                self.reasons[SEVERAL] = found
-            self._together = together if found is None else frozenset()
+            if together and self.twin is not None:
+                cells = _several(sorted(together), self.able)
+                (reason,) = _disagreements(self.twin, cells, [self.components])
+                if reason:
+                    self.reasons[SEVERAL], together = reason, frozenset()
+            self._together = together
         return self._together
 
     def _judged(self, component: str) -> tuple[bool, bool]:
@@ -92,18 +89,13 @@ class Replayer:
 
     def _judge(self, component: str) -> tuple[bool, bool]:
         ways = [way for way, names in ((CARRIED, CARRIED), (_ON_THE_RUN, MADE)) if component in names]
-        known = component in CARRIED or (self.twin is not None and self.twin.reads(Site(component, 0)))
+        known = component in CARRIED or (self.twin is not None and component in self.twin.readable)
         if self.twin is None or not ways or not known or not self.able.components[component].writes:
             return False, False
-        found = self._compared(_alone(component, self.able), ways)
-        if None not in found:
-            self.reasons[component] = str(found[0])
-        return CARRIED in ways and found[0] is None, _ON_THE_RUN in ways and found[-1] is None
-
-    def _compared(self, cells: Callable[[int], list[Cell]], ways: Sequence[Collection[str]]) -> list[str | None]:
-        assert self.twin is not None  # nothing is compared without it
-        readouts = Readouts(self.model(), self.able, self.maps, self.twin.places)
-        return _disagreements(self.model(), self.able, self.twin, readouts, cells, ways)
+        found = _disagreements(self.twin, _alone(component, self.able), ways)
+        if all(found):
+            self.reasons[component] = found[0]
+        return CARRIED in ways and not found[0], _ON_THE_RUN in ways and not found[-1]
 
 
 _known: WeakKeyDictionary[Any, tuple[str, Replayer]] = WeakKeyDictionary()
@@ -113,173 +105,90 @@ def replayer(model: Any) -> Replayer:  # noqa: ANN401 - a TransformerBridge
     """Return what the engine can do on this model, compared with the loop on first use and remembered."""
     digest = weights_fingerprint(model)
     if model not in _known or _known[model][0] != digest:
-        _known[model] = digest, _verified(model, abilities(model))
+        _known[model] = digest, _verified(model)
     return _known[model][1]
 
 
-def differentiable(model: Any, components: Sequence[str]) -> tuple[Replayer | None, dict[str, str]]:  # noqa: ANN401
-    """Return the engine, and why gradients at some of these components are taken through whole forwards instead."""
-    if bridge.is_hooked(model):
-        return None, dict.fromkeys(components, "hooks of others are attached to the model")
-    known = replayer(model)
-    for component in components:
-        if component not in known.slopes:
-            known.slopes[component] = _slopes_disagree(model, known, component)
-    return known, {component: known.slopes[component] for component in components if known.slopes[component]}
-
-
-def _slopes_disagree(model: Any, known: Replayer, component: str) -> str:  # noqa: ANN401
-    twin, able = known.twin, abilities(model)
-    if twin is None:
-        return next(iter(known.reasons.values()), "its layers cannot be called")
-    if component not in twin.readable:
-        return "it is not read at a module or between the layers"
-    last = able.shape.n_layers - 1
-    sites = [Site(component, layer) for layer in sorted({0, last // 2, last})]
-    for batch, _ in _batches(model):
-        rows, middle = torch.arange(len(batch), device=batch.tokens.device), batch.tokens.shape[1] // 2
-        for metric in (METRICS["logit_diff"], METRICS["loss"]):
-            run = forward(model, batch, read=gradient_reads(sites), grad=True)
-            slow = gradients(metric(run.logits, batch).sum(), run, sites)
-            try:
-                base = twin.record(batch, dict.fromkeys(sites, able.components[component].shape[2:]))
-                meter = Meter(twin, batch, metric, None, base.hidden[-1])
-                found = {start: slopes(twin, base, meter, sites, rows, start) for start in (0, middle)}
-            except (MechcausalError, RuntimeError, TypeError, ValueError, KeyError, AttributeError) as error:
-                return str(error).splitlines()[0][:200]
-            for start, fast in found.items():
-                seen = batch.mask[:, start:]
-                pairs = ((fast[site][seen], slow[site][:, start:][seen]) for site in sites)
-                if not all(_close(*(x.float().cpu().numpy() for x in pair), model) for pair in pairs):
-                    return "its gradients and those of the loop do not agree"
-    return ""
-
-
-def _verified(model: Any, able: Abilities) -> Replayer:  # noqa: ANN401
+def _verified(model: Any) -> Replayer:  # noqa: ANN401
+    able = abilities(model)
     try:
         twin = Twin(model)
-        for batch, _ in _batches(model):
-            base = twin.record(batch)
-            if not _same(twin.logits(base.hidden[-1]), forward(model, batch).logits, batch, model):
+        for batch, _ in probes(model):
+            logits = twin.logits(twin.record(batch).hidden[-1])
+            if not agree(logits[batch.mask], forward(model, batch).logits[batch.mask], model):
                 raise UnsupportedError("its layers, called one by one, do not give its logits")
-        twin.readable = frozenset(name for name in READ if _is_read(model, able, twin, name))
-        twin.leaves_at = _leaves_at(model, able, twin)
-    except (MechcausalError, RuntimeError, TypeError, ValueError, AttributeError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0][:200]
+        twin.readable = frozenset(name for name in READ if _is_read(twin, model, name))
+        twin.leaves_at = _leaves_at(twin, model)
+    except FAILURES as error:
         everything = (name for name in CARRIED if able.components[name].writes)
-        return Replayer(ref(model), able, None, reasons=dict.fromkeys((*everything, SEVERAL), reason))
-    return Replayer(ref(model), able, twin)
+        return Replayer(able, None, dict.fromkeys((*everything, SEVERAL), in_short(error)))
+    return Replayer(able, twin)
 
 
-def _disagreements(
-    model: Any,  # noqa: ANN401
-    able: Abilities,
-    twin: Twin,
-    readouts: Readouts,
-    cells: Callable[[int], list[Cell]],
-    ways: Sequence[Collection[str]],
-) -> list[str | None]:
-    """Return for each way, which says what is carried to the end of its layer, how it fails to be the loop."""
-    reasons: list[str | None] = [None] * len(ways)
-    for batch, source in _batches(model):
-        asked = cells(batch.tokens.shape[1])
-        wholes = list(dict.fromkeys(edit.site.whole for cell in asked for edit in cell))
-        taken = forward(model, source, read=wholes).read
-        logits = [
-            forward(model, batch, cell, sources=[source_of(edit, taken, {}, batch) for edit in cell]).logits
-            for cell in asked
-        ]
-        given: dict[Key, Tensor] = {(site, Patch()): value for site, value in taken.items()}
-        for metric in (METRICS[name] for name in ("logit_diff", "loss")):
-            slow = np.array([metric(out, batch).float().cpu().numpy() for out in logits])
-            for number, way in enumerate(ways):
-                try:
-                    base, _ = recorded(model, able, twin, batch, needed(wholes, able))
-                    meter = Meter(twin, batch, metric, None, base.hidden[-1])
-                    fast, _ = Job(twin, able, readouts, base, meter, given, carried=way).run(asked)
-                except (MechcausalError, RuntimeError, TypeError, ValueError, KeyError, IndexError) as error:
-                    reasons[number] = reasons[number] or str(error).splitlines()[0][:200]
-                    continue
-                found = np.isfinite(fast)
-                if not _close(fast[found], slow[found], model):
-                    reasons[number] = reasons[number] or "the engine and the loop do not agree there"
-    return reasons
-
-
-def _alone(component: str, able: Abilities) -> Callable[[int], list[Cell]]:
-    """Return cells of one edit of a component, for prompts of a width."""
-    sites = _some(component, able)
-    return lambda width: [
-        (Edit(site, Patch(), where),) for site in sites for where in (Selection.parse(width // 2), Selection())
-    ]
-
-
-def _several(components: Sequence[str], able: Abilities) -> Callable[[int], list[Cell]]:
-    """Return cells of edits at several activations, drawn once for all."""
-
-    def cells(width: int) -> list[Cell]:
-        draw = Random(3)
-        pool = [site for name in components for site in _some(name, able)]
-        where = Selection.parse(width // 2), Selection()
-        sites = [draw.sample(pool, min(len(pool), count)) for count in (2, 2, 3, 3, 4, 4)]
-        return [
-            tuple(Edit(site, draw.choice((Patch(), Patch(), Scale(0.5))), draw.choice(where)) for site in some)
-            for some in sites
-        ]
-
-    return cells
-
-
-def recorded(
-    model: Any,  # noqa: ANN401
-    able: Abilities,
-    twin: Twin,
-    batch: PromptSet,
-    sites: Sequence[Site],
-) -> tuple[Base, int]:
-    """Return the unedited run with activations, those that the twin does not give read off the bridge, and its forwards."""
-    own = {site: able.components[site.component].shape[2:] for site in sites if twin.reads(site)}
-    base = twin.record(batch, own)
-    others = [site for site in sites if site not in own]
-    if others:
-        base.values |= forward(model, batch, read=others).read
-    return base, 1 + bool(others)
-
-
-def _is_read(model: Any, able: Abilities, twin: Twin, component: str) -> bool:  # noqa: ANN401
+def _is_read(twin: Twin, model: Any, component: str) -> bool:  # noqa: ANN401
     """Say whether the twin reads a component in every layer as the bridge does."""
-    if not able.components[component].reads or (component == "resid_mid" and not able.components[component].writes):
+    ability = twin.able.components[component]
+    if not ability.reads or (component == "resid_mid" and not ability.writes):
         return False
-    sites = [Site(component, layer) for layer in range(able.shape.n_layers)]
-    shape = able.components[component].shape[2:]
-    for batch, _ in _batches(model):
+    sites = [Site(component, layer) for layer in range(len(twin.layers))]
+    for batch, _ in probes(model):
         there = forward(model, batch, read=sites).read
         try:
-            here = twin.record(batch, dict.fromkeys(sites, shape)).values
-        except (KeyError, RuntimeError, TypeError, AttributeError, IndexError):
+            here = twin.record(batch, dict.fromkeys(sites, ability.shape[2:])).values
+        except FAILURES:
             return False
-        if not all(here[s].shape == there[s].shape and _same(here[s], there[s], batch, model) for s in sites):
+        if not all(agree(here[site][batch.mask], there[site][batch.mask], model) for site in sites):
             return False
     return True
 
 
-def _leaves_at(model: Any, able: Abilities, twin: Twin) -> nn.Module | None:  # noqa: ANN401
+def _leaves_at(twin: Twin, model: Any) -> nn.Module | None:  # noqa: ANN401
     """Return where the last layer may be left: what is left out is then done at one position alone."""
-    if not able.components["resid_mid"].writes or not twin.chains[-1]:
+    if not twin.able.components["resid_mid"].writes or not twin.chains[-1]:
         return None
-    batch = _batches(model)[0][0]
+    batch = probes(model)[0][0]
     base, rows = twin.record(batch), torch.arange(len(batch), device=batch.tokens.device)
     output, _ = twin.places.get(Site("z", len(twin.layers) - 1), (None, True))
     for place in (output, twin.chains[-1][0]):
         twin.leaves_at = place
         found = twin.last_layer(base, base.hidden[-2], rows, 0, batch.read_columns)
-        if _close(*(x.float().cpu().numpy() for x in (found, base.hidden[-1][rows, batch.read_columns])), model):
+        if agree(found, base.hidden[-1][rows, batch.read_columns], model):
             return place
     return None
 
 
-def _same(here: Tensor, there: Tensor, batch: PromptSet, model: Any) -> bool:  # noqa: ANN401
-    return _close(*(x[batch.mask].float().cpu().numpy() for x in (here, there)), model)
+def _disagreements(twin: Twin, cells: Sequence[Cell], ways: Sequence[Collection[str]]) -> list[str]:
+    """Return for each way, which says what is carried to the end of its layer, how it fails to be the loop, if it does."""
+    model, reasons = twin.wrapped(), [""] * len(ways)
+    wholes = list(dict.fromkeys(edit.site.whole for cell in cells for edit in cell))
+    for batch, rows in probes(model):
+        taken = forward(model, rows, read=wholes).read
+        given = [[source_of(edit, taken, {}, batch) for edit in cell] for cell in cells]
+        logits = [forward(model, batch, cell, sources=own).logits for cell, own in zip(cells, given, strict=True)]
+        for metric in (METRICS[name] for name in ("logit_diff", "loss")):
+            slow = torch.stack([metric(out, batch) for out in logits])
+            for number, way in enumerate(ways):
+                try:
+                    fast = replay(twin, Plan(batch, cells, metric, rows), way).values
+                    told = "" if agree(torch.as_tensor(fast), slow, model) else _DISAGREE
+                except FAILURES as error:
+                    told = in_short(error)
+                reasons[number] = reasons[number] or told
+    return reasons
+
+
+def _alone(component: str, able: Abilities) -> list[Cell]:
+    """Return cells of one edit of a component."""
+    return [(Edit(site, Patch(), where),) for site in _some(component, able) for where in _WHERE]
+
+
+def _several(components: Sequence[str], able: Abilities) -> list[Cell]:
+    """Return cells of edits at several activations, drawn once for all."""
+    draw = Random(3)
+    pool = [site for name in components for site in _some(name, able)]
+    sites = [draw.sample(pool, min(len(pool), count)) for count in (2, 2, 3, 3, 4, 4)]
+    ways = Patch(), Patch(), Scale(0.5)
+    return [tuple(Edit(site, draw.choice(ways), draw.choice(_WHERE)) for site in some) for some in sites]
 
 
 def _some(component: str, able: Abilities) -> list[Site]:
@@ -290,27 +199,34 @@ def _some(component: str, able: Abilities) -> list[Site]:
     return list(dict.fromkeys([sites[0], sites[len(sites) // 2], sites[-1]]))
 
 
-def _batches(model: Any) -> list[tuple[PromptSet, PromptSet]]:  # noqa: ANN401
-    draw = torch.Generator().manual_seed(11)
-    longest = min(6, model.cfg.n_ctx)
+def probes(model: Any) -> list[tuple[PromptSet, PromptSet]]:  # noqa: ANN401
+    """Return two small random batches, padded on either side, each with a source run."""
+    cfg, device, draw = model.cfg, bridge.device_of(model), torch.Generator().manual_seed(11)
+    longest = min(6, cfg.n_ctx)
     lengths = [longest, max(2, longest - 2), longest]
-    vocabulary = model.cfg.d_vocab
-    outputs = model.cfg.d_vocab if getattr(model.cfg, "d_vocab_out", -1) in (None, -1) else model.cfg.d_vocab_out
-    out = []
+    outputs = cfg.d_vocab if getattr(cfg, "d_vocab_out", -1) in (None, -1) else cfg.d_vocab_out
+    found = []
     for side in ("right", "left"):
-        rows, others = (
-            [torch.randint(0, vocabulary, (n,), generator=draw).tolist() for n in lengths] for _ in range(2)
-        )
-        ids = torch.randint(0, outputs, (2, len(lengths)), generator=draw)
-        base, source = (
-            PromptSet(*pad(tokens, side=side), side=side, answer=ids[0], foil=ids[1]).to(bridge.device_of(model))
-            for tokens in (rows, others)
-        )
-        out.append((base, source))
-    return out
+        texts = [[torch.randint(0, cfg.d_vocab, (n,), generator=draw).tolist() for n in lengths] for _ in "ab"]
+        answer, foil = torch.randint(0, outputs, (2, len(lengths)), generator=draw)
+        base, source = (PromptSet(*pad(own, side=side), side=side, answer=answer, foil=foil) for own in texts)
+        found.append((base.to(device), source.to(device)))
+    return found
 
 
-def _close(fast: np.ndarray, slow: np.ndarray, model: Any) -> bool:  # noqa: ANN401
+def agree(fast: Tensor, slow: Tensor, model: Any) -> bool:  # noqa: ANN401
+    """Say whether numbers of the engine are those of the loop, as far as the model's precision goes."""
     wide = next(bridge.underlying(model).parameters()).dtype in (torch.float32, torch.float64)
-    scale = max(float(np.ptp(slow)), float(np.abs(slow).max()), 1e-3) if slow.size else 1.0
-    return bool(np.isfinite(fast).all() and np.abs(fast - slow).max(initial=0.0) <= (1e-4 if wide else 5e-2) * scale)
+    if fast.shape != slow.shape or not slow.numel():
+        return fast.shape == slow.shape
+    fast, slow = fast.double(), slow.double()
+    scale = torch.stack([slow.max() - slow.min(), slow.abs().max()]).max().clamp(min=1e-3)
+    return bool(fast.isfinite().all() and (fast - slow).abs().max() <= (1e-4 if wide else 5e-2) * scale)
+
+
+def in_short(error: Exception) -> str:
+    """Return the first line of what went wrong."""
+    return str(error).partition("\n")[0][:200]
+
+
+__all__ = ["FAILURES", "SEVERAL", "Replayer", "agree", "in_short", "probes", "recorded", "replayer"]

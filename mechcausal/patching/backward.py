@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mechcausal.address import Site
+from mechcausal.metrics import METRICS
+from mechcausal.models import bridge
+from mechcausal.models.bare import hooked
+from mechcausal.models.hooked import forward, gradient_reads, gradients
 from mechcausal.models.replay.meter import Meter
 from mechcausal.models.replay.twin import Base, Twin
+from mechcausal.models.replay.verify import FAILURES, Replayer, agree, in_short, probes, replayer
 
 
 def first_layer(site: Site) -> int:
@@ -53,11 +60,11 @@ def slopes(
     modules = set(asked.values()) - streams
     first, last = min(map(first_layer, sites)), len(twin.layers)
     # The last layer is left early only where no hook is waiting inside it and no stream is wanted after it.
-    whole = not meter.one_position or Site("resid_pre", last) in streams or any(s.layer == last - 1 for s in modules)
+    whole = meter.read is None or Site("resid_pre", last) in streams or any(s.layer == last - 1 for s in modules)
     stream = base.hidden[first][rows, start:]
     with ExitStack() as hooks:
         for site in modules:
-            hooks.callback(_hook(*twin.places[site], lambda value, site=site: leaf(site, value)).remove)
+            hooks.callback(hooked(twin.places[site], partial(leaf, site)).remove)
         for layer in range(first, last + 1):
             if Site("resid_pre", layer) in streams:
                 stream = leaf(Site("resid_pre", layer), stream)
@@ -66,7 +73,7 @@ def slopes(
                 break
             if layer < last:
                 stream = twin.layer(base, layer, stream, rows, start)
-    if whole and meter.one_position:
+    if whole and meter.read is not None:
         stream = stream[torch.arange(len(rows), device=rows.device), meter.read[rows] - start]
     found = torch.autograd.grad(meter.scores(stream, rows, start).sum(), list(leaves.values()), allow_unused=True)
     grown = {
@@ -83,10 +90,44 @@ def _differentiated(site: Site) -> Site:
     return Site("resid_pre", first_layer(site)) if site.component == "resid_post" else site
 
 
-def _hook(module: nn.Module, enters: bool, leaf: Callable[[Tensor], Tensor]) -> Any:  # noqa: ANN401 - a handle
-    """Put a leaf where something enters or leaves a module."""
-    if enters:
-        return module.register_forward_pre_hook(lambda _, args: (leaf(args[0]), *args[1:]))
-    return module.register_forward_hook(
-        lambda _, args, out: (leaf(out[0]), *out[1:]) if isinstance(out, tuple) else leaf(out)
-    )
+_reasons: WeakKeyDictionary[Replayer, dict[str, str]] = WeakKeyDictionary()  # empty for components that agree
+
+
+def differentiable(model: Any, components: Sequence[str]) -> tuple[Replayer | None, dict[str, str]]:  # noqa: ANN401
+    """Return the engine, and why gradients at some of these components are taken through whole forwards instead."""
+    if bridge.is_hooked(model):
+        return None, dict.fromkeys(components, "hooks of others are attached to the model")
+    known = replayer(model)
+    reasons = _reasons.setdefault(known, {})
+    for component in components:
+        if component not in reasons:
+            reasons[component] = _disagreement(model, known, component)
+    return known, {component: reasons[component] for component in components if reasons[component]}
+
+
+def _disagreement(model: Any, known: Replayer, component: str) -> str:  # noqa: ANN401
+    """Return how gradients at a component fail to be those of whole forwards; empty where they do not."""
+    twin = known.twin
+    if twin is None:
+        return next(iter(known.reasons.values()), "its layers cannot be called")
+    if component not in twin.readable:
+        return "it is not read at a module or between the layers"
+    last = len(twin.layers) - 1
+    sites = [Site(component, layer) for layer in sorted({0, last // 2, last})]
+    shapes = dict.fromkeys(sites, known.able.components[component].shape[2:])
+    for batch, _ in probes(model):
+        rows, middle = torch.arange(len(batch), device=batch.tokens.device), batch.tokens.shape[1] // 2
+        for metric in (METRICS["logit_diff"], METRICS["loss"]):
+            run = forward(model, batch, read=gradient_reads(sites), grad=True)
+            slow = gradients(metric(run.logits, batch).sum(), run, sites)
+            try:
+                base = twin.record(batch, shapes)
+                meter = Meter(twin, batch, metric, None, base.hidden[-1])
+                found = {start: slopes(twin, base, meter, sites, rows, start) for start in (0, middle)}
+            except FAILURES as error:
+                return in_short(error)
+            for start, fast in found.items():
+                seen = batch.mask[:, start:]
+                if not all(agree(fast[site][seen], slow[site][:, start:][seen], model) for site in sites):
+                    return "its gradients and those of the loop do not agree"
+    return ""

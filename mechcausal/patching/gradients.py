@@ -17,11 +17,12 @@ from torch import Tensor
 from mechcausal.address import Selection, Site
 from mechcausal.data.places import Place
 from mechcausal.interventions.apply import view
-from mechcausal.models.replay.backward import first_layer, slopes
-from mechcausal.models.replay.evaluate import BUDGET, Economy
+from mechcausal.models.plan import Economy
+from mechcausal.models.replay.evaluate import BUDGET
 from mechcausal.models.replay.meter import Meter
 from mechcausal.models.replay.stacks import Entries, chunks, merged
 from mechcausal.models.replay.twin import Base, Twin
+from mechcausal.patching.backward import first_layer, slopes
 
 
 @dataclass
@@ -132,8 +133,7 @@ class Slopes:
     def _stacks(self, live: Tensor, moving: Tensor, layer: int, steps: int) -> Iterator[Entries]:
         """Yield what has to be run: examples in which a cell moves at or before what is read; [cell batch pos] both."""
         width, layers = live.shape[-1], len(self.twin.layers)
-        last = self.meter.read if self.meter.one_position else width
-        wanted = live.any(-1) & (live.byte().argmax(-1) <= last)
+        wanted = live.any(-1) & (live.byte().argmax(-1) <= self.meter.last)
         cell, row = (part.cpu().numpy() for part in wanted.nonzero(as_tuple=True))
         start = moving.byte().argmax(-1).cpu().numpy()[cell, row]
         step = np.repeat(np.arange(steps), len(cell))
@@ -147,7 +147,7 @@ class Slopes:
         model, width = self.base.hidden[0].shape[-1], self.differs.shape[1]
         heads = self.base.cache[0][0].shape[1]
         inner = sum(len(weight) for weight in self.twin.layers[0].parameters())  # each map keeps what it gives
-        logits = 0 if self.meter.one_position else 4 * self.twin.head.out_features
+        logits = 0 if self.meter.read is not None else 4 * self.twin.head.out_features
         return 4 * ((layers + 1) * (4 * model + 2 * inner + 4 * heads * width) + logits)
 
     def _indices(self, stack: Entries) -> tuple[int, Tensor, Tensor, Tensor]:

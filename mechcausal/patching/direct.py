@@ -19,9 +19,9 @@ from mechcausal.interventions.apply import view
 from mechcausal.interventions.specs import Edit
 from mechcausal.metrics import Metric
 from mechcausal.models.abilities import Abilities
-from mechcausal.models.readout import Readouts
+from mechcausal.models.plan import Economy
 from mechcausal.models.replay.changes import Made
-from mechcausal.models.replay.evaluate import Economy, Job
+from mechcausal.models.replay.evaluate import Job
 from mechcausal.models.replay.meter import Meter
 from mechcausal.models.replay.verify import Replayer, recorded
 
@@ -75,8 +75,7 @@ def trace(
     around = [] if through is None else [Site("resid_mid", through), Site("mlp_out", through)]
     base, forwards = recorded(model, able, twin, batch, list(dict.fromkeys([*wholes, *around])))
     there, more = recorded(model, able, twin, source, wholes)
-    readouts = Readouts(model, able, known.maps, twin.places)
-    job = Job(twin, able, readouts, base, Meter(twin, batch, metric, compared, base.hidden[-1]), {})
+    job = Job(twin, base, Meter(twin, batch, metric, compared, base.hidden[-1]))
     felt = batch.select(at)
     layer = len(twin.layers) if through is None else through + 1
 
@@ -87,16 +86,16 @@ def trace(
             for own, edit in zip(delta, some, strict=True):
                 here = batch.select(edit.at) & felt
                 change = (view(run.values[edit.site.whole], edit.site)[here] for run in (there, base))
-                own[here] = readouts.contribution(edit.site)(next(change) - next(change)).to(own.dtype)
+                own[here] = twin.readouts.contribution(edit.site)(next(change) - next(change)).to(own.dtype)
                 if through is not None:
                     middle, out = (base.values[site][here] for site in around)
                     own[here] = twin.after_attention(through, middle + own[here]) - out
             moved = (delta != 0).any(-1)
             if layer == len(twin.layers) and job.decisive is not None:
                 moved &= job.decisive
-            yield Made(torch.full((len(some),), layer), delta, moved)
+            yield Made([layer] * len(some), delta, moved)
 
-    values, economy = job.changed(blocks())
+    values = job.changed(blocks(), len(senders))
     reached = torch.stack([batch.select(edit.at).any(1) for edit in senders]).cpu().numpy()
     values[~reached] = np.nan
-    return values, forwards + more, economy
+    return values, forwards + more, job.economy
