@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from mechcausal import causal as causal
+    from mechcausal import features as features
     from mechcausal import interventions as interventions
     from mechcausal import metrics as metrics
     from mechcausal import results as results
@@ -46,7 +47,7 @@ _HOME = {
     "Result": "mechcausal.results",
     "MechcausalError": "mechcausal.errors",
 }
-_PACKAGES = ("results", "metrics", "interventions", "causal")
+_PACKAGES = ("results", "metrics", "interventions", "causal", "features")
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - any public name

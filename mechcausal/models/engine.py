@@ -176,7 +176,9 @@ def _replayed(model: Any, cells: Sequence[Cell]) -> tuple[Replayer | None, list[
     fast, reasons = [], {}
     for number, cell in enumerate(cells):
         component = cell[0].site.component if cell else ""
-        if len(cell) > 1 and len({edit.site.whole for edit in cell}) > 1:
+        if any(edit.site.dictionary for edit in cell):
+            reasons["features"] = "edits of features are left to the loop"
+        elif len(cell) > 1 and len({edit.site.whole for edit in cell}) > 1:
             left = sorted({edit.site.component for edit in cell} - known.together)
             if left:
                 reasons[SEVERAL] = known.reasons.get(SEVERAL, f"edits of {', '.join(left)} are left to the loop")

@@ -206,4 +206,5 @@ def tabulate(
         rows.append(row)
     own = [name for row in rows for name in row if name not in COLUMNS]
     frame = pd.DataFrame(rows, columns=[*COLUMNS, *dict.fromkeys(own)])
-    return frame.astype(dict.fromkeys(("layer", "head", "neuron", "position"), "Int64"))
+    counted = ("layer", "head", "neuron", "position", *(("feature",) if "feature" in frame else ()))
+    return frame.astype(dict.fromkeys(counted, "Int64"))

@@ -1,0 +1,32 @@
+"""Features: dictionaries and what they are worth, probes, erasure, links, circuits of features.
+
+Names are imported on first use: a probe needs no dictionary, and a dictionary no scikit-learn.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mechcausal.models.dictionaries import Bound as Bound
+    from mechcausal.models.dictionaries import attach as attach
+    from mechcausal.models.dictionaries import attached as attached
+    from mechcausal.models.dictionaries import detach as detach
+
+_HOME = {
+    "Bound": "mechcausal.models.dictionaries",
+    "attach": "mechcausal.models.dictionaries",
+    "attached": "mechcausal.models.dictionaries",
+    "detach": "mechcausal.models.dictionaries",
+}
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - any public name
+    if name in _HOME:
+        return getattr(import_module(_HOME[name]), name)
+    raise AttributeError(f"module 'mechcausal.features' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOME])
