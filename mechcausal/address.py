@@ -145,6 +145,11 @@ class Site:
         return Site(self.component, self.layer)
 
     @property
+    def kind(self) -> str:
+        """What the engine compares with the loop as one: a component, or the features and the error of a dictionary."""
+        return self.component if self.dictionary is None else f"{self.component}.sae:{self.dictionary}"
+
+    @property
     def by_head(self) -> bool:
         """Whether the whole site has an axis of heads; a dictionary reads all heads as one vector."""
         return self.component in HEAD_COMPONENTS and (self.dictionary is None or self.error)

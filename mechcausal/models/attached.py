@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 from weakref import WeakKeyDictionary
 
-import torch
 from torch import Tensor
 
 from mechcausal.address import DictionaryShape, ModelShape, Site
@@ -95,6 +94,11 @@ class Bound:
         """Return the reconstruction, [batch pos d_out]; heads in one row where the activation has heads."""
         return self.dictionary.decode(f)
 
+    def read(self, site: Site, x: Tensor) -> Tensor:
+        """Return what one of its whole sites holds, features or error, where it reads this activation."""
+        features = self.encode(x)
+        return x - self.like(self.decode(features), x) if site.error else features
+
     def like(self, decoded: Tensor, y: Tensor) -> Tensor:
         """Return something decoded in the shape and the dtype of the activation it belongs to."""
         return decoded.reshape(y.shape).to(y.dtype)
@@ -143,8 +147,3 @@ def with_dictionaries(model: Any, shape: ModelShape) -> ModelShape:  # noqa: ANN
     return replace(shape, dictionaries=known) if known or shape.dictionaries else shape
 
 
-@torch.no_grad()
-def reconstructed(bound: Bound, x: Tensor) -> Tensor:
-    """Return what a dictionary makes of the activation it reads, in the shape of what it writes."""
-    out = bound.decode(bound.encode(x))
-    return out if bound.site_out is not None else bound.like(out, x)

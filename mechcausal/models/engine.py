@@ -175,19 +175,17 @@ def _replayed(model: Any, cells: Sequence[Cell]) -> tuple[Replayer | None, list[
     known = replayer(model)
     fast, reasons = [], {}
     for number, cell in enumerate(cells):
-        component = cell[0].site.component if cell else ""
-        if any(edit.site.dictionary for edit in cell):
-            reasons["features"] = "edits of features are left to the loop"
-        elif len(cell) > 1 and len({edit.site.whole for edit in cell}) > 1:
-            left = sorted({edit.site.component for edit in cell} - known.together)
+        kind = cell[0].site.kind if cell else ""
+        if len(cell) > 1 and len({edit.site.whole for edit in cell}) > 1:
+            left = sorted({edit.site.kind for edit in cell} - known.together)
             if left:
                 reasons[SEVERAL] = known.reasons.get(SEVERAL, f"edits of {', '.join(left)} are left to the loop")
             else:
                 fast.append(number)
-        elif component and (known.carries(component) or known.makes(component)):
+        elif kind and (known.carries(kind) or known.makes(kind)):
             fast.append(number)
         elif cell:
-            reasons[component] = known.reasons.get(component, "its effect is not carried to the end of its layer")
+            reasons[kind] = known.reasons.get(kind, "its effect is not carried to the end of its layer")
     return known, fast, reasons
 
 

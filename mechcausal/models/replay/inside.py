@@ -54,12 +54,12 @@ def divided(cell: Cell, carried: Collection[str]) -> Divided:
 
     Args:
         cell: The edits.
-        carried: The components whose edits can be carried to the end of their layer.
+        carried: The kinds of sites whose edits can be carried to the end of their layer.
     """
-    if len(cell) == 1 and cell[0].site.component in carried:
+    if len(cell) == 1 and cell[0].site.kind in carried:
         return Divided(cell, (), entered(cell[0].site))
     first, *others = sorted({edit.site.whole for edit in cell}, key=_turn)
-    if first.component in carried and all(_turn(site) >= (entered(first), 0) for site in others):
+    if first.kind in carried and all(_turn(site) >= (entered(first), 0) for site in others):
         own = tuple(edit for edit in cell if edit.site.whole == first)
         return Divided(own, tuple(edit for edit in cell if edit.site.whole != first), entered(first))
     return Divided((), cell, first.layer or 0)

@@ -86,6 +86,6 @@ class Task:
         }
         meter = Meter(twin, self.batch, self.metric, self.compared, base.hidden[-1])
         readouts = Readouts(self.model, self.able, self.known.maps, twin.places)
-        carried = {name for name in {edit.site.component for edit in edits} if self.known.carries(name)}
+        carried = {kind for kind in {edit.site.kind for edit in edits} if self.known.carries(kind)}
         values, economy = Job(twin, self.able, readouts, base, meter, sources, budget, tick, carried).run(cells)
         return Found(values, meter.base()[None], source, forwards, economy)

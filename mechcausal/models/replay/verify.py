@@ -19,6 +19,7 @@ from mechcausal.interventions.specs import Edit, Patch, Scale
 from mechcausal.metrics import METRICS
 from mechcausal.models import bridge
 from mechcausal.models.abilities import Abilities, abilities
+from mechcausal.models.attached import Bound, bound
 from mechcausal.models.fingerprint import weights_fingerprint
 from mechcausal.models.hooked import forward, gradient_reads, gradients
 from mechcausal.models.readout import Readouts
@@ -56,13 +57,13 @@ class Replayer:
     _ways: dict[str, tuple[bool, bool]] = field(default_factory=dict)
     _together: frozenset[str] | None = None
 
-    def carries(self, component: str) -> bool:
-        """Say whether it carries edits of a component to the end of their layer, in agreement with the loop."""
-        return self._judged(component)[0]
+    def carries(self, kind: str) -> bool:
+        """Say whether it carries edits of a kind of site to the end of their layer, in agreement with the loop."""
+        return self._judged(kind)[0]
 
-    def makes(self, component: str) -> bool:
-        """Say whether it makes edits of a component on the run, in agreement with the loop."""
-        return self._judged(component)[1]
+    def makes(self, kind: str) -> bool:
+        """Say whether it makes edits of a kind of site on the run, in agreement with the loop."""
+        return self._judged(kind)[1]
 
     @property
     def components(self) -> frozenset[str]:
@@ -85,10 +86,28 @@ class Replayer:
             self._together = together if found is None else frozenset()
         return self._together
 
-    def _judged(self, component: str) -> tuple[bool, bool]:
-        if component not in self._ways:
-            self._ways[component] = self._judge(component)
-        return self._ways[component]
+    def _judged(self, kind: str) -> tuple[bool, bool]:
+        component, _, name = kind.partition(".sae:")
+        # Another dictionary may come to bear the same name.
+        key = f"{kind} {bound(self.model(), name).digest}" if name else kind
+        if key not in self._ways:
+            self._ways[key] = (self._judge_dictionary(kind, component, name), False) if name else self._judge(kind)
+        return self._ways[key]
+
+    def _judge_dictionary(self, kind: str, component: str, name: str) -> bool:
+        """Compare edits of features, of all at once and of the error, with the loop."""
+        dictionary = bound(self.model(), name)
+        if not self.carries(component):
+            self.reasons[kind] = self.reasons.get(component, f"edits of {component} are not carried either")
+        elif dictionary.site_out is not None:
+            self.reasons[kind] = "a transcoder reads one activation and writes another"
+        elif not dictionary.linear:
+            self.reasons[kind] = "its features do not enter the activation linearly"
+        else:
+            found = self._compared(_features(dictionary), [{kind}])[0]
+            self.reasons |= {kind: found} if found else {}
+            return found is None
+        return False
 
     def _judge(self, component: str) -> tuple[bool, bool]:
         ways = [way for way, names in ((CARRIED, CARRIED), (_ON_THE_RUN, MADE)) if component in names]
@@ -214,6 +233,15 @@ def _alone(component: str, able: Abilities) -> Callable[[int], list[Cell]]:
     ]
 
 
+def _features(dictionary: Bound) -> Callable[[int], list[Cell]]:
+    """Return cells of edits of single features, of all features and of the error, for prompts of a width."""
+    ends = (dictionary.feature(number) for number in {0, dictionary.n_features // 2, dictionary.n_features - 1})
+    sites = [*ends, dictionary.features, dictionary.error]
+    return lambda width: [
+        (Edit(site, Patch(), where),) for site in sites for where in (Selection.parse(width // 2), Selection())
+    ]
+
+
 def _several(components: Sequence[str], able: Abilities) -> Callable[[int], list[Cell]]:
     """Return cells of edits at several activations, drawn once for all."""
 
@@ -238,11 +266,15 @@ def recorded(
     sites: Sequence[Site],
 ) -> tuple[Base, int]:
     """Return the unedited run with activations, those that the twin does not give read off the bridge, and its forwards."""
-    own = {site: able.components[site.component].shape[2:] for site in sites if twin.reads(site)}
+    plain = list(dict.fromkeys(site.activation if site.dictionary else site for site in sites))
+    own = {site: able.shape_at(site) for site in plain if twin.reads(site)}
     base = twin.record(batch, own)
-    others = [site for site in sites if site not in own]
+    others = [site for site in plain if site not in own]
     if others:
         base.values |= forward(model, batch, read=others).read
+    with torch.no_grad():
+        for site in (site for site in sites if site.dictionary):
+            base.values[site] = bound(model, str(site.dictionary)).read(site, base.values[site.activation])
     return base, 1 + bool(others)
 
 
