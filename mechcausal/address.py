@@ -145,6 +145,11 @@ class Site:
         return Site(self.component, self.layer)
 
     @property
+    def unit(self) -> int | None:
+        """The entry of the last axis that the site is: a neuron or a feature."""
+        return self.neuron if self.feature is None else self.feature
+
+    @property
     def kind(self) -> str:
         """What the engine compares with the loop as one: a component, or the features and the error of a dictionary."""
         return self.component if self.dictionary is None else f"{self.component}.sae:{self.dictionary}"

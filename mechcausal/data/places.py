@@ -43,8 +43,7 @@ def places(sites: Sequence[Site], positions: Positions, prompts: PromptSet) -> l
     for site in sites:
         chosen = positions
         if chosen is None:
-            unit = site.neuron is not None or site.feature is not None
-            chosen = "all" if site.component in HEAD_COMPONENTS or unit else "each"
+            chosen = "all" if site.component in HEAD_COMPONENTS or site.unit is not None else "each"
         out += [Place(site, at, label) for at, label in _selections(chosen, prompts)]
     return out
 

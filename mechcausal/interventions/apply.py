@@ -28,8 +28,7 @@ def view(activation: Tensor, site: Site) -> Tensor:
     """Return the part of a whole activation that `site` names (a view, so writing to it writes through)."""
     if site.head is not None:
         return activation[:, site.head] if site.component == "pattern" else activation[:, :, site.head]
-    unit = site.neuron if site.feature is None else site.feature
-    return activation if unit is None else activation[..., unit]
+    return activation if site.unit is None else activation[..., site.unit]
 
 
 def spread(mask: Tensor, site: Site, ndim: int) -> Tensor:
@@ -134,7 +133,7 @@ def _basis(directions: Tensor, edit: Edit) -> Tensor:
 
 
 def _refuse_one_unit(edit: Edit) -> None:
-    if edit.site.neuron is not None or edit.site.feature is not None:  # its last axis is the position
+    if edit.site.unit is not None:  # its last axis is the position
         kind = "neuron" if edit.site.feature is None else "feature"
         raise InterventionError(
             f"{edit} gives a vector to a single {kind}", fix="give a number, or name the whole site"

@@ -145,5 +145,3 @@ def with_dictionaries(model: Any, shape: ModelShape) -> ModelShape:  # noqa: ANN
     """Return the sizes of a model with those of its dictionaries."""
     known = {name: DictionaryShape(one.site, one.n_features) for name, one in _attached.get(model, {}).items()}
     return replace(shape, dictionaries=known) if known or shape.dictionaries else shape
-
-

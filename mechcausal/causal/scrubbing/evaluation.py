@@ -304,8 +304,10 @@ class Tree:
 
     def _source(self, part: Part, value: Tensor, batch: PromptSet) -> Source:
         n, width = batch.tokens.shape
-        trailing = self.able.components[part.site.component].shape
-        shape = (n, trailing[1], width, width) if part.site.component == "pattern" else (n, width, *trailing[2:])
+        if part.site.component == "pattern":
+            shape = (n, self.able.shape.n_heads, width, width)
+        else:
+            shape = (n, width, *self.able.shape_at(part.site))
         mask = batch.select(part.at)
         return Source(place(value, part.site, mask, shape), mask=mask, basis=part.columns(value))
 
