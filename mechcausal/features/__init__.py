@@ -9,12 +9,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mechcausal.features.probes import Probe as Probe
+    from mechcausal.features.probes import probe as probe
+    from mechcausal.features.probes import probe_sweep as probe_sweep
     from mechcausal.models.dictionaries import Bound as Bound
     from mechcausal.models.dictionaries import attach as attach
     from mechcausal.models.dictionaries import attached as attached
     from mechcausal.models.dictionaries import detach as detach
 
 _HOME = {
+    "Probe": "mechcausal.features.probes",
+    "probe": "mechcausal.features.probes",
+    "probe_sweep": "mechcausal.features.probes",
     "Bound": "mechcausal.models.dictionaries",
     "attach": "mechcausal.models.dictionaries",
     "attached": "mechcausal.models.dictionaries",
