@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mechcausal.address import Site
-from mechcausal.errors import MechcausalError, ModelError, NumericsError, SiteError, UnsupportedError
+from mechcausal.errors import ModelError, NumericsError, SiteError, UnsupportedError
 from mechcausal.models.abilities import Abilities, abilities
 from mechcausal.models.attached import Bound as Bound
 from mechcausal.models.attached import Dictionary as Dictionary
@@ -104,19 +104,15 @@ def _tried(dictionary: Any, name: str, able: Abilities, site: Site, out: Site | 
     noise = torch.randn(_PROBES, width, generator=torch.Generator().manual_seed(0)).to(weight)
     try:
         encoded = dictionary.encode(noise)
-        plain = dictionary.decode(encoded)
-    except MechcausalError:
-        raise
+        plain = dictionary.decode(encoded) if encoded.shape == (_PROBES, features) else None
     except (RuntimeError, ValueError, TypeError, AssertionError) as error:
         raise SiteError(
             where, got=str(error).splitlines()[0][:120], expected=f"one that reads {width} numbers"
         ) from error
-    if encoded.shape != (_PROBES, features) or plain.shape != (_PROBES, decoded):
-        raise SiteError(
-            where,
-            got=f"features {tuple(encoded.shape)}, decoded {tuple(plain.shape)}",
-            expected=f"{(_PROBES, features)} and {(_PROBES, decoded)}",
-        )
+    if plain is None or plain.shape != (_PROBES, decoded):
+        shapes = [tuple(encoded.shape), *([] if plain is None else [tuple(plain.shape)])]
+        expected = f"{(_PROBES, features)} features and {(_PROBES, decoded)} decoded"
+        raise SiteError(where, got=" and ".join(map(str, shapes)), expected=expected)
     change = torch.zeros_like(encoded)
     change[:, : min(features, 512)] = torch.randn(change[:, :512].shape, generator=torch.Generator().manual_seed(1)).to(
         weight

@@ -18,7 +18,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mechcausal.address import HEAD_COMPONENTS
 from mechcausal.causal.alignment.aligned import (
     LABELS,
     PLACEBO,
