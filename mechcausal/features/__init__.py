@@ -9,6 +9,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mechcausal.features.erasure import erase as erase
+    from mechcausal.features.erasure import guardedness as guardedness
+    from mechcausal.features.links import Candidate as Candidate
+    from mechcausal.features.links import Links as Links
+    from mechcausal.features.links import directions as directions
+    from mechcausal.features.links import link as link
     from mechcausal.features.probes import Probe as Probe
     from mechcausal.features.probes import probe as probe
     from mechcausal.features.probes import probe_sweep as probe_sweep
@@ -18,6 +24,12 @@ if TYPE_CHECKING:
     from mechcausal.models.dictionaries import detach as detach
 
 _HOME = {
+    "erase": "mechcausal.features.erasure",
+    "guardedness": "mechcausal.features.erasure",
+    "Candidate": "mechcausal.features.links",
+    "Links": "mechcausal.features.links",
+    "directions": "mechcausal.features.links",
+    "link": "mechcausal.features.links",
     "Probe": "mechcausal.features.probes",
     "probe": "mechcausal.features.probes",
     "probe_sweep": "mechcausal.features.probes",

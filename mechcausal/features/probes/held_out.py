@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import stats
-from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from mechcausal.errors import DataError
 from mechcausal.features.probes.kinds import Settings, check, fit, scores
@@ -141,15 +140,10 @@ def folds_of(y: np.ndarray, clusters: np.ndarray, folds: int, seed: int) -> np.n
         raise DataError("cross-validation needs at least two folds", got=folds)
     spread = {c: len(np.unique(clusters[y == c])) for c in np.unique(y)}
     rarest = min(spread, key=lambda c: spread[c])
-    folds = min(folds, spread[rarest], len(np.unique(clusters)))
-    if spread[rarest] >= 2:
-        alone = len(np.unique(clusters)) == len(clusters)
+    folds = min(folds, spread[rarest])
+    if folds >= 2:
         for attempt in range(_ATTEMPTS):
-            made = StratifiedKFold if alone else StratifiedGroupKFold
-            splitter = made(folds, shuffle=True, random_state=(seed + 7919 * attempt) % 2**32)
-            fold = np.empty(len(y), dtype=int)
-            for number, (_, test) in enumerate(splitter.split(y, y, None if alone else clusters)):
-                fold[test] = number
+            fold = _dealt(y, clusters, folds, np.random.default_rng([seed, 1, attempt]))
             if all(len(np.unique(y[~inside])) == len(spread) for inside in _parts(fold)):
                 return fold
     raise DataError(
@@ -158,3 +152,16 @@ def folds_of(y: np.ndarray, clusters: np.ndarray, folds: int, seed: int) -> np.n
         expected="2 at least, and several to be safe",
         fix="bring more clusters, or leave the class out of the labels (None)",
     )
+
+
+def _dealt(y: np.ndarray, clusters: np.ndarray, folds: int, draw: np.random.Generator) -> np.ndarray:
+    """Deal clusters to folds like cards, one class after the other and the large ones first, there and back again."""
+    names, index = np.unique(clusters, return_inverse=True)
+    counts = np.zeros((len(names), int(y.max()) + 1))
+    np.add.at(counts, (index, y), 1)
+    order = np.lexsort((draw.permutation(len(names)), -counts.sum(1), counts.argmax(1)))
+    there = np.arange(len(names)) % (2 * folds)
+    seats = np.where(there < folds, there, 2 * folds - 1 - there)
+    seat = np.empty(len(names), dtype=int)
+    seat[order] = draw.permutation(folds)[seats]
+    return seat[index]
