@@ -74,12 +74,11 @@ def attach(
         raise UnsupportedError(
             f"a dictionary has encode, decode and W_dec; a {type(dictionary).__name__} lacks {', '.join(missing)}"
         )
-    tensors = _tensors(dictionary)
-    for word, tensor in tensors.items():
+    for word, tensor in _tensors(dictionary).items():
         if not bool(torch.isfinite(tensor).all()):
             raise NumericsError(f"the weights {word} of the dictionary {name!r} hold NaN or infinity")
     linear = _tried(dictionary, name, able, place, out)
-    return file(model, Bound(name, place, dictionary, _digest(tensors), own, out, linear))
+    return file(model, Bound(name, place, dictionary, digest_of(dictionary), own, out, linear))
 
 
 def _check_order(site: Site, out: Site) -> None:
@@ -135,9 +134,12 @@ def _tensors(dictionary: Any) -> dict[str, Tensor]:  # noqa: ANN401
     return own or {"W_dec": dictionary.W_dec}
 
 
-def _digest(tensors: dict[str, Tensor]) -> str:
-    digest = hashlib.sha256()
-    for name, tensor in sorted(tensors.items()):
+def digest_of(dictionary: Any) -> str:  # noqa: ANN401 - a Dictionary
+    """Return a digest of the weights of a dictionary and of what else it does with them."""
+    told = {name: value for name, value in vars(dictionary).items() if isinstance(value, (int, float, str))}
+    told.pop("training", None)
+    digest = hashlib.sha256(f"{type(dictionary).__qualname__}{sorted(told.items())}".encode())
+    for name, tensor in sorted(_tensors(dictionary).items()):
         plain = tensor.detach().to("cpu").contiguous()
         digest.update(f"{name}{tuple(plain.shape)}{plain.dtype}".encode())
         digest.update(plain.reshape(-1).view(torch.uint8).numpy().data)

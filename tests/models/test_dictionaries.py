@@ -312,7 +312,7 @@ def test_a_wrong_feature_is_refused_before_any_compute(gpt2, pairs, text, words,
 
 
 def test_an_unknown_dictionary_of_a_forward_is_refused(gpt2, pairs):
-    with pytest.raises(SiteError, match="no dictionary called 'other' is attached.*mc.features.load"):
+    with pytest.raises(SiteError, match=r"no dictionary called 'other' is attached.*mc\.features\.load"):
         forward(gpt2, pairs.clean, read=[Site("resid_post", 1, dictionary="other")])
     with pytest.raises(SiteError, match="no dictionary called 'other'"):
         bound(gpt2, "other")
@@ -322,7 +322,7 @@ def test_vectors_and_shapes_that_do_not_fit(gpt2, pairs):
     with on(gpt2, "L1.resid_post") as small:
         with pytest.raises(InterventionError, match="vector to a single feature"):
             forward(gpt2, pairs.clean, [Edit(small.feature(2), Set((1.0, 2.0)))])
-        with pytest.raises(InterventionError, match="wrong length.*expected 48"):
+        with pytest.raises(InterventionError, match=r"wrong length.*expected 48"):
             forward(gpt2, pairs.clean, [Edit(small.features, Set((1.0,) * 32))])
         with pytest.raises(InterventionError, match="another shape"):
             forward(gpt2, pairs.clean, [Edit(small.features, Patch())], sources=[torch.zeros(6, 7, 32)])
@@ -364,7 +364,7 @@ def test_a_dictionary_of_another_model_is_refused(gpt2, llama):
     own = weights_fingerprint(gpt2)
     with attached_to(gpt2, TopK(32), "L1.resid_post", model_digest=own) as small:
         assert small.model_digest == own
-    with pytest.raises(ModelError, match="belongs to another model.*mechcausal sae train"):
+    with pytest.raises(ModelError, match=r"belongs to another model.*mechcausal sae train"):
         attach(llama, TopK(32), "L1.resid_post", name="small", model_digest=own)
 
 
