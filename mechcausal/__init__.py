@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mechcausal.data import contrast as contrast
     from mechcausal.data import task as task
     from mechcausal.errors import MechcausalError as MechcausalError
+    from mechcausal.features.links import link as link
     from mechcausal.models.abilities import sites as sites
     from mechcausal.models.load import load as load
     from mechcausal.models.organisms import truth as truth
@@ -44,6 +45,7 @@ _HOME = {
     "attribute": "mechcausal.patching",
     "path_patch": "mechcausal.patching",
     "scrub": "mechcausal.causal",
+    "link": "mechcausal.features.links",
     "Result": "mechcausal.results",
     "MechcausalError": "mechcausal.errors",
 }

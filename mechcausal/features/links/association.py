@@ -19,6 +19,8 @@ from mechcausal.errors import DataError
 
 DRAWS = 9999
 _MOST_DRAWS = 49_999
+_REPEATS = 200  # shuffles that are taken for labels in turn
+_MOST_NUMBERS = 2**26
 _CHUNK = 500  # shuffles at a time
 
 
@@ -33,6 +35,8 @@ class Association:
         p: The two-sided p-value of "it tells nothing".
         n: How many prompts.
         n_clusters: How many independent units.
+        shuffled: The p-values where shuffled labels take the place of the true ones, [candidate shuffle]; empty where
+            there are too many candidates.
     """
 
     auc: np.ndarray
@@ -41,6 +45,7 @@ class Association:
     p: np.ndarray
     n: int
     n_clusters: int
+    shuffled: np.ndarray
 
 
 def associations(
@@ -81,7 +86,8 @@ def associations(
     auc, variance = _area(scores, ranks, labels, ids)
     low, high = _wilson(auc, variance, groups, level)
     draws = min(max(draws, 20 * len(scores)), max(_MOST_DRAWS, draws))
-    return Association(auc, low, high, _p_values(ranks, labels, ids, draws, seed), len(labels), groups)
+    p, null = _p_values(ranks, labels, ids, draws, seed)
+    return Association(auc, low, high, p, len(labels), groups, null)
 
 
 def _area(scores: np.ndarray, ranks: np.ndarray, labels: np.ndarray, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -107,15 +113,27 @@ def _wilson(auc: np.ndarray, variance: np.ndarray, groups: int, level: float) ->
     return np.clip(middle - reach, 0, 1), np.clip(middle + reach, 0, 1)
 
 
-def _p_values(ranks: np.ndarray, labels: np.ndarray, ids: np.ndarray, draws: int, seed: int) -> np.ndarray:
+def _p_values(
+    ranks: np.ndarray, labels: np.ndarray, ids: np.ndarray, draws: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the p-values of the labels and those of some shuffles, each held against all shuffles."""
     centred = ranks - ranks.mean(axis=1, keepdims=True)
     observed = np.abs(centred @ labels.astype(float)) * (1 - 1e-9)
     shuffle, draw = Shuffle(labels, ids), np.random.default_rng(seed)
-    hits = np.zeros(len(ranks))
+    hits, kept = np.zeros(len(ranks)), []
+    keeps = len(ranks) * draws <= _MOST_NUMBERS
     for done in range(0, draws, _CHUNK):
-        sums = centred @ shuffle.draw(min(_CHUNK, draws - done), draw).T.astype(float)
-        hits += (np.abs(sums) >= observed[:, None]).sum(axis=1)
-    return (hits + 1) / (draws + 1)
+        sums = np.abs(centred @ shuffle.draw(min(_CHUNK, draws - done), draw).T.astype(float))
+        hits += (sums >= observed[:, None]).sum(axis=1)
+        if keeps:
+            kept.append(sums.astype(np.float32))
+    p = (hits + 1) / (draws + 1)
+    if not keeps:
+        return p, np.zeros((len(ranks), 0))
+    null = np.concatenate(kept, axis=1)
+    ascending = np.sort(null, axis=1)
+    below = [np.searchsorted(row, own[:_REPEATS] * (1 - 1e-6)) for row, own in zip(ascending, null, strict=True)]
+    return p, 1 - np.array(below).reshape(len(ranks), -1) / draws
 
 
 class Shuffle:
