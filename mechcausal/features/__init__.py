@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mechcausal.features.attribution import attribute as attribute
     from mechcausal.features.erasure import erase as erase
     from mechcausal.features.erasure import guardedness as guardedness
     from mechcausal.features.links import Candidate as Candidate
@@ -18,12 +19,17 @@ if TYPE_CHECKING:
     from mechcausal.features.probes import Probe as Probe
     from mechcausal.features.probes import probe as probe
     from mechcausal.features.probes import probe_sweep as probe_sweep
+    from mechcausal.features.screening import Screening as Screening
+    from mechcausal.features.screening import screen as screen
     from mechcausal.models.dictionaries import Bound as Bound
     from mechcausal.models.dictionaries import attach as attach
     from mechcausal.models.dictionaries import attached as attached
     from mechcausal.models.dictionaries import detach as detach
 
 _HOME = {
+    "attribute": "mechcausal.features.attribution",
+    "screen": "mechcausal.features.screening",
+    "Screening": "mechcausal.features.screening",
     "erase": "mechcausal.features.erasure",
     "guardedness": "mechcausal.features.erasure",
     "Candidate": "mechcausal.features.links",

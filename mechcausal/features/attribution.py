@@ -62,7 +62,7 @@ class Attribution:
     batch_size: int
 
 
-def attribution(
+def attribute(
     model: Any,  # noqa: ANN401 - a TransformerBridge
     dictionary: Bound | str,
     prompts: PromptSet | Contrast,
@@ -104,7 +104,7 @@ def attribution(
         ...     encode = decode = lambda self, x: x
         >>> model = mc.load("organism:hiring")
         >>> axes = attach(model, Axes(), "L1.resid_post", name="axes")
-        >>> attribution(model, axes, mc.contrast("hiring/gender", model, n=8)).scores.shape
+        >>> attribute(model, axes, mc.contrast("hiring/gender", model, n=8)).scores.shape
         (1, 64)
     """
     known, chosen, at = resolved(model, dictionary), differentiable(metric), Selection.parse(positions)
@@ -264,8 +264,8 @@ class _Job:
         size = max(1, self.budget // (_COPIES * 4 * self.known.n_features))
         for some in torch.arange(len(x), device=x.device).split(size):
             f, change = changes(self.known, x[some], None if source is None else source[some])
-            active += (f != 0).sum(0)
-            moved += (change != 0).sum(0)
+            active += _counts(f)
+            moved += _counts(change)
             add_scores(scores, self.known, f, change, slopes[some].flatten(1), part[some], self.budget)
         return scores, active, moved
 
@@ -298,19 +298,29 @@ def add_scores(
         return
     weight = known.W_dec
     slopes = slopes.to(weight.dtype)
-    live = change != 0
-    if int(live.sum()) * _DENSE > change.numel():
+    if _is_dense(change):
         width = max(1, budget // (8 * max(1, len(change))))
         for low in range(0, len(weight), width):
             some = slice(low, low + width)
             _scatter(out[:, some], change[:, some] * (slopes @ weight[some].T), rows)
         return
-    token, number = live.nonzero(as_tuple=True)
+    token, number = change.nonzero(as_tuple=True)
     values, flat = change[token, number], out.view(-1)
     for some in torch.arange(len(token), device=token.device).split(max(1, budget // (8 * weight.shape[1]))):
         share = torch.einsum("kd,kd->k", weight[number[some]], slopes[token[some]])
         at = rows[token[some]] * len(weight) + number[some]
         flat.index_add_(0, at, (values[some] * share).to(out.dtype))
+
+
+def _is_dense(values: Tensor) -> bool:
+    return int(torch.count_nonzero(values)) * _DENSE > values.numel()
+
+
+def _counts(values: Tensor) -> Tensor:
+    """Return how many entries of each column are not zero."""
+    if _is_dense(values):
+        return torch.count_nonzero(values, dim=0)
+    return torch.bincount(values.nonzero(as_tuple=True)[1], minlength=values.shape[1])
 
 
 def _scatter(out: Tensor, values: Tensor, rows: Tensor) -> None:

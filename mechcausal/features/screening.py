@@ -20,7 +20,7 @@ from mechcausal.address import Selection
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.prompts import PromptSet
 from mechcausal.errors import DataError, ResultError
-from mechcausal.features.attribution import Attribution, attribution, differentiable, resolved
+from mechcausal.features.attribution import Attribution, attribute, differentiable, resolved
 from mechcausal.features.links.effects import halves
 from mechcausal.features.scatter import Dot, Scatter, figure, still
 from mechcausal.interventions.specs import Edit, Patch, Zero
@@ -158,8 +158,7 @@ def load(path: str | Path) -> Screening:
     if plain.provenance.method != "screen" or not beside.is_file():
         raise ResultError(f"{path} is not a screening with its scores beside it", expected=f"{beside.name} next to it")
     arrays = load_file(beside)
-    parts = (plain.frame, plain.provenance, plain.examples, plain.baselines, plain.groups, plain.clusters)
-    return Screening(*parts, arrays["scores"], arrays["active"], int(arrays["tokens"][0]))
+    return Screening(**vars(plain), scores=arrays["scores"], active=arrays["active"], tokens=int(arrays["tokens"][0]))
 
 
 def screen(
@@ -228,7 +227,7 @@ def screen(
     )  # fmt: skip
     abilities(model).require([known.features])
     options = {"direction": direction, "metric": chosen, "positions": at, "steps": steps, "batch_size": batch_size}
-    found = attribution(model, known, prompts, parts=part, **options)
+    found = attribute(model, known, prompts, parts=part, **options)
     highest, others = _candidates(found, top, random, seed)
     base, source = two_sides(held_out, direction) if isinstance(held_out, Contrast) else (held_out, None)
     where = [Place(known.feature(int(number)), at, str(at).removeprefix("@")) for number in (*highest, *others)]
@@ -249,8 +248,7 @@ def screen(
         batch_size=values.batch_size,
         **values.told,
     )
-    parts = (result.frame, result.provenance, result.examples, result.baselines, result.groups, result.clusters)
-    return Screening(*parts, found.scores, found.active, found.tokens)
+    return Screening(**vars(result), scores=found.scores, active=found.active, tokens=found.tokens)
 
 
 def _candidates(found: Attribution, top: int, random: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
