@@ -17,8 +17,12 @@ if TYPE_CHECKING:
     from mechcausal.features.links import directions as directions
     from mechcausal.features.links import link as link
     from mechcausal.features.probes import Probe as Probe
+    from mechcausal.features.probes import fairness as fairness
+    from mechcausal.features.probes import privacy as privacy
     from mechcausal.features.probes import probe as probe
+    from mechcausal.features.probes import probe_suite as probe_suite
     from mechcausal.features.probes import probe_sweep as probe_sweep
+    from mechcausal.features.probes import suite as suite
     from mechcausal.features.screening import Screening as Screening
     from mechcausal.features.screening import screen as screen
     from mechcausal.models.dictionaries import Bound as Bound
@@ -37,6 +41,10 @@ _HOME = {
     "directions": "mechcausal.features.links",
     "link": "mechcausal.features.links",
     "Probe": "mechcausal.features.probes",
+    "fairness": "mechcausal.features.probes",
+    "privacy": "mechcausal.features.probes",
+    "suite": "mechcausal.features.probes",
+    "probe_suite": "mechcausal.features.probes",
     "probe": "mechcausal.features.probes",
     "probe_sweep": "mechcausal.features.probes",
     "Bound": "mechcausal.models.dictionaries",

@@ -26,7 +26,7 @@ class Interval:
     n_clusters: int
 
 
-def mean_interval(values: np.ndarray, clusters: Sequence[str] = (), level: float = 0.95) -> Interval:
+def mean_interval(values: np.ndarray, clusters: Sequence[str] | np.ndarray = (), level: float = 0.95) -> Interval:
     """Return the mean of the finite values with its interval; without clusters each value is its own."""
     keep = np.isfinite(values)
     x = values[keep].astype(float)
@@ -49,7 +49,7 @@ def _quantile(level: float, freedom: int) -> float:
 
 
 def ratio_interval(
-    numerator: np.ndarray, denominator: np.ndarray, clusters: Sequence[str] = (), level: float = 0.95
+    numerator: np.ndarray, denominator: np.ndarray, clusters: Sequence[str] | np.ndarray = (), level: float = 0.95
 ) -> Interval:
     """Return mean(numerator) / mean(denominator) with its interval, by linearisation."""
     keep = np.isfinite(numerator) & np.isfinite(denominator)

@@ -28,7 +28,20 @@ logger = logging.getLogger("mechcausal")
 # From which on a concept and an outcome are called correlated: Cramer's V, and the p-value of its chi-square.
 CORRELATED, CERTAIN = 0.1, 0.05
 # The order in which the components of a layer are computed.
-_FLOW = ("embed", "resid_pre", "q", "k", "v", "pattern", "z", "attn_out", "resid_mid", "mlp_post", "mlp_out", "resid_post")
+_FLOW = (
+    "embed",
+    "resid_pre",
+    "q",
+    "k",
+    "v",
+    "pattern",
+    "z",
+    "attn_out",
+    "resid_mid",
+    "mlp_post",
+    "mlp_out",
+    "resid_post",
+)
 
 
 @dataclass(frozen=True)
@@ -240,14 +253,23 @@ def _features(site: Site, x: np.ndarray, y: np.ndarray, k: int, fill: str, at: S
 
 def _vector_site(site: Site) -> Site:
     if site.component in ("q", "k", "v", "z", "pattern") and site.head is None:
-        raise SiteError(f"{site} is several heads, each with its own space", fix=f"name one, or all: L{site.layer}.{site.component}.H*")
+        raise SiteError(
+            f"{site} is several heads, each with its own space",
+            fix=f"name one, or all: L{site.layer}.{site.component}.H*",
+        )
     if site.unit is not None:
-        raise SiteError(f"{site} is a single number, and has no directions to erase", fix="ablate it, or name the whole site")
+        raise SiteError(
+            f"{site} is a single number, and has no directions to erase", fix="ablate it, or name the whole site"
+        )
     return site
 
 
 def _flow(site: Site) -> tuple[int, int, int]:
-    return (-1 if site.layer is None else site.layer, _FLOW.index(site.component) if site.component in _FLOW else len(COMPONENTS), site.head or 0)
+    return (
+        -1 if site.layer is None else site.layer,
+        _FLOW.index(site.component) if site.component in _FLOW else len(COMPONENTS),
+        site.head or 0,
+    )
 
 
 def joined(erasures: Sequence[Erasure]) -> tuple[Edit, ...]:

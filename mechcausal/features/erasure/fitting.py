@@ -23,7 +23,9 @@ _NONE = 1e-10
 def fit_eraser(method: str, x: np.ndarray, y: np.ndarray) -> Erase:
     """Fit an eraser to activations [example feature] and classes 0, 1, ... [example]."""
     if method not in METHODS:
-        raise DataError(f"there is no way of erasing called {method!r}", fix=did_you_mean(method, [*METHODS, "features"]))
+        raise DataError(
+            f"there is no way of erasing called {method!r}", fix=did_you_mean(method, [*METHODS, "features"])
+        )
     if x.ndim != 2 or len(x) != len(y):
         raise DataError("activations and labels differ in number", got=len(y), expected=len(x))
     if len(np.unique(y)) < 2:

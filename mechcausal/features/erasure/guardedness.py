@@ -35,8 +35,8 @@ class Guardedness(Result):
     `value` is the held-out accuracy of a probe that was fitted after the erasure, `before` that of one fitted without it,
     `change` the difference. `excess` is by how much `value` exceeds the best constant guess (`guess`), with its interval,
     and what is drawn. `effect` is the share of what could be read that is still read: 0 is guarded, 1 as before.
-    `verdict` is `guarded` where the interval of `excess` ends below the tolerance, `leaks` where it begins above zero
-    (or, if both hold, `guarded`), else `open`.
+    `verdict` is `guarded` where the interval of `excess` ends within the tolerance, else `leaks` where it begins above
+    zero, else `open`; of what should stay readable it is `lost`, `kept` or `open`.
     """
 
     @property
@@ -119,7 +119,7 @@ def guardedness(
                 ]
                 kept = examples(part, new, labels).rows
                 first, second = (_spread(one.hits, kept, len(part)) for one in pair)
-                rows.append(_row(place, labels, kind, pair, tolerance))
+                rows.append(_row(place, labels, kind, pair, tolerance, labels is asked[0]))
                 hits.append(second)
                 base.append(first)
                 guesses.append(_spread(pair[1].guesses, kept, len(part)))
@@ -142,14 +142,16 @@ def guardedness(
     return Guardedness(frame, provenance, np.stack(hits), {"base": np.stack(base)}, part.groups, clusters)
 
 
-def _row(place: Place, labels: Labels, kind: str, pair: Sequence[HeldOut], tolerance: float) -> dict[str, Any]:
+def _row(
+    place: Place, labels: Labels, kind: str, pair: Sequence[HeldOut], tolerance: float, erased: bool
+) -> dict[str, Any]:
     old, new = pair
     excess = mean_interval(new.hits - new.guesses, new.clusters)
     verdict = "open"
     if excess.high <= tolerance:
-        verdict = "guarded"
+        verdict = "guarded" if erased else "lost"
     elif excess.low > 0:
-        verdict = "leaks"
+        verdict = "leaks" if erased else "kept"
     return place.row() | {
         "role": kind, "variables": f"{labels.concept} at {place.site}{place.at}", "concept": labels.concept, "kind": kind,
         "before": old.accuracy.estimate, "guess": float(new.guesses.mean()), "auc": new.auc,

@@ -7,6 +7,7 @@ is it to read the concept off (Voita and Titov 2020: bits to send the labels to 
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -152,7 +153,7 @@ def online_code(
     ends = _block_ends(y, None if clusters is None else clusters[order])
     uniform = float(np.log2(n_classes))
     total = ends[0] * uniform
-    for begin, end in zip(ends, ends[1:], strict=False):
+    for begin, end in itertools.pairwise(ends):
         told = scores(fit(kind, x[:begin], y[:begin], settings), x[begin:end])
         total -= told[np.arange(end - begin), y[begin:end]].sum() / np.log(2)
     return Description(float(total / len(y)), uniform, len(ends))

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from mechcausal.address import Selection, Site
@@ -68,8 +67,24 @@ class Report:
 
     def row(self) -> dict[str, Any]:
         """Return the numbers as columns of a table."""
-        names = ("guess", "balanced_accuracy", "auc", "bits", "entropy", "control", "selectivity", "mdl", "compression", "p", "bayes")
-        told = {"accuracy": self.accuracy.estimate, "accuracy_low": self.accuracy.low, "accuracy_high": self.accuracy.high}
+        names = (
+            "guess",
+            "balanced_accuracy",
+            "auc",
+            "bits",
+            "entropy",
+            "control",
+            "selectivity",
+            "mdl",
+            "compression",
+            "p",
+            "bayes",
+        )
+        told = {
+            "accuracy": self.accuracy.estimate,
+            "accuracy_low": self.accuracy.low,
+            "accuracy_high": self.accuracy.high,
+        }
         return told | {name: getattr(self, name) for name in names}
 
 
@@ -107,18 +122,18 @@ class Probe:
         return isinstance(self.readout, Linear)
 
     @property
-    def direction(self) -> Float[Tensor, "..."]:
+    def direction(self) -> Tensor:
         """The direction it reads along, [feature], towards the second class; [class feature] where there are more."""
         weight = self._linear.weight
         return weight[0] if len(self.classes) == 2 else weight
 
     @property
-    def w(self) -> Float[Tensor, "..."]:
+    def w(self) -> Tensor:
         """The same as `direction`."""
         return self.direction
 
     @property
-    def bias(self) -> Float[Tensor, "..."]:
+    def bias(self) -> Tensor:
         """What is added, a number; one for each class where there are more than two."""
         bias = self._linear.bias
         return bias[0] if len(self.classes) == 2 else bias
@@ -134,7 +149,7 @@ class Probe:
             raise UnsupportedError(f"a {self.kind} probe has no direction", fix="use kind='logistic' or 'means'")
         return self.readout
 
-    def scores(self, x: Tensor | np.ndarray) -> Float[Tensor, "..."]:
+    def scores(self, x: Tensor | np.ndarray) -> Tensor:
         """Return the log-odds of the second class, [example]; the logits of all classes where there are more.
 
         Args:
@@ -161,11 +176,15 @@ class Probe:
             f"  AUC {told.auc:.3f}, surprise {told.bits:.3f} of {told.entropy:.3f} bits",
         ]
         if np.isfinite(told.selectivity):
-            lines.append(f"  selectivity {told.selectivity:.3f}: random labels for {told.types} types reach {told.control:.3f}")
+            lines.append(
+                f"  selectivity {told.selectivity:.3f}: random labels for {told.types} types reach {told.control:.3f}"
+            )
         elif told.types:
             lines.append(f"  no control task: {told.types} type of input; pass types=...")
         if np.isfinite(told.mdl):
-            lines.append(f"  online code {told.mdl:.3f} bits a label, {told.compression:.2f} times shorter than without")
+            lines.append(
+                f"  online code {told.mdl:.3f} bits a label, {told.compression:.2f} times shorter than without"
+            )
         if np.isfinite(told.p):
             lines.append(f"  p {told.p:.3g} by {told.permutations} shuffles")
         if np.isfinite(told.bayes):

@@ -65,7 +65,7 @@ def labels_of(prompts: PromptSet, labels: Any, concept: str | None = None) -> La
             got=" x ".join(map(str, values.shape)) or "a single value",
             expected=f"{len(prompts)}, or {len(prompts)} x {prompts.tokens.shape[1]} with one label for each token",
         )
-    known = np.array([value is not None and value == value for value in values.ravel()]).reshape(values.shape)  # noqa: PLR0124
+    known = np.array([value is not None and value == value for value in values.ravel()]).reshape(values.shape)
     if values.ndim == 2:
         known &= prompts.mask.cpu().numpy()
     present = values[known].tolist()
@@ -74,7 +74,9 @@ def labels_of(prompts: PromptSet, labels: Any, concept: str | None = None) -> La
     except TypeError:  # words and numbers together have no order
         classes = sorted(set(present), key=str)
     if len(classes) < 2:
-        only = f"the labels {concept!r} are all {classes[0]!r}" if classes else f"the labels {concept!r} are all missing"
+        only = (
+            f"the labels {concept!r} are all {classes[0]!r}" if classes else f"the labels {concept!r} are all missing"
+        )
         raise DataError(only, expected="two classes at least", fix="bring examples of another class")
     if len(classes) > min(_MOST_CLASSES, len(present) // 2):
         raise DataError(
@@ -92,14 +94,18 @@ def _named(prompts: PromptSet, name: str) -> np.ndarray:
     if name in prompts.variables:
         column = prompts.variables[name]
         if column.ndim > 1:
-            raise DataError(f"the variable {name!r} has several values per prompt", got=tuple(column.shape), expected="one")
+            raise DataError(
+                f"the variable {name!r} has several values per prompt", got=tuple(column.shape), expected="one"
+            )
         return column.cpu().numpy()
     known = [column for column in _COLUMNS if getattr(prompts, column)]
     if name in known:
         return np.asarray(getattr(prompts, name), dtype=object)
     raise DataError(
         f"these prompts have no variable or column {name!r}",
-        fix=did_you_mean(name, [*prompts.variables, *known]) if prompts.variables or known else "pass the labels themselves",
+        fix=did_you_mean(name, [*prompts.variables, *known])
+        if prompts.variables or known
+        else "pass the labels themselves",
     )
 
 

@@ -183,10 +183,10 @@ def examples(prompts: PromptSet, read: Reading, labels: Labels, types: Any = Non
     if types is not None:
         of = labels_of(prompts, types, "types").codes
         kind = of[read.rows, read.columns] if of.ndim == 2 else of[read.rows]
-    elif read.place.at.is_single or read.place.at.name:
-        kind = prompts.tokens.cpu().numpy()[read.rows, read.columns]
-    else:
+    elif read.pooled:
         kind = read.rows
+    else:
+        kind = prompts.tokens.cpu().numpy()[read.rows, read.columns]
     return Examples(read.x[kept], y[kept], units(prompts)[read.rows][kept], kind[kept], read.rows[kept])
 
 

@@ -33,12 +33,14 @@ class Reading:
         x: The activations, [example feature].
         rows: The prompt of each example.
         columns: The column of each example in the prompts; the last one where several are pooled.
+        pooled: Whether several positions were made one.
     """
 
     place: Place
     x: np.ndarray
     rows: np.ndarray
     columns: np.ndarray
+    pooled: bool = False
 
 
 def readings(
@@ -88,7 +90,8 @@ def readings(
     out = []
     for number, place in enumerate(where):
         x, taken = (torch.cat(parts) for parts in zip(*(batch[number] for batch in found), strict=True))
-        out.append(Reading(place, x.numpy(), taken[:, 0].numpy(), taken[:, 1].numpy()))
+        several = pool != "each" and not (place.at.is_single or place.at.name)
+        out.append(Reading(place, x.numpy(), taken[:, 0].numpy(), taken[:, 1].numpy(), several))
     return out
 
 

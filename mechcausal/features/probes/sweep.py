@@ -30,7 +30,7 @@ from mechcausal.features.probes.probing import (
     in_words,
     settings_of,
 )
-from mechcausal.features.probes.readings import Pool, readings
+from mechcausal.features.probes.readings import Pool, Reading, readings
 from mechcausal.interventions.specs import Edit
 from mechcausal.models.abilities import abilities
 from mechcausal.models.facts import facts
@@ -145,17 +145,15 @@ def probe_sweep(
     cells, forwards = [], 0
     for share in _shares(where, len(prompts), max(able.shape.d_mlp, able.shape.d_model)):
         for read in readings(model, prompts, share, pool=pool, edits=edits, batch_size=batch_size):
-            cells.append(_cell(prompts, read, named, types, kind, folds, settings, seed))
+            cells.append(read_cell(prompts, read, named, types, kind, folds, settings, seed))
         forwards += -(-len(prompts) // batch_size)
-    rows = []
-    for place, cell in zip(where, cells, strict=True):
-        row = place.row() | {"concept": named.concept, "kind": kind}
-        if cell is not None:
-            said = controlled(
-                cell[0], kind, control=control, mdl=mdl, permutations=permutations, folds=folds, settings=settings, seed=seed
-            )
-            row |= Report.of(cell[1], bayes=best_possible(task, prompts, named, place), **said).row()
-        rows.append(row)
+    rows = [
+        row_of(
+            place, named, cell, kind, task, prompts,
+            control=control, mdl=mdl, permutations=permutations, folds=folds, settings=settings, seed=seed,
+        )
+        for place, cell in zip(where, cells, strict=True)
+    ]  # fmt: skip
     provenance = Provenance(
         method="probe_sweep",
         arguments={
@@ -167,6 +165,24 @@ def probe_sweep(
         **facts(model, prompts, started=started, forwards=forwards, batch_size=batch_size),
     )  # fmt: skip
     return gathered(rows, cells, prompts, pool, score, provenance)
+
+
+def row_of(
+    place: Place,
+    labels: Labels,
+    cell: tuple[Examples, HeldOut] | None,
+    kind: str,
+    task: Task | None,
+    prompts: PromptSet,
+    **asked: Any,  # noqa: ANN401 - which controls, and how probes are fitted
+) -> dict[str, Any]:
+    """Return the columns of one place: where it is, what its probe reached, and what its controls reached."""
+    row = place.row() | {"concept": labels.concept, "kind": kind}
+    if cell is None:
+        return row
+    data, held = cell
+    bayes = best_possible(task, prompts, labels, place)
+    return row | Report.of(held, bayes=bayes, **controlled(data, kind, **asked)).row()
 
 
 def gathered(
@@ -205,8 +221,15 @@ def _by_prompt(values: np.ndarray, rows: np.ndarray, n: int) -> np.ndarray:
     return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
 
 
-def _cell(
-    prompts: PromptSet, read: Any, labels: Labels, types: Any, kind: str, folds: int, settings: Settings, seed: int  # noqa: ANN401
+def read_cell(
+    prompts: PromptSet,
+    read: Reading,
+    labels: Labels,
+    types: Any,  # noqa: ANN401
+    kind: str,
+    folds: int,
+    settings: Settings,
+    seed: int,
 ) -> tuple[Examples, HeldOut] | None:
     """Return what is read at one place, or None where the labels have one class only."""
     y = labels.codes[read.rows, read.columns] if labels.of_tokens else labels.codes[read.rows]
@@ -229,7 +252,9 @@ def _shares(where: Sequence[Place], n: int, width: int) -> list[Sequence[Place]]
 
 
 def _told(row: pd.Series) -> str:
-    text = f"{row['value']:.3f}, {row['effect']:.3f} [{row['effect_low']:.3f}, {row['effect_high']:.3f}] of the way to 1"
+    text = (
+        f"{row['value']:.3f}, {row['effect']:.3f} [{row['effect_low']:.3f}, {row['effect_high']:.3f}] of the way to 1"
+    )
     if np.isfinite(row["bayes"]):
         text += f"; best possible {row['bayes']:.3f}"
     for name in ("selectivity", "compression", "p", "q"):
