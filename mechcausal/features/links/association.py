@@ -106,8 +106,8 @@ def _area(scores: np.ndarray, ranks: np.ndarray, labels: np.ndarray, ids: np.nda
 def _wilson(auc: np.ndarray, variance: np.ndarray, groups: int, level: float) -> tuple[np.ndarray, np.ndarray]:
     z = stats.norm.ppf(0.5 + level / 2)
     binomial = auc * (1 - auc)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        worth = np.where((variance > 1e-15) & (binomial > 0), binomial / variance, groups)
+    # What the next cluster could move is not known to less than what one of them moves.
+    worth = np.where(binomial > 0, binomial / np.maximum(variance, (0.5 / groups) ** 2), groups)
     middle = (auc + z**2 / (2 * worth)) / (1 + z**2 / worth)
     reach = z / (1 + z**2 / worth) * np.sqrt(binomial / worth + z**2 / (4 * worth**2))
     return np.clip(middle - reach, 0, 1), np.clip(middle + reach, 0, 1)

@@ -15,7 +15,6 @@ from mechcausal.address import ALL, Selection, Site
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.places import Place
 from mechcausal.data.prompts import PromptSet
-from mechcausal.errors import DataError
 from mechcausal.features.links.candidates import Candidate
 from mechcausal.features.links.effects import Shares, halves, shares
 from mechcausal.features.probes.labels import one_set, units
@@ -111,9 +110,16 @@ class Bench:
         )  # fmt: skip
         found = evaluate(self.model, plan, batch_size=self.batch_size, progress="linking", exact=self.exact)
         self.forwards += found.forwards
-        if len(cells) > len(self.told.get("of", ())):
-            self.told = {**found.told, "of": range(len(cells))}
+        self._tell(found.told)
         return found.values
+
+    def _tell(self, told: Mapping[str, Any]) -> None:
+        """Add up what the engine says of its runs."""
+        ways = {*str(self.told.get("engine", told["engine"])).split(" and "), *str(told["engine"]).split(" and ")}
+        reasons = {**self.told.get("naive_because", {}), **told.get("naive_because", {})}
+        counted = ("cells", "cells_and_examples", "skipped", "token_layers", "naive_token_layers")
+        self.told = {name: self.told.get(name, 0) + told.get(name, 0) for name in counted}
+        self.told |= {"engine": " and ".join(sorted(ways, reverse=True))} | ({"naive_because": reasons} if reasons else {})
 
     def means(self, wholes: Sequence[Site]) -> Mapping[Site, Tensor]:
         """Return the mean over both sides of the pairs of whole activations."""
@@ -202,11 +208,3 @@ def _at(part: Tensor, batch: PromptSet, at: Selection) -> Tensor:
     mask = batch.select(at)[..., None]
     flat = part[..., None] if part.ndim == 2 else part.flatten(2)
     return (flat.masked_fill(~mask, 0).sum(1) / mask.sum(1).clamp(min=1)).float().cpu()
-
-
-def check_prompts(pairs: Contrast, do: str) -> None:
-    """Refuse what is no pairs, or an intervention that a link does not know."""
-    if not isinstance(pairs, Contrast):
-        raise DataError("a link needs pairs", got=type(pairs).__name__, fix="build them with mc.contrast")
-    if do not in DO:
-        raise DataError("a candidate is intervened on in three ways", got=repr(do), expected=", ".join(DO))

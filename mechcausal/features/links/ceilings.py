@@ -6,14 +6,14 @@ between the two sides that is gone when the concept is erased from both.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
-from mechcausal.address import ALL, Selection, Site
+from mechcausal.address import Selection, Site
 from mechcausal.data.places import Place
 from mechcausal.data.prompts import PromptSet, pad
 from mechcausal.features.links.association import mean_difference
@@ -21,11 +21,12 @@ from mechcausal.features.links.bench import Bench
 from mechcausal.features.links.candidates import Candidate, Directions
 from mechcausal.features.links.concepts import Concept
 from mechcausal.features.links.effects import Shares
+from mechcausal.features.links.nulls import for_now
 from mechcausal.features.links.verdict import INCOMPLETE, Verdict
 from mechcausal.features.probes.kinds import Linear, Settings, fit
 from mechcausal.features.probes.readings import readings
 from mechcausal.interventions.specs import Edit, Erase, vector
-from mechcausal.models.dictionaries import attach, bound, detach
+from mechcausal.models.dictionaries import bound
 from mechcausal.models.engine import measure
 from mechcausal.results.intervals import ratio_interval
 
@@ -78,24 +79,17 @@ def completeness(bench: Bench, candidates: Sequence[Candidate]) -> tuple[list[di
 
 
 def baselines(
-    bench: Bench, candidates: Sequence[Candidate], concepts: Sequence[Concept], at: Selection, copies: int
+    bench: Bench, candidates: Sequence[Candidate], concepts: Sequence[Concept], at: Selection
 ) -> list[dict[str, Any]]:
     """Measure dense directions, an eraser and the deletion of tokens, each fitted on the half to choose by."""
     estimated = bench.split[1]
     rows: list[dict[str, Any]] = []
     for site in _sites(candidates, bench.able.shape.n_layers):
         for concept in concepts:
-            made = _directions(bench, site, concept, at, copies)
-            attach(bench.model, Directions(made), site, name=_NAME)
-            try:
-                own = bound(bench.model, _NAME)
-                cells = [(Edit(own.feature(number), bench.do, bench.where),) for number in range(own.n_features)]
+            made = _directions(bench, site, concept, at)
+            with for_now(bench, Directions(made), site, _NAME) as cells:
                 found = bench.shares(bench.changes(cells), estimated)
-            finally:
-                detach(bench.model, _NAME)
             told = _rows([MEANS, PROBE], [f"{site}: {concept.name}"] * 2, found)
-            if copies:
-                told.append(_range("random directions", str(site), found.share[2:]))
             erased = bench.shares(_erased(bench, site, concept)[None], estimated)
             rows += told + _rows([ERASER], [f"{site}: {concept.name}"], erased)
     deleted = _deleted(bench)
@@ -112,9 +106,13 @@ def _rows(names: Sequence[str], places: Sequence[str], found: Shares) -> list[di
     ]
 
 
-def _range(what: str, where: str, share: np.ndarray) -> dict[str, Any]:
-    told = {"what": f"{what}: median and full range of {len(share)}", "where": where, "share": float(np.median(share))}
-    return told | {"share_low": float(share.min()), "share_high": float(share.max())}
+def ranges(shares: Mapping[Site, np.ndarray]) -> list[dict[str, Any]]:
+    """Return rows with the median and the full range of shares at each place."""
+    return [
+        {"what": f"random directions: median and full range of {len(found)}", "where": str(site)}
+        | {"share": float(np.median(found)), "share_low": float(found.min()), "share_high": float(found.max())}
+        for site, found in shares.items()
+    ]
 
 
 def _sites(candidates: Sequence[Candidate], n_layers: int) -> list[Site]:
@@ -126,23 +124,21 @@ def _sites(candidates: Sequence[Candidate], n_layers: int) -> list[Site]:
     return [Site("resid_post", last)]
 
 
-def _directions(bench: Bench, site: Site, concept: Concept, at: Selection, copies: int) -> dict[str, np.ndarray]:
+def _directions(bench: Bench, site: Site, concept: Concept, at: Selection) -> dict[str, np.ndarray]:
     values, _ = bench.held([site], at)[site]
     fitted = bench.both_sides(bench.split[0])
     fitted = fitted[concept.known[fitted] & np.isfinite(values[fitted]).all(axis=1)]
     x, y = values[fitted], concept.labels[fitted]
     readout = fit("logistic", x, y, Settings(seed=bench.seed))
     assert isinstance(readout, Linear)  # that is what a logistic probe is
-    draw = np.random.default_rng([bench.seed, 3])
-    random = {f"random {number}": draw.normal(size=x.shape[1]) for number in range(copies)}
-    return {MEANS: mean_difference(x, y == 1), PROBE: readout.weight[0].numpy(), **random}
+    return {MEANS: mean_difference(x, y == 1), PROBE: readout.weight[0].numpy()}
 
 
 def _erased(bench: Bench, site: Site, concept: Concept) -> np.ndarray:
-    """Return what is gone of the total effect, [pair], when the concept is erased from both sides at every token."""
+    """Return what is gone of the total effect, [pair], when the concept is erased from both sides."""
     chosen = bench.both_sides(bench.split[0])
     chosen = chosen[concept.known[chosen]]
-    held = readings(bench.model, bench.prompts.take(torch.as_tensor(chosen)), [Place(site, ALL, "all")], pool="each")[0]
+    held = readings(bench.model, bench.prompts.take(torch.as_tensor(chosen)), [Place(site, bench.where, "")], pool="each")[0]
     edit = Edit(site, leace(held.x, concept.labels[chosen][held.rows]), bench.where)
     base, source = (bench.values([(edit,)], base=side)[0] for side in (bench.base, bench.source))
     return bench.total - (source - base)

@@ -36,7 +36,7 @@ Range = tuple[float, float]
 def points(links: Links, concept: str) -> pd.DataFrame:
     """Return what is drawn of one concept: the AUC turned to lie above one half, with its interval, at its better place."""
     rows = links.of(concept).reset_index(drop=True)
-    place = np.where((rows["auc_pooled"] - 0.5).abs() > (rows["auc"] - 0.5).abs() + 0.1, "auc_pooled", "auc")
+    place = np.array([better_place(row) for _, row in rows.iterrows()])
     picked = {
         end: np.array([row[f"{name}{end}"] for (_, row), name in zip(rows.iterrows(), place, strict=True)], dtype=float)
         for end in ("", "_low", "_high")
@@ -45,6 +45,11 @@ def points(links: Links, concept: str) -> pd.DataFrame:
     low, high = (np.where(turned, 1 - picked[b], picked[a]) for a, b in (("_low", "_high"), ("_high", "_low")))
     x = np.where(turned, 1 - picked[""], picked[""])
     return rows.assign(x=x, x_low=np.maximum(low, 0.5), x_high=high, pooled=place == "auc_pooled")
+
+
+def better_place(row: pd.Series) -> str:
+    """Return the column of the AUC that says more; the decision position unless the other is clearly farther from chance."""
+    return "auc_pooled" if abs(row["auc_pooled"] - 0.5) > abs(row["auc"] - 0.5) + 0.1 else "auc"
 
 
 def named(rows: pd.DataFrame) -> set[int]:

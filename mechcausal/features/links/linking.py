@@ -16,7 +16,7 @@ from mechcausal.errors import DataError
 from mechcausal.features.links import nulls, specificity, stability
 from mechcausal.features.links.bench import DO, Bench
 from mechcausal.features.links.candidates import Candidate, candidates_of
-from mechcausal.features.links.ceilings import baselines, completeness
+from mechcausal.features.links.ceilings import baselines, completeness, ranges
 from mechcausal.features.links.concepts import concepts_of
 from mechcausal.features.links.measure import Available, Held, Used, availability, hold, use
 from mechcausal.features.links.result import Links
@@ -114,13 +114,12 @@ def link(
     total = nulls.total_effect(bench, untrained)
     used = use(bench, held.candidates)
     ceilings, complete = completeness(bench, held.candidates)
-    ceilings += baselines(bench, held.candidates, concepts, decision, random)
+    drawn = nulls.random_directions(bench, held.candidates, random)
+    ceilings += [*ranges(drawn), *baselines(bench, held.candidates, concepts, decision)]
     survivors = _survivors(available, used, details)
     judges = specificity.judges(bench, concepts, decision)
     detailed = _details(bench, held, used, survivors, judges, neutral, others, random)
-    moving = np.flatnonzero(used.answer == YES)
-    turned = dict(zip(moving, nulls.turned(bench, [held.candidates[i] for i in moving], random), strict=True))
-    frame, examples = frame_of(bench, held, available, used, total, complete, turned, detailed)
+    frame, examples = frame_of(bench, held, available, used, total, complete, drawn, detailed)
     tables = {
         "total": {
             "effect": total.effect.estimate, "low": total.effect.low, "high": total.effect.high,
@@ -143,8 +142,7 @@ def link(
         "dictionaries": {one.name: one.digest for one in _dictionaries(model, held, others)},
         "others": [one.name for one in others],
     }  # fmt: skip
-    engine = {key: value for key, value in bench.told.items() if key != "of"}
-    told = facts(model, pairs, started=started, forwards=bench.forwards, batch_size=bench.batch_size, **engine)
+    told = facts(model, pairs, started=started, forwards=bench.forwards, batch_size=bench.batch_size, **bench.told)
     estimated = bench.split[1]
     base, source = (values[estimated] for values in bench.unedited)
     clean, corrupt = (base, source) if direction == "noise" else (source, base)
@@ -207,13 +205,15 @@ def _details(
     random: int,
 ) -> Details:
     chosen = [held.candidates[number] for number in survivors]
+    counterparts = stability.stability(bench, held.candidates, chosen, others)
     return Details(
         numbers=tuple(survivors),
+        turned=nulls.turned(bench, chosen, random),
         judges=tuple(judges),
         on_probes=tuple(specificity.on_probes(bench, chosen, judges)),
         groups=tuple(specificity.worst_groups(bench, used.change[list(survivors)])),
         kl=specificity.on_neutral_text(bench, chosen, neutral),
-        matches=tuple(stability.stability(bench, held.candidates, chosen, others)[one] for one in chosen),
+        matches=tuple(counterparts[one] for one in chosen),
         peers=tuple(
             nulls.peers(held.candidates, held.frequency, used.estimate.share, number, random) for number in survivors
         ),

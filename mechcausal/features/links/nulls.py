@@ -12,14 +12,15 @@ import torch
 from scipy import stats
 from torch import Tensor
 
+from mechcausal.address import Site
 from mechcausal.causal.alignment.search import untrained as untrained_copy
 from mechcausal.features.links.bench import Bench
-from mechcausal.features.links.candidates import Candidate
+from mechcausal.features.links.candidates import Candidate, Directions
 from mechcausal.features.links.verdict import INCONCLUSIVE, Verdict
 from mechcausal.interventions.specs import Edit
 from mechcausal.models import bridge
 from mechcausal.models.dictionaries import Bound, attach, bound, detach
-from mechcausal.models.engine import align, in_batches
+from mechcausal.models.engine import Cell, align, in_batches
 from mechcausal.models.hooked import forward
 from mechcausal.results.intervals import Interval, mean_interval
 
@@ -86,7 +87,8 @@ class Turned:
         self.own, self.numbers = own, torch.as_tensor([number for number in numbers for _ in range(copies)])
         weight = own.W_dec
         noise = torch.as_tensor(draw.normal(size=(len(self.numbers), weight.shape[1]))).to(weight)
-        self.W_dec = noise / noise.norm(dim=1, keepdim=True) * weight[self.numbers.to(weight.device)].norm(dim=1, keepdim=True)
+        sizes = weight[self.numbers.to(weight.device)].norm(dim=1, keepdim=True)
+        self.W_dec = noise / noise.norm(dim=1, keepdim=True) * sizes
 
     def encode(self, x: Tensor) -> Tensor:
         """Return the numbers of the features."""
@@ -98,31 +100,48 @@ class Turned:
 
 
 @contextmanager
-def for_now(bench: Bench, dictionary: Any, own: Bound, name: str) -> Generator[Bound]:  # noqa: ANN401 - a Dictionary
-    """Attach a dictionary where another one is, and take it away again."""
-    made = attach(bench.model, dictionary, own.site, name=name, site_out=own.site_out)
+def for_now(
+    bench: Bench,
+    dictionary: Any,  # noqa: ANN401 - a Dictionary
+    site: Site,
+    name: str,
+    site_out: Site | None = None,
+) -> Generator[list[Cell]]:
+    """Attach a dictionary, give the cells of all its features, and take it away again."""
+    own = attach(bench.model, dictionary, site, name=name, site_out=site_out)
     try:
-        yield made
+        yield [(Edit(own.feature(number), bench.do, bench.where),) for number in range(own.n_features)]
     finally:
         detach(bench.model, name)
+
+
+def random_directions(bench: Bench, candidates: Sequence[Candidate], copies: int) -> dict[Site, np.ndarray]:
+    """Return for each place of a dictionary the shares of directions drawn at random there, each patched like a candidate."""
+    found: dict[Site, np.ndarray] = {}
+    places = dict.fromkeys(bound(bench.model, one.site.dictionary).written for one in candidates if one.site.dictionary)
+    for number, site in enumerate(places if copies else ()):
+        width = int(np.prod(bench.able.components[site.component].shape[2:]))
+        drawn = Directions(np.random.default_rng([bench.seed, 2, number]).normal(size=(copies, width)))
+        with for_now(bench, drawn, site, "link-random") as cells:
+            found[site] = bench.shares(bench.changes(cells), bench.split[1]).share
+    return found
 
 
 def turned(bench: Bench, candidates: Sequence[Candidate], copies: int) -> np.ndarray:
     """Return the shares of directions turned at random that move as far as each candidate, [candidate copy].
 
-    A candidate that has no direction (a head, a neuron) has NaN.
+    They need not lie where activations ever vary, so this is what the behavior is sensitive to, not what it hears. A
+    candidate that has no direction (a head, a neuron) has NaN.
     """
-    out = np.full((len(candidates), copies), np.nan)
-    draw = np.random.default_rng([bench.seed, 2])
-    rows = bench.split[1]
+    out = np.full((len(candidates), max(copies, 1)), np.nan)
+    draw = np.random.default_rng([bench.seed, 3])
     names = list(dict.fromkeys(one.site.dictionary for one in candidates if one.site.dictionary is not None))
     for name in names if copies else ():
         own = bound(bench.model, name)
         which = [number for number, one in enumerate(candidates) if one.site.dictionary == name]
-        features = [candidates[number].site.feature or 0 for number in which]
-        with for_now(bench, Turned(own, features, copies, draw), own, f"{name}-turned") as made:
-            cells = [(Edit(made.feature(number), bench.do, bench.where),) for number in range(made.n_features)]
-            found = bench.shares(bench.changes(cells), rows).share
+        made = Turned(own, [candidates[number].site.feature or 0 for number in which], copies, draw)
+        with for_now(bench, made, own.site, f"{name}-turned", own.site_out) as cells:
+            found = bench.shares(bench.changes(cells), bench.split[1]).share
         out[which] = found.reshape(len(which), copies)
     return out
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from mechcausal.errors import ResultError
-from mechcausal.features.links.figure import live, still
+from mechcausal.features.links.figure import better_place, live, still
 from mechcausal.features.links.verdict import CAUSAL, CORRELATE, INCONCLUSIVE, NO, VERDICTS
 from mechcausal.results.result import Result
 from mechcausal.results.result import load as load_result
@@ -27,7 +27,8 @@ class Links(Result):
     Beside the columns of every result: `concept`, `candidate`, `kind`, `frequency` (share of prompts in which it is
     active); `auc` and `auc_pooled` with intervals, p and q, and `available`; `share` of the total effect with its
     interval, p, q, the share on the half to choose by, and `used`; `random_low` and `random_high`, the full range of
-    directions turned at random; the range of `peers` and the percentile among them; `on_probe` (the probe that was
+    directions drawn at random at its place; the range of `turned` ones that move as far as it does; that of its `peers`,
+    active about as often, and the percentile among them; `on_probe` (the probe that was
     given) and `on_readout` (one behind the last layer), as shares of their own total effects; `on_other_probe`,
     `worst_group`, `kl_neutral`; the counterparts in other dictionaries; `verdict` and `why`.
 
@@ -99,7 +100,9 @@ class Links(Result):
         lines = [f"{concept}: {told}{note}{shuffled}"]
         for word in (CAUSAL, CORRELATE):
             own = rows[rows["verdict"] == word]
-            by = own["share"].abs() if word == CAUSAL else (own["auc"] - 0.5).abs()
+            if own.empty:
+                continue
+            by = own["share"].abs() if word == CAUSAL else own.apply(lambda row: abs(row[better_place(row)] - 0.5), axis=1)
             lines += [_line(row, word) for _, row in own.loc[by.sort_values(ascending=False).index[:k]].iterrows()]
         return lines
 
@@ -144,9 +147,10 @@ def _untrained(total: dict[str, Any]) -> str:
 
 
 def _line(row: pd.Series, word: str) -> str:
-    name = str(row["candidate"])
+    name, auc = str(row["candidate"]), better_place(row)
     text = (
-        f"  {word:<15}{name:<28} AUC {row['auc']:.3f} [{row['auc_low']:.3f}, {row['auc_high']:.3f}]  "
+        f"  {word:<15}{name:<28} AUC {row[auc]:.3f} [{row[auc + '_low']:.3f}, {row[auc + '_high']:.3f}]"
+        f"{' pooled' if auc == 'auc_pooled' else ''}  "
         f"share {row['share']:+.1%} [{row['share_low']:+.1%}, {row['share_high']:+.1%}]"
     )
     if np.isfinite(row["random_high"]):

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mechcausal.address import Site
 from mechcausal.data.places import Place
 from mechcausal.features.links.bench import Bench
 from mechcausal.features.links.ceilings import Completeness
@@ -19,6 +20,7 @@ from mechcausal.features.links.specificity import Judge
 from mechcausal.features.links.stability import Match, columns
 from mechcausal.features.links.verdict import YES, verdict
 from mechcausal.interventions.specs import Edit
+from mechcausal.models.dictionaries import bound
 from mechcausal.results.result import tabulate
 
 _LARGEST_SET = 8
@@ -30,6 +32,7 @@ class Details:
 
     Attributes:
         numbers: Which candidates.
+        turned: The shares of directions turned at random that move as far as each, [candidate copy].
         judges: The probes that were followed.
         on_probes: For each of them the share of its total effect that each candidate moves.
         groups: The group each moves most, and how far.
@@ -39,6 +42,7 @@ class Details:
     """
 
     numbers: tuple[int, ...]
+    turned: np.ndarray
     judges: tuple[Judge, ...]
     on_probes: tuple[Shares, ...]
     groups: tuple[tuple[str, float], ...]
@@ -51,7 +55,7 @@ class Details:
         if number not in self.numbers:
             return _NOTHING | columns([])
         i = self.numbers.index(number)
-        told: dict[str, Any] = {}
+        told: dict[str, Any] = {"turned_low": np.min(self.turned[i]), "turned_high": np.max(self.turned[i])}
         for judge, found in zip(self.judges, self.on_probes, strict=True):
             if judge.concept == concept:
                 name = "on_probe" if judge.given else "on_readout"
@@ -70,6 +74,7 @@ class Details:
 
 
 _NOTHING: dict[str, Any] = {
+    "turned_low": np.nan, "turned_high": np.nan,
     **dict.fromkeys(("on_probe", "on_probe_low", "on_probe_high"), np.nan),
     **dict.fromkeys(("on_readout", "on_readout_low", "on_readout_high"), np.nan),
     "other_probe": "", "on_other_probe": np.nan, "worst_group": "", "worst_group_share": np.nan, "kl_neutral": np.nan,
@@ -84,7 +89,7 @@ def frame_of(
     used: Used,
     total: Total,
     complete: Mapping[str, Completeness],
-    turned: Mapping[int, np.ndarray],
+    drawn: Mapping[Site, np.ndarray],
     details: Details,
 ) -> tuple[pd.DataFrame, np.ndarray]:
     """Return the table, one row for each concept and candidate, and the metric of every example behind it."""
@@ -97,7 +102,8 @@ def frame_of(
             row = {**place, "concept": concept.concept.name, "candidate": one.name, "kind": one.kind}
             row |= {"feature": one.site.feature, "frequency": held.frequency[number]}
             row |= _association(concept, number) | _effect(used, number)
-            random = turned.get(number, np.array([np.nan]))
+            written = bound(bench.model, one.site.dictionary).written if one.site.dictionary else None
+            random = drawn.get(written, np.array([np.nan])) if written else np.array([np.nan])
             row |= {"random_low": np.min(random), "random_high": np.max(random)}
             like_random = bool(np.abs(used.estimate.share[number]) <= np.max(np.abs(random)))  # NaN compares as False
             incomplete = complete[one.site.dictionary].blocked if one.site.dictionary in complete else None

@@ -34,13 +34,13 @@ def verdict(
         available: Whether it tells the concept: `yes`, `no` or `unclear`.
         used: Whether the behavior moves with it beyond the smallest effect of interest.
         blocked: What holds of every candidate here and allows no claim on any.
-        like_random: Whether random directions of the same size move the behavior as much.
+        like_random: Whether directions drawn at random at its place move the behavior as much.
         fragile: Whether its effect had the other sign on the half that was not used for the estimate.
     """
     if blocked is not None:
         return blocked
     if used == YES and like_random:
-        return Verdict(INCONCLUSIVE, "random directions of the same size move the behavior as much")
+        return Verdict(INCONCLUSIVE, "directions drawn at random at this place move the behavior as much")
     if used == YES and fragile:
         return Verdict(INCONCLUSIVE, "its effect has another sign on the other half of the pairs")
     match available, used:
