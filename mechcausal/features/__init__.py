@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mechcausal.features.attribution import attribute as attribute
+    from mechcausal.features.circuits import FeatureCircuit as FeatureCircuit
+    from mechcausal.features.circuits import circuit as circuit
     from mechcausal.features.erasure import erase as erase
     from mechcausal.features.erasure import guardedness as guardedness
+    from mechcausal.features.kept import faithfulness as faithfulness
     from mechcausal.features.links import Candidate as Candidate
     from mechcausal.features.links import Links as Links
     from mechcausal.features.links import directions as directions
@@ -34,6 +37,9 @@ _HOME = {
     "attribute": "mechcausal.features.attribution",
     "screen": "mechcausal.features.screening",
     "Screening": "mechcausal.features.screening",
+    "circuit": "mechcausal.features.circuits",
+    "FeatureCircuit": "mechcausal.features.circuits",
+    "faithfulness": "mechcausal.features.kept",
     "erase": "mechcausal.features.erasure",
     "guardedness": "mechcausal.features.erasure",
     "Candidate": "mechcausal.features.links",

@@ -31,7 +31,7 @@ from mechcausal.models import bridge
 from mechcausal.models.attached import Bound, attached
 from mechcausal.models.attached import bound as bound_of
 from mechcausal.models.engine import align, in_batches
-from mechcausal.models.hooked import forward, gradient_reads, gradients
+from mechcausal.models.hooked import Source, forward, gradient_reads, gradients
 from mechcausal.patching.sweep import MetricSpec, two_sides
 
 BUDGET = 192 * 2**20
@@ -176,7 +176,7 @@ def slope(
     compared: Tensor | None,
     site: Site,
     read: Sequence[Site] = (),
-    path: tuple[Tensor, int] | None = None,
+    path: tuple[Source, int] | None = None,
 ) -> tuple[Tensor, dict[Site, Tensor], int]:
     """Return d metric / d activation at a site, activations of the run, and how many runs it took.
 
@@ -187,8 +187,8 @@ def slope(
         compared: The logits that a comparing metric compares with.
         site: Where to differentiate.
         read: What else to read in the unedited run.
-        path: The activation to which the site moves, and the number of points at which the gradient is taken on the
-            way; the mean of them is returned.
+        path: The activation to which the site moves, and where it does; and the number of points at which the gradient
+            is taken on the way, of which the mean is returned.
     """
     points = [None] if path is None else [(step + 0.5) / path[1] for step in range(path[1])]
     reads = list(dict.fromkeys([*gradient_reads([site]), *read]))
@@ -243,7 +243,7 @@ class _Job:
         there: dict[Site, Tensor] = {}
         if other is not None:
             there = forward(self.model, other, read=list(dict.fromkeys((site, written)))).read
-        path = (there[written], self.steps) if self.steps else None
+        path = (Source(there[written]), self.steps) if self.steps else None
         found, read, forwards = slope(self.model, batch, self.metric, compared, written, [site], path)
         chosen = batch.select(self.at) & batch.mask
         own = part[:, None].expand_as(chosen)[chosen]
