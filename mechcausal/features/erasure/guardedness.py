@@ -33,10 +33,13 @@ class Guardedness(Result):
     """One row for each place, concept and kind of probe.
 
     `value` is the held-out accuracy of a probe that was fitted after the erasure, `before` that of one fitted without it,
-    `change` the difference. `excess` is by how much `value` exceeds the best constant guess (`guess`), with its interval,
-    and what is drawn. `effect` is the share of what could be read that is still read: 0 is guarded, 1 as before.
-    `verdict` is `guarded` where the interval of `excess` ends within the tolerance, else `leaks` where it begins above
-    zero, else `open`; of what should stay readable it is `lost`, `kept` or `open`.
+    `change` the difference. `excess` is by how much `value` exceeds the best constant guess (`guess`), and what is drawn;
+    `information` is what the probe gains over that guess in bits, which is what linear erasure bounds (a line may
+    still be right more often than a guess where the classes differ in spread). Both have intervals. `effect` is the
+    share of what could be read that is still read: 0 is guarded, 1 as before.
+
+    `verdict` is `leaks` where the interval of either begins above zero, else `guarded` where both end within the
+    tolerance, else `open`; of what should stay readable it is `kept`, `lost` or `open`.
     """
 
     @property
@@ -54,7 +57,8 @@ class Guardedness(Result):
         for _, row in self.frame.iterrows():
             lines.append(
                 f"  {row['variables']:<38} {row['kind']:<10} {row['before']:.3f} -> {row['value']:.3f}, guessing {row['guess']:.3f}, "
-                f"excess {row['excess']:+.3f} [{row['excess_low']:+.3f}, {row['excess_high']:+.3f}]  {row['verdict']}"
+                f"excess {row['excess']:+.3f} [{row['excess_low']:+.3f}, {row['excess_high']:+.3f}], "
+                f"{row['information']:+.3f} bits [{row['information_low']:+.3f}, {row['information_high']:+.3f}]  {row['verdict']}"
             )
         if p.arguments["warning"]:
             lines.append(f"beware: {p.arguments['warning']}")
@@ -89,7 +93,7 @@ def guardedness(
             may have the concept again, from positions that were not edited.
         others: What should still be readable, by name: labels of all prompts, as for `probe`.
         pool: What becomes of several positions.
-        tolerance: How far above guessing a guarded concept may be read at most.
+        tolerance: How far above guessing a guarded concept may be read at most, in accuracy and in bits.
         folds: How many folds.
         settings: How probes are fitted.
         batch_size: How many prompts at a time.
@@ -147,15 +151,17 @@ def _row(
 ) -> dict[str, Any]:
     old, new = pair
     excess = mean_interval(new.hits - new.guesses, new.clusters)
+    told = new.information
     verdict = "open"
-    if excess.high <= tolerance:
-        verdict = "guarded" if erased else "lost"
-    elif excess.low > 0:
+    if excess.low > 0 or told.low > 0:
         verdict = "leaks" if erased else "kept"
+    elif excess.high <= tolerance and told.high <= tolerance:
+        verdict = "guarded" if erased else "lost"
     return place.row() | {
         "role": kind, "variables": f"{labels.concept} at {place.site}{place.at}", "concept": labels.concept, "kind": kind,
         "before": old.accuracy.estimate, "guess": float(new.guesses.mean()), "auc": new.auc,
-        "excess": excess.estimate, "excess_low": excess.low, "excess_high": excess.high, "verdict": verdict,
+        "excess": excess.estimate, "excess_low": excess.low, "excess_high": excess.high,
+        "information": told.estimate, "information_low": told.low, "information_high": told.high, "verdict": verdict,
     }  # fmt: skip
 
 

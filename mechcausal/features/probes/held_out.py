@@ -78,6 +78,17 @@ class HeldOut:
         """The mean surprise of the true class in bits: below the entropy of the labels where something is read."""
         return float(-self.log_probabilities[np.arange(len(self.y)), self.y].mean() / np.log(2))
 
+    @property
+    def information(self) -> Interval:
+        """How many bits about the class the probe gains over knowing the shares of the classes, with an interval.
+
+        Unlike the accuracy, it cannot be above zero by a happy choice of threshold: where no probe of the kind has a
+        smaller expected surprise than a constant, it is zero or, for what was learned in vain, below.
+        """
+        shares = np.bincount(self.y) / len(self.y)
+        told = self.log_probabilities[np.arange(len(self.y)), self.y] - np.log(shares[self.y])
+        return mean_interval(told / np.log(2), self.clusters)
+
 
 def area(score: np.ndarray, positive: np.ndarray) -> float:
     """Return the area under the ROC curve, ties counted half; NaN where one side is missing."""
