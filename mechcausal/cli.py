@@ -137,6 +137,53 @@ def selftest(
 
 
 @app.command()
+def link(
+    model: Annotated[str, typer.Argument(help="organism:NAME, a local folder, a checkpoint or a hub name.")],
+    suite: Annotated[str, typer.Option(help="Pairs and concepts: hiring, hiring/fairness, hiring/privacy, bios.")],
+    dictionary: Annotated[str | None, typer.Option(help="The dictionary whose features are linked: a folder.")] = None,
+    sites: Annotated[list[str] | None, typer.Option(help="Sites to link instead, such as z or L1.mlp_post.N*.")] = None,
+    other: Annotated[list[str] | None, typer.Option(help="Another dictionary at the same place, for stability.")] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The report; JSON is written beside it.")] = Path("link.html"),
+    n: Annotated[int, typer.Option("--pairs", "-n", min=16, help="How many pairs.")] = 128,
+    do: Annotated[str, typer.Option(help="What is done at a candidate: patch, mean or zero.")] = "patch",
+    smallest_effect: Annotated[float, typer.Option(help="The smallest share of the total effect of interest.")] = 0.02,
+    seed: Annotated[int, typer.Option(help="The seed of everything random.")] = 0,
+) -> None:
+    """Link features, heads or neurons to concepts: what is available, what is used, and what nothing looks like."""
+    _one_thread()
+    from mechcausal.errors import DataError
+    from mechcausal.features.links.studies import studies
+    from mechcausal.features.loading import load as dictionary_of
+    from mechcausal.models.load import load
+    from mechcausal.report.links import write_links
+
+    if (dictionary is None) == (not sites):
+        raise MechcausalError("name what is linked", fix="give --dictionary FOLDER, or --sites z")
+    loaded = load(model)
+    what = list(sites or ()) if dictionary is None else dictionary_of(dictionary, loaded)
+    others = [dictionary_of(one, loaded, name=f"other-{i}") for i, one in enumerate(other or ())]
+    found, notes = {}, {}
+    asked = studies(suite, loaded, n, seed=seed)
+    for study in asked:
+        try:
+            links = study.link(loaded, what, seed=seed, do=do, smallest_effect=smallest_effect, others=others)
+        except DataError as reason:
+            if len(asked) == 1:
+                raise
+            notes[study.name] = f"Not run: {reason}"
+            typer.echo(f"{study.name}\nnot run: {reason}\n")
+            continue
+        found[study.name] = links
+        if study.skipped:
+            notes[study.name] = f"These pairs do not vary in {', '.join(study.skipped)}."
+        typer.echo(f"{study.name}\n{links.summary()}\n")
+    if not found:
+        raise DataError("none of these studies can be run", got="; ".join(notes.values()))
+    data = write_links(found, out, title=f"Links: {model}", notes=notes)
+    typer.echo(f"report  {out}\ndata    {data}")
+
+
+@app.command()
 def doctor() -> None:
     """Print versions, extras, device and offline cache; what is missing and the command that fixes it."""
     from mechcausal.report.doctor import diagnose

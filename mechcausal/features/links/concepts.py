@@ -71,6 +71,12 @@ def _concepts(prompts: PromptSet, labels: Any, name: str, probe: Any) -> list[Co
     read = labels_of(prompts, labels, name)
     if read.of_tokens:
         raise DataError(f"the labels {name!r} are of tokens; a link needs one label for each prompt")
+    if probe is not None and len(probe.classes) != len(read.classes):
+        raise DataError(
+            f"the probe of {name!r} tells other classes apart than these pairs have",
+            got=f"{len(probe.classes)} classes", expected=f"{len(read.classes)}",
+            fix=f"give the name of the variable, {name!r}, in place of the probe",
+        )  # fmt: skip
     if len(read.classes) == 2:
         return [Concept(name, read.codes, probe)]
     if len(read.classes) > _MOST_CLASSES:
