@@ -9,6 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mechcausal.features.activations import Activations as Activations
+    from mechcausal.features.activations import harvest as harvest
     from mechcausal.features.attribution import attribute as attribute
     from mechcausal.features.circuits import FeatureCircuit as FeatureCircuit
     from mechcausal.features.circuits import circuit as circuit
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from mechcausal.features.links import Links as Links
     from mechcausal.features.links import directions as directions
     from mechcausal.features.links import link as link
+    from mechcausal.features.loading import load as load
     from mechcausal.features.probes import Probe as Probe
     from mechcausal.features.probes import fairness as fairness
     from mechcausal.features.probes import privacy as privacy
@@ -26,14 +29,23 @@ if TYPE_CHECKING:
     from mechcausal.features.probes import probe_suite as probe_suite
     from mechcausal.features.probes import probe_sweep as probe_sweep
     from mechcausal.features.probes import suite as suite
+    from mechcausal.features.quality import Health as Health
+    from mechcausal.features.quality import health as health
     from mechcausal.features.screening import Screening as Screening
     from mechcausal.features.screening import screen as screen
+    from mechcausal.features.training import train as train
     from mechcausal.models.dictionaries import Bound as Bound
     from mechcausal.models.dictionaries import attach as attach
     from mechcausal.models.dictionaries import attached as attached
     from mechcausal.models.dictionaries import detach as detach
 
 _HOME = {
+    "Activations": "mechcausal.features.activations",
+    "harvest": "mechcausal.features.activations",
+    "train": "mechcausal.features.training",
+    "load": "mechcausal.features.loading",
+    "health": "mechcausal.features.quality",
+    "Health": "mechcausal.features.quality",
     "attribute": "mechcausal.features.attribution",
     "screen": "mechcausal.features.screening",
     "Screening": "mechcausal.features.screening",
