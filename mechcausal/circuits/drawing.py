@@ -61,7 +61,12 @@ def layout(graph: Graph, *, most_nodes: int = 80, most_edges: int = 240) -> Layo
     drawn = graph.top(nodes=most_nodes, edges=most_edges)
     left_out = len(graph.nodes) - len(drawn.nodes), len(graph.edges) - len(drawn.edges)
     names = sorted({_row(node) for node in drawn.nodes}, key=lambda name: name[0], reverse=True)
-    positions = sorted({node.at for node in drawn.nodes}, key=_across)
+    # As whoever made the graph lists them, if it is said, else in reading order.
+    listed = [Selection.parse(at) for at in graph.about.get("positions", ())]
+    positions = sorted(
+        {node.at for node in drawn.nodes},
+        key=lambda at: (listed.index(at) if at in listed else len(listed), _across(at)),
+    )
     groups: dict[tuple[tuple[tuple[float, int], str], Selection], list[Node]] = {}
     for node in drawn.nodes:
         groups.setdefault((_row(node), node.at), []).append(node)
@@ -122,10 +127,11 @@ def still(graph: Graph, *, most_nodes: int = 80, most_edges: int = 240) -> str:
         parts.append(_edge(plan, edge, most))
     most = _scale(list(plan.graph.nodes.values()))
     parts += [_node(plan, node, most) for node in plan.graph.nodes]
-    named = [("adds", _POSITIVE), ("takes away", _NEGATIVE)]
+    parts += [_named(plan, node) for node in plan.graph.nodes]
+    named = [("raises the metric", _POSITIVE), ("lowers it", _NEGATIVE)]
     parts.append(svg.legend(named, 14, tall - 18))
-    parts.append(svg.text(190, tall - 15, "round: features and units; square: what a dictionary misses", "start"))
-    return svg.page(plan.describe(), plan.title, max(wide, 620), tall, parts)
+    parts.append(svg.text(290, tall - 15, "round: features and units; square: what a dictionary misses", "start"))
+    return svg.page(plan.describe(), plan.title, max(wide, 720), tall, parts)
 
 
 def _edge(plan: Layout, edge: Edge, scale: float) -> str:
@@ -151,7 +157,14 @@ def _node(plan: Layout, node: Node, scale: float) -> str:
         if node.site.error
         else f'<circle cx="{x:.1f}" cy="{y:.1f}" r="13" {pen}/>'
     )
-    return f"<g><title>{tip}</title>{round_or_square}{svg.text(x, y + 27, node.short, 'middle')}</g>"
+    return f"<g><title>{tip}</title>{round_or_square}</g>"
+
+
+def _named(plan: Layout, node: Node) -> str:
+    """Write the name of a node, with a rim in the color of the page so that edges do not cross it."""
+    x, y = plan.places[node]
+    rim = 'style="paint-order:stroke" stroke="Canvas" stroke-width="3.5" stroke-linejoin="round"'
+    return f"<g {rim}>{svg.text(x, y + 26, node.short, 'middle')}</g>"
 
 
 def figure(graph: Graph, *, most_nodes: int = 80, most_edges: int = 240) -> Figure:

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from mechcausal.features.activations import Activations as Activations
     from mechcausal.features.activations import harvest as harvest
     from mechcausal.features.attribution import attribute as attribute
+    from mechcausal.features.cards import Card as Card
+    from mechcausal.features.cards import card as card
     from mechcausal.features.circuits import FeatureCircuit as FeatureCircuit
     from mechcausal.features.circuits import circuit as circuit
     from mechcausal.features.erasure import erase as erase
@@ -49,6 +51,8 @@ _HOME = {
     "attribute": "mechcausal.features.attribution",
     "screen": "mechcausal.features.screening",
     "Screening": "mechcausal.features.screening",
+    "card": "mechcausal.features.cards",
+    "Card": "mechcausal.features.cards",
     "circuit": "mechcausal.features.circuits",
     "FeatureCircuit": "mechcausal.features.circuits",
     "faithfulness": "mechcausal.features.kept",

@@ -100,12 +100,12 @@ def attribute(
         >>> import mechcausal as mc, torch
         >>> from mechcausal.models.dictionaries import attach
         >>> class Axes:
-        ...     W_dec = torch.eye(64)
+        ...     W_dec = torch.eye(48)
         ...     encode = decode = lambda self, x: x
         >>> model = mc.load("organism:hiring")
         >>> axes = attach(model, Axes(), "L1.resid_post", name="axes")
         >>> attribute(model, axes, mc.contrast("hiring/gender", model, n=8)).scores.shape
-        (1, 64)
+        (1, 48)
     """
     known, chosen, at = resolved(model, dictionary), differentiable(metric), Selection.parse(positions)
     paired = isinstance(prompts, Contrast)
@@ -264,8 +264,8 @@ class _Job:
         size = max(1, self.budget // (_COPIES * 4 * self.known.n_features))
         for some in torch.arange(len(x), device=x.device).split(size):
             f, change = changes(self.known, x[some], None if source is None else source[some])
-            active += _counts(f)
-            moved += _counts(change)
+            active += counts(f)
+            moved += counts(change)
             add_scores(scores, self.known, f, change, slopes[some].flatten(1), part[some], self.budget)
         return scores, active, moved
 
@@ -316,7 +316,7 @@ def _is_dense(values: Tensor) -> bool:
     return int(torch.count_nonzero(values)) * _DENSE > values.numel()
 
 
-def _counts(values: Tensor) -> Tensor:
+def counts(values: Tensor) -> Tensor:
     """Return how many entries of each column are not zero."""
     if _is_dense(values):
         return torch.count_nonzero(values, dim=0)

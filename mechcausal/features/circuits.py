@@ -142,7 +142,7 @@ def circuit(
         >>> import mechcausal as mc, torch
         >>> from mechcausal.models.dictionaries import attach
         >>> class Axes:
-        ...     W_dec = torch.eye(64)
+        ...     W_dec = torch.eye(48)
         ...     encode = decode = lambda self, x: x
         >>> model = mc.load("organism:hiring")
         >>> axes = [attach(model, Axes(), f"L{i}.resid_post", name=f"axes{i}") for i in (1, 2)]
@@ -166,6 +166,7 @@ def circuit(
     edges = job.edges(ours, list(ranked.nodes))
     about = {
         "metric": chosen.name, "direction": direction, "steps": steps, "pairs": ours.hash, "n": len(ours),
+        "positions": [str(place) for place in at],
         "candidates": int(sum((table != 0).sum() for table in scores.values())), "coverage": job.coverage(scores),
     }  # fmt: skip
     graph = Graph({**ranked.nodes, OUTPUT: np.nan}, edges, about).threshold(edge=edge_threshold)

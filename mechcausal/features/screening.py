@@ -200,7 +200,7 @@ def screen(
         >>> import mechcausal as mc, torch
         >>> from mechcausal.models.dictionaries import attach
         >>> class Axes:
-        ...     W_dec = torch.eye(64)
+        ...     W_dec = torch.eye(48)
         ...     encode = decode = lambda self, x: x
         >>> model = mc.load("organism:hiring")
         >>> axes = attach(model, Axes(), "L1.resid_post", name="axes")
