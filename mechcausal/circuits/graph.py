@@ -127,7 +127,7 @@ class Graph:
         """Say whether two graphs hold the same nodes and edges with the same scores."""
         return isinstance(other, Graph) and self.to_json() == other.to_json()
 
-    __hash__ = None  # ty: ignore[invalid-assignment]
+    __hash__ = None
 
     @cached_property
     def network(self) -> nx.DiGraph:

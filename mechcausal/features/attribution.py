@@ -123,8 +123,9 @@ def attribute(
 
     def one_batch(index: Tensor) -> np.ndarray:
         device = bridge.device_of(model)
-        sides = [None if side is None else side.take(index).to(device) for side in (base, source, clean)]
-        job.add(*sides, torch.as_tensor(part[index.numpy()], device=device))
+        other = None if source is None else source.take(index).to(device)
+        own = torch.as_tensor(part[index.numpy()], device=device)
+        job.add(base.take(index).to(device), other, clean.take(index).to(device), own)
         return np.zeros((0, len(index)))
 
     # The caller may have switched gradients off, for good or for a while.

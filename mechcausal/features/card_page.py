@@ -122,7 +122,9 @@ def _logits(logits: pd.DataFrame) -> str:
 
 
 def _neighbors(neighbors: pd.DataFrame) -> str:
-    rows = [[f"F{row.feature}", f"{row.cosine:+.3f}", f"{row.active:.2%}"] for row in neighbors.itertuples()]
+    rows = [
+        [f"F{int(row['feature'])}", f"{row['cosine']:+.3f}", f"{row['active']:.2%}"] for _, row in neighbors.iterrows()
+    ]
     return _table(["feature", "cosine", "active"], rows)
 
 
@@ -132,8 +134,11 @@ def _done(do: str) -> str:
 
 def _effects(effects: pd.DataFrame) -> str:
     rows = [
-        [row.metric, row.group, f"{row.base:.3f}", f"{row.change:+.3f}", _interval(row.low, row.high), str(row.n)]
-        for row in effects.itertuples()
+        [
+            *(row["metric"], row["group"], f"{row['base']:.3f}", f"{row['change']:+.3f}"),
+            *(_interval(row["low"], row["high"]), str(row["n"])),
+        ]
+        for _, row in effects.iterrows()
     ]
     return _table(["metric", "group", "unedited", "change", "95 % interval", "n"], rows, words=2)
 

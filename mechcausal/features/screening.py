@@ -226,8 +226,10 @@ def screen(
         seed=seed,
     )  # fmt: skip
     abilities(model).require([known.features])
-    options = {"direction": direction, "metric": chosen, "positions": at, "steps": steps, "batch_size": batch_size}
-    found = attribute(model, known, prompts, parts=part, **options)
+    found = attribute(
+        model, known, prompts, direction=direction, metric=chosen, positions=at, steps=steps, parts=part,
+        batch_size=batch_size,
+    )  # fmt: skip
     highest, others = _candidates(found, top, random, seed)
     base, source = two_sides(held_out, direction) if isinstance(held_out, Contrast) else (held_out, None)
     where = [Place(known.feature(int(number)), at, str(at).removeprefix("@")) for number in (*highest, *others)]
