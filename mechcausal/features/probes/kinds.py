@@ -20,7 +20,6 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier
@@ -29,7 +28,8 @@ from torch import Tensor
 
 from mechcausal.errors import DataError, did_you_mean
 
-DENSE = ("means", "logistic")
+# What varies less than this, relative to the size of all coordinates together, is the rounding of float32.
+_ROUNDING = 1e-5
 
 
 class Readout(Protocol):
@@ -109,7 +109,7 @@ Fit = Callable[[np.ndarray, np.ndarray, Settings], Readout]
 def fit(kind: str, x: np.ndarray, y: np.ndarray, settings: Settings | None = None) -> Readout:
     """Fit one probe to activations [example feature] and classes 0, 1, ... [example], each of which must occur."""
     check(kind, x, y, settings or Settings())
-    return KINDS[kind](x.astype(np.float64), y, settings or Settings())
+    return KINDS[kind](without_rounding(x.astype(np.float64)), y, settings or Settings())
 
 
 def check(kind: str, x: np.ndarray, y: np.ndarray, settings: Settings) -> None:
@@ -137,6 +137,16 @@ def scores(readout: Readout, x: np.ndarray) -> np.ndarray:
     return both.log_softmax(1).numpy()
 
 
+def without_rounding(x: np.ndarray) -> np.ndarray:
+    """Return the activations with every coordinate that does not vary beyond rounding held constant.
+
+    Coordinates are standardised before they are read, which would make a probe read the last digits: after an erasure
+    they still depend on the class, and no computation of the model does.
+    """
+    quiet = x.std(0) <= _ROUNDING * np.sqrt((x**2).mean())
+    return np.where(quiet, x.mean(0), x) if quiet.any() else x
+
+
 def separation(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Return for each coordinate how far apart its class means are: the F of a one-way analysis of variance.
 
@@ -153,6 +163,7 @@ def separation(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def _logistic(x: np.ndarray, y: np.ndarray, settings: Settings) -> Linear:
+    x = without_rounding(x)
     scaler = StandardScaler().fit(x)
     with warnings.catch_warnings():
         # Classes that can be told apart without error have no finite optimum without a penalty.
@@ -180,9 +191,9 @@ def _sparse(x: np.ndarray, y: np.ndarray, settings: Settings) -> Linear:
 
 def _quadratic(x: np.ndarray, y: np.ndarray, settings: Settings) -> Quadratic:
     scaler = StandardScaler().fit(x)
-    flat = scaler.transform(x)
-    kept = PCA(min(settings.components, *x.shape), svd_solver="full", random_state=settings.seed).fit(flat)
-    frame = torch.from_numpy(kept.components_.T / scaler.scale_[:, None])
+    _, sizes, components = np.linalg.svd(scaler.transform(x), full_matrices=False)
+    kept = max(1, min(settings.components, int((sizes > _ROUNDING * sizes[0]).sum())))
+    frame = torch.from_numpy(components[:kept].T / scaler.scale_[:, None])
     centre = torch.from_numpy(scaler.mean_)
     products = _products((torch.from_numpy(x) - centre) @ frame).numpy()
     return Quadratic(centre, frame, _logistic(products, y, settings))

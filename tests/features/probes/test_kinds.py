@@ -156,3 +156,15 @@ def test_wrong_input_is_refused_in_one_sentence():
         fit("logistic", x, y, Settings(C=0))
     with pytest.raises(DataError, match="one coordinate at least"):
         fit("sparse", x, y, Settings(k=0))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_last_digits_are_not_read(kind):
+    draw = np.random.default_rng(6)
+    y = draw.integers(0, 2, 200)
+    x = np.float32(draw.normal(size=4))[None].repeat(200, 0)
+    x[:, 0] += np.float32(3e-7) * y
+    assert len(np.unique(x[:, 0])) == 2
+    assert cross_validate(kind, x, y).information.estimate < 0.01
+    x[:, 0] += np.float32(1e-2) * y
+    assert cross_validate(kind, x, y).accuracy.estimate == 1
