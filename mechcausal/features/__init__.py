@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from mechcausal.features.probes import probe as probe
     from mechcausal.features.probes import probe_suite as probe_suite
     from mechcausal.features.probes import probe_sweep as probe_sweep
+    from mechcausal.features.probes import sparse_probes as sparse_probes
     from mechcausal.features.probes import suite as suite
     from mechcausal.features.quality import Health as Health
     from mechcausal.features.quality import health as health
@@ -65,6 +66,7 @@ _HOME = {
     "Probe": "mechcausal.features.probes",
     "fairness": "mechcausal.features.probes",
     "privacy": "mechcausal.features.probes",
+    "sparse_probes": "mechcausal.features.probes",
     "suite": "mechcausal.features.probes",
     "probe_suite": "mechcausal.features.probes",
     "probe": "mechcausal.features.probes",

@@ -15,6 +15,8 @@ from mechcausal.features.probes.kinds import Settings as Settings
 from mechcausal.features.probes.labels import Labels as Labels
 from mechcausal.features.probes.labels import labels_of as labels_of
 from mechcausal.features.probes.probing import probe as probe
+from mechcausal.features.probes.sparse import SparseProbes as SparseProbes
+from mechcausal.features.probes.sparse import sparse_probes as sparse_probes
 from mechcausal.features.probes.suites import Question as Question
 from mechcausal.features.probes.suites import Suite as Suite
 from mechcausal.features.probes.suites import fairness as fairness

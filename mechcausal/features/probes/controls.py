@@ -8,13 +8,15 @@ is it to read the concept off (Voita and Titov 2020: bits to send the labels to 
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from mechcausal.errors import DataError
-from mechcausal.features.probes.held_out import cross_validate
-from mechcausal.features.probes.kinds import Settings, fit, scores
+from mechcausal.features.probes.held_out import best_settings, cross_validate
+from mechcausal.features.probes.kinds import Settings, fit, scores, strengths
+
+_ENOUGH = 64  # examples from which a penalty is chosen among several
 
 
 @dataclass(frozen=True)
@@ -148,13 +150,18 @@ def online_code(
         seed: The seed of the order.
     """
     n_classes = int(y.max()) + 1
-    order = _shuffled(np.arange(len(y)) if clusters is None else clusters, np.random.default_rng([seed, 3]))
-    x, y = x[order], y[order]
-    ends = _block_ends(y, None if clusters is None else clusters[order])
+    clusters, settings = np.arange(len(y)) if clusters is None else clusters, settings or Settings()
+    order = _shuffled(clusters, np.random.default_rng([seed, 3]))
+    x, y, clusters = x[order], y[order], clusters[order]
+    ends = _block_ends(y, clusters)
+    bare = replace(settings, C=min(strengths(settings)))  # too few examples to choose by
     uniform = float(np.log2(n_classes))
     total = ends[0] * uniform
     for begin, end in itertools.pairwise(ends):
-        told = scores(fit(kind, x[:begin], y[:begin], settings), x[begin:end])
+        chosen = (
+            best_settings(kind, x[:begin], y[:begin], clusters[:begin], settings, seed) if begin >= _ENOUGH else bare
+        )
+        told = scores(fit(kind, x[:begin], y[:begin], chosen), x[begin:end])
         total -= told[np.arange(end - begin), y[begin:end]].sum() / np.log(2)
     return Description(float(total / len(y)), uniform, len(ends))
 
@@ -164,14 +171,13 @@ def _shuffled(clusters: np.ndarray, draw: np.random.Generator) -> np.ndarray:
     return np.argsort(rank, kind="stable")
 
 
-def _block_ends(y: np.ndarray, clusters: np.ndarray | None) -> list[int]:
+def _block_ends(y: np.ndarray, clusters: np.ndarray) -> list[int]:
     """Return where blocks end: first when every class has been seen, then at each doubling, never inside a cluster."""
     seen = max(int(np.flatnonzero(y == c)[0]) for c in np.unique(y)) + 1
     ends = [max(seen, min(8, len(y)))]
     while ends[-1] < len(y):
         ends.append(2 * ends[-1])
-    edges = np.arange(1, len(y)) if clusters is None else np.flatnonzero(np.diff(clusters)) + 1
-    edges = np.append(edges, len(y))
+    edges = np.append(np.flatnonzero(np.diff(clusters)) + 1, len(y))
     whole = [int(edges[np.searchsorted(edges, min(end, len(y)))]) for end in ends]
     return list(dict.fromkeys(whole))
 

@@ -28,6 +28,7 @@ class Report:
         guess: The share of the most frequent class: what knowing nothing reaches.
         balanced_accuracy: The mean over classes of the share read right.
         auc: The area under the ROC curve (mean over folds, and over classes against the rest).
+        information: How many bits the probe gains over whoever knows the shares of the classes, with an interval.
         bits: The mean surprise of the true class.
         entropy: The surprise of whoever knows the shares of the classes alone.
         folds: How many folds there were.
@@ -45,6 +46,7 @@ class Report:
     guess: float
     balanced_accuracy: float
     auc: float
+    information: Interval
     bits: float
     entropy: float
     folds: int
@@ -61,30 +63,19 @@ class Report:
     def of(cls, held: HeldOut, **controls: Any) -> Report:  # noqa: ANN401 - the fields of the controls
         """Take the numbers of a cross-validation."""
         return cls(
-            held.accuracy, float(held.guesses.mean()), held.balanced_accuracy, held.auc, held.bits, entropy(held.y),
+            held.accuracy, float(held.guesses.mean()), held.balanced_accuracy, held.auc, held.information, held.bits, entropy(held.y),
             len(np.unique(held.fold)), **controls,
         )  # fmt: skip
 
     def row(self) -> dict[str, Any]:
         """Return the numbers as columns of a table."""
         names = (
-            "guess",
-            "balanced_accuracy",
-            "auc",
-            "bits",
-            "entropy",
-            "control",
-            "selectivity",
-            "mdl",
-            "compression",
-            "p",
+            "guess", "balanced_accuracy", "auc", "bits", "entropy", "control", "selectivity", "mdl", "compression", "p",
             "bayes",
-        )
-        told = {
-            "accuracy": self.accuracy.estimate,
-            "accuracy_low": self.accuracy.low,
-            "accuracy_high": self.accuracy.high,
-        }
+        )  # fmt: skip
+        told = {}
+        for name, found in (("accuracy", self.accuracy), ("information", self.information)):
+            told |= {name: found.estimate, f"{name}_low": found.low, f"{name}_high": found.high}
         return told | {name: getattr(self, name) for name in names}
 
 
@@ -173,7 +164,7 @@ class Probe:
             f"probe of {self.concept} ({' / '.join(self.classes)}) at {self.site}{self.at}{many}, {self.kind}",
             f"  held-out accuracy {accuracy.estimate:.3f} [{accuracy.low:.3f}, {accuracy.high:.3f}], "
             f"guessing {told.guess:.3f}, n {accuracy.n} in {accuracy.n_clusters} clusters, {told.folds} folds",
-            f"  AUC {told.auc:.3f}, surprise {told.bits:.3f} of {told.entropy:.3f} bits",
+            f"  AUC {told.auc:.3f}, {told.information.estimate:.3f} bits read of {told.entropy:.3f}",
         ]
         if np.isfinite(told.selectivity):
             lines.append(

@@ -9,10 +9,11 @@ import numpy as np
 from scipy import stats
 
 from mechcausal.errors import DataError
-from mechcausal.features.probes.kinds import Settings, check, fit, scores
+from mechcausal.features.probes.kinds import Settings, check, fit, scores, strengths
 from mechcausal.results.intervals import Interval, mean_interval
 
 _ATTEMPTS = 20
+_INNER = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,8 +134,21 @@ def cross_validate(
     out = np.full((len(y), int(y.max()) + 1), np.nan)
     check(kind, x[fold != 0], y[fold != 0], settings)
     for inside in _parts(fold):
-        out[inside] = scores(fit(kind, x[~inside], y[~inside], settings), x[inside])
+        chosen = best_settings(kind, x[~inside], y[~inside], clusters[~inside], settings, seed)
+        out[inside] = scores(fit(kind, x[~inside], y[~inside], chosen), x[inside])
     return HeldOut(out, y, clusters, fold)
+
+
+def best_settings(
+    kind: str, x: np.ndarray, y: np.ndarray, clusters: np.ndarray, settings: Settings, seed: int
+) -> Settings:
+    """Return the settings with the C of least surprise, by cross-validation within these examples; the first of equals."""
+    values = strengths(settings)
+    if len(values) == 1:
+        return replace(settings, C=values[0])
+    tried = [replace(settings, C=value) for value in values]
+    bits = [cross_validate(kind, x, y, clusters, folds=_INNER, settings=one, seed=seed + 1).bits for one in tried]
+    return tried[int(np.argmin(bits))]
 
 
 def _parts(fold: np.ndarray) -> Iterator[np.ndarray]:

@@ -45,14 +45,15 @@ class Settings:
     """How probes are fitted.
 
     Attributes:
-        C: The inverse strength of the squared penalty on standardised coordinates; `inf` is no penalty.
+        C: The inverse strength of the squared penalty on standardised coordinates; `inf` is no penalty. Of several the
+            best is chosen by cross-validation within the examples that a probe is fitted to.
         k: How many coordinates a sparse probe may read at most.
         components: How many principal components the quadratic probe multiplies at most.
         hidden: The width of the network.
         seed: The seed of the network's start.
     """
 
-    C: float = 1.0
+    C: float | tuple[float, ...] = 1.0
     k: int = 16
     components: int = 48
     hidden: int = 64
@@ -118,9 +119,10 @@ def check(kind: str, x: np.ndarray, y: np.ndarray, settings: Settings) -> None:
         raise DataError(f"there is no probe called {kind!r}", fix=did_you_mean(kind, KINDS))
     if x.ndim != 2 or len(x) != len(y):
         raise DataError("activations and labels differ in number", got=len(y), expected=len(x))
-    if not settings.C > 0:
+    values = strengths(settings)
+    if not values or not min(values) > 0:
         raise DataError("the penalty of a probe is 1 / C, and C must be above zero", got=settings.C)
-    if kind == "logistic" and np.isinf(settings.C) and len(x) <= x.shape[1]:
+    if kind == "logistic" and np.isinf(max(values)) and len(x) <= x.shape[1]:
         raise DataError(
             "a dense probe without a penalty needs more examples than features",
             got=f"{len(x)} examples of {x.shape[1]} features",
@@ -128,6 +130,11 @@ def check(kind: str, x: np.ndarray, y: np.ndarray, settings: Settings) -> None:
         )
     if kind == "sparse" and settings.k < 1:
         raise DataError("a sparse probe reads one coordinate at least", got=f"k={settings.k}")
+
+
+def strengths(settings: Settings) -> tuple[float, ...]:
+    """Return the values of C to choose from."""
+    return settings.C if isinstance(settings.C, tuple) else (settings.C,)
 
 
 def scores(readout: Readout, x: np.ndarray) -> np.ndarray:
@@ -168,7 +175,7 @@ def _logistic(x: np.ndarray, y: np.ndarray, settings: Settings) -> Linear:
     with warnings.catch_warnings():
         # Classes that can be told apart without error have no finite optimum without a penalty.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        model = LogisticRegression(C=settings.C, max_iter=1000).fit(scaler.transform(x), y)
+        model = LogisticRegression(C=strengths(settings)[0], max_iter=1000).fit(scaler.transform(x), y)
     weight = model.coef_ / scaler.scale_
     return Linear(torch.from_numpy(weight), torch.from_numpy(model.intercept_ - weight @ scaler.mean_))
 
@@ -210,7 +217,7 @@ def _mlp(x: np.ndarray, y: np.ndarray, settings: Settings) -> Network:
         warnings.simplefilter("ignore", ConvergenceWarning)
         model = MLPClassifier(
             (settings.hidden,),
-            alpha=1e-2 / settings.C,
+            alpha=1e-2 / strengths(settings)[0],
             learning_rate_init=5e-3,
             batch_size=min(128, len(x)),
             max_iter=60,

@@ -17,7 +17,7 @@ from mechcausal.errors import DataError, SiteError
 from mechcausal.features.probes import controls
 from mechcausal.features.probes.bayes import bayes_accuracy, visible
 from mechcausal.features.probes.fitted import Probe, Report
-from mechcausal.features.probes.held_out import HeldOut, cross_validate
+from mechcausal.features.probes.held_out import HeldOut, best_settings, cross_validate
 from mechcausal.features.probes.kinds import Settings, fit
 from mechcausal.features.probes.labels import Labels, labels_of, one_set, units
 from mechcausal.features.probes.readings import Pool, Reading, readings
@@ -119,6 +119,7 @@ def probe(
     said = controlled(
         data, kind, control=control, mdl=mdl, permutations=permutations, folds=folds, settings=settings, seed=seed
     )
+    chosen = best_settings(kind, data.x, data.y, data.clusters, settings, seed)
     return Probe(
         concept=named.concept,
         site=where[0].site,
@@ -126,9 +127,9 @@ def probe(
         pool=pool,
         kind=kind,
         classes=named.classes,
-        readout=fit(kind, data.x, data.y, settings),
+        readout=fit(kind, data.x, data.y, chosen),
         report=Report.of(held, bayes=best_possible(task, prompts, named, where[0]), **said),
-        settings=settings,
+        settings=chosen,
         fitted={
             "n": len(data.y), "n_clusters": len(np.unique(data.clusters)), "width": data.x.shape[1],
             "prompts": prompts.hash, "weights": weights_fingerprint(model), "seed": seed,

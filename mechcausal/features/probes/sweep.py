@@ -52,7 +52,7 @@ class ProbeSweep(Result):
     `effect` is what is drawn. Further columns:
 
     - `concept`, `kind` and the numbers of a probe's `Report`: `accuracy` with its interval, `guess`, `balanced_accuracy`,
-      `auc`, `bits` of `entropy`, and `bayes` where it is known;
+      `auc`, `information` in bits with its interval, `bits` of `entropy`, and `bayes` where it is known;
     - `selectivity` and `control`, `mdl` and `compression`, `p` and `q` where they were asked for: `q` over all rows.
 
     `examples` are the hits of each example; an example without label, or too short for the position, is NaN.

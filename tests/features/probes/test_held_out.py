@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import balanced_accuracy_score, log_loss, roc_auc_score
 
 from mechcausal.errors import DataError
-from mechcausal.features.probes import cross_validate
+from mechcausal.features.probes import Settings, cross_validate
 from mechcausal.features.probes.held_out import area, entropy, folds_of
 
 
@@ -94,3 +94,15 @@ def test_a_class_that_cannot_be_held_out_is_refused():
         cross_validate("logistic", x, y, folds=1)
     three = np.r_[np.zeros(17, dtype=int), [1, 1, 1]]
     assert len(np.unique(folds_of(three, np.arange(20), 5, 0))) == 3  # as many as the rarest class allows
+
+
+def test_the_penalty_is_chosen_on_the_training_part():
+    draw = np.random.default_rng(0)
+    y = draw.integers(0, 2, 300)
+    x = draw.normal(size=(300, 200))
+    x[:, 0] += 2 * y
+    weak, several = (cross_validate("logistic", x, y, settings=Settings(C=C)) for C in (100.0, (100.0, 1e-3)))
+    strong = cross_validate("logistic", x, y, settings=Settings(C=1e-3))
+    assert several.bits == strong.bits < weak.bits
+    noise = cross_validate("logistic", x, draw.permutation(y), settings=Settings(C=(100.0, 1.0, 1e-3)))
+    assert noise.accuracy.estimate < 0.6
