@@ -29,7 +29,8 @@ def pairs(model, n=96, seed=0):
     c = draw.integers(0, linear.SIZE, n)
     up, down = words[draw.integers(24, 40, n)], words[draw.integers(0, 16, n)]
     texts = [
-        [f"a{a} c{k} e{e} ask" for a, k, e in zip(side, c, word, strict=True)] for side, word in ((high, up), (low, down))
+        [f"a{a} c{k} e{e} ask" for a, k, e in zip(side, c, word, strict=True)]
+        for side, word in ((high, up), (low, down))
     ]
     return Contrast.from_text(
         model, *texts, answer=[f"s{i}" for i in high + c], foil=[f"s{i}" for i in low + c], factor="a",

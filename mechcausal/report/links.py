@@ -11,11 +11,11 @@ from typing import Any
 import pandas as pd
 
 from mechcausal.features.links.result import Links
-from mechcausal.features.links.verdict import CAUSAL, CORRELATE, INCOMPLETE, VERDICTS
+from mechcausal.features.links.verdict import CAUSAL, CORRELATE, INCOMPLETE, INCONCLUSIVE, UNASSOCIATED, VERDICTS
 from mechcausal.report.page import Page
 from mechcausal.results.storage import replacing
 
-_ROWS = 40
+_ROWS, _SPECIFIC = 24, 12
 _READ = (
     "Available is the chance that a prompt with the concept reads higher than one without (AUC), on one half of the pairs. "
     "Used is what intervening on the candidate alone does to the behavior, as a share of what changing the prompt does, on "
@@ -78,9 +78,9 @@ def _section(page: Page, name: str, links: Links, note: str) -> None:
     asked, told = links.provenance.arguments, links.tables
     total = told["total"]
     page.heading(f"{name}: pairs that differ in {links.provenance.prompts['factor']}")
-    counts = links.frame["verdict"].value_counts()
-    tones = {CAUSAL: "bad", INCOMPLETE: "bad", CORRELATE: ""}
-    page.key_numbers([(str(counts[word]), word, tones.get(word, "")) for word in VERDICTS if word in counts])
+    counts = {word: len(names) for word, names in links.verdicts.items() if names}
+    tones = {CAUSAL: "bad", INCOMPLETE: "bad"}
+    page.key_numbers([(str(count), _WORDS[word], tones.get(word, "")) for word, count in counts.items()])
     page.text(
         f"{links.provenance.prompts['n']} pairs: {told['halves']['chosen']} to choose by, {told['halves']['estimated']} to "
         f"estimate on. Metric {asked['metric']}; the total effect is {total['effect']:+.3f} [{total['low']:+.3f}, "
@@ -89,7 +89,10 @@ def _section(page: Page, name: str, links: Links, note: str) -> None:
         f"discoveries {asked['fdr']:.0%}, over {told['family']['effects']} effects and {told['family']['associations']} "
         f"associations." + (f" {note}" if note else "")
     )
-    page.figure(links.still(), "Each point is a candidate; point at one to read its numbers. The gray band is too small to be of interest.")
+    page.figure(
+        links.still(),
+        "Each point is a candidate; point at one to read its numbers. The gray band is too small to be of interest.",
+    )
     for concept in links.concepts:
         page.text(f"Concept: {concept}")
         page.table(_HEADER, _candidates(links.of(concept)))
@@ -98,11 +101,26 @@ def _section(page: Page, name: str, links: Links, note: str) -> None:
     _ceilings(page, links)
 
 
-_HEADER = ("candidate", "verdict", "AUC at the decision", "AUC pooled", "share of the total effect", "other half", "random directions")
+_WORDS = {
+    CAUSAL: "causal: they tell a concept, and the behavior moves with them",
+    CORRELATE: "correlate-only: they tell a concept, and the behavior does not move",
+    UNASSOCIATED: "causal-but-not-associated: the behavior moves, the concept is not told",
+    INCONCLUSIVE: "inconclusive for some concept",
+    INCOMPLETE: "not judged: the dictionary leaves out too much",
+}
+_HEADER = (
+    "candidate",
+    "verdict",
+    "AUC at the decision",
+    "AUC pooled",
+    "share of the total effect",
+    "other half",
+    "random directions",
+)
 
 
 def _candidates(rows: pd.DataFrame) -> list[tuple[object, ...]]:
-    claimed = rows[rows["verdict"].isin([CAUSAL, "causal-but-not-associated", CORRELATE]) | (rows["used"] == "yes")]
+    claimed = rows[rows["verdict"].isin([CAUSAL, UNASSOCIATED, CORRELATE]) | (rows["used"] == "yes")]
     order = claimed["verdict"].map(VERDICTS.index).rename("order")
     shown = claimed.assign(order=order, size=-claimed["share"].abs()).sort_values(["order", "size"], kind="stable")
     return [
@@ -118,7 +136,7 @@ def _specificity(page: Page, links: Links) -> None:
     rows = links.frame[links.frame["peers"] > 0]
     if rows.empty:
         return
-    rows = rows.assign(size=-rows["share"].abs()).sort_values("size", kind="stable").head(_ROWS)
+    rows = rows.assign(size=-rows["share"].abs()).sort_values("size", kind="stable").head(_SPECIFIC)
     page.text(
         "What else they do, largest effects first. The probe and the readout behind the last layer are shares of their own "
         "total effects, and need not agree with the behavior. KL is on neutral text, in nats. Peers are active about as often."
@@ -132,7 +150,7 @@ def _specificity(page: Page, links: Links) -> None:
             (
                 row["candidate"], row["concept"], _between(row, "on_probe", True), _between(row, "on_readout", True),
                 f"{row['other_probe']} {_percent(row['on_other_probe'])}".strip(),
-                f"{row['worst_group']} {_percent(row['worst_group_share'])}".strip(), _plain(row["kl_neutral"], 4),
+                f"{row['worst_group']} {_percent(row['worst_group_share'])}".strip(), _short(row["kl_neutral"]),
                 _span(row["turned_low"], row["turned_high"]), _span(row["peers_low"], row["peers_high"]),
                 _plain(row["peers_percentile"], 0), _matches(row),
             )
@@ -147,7 +165,8 @@ def _nulls(page: Page, links: Links) -> None:
     rows: list[tuple[str, str]] = [
         (
             f"total effect of {len(total['untrained'])} networks with random weights",
-            ", ".join(f"{value:+.3f}" for value in total["untrained"]) + f"; 99 % stay below {total['untrained_bound']:.3f}",
+            ", ".join(f"{value:+.3f}" for value in total["untrained"])
+            + f"; 99 % stay below {total['untrained_bound']:.3f}",
         )
     ] * bool(total["untrained"])
     rows += [
@@ -196,6 +215,10 @@ def _span(low: float, high: float) -> str:
 
 def _percent(value: float) -> str:
     return f"{value:+.1%}" if math.isfinite(value) else ""
+
+
+def _short(value: float) -> str:
+    return f"{value:.2g}" if math.isfinite(value) else ""
 
 
 def _plain(value: float, digits: int) -> str:

@@ -10,7 +10,7 @@ not there. Labels are exchanged within clusters that have both kinds, and betwee
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import stats
@@ -46,6 +46,11 @@ class Association:
     n: int
     n_clusters: int
     shuffled: np.ndarray
+
+    def rows(self, chosen: slice) -> Association:
+        """Return some of the candidates."""
+        parts = {name: getattr(self, name)[chosen] for name in ("auc", "low", "high", "p", "shuffled")}
+        return replace(self, **parts)
 
 
 def associations(
@@ -98,9 +103,9 @@ def _area(scores: np.ndarray, ranks: np.ndarray, labels: np.ndarray, ids: np.nda
     placed = np.empty_like(ranks)
     placed[:, labels] = (ranks[:, labels] - stats.rankdata(scores[:, labels], axis=1)) / n
     placed[:, ~labels] = 1 - (ranks[:, ~labels] - stats.rankdata(scores[:, ~labels], axis=1)) / m
-    influence = np.zeros((len(scores), groups))
-    np.add.at(influence, (slice(None), ids), (placed - auc[:, None]) / np.where(labels, m, n))
-    return auc, groups / max(groups - 1, 1) * (influence**2).sum(axis=1)
+    influence = np.zeros((groups, len(scores)))
+    np.add.at(influence, ids, ((placed - auc[:, None]) / np.where(labels, m, n)).T)
+    return auc, groups / max(groups - 1, 1) * (influence**2).sum(axis=0)
 
 
 def _wilson(auc: np.ndarray, variance: np.ndarray, groups: int, level: float) -> tuple[np.ndarray, np.ndarray]:
@@ -110,7 +115,7 @@ def _wilson(auc: np.ndarray, variance: np.ndarray, groups: int, level: float) ->
     worth = np.where(binomial > 0, binomial / np.maximum(variance, (0.5 / groups) ** 2), groups)
     middle = (auc + z**2 / (2 * worth)) / (1 + z**2 / worth)
     reach = z / (1 + z**2 / worth) * np.sqrt(binomial / worth + z**2 / (4 * worth**2))
-    return np.clip(middle - reach, 0, 1), np.clip(middle + reach, 0, 1)
+    return np.clip(np.minimum(middle - reach, auc), 0, 1), np.clip(np.maximum(middle + reach, auc), 0, 1)
 
 
 def _p_values(

@@ -101,7 +101,9 @@ class Bench:
 
     # Behavior
 
-    def values(self, cells: Sequence[Cell], *, base: PromptSet | None = None, source: PromptSet | None = None) -> np.ndarray:
+    def values(
+        self, cells: Sequence[Cell], *, base: PromptSet | None = None, source: PromptSet | None = None
+    ) -> np.ndarray:
         """Return the metric of the base run under each cell, [cell pair]."""
         wholes = [edit.site.whole for cell in cells for edit in cell if isinstance(edit.do, Mean)]
         plan = Plan(
@@ -119,7 +121,9 @@ class Bench:
         reasons = {**self.told.get("naive_because", {}), **told.get("naive_because", {})}
         counted = ("cells", "cells_and_examples", "skipped", "token_layers", "naive_token_layers")
         self.told = {name: self.told.get(name, 0) + told.get(name, 0) for name in counted}
-        self.told |= {"engine": " and ".join(sorted(ways, reverse=True))} | ({"naive_because": reasons} if reasons else {})
+        self.told |= {"engine": " and ".join(sorted(ways, reverse=True))} | (
+            {"naive_because": reasons} if reasons else {}
+        )
 
     def means(self, wholes: Sequence[Site]) -> Mapping[Site, Tensor]:
         """Return the mean over both sides of the pairs of whole activations."""
@@ -185,7 +189,9 @@ class Bench:
 
         def one_batch(index: Tensor) -> np.ndarray:
             device = bridge.device_of(self.model)
-            base, source = (side.take(torch.as_tensor(rows)[index]).to(device) for side in align(self.base, self.source))
+            base, source = (
+                side.take(torch.as_tensor(rows)[index]).to(device) for side in align(self.base, self.source)
+            )
             other = forward(self.model, source, read=list(dict.fromkeys([*wholes, *taken])))
             runs = [forward(self.model, base, read=wholes).read, other.read]
             for cell in cells:

@@ -128,7 +128,7 @@ def candidates_of(model: Any, what: Any, able: Abilities) -> list[Candidate]:  #
     found: list[Candidate] = []
     for item in items:
         if isinstance(item, str) and item in attached(model):
-            item = bound(model, item)  # noqa: PLW2901
+            item = bound(model, item)
         if isinstance(item, Bound):
             found += [_candidate(model, item.feature(number)) for number in range(item.n_features)]
         elif isinstance(item, (str, Site)):

@@ -7,7 +7,7 @@ between the two sides that is gone when the concept is erased from both.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ import torch
 
 from mechcausal.address import Selection, Site
 from mechcausal.data.places import Place
-from mechcausal.data.prompts import PromptSet, pad
+from mechcausal.data.prompts import pad
 from mechcausal.features.links.association import mean_difference
 from mechcausal.features.links.bench import Bench
 from mechcausal.features.links.candidates import Candidate, Directions
@@ -138,7 +138,9 @@ def _erased(bench: Bench, site: Site, concept: Concept) -> np.ndarray:
     """Return what is gone of the total effect, [pair], when the concept is erased from both sides."""
     chosen = bench.both_sides(bench.split[0])
     chosen = chosen[concept.known[chosen]]
-    held = readings(bench.model, bench.prompts.take(torch.as_tensor(chosen)), [Place(site, bench.where, "")], pool="each")[0]
+    held = readings(
+        bench.model, bench.prompts.take(torch.as_tensor(chosen)), [Place(site, bench.where, "")], pool="each"
+    )[0]
     edit = Edit(site, leace(held.x, concept.labels[chosen][held.rows]), bench.where)
     base, source = (bench.values([(edit,)], base=side)[0] for side in (bench.base, bench.source))
     return bench.total - (source - base)
@@ -175,5 +177,5 @@ def _deleted(bench: Bench) -> np.ndarray | None:
     tokens, mask = pad(rows, side=base.side)
     fewer = (kept.long().cumsum(1) - 1).gather(1, base.read_columns[:, None])[:, 0].clamp(min=0)
     read = None if base.read is None else fewer
-    shorter = PromptSet(tokens, mask, base.side, answer=base.answer, foil=base.foil, read=read)
+    shorter = replace(base, tokens=tokens, mask=mask, texts=(), positions={}, read=read)
     return measure(bench.model, shorter, bench.metric, batch_size=bench.batch_size).values[0] - bench.unedited[0]

@@ -78,11 +78,11 @@ def shares(
         share = np.where(known, change, 0.0).sum(axis=1) / n / over
         rest = np.where(known, change - share[:, None] * total, 0.0) / over[:, None]
     ids = cluster_numbers(clusters, len(total))
-    sums, counts = (np.zeros((len(change), int(ids.max(initial=-1)) + 1)) for _ in range(2))
-    np.add.at(sums, (slice(None), ids), rest)
-    np.add.at(counts, (slice(None), ids), known)
-    groups = (counts > 0).sum(axis=1)
-    error = np.sqrt(groups / np.maximum(groups - 1, 1) * (sums**2).sum(axis=1)) / n
+    sums, counts = (np.zeros((int(ids.max(initial=-1)) + 1, len(change))) for _ in range(2))
+    np.add.at(sums, ids, rest.T)
+    np.add.at(counts, ids, known.T)
+    groups = (counts > 0).sum(axis=0)
+    error = np.sqrt(groups / np.maximum(groups - 1, 1) * (sums**2).sum(axis=0)) / n
     # What is equal up to rounding does not vary.
     error = np.where(error <= 1e-12 * np.maximum(1.0, np.abs(share)), 0.0, error)
     unknown = (groups < 2) | (np.abs(over) < 1e-12)

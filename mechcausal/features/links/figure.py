@@ -62,11 +62,11 @@ def named(rows: pd.DataFrame) -> set[int]:
 def still(links: Links) -> str:
     """Draw the picture as SVG."""
     parts: list[str] = []
-    smallest = float(links.provenance.arguments["smallest_effect"])
+    smallest, least = (float(links.provenance.arguments[f"smallest_{name}"]) for name in ("effect", "association"))
     reach = axis(links)
     left = 84.0
     for concept in links.concepts:
-        parts += _panel(points(links, concept), concept, left, 78.0, reach, smallest)
+        parts += _panel(points(links, concept), concept, left, 78.0, reach, smallest, least)
         left += _ACROSS + 70
     words = [word for word in COLORS if word in set(links.frame["verdict"])]
     parts.append(svg.legend([(word, COLORS[word]) for word in words], 84, 40))
@@ -92,7 +92,13 @@ def axis(links: Links) -> tuple[float, float, list[float]]:
 
 
 def _panel(
-    rows: pd.DataFrame, concept: str, left: float, top: float, reach: tuple[float, float, list[float]], smallest: float
+    rows: pd.DataFrame,
+    concept: str,
+    left: float,
+    top: float,
+    reach: tuple[float, float, list[float]],
+    smallest: float,
+    least: float,
 ) -> list[str]:
     low, high, ticks = reach
 
@@ -102,11 +108,9 @@ def _panel(
     def y(value: float) -> float:
         return top + _DOWN * (high - value) / (high - low)
 
-    ends = [min(max(y(value), top), top + _DOWN) for value in (smallest, -smallest)]
-    out = [
-        f'<rect x="{left:.1f}" y="{ends[0]:.1f}" width="{_ACROSS:.0f}" height="{ends[1] - ends[0]:.1f}" '
-        'fill="currentColor" opacity=".09"><title>too small to be of interest</title></rect>'
-    ]
+    out = [_band(x(0.5), x(1), y(smallest), y(-smallest), "too small to be of interest")]
+    if least > 0:
+        out.append(_band(x(0.5), x(0.5 + least), top, top + _DOWN, "too weak to be of interest"))
     for tick in ticks:
         out.append(svg.rule(left, y(tick), left + _ACROSS, y(tick), ".5" if tick == 0 else ".12"))
         out.append(svg.text(left - 8, y(tick) + 4, f"{100 * tick:g} %", "end"))
@@ -115,17 +119,31 @@ def _panel(
         out.append(svg.text(x(tick), top + _DOWN + 18, f"{tick:g}", "middle"))
     out.append(svg.text(left + _ACROSS / 2, top - 8, concept, "middle"))
     out.append(svg.text(left + _ACROSS / 2, top + _DOWN + 38, X_TITLE, "middle"))
+    for value in _random(rows):
+        line = svg.rule(left, y(value), left + _ACROSS, y(value), ".6", dash="2 4")
+        out.append(f"<g><title>directions drawn at random reach {value:+.1%}</title>{line}</g>")
+    corner = svg.text(left + _ACROSS - 6, top + 14, CAUSAL, "end") + svg.text(
+        x(0.5) + 6, top + 14, UNASSOCIATED, "start"
+    )
+    out.append(f'<g opacity=".5">{corner}</g>')
     order = rows["verdict"].map(lambda word: list(COLORS)[::-1].index(word)).sort_values(kind="stable").index
-    labels: list[tuple[float, float, str]] = []
-    shown = named(rows)
-    for number in order:
-        row = rows.loc[number]
-        if not math.isfinite(row["share"]):
-            continue
-        out.append(_mark(row, x, y))
-        if number in shown:
-            labels.append((x(row["x"]), y(row["share"]), _short(str(row["candidate"]))))
-    return out + _labels(labels, left, top)
+    shown = rows.loc[sorted(named(rows))]
+    out += [_mark(rows.loc[number], x, y) for number in order if math.isfinite(rows.loc[number, "share"])]
+    points_at = [(x(row["x"]), y(row["share"]), _short(str(row["candidate"]))) for _, row in shown.iterrows()]
+    return out + _labels(points_at, left)
+
+
+def _band(x: float, to_x: float, y: float, to_y: float, words: str) -> str:
+    return (
+        f'<rect x="{x:.1f}" y="{y:.1f}" width="{to_x - x:.1f}" height="{to_y - y:.1f}" fill="currentColor" opacity=".08">'
+        f"<title>{words}</title></rect>"
+    )
+
+
+def _random(rows: pd.DataFrame) -> list[float]:
+    """Return the ends of what directions drawn at random do, where that was asked."""
+    low, high = rows["random_low"].min(), rows["random_high"].max()
+    return [float(value) for value in (low, high) if math.isfinite(value)]
 
 
 def _mark(row: pd.Series, x: Any, y: Any) -> str:  # noqa: ANN401 - functions
@@ -147,18 +165,18 @@ def _mark(row: pd.Series, x: Any, y: Any) -> str:  # noqa: ANN401 - functions
     return f"<g><title>{html.escape(tip(row))}</title>{bars}{shape} {ink}/></g>"
 
 
-def _labels(labels: list[tuple[float, float, str]], left: float, top: float) -> list[str]:
-    """Write names beside their points, moved apart where they would cover each other."""
+def _labels(labels: list[tuple[float, float, str]], left: float) -> list[str]:
+    """Write names above their points, and further up where they would cover each other."""
     out: list[str] = []
-    taken: list[tuple[float, float]] = []
-    for x, y, name in sorted(labels, key=lambda one: one[1]):
-        right = x + 12 + svg.LETTER * len(name) <= left + _ACROSS
-        place = max(y + 4, top + 10)
-        side = x if right else x - svg.LETTER * len(name)
-        while any(abs(place - other) < 13 and abs(side - beside) < 120 for beside, other in taken):
-            place += 13
-        taken.append((side, place))
-        out.append(svg.text(x + 9 if right else x - 9, place, name, "start" if right else "end"))
+    taken: list[tuple[float, float, float]] = []
+    for x, y, name in sorted(labels, key=lambda one: -one[1]):
+        wide = svg.LETTER * len(name)
+        start = x + 7 if x + 7 + wide <= left + _ACROSS else x - 7 - wide
+        place = y - 7
+        while any(abs(place - other) < 12 and start < end and begin < start + wide for begin, end, other in taken):
+            place -= 12
+        taken.append((start, start + wide, place))
+        out.append(svg.text(start, place, name, "start"))
     return out
 
 
@@ -189,12 +207,17 @@ def live(links: Links) -> Figure:
                 continue
             drawn.add_trace(_trace(own, word, names, word not in told), row=1, col=column)
             told.add(word)
+        for value in _random(rows):
+            drawn.add_hline(y=value, line_dash="dot", line_width=1, row=1, col=column)
         drawn.add_hrect(y0=-smallest, y1=smallest, fillcolor="gray", opacity=0.12, line_width=0, row=1, col=column)
         drawn.update_xaxes(title_text=X_TITLE, range=[0.49, 1.02], row=1, col=column)
     drawn.update_yaxes(title_text=Y_TITLE, tickformat=".0%", range=axis(links)[:2], col=1)
     whole = Figure(drawn)
     whole.update_layout(
-        title="What is available and what is used", height=480, paper_bgcolor="rgba(0,0,0,0)", meta={"still": still(links)}
+        title="What is available and what is used",
+        height=480,
+        paper_bgcolor="rgba(0,0,0,0)",
+        meta={"still": still(links)},
     )
     return whole
 

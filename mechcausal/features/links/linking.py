@@ -231,5 +231,3 @@ def _named(what: Any) -> Any:  # noqa: ANN401 - any way of naming candidates
     if isinstance(what, Candidate):
         return what.name
     return [_named(one) for one in what] if isinstance(what, (list, tuple)) else plain(what)
-
-

@@ -74,7 +74,9 @@ def hold(bench: Bench, candidates: Sequence[Candidate], at: Selection) -> Held:
     wholes = bench.held(list(dict.fromkeys(one.site.whole for one in candidates)), at)
     alive, decision, pooled, frequency = [], [], [], []
     for one in candidates:
-        here, everywhere = (one.of(whole, bench.able.shape.heads(one.site.component)) for whole in wholes[one.site.whole])
+        here, everywhere = (
+            one.of(whole, bench.able.shape.heads(one.site.component)) for whole in wholes[one.site.whole]
+        )
         active = float((np.abs(np.nan_to_num(everywhere)).max(axis=1) > 0).mean())
         if active == 0 and one.kind == "feature":
             continue
@@ -102,11 +104,10 @@ def availability(bench: Bench, held: Held, concepts: Sequence[Concept], smallest
         test, fit = (rows[concept.known[rows]] for rows in (chosen, other))
         _refuse_one_sided(concept, test, fit)
         labels = concept.labels == 1
-        both = []
-        for values in (held.decision, held.pooled):
-            scores = np.stack([_score(value, labels, fit)[test] for value in values])
-            both.append(associations(scores, labels[test], clusters[test], seed=bench.seed))
-        found.append((concept, *both))
+        # Together, so that both places are held against the same shuffles.
+        scores = np.stack([_score(value, labels, fit)[test] for value in (*held.decision, *held.pooled)])
+        both, count = associations(scores, labels[test], clusters[test], seed=bench.seed), len(held.candidates)
+        found.append((concept, both.rows(slice(count)), both.rows(slice(count, None))))
     q = benjamini_hochberg(np.concatenate([one.p for _, *both in found for one in both]))
     parts = q.reshape(len(concepts), 2, -1)
     out = []

@@ -45,9 +45,7 @@ class Links(Result):
     def verdicts(self) -> dict[str, tuple[str, ...]]:
         """The candidates of each verdict, over all concepts, largest effects first."""
         order = self.frame.iloc[np.argsort(-self.frame["share"].abs().fillna(0).to_numpy(), kind="stable")]
-        return {
-            word: tuple(dict.fromkeys(order.loc[order["verdict"] == word, "candidate"])) for word in VERDICTS
-        }
+        return {word: tuple(dict.fromkeys(order.loc[order["verdict"] == word, "candidate"])) for word in VERDICTS}
 
     @property
     def ceilings(self) -> pd.DataFrame:
@@ -102,7 +100,11 @@ class Links(Result):
             own = rows[rows["verdict"] == word]
             if own.empty:
                 continue
-            by = own["share"].abs() if word == CAUSAL else own.apply(lambda row: abs(row[better_place(row)] - 0.5), axis=1)
+            by = (
+                own["share"].abs()
+                if word == CAUSAL
+                else own.apply(lambda row: abs(row[better_place(row)] - 0.5), axis=1)
+            )
             lines += [_line(row, word) for _, row in own.loc[by.sort_values(ascending=False).index[:k]].iterrows()]
         return lines
 

@@ -106,6 +106,8 @@ def check_others(model: Any, others: Sequence[Bound | str]) -> list[Bound]:  # n
     out = []
     for one in others:
         if not isinstance(one, (str, Bound)):
-            raise DataError("stability is over other dictionaries", got=type(one).__name__, fix="attach them and pass them")
+            raise DataError(
+                "stability is over other dictionaries", got=type(one).__name__, fix="attach them and pass them"
+            )
         out.append(bound(model, one if isinstance(one, str) else one.name))
     return out

@@ -64,7 +64,7 @@ class Study:
     def link(self, model: Any, what: Any, *, seed: int = 0, **options: Any) -> Links:  # noqa: ANN401
         """Link candidates to the concepts of this study; the options are those of `link`."""
         probes = self.probes(model, what, seed=seed)
-        told = {"at": self.at, "neutral": self.neutral, "seed": seed, **options}
+        told: dict[str, Any] = {"at": self.at, "neutral": self.neutral, "seed": seed, **options}
         return link(model, what, probes, self.pairs, **told)
 
 

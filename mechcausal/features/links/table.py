@@ -18,7 +18,7 @@ from mechcausal.features.links.measure import Available, Held, Used
 from mechcausal.features.links.nulls import Peers, Total
 from mechcausal.features.links.specificity import Judge
 from mechcausal.features.links.stability import Match, columns
-from mechcausal.features.links.verdict import YES, verdict
+from mechcausal.features.links.verdict import verdict
 from mechcausal.interventions.specs import Edit
 from mechcausal.models.dictionaries import bound
 from mechcausal.results.result import tabulate
@@ -115,7 +115,7 @@ def frame_of(
             rows.append(row | {"verdict": found.word, "why": found.why})
             examples.append((base + used.change[number])[estimated])
     values = np.stack(examples)
-    clean, corrupt = (bench.unedited if bench.base is bench.pairs.clean else bench.unedited[::-1])
+    clean, corrupt = bench.unedited if bench.base is bench.pairs.clean else bench.unedited[::-1]
     baselines = {"base": base[estimated], "clean": clean[estimated], "corrupt": corrupt[estimated]}
     return tabulate(rows, values, baselines, tuple(np.asarray(bench.clusters)[estimated])), values
 

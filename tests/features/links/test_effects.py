@@ -40,8 +40,10 @@ def test_exact_changes_have_no_interval_and_no_doubt():
 
 def test_without_a_total_effect_there_is_no_share():
     found = shares(np.ones((1, 10)), np.array([1.0, -1.0] * 5))
-    assert np.isnan(found.share[0]) and np.isnan(found.p[0])
-    assert not found.beyond(0.05)[0] and not found.within[0]
+    assert np.isnan(found.share[0])
+    assert np.isnan(found.p[0])
+    assert not found.beyond(0.05)[0]
+    assert not found.within[0]
 
 
 def test_at_the_edge_of_interest_the_rate_of_discoveries_is_at_most_nominal():

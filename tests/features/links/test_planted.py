@@ -56,7 +56,7 @@ def test_a_used_direction_is_causal_and_an_idle_one_is_not(network, contrast):
     assert rows.loc["a", "random_high"] < 1
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(5))
 def test_whatever_the_seed_of_the_dictionary(network, contrast, streams, seed):
     made = planted.Split(torch.cat(streams), seed)
     own = attach(network, made, planted.SITE, name="split")
@@ -92,18 +92,19 @@ def test_trained_dictionaries_of_an_organism(hiring, seed):
     causal = rows[rows["verdict"] == CAUSAL]
     assert 1 <= len(causal) <= 6
     assert links.tables["complete"][0]["error"] < 0.2
-    # What is found is what the heads that are known to carry it write.
-    heads = [Site("z", 1, head=1), Site("z", 1, head=2)]
-    parts = mc.patch(hiring, pairs, sites=heads, positions="@decision", direction="noise")
-    assert (parts.frame["change"] < -1).all()
-    assert causal["share_low"].max() > 0.1
+    # What they do, they do where the decision is read: elsewhere nobody listens.
+    sites = [Site.parse(site) for site in causal["site"]]
+    everywhere, before = (
+        mc.patch(hiring, pairs, sites=sites, positions=at, direction="noise").frame["change"] for at in ("all", "0:7")
+    )
+    assert (before.abs() < 0.1 * everywhere.abs()).all()
 
 
 def test_an_untrained_model_has_nothing_causal(hiring):
     pairs = mc.contrast("hiring/gender", hiring, 48)
-    for seed in range(3):
+    for seed in range(2):
         model = untrained(hiring, seed + 100)
-        links = mc.link(model, ["z", "L3.resid_post", "L1.mlp_post.N*"], ["gender"], pairs, details=0, random=5)
+        links = mc.link(model, ["z", "L3.resid_post"], "gender", pairs, details=0)
         assert set(links.frame["verdict"]) == {INCONCLUSIVE}
         assert "random weights" in links.frame["why"].iloc[0]
         # Without that comparison they would be called causal: all of what little there is goes through the stream.
@@ -114,7 +115,9 @@ def test_an_untrained_model_has_nothing_causal(hiring):
 def test_shuffled_labels_make_nothing_causal(hiring):
     pairs = mc.contrast("hiring/gender", hiring, 64)
     draw = np.random.default_rng(0)
-    shuffles = {f"shuffle {i}": np.concatenate([side, 1 - side]) for i in range(8) for side in [draw.integers(0, 2, 64)]}
+    shuffles = {
+        f"shuffle {i}": np.concatenate([side, 1 - side]) for i in range(8) for side in [draw.integers(0, 2, 64)]
+    }
     links = mc.link(hiring, "z", shuffles, pairs, positions="@decision", **QUICK)
     assert not (links.frame["verdict"] == CAUSAL).any()
     assert (links.frame.loc[links.frame["available"] == "yes"]).empty
