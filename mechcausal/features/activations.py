@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,6 +77,24 @@ class Activations:
     def __len__(self) -> int:
         """Return how many tokens there are."""
         return sum(self.sizes)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Activations]) -> Activations:
+        """Put several sets of activations of one site together."""
+        first = parts[0]
+        for other in parts[1:]:
+            unlike = [
+                word for word in ("site", "site_out", "model_digest") if other.facts.get(word) != first.facts.get(word)
+            ]
+            if unlike or other.width != first.width:
+                raise DataError("these activations are of different places", got=", ".join(unlike) or "two widths")
+        facts = dict(first.facts)
+        if facts:
+            facts["prompts"] = ", ".join(str(part.facts["prompts"]) for part in parts)
+            facts["n_prompts"] = sum(part.facts["n_prompts"] for part in parts)
+        held = [[part.shard(number) for number in range(len(part.shards))] for part in parts]
+        whole = torch.cat([shard for shards in held for shard in shards])
+        return cls((whole,), facts, (len(whole),))
 
     @property
     def width(self) -> int:

@@ -215,6 +215,8 @@ def write(path: str | Path, config: Mapping[str, Any], weights: Mapping[str, Ten
         save_file({name: value.detach().cpu().contiguous() for name, value in weights.items()}, room / WEIGHTS)
         told = dict(facts) | {"weights_sha256": _sha256(room / WEIGHTS)}
         (room / FACTS).write_text(json.dumps(told, indent=1, sort_keys=True) + "\n")
+        for name in (CONFIG, FACTS, WEIGHTS):  # temporary files are private to their owner
+            (room / name).chmod(0o644)
         if not path.exists():
             room.chmod(0o755)
             room.rename(path)

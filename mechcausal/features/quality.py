@@ -136,6 +136,7 @@ def health(
     dictionary: Bound | str,
     prompts: PromptSet | Contrast,
     *,
+    pairs: Contrast | None = None,
     batch_size: int = 64,
     skip_first: bool | None = None,
 ) -> Health:
@@ -144,7 +145,8 @@ def health(
     Args:
         model: The model.
         dictionary: The dictionary, or the name under which it is attached.
-        prompts: Prompts that it was not trained on; pairs for `error_share`.
+        prompts: Prompts that it was not trained on; of pairs the clean side.
+        pairs: Pairs for `error_share`; the prompts themselves if they are pairs.
         batch_size: How many prompts at a time.
         skip_first: Leave the first token of each prompt as it is and out of the counts; by default where the tokenizer
             puts a begin-of-text token there.
@@ -157,10 +159,7 @@ def health(
         >>> found["explained_variance"] > 0.9
         True
     """
-    if isinstance(prompts, Contrast):
-        shown = prompts.clean if prompts.clean.answer is not None else prompts.pooled
-    else:
-        shown = prompts
+    shown = prompts.clean if isinstance(prompts, Contrast) else prompts
     one = bound_of(model, dictionary if isinstance(dictionary, str) else dictionary.name)
     if not isinstance(dictionary, str) and one is not dictionary:
         raise DataError(f"the name {one.name!r} stands for another dictionary by now", fix="attach it again")
@@ -180,8 +179,9 @@ def health(
     bar.close()
     rows = dict(zip(_Counts.ROWS, values, strict=True))
     measures = _measures(rows, counts, shown.clusters)
-    if isinstance(prompts, Contrast):
-        measures["error_share"] = _error_share(model, one, prompts, batch_size)
+    pairs = prompts if pairs is None and isinstance(prompts, Contrast) else pairs
+    if pairs is not None:
+        measures["error_share"] = _error_share(model, one, pairs, batch_size)
     frequency = (counts.active / max(counts.n_tokens, 1)).cpu().numpy()
     size = torch.where(counts.active > 0, counts.total / counts.active, torch.nan).cpu().numpy()
     told = facts(model, prompts, started=started, forwards=-(-len(shown) // used) * 4, batch_size=used)

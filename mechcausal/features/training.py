@@ -11,6 +11,7 @@ import json
 import math
 import shutil
 import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -33,7 +34,8 @@ from mechcausal.models.dictionaries import Bound, attach
 from mechcausal.models.fingerprint import weights_fingerprint
 
 CHECKPOINT = "checkpoint"
-Data = PromptSet | Contrast | Activations | Tensor | str | Path
+Prompts = PromptSet | Contrast
+Data = Prompts | Sequence[Prompts] | Activations | Tensor | str | Path
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,7 @@ def train(
     name: str | None = None,
     out: str | Path | None = None,
     checkpoint_every: int = 0,
+    remember: Mapping[str, Any] | None = None,
 ) -> Bound:
     """Train a dictionary and attach it to the model.
 
@@ -90,7 +93,7 @@ def train(
 
     Args:
         model: The model.
-        data: Prompts, or activations of the site: from `mc.features.harvest`, its folder, or a tensor [token d].
+        data: Prompts, a list of sets of prompts, or activations of the site: from `mc.features.harvest`, its folder, or a tensor [token d].
         site: The activation it reads.
         width: How many features it has.
         kind: `topk`, `batchtopk`, `matryoshka`, `jumprelu`, `standard`, `gated`; `transcoder` with `site_out`.
@@ -105,6 +108,7 @@ def train(
         out: The folder it is written to, in the format of sae-lens.
         checkpoint_every: After how many steps a checkpoint is left in `out`, to go on from when the same call is made
             again; none by default.
+        remember: What else the folder is to say of itself, as JSON data.
 
     Example:
         >>> import mechcausal as mc
@@ -124,6 +128,7 @@ def train(
         "site": str(place), "site_out": None if target is None else str(target), "name": named,
         "model": str(model.cfg.model_name), "model_digest": weights_fingerprint(model), "recipe": asdict(recipe),
         "data": {**activations.facts, "digest": digest(activations), "tokens": len(activations)},
+        **(remember or {}),
     }  # fmt: skip
     facts["data"].pop("sizes", None)
     config, weights, measured = _trained(
@@ -174,6 +179,8 @@ def _recipe(
 def _activations(model: Any, data: Data, site: Site, site_out: Site | None) -> Activations:  # noqa: ANN401
     if isinstance(data, (PromptSet, Contrast)):
         return harvest(model, data, site, site_out=site_out)
+    if isinstance(data, (list, tuple)):
+        return Activations.joined([harvest(model, prompts, site, site_out=site_out) for prompts in data])
     found = Activations.open(data) if isinstance(data, (str, Path)) else data
     found = found if isinstance(found, Activations) else Activations.of(found)
     told = found.facts
