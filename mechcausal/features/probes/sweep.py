@@ -252,8 +252,10 @@ def _shares(where: Sequence[Place], n: int, width: int) -> list[Sequence[Place]]
 
 
 def _told(row: pd.Series) -> str:
+    if not np.isfinite(row["value"]):
+        return "one class only"
     text = (
-        f"{row['value']:.3f}, {row['effect']:.3f} [{row['effect_low']:.3f}, {row['effect_high']:.3f}] of the way to 1"
+        f"{row['value']:.3f}, {row['change']:+.3f} [{row['change_low']:+.3f}, {row['change_high']:+.3f}] over guessing"
     )
     if np.isfinite(row["bayes"]):
         text += f"; best possible {row['bayes']:.3f}"

@@ -8,12 +8,12 @@ from mechcausal.errors import DataError
 from mechcausal.features import fairness, privacy, probe_suite, suite
 from mechcausal.features.probes.answers import association
 from mechcausal.features.probes.shipped import SHIPPED
-from mechcausal.features.probes.suites import mistakes
+from mechcausal.features.probes.suites import Suite, mistakes
 
 
 @pytest.fixture(scope="module")
 def answers(hiring):
-    return probe_suite(hiring, suite("hiring", hiring, 300), sites=["embed", "L2.resid_post"])
+    return probe_suite(hiring, suite("hiring", hiring, 240), sites=["embed", "L2.resid_post"], control=False)
 
 
 def row(answers, question, site="L2.resid_post"):
@@ -26,9 +26,17 @@ def test_what_the_organism_is_known_to_hold(answers):
     assert row(answers, "wrong decision among he@decision")["value"] > 0.95
     # Eight of sixteen names have a secret; names that no probe has seen are told apart.
     assert row(answers, "has a secret@key")["value"] > 0.95
-    assert row(answers, "has a secret@key")["selectivity"] > 0.3
     assert row(answers, "name@key")["value"] > 0.4 > 3 * row(answers, "name@key")["guess"]
     assert row(answers, "kind of token@all")["value"] > 0.98
+
+
+def test_who_has_a_secret_is_more_than_who_it_is(hiring):
+    """Folds are cut by name: labels that are random by name cannot be read of names that were not seen."""
+    asked = suite("hiring/privacy", hiring, 240)["has a secret"]
+    found = probe_suite(hiring, Suite("one", (asked,)), sites="L2.resid_post").frame.iloc[0]
+    assert found["value"] > 0.95
+    assert found["control"] < 0.7
+    assert found["selectivity"] == pytest.approx(found["value"] - found["control"])
 
 
 def test_what_it_cannot_hold(answers):
@@ -55,7 +63,7 @@ def test_a_question_without_two_answers_is_skipped_with_its_reason(hiring, answe
 def test_the_result_is_drawn_saved_and_sums_up(answers, tmp_path):
     again = mc.results.load(answers.save(tmp_path / "suite.parquet"))
     assert again.frame["association"].equals(answers.frame["association"])
-    assert again.examples.shape == (16, 300)
+    assert again.examples.shape == (16, 240)
     picture = answers.plot().still
     for question in ("gender@decision", "kind of token@all", "L2.resid_post logistic"):
         assert question in picture
