@@ -17,6 +17,7 @@ from mechcausal.features.probes.labels import labels_of as labels_of
 from mechcausal.features.probes.probing import probe as probe
 from mechcausal.features.probes.sparse import SparseProbes as SparseProbes
 from mechcausal.features.probes.sparse import sparse_probes as sparse_probes
+from mechcausal.features.probes.storage import load as load
 from mechcausal.features.probes.suites import Question as Question
 from mechcausal.features.probes.suites import Suite as Suite
 from mechcausal.features.probes.suites import fairness as fairness

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -155,6 +156,12 @@ class Probe:
         found = self.scores(x).detach()
         code = (found > 0).long() if len(self.classes) == 2 else found.argmax(-1)
         return np.asarray(self.classes)[code.cpu().numpy()]
+
+    def save(self, path: str | Path) -> Path:
+        """Write the probe to one safetensors file; `probes.load` reads it."""
+        from mechcausal.features.probes.storage import save
+
+        return save(self, path)
 
     def summary(self) -> str:
         """Say what it reads, how well, and what its controls reach."""

@@ -177,7 +177,7 @@ def _logistic(x: np.ndarray, y: np.ndarray, settings: Settings) -> Linear:
         warnings.simplefilter("ignore", ConvergenceWarning)
         model = LogisticRegression(C=strengths(settings)[0], max_iter=1000).fit(scaler.transform(x), y)
     weight = model.coef_ / scaler.scale_
-    return Linear(torch.from_numpy(weight), torch.from_numpy(model.intercept_ - weight @ scaler.mean_))
+    return Linear(_tensor(weight), _tensor(model.intercept_ - weight @ scaler.mean_))
 
 
 def _means(x: np.ndarray, y: np.ndarray, settings: Settings) -> Linear:
@@ -185,14 +185,14 @@ def _means(x: np.ndarray, y: np.ndarray, settings: Settings) -> Linear:
     first, *others = (x[y == c].mean(0) for c in np.unique(y))
     frame = np.stack([other - first for other in others])
     within = _logistic(x @ frame.T, y, settings)
-    return Linear(within.weight @ torch.from_numpy(frame), within.bias)
+    return Linear(within.weight @ _tensor(frame), within.bias)
 
 
 def _sparse(x: np.ndarray, y: np.ndarray, settings: Settings) -> Linear:
     chosen = np.sort(np.argsort(-separation(x, y), kind="stable")[: settings.k])
     within = _logistic(x[:, chosen], y, settings)
     weight = torch.zeros(len(within.weight), x.shape[1], dtype=torch.float64)
-    weight[:, torch.from_numpy(chosen)] = within.weight
+    weight[:, _tensor(chosen)] = within.weight
     return Linear(weight, within.bias, tuple(chosen.tolist()))
 
 
@@ -200,9 +200,9 @@ def _quadratic(x: np.ndarray, y: np.ndarray, settings: Settings) -> Quadratic:
     scaler = StandardScaler().fit(x)
     _, sizes, components = np.linalg.svd(scaler.transform(x), full_matrices=False)
     kept = max(1, min(settings.components, int((sizes > _ROUNDING * sizes[0]).sum())))
-    frame = torch.from_numpy(components[:kept].T / scaler.scale_[:, None])
-    centre = torch.from_numpy(scaler.mean_)
-    products = _products((torch.from_numpy(x) - centre) @ frame).numpy()
+    frame = _tensor(components[:kept].T / scaler.scale_[:, None])
+    centre = _tensor(scaler.mean_)
+    products = _products((_tensor(x) - centre) @ frame).numpy()
     return Quadratic(centre, frame, _logistic(products, y, settings))
 
 
@@ -226,9 +226,14 @@ def _mlp(x: np.ndarray, y: np.ndarray, settings: Settings) -> Network:
     (first, second), (below, top) = model.coefs_, model.intercepts_
     weight = first.T / scaler.scale_
     return Network(
-        Linear(torch.from_numpy(weight), torch.from_numpy(below - weight @ scaler.mean_)),
-        Linear(torch.from_numpy(np.ascontiguousarray(second.T)), torch.from_numpy(top)),
+        Linear(_tensor(weight), _tensor(below - weight @ scaler.mean_)),
+        Linear(_tensor(second.T), _tensor(top)),
     )
+
+
+def _tensor(array: np.ndarray) -> Tensor:
+    # In one order of memory, so that a probe that was saved and loaded rounds as it did before.
+    return torch.from_numpy(np.ascontiguousarray(array))
 
 
 KINDS: dict[str, Fit] = {

@@ -198,9 +198,9 @@ def best_possible(task: Task | None, prompts: PromptSet, labels: Labels, place: 
     names = set(prompts.environments)
     known = {"broad", *task.environments}
     seen = visible(task, prompts, place.site, place.at)
-    if seen is None or len(names) > 1 or not names <= {"world", *known}:
+    if seen is None or len(names) != 1 or not names <= {"world", *known}:
         return float("nan")
-    environment = next(iter(names), "world")
+    environment = names.pop()
     return bayes_accuracy(task, labels.concept, seen, environment=environment if environment in known else None)
 
 

@@ -1,5 +1,6 @@
 """Erasures inside the organism: what they take, what they leave, and what they do to its decisions."""
 
+import json
 import logging
 import sys
 
@@ -16,7 +17,7 @@ from mechcausal.features import attach, detach, erase, guardedness, probe
 from mechcausal.features.erasure.erasing import correlation_of, joined, split
 from mechcausal.features.probes import labels_of
 from mechcausal.features.probes.labels import units
-from mechcausal.interventions.specs import Set
+from mechcausal.interventions.specs import Set, edit_from_json
 from mechcausal.metrics import metric
 from mechcausal.models.engine import Plan, evaluate
 from mechcausal.models.hooked import forward
@@ -29,6 +30,18 @@ def prompts(hiring):
 
 def decisions(model, prompts, edits):
     return evaluate(model, Plan(prompts, [edits], metric("accuracy")), batch_size=64).values[0]
+
+
+def test_its_edits_are_edits_like_any_others(hiring, prompts):
+    found = erase(hiring, prompts, "gender", "L1.resid_post", at="@decision")
+    part = prompts.take(slice(0, 40))
+    plan = Plan(part, [found.edits], metric("logit_diff"))
+    fast, slow = (evaluate(hiring, plan, batch_size=16, exact=exact).values[0] for exact in ("replay", "naive"))
+    np.testing.assert_allclose(fast, slow, atol=1e-4)
+    swept = mc.ablate(hiring, part, sites="L1.resid_post", positions="@decision", do=found.edits[0].do)
+    np.testing.assert_allclose(swept.examples[0], slow, atol=1e-4)
+    again = [edit_from_json(json.loads(json.dumps(edit.to_json()))) for edit in found.edits]
+    assert again == list(found.edits)
 
 
 def test_where_the_bias_is_an_erasure_takes_it_from_the_decisions(hiring, prompts):
