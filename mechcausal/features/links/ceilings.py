@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from mechcausal.address import Selection, Site
+from mechcausal.address import ALL, Selection, Site
 from mechcausal.data.places import Place
 from mechcausal.data.prompts import pad
 from mechcausal.features.links.association import mean_difference
@@ -32,7 +32,8 @@ from mechcausal.results.intervals import ratio_interval
 
 ERROR_LIMIT = 0.2
 WHOLE, FEATURES, ERROR = "whole activation", "all features", "error node"
-MEANS, PROBE, ERASER, DELETION = "mean difference", "dense probe", "erased (LEACE)", "tokens deleted"
+MEANS, PROBE, DELETION = "mean difference", "dense probe", "tokens deleted"
+ERASER, ERASER_ALL = "erased at the decision (LEACE)", "erased at every token (LEACE)"
 _NAME = "link-baselines"
 
 
@@ -90,8 +91,8 @@ def baselines(
             with for_now(bench, Directions(made), site, _NAME) as cells:
                 found = bench.shares(bench.changes(cells), estimated)
             told = _rows([MEANS, PROBE], [f"{site}: {concept.name}"] * 2, found)
-            erased = bench.shares(_erased(bench, site, concept)[None], estimated)
-            rows += told + _rows([ERASER], [f"{site}: {concept.name}"], erased)
+            erased = np.stack([_erased(bench, site, concept, where) for where in (at, ALL)])
+            rows += told + _rows([ERASER, ERASER_ALL], [f"{site}: {concept.name}"] * 2, bench.shares(erased, estimated))
     deleted = _deleted(bench)
     if deleted is not None:
         rows += _rows([DELETION], ["the tokens that differ"], bench.shares(deleted[None], estimated))
@@ -134,14 +135,12 @@ def _directions(bench: Bench, site: Site, concept: Concept, at: Selection) -> di
     return {MEANS: mean_difference(x, y == 1), PROBE: readout.weight[0].numpy()}
 
 
-def _erased(bench: Bench, site: Site, concept: Concept) -> np.ndarray:
-    """Return what is gone of the total effect, [pair], when the concept is erased from both sides."""
+def _erased(bench: Bench, site: Site, concept: Concept, where: Selection) -> np.ndarray:
+    """Return what is gone of the total effect, [pair], when the concept is erased from both sides at these tokens."""
     chosen = bench.both_sides(bench.split[0])
     chosen = chosen[concept.known[chosen]]
-    held = readings(
-        bench.model, bench.prompts.take(torch.as_tensor(chosen)), [Place(site, bench.where, "")], pool="each"
-    )[0]
-    edit = Edit(site, leace(held.x, concept.labels[chosen][held.rows]), bench.where)
+    held = readings(bench.model, bench.prompts.take(torch.as_tensor(chosen)), [Place(site, where, "")], pool="each")[0]
+    edit = Edit(site, leace(held.x, concept.labels[chosen][held.rows]), where)
     base, source = (bench.values([(edit,)], base=side)[0] for side in (bench.base, bench.source))
     return bench.total - (source - base)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -47,7 +47,7 @@ def link(
     smallest_effect: float = 0.02,
     smallest_association: float = 0.05,
     fdr: float = 0.05,
-    random: int = 20,
+    random: int = 40,
     untrained: int = 4,
     details: int = 24,
     neutral: PromptSet | None = None,
@@ -67,7 +67,8 @@ def link(
     The verdict: `causal` (available and used), `correlate-only` (available, and the effect is known to be smaller than
     the smallest one of interest), `causal-but-not-associated`, or `inconclusive`. No feature is judged where the error
     of its dictionary carries more than a fifth of what goes through its place (`sae-incomplete`), and nothing is judged
-    where a network with random weights moves the behavior as much.
+    where a network with random weights moves the behavior as much. A feature or a direction must also move the behavior
+    more than all directions drawn at random at its place, or more than all that move the activation as far as it does.
 
     Args:
         model: The model.
@@ -84,7 +85,9 @@ def link(
         smallest_effect: The smallest share of the total effect that is of interest, set before looking.
         smallest_association: The smallest distance of an AUC from 0.5 that is of interest.
         fdr: The rate of false discoveries, for associations and for effects.
-        random: How many directions turned at random, and how many others of its kind, a candidate is compared with.
+        random: How many directions drawn at random at its place, how many that move as far as it does, and how many
+            others of its kind a candidate is compared with. With 40, a direction drawn at random itself passes for
+            more than random in at most one of twenty cases.
         untrained: How many networks with random weights the total effect is compared with.
         details: For how many candidates, largest effects first, nulls, specificity and stability are measured.
         neutral: Text on which nothing should change.
@@ -115,10 +118,12 @@ def link(
     used = use(bench, held.candidates)
     ceilings, complete = completeness(bench, held.candidates)
     drawn = nulls.random_directions(bench, held.candidates, random)
+    moving = np.flatnonzero(used.answer == YES).tolist()
+    turned = dict(zip(moving, nulls.turned(bench, [held.candidates[i] for i in moving], random), strict=True))
     ceilings += [*ranges(drawn), *baselines(bench, held.candidates, concepts, decision)]
     survivors = _survivors(available, used, details)
     judges = specificity.judges(bench, concepts, decision)
-    detailed = _details(bench, held, used, survivors, judges, neutral, others, random)
+    detailed = _details(bench, held, used, turned, survivors, judges, neutral, others, random)
     frame, examples = frame_of(bench, held, available, used, total, complete, drawn, detailed)
     tables = {
         "total": {
@@ -198,6 +203,7 @@ def _details(
     bench: Bench,
     held: Held,
     used: Used,
+    turned: Mapping[int, np.ndarray],
     survivors: Sequence[int],
     judges: Sequence[specificity.Judge],
     neutral: PromptSet | None,
@@ -208,7 +214,7 @@ def _details(
     counterparts = stability.stability(bench, held.candidates, chosen, others)
     return Details(
         numbers=tuple(survivors),
-        turned=nulls.turned(bench, chosen, random),
+        turned=turned,
         judges=tuple(judges),
         on_probes=tuple(specificity.on_probes(bench, chosen, judges)),
         groups=tuple(specificity.worst_groups(bench, used.change[list(survivors)])),

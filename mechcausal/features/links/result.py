@@ -155,6 +155,7 @@ def _line(row: pd.Series, word: str) -> str:
         f"{' pooled' if auc == 'auc_pooled' else ''}  "
         f"share {row['share']:+.1%} [{row['share_low']:+.1%}, {row['share_high']:+.1%}]"
     )
-    if np.isfinite(row["random_high"]):
-        text += f"  random directions {row['random_low']:+.1%} to {row['random_high']:+.1%}"
+    if np.isfinite(row["turned_high"]):
+        text += f"  at random {row['random_low']:+.1%} to {row['random_high']:+.1%}, "
+        text += f"moved as far {row['turned_low']:+.1%} to {row['turned_high']:+.1%}"
     return text

@@ -32,7 +32,7 @@ class Details:
 
     Attributes:
         numbers: Which candidates.
-        turned: The shares of directions turned at random that move as far as each, [candidate copy].
+        turned: The shares of directions turned at random that move as far as a candidate, for each that is used.
         judges: The probes that were followed.
         on_probes: For each of them the share of its total effect that each candidate moves.
         groups: The group each moves most, and how far.
@@ -42,7 +42,7 @@ class Details:
     """
 
     numbers: tuple[int, ...]
-    turned: np.ndarray
+    turned: Mapping[int, np.ndarray]
     judges: tuple[Judge, ...]
     on_probes: tuple[Shares, ...]
     groups: tuple[tuple[str, float], ...]
@@ -55,7 +55,7 @@ class Details:
         if number not in self.numbers:
             return _NOTHING | columns([])
         i = self.numbers.index(number)
-        told: dict[str, Any] = {"turned_low": np.min(self.turned[i]), "turned_high": np.max(self.turned[i])}
+        told: dict[str, Any] = {}
         for judge, found in zip(self.judges, self.on_probes, strict=True):
             if judge.concept == concept:
                 name = "on_probe" if judge.given else "on_readout"
@@ -103,9 +103,13 @@ def frame_of(
             row |= {"feature": one.site.feature, "frequency": held.frequency[number]}
             row |= _association(concept, number) | _effect(used, number)
             written = bound(bench.model, one.site.dictionary).written if one.site.dictionary else None
-            random = drawn.get(written, np.array([np.nan])) if written else np.array([np.nan])
+            nothing = np.array([np.nan])
+            random = nothing if written is None else drawn.get(written, nothing)
+            turned = details.turned.get(number, nothing)
             row |= {"random_low": np.min(random), "random_high": np.max(random)}
-            like_random = bool(np.abs(used.estimate.share[number]) <= np.max(np.abs(random)))  # NaN compares as False
+            row |= {"turned_low": np.min(turned), "turned_high": np.max(turned)}
+            share = abs(used.estimate.share[number])
+            like_random = bool(share <= np.abs(random).max() and share <= np.abs(turned).max())  # never where not asked
             incomplete = complete[one.site.dictionary].blocked if one.site.dictionary in complete else None
             found = verdict(
                 str(concept.answer[number]), str(used.answer[number]), blocked=total.blocked or incomplete,

@@ -112,6 +112,16 @@ def test_an_untrained_model_has_nothing_causal(hiring):
         assert bold.verdict_of("L3.resid_post") == CAUSAL
 
 
+def test_directions_drawn_at_random_pass_for_causal_in_one_of_twenty_cases_at_most(hiring):
+    # The stream behind layer 2 holds the score, along which any direction hears some of the effect.
+    pairs = mc.contrast("hiring/gender", hiring, 64)
+    drawn = np.random.default_rng(0).normal(size=(100, 48))
+    own = mc.features.directions(hiring, "L2.resid_post", drawn, name="drawn")
+    links = mc.link(hiring, own, "gender", pairs, untrained=0, details=0)
+    assert (links.frame["used"] == "yes").sum() >= 20
+    assert (links.frame["verdict"] == CAUSAL).sum() <= 5 + 2 * np.sqrt(100 * 0.05 * 0.95)
+
+
 def test_shuffled_labels_make_nothing_causal(hiring):
     pairs = mc.contrast("hiring/gender", hiring, 64)
     draw = np.random.default_rng(0)
