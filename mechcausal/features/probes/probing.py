@@ -181,6 +181,13 @@ def examples(prompts: PromptSet, read: Reading, labels: Labels, types: Any = Non
             f"the class {missing!r} of {labels.concept!r} does not occur at {read.place.site}{read.place.at}",
             fix="leave it out of the labels (None)",
         )
+    clusters = units(prompts)[read.rows]
+    for code, name in enumerate(labels.classes):
+        if len(np.unique(clusters[y == code])) < 2:
+            raise DataError(
+                f"the class {name!r} of {labels.concept!r} is in one cluster only, so that it cannot be held out",
+                fix="bring more clusters, or leave the class out of the labels (None)",
+            )
     if types is not None:
         of = labels_of(prompts, types, "types").codes
         kind = of[read.rows, read.columns] if of.ndim == 2 else of[read.rows]
@@ -188,7 +195,7 @@ def examples(prompts: PromptSet, read: Reading, labels: Labels, types: Any = Non
         kind = read.rows
     else:
         kind = prompts.tokens.cpu().numpy()[read.rows, read.columns]
-    return Examples(read.x[kept], y[kept], units(prompts)[read.rows][kept], kind[kept], read.rows[kept])
+    return Examples(read.x[kept], y[kept], clusters[kept], kind[kept], read.rows[kept])
 
 
 def best_possible(task: Task | None, prompts: PromptSet, labels: Labels, place: Place) -> float:

@@ -7,6 +7,7 @@ from sklearn.metrics import balanced_accuracy_score, log_loss, roc_auc_score
 from mechcausal.errors import DataError
 from mechcausal.features.probes import Settings, cross_validate
 from mechcausal.features.probes.held_out import area, entropy, folds_of
+from mechcausal.results.intervals import mean_interval
 
 
 def noisy(n=300, classes=2, seed=0):
@@ -106,3 +107,23 @@ def test_the_penalty_is_chosen_on_the_training_part():
     assert several.bits == strong.bits < weak.bits
     noise = cross_validate("logistic", x, draw.permutation(y), settings=Settings(C=(100.0, 1.0, 1e-3)))
     assert noise.accuracy.estimate < 0.6
+
+
+@pytest.mark.parametrize("clustered", [False, True])
+def test_intervals_hold_what_they_promise(clustered):
+    """The expected accuracy is in 95 of 100 intervals, and nothing is found where there is nothing."""
+    lows, highs, means, alarms = [], [], [], []
+    for seed in range(60):
+        draw = np.random.default_rng([8, seed])
+        clusters = np.repeat(np.arange(40), 3) if clustered else np.arange(120)
+        y = draw.integers(0, 2, clusters.max() + 1)[clusters]
+        noise = draw.normal(size=(clusters.max() + 1, 3))[clusters] + 0.3 * draw.normal(size=(120, 3))
+        planted = cross_validate("means", noise + np.outer(y, [1.5, 0, 0]), y, clusters, seed=seed).accuracy
+        lows.append(planted.low)
+        highs.append(planted.high)
+        means.append(planted.estimate)
+        nothing = cross_validate("means", noise, y, clusters, seed=seed)
+        alarms.append(mean_interval(nothing.hits - nothing.guesses, clusters).low > 0 or nothing.information.low > 0)
+    truth = np.mean(means)
+    assert np.mean((np.array(lows) <= truth) & (truth <= np.array(highs))) >= 0.88
+    assert np.mean(alarms) <= 0.05

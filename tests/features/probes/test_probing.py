@@ -153,6 +153,8 @@ def test_wrong_input_is_refused_in_one_sentence(hiring, prompts):
         probe(hiring, few, "gender", "L1.resid_post", penalty="l1")
     with pytest.raises(DataError, match="are all"):
         probe(hiring, few, np.ones(30), "L1.resid_post")
+    with pytest.raises(DataError, match="the class '1' of 'label' is in one cluster only"):
+        probe(hiring, few, [1] + [0] * 29, "L1.resid_post")
     with pytest.raises(DataError, match="pooled in three ways"):
         probe(hiring, few, "gender", "L1.resid_post", at="@all", pool="sum")
 
