@@ -178,8 +178,6 @@ def link(
             typer.echo(f"{study.name}\nnot run: {reason}\n")
             continue
         found[study.name] = links
-        if study.skipped:
-            notes[study.name] = f"These pairs do not vary in {', '.join(study.skipped)}."
         typer.echo(f"{study.name}\n{links.summary()}\n")
     if not found:
         raise DataError("none of these studies can be run", got="; ".join(notes.values()))
