@@ -50,6 +50,7 @@ def link(
     random: int = 40,
     untrained: int = 4,
     details: int = 24,
+    also: Any = (),  # noqa: ANN401 - like probes
     neutral: PromptSet | None = None,
     others: Sequence[Bound | str] = (),
     batch_size: int = 64,
@@ -75,7 +76,7 @@ def link(
         what: The candidates: a dictionary (or its name), sites and patterns of sites (`"z"`, `"L2.mlp_post.N*"`,
             `"L2.resid_post.sae:NAME.F17"`), directions (`mc.features.directions`), or a list of these.
         probes: The concepts: probes, names of variables of the prompts, or labels by name, one for each prompt of
-            both sides (clean first).
+            both sides (clean first). The pairs have to differ in a concept for its use to be judged.
         pairs: Clean and corrupt prompts.
         at: The decision position, where a concept has to be available; where the metric reads unless said otherwise.
         positions: At which positions candidates are intervened on.
@@ -90,6 +91,7 @@ def link(
             more than random in at most one of twenty cases.
         untrained: How many networks with random weights the total effect is compared with.
         details: For how many candidates, largest effects first, nulls, specificity and stability are measured.
+        also: Other concepts, on whose probes the effect of a candidate is followed.
         neutral: Text on which nothing should change.
         others: Other dictionaries at the same place (seeds, halves of the data), for stability.
         batch_size: How many pairs at a time.
@@ -108,6 +110,7 @@ def link(
     bench = _bench(model, pairs, metric, do, direction, positions, smallest_effect, fdr, batch_size, exact, seed)
     candidates = candidates_of(model, what, bench.able)
     concepts = concepts_of(probes, bench.prompts)
+    followed = concepts_of([*_listed(probes), *_listed(also)], bench.prompts)
     others = stability.check_others(model, others)
     decision = bench.decision(at)
     if neutral is not None:
@@ -122,7 +125,7 @@ def link(
     turned = dict(zip(moving, nulls.turned(bench, [held.candidates[i] for i in moving], random), strict=True))
     ceilings += [*ranges(drawn), *baselines(bench, held.candidates, concepts, decision)]
     survivors = _survivors(available, used, details)
-    judges = specificity.judges(bench, concepts, decision)
+    judges = specificity.judges(bench, followed, decision)
     detailed = _details(bench, held, used, turned, survivors, judges, neutral, others, random)
     frame, examples = frame_of(bench, held, available, used, total, complete, drawn, detailed)
     tables = {
@@ -141,6 +144,7 @@ def link(
     }  # fmt: skip
     arguments = {
         "metric": bench.metric.name, "what": _named(what), "concepts": [one.name for one in concepts],
+        "also": [one.name for one in followed[len(concepts) :]],
         "at": str(decision), "positions": str(bench.where), "do": bench.do.to_json(), "direction": direction,
         "smallest_effect": smallest_effect, "smallest_association": smallest_association, "fdr": fdr, "random": random,
         "untrained": untrained, "details": details, "neutral": None if neutral is None else neutral.hash,
@@ -229,6 +233,10 @@ def _details(
 def _dictionaries(model: Any, held: Held, others: Sequence[Bound]) -> list[Bound]:  # noqa: ANN401
     names = dict.fromkeys(one.site.dictionary for one in held.candidates if one.site.dictionary is not None)
     return [*(stability.bound(model, name) for name in names), *others]
+
+
+def _listed(probes: Any) -> list[Any]:  # noqa: ANN401 - one, or several
+    return list(probes) if isinstance(probes, (list, tuple)) else [probes]
 
 
 def _named(what: Any) -> Any:  # noqa: ANN401 - any way of naming candidates

@@ -110,9 +110,10 @@ def frame_of(
             row |= {"turned_low": np.min(turned), "turned_high": np.max(turned)}
             share = abs(used.estimate.share[number])
             like_random = bool(share <= np.abs(random).max() and share <= np.abs(turned).max())  # never where not asked
-            incomplete = complete[one.site.dictionary].blocked if one.site.dictionary in complete else None
+            there = complete.get(one.site.dictionary or "")
+            incomplete = None if there is None else there.blocked
             found = verdict(
-                str(concept.answer[number]), str(used.answer[number]), blocked=total.blocked or incomplete,
+                str(concept.answer[number]), str(used.answer[number]), blocked=total.blocked or concept.concept.blocked or incomplete,
                 like_random=like_random, fragile=bool(used.fragile[number]),
             )  # fmt: skip
             row |= details.row(number, concept.concept.name)

@@ -17,7 +17,7 @@ from mechcausal.errors import DataError, ResultError, SiteError
 from mechcausal.features.links import Links
 from mechcausal.features.links.effects import halves, shares
 from mechcausal.features.links.figure import points
-from mechcausal.features.links.verdict import CAUSAL, CORRELATE, VERDICTS, verdict
+from mechcausal.features.links.verdict import CAUSAL, CORRELATE, INCONCLUSIVE, VERDICTS, verdict
 from mechcausal.features.probes import probe
 from mechcausal.features.probes.labels import one_set, units
 from mechcausal.interventions.specs import Edit, Patch
@@ -43,15 +43,27 @@ def neutral(hiring):
 @pytest.fixture(scope="module")
 def links(hiring, pairs, neutral):
     own = probe(hiring, mc.task("hiring").prompts(hiring, 200), "gender", "L1.resid_post", control=False, mdl=False)
-    return mc.link(hiring, [HEADS, "L2.mlp_out"], [own, "proxy"], pairs, neutral=neutral, untrained=2)
+    return mc.link(hiring, [HEADS, "L2.mlp_out"], own, pairs, also="proxy", neutral=neutral, untrained=2)
 
 
 def test_the_verdicts_are_those_of_the_organism(links):
-    for concept in ("gender", "proxy"):
-        assert links.verdict_of("L1.z.H1", concept) == links.verdict_of("L1.z.H2", concept) == CAUSAL
-        assert links.verdict_of("L1.z.H3", concept) == CORRELATE
-    assert links.verdict_of("L2.mlp_out") == CAUSAL
-    assert len(links) == 2 * 5
+    found = {name: links.verdict_of(name) for name in links.frame["candidate"]}
+    assert found == {
+        "L1.z.H0": CORRELATE, "L1.z.H1": CAUSAL, "L1.z.H2": CAUSAL, "L1.z.H3": CORRELATE, "L2.mlp_out": CAUSAL,
+    }  # fmt: skip
+    assert links.concepts == ("gender",)
+
+
+def test_a_concept_in_which_the_pairs_do_not_differ_is_not_judged(hiring, pairs):
+    # The head of merit reads the degree, and the behavior uses it; pairs that leave the degree alone cannot show it.
+    quick = {"untrained": 0, "details": 0, "random": 0}
+    blind = mc.link(hiring, HEADS, ["degree", "proxy"], pairs, **quick)
+    assert set(blind.frame["verdict"]) == {INCONCLUSIVE}
+    assert blind.of("degree 2").set_index("candidate").loc["L1.z.H0", ["available", "used"]].tolist() == ["yes", "no"]
+    assert "differ in degree 2 never" in blind.of("degree 2")["why"].iloc[0]
+    assert "of the pairs only" in blind.of("proxy")["why"].iloc[0]
+    seeing = mc.link(hiring, HEADS, "degree", mc.contrast("hiring/merit", hiring, 80), **quick)
+    assert seeing.verdict_of("L1.z.H0") == CAUSAL
 
 
 def test_shares_are_what_patching_says(hiring, pairs, links):
@@ -137,7 +149,7 @@ def test_the_picture(links):
     assert (rows["x_low"] <= rows["x"]).all()
     assert (rows["x"] <= rows["x_high"]).all()
     svg = links.still()
-    assert svg.count("<circle") + svg.count('width="8" height="8"') >= 8
+    assert svg.count("<circle") + svg.count('width="8" height="8"') == len(links)
     assert "L1.z.H2" in svg
     assert "script" not in svg
     assert "used: share of the total effect" in svg
@@ -223,9 +235,6 @@ def test_plain_labels_and_several_values(hiring, pairs):
     assert by_name.frame["auc"].tolist() == given.frame["auc"].tolist()
     degrees = mc.link(hiring, HEADS, "degree", pairs, **quick)
     assert degrees.concepts == ("degree 0", "degree 1", "degree 2")
-    assert (
-        degrees.verdict_of("L1.z.H0", "degree 0") == "correlate-only"
-    )  # merit is read there, and gender does not move it
 
 
 @pytest.mark.parametrize(
