@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from tqdm.auto import tqdm
 
 from mechcausal.address import expand
 from mechcausal.data.places import Place, SiteSpec, places, plain
@@ -103,6 +104,7 @@ def probe_suite(
     settings = settings or Settings(seed=seed)
     wholes = expand(sites, abilities(model).shape)
     parts, forwards = [], 0
+    bar = tqdm(total=len(suite) * len(wholes) * len(kinds), desc="probing", unit="probe", disable=None, leave=False)
     for question in suite:
         where = [places([site], question.at, question.prompts)[0] for site in wholes]
         found = readings(model, question.prompts, where, pool=question.pool, batch_size=batch_size)
@@ -122,7 +124,9 @@ def probe_suite(
                 )  # fmt: skip
                 rows.append(row | told | linked | _asked(question, place, kind))
                 cells.append(cell)
+                bar.update()
         parts.append((rows, cells, question))
+    bar.close()
     provenance = Provenance(
         method="probe_suite",
         arguments={

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -18,6 +19,8 @@ from mechcausal.errors import DataError, did_you_mean
 
 _COLUMNS = ("labels", "groups", "environments", "clusters")
 _MOST_CLASSES = 200
+# A sweep asks for the units of the same prompts at every place.
+_known: WeakKeyDictionary[PromptSet, np.ndarray] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +57,7 @@ def labels_of(prompts: PromptSet, labels: Any, concept: str | None = None) -> La
     if isinstance(labels, Labels):
         return labels if concept is None else replace(labels, concept=concept)
     if isinstance(labels, str):
-        return labels_of(prompts, _named(prompts, labels), concept or labels)
+        return labels_of(prompts, column_of(prompts, labels), concept or labels)
     values = labels.cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
     concept = concept or "label"
     if values.ndim == 2 and values.shape[1] == 1:
@@ -90,7 +93,8 @@ def labels_of(prompts: PromptSet, labels: Any, concept: str | None = None) -> La
     return Labels(concept, codes, tuple(str(value) for value in classes))
 
 
-def _named(prompts: PromptSet, name: str) -> np.ndarray:
+def column_of(prompts: PromptSet, name: str) -> np.ndarray:
+    """Return a variable or a column of the prompts by its name."""
     if name in prompts.variables:
         column = prompts.variables[name]
         if column.ndim > 1:
@@ -114,6 +118,12 @@ def units(prompts: PromptSet) -> np.ndarray:
 
     So nothing that a probe was fitted to is ever held out from it word for word.
     """
+    if prompts not in _known:
+        _known[prompts] = _units(prompts)
+    return _known[prompts]
+
+
+def _units(prompts: PromptSet) -> np.ndarray:
     n = len(prompts)
     texts = _numbered([tuple(row) for row in prompts.real_tokens])
     clusters = _numbered(prompts.clusters) if prompts.clusters else np.arange(n)

@@ -17,7 +17,7 @@ from mechcausal.data.prompts import PromptSet
 from mechcausal.data.tasks.definition import Task
 from mechcausal.errors import DataError, did_you_mean
 from mechcausal.features.probes.fitted import Probe
-from mechcausal.features.probes.labels import Labels, labels_of
+from mechcausal.features.probes.labels import Labels, column_of, labels_of
 from mechcausal.features.probes.probing import At, in_words, probe
 from mechcausal.features.probes.readings import Pool
 from mechcausal.metrics import metric
@@ -157,9 +157,7 @@ def fairness(
         made.append(Question("fairness", STEREOTYPE, in_words(trait, task), given=groups, **shared))
     if error is not None:
         wrong = called.get("error", _word(error, "error"))
-        values = np.asarray(
-            prompts.variables[error] if isinstance(error, str) and error in prompts.variables else error
-        )
+        values = column_of(prompts, error) if isinstance(error, str) else np.asarray(error)
         if values.shape != (len(prompts),):
             raise DataError("error and prompts differ in number", got=values.shape, expected=len(prompts))
         for code, group in enumerate(groups.classes):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -9,6 +10,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
+from tqdm.auto import tqdm
 
 from mechcausal.address import expand
 from mechcausal.data.contrast import Contrast
@@ -142,18 +144,24 @@ def probe_sweep(
     where = places(expand(sites, able.shape), positions, prompts)
     for place in where:
         check_pool(named, place, pool)
-    cells, forwards = [], 0
-    for share in _shares(where, len(prompts), max(able.shape.d_mlp, able.shape.d_model)):
+    asked = {
+        "control": control,
+        "mdl": mdl,
+        "permutations": permutations,
+        "folds": folds,
+        "settings": settings,
+        "seed": seed,
+    }
+    rows, cells, forwards = [], [], 0
+    bar = tqdm(total=len(where), desc="probing", unit="place", disable=None, leave=False)
+    widest = max(math.prod(able.shape_at(place.site.whole)) for place in where)
+    for share in _shares(where, len(prompts), widest):
         for read in readings(model, prompts, share, pool=pool, edits=edits, batch_size=batch_size):
             cells.append(read_cell(prompts, read, named, types, kind, folds, settings, seed))
+            rows.append(row_of(read.place, named, cells[-1], kind, task, prompts, **asked))
+            bar.update()
         forwards += -(-len(prompts) // batch_size)
-    rows = [
-        row_of(
-            place, named, cell, kind, task, prompts,
-            control=control, mdl=mdl, permutations=permutations, folds=folds, settings=settings, seed=seed,
-        )
-        for place, cell in zip(where, cells, strict=True)
-    ]  # fmt: skip
+    bar.close()
     provenance = Provenance(
         method="probe_sweep",
         arguments={

@@ -137,6 +137,10 @@ def test_wrong_suites_are_refused(hiring):
         suite("hirng", hiring)
     with pytest.raises(DataError, match="did you mean 'privacy'"):
         suite("hiring/privcy", hiring)
+    with pytest.raises(DataError, match="did you mean 'gender'"):
+        fairness(mc.task("hiring").prompts(hiring, 20), protected="gender", error="gendre")
+    with pytest.raises(DataError, match="error and prompts differ in number"):
+        fairness(mc.task("hiring").prompts(hiring, 20), protected="gender", error=[0, 1])
     with pytest.raises(DataError, match="no labels are given"):
         privacy(mc.task("hiring").prompts(hiring, 4))
     assert set(SHIPPED) == {"hiring", "bios"}
