@@ -47,7 +47,7 @@ class Association:
     n_clusters: int
     shuffled: np.ndarray
 
-    def rows(self, chosen: slice) -> Association:
+    def rows(self, chosen: slice | np.ndarray) -> Association:
         """Return some of the candidates."""
         parts = {name: getattr(self, name)[chosen] for name in ("auc", "low", "high", "p", "shuffled")}
         return replace(self, **parts)

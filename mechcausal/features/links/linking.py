@@ -19,6 +19,7 @@ from mechcausal.features.links.candidates import Candidate, candidates_of
 from mechcausal.features.links.ceilings import baselines, completeness, ranges
 from mechcausal.features.links.concepts import concepts_of
 from mechcausal.features.links.measure import Available, Held, Used, availability, hold, use
+from mechcausal.features.links.narrowing import narrowed
 from mechcausal.features.links.result import Links
 from mechcausal.features.links.table import Details, chosen_set, frame_of
 from mechcausal.features.links.verdict import YES
@@ -49,6 +50,7 @@ def link(
     fdr: float = 0.05,
     random: int = 40,
     untrained: int = 4,
+    most: int = 250,
     details: int = 24,
     also: Any = (),  # noqa: ANN401 - like probes
     neutral: PromptSet | None = None,
@@ -90,6 +92,8 @@ def link(
             others of its kind a candidate is compared with. With 40, a direction drawn at random itself passes for
             more than random in at most one of twenty cases.
         untrained: How many networks with random weights the total effect is compared with.
+        most: How many candidates are measured exactly. Of more, chosen on the half to choose by: three in five by
+            attribution, one in five by association, one in five at random.
         details: For how many candidates, largest effects first, nulls, specificity and stability are measured.
         also: Other concepts, on whose probes the effect of a candidate is followed.
         neutral: Text on which nothing should change.
@@ -117,6 +121,7 @@ def link(
         check_prompts(model, neutral)
     held = hold(bench, candidates, decision)
     available = availability(bench, held, concepts, smallest_association)
+    held, available, measured = narrowed(bench, held, available, most, direction)
     total = nulls.total_effect(bench, untrained)
     used = use(bench, held.candidates)
     ceilings, complete = completeness(bench, held.candidates)
@@ -137,6 +142,7 @@ def link(
         "complete": [vars(one) for one in complete.values()],
         "chosen": chosen_set(bench, held, used, random),
         "family": {
+            **measured,
             "effects": used.estimate.size, "associations": available[0].family, "dead": held.dead,
             "shuffled": {one.concept.name: one.shuffled for one in available},
         },
@@ -147,7 +153,7 @@ def link(
         "also": [one.name for one in followed[len(concepts) :]],
         "at": str(decision), "positions": str(bench.where), "do": bench.do.to_json(), "direction": direction,
         "smallest_effect": smallest_effect, "smallest_association": smallest_association, "fdr": fdr, "random": random,
-        "untrained": untrained, "details": details, "neutral": None if neutral is None else neutral.hash,
+        "untrained": untrained, "most": most, "details": details, "neutral": None if neutral is None else neutral.hash,
         "dictionaries": {one.name: one.digest for one in _dictionaries(model, held, others)},
         "others": [one.name for one in others],
     }  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -49,6 +49,11 @@ class Available:
         """Which candidates tell the concept."""
         return self.answer == YES
 
+    def take(self, chosen: np.ndarray) -> Available:
+        """Return what is known of some candidates; they were still corrected for with all."""
+        arrays = {name: getattr(self, name)[chosen] for name in ("q_decision", "q_pooled", "answer")}
+        return replace(self, decision=self.decision.rows(chosen), pooled=self.pooled.rows(chosen), **arrays)
+
 
 @dataclass(frozen=True)
 class Held:
@@ -67,6 +72,11 @@ class Held:
     pooled: list[np.ndarray]
     frequency: np.ndarray
     dead: int
+
+    def take(self, chosen: np.ndarray) -> Held:
+        """Return some of the candidates."""
+        lists = {name: [getattr(self, name)[i] for i in chosen] for name in ("candidates", "decision", "pooled")}
+        return replace(self, frequency=self.frequency[chosen], **lists)
 
 
 def hold(bench: Bench, candidates: Sequence[Candidate], at: Selection) -> Held:

@@ -144,3 +144,24 @@ def test_a_dictionary_that_leaves_out_what_is_used_is_not_judged(network, contra
     assert set(links.frame["verdict"]) == {INCOMPLETE}
     assert links.tables["complete"][0]["error"] == pytest.approx(1, abs=1e-4)
     detach(network, "partial")
+
+
+def test_of_many_features_the_likely_and_some_at_random_are_measured(network, contrast, streams):
+    made = planted.Split(torch.cat(streams), 3)
+    own = attach(network, made, planted.SITE, name="many")
+    links = mc.link(network, own, "high", contrast, most=20, **QUICK)
+    family = links.tables["family"]
+    alive = family["of"]
+    assert alive > 60
+    assert {name: family[name] for name in ("measured", "by gradient", "by association", "by random", "effects")} == {
+        "measured": 20, "by gradient": 12, "by association": 4, "by random": 4, "effects": 20,
+    }  # fmt: skip
+    assert family["associations"] == 2 * alive  # all were tested, and all are corrected for
+    everything = mc.link(network, own, "high", contrast, **QUICK).frame.set_index("feature")
+    some = links.frame.set_index("feature")
+    same = ["auc", "auc_q", "share"]
+    assert np.allclose(everything.loc[some.index, same].astype(float), some[same].astype(float))
+    # The network is linear, so that the gradient puts first what does most on the half that was chosen by.
+    largest = everything["share_other_half"].abs().sort_values(ascending=False).index[:12]
+    assert set(largest) <= set(some.index)
+    assert made.used <= set(some.index)
