@@ -18,6 +18,7 @@ from mechcausal.interventions.specs import Edit, Patch, Scale
 from mechcausal.metrics import METRICS
 from mechcausal.models import bridge
 from mechcausal.models.abilities import Abilities, abilities
+from mechcausal.models.attached import Bound, bound
 from mechcausal.models.fingerprint import weights_fingerprint
 from mechcausal.models.hooked import forward
 from mechcausal.models.plan import Cell, Plan
@@ -51,13 +52,13 @@ class Replayer:
     _ways: dict[str, tuple[bool, bool]] = field(default_factory=dict)
     _together: frozenset[str] | None = None
 
-    def carries(self, component: str) -> bool:
-        """Say whether it carries edits of a component to the end of their layer, in agreement with the loop."""
-        return self._judged(component)[0]
+    def carries(self, kind: str) -> bool:
+        """Say whether it carries edits of a kind of site to the end of their layer, in agreement with the loop."""
+        return self._judged(kind)[0]
 
-    def makes(self, component: str) -> bool:
-        """Say whether it makes edits of a component on the run, in agreement with the loop."""
-        return self._judged(component)[1]
+    def makes(self, kind: str) -> bool:
+        """Say whether it makes edits of a kind of site on the run, in agreement with the loop."""
+        return self._judged(kind)[1]
 
     @property
     def components(self) -> frozenset[str]:
@@ -82,10 +83,30 @@ class Replayer:
             self._together = together
         return self._together
 
-    def _judged(self, component: str) -> tuple[bool, bool]:
-        if component not in self._ways:
-            self._ways[component] = self._judge(component)
-        return self._ways[component]
+    def _judged(self, kind: str) -> tuple[bool, bool]:
+        component, _, name = kind.partition(".sae:")
+        key = kind
+        if name and self.twin is not None:  # another dictionary may come to bear the same name
+            key = f"{kind} {bound(self.twin.wrapped(), name).digest}"
+        if key not in self._ways:
+            self._ways[key] = (self._judge_dictionary(kind, component, name), False) if name else self._judge(kind)
+        return self._ways[key]
+
+    def _judge_dictionary(self, kind: str, component: str, name: str) -> bool:
+        """Compare edits of features, of all at once and of the error, with the loop."""
+        if self.twin is None or not self.carries(component):
+            self.reasons[kind] = self.reasons.get(component, f"edits of {component} are not carried either")
+            return False
+        dictionary = bound(self.twin.wrapped(), name)
+        if dictionary.site_out is not None:
+            self.reasons[kind] = "a transcoder reads one activation and writes another"
+        elif not dictionary.linear:
+            self.reasons[kind] = "its features do not enter the activation linearly"
+        else:
+            (found,) = _disagreements(self.twin, _features(dictionary), [{kind}])
+            self.reasons |= {kind: found} if found else {}
+            return not found
+        return False
 
     def _judge(self, component: str) -> tuple[bool, bool]:
         ways = [way for way, names in ((CARRIED, CARRIED), (_ON_THE_RUN, MADE)) if component in names]
@@ -180,6 +201,13 @@ def _disagreements(twin: Twin, cells: Sequence[Cell], ways: Sequence[Collection[
 def _alone(component: str, able: Abilities) -> list[Cell]:
     """Return cells of one edit of a component."""
     return [(Edit(site, Patch(), where),) for site in _some(component, able) for where in _WHERE]
+
+
+def _features(dictionary: Bound) -> list[Cell]:
+    """Return cells of edits of single features, of all features and of the error."""
+    ends = (dictionary.feature(number) for number in {0, dictionary.n_features // 2, dictionary.n_features - 1})
+    sites = [*ends, dictionary.features, dictionary.error]
+    return [(Edit(site, Patch(), where),) for site in sites for where in _WHERE]
 
 
 def _several(components: Sequence[str], able: Abilities) -> list[Cell]:
