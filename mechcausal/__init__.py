@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from mechcausal import causal as causal
+    from mechcausal import features as features
     from mechcausal import interventions as interventions
     from mechcausal import metrics as metrics
     from mechcausal import results as results
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from mechcausal.data import contrast as contrast
     from mechcausal.data import task as task
     from mechcausal.errors import MechcausalError as MechcausalError
+    from mechcausal.features.links import link as link
     from mechcausal.models.abilities import sites as sites
     from mechcausal.models.load import load as load
     from mechcausal.models.organisms import truth as truth
@@ -43,10 +45,11 @@ _HOME = {
     "attribute": "mechcausal.patching",
     "path_patch": "mechcausal.patching",
     "scrub": "mechcausal.causal",
+    "link": "mechcausal.features.links",
     "Result": "mechcausal.results",
     "MechcausalError": "mechcausal.errors",
 }
-_PACKAGES = ("results", "metrics", "interventions", "causal")
+_PACKAGES = ("results", "metrics", "interventions", "causal", "features")
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - any public name

@@ -5,6 +5,10 @@
     L2.mlp_post.N17        one neuron                    @subject   the position each prompt calls "subject"
     embed, logits          no layer                      @all       every token (the default)
 
+    L2.resid_post.sae:NAME        all features of a dictionary that is attached to the model under this name
+    L2.resid_post.sae:NAME.F17    one feature
+    L2.resid_post.sae:NAME.error  what the dictionary does not reconstruct
+
 Position is a selection, not a part of the site. `*` stands for every layer, head or neuron when a site is
 *expanded* over a model (`L*.z.H*`), and a bare component word means all of it (`resid_pre`, `z`). Hook names as
 transformer-lens writes them (`blocks.3.hook_resid_post`) are read as sites. Everything here is pure: no torch.
@@ -13,8 +17,8 @@ transformer-lens writes them (`blocks.3.hook_resid_post`) are read as sites. Eve
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import SupportsIndex
 
 from mechcausal.errors import SiteError, did_you_mean
@@ -25,13 +29,26 @@ KV_COMPONENTS = ("k", "v")
 GLOBAL_COMPONENTS = ("embed", "logits")
 COMPONENTS = ("embed", *VECTOR_COMPONENTS, *HEAD_COMPONENTS, "logits")
 
-_SITE = re.compile(r"(?:L(?P<layer>\d+|\*)\.)?(?P<component>[a-z]\w*)(?:\.(?P<kind>[HN])(?P<unit>\d+|\*))?")
+_SITE = re.compile(
+    r"(?:L(?P<layer>\d+|\*)\.)?(?P<component>[a-z]\w*)"
+    r"(?:\.(?P<kind>[HN])(?P<unit>\d+|\*)"
+    r"|\.sae:(?P<dictionary>[\w-]+|\*)(?:\.F(?P<feature>\d+|\*)|\.(?P<error>error))?)?"
+)
+_DICTIONARY_NAME = re.compile(r"[\w-]+")
 _HOOK = re.compile(r"blocks\.(?P<layer>\d+)\.(?P<name>.+)")
 _HOOK_NAMES = (
     {f"hook_{word}": word for word in VECTOR_COMPONENTS if word != "mlp_post"}
     | {f"attn.hook_{word}": word for word in HEAD_COMPONENTS}
     | {"mlp.hook_post": "mlp_post"}
 )
+
+
+@dataclass(frozen=True)
+class DictionaryShape:
+    """What sites need to know of a dictionary: which activation it reads, and how many features it has."""
+
+    site: Site
+    n_features: int
 
 
 @dataclass(frozen=True)
@@ -44,6 +61,7 @@ class ModelShape:
     d_head: int
     d_model: int
     d_mlp: int
+    dictionaries: Mapping[str, DictionaryShape] = field(default_factory=dict, compare=False)
 
     def heads(self, component: str) -> int:
         """Return how many heads a component has: keys and values may be shared (grouped-query attention)."""
@@ -62,6 +80,9 @@ class Site:
     layer: int | None = None
     head: int | None = None
     neuron: int | None = None
+    dictionary: str | None = None
+    feature: int | None = None
+    error: bool = False
 
     def __post_init__(self) -> None:
         if self.component not in COMPONENTS:
@@ -77,6 +98,25 @@ class Site:
             )
         if self.neuron is not None and self.component not in ("embed", *VECTOR_COMPONENTS):
             raise SiteError(f"{self.component!r} has no neurons", fix="use mlp_post or a residual component")
+        self._check_dictionary()
+
+    def _check_dictionary(self) -> None:
+        if self.dictionary is None:
+            if self.feature is not None or self.error:
+                raise SiteError("a feature and an error belong to a dictionary", fix="name one: dictionary='NAME'")
+            return
+        if not _DICTIONARY_NAME.fullmatch(self.dictionary):
+            raise SiteError(
+                f"{self.dictionary!r} is not the name of a dictionary", expected="letters, digits, hyphens, underscores"
+            )
+        if self.component in ("pattern", "logits") or self.head is not None or self.neuron is not None:
+            raise SiteError(
+                "a dictionary reads a whole activation, and not a pattern or the logits",
+                got=str(self.activation if self.component in ("pattern", "logits") else replace(self, dictionary=None)),
+                fix="for example L2.resid_post.sae:NAME.F17",
+            )
+        if self.feature is not None and self.error:
+            raise SiteError("a site is a feature or the error of a dictionary, not both")
 
     def _example(self) -> str:
         return self.component if self.component in GLOBAL_COMPONENTS else f"L0.{self.component}"
@@ -88,12 +128,36 @@ class Site:
             text += f".H{self.head}"
         if self.neuron is not None:
             text += f".N{self.neuron}"
-        return text
+        if self.dictionary is not None:
+            text += f".sae:{self.dictionary}"
+        if self.feature is not None:
+            text += f".F{self.feature}"
+        return text + (".error" if self.error else "")
 
     @property
     def whole(self) -> Site:
-        """The site without its head or neuron: the activation that one hook sees."""
-        return replace(self, head=None, neuron=None)
+        """The site without its head, neuron or feature: the activation that one hook sees, or all features at once."""
+        return replace(self, head=None, neuron=None, feature=None)
+
+    @property
+    def activation(self) -> Site:
+        """The plain activation in which the site lies, as one hook sees it: that of the model, not of a dictionary."""
+        return Site(self.component, self.layer)
+
+    @property
+    def unit(self) -> int | None:
+        """The entry of the last axis that the site is: a neuron or a feature."""
+        return self.neuron if self.feature is None else self.feature
+
+    @property
+    def kind(self) -> str:
+        """What the engine compares with the loop as one: a component, or the features and the error of a dictionary."""
+        return self.component if self.dictionary is None else f"{self.component}.sae:{self.dictionary}"
+
+    @property
+    def by_head(self) -> bool:
+        """Whether the whole site has an axis of heads; a dictionary reads all heads as one vector."""
+        return self.component in HEAD_COMPONENTS and (self.dictionary is None or self.error)
 
     @classmethod
     def parse(cls, text: str | Site) -> Site:
@@ -123,7 +187,27 @@ class Site:
                 got=f"neuron {self.neuron}",
                 expected=f"0 to {shape.width(self.component) - 1}",
             )
+        if self.dictionary is not None:
+            self._check_attached(shape)
         return self
+
+    def _check_attached(self, shape: ModelShape) -> None:
+        if (known := shape.dictionaries.get(str(self.dictionary))) is None:
+            how = "mc.features.load(PATH, model) attaches one"
+            raise SiteError(
+                f"no dictionary called {self.dictionary!r} is attached to this model",
+                fix=f"{did_you_mean(str(self.dictionary), shape.dictionaries)} ({how})" if shape.dictionaries else how,
+            )
+        if known.site != self.activation:
+            raise SiteError(
+                f"the dictionary {self.dictionary!r} belongs to another site", got=self.activation, expected=known.site
+            )
+        if self.feature is not None and not 0 <= self.feature < known.n_features:
+            raise SiteError(
+                f"{self} is not in this dictionary",
+                got=f"feature {self.feature}",
+                expected=f"0 to {known.n_features - 1}",
+            )
 
 
 def _read(text: str) -> Site:
@@ -132,13 +216,15 @@ def _read(text: str) -> Site:
         return Site(text)
     if text == "hook_embed":
         return Site("embed")
-    if (hook := _HOOK.fullmatch(text)) and hook["name"] in _HOOK_NAMES:
-        return Site(_HOOK_NAMES[hook["name"]], int(hook["layer"]))
+    plain, dot, rest = text.partition(".sae:")
+    if (hook := _HOOK.fullmatch(plain)) and hook["name"] in _HOOK_NAMES:
+        found = Site(_HOOK_NAMES[hook["name"]], int(hook["layer"]))
+        return _read(f"{found}{dot}{rest}") if dot else found
     if (match := _SITE.fullmatch(text)) is None:
         word = re.split(r"[.@]", text.removeprefix("blocks."))[-1].removeprefix("hook_")
         raise SiteError(
             f"{text!r} is not a site",
-            expected="a form like L3.resid_post, L9.z.H6, L2.mlp_post.N17 or embed",
+            expected="a form like L3.resid_post, L9.z.H6, L2.mlp_post.N17, L2.resid_post.sae:NAME.F3 or embed",
             fix=did_you_mean(word, COMPONENTS),
         )
     unit = None if match["unit"] is None else int(match["unit"])
@@ -147,6 +233,9 @@ def _read(text: str) -> Site:
         None if match["layer"] is None else int(match["layer"]),
         head=unit if match["kind"] == "H" else None,
         neuron=unit if match["kind"] == "N" else None,
+        dictionary=match["dictionary"],
+        feature=None if match["feature"] is None else int(match["feature"]),
+        error=match["error"] is not None,
     )
 
 
@@ -170,6 +259,8 @@ def expand(spec: str | Site | list[str] | list[Site] | tuple[str | Site, ...], s
         raise SiteError(
             f"{spec!r} is not a pattern of sites", expected="a form like L*.z.H*, L3.z.H* or L*.mlp_post.N5"
         )
+    if match["dictionary"] is not None:
+        return _expand_dictionaries(spec, match, shape)
     component, kind, unit = match["component"], match["kind"], match["unit"]
     layers: Sequence[int | None] = range(shape.n_layers)
     if match["layer"] != "*":
@@ -183,6 +274,36 @@ def expand(spec: str | Site | list[str] | list[Site] | tuple[str | Site, ...], s
     if not neurons:
         raise SiteError(f"{spec!r} matches nothing in this model", got="no neurons", expected="a model with MLPs")
     return [Site(component, layer, neuron=neuron).check(shape) for layer in layers for neuron in neurons]
+
+
+def _expand_dictionaries(spec: str, match: re.Match[str], shape: ModelShape) -> list[Site]:
+    """Return the sites of a pattern of features; `sae:*` stands for every dictionary attached at the activation."""
+    name, layer, feature = match["dictionary"], match["layer"], match["feature"]
+    if name == "*" or layer == "*":
+        here = [
+            (other, known)
+            for other, known in shape.dictionaries.items()
+            if name in ("*", other)
+            and known.site.component == match["component"]
+            and layer in ("*", None if known.site.layer is None else str(known.site.layer))
+        ]
+        if not here:
+            raise SiteError(
+                f"{spec!r} matches nothing in this model",
+                got=", ".join(f"{known.site}.sae:{other}" for other, known in shape.dictionaries.items())
+                or "no dictionary attached",
+            )
+        wholes = [replace(known.site, dictionary=other) for other, known in here]
+    else:
+        wholes = [Site(match["component"], None if layer is None else int(layer), dictionary=name).check(shape)]
+    if feature is None:
+        return [replace(whole, error=match["error"] is not None) for whole in wholes]
+    numbers = {whole: range(shape.dictionaries[str(whole.dictionary)].n_features) for whole in wholes}
+    return [
+        replace(whole, feature=number).check(shape)
+        for whole in wholes
+        for number in (numbers[whole] if feature == "*" else [int(feature)])
+    ]
 
 
 @dataclass(frozen=True)

@@ -137,6 +137,125 @@ def selftest(
 
 
 @app.command()
+def link(
+    model: Annotated[str, typer.Argument(help="organism:NAME, a local folder, a checkpoint or a hub name.")],
+    suite: Annotated[str, typer.Option(help="Pairs and concepts: hiring, hiring/fairness, hiring/privacy, bios.")],
+    dictionary: Annotated[str | None, typer.Option(help="The dictionary whose features are linked: a folder.")] = None,
+    sites: Annotated[list[str] | None, typer.Option(help="Sites to link instead, such as z or L1.mlp_post.N*.")] = None,
+    other: Annotated[
+        list[str] | None, typer.Option(help="Another dictionary at the same place, for stability.")
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The report; JSON is written beside it.")] = Path(
+        "link.html"
+    ),
+    n: Annotated[int, typer.Option("--pairs", "-n", min=16, help="How many pairs.")] = 128,
+    do: Annotated[str, typer.Option(help="What is done at a candidate: patch, mean or zero.")] = "patch",
+    smallest_effect: Annotated[float, typer.Option(help="The smallest share of the total effect of interest.")] = 0.02,
+    seed: Annotated[int, typer.Option(help="The seed of everything random.")] = 0,
+) -> None:
+    """Link features, heads or neurons to concepts: what is available, what is used, and what nothing looks like."""
+    _one_thread()
+    from mechcausal.errors import DataError
+    from mechcausal.features.links.studies import studies
+    from mechcausal.features.loading import load as dictionary_of
+    from mechcausal.models.load import load
+    from mechcausal.report.links import write_links
+
+    if (dictionary is None) == (not sites):
+        raise MechcausalError("name what is linked", fix="give --dictionary FOLDER, or --sites z")
+    loaded = load(model)
+    what = list(sites or ()) if dictionary is None else dictionary_of(dictionary, loaded)
+    others = [dictionary_of(one, loaded, name=f"other-{i}") for i, one in enumerate(other or ())]
+    found, notes = {}, {}
+    asked = studies(suite, loaded, n, seed=seed)
+    for study in asked:
+        try:
+            links = study.link(loaded, what, seed=seed, do=do, smallest_effect=smallest_effect, others=others)
+        except DataError as reason:
+            if len(asked) == 1:
+                raise
+            notes[study.name] = f"Not run: {reason}"
+            typer.echo(f"{study.name}\nnot run: {reason}\n")
+            continue
+        found[study.name] = links
+        typer.echo(f"{study.name}\n{links.summary()}\n")
+    if not found:
+        raise DataError("none of these studies can be run", got="; ".join(notes.values()))
+    data = write_links(found, out, title=f"Links: {model}", notes=notes)
+    typer.echo(f"report  {out}\ndata    {data}")
+
+
+sae_app = typer.Typer(
+    name="sae", help="Train dictionaries (sparse autoencoders) and measure them.", no_args_is_help=True
+)
+app.add_typer(sae_app)
+
+
+@sae_app.command("train")
+def sae_train(
+    model: Annotated[str, typer.Argument(help="organism:NAME, a local folder, a checkpoint or a hub name.")],
+    site: Annotated[str, typer.Option(help="The activation it reads, such as L2.resid_post.")],
+    width: Annotated[int, typer.Option(help="How many features.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The folder it is written to.")],
+    kind: Annotated[
+        str, typer.Option(help="topk, batchtopk, matryoshka, jumprelu, standard, gated, transcoder.")
+    ] = "topk",
+    k: Annotated[int | None, typer.Option(help="How many features are to be active at a token.")] = None,
+    site_out: Annotated[str | None, typer.Option(help="What a transcoder reconstructs.")] = None,
+    text: Annotated[Path | None, typer.Option(help="Prompts, one a line; an organism brings its own.")] = None,
+    task: Annotated[list[str] | None, typer.Option(help="Draw prompts of this task.")] = None,
+    n: Annotated[int, typer.Option("--prompts", "-n", min=1, help="How many prompts of each task.")] = 2000,
+    tokens: Annotated[int, typer.Option(help="How many tokens are shown in training.")] = 400_000,
+    rate: Annotated[float, typer.Option(help="The learning rate.")] = 2e-3,
+    checkpoint_every: Annotated[int, typer.Option(help="Leave a checkpoint after so many steps; 0 for none.")] = 100,
+    seed: Annotated[int, typer.Option(help="The seed of everything random.")] = 0,
+) -> None:
+    """Train a dictionary on a site of a model. The same command again goes on where it was interrupted."""
+    _one_thread()
+    from mechcausal.features.material import Material
+    from mechcausal.features.training import train
+    from mechcausal.models.load import load
+
+    material = Material.of(model, tasks=tuple(task or ()), text=text, n=n, seed=seed)
+    loaded = load(model)
+    made = train(
+        loaded, material.training(loaded), site, width=width, kind=kind, k=k, site_out=site_out, tokens=tokens,
+        rate=rate, seed=seed, out=out, checkpoint_every=checkpoint_every, remember={"material": material.to_json()},
+    )  # fmt: skip
+    typer.echo(f"{made.features}: {made.n_features} features, digest {made.digest}, in {out}")
+    typer.echo(f"what it is worth: mechcausal sae health {out}")
+
+
+@sae_app.command("health")
+def sae_health(
+    folder: Annotated[Path, typer.Argument(help="The folder of a dictionary.")],
+    model: Annotated[str | None, typer.Option(help="The model, where the folder does not say it.")] = None,
+    text: Annotated[Path | None, typer.Option(help="Other prompts, one a line.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with the frequency of every feature.")] = False,
+) -> None:
+    """Measure a dictionary on prompts it was not trained on; the numbers are also left in its folder."""
+    _one_thread()
+    import json
+
+    from mechcausal.features.folder import read
+    from mechcausal.features.loading import load as dictionary_of
+    from mechcausal.features.material import Material
+    from mechcausal.features.quality import health
+    from mechcausal.models.load import load
+
+    if text is not None:
+        named = model or read(folder).facts.get("material", {}).get("model") or ""
+        material = Material.of(named, text=text)
+    else:
+        material = Material.from_facts(read(folder).facts, folder)
+    loaded = load(model or material.model)
+    prompts, pairs = material.held_out(loaded), material.pairs(loaded)
+    found = health(loaded, dictionary_of(folder, loaded), prompts, pairs=pairs)
+    found.save(folder / "health.json")
+    typer.echo(json.dumps(found.to_json()) if as_json else found.summary())
+
+
+@app.command()
 def doctor() -> None:
     """Print versions, extras, device and offline cache; what is missing and the command that fixes it."""
     from mechcausal.report.doctor import diagnose

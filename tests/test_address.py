@@ -9,6 +9,7 @@ from mechcausal.address import (
     GLOBAL_COMPONENTS,
     HEAD_COMPONENTS,
     VECTOR_COMPONENTS,
+    DictionaryShape,
     ModelShape,
     Selection,
     Site,
@@ -21,7 +22,20 @@ SHAPE = ModelShape(n_layers=3, n_heads=4, n_kv_heads=2, d_head=8, d_model=32, d_
 
 
 @pytest.mark.parametrize(
-    "text", ["L3.resid_post", "L9.z.H6", "L2.mlp_post.N17", "embed", "logits", "L0.pattern.H1", "embed.N3"]
+    "text",
+    [
+        "L3.resid_post",
+        "L9.z.H6",
+        "L2.mlp_post.N17",
+        "embed",
+        "logits",
+        "L0.pattern.H1",
+        "embed.N3",
+        "L2.resid_post.sae:res-jb_2",
+        "L2.resid_post.sae:res-jb_2.F17",
+        "embed.sae:a.F0",
+        "L2.z.sae:a.error",
+    ],
 )
 def test_sites_print_as_they_parse(text):
     assert str(Site.parse(text)) == text
@@ -144,3 +158,44 @@ def test_any_integer_is_a_position(index):
 def test_a_wrong_selection(text):
     with pytest.raises(SiteError):
         Selection.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("L1.resid_post.sae:", "is not a site"),
+        ("L1.resid_post.sae:two words", "is not a site"),
+        ("L1.resid_post.sae:a.F", "is not a site"),
+        ("L1.resid_post.sae:a.F-1", "is not a site"),
+        ("logits.sae:a", "not a pattern or the logits"),
+        ("L1.resid_post.sae:a.F*", "stands for many sites"),
+    ],
+)
+def test_a_wrong_feature(text, words):
+    with pytest.raises(SiteError, match=words):
+        Site.parse(text)
+
+
+def test_what_a_feature_belongs_to():
+    with pytest.raises(SiteError, match="belong to a dictionary"):
+        Site("resid_post", 1, feature=3)
+    with pytest.raises(SiteError, match="not both"):
+        Site("resid_post", 1, dictionary="a", feature=3, error=True)
+    with pytest.raises(SiteError, match="whole activation"):
+        Site("z", 1, head=0, dictionary="a")
+
+
+def test_patterns_of_features():
+    known = {"a": DictionaryShape(Site("resid_post", 1), 3), "b": DictionaryShape(Site("resid_post", 2), 2)}
+    shape = replace(SHAPE, dictionaries=known)
+    assert [str(site) for site in expand("L*.resid_post.sae:*.F*", shape)] == [
+        *(f"L1.resid_post.sae:a.F{i}" for i in range(3)), *(f"L2.resid_post.sae:b.F{i}" for i in range(2)),
+    ]  # fmt: skip
+    assert [str(site) for site in expand("L2.resid_post.sae:*", shape)] == ["L2.resid_post.sae:b"]
+    assert [str(site) for site in expand("L*.resid_post.sae:a.F2", shape)] == ["L1.resid_post.sae:a.F2"]
+    with pytest.raises(SiteError, match="feature 2; expected 0 to 1"):
+        expand("L*.resid_post.sae:*.F2", shape)
+    with pytest.raises(SiteError, match="no dictionary called 'c'"):
+        expand("L1.resid_post.sae:c.F*", shape)
+    with pytest.raises(SiteError, match="no dictionary called 'a'"):
+        expand("L1.resid_post.sae:a", SHAPE)

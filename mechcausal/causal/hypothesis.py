@@ -323,6 +323,10 @@ def _same_block(node: Site, other: Site) -> bool:
 def same_kind(able: Abilities, part: Part, avoid: Sequence[Site]) -> list[Part]:
     """Return the parts of the same component that are not to be avoided: candidates for a placebo."""
     component, shape = part.site.component, able.shape
+    if part.site.dictionary is not None:  # others of the same dictionary; its features at once have no like
+        units = range(shape.dictionaries[part.site.dictionary].n_features) if part.site.feature is not None else ()
+        features = [replace(part.site, feature=unit) for unit in units]
+        return [replace(part, site=site) for site in features if site not in avoid]
     heads: Sequence[int | None] = range(shape.heads(component)) if part.site.head is not None else [None]
     assert component in HEAD_COMPONENTS or heads == [None]
     layers = range(shape.n_layers) if part.site.layer is not None else [None]

@@ -26,23 +26,24 @@ class Place:
         """Return the columns that say where this is."""
         site = self.site
         position = self.at.start if self.at.is_single else None
-        return {
+        row = {
             "site": str(site), "component": site.component, "layer": site.layer, "head": site.head,
             "neuron": site.neuron, "at": str(self.at), "position": position, "label": self.label,
         }  # fmt: skip
+        return row if site.dictionary is None else row | {"dictionary": site.dictionary, "feature": site.feature}
 
 
 def places(sites: Sequence[Site], positions: Positions, prompts: PromptSet) -> list[Place]:
     """Cross sites with positions.
 
     `"each"` is every position of the longest prompt; None is "each" for streams and sublayer outputs and `"all"` (all
-    positions at once) for heads, patterns and neurons.
+    positions at once) for heads, patterns, neurons and features.
     """
     out = []
     for site in sites:
         chosen = positions
         if chosen is None:
-            chosen = "all" if site.component in HEAD_COMPONENTS or site.neuron is not None else "each"
+            chosen = "all" if site.component in HEAD_COMPONENTS or site.unit is not None else "each"
         out += [Place(site, at, label) for at, label in _selections(chosen, prompts)]
     return out
 

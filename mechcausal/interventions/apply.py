@@ -28,7 +28,7 @@ def view(activation: Tensor, site: Site) -> Tensor:
     """Return the part of a whole activation that `site` names (a view, so writing to it writes through)."""
     if site.head is not None:
         return activation[:, site.head] if site.component == "pattern" else activation[:, :, site.head]
-    return activation[..., site.neuron] if site.neuron is not None else activation
+    return activation if site.unit is None else activation[..., site.unit]
 
 
 def spread(mask: Tensor, site: Site, ndim: int) -> Tensor:
@@ -107,14 +107,14 @@ def _given(source: Tensor | None) -> Tensor:
 def _tensor(value: float | tuple[float, ...], x: Tensor, edit: Edit) -> Tensor:
     tensor = torch.as_tensor(value, dtype=x.dtype, device=x.device)
     if tensor.ndim:
-        _refuse_one_neuron(edit)
+        _refuse_one_unit(edit)
     if tensor.ndim and tensor.shape[-1] != x.shape[-1]:
         raise InterventionError(f"the vector of {edit} has the wrong length", got=len(tensor), expected=x.shape[-1])
     return tensor
 
 
 def _matrix(rows: tuple[tuple[float, ...], ...], x: Tensor, edit: Edit) -> Tensor:
-    _refuse_one_neuron(edit)
+    _refuse_one_unit(edit)
     matrix = torch.as_tensor(rows, dtype=x.dtype, device=x.device)
     if matrix.ndim != 2 or matrix.shape[1] != x.shape[-1]:
         raise InterventionError(
@@ -132,8 +132,9 @@ def _basis(directions: Tensor, edit: Edit) -> Tensor:
     return kept.T.to(directions.dtype)
 
 
-def _refuse_one_neuron(edit: Edit) -> None:
-    if edit.site.neuron is not None:  # its last axis is the position
+def _refuse_one_unit(edit: Edit) -> None:
+    if edit.site.unit is not None:  # its last axis is the position
+        kind = "neuron" if edit.site.feature is None else "feature"
         raise InterventionError(
-            f"{edit} gives a vector to a single neuron", fix="give a number, or name the whole site"
+            f"{edit} gives a vector to a single {kind}", fix="give a number, or name the whole site"
         )

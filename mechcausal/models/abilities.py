@@ -19,6 +19,7 @@ from mechcausal.data.prompts import PromptSet
 from mechcausal.errors import InterventionError, MechcausalError, ModelError, SiteError, UnsupportedError
 from mechcausal.interventions.specs import AddDelta, Edit
 from mechcausal.models import bridge
+from mechcausal.models.attached import with_dictionaries
 from mechcausal.models.fingerprint import weights_fingerprint
 from mechcausal.models.hooked import forward
 
@@ -70,6 +71,12 @@ class Abilities:
     components: dict[str, Ability]
     additive: bool
 
+    def shape_at(self, site: Site) -> tuple[int, ...]:
+        """Return the shape of a whole site at one position."""
+        if site.dictionary is not None and not site.error:
+            return (self.shape.dictionaries[site.dictionary].n_features,)
+        return self.components[site.component].shape[2:]
+
     def require(self, sites: Sequence[Site], *, writes: bool = True) -> None:
         """Refuse, by name and before any compute, what this model cannot do."""
         for site in sites:
@@ -100,7 +107,9 @@ def abilities(model: Any) -> Abilities:  # noqa: ANN401 - a TransformerBridge
     )
     if key not in _known:
         _known[key] = _measure(model)
-    return _known[key]
+    able = _known[key]
+    shape = with_dictionaries(model, able.shape)
+    return able if shape is able.shape else replace(able, shape=shape)
 
 
 def sites(model: Any) -> pd.DataFrame:  # noqa: ANN401

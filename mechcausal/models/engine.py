@@ -98,7 +98,7 @@ def evaluate(
         if fast:
             assert known is not None  # there are cells that it can do
             assert known.twin is not None
-            carried = [name for name in _components(plan.cells) if known.carries(name)]
+            carried = [kind for kind in _kinds(plan.cells) if known.carries(kind)]
             told = {"budget": budget, "tick": bar.update, "unedited": unedited}
             found = replay(known.twin, part.only(fast), carried, compared, **told)
             out[[*fast, -2, -1]] = [*found.values, found.base, found.source]
@@ -154,8 +154,8 @@ def _looped(
     return Found(values, base, source, forwards)
 
 
-def _components(cells: Sequence[Cell]) -> list[str]:
-    return list(dict.fromkeys(edit.site.component for cell in cells for edit in cell))
+def _kinds(cells: Sequence[Cell]) -> list[str]:
+    return list(dict.fromkeys(edit.site.kind for cell in cells for edit in cell))
 
 
 def _reached(plan: Plan) -> np.ndarray:
@@ -175,17 +175,17 @@ def _replayed(model: Any, cells: Sequence[Cell]) -> tuple[Replayer | None, list[
     known = replayer(model)
     fast, reasons = [], {}
     for number, cell in enumerate(cells):
-        component = cell[0].site.component if cell else ""
+        kind = cell[0].site.kind if cell else ""
         if len(cell) > 1 and len({edit.site.whole for edit in cell}) > 1:
-            left = sorted({edit.site.component for edit in cell} - known.together)
+            left = sorted({edit.site.kind for edit in cell} - known.together)
             if left:
                 reasons[SEVERAL] = known.reasons.get(SEVERAL, f"edits of {', '.join(left)} are left to the loop")
             else:
                 fast.append(number)
-        elif component and (known.carries(component) or known.makes(component)):
+        elif kind and (known.carries(kind) or known.makes(kind)):
             fast.append(number)
         elif cell:
-            reasons[component] = known.reasons.get(component, "its effect is not carried to the end of its layer")
+            reasons[kind] = known.reasons.get(kind, "its effect is not carried to the end of its layer")
     return known, fast, reasons
 
 

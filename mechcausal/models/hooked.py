@@ -2,7 +2,8 @@
 
 Three things go silently wrong with plain hooks: a hook that never fires, one whose shape is broadcast, and one whose
 edit lands on a branch instead of the stream. Here each hook must fire exactly once, keep its shape, and `resid_mid`,
-which has no hook point that carries the whole stream, is written as the difference it makes at `attn_out`.
+which has no hook point that carries the whole stream, is written as the difference it makes at `attn_out`. Features of
+attached dictionaries are edited and read where their activation passes (`splice`).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any
 
 import torch
@@ -21,6 +23,9 @@ from mechcausal.errors import InterventionError, SiteError
 from mechcausal.interventions.apply import edited
 from mechcausal.interventions.specs import Edit
 from mechcausal.models import bridge
+from mechcausal.models.attached import bound as dictionary_of
+from mechcausal.models.attached import with_dictionaries
+from mechcausal.models.splice import Arrival, Latents, Splice, Step
 
 Sources = Mapping[Site, Tensor]
 
@@ -74,19 +79,46 @@ class _Point:
     """All that happens at one hook point in one forward, in order: edits, then readings."""
 
     site: Site
-    edits: list[_Bound] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
     fired: int = 0
     value: Tensor | None = None
 
 
 class _Plan:
-    def __init__(self) -> None:
+    def __init__(self, model: Any, grad: bool) -> None:  # noqa: ANN401
+        self.model, self.grad = model, grad
         self.points: dict[Site, _Point] = {}
-        self.mid_edits: dict[int, list[_Bound]] = {}
-        self.keep: set[Site] = set()
+        self.mid_steps: dict[int, list[Step]] = {}
+        self.latents: dict[str, Latents] = {}  # of each dictionary the last that met its activation
 
     def point(self, site: Site) -> _Point:
         return self.points.setdefault(site, _Point(site))
+
+    def steps(self, site: Site) -> list[Step]:
+        """Return what is done at a plain whole site, to be added to."""
+        if site.component != "resid_mid":
+            return self.point(site).steps
+        assert site.layer is not None
+        self.point(Site("resid_pre", site.layer))
+        self.point(Site("attn_out", site.layer))
+        return self.mid_steps.setdefault(site.layer, [])
+
+    def latents_of(self, name: str, *, edits: bool) -> Latents:
+        """Return a dictionary where its activation has passed all earlier edits."""
+        bound = dictionary_of(self.model, name)
+        steps = self.steps(bound.site)
+        splices = list(takewhile(lambda step: isinstance(step, Splice), reversed(steps)))
+        if (own := next((splice for splice in splices if name in splice.latents), None)) is not None:
+            return own.latents[name]
+        # Edits of several dictionaries meet the same activation; who only reads comes after them.
+        if splices and edits:
+            last = splices[0]
+        else:
+            steps.append(last := Splice())
+        found = self.latents[name] = last.latents[name] = Latents(bound, self.grad)
+        if bound.site_out is not None:
+            self.steps(bound.site_out).append(Arrival(found))
+        return found
 
 
 def forward(
@@ -108,7 +140,7 @@ def forward(
         sources: For each edit the whole activation of its source (or a `Source`, which says more), or None.
         grad: Keep the graph, and make every reading a point to differentiate by.
     """
-    plan = _plan(batch, edits, read, sources or [None] * len(edits))
+    plan = _plan(_Plan(model, grad), batch, edits, read, sources or [None] * len(edits))
     with torch.set_grad_enabled(grad), _hooked(model, plan, grad):
         logits = bridge.run(model, batch.tokens, batch.mask)
     for point in plan.points.values():
@@ -143,13 +175,17 @@ def gradient_reads(sites: Sequence[Site]) -> list[Site]:
 
 
 def _gradient_site(site: Site) -> Site:
-    return Site("attn_out", site.layer) if site.component == "resid_mid" else site
+    at_attention = site.component == "resid_mid" and site.dictionary is None
+    return Site("attn_out", site.layer) if at_attention else site
 
 
 def _plan(
-    batch: PromptSet, edits: Sequence[Edit], read: Sequence[Site], sources: Sequence[Tensor | Source | None]
+    plan: _Plan,
+    batch: PromptSet,
+    edits: Sequence[Edit],
+    read: Sequence[Site],
+    sources: Sequence[Tensor | Source | None],
 ) -> _Plan:
-    plan = _Plan()
     masks: dict[str, Tensor] = {}
     for edit, source in zip(edits, sources, strict=True):
         told = source if isinstance(source, Source) else Source(source) if source is not None else None
@@ -158,23 +194,29 @@ def _plan(
             mask = masks[str(edit.at)] if str(edit.at) in masks else batch.select(edit.at)
             masks[str(edit.at)] = mask
         bound = _Bound(edit, mask, told.values if told else None, told.basis if told else None)
-        site = edit.site.whole
-        if site.component == "resid_mid":
-            assert site.layer is not None
-            plan.mid_edits.setdefault(site.layer, []).append(bound)
-            plan.point(Site("resid_pre", site.layer))
-            plan.point(Site("attn_out", site.layer))
+        _check_name(plan, edit.site)
+        if edit.site.dictionary is None:
+            plan.steps(edit.site.whole).append(bound)
         else:
-            plan.point(site).edits.append(bound)
+            latents = plan.latents_of(edit.site.dictionary, edits=True)
+            (latents.error_edits if edit.site.error else latents.edits).append(bound)
     for site in read:
+        _check_name(plan, site)
         if site != site.whole:
             raise SiteError(f"whole activations are read, not parts of them: {site}", fix=f"read {site.whole}")
-        parts = (
-            [Site("resid_pre", site.layer), Site("attn_out", site.layer)] if site.component == "resid_mid" else [site]
-        )
-        for part in parts:
-            plan.point(part)
+        if site.dictionary is None:
+            plan.steps(site)
+        elif site.error:
+            plan.latents_of(site.dictionary, edits=False).wants_error = True
+        else:
+            plan.latents_of(site.dictionary, edits=False)
     return plan
+
+
+def _check_name(plan: _Plan, site: Site) -> None:
+    """Refuse a feature whose dictionary is not attached, or belongs elsewhere."""
+    if site.dictionary is not None:
+        site.check(with_dictionaries(plan.model, bridge.shape_of(plan.model)))
 
 
 def _reading(plan: _Plan, site: Site) -> Tensor:
@@ -183,6 +225,11 @@ def _reading(plan: _Plan, site: Site) -> Tensor:
         assert found is not None  # it fired once
         return found
 
+    if site.dictionary is not None:
+        latents = plan.latents[site.dictionary]
+        found = latents.error if site.error else latents.features
+        assert found is not None  # its activation was met, because its hooks fired once
+        return found
     if site.component == "resid_mid":
         return value(Site("resid_pre", site.layer)) + value(Site("attn_out", site.layer))
     return value(site)
@@ -210,14 +257,14 @@ def _hook(plan: _Plan, point: _Point, grad: bool) -> Any:  # noqa: ANN401 - a ho
     def act(tensor: Tensor, hook: Any) -> Tensor | None:  # noqa: ANN401
         point.fired += 1
         new = tensor
-        for bound in point.edits:
-            new = bound(new)
-        if site.component == "attn_out" and site.layer in plan.mid_edits:
+        for step in point.steps:
+            new = step(new)
+        if site.component == "attn_out" and site.layer in plan.mid_steps:
             before = plan.points[Site("resid_pre", site.layer)].value
             assert before is not None  # resid_pre comes before attn_out in every block
             stream = before + new
-            for bound in plan.mid_edits[site.layer]:
-                stream = bound(stream)
+            for step in plan.mid_steps[site.layer]:
+                stream = step(stream)
             # Exactly zero where nothing was edited, because both sums round alike.
             new = new + (stream - (before + new))
         if new.shape != tensor.shape:

@@ -15,6 +15,7 @@ from mechcausal.interventions.apply import view
 from mechcausal.interventions.specs import Edit, Patch
 from mechcausal.models import bridge
 from mechcausal.models.abilities import Abilities
+from mechcausal.models.attached import bound
 from mechcausal.models.hooked import forward
 
 _WRITES_TO = {"z": "attn_out", "mlp_post": "mlp_out"}
@@ -45,6 +46,8 @@ class Readouts:
 
     def contribution(self, site: Site) -> Callable[[Tensor], Tensor]:
         """Return the function from a change of the site's activation to the change of the stream."""
+        if site.dictionary is not None:
+            return self._decoded(site)
         if site.component in _STREAM and site.neuron is None:
             return lambda change: change
         require_writer(site)
@@ -55,6 +58,16 @@ class Readouts:
         if site.component == "z" and site.head is None:
             return lambda change: torch.einsum("...hd,hdm->...m", change, rows)
         return lambda change: change @ rows
+
+    def _decoded(self, site: Site) -> Callable[[Tensor], Tensor]:
+        """Return the function from a change of features, or of the error, to the change of the stream."""
+        found, enters = bound(self.model, str(site.dictionary)), self.contribution(site.activation)
+        if site.error:
+            return enters
+        shape, rows = self.able.shape_at(site.activation), found.W_dec
+        if site.feature is not None:
+            return lambda change: enters((change[..., None] * rows[site.feature]).reshape(*change.shape, *shape))
+        return lambda change: enters((change @ rows).reshape(*change.shape[:-1], *shape))
 
     def _map(self, whole: Site) -> Tensor:
         """Return [feature... model]: what the model makes of each unit vector."""

@@ -45,4 +45,4 @@ def source_of(
 
 
 def _has_positions(site: Site, mean: Tensor) -> bool:
-    return mean.ndim == (3 if site.component in ("q", "k", "v", "z") else 2)
+    return mean.ndim == (3 if site.by_head else 2)

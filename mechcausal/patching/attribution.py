@@ -210,6 +210,8 @@ class _Job:
 def _replayed(model: Any, where: Sequence[Place]) -> tuple[Replayer | None, dict[str, str]]:  # noqa: ANN401
     """Return the engine, and why it leaves some components to whole forwards."""
     known, reasons = differentiable(model, list(dict.fromkeys(place.site.component for place in where)))
+    if any(place.site.dictionary for place in where):
+        return None, {"features": "gradients at features are taken through whole forwards"}
     return known, reasons if known is not None else {"all": next(iter(reasons.values()))}
 
 

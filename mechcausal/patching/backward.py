@@ -15,10 +15,11 @@ from mechcausal.address import Site
 from mechcausal.metrics import METRICS
 from mechcausal.models import bridge
 from mechcausal.models.bare import hooked
+from mechcausal.models.compared import FAILURES, agree, in_short, probes
 from mechcausal.models.hooked import forward, gradient_reads, gradients
 from mechcausal.models.replay.meter import Meter
 from mechcausal.models.replay.twin import Base, Twin
-from mechcausal.models.replay.verify import FAILURES, Replayer, agree, in_short, probes, replayer
+from mechcausal.models.replay.verify import Replayer, replayer
 
 
 def first_layer(site: Site) -> int:

@@ -32,7 +32,7 @@ def can_trace(known: Replayer, senders: Sequence[Site], receivers: Sequence[Site
     """Return why paths from these senders to these receivers are left to the loop; empty where they are not."""
     if known.twin is None:
         return next(iter(known.reasons.values()), "its layers cannot be called")
-    unknown = sorted({s.component for s in senders if s.component not in _SENDERS or not known.carries(s.component)})
+    unknown = sorted({s.kind for s in senders if s.component not in _SENDERS or not known.carries(s.kind)})
     if unknown:
         return f"no readout of {', '.join(unknown)}"
     if len(receivers) != 1 or receivers[0].component not in ("logits", "mlp_out"):

@@ -26,12 +26,14 @@ class Interval:
     n_clusters: int
 
 
-def mean_interval(values: np.ndarray, clusters: Sequence[str] = (), level: float = 0.95) -> Interval:
+def mean_interval(values: np.ndarray, clusters: Sequence[str] | np.ndarray = (), level: float = 0.95) -> Interval:
     """Return the mean of the finite values with its interval; without clusters each value is its own."""
     return _first(mean_intervals(np.asarray(values)[None], clusters, level))
 
 
-def mean_intervals(values: np.ndarray, clusters: Sequence[str] = (), level: float = 0.95) -> dict[str, np.ndarray]:
+def mean_intervals(
+    values: np.ndarray, clusters: Sequence[str] | np.ndarray = (), level: float = 0.95
+) -> dict[str, np.ndarray]:
     """Return the fields of an `Interval` for each row of values, [row example]."""
     keep = np.isfinite(values)
     n = keep.sum(1)
@@ -60,14 +62,14 @@ def _quantile(level: float, freedom: int) -> float:
 
 
 def ratio_interval(
-    numerator: np.ndarray, denominator: np.ndarray, clusters: Sequence[str] = (), level: float = 0.95
+    numerator: np.ndarray, denominator: np.ndarray, clusters: Sequence[str] | np.ndarray = (), level: float = 0.95
 ) -> Interval:
     """Return mean(numerator) / mean(denominator) with its interval, by linearisation."""
     return _first(ratio_intervals(np.asarray(numerator)[None], np.asarray(denominator), clusters, level))
 
 
 def ratio_intervals(
-    numerator: np.ndarray, denominator: np.ndarray, clusters: Sequence[str] = (), level: float = 0.95
+    numerator: np.ndarray, denominator: np.ndarray, clusters: Sequence[str] | np.ndarray = (), level: float = 0.95
 ) -> dict[str, np.ndarray]:
     """Return the fields of the `Interval` of mean(numerator) / mean(denominator) for each row, [row example]."""
     keep = np.isfinite(numerator) & np.isfinite(denominator)

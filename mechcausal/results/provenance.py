@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("mechcausal", "torch", "transformer-lens", "transformers", "sae-lens", "numpy", "pandas")
+PACKAGES = ("mechcausal", "torch", "transformer-lens", "transformers", "sae-lens", "scikit-learn", "numpy", "pandas")
 
 
 @dataclass(frozen=True)

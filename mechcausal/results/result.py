@@ -48,6 +48,7 @@ class Result:
             [cell example] where every cell asks for something else.
         groups: The group of every example, where the prompts declare one.
         clusters: The cluster of every example, where the prompts declare one.
+        tables: What else a method found, by name, as JSON data.
     """
 
     frame: pd.DataFrame
@@ -56,6 +57,7 @@ class Result:
     baselines: dict[str, np.ndarray] = field(default_factory=dict)
     groups: tuple[str, ...] = ()
     clusters: tuple[str, ...] = ()
+    tables: dict[str, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """Return the number of cells."""
@@ -149,6 +151,7 @@ class Result:
             "baselines": {name: values.tolist() for name, values in self.baselines.items()},
             "groups": list(self.groups),
             "clusters": list(self.clusters),
+            "tables": self.tables,
         }
         table = pa.Table.from_pandas(self.frame.assign(examples=list(self.examples)), preserve_index=False)
         table = table.replace_schema_metadata({**(table.schema.metadata or {}), _KEY: json.dumps(header).encode()})
@@ -178,6 +181,7 @@ def load(path: str | Path) -> Result:
         baselines={name: np.asarray(values, dtype=float) for name, values in header["baselines"].items()},
         groups=tuple(header["groups"]),
         clusters=tuple(header["clusters"]),
+        tables=header.get("tables", {}),
     )
 
 
@@ -203,7 +207,8 @@ def tabulate(
     said = dict.fromkeys(name for place in where for name in place)
     told = {name: [place.get(name, np.nan) for place in where] for name in said}
     frame = pd.DataFrame(told | found, columns=[*COLUMNS, *(name for name in said if name not in COLUMNS)])
-    return frame.astype(dict.fromkeys(("layer", "head", "neuron", "position"), "Int64"))
+    counted = ("layer", "head", "neuron", "position", *(("feature",) if "feature" in frame else ()))
+    return frame.astype(dict.fromkeys(counted, "Int64"))
 
 
 def _named(what: str, interval: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

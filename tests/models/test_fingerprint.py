@@ -43,3 +43,19 @@ def test_a_sweep_does_not_change_it(mine, pairs):
     digest = weights_fingerprint(mine)
     sweep = mc.patch(mine, pairs, sites="z")
     assert weights_fingerprint(mine) == digest == sweep.provenance.model["weights"]
+
+
+def test_a_bias_of_zeros_is_none():
+    """One version of the bridge gives the unembedding one and another does not; the model is the same."""
+    with_bias = mc.load(build("gpt2"))
+    biases = [value for name, value in with_bias.original_model.named_parameters() if name.endswith(".bias")]
+    assert any(not bool(value.any()) for value in biases)
+    digest = weights_fingerprint(with_bias)
+    with torch.no_grad():
+        next(value for value in biases if not bool(value.any()))[0] = 1e-3
+    assert weights_fingerprint(with_bias) != digest
+
+
+def test_an_organism_has_one_digest_whatever_loads_it(hiring):
+    """The dictionary that ships with it names its model by this."""
+    assert weights_fingerprint(hiring) == "a1579e8dc191be31"

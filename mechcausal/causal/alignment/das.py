@@ -18,7 +18,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mechcausal.address import HEAD_COMPONENTS
 from mechcausal.causal.alignment.aligned import (
     LABELS,
     PLACEBO,
@@ -355,13 +354,13 @@ def _check_kind(part: Part) -> None:
         raise SiteError(
             f"{part} is a subspace already", fix="name the whole place, and the search finds directions in it"
         )
-    if site.neuron is not None or site.component == "pattern":
+    if site.unit is not None or site.component == "pattern":
         raise SiteError(f"{site} has no directions to search", fix="name a stream, a sublayer's output or a head")
-    if site.component in HEAD_COMPONENTS and site.head is None:
+    if site.by_head and site.head is None:
         raise SiteError(f"{site} is all heads at once", fix=f"name one head, as {site}.H0")
 
 
 def _check_width(part: Part, able: Abilities, k: int | None) -> None:
-    width = able.components[part.site.component].shape[-1]
+    width = able.shape_at(part.site)[-1]
     if k is not None and not 1 <= k <= width:
         raise DataError(f"{part} has {width} directions", got=f"k = {k}", expected=f"1 to {width}")

@@ -279,31 +279,31 @@ class _Soft:
         out = []
         for part, numbers in self.groups.items():
             width = self.values.width(part)
-            neurons = [self.units[number].site.neuron for number in numbers]
-            if neurons[0] is None:
+            units = [self.units[number].site.unit for number in numbers]
+            if units[0] is None:
                 columns = roots[numbers[0]] * torch.eye(width, device=roots.device)
             else:
-                where = torch.tensor(neurons, device=roots.device)
+                where = torch.tensor(units, device=roots.device)
                 columns = torch.diag(roots.new_zeros(width).scatter(0, where, roots[numbers]))
             out.append((part, columns))
         return out
 
 
 def _holder(unit: Part) -> Part:
-    """Return the part that is moved: the whole activation for a neuron."""
-    return unit if unit.site.neuron is None else replace(unit, site=unit.site.whole)
+    """Return the part that is moved: the whole activation for a neuron, all features for a feature."""
+    return unit if unit.site.unit is None else replace(unit, site=unit.site.whole)
 
 
 def _merged(parts: Sequence[Part], values: Harvest) -> list[Part]:
-    """Return the same places with the neurons of one activation as one subspace."""
+    """Return the same places with the neurons of one activation as one subspace, and so with features."""
     out: list[Part] = []
-    neurons: dict[Part, list[int]] = {}
+    units: dict[Part, list[int]] = {}
     for part in parts:
-        if part.site.neuron is None:
+        if part.site.unit is None:
             out.append(part)
         else:
-            neurons.setdefault(_holder(part), []).append(part.site.neuron)
-    for holder, numbers in neurons.items():
+            units.setdefault(_holder(part), []).append(part.site.unit)
+    for holder, numbers in units.items():
         rows = np.eye(values.width(holder))[numbers]
         out.append(replace(holder, basis=tuple(vector(row) for row in rows)))
     return out

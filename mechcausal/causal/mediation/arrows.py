@@ -274,5 +274,8 @@ def _holds(whole: Site, part: Site) -> bool:
         return False
     if (part.component, whole.component) in (("z", "attn_out"), ("mlp_post", "mlp_out")):
         return True
-    same = whole.component == part.component
-    return same and whole.head in (None, part.head) and whole.neuron in (None, part.neuron)
+    if whole.component != part.component or whole.dictionary not in (None, part.dictionary):
+        return False
+    if whole.dictionary is not None and whole.error != part.error:
+        return False
+    return whole.head in (None, part.head) and whole.unit in (None, part.unit)

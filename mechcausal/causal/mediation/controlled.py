@@ -211,9 +211,9 @@ def _check(level: _Level, parts: Sequence[Part], worlds: Worlds) -> None:
     if len(parts) > 1:
         raise DataError(f"the vector {level.clamp} cannot be the value of {len(parts)} parts", fix="name one part")
     part = parts[0]
-    if part.site.neuron is not None:
+    if part.site.unit is not None:
         raise SiteError(f"{part} is one number, not a vector", got=level.clamp)
-    width = len(part.basis) or worlds.able.components[part.site.component].shape[-1]
+    width = len(part.basis) or worlds.able.shape_at(part.site)[-1]
     if len(level.numbers) != width:
         raise DataError(f"the vector {level.clamp} does not fit {part}", got=len(level.numbers), expected=width)
 

@@ -210,7 +210,7 @@ def _check_basis(part: Part, able: Abilities) -> None:
         raise SiteError(
             f"{part}: an attention pattern has no subspaces, its entries are positions", fix="use q, k or v"
         )
-    width = 1 if part.site.neuron is not None else able.components[part.site.component].shape[-1]
+    width = 1 if part.site.unit is not None else able.shape_at(part.site)[-1]
     if len(columns) != width:
         raise SiteError(f"the subspace of {part} does not fit", got=f"{len(columns)} features", expected=width)
 

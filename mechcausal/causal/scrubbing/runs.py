@@ -107,7 +107,9 @@ class Runs:
 
     def reads(self, sites: Collection[Site]) -> bool:
         """Say whether the engine reads these sites; embeddings are looked up."""
-        return self.twin is not None and all(s.component == "embed" or self.twin.reads(s.whole) for s in sites)
+        return self.twin is not None and all(
+            site.dictionary is None and (site.component == "embed" or self.twin.reads(site.whole)) for site in sites
+        )
 
     def writes(self, sites: Collection[Site]) -> bool:
         """Say whether the engine makes edits of these sites in one run."""
@@ -117,8 +119,8 @@ class Runs:
             return False
         wholes = {arrival(site) for site in sites}
         if len(wholes) == 1:
-            return self.known.makes(next(iter(wholes)).component)
-        return {whole.component for whole in wholes} <= self.known.together
+            return self.known.makes(next(iter(wholes)).kind)
+        return {whole.kind for whole in wholes} <= self.known.together
 
     def route(self, changed: Sequence[Part], read: Sequence[Part], *, logits: bool) -> Route:
         """Return where a run begins in which these parts change, and where it ends if these are read."""
@@ -216,7 +218,7 @@ class Runs:
     def _record(self, batch: PromptSet, sites: Sequence[Site]) -> Base:
         assert self.twin is not None  # nothing is kept without it
         self.token_layers += batch.tokens.numel() * self.able.shape.n_layers
-        return self.twin.record(batch, {site: self.able.components[site.component].shape[2:] for site in sites})
+        return self.twin.record(batch, {site: self.able.shape_at(site) for site in sites})
 
     def _bytes_of_one(self) -> int:
         shape = self.able.shape
@@ -283,8 +285,9 @@ class Runs:
             values = one.values[:, start:]
             return Edit(part.site, AddDelta()), Source(values, mask=torch.ones_like(mask))
         n, width = mask.shape
-        trailing = self.able.components[part.site.component].shape
-        shape = (n, trailing[1], width, width) if part.site.component == "pattern" else (n, width, *trailing[2:])
+        heads = self.able.shape.n_heads
+        pattern = part.site.component == "pattern"
+        shape = (n, heads, width, width) if pattern else (n, width, *self.able.shape_at(part.site))
         source = Source(place(one.values, part.site, mask, shape), mask=mask, basis=part.columns(one.values))
         return Edit(part.site, Patch(), part.at), source
 

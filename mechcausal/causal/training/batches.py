@@ -136,7 +136,7 @@ class Pool:
                     columns[mine] = _columns(at, columns.shape[1])
                     named.append((part, at))
                     basis = part.columns(torch.zeros((), dtype=torch.float32))
-                    if basis is not None or part.site.neuron is not None:
+                    if basis is not None or part.site.unit is not None:
                         places.append(_Place(slot(part.site, basis, (number, part), str(part)), (0,), columns))
                     else:
                         index = whole(part.site.whole)

@@ -80,6 +80,11 @@ def require_teachable(model: Any, able: Abilities, lesson: Lesson) -> None:  # n
                 raise UnsupportedError(
                     f"{part} cannot be taught: a pattern has no place in another prompt", fix="use z"
                 )
+            if part.site.dictionary is not None:
+                raise UnsupportedError(
+                    f"{part} cannot be taught: training changes the weights that the dictionary belongs to",
+                    fix="use the activation itself, or a subspace of it",
+                )
             if not prompts.select(part.at).any():
                 raise SiteError(f"no prompt has a position {part.at}, where {variable!r} is to be")
 

@@ -54,11 +54,11 @@ def divided(cell: Cell, carried: Collection[str]) -> Divided:
 
     Args:
         cell: The edits.
-        carried: The components whose edits can be carried to the end of their layer.
+        carried: The kinds of sites whose edits can be carried to the end of their layer.
     """
     first, *others = sorted({edit.site.whole for edit in cell}, key=_turn)
     enters = 0 if first.layer is None else first.layer + (first.component != "resid_pre")
-    if first.component in carried and all(_turn(site) >= (enters, 0) for site in others):
+    if first.kind in carried and all(_turn(site) >= (enters, 0) for site in others):
         own, later = (tuple(e for e in cell if (e.site.whole == first) == here) for here in (True, False))
         return Divided(own, later, enters)
     return Divided((), cell, first.layer or 0)

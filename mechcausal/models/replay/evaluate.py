@@ -41,7 +41,7 @@ def replay(
     Args:
         twin: The bare model.
         plan: What is to be computed; its prompts are on the device of the model.
-        carried: The components whose edits are carried to the end of their layer; others are made on the run.
+        carried: The kinds of sites whose edits are carried to the end of their layer; others are made on the run.
         compared: The logits that a comparing metric compares with.
         budget: How many bytes one stack may take.
         tick: Called with the number of cells and examples answered.

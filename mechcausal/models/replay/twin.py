@@ -23,6 +23,7 @@ from mechcausal.address import Site
 from mechcausal.data.prompts import PromptSet
 from mechcausal.errors import UnsupportedError
 from mechcausal.models.abilities import Abilities, abilities
+from mechcausal.models.attached import bound
 from mechcausal.models.bare import bare, chain, first, hooked, places
 from mechcausal.models.hooked import forward
 from mechcausal.models.readout import Readouts
@@ -217,11 +218,15 @@ def recorded(
     sites: Sequence[Site],
 ) -> tuple[Base, int]:
     """Return the unedited run with activations, those that the twin does not give read off the bridge, and its forwards."""
-    own = {site: able.components[site.component].shape[2:] for site in sites if twin.reads(site)}
+    plain = list(dict.fromkeys(site.activation if site.dictionary else site for site in sites))
+    own = {site: able.shape_at(site) for site in plain if twin.reads(site)}
     base = twin.record(batch, own)
-    others = [site for site in sites if site not in own]
+    others = [site for site in plain if site not in own]
     if others:
         base.values |= forward(model, batch, read=others).read
+    with torch.no_grad():
+        for site in (site for site in sites if site.dictionary):
+            base.values[site] = bound(model, str(site.dictionary)).read(site, base.values[site.activation])
     return base, 1 + bool(others)
 
 

@@ -9,15 +9,14 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor
 
 from mechcausal.address import ALL, Selection, Site, expand
-from mechcausal.data.prompts import PromptSet, pad
-from mechcausal.errors import MechcausalError, UnsupportedError
+from mechcausal.errors import UnsupportedError
 from mechcausal.interventions.specs import Edit, Patch, Scale
 from mechcausal.metrics import METRICS
-from mechcausal.models import bridge
 from mechcausal.models.abilities import Abilities, abilities
+from mechcausal.models.attached import Bound, bound
+from mechcausal.models.compared import FAILURES, agree, in_short, probes
 from mechcausal.models.fingerprint import weights_fingerprint
 from mechcausal.models.hooked import forward
 from mechcausal.models.plan import Cell, Plan
@@ -27,9 +26,6 @@ from mechcausal.models.replay.twin import READ, Twin, recorded
 from mechcausal.models.sources import source_of
 
 SEVERAL = "several sites"  # under this name is told why edits at several activations are left to the loop
-FAILURES = (
-    MechcausalError, RuntimeError, TypeError, ValueError, KeyError, IndexError, AttributeError, NotImplementedError,
-)  # fmt: skip
 _DISAGREE = "the engine and the loop do not agree there"
 _WHERE = (Selection.parse("@1"), ALL)  # what is left of the first is reused
 _ON_THE_RUN = ("embed",)  # all that is carried where everything else is made on the run
@@ -51,13 +47,13 @@ class Replayer:
     _ways: dict[str, tuple[bool, bool]] = field(default_factory=dict)
     _together: frozenset[str] | None = None
 
-    def carries(self, component: str) -> bool:
-        """Say whether it carries edits of a component to the end of their layer, in agreement with the loop."""
-        return self._judged(component)[0]
+    def carries(self, kind: str) -> bool:
+        """Say whether it carries edits of a kind of site to the end of their layer, in agreement with the loop."""
+        return self._judged(kind)[0]
 
-    def makes(self, component: str) -> bool:
-        """Say whether it makes edits of a component on the run, in agreement with the loop."""
-        return self._judged(component)[1]
+    def makes(self, kind: str) -> bool:
+        """Say whether it makes edits of a kind of site on the run, in agreement with the loop."""
+        return self._judged(kind)[1]
 
     @property
     def components(self) -> frozenset[str]:
@@ -82,18 +78,40 @@ class Replayer:
             self._together = together
         return self._together
 
-    def _judged(self, component: str) -> tuple[bool, bool]:
-        if component not in self._ways:
-            ways = [way for way, names in ((CARRIED, CARRIED), (_ON_THE_RUN, MADE)) if component in names]
-            found = ["it is not written"] * len(ways)
-            readable = component in CARRIED or (self.twin is not None and component in self.twin.readable)
-            if self.twin is not None and ways and readable and self.able.components[component].writes:
-                found = _disagreements(self.twin, _alone(component, self.able), ways)
-                if all(found):
-                    self.reasons[component] = found[0]
-            agrees = [way for way, reason in zip(ways, found, strict=True) if not reason]
-            self._ways[component] = CARRIED in agrees, _ON_THE_RUN in agrees
-        return self._ways[component]
+    def _judged(self, kind: str) -> tuple[bool, bool]:
+        component, _, name = kind.partition(".sae:")
+        key = kind
+        if name and self.twin is not None:  # another dictionary may come to bear the same name
+            key = f"{kind} {bound(self.twin.wrapped(), name).digest}"
+        if key not in self._ways:
+            self._ways[key] = (self._judge_dictionary(kind, component, name), False) if name else self._judge(kind)
+        return self._ways[key]
+
+    def _judge_dictionary(self, kind: str, component: str, name: str) -> bool:
+        """Compare edits of features, of all at once and of the error, with the loop."""
+        if self.twin is None or not self.carries(component):
+            self.reasons[kind] = self.reasons.get(component, f"edits of {component} are not carried either")
+            return False
+        dictionary = bound(self.twin.wrapped(), name)
+        if dictionary.site_out is not None:
+            self.reasons[kind] = "a transcoder reads one activation and writes another"
+        elif not dictionary.linear:
+            self.reasons[kind] = "its features do not enter the activation linearly"
+        else:
+            (found,) = _disagreements(self.twin, _features(dictionary), [{kind}])
+            self.reasons |= {kind: found} if found else {}
+            return not found
+        return False
+
+    def _judge(self, component: str) -> tuple[bool, bool]:
+        ways = [way for way, names in ((CARRIED, CARRIED), (_ON_THE_RUN, MADE)) if component in names]
+        readable = component in CARRIED or (self.twin is not None and component in self.twin.readable)
+        if self.twin is None or not ways or not readable or not self.able.components[component].writes:
+            return False, False
+        found = _disagreements(self.twin, _alone(component, self.able), ways)
+        if all(found):
+            self.reasons[component] = found[0]
+        return CARRIED in ways and not found[0], _ON_THE_RUN in ways and not found[-1]
 
 
 _known: WeakKeyDictionary[Any, tuple[str, Replayer]] = WeakKeyDictionary()
@@ -180,6 +198,13 @@ def _alone(component: str, able: Abilities) -> list[Cell]:
     return [(Edit(site, Patch(), where),) for site in _some(component, able) for where in _WHERE]
 
 
+def _features(dictionary: Bound) -> list[Cell]:
+    """Return cells of edits of single features, of all features and of the error."""
+    ends = (dictionary.feature(number) for number in {0, dictionary.n_features // 2, dictionary.n_features - 1})
+    sites = [*ends, dictionary.features, dictionary.error]
+    return [(Edit(site, Patch(), where),) for site in sites for where in _WHERE]
+
+
 def _several(components: Sequence[str], able: Abilities) -> list[Cell]:
     """Return cells of edits at several activations, drawn once for all."""
     draw = Random(3)
@@ -197,34 +222,4 @@ def _some(component: str, able: Abilities) -> list[Site]:
     return list(dict.fromkeys([sites[0], sites[len(sites) // 2], sites[-1]]))
 
 
-def probes(model: Any) -> list[tuple[PromptSet, PromptSet]]:  # noqa: ANN401
-    """Return two small random batches, padded on either side, each with a source run."""
-    cfg, device, draw = model.cfg, bridge.device_of(model), torch.Generator().manual_seed(11)
-    longest = min(6, cfg.n_ctx)
-    lengths = [longest, max(2, longest - 2), longest]
-    outputs = cfg.d_vocab if getattr(cfg, "d_vocab_out", -1) in (None, -1) else cfg.d_vocab_out
-    found = []
-    for side in ("right", "left"):
-        texts = [[torch.randint(0, cfg.d_vocab, (n,), generator=draw).tolist() for n in lengths] for _ in "ab"]
-        answer, foil = torch.randint(0, outputs, (2, len(lengths)), generator=draw)
-        base, source = (PromptSet(*pad(own, side=side), side=side, answer=answer, foil=foil) for own in texts)
-        found.append((base.to(device), source.to(device)))
-    return found
-
-
-def agree(fast: Tensor, slow: Tensor, model: Any) -> bool:  # noqa: ANN401
-    """Say whether numbers of the engine are those of the loop, as far as the model's precision goes."""
-    wide = next(bridge.underlying(model).parameters()).dtype in (torch.float32, torch.float64)
-    if fast.shape != slow.shape or not slow.numel():
-        return fast.shape == slow.shape
-    fast, slow = fast.double(), slow.double()
-    scale = torch.stack([slow.max() - slow.min(), slow.abs().max()]).max().clamp(min=1e-3)
-    return bool(fast.isfinite().all() and (fast - slow).abs().max() <= (1e-4 if wide else 5e-2) * scale)
-
-
-def in_short(error: Exception) -> str:
-    """Return the first line of an error."""
-    return str(error).partition("\n")[0][:200]
-
-
-__all__ = ["FAILURES", "SEVERAL", "Replayer", "agree", "in_short", "probes", "recorded", "replayer"]
+__all__ = ["SEVERAL", "Replayer", "recorded", "replayer"]

@@ -1,0 +1,284 @@
+"""Activations to train on: read off a model once, kept in memory or on disk, and dealt out in a fixed random order.
+
+On disk they are shards of safetensors that are written whole or not at all. Harvesting again goes on where it stopped,
+and a folder that was made from another model, site or set of prompts is refused instead of mixed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from mechcausal.address import Site
+from mechcausal.data.contrast import Contrast
+from mechcausal.data.prompts import PromptSet
+from mechcausal.errors import DataError, NumericsError
+from mechcausal.models import bridge
+from mechcausal.models.abilities import abilities
+from mechcausal.models.engine import check_prompts
+from mechcausal.models.fingerprint import weights_fingerprint
+from mechcausal.models.hooked import forward
+from mechcausal.results.storage import replacing
+
+FACTS = "activations.json"
+TOKENS = 65_536  # in a shard, about
+
+
+@dataclass(frozen=True)
+class Activations:
+    """Activations of one site, token by token, and of a second one for a transcoder.
+
+    Attributes:
+        shards: Tensors [token d], or files that hold them.
+        facts: Where they come from: site, model, its digest, the prompts' hash; empty for a bare tensor.
+        sizes: How many tokens each shard has.
+    """
+
+    shards: tuple[Tensor | Path, ...]
+    facts: dict[str, Any]
+    sizes: tuple[int, ...]
+
+    @classmethod
+    def of(cls, values: Any) -> Activations:  # noqa: ANN401 - a tensor or an array
+        """Take activations as they are, [token d]."""
+        tensor = torch.as_tensor(np.asarray(values) if not isinstance(values, Tensor) else values).detach().float()
+        if tensor.ndim != 2 or not len(tensor):
+            raise DataError("activations are one row a token", got=tuple(tensor.shape), expected="[token d]")
+        if not bool(torch.isfinite(tensor).all()):
+            raise NumericsError("these activations hold NaN or infinity")
+        return cls((tensor,), {}, (len(tensor),))
+
+    @classmethod
+    def open(cls, folder: str | Path) -> Activations:
+        """Open a folder that `harvest` has finished."""
+        folder = Path(folder)
+        if not (folder / FACTS).is_file():
+            raise DataError(
+                f"{folder} holds no activations", fix="make them: mc.features.harvest(model, prompts, site, out=...)"
+            )
+        facts = json.loads((folder / FACTS).read_text())
+        files = [folder / f"{number:05d}.safetensors" for number in range(facts["n_shards"])]
+        missing = [path.name for path in files if not path.is_file()]
+        if missing or "sizes" not in facts:
+            raise DataError(f"the activations in {folder} are not complete", got=f"{len(missing)} shards missing",
+                            fix="run the same mc.features.harvest(...) again, it goes on where it stopped")  # fmt: skip
+        return cls(tuple(files), facts, tuple(facts["sizes"]))
+
+    def __len__(self) -> int:
+        """Return how many tokens there are."""
+        return sum(self.sizes)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Activations]) -> Activations:
+        """Put several sets of activations of one site together."""
+        first = parts[0]
+        for other in parts[1:]:
+            unlike = [
+                word for word in ("site", "site_out", "model_digest") if other.facts.get(word) != first.facts.get(word)
+            ]
+            if unlike or other.width != first.width:
+                raise DataError("these activations are of different places", got=", ".join(unlike) or "two widths")
+        facts = dict(first.facts)
+        if facts:
+            facts["prompts"] = ", ".join(str(part.facts["prompts"]) for part in parts)
+            facts["n_prompts"] = sum(part.facts["n_prompts"] for part in parts)
+        held = [[part.shard(number) for number in range(len(part.shards))] for part in parts]
+        whole = torch.cat([shard for shards in held for shard in shards])
+        return cls((whole,), facts, (len(whole),))
+
+    @property
+    def width(self) -> int:
+        """How many numbers a token has: those of both sites side by side, for a transcoder."""
+        return self.shard(0).shape[1]
+
+    @property
+    def width_in(self) -> int:
+        """How many of them are of the first site."""
+        return int(self.facts.get("width_in", self.width))
+
+    def shard(self, number: int) -> Tensor:
+        """Return one shard, [token d]."""
+        held = self.shards[number]
+        return held if isinstance(held, Tensor) else load_file(held)["activations"].float()
+
+    def moments(self) -> tuple[Tensor, tuple[float, float]]:
+        """Return the mean, and the mean length of what each of the two sites holds."""
+        total, lengths = torch.zeros(self.width, dtype=torch.float64), [0.0, 0.0]
+        for number in range(len(self.shards)):
+            rows = self.shard(number).double()
+            total += rows.sum(0)
+            for side, part in enumerate((rows[:, : self.width_in], rows[:, self.width_in :])):
+                lengths[side] += float(part.norm(dim=-1).sum())
+        return (total / len(self)).float(), (lengths[0] / len(self), lengths[1] / len(self))
+
+    def batches(self, size: int, *, seed: int, start: int = 0) -> Iterator[Tensor]:
+        """Deal out batches for ever, every token once an epoch, in an order that the seed alone decides.
+
+        Args:
+            size: How many tokens a batch.
+            seed: The seed of the order.
+            start: How many batches to leave out: what was dealt before an interruption.
+        """
+        if size > len(self):
+            raise DataError("a batch holds more tokens than there are", got=size, expected=f"at most {len(self)}")
+        epoch, left = 0, torch.zeros(0, self.width)
+        while True:
+            draw = np.random.default_rng([seed, epoch])
+            for number in draw.permutation(len(self.shards)):
+                order = torch.as_tensor(draw.permutation(self.sizes[number]))
+                count, begun = (len(left) + len(order)) // size, len(left)
+                if start >= count:  # nothing of this shard but its rest is needed
+                    start -= count
+                    rest = begun + len(order) - count * size
+                    tail = self.shard(number)[order[len(order) - min(rest, len(order)) :]] if rest else left[:0]
+                    left = torch.cat([left, tail])[-rest:] if rest else tail
+                    continue
+                rows = torch.cat([left, self.shard(number)[order]])
+                for low in range(start * size, count * size, size):
+                    yield rows[low : low + size]
+                start, left = 0, rows[count * size :]
+            epoch += 1
+
+
+def harvest(
+    model: Any,  # noqa: ANN401 - a TransformerBridge
+    prompts: PromptSet | Contrast,
+    site: str | Site,
+    *,
+    site_out: str | Site | None = None,
+    out: str | Path | None = None,
+    batch_size: int = 64,
+    skip_first: bool | None = None,
+) -> Activations:
+    """Read the activations of a site at every real token.
+
+    Args:
+        model: The model.
+        prompts: What it reads; both sides of a contrast.
+        site: The activation.
+        site_out: What a transcoder is to reconstruct.
+        out: A folder to keep them in; memory if None. Harvesting again into it goes on where it stopped.
+        batch_size: How many prompts at a time.
+        skip_first: Leave out the first token of each prompt, whose activation is unlike all others; by default where
+            the tokenizer puts a begin-of-text token there.
+
+    Example:
+        >>> import mechcausal as mc
+        >>> model = mc.load("organism:hiring")
+        >>> mc.features.harvest(model, mc.task("hiring").prompts(model, n=4), "L1.resid_post").width
+        64
+    """
+    prompts = prompts.pooled if isinstance(prompts, Contrast) else prompts
+    sites = [Site.parse(one) for one in (site, site_out) if one is not None]
+    able = abilities(model)
+    able.require(sites, writes=False)
+    check_prompts(model, prompts)
+    skips = begins_alike(model, prompts) if skip_first is None else skip_first
+    per_shard = max(1, TOKENS // prompts.tokens.shape[1])
+    facts = {
+        "site": str(sites[0]), "site_out": str(sites[1]) if len(sites) > 1 else None,
+        "model": str(model.cfg.model_name), "model_digest": weights_fingerprint(model), "prompts": prompts.hash,
+        "n_prompts": len(prompts), "skip_first": skips, "n_shards": -(-len(prompts) // per_shard),
+        "width_in": int(torch.Size(able.shape_at(sites[0])).numel()),
+    }  # fmt: skip
+    folder = None if out is None else _room(Path(out), facts)
+    shards: list[Tensor | Path] = []
+    sizes: list[int] = []
+    bar = tqdm(total=len(prompts), desc="reading activations", unit="prompt", disable=None, leave=False)
+    for number in range(facts["n_shards"]):
+        own = range(number * per_shard, min((number + 1) * per_shard, len(prompts)))
+        path = None if folder is None else folder / f"{number:05d}.safetensors"
+        if path is not None and path.is_file():
+            sizes.append(len(load_file(path)["activations"]))
+        else:
+            rows = _read(model, prompts, own, sites, batch_size, skips)
+            sizes.append(len(rows))
+            if path is not None:
+                with replacing(path) as temporary:
+                    save_file({"activations": rows}, temporary)
+            else:
+                shards.append(rows)
+        shards += [path] if path is not None else []
+        bar.update(len(own))
+    bar.close()
+    if folder is None:  # in memory all tokens are mixed with each other
+        shards, sizes = [torch.cat([shard for shard in shards if isinstance(shard, Tensor)])], [sum(sizes)]
+    if not sum(sizes):
+        raise DataError("these prompts leave no token to read", fix="pass skip_first=False, or longer prompts")
+    if folder is not None:
+        with replacing(folder / FACTS) as temporary:
+            temporary.write_text(json.dumps(facts | {"sizes": sizes}, indent=1, sort_keys=True) + "\n")
+    return Activations(tuple(shards), facts | {"sizes": sizes}, tuple(sizes))
+
+
+def _read(
+    model: Any,  # noqa: ANN401
+    prompts: PromptSet,
+    own: range,
+    sites: list[Site],
+    batch_size: int,
+    skips: bool,
+) -> Tensor:
+    rows = []
+    for low in range(own.start, own.stop, batch_size):
+        batch = prompts.take(torch.arange(low, min(low + batch_size, own.stop))).to(bridge.device_of(model))
+        keep = counted(batch, skips)
+        read = forward(model, batch, read=sites).read
+        rows.append(torch.cat([read[site][keep].flatten(1).float().cpu() for site in sites], -1))
+    found = torch.cat(rows)
+    if not bool(torch.isfinite(found).all()):
+        raise NumericsError(
+            f"the activations at {sites[0]} hold NaN or infinity", fix="check the weights and the dtype"
+        )
+    return found.contiguous()
+
+
+def counted(prompts: PromptSet, skip_first: bool) -> Tensor:
+    """Return the tokens that count, [prompt pos]: the real ones, without the first of each prompt if it is left out."""
+    return prompts.mask & (prompts.mask.cumsum(1) > 1) if skip_first else prompts.mask
+
+
+def begins_alike(model: Any, prompts: PromptSet) -> bool:  # noqa: ANN401
+    """Say whether the tokenizer puts a begin-of-text token before every prompt."""
+    begin = getattr(getattr(model, "tokenizer", None), "bos_token_id", None)
+    if begin is None or int(prompts.lengths.min()) < 2:
+        return False
+    first = prompts.tokens[torch.arange(len(prompts)), prompts.mask.int().argmax(1)]
+    return bool((first == begin).all())
+
+
+def _room(folder: Path, facts: dict[str, Any]) -> Path:
+    """Return the folder for these activations; refuse one that holds others."""
+    folder.mkdir(parents=True, exist_ok=True)
+    told = folder / FACTS
+    if told.is_file():
+        there = {name: value for name, value in json.loads(told.read_text()).items() if name != "sizes"}
+        other = [name for name in facts if there.get(name) != facts[name]]
+        if other:
+            raise DataError(
+                f"{folder} holds activations of something else", got=f"{other[0]} {there.get(other[0])}",
+                expected=facts[other[0]], fix="choose another folder, or delete this one",
+            )  # fmt: skip
+    elif any(folder.glob("*.safetensors")):
+        raise DataError(f"{folder} holds tensors that are no activations of ours", fix="choose another folder")
+    else:
+        with replacing(told) as temporary:
+            temporary.write_text(json.dumps(facts, indent=1, sort_keys=True) + "\n")
+    return folder
+
+
+def digest(activations: Activations) -> str:
+    """Return a digest of what the activations are, by their facts or by their numbers."""
+    if activations.facts:
+        return hashlib.sha256(json.dumps(activations.facts, sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(activations.shard(0).contiguous().numpy().tobytes()).hexdigest()[:16]

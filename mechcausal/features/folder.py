@@ -1,0 +1,233 @@
+"""Dictionaries on disk, in the folder format of sae-lens: read and used without it, written so that it can read them.
+
+    cfg.json                    the architecture and its sizes, as sae-lens writes them
+    sae_weights.safetensors     W_enc [d_in feature], W_dec [feature d_out], biases, thresholds
+    mechcausal.json             ours: site, model and its digest, how it was trained; absent in folders of others
+
+What sae-lens computes for these architectures is a few lines each, so a dictionary can be used wherever sae-lens itself
+cannot be imported.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from mechcausal.errors import ModelError, NumericsError, UnsupportedError
+
+CONFIG, WEIGHTS, FACTS = "cfg.json", "sae_weights.safetensors", "mechcausal.json"
+_NEEDS = {
+    "standard": ("b_enc",),
+    "topk": ("b_enc",),
+    "jumprelu": ("b_enc", "threshold"),
+    "gated": ("b_gate", "b_mag", "r_mag"),
+    "transcoder": ("b_enc",),
+    "jumprelu_transcoder": ("b_enc", "threshold"),
+}
+ARCHITECTURES = tuple(_NEEDS)
+
+
+class SparseCoder(nn.Module):
+    """A sparse autoencoder or transcoder of one of the usual architectures.
+
+    Attributes:
+        architecture: `standard`, `topk`, `jumprelu`, `gated`, `transcoder` or `jumprelu_transcoder`.
+        k: How many features of a token are active at most, for `topk`.
+        subtracts_bias: Whether `b_dec` is subtracted from what is encoded.
+        ranks_by_norm: Whether `topk` ranks features by what they add, decoder norms included.
+        scale: The factor of each feature's activation after it was selected: 1, or the decoder norm once it is folded.
+    """
+
+    W_enc: Tensor
+    W_dec: Tensor
+    b_dec: Tensor
+    scale: Tensor
+
+    def __init__(self, config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        self.architecture = str(config["architecture"])
+        self.k = int(config.get("k") or 0)
+        self.subtracts_bias = bool(config.get("apply_b_dec_to_input", True)) and "transcoder" not in self.architecture
+        self.ranks_by_norm = bool(config.get("rescale_acts_by_decoder_norm", False))
+        for name in ("W_enc", "W_dec", "b_dec", *_NEEDS[self.architecture]):
+            self.register_buffer(name, weights[name].detach().clone())
+        norms = self.W_dec.norm(dim=-1)
+        # Ranked by norm, an activation is divided by the norm again when it is decoded.
+        self.register_buffer("scale", 1 / norms.clamp(min=1e-12) if self.ranks_by_norm else torch.ones_like(norms))
+        self.register_buffer("rank", norms if self.ranks_by_norm else torch.ones_like(norms))
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Return the features of activations, [... feature] from [... d_in]."""
+        x = x.to(self.W_enc.dtype)
+        x = x - self.b_dec if self.subtracts_bias else x
+        if self.architecture == "gated":
+            magnitude = torch.relu(x @ (self.W_enc * self.r_mag.exp()) + self.b_mag)
+            return magnitude * (x @ self.W_enc + self.b_gate > 0) * self.scale
+        found = (x @ self.W_enc + self.b_enc) * self.rank
+        active = torch.relu(found)
+        if "jumprelu" in self.architecture:
+            active = active * (found > self.threshold)
+        if self.architecture == "topk":
+            values, index = found.topk(self.k, dim=-1, sorted=False)
+            active = torch.zeros_like(found).scatter(-1, index, values.relu())
+        return active * self.scale
+
+    def decode(self, feature_acts: Tensor, /) -> Tensor:
+        """Return the reconstruction, [... d_out] from [... feature]."""
+        return feature_acts @ self.W_dec + self.b_dec
+
+    def folded(self) -> SparseCoder:
+        """Return the same dictionary with decoder rows of length 1, so that activations compare across features."""
+        norms = self.W_dec.norm(dim=-1).clamp(min=1e-12)
+        made = SparseCoder.__new__(SparseCoder)
+        nn.Module.__init__(made)
+        for name in ("architecture", "k", "subtracts_bias", "ranks_by_norm"):
+            setattr(made, name, getattr(self, name))
+        for name, value in self.named_buffers():
+            made.register_buffer(name, value.clone())
+        made.W_dec, made.scale = self.W_dec / norms[:, None], self.scale * norms
+        return made
+
+
+class UnitRows:
+    """Any linear dictionary with decoder rows of length 1: what each feature adds per unit has length 1."""
+
+    def __init__(self, dictionary: Any) -> None:  # noqa: ANN401 - a Dictionary
+        self.dictionary = dictionary
+        self.norms = dictionary.W_dec.detach().norm(dim=-1).clamp(min=1e-12)
+        self.W_dec = dictionary.W_dec.detach() / self.norms[:, None]
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Return the features of activations, [... feature]."""
+        return self.dictionary.encode(x) * self.norms
+
+    def decode(self, feature_acts: Tensor, /) -> Tensor:
+        """Return the reconstruction, [... d_out]."""
+        return self.dictionary.decode(feature_acts / self.norms)
+
+
+@dataclass(frozen=True)
+class Folder:
+    """What a folder holds.
+
+    Attributes:
+        config: What `cfg.json` says.
+        weights: The tensors.
+        facts: What `mechcausal.json` says; empty in a folder of others.
+    """
+
+    config: dict[str, Any]
+    weights: dict[str, Tensor]
+    facts: dict[str, Any]
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the architecture is one of those that are read here."""
+        normalised = self.config.get("normalize_activations", "none") not in ("none", None, False)
+        return self.config.get("architecture") in ARCHITECTURES and not normalised
+
+    @property
+    def hook(self) -> str | None:
+        """The hook name that the folder tells, under any of the names there have been."""
+        return self._told("hook_name", "hook_point")
+
+    @property
+    def hook_out(self) -> str | None:
+        """The hook name of what a transcoder writes."""
+        return self._told("hook_name_out", "hook_point_out")
+
+    @property
+    def model_name(self) -> str | None:
+        """The model that the folder tells."""
+        return self.facts.get("model") or self._told("model_name")
+
+    def _told(self, *names: str) -> str | None:
+        places = (self.config.get("metadata") or {}, self.config)
+        return next((str(place[name]) for place in places for name in names if place.get(name)), None)
+
+    def coder(self) -> SparseCoder:
+        """Return the dictionary, as it is on disk."""
+        architecture = self.config["architecture"]
+        missing = [name for name in ("W_enc", "W_dec", "b_dec", *_NEEDS[architecture]) if name not in self.weights]
+        if missing:
+            raise ModelError(
+                f"the weights of this {architecture} dictionary lack {', '.join(missing)}", got=", ".join(self.weights)
+            )
+        if architecture == "topk" and not 0 < int(self.config.get("k") or 0) <= self.weights["W_enc"].shape[1]:
+            raise ModelError("a topk dictionary says how many features are active", got=f"k = {self.config.get('k')}")
+        return SparseCoder(self.config, self.weights)
+
+
+def read(path: str | Path) -> Folder:
+    """Read the folder of a dictionary; what is missing, broken or not finite is said in one sentence."""
+    path = Path(path)
+    for name in (CONFIG, WEIGHTS):
+        if not (path / name).is_file():
+            what = f"has no {name}" if path.is_dir() else "is not a folder"
+            raise ModelError(
+                f"{path} {what}, so it holds no dictionary",
+                fix="train one: mechcausal sae train MODEL --site SITE -o FOLDER",
+            )
+    try:
+        config = json.loads((path / CONFIG).read_text())
+        facts = json.loads((path / FACTS).read_text()) if (path / FACTS).is_file() else {}
+        weights = load_file(path / WEIGHTS)
+    except (json.JSONDecodeError, UnicodeDecodeError, SafetensorError) as error:
+        raise ModelError(f"the dictionary in {path} cannot be read", got=str(error).splitlines()[0][:150]) from error
+    if facts.get("weights_sha256", _sha256(path / WEIGHTS)) != _sha256(path / WEIGHTS):
+        raise ModelError(
+            f"the weights in {path} are not those that its {FACTS} describes", fix="write the folder again"
+        )
+    for name, tensor in weights.items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise NumericsError(f"the weights {name} of the dictionary in {path} hold NaN or infinity")
+    config.setdefault("architecture", "standard")  # before version 6 of sae-lens nothing else was said
+    return Folder(config, weights, facts)
+
+
+def write(path: str | Path, config: Mapping[str, Any], weights: Mapping[str, Tensor], facts: Mapping[str, Any]) -> Path:
+    """Write the folder of a dictionary: all of it or nothing. Files of others in the folder stay.
+
+    Args:
+        path: The folder.
+        config: What `cfg.json` is to say.
+        weights: The tensors.
+        facts: What `mechcausal.json` is to say.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if config.get("architecture") not in ARCHITECTURES:
+        raise UnsupportedError("this architecture has no folder", got=config.get("architecture"))
+    room = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    try:
+        (room / CONFIG).write_text(json.dumps(dict(config), indent=1, sort_keys=True) + "\n")
+        save_file({name: value.detach().cpu().contiguous() for name, value in weights.items()}, room / WEIGHTS)
+        told = dict(facts) | {"weights_sha256": _sha256(room / WEIGHTS)}
+        (room / FACTS).write_text(json.dumps(told, indent=1, sort_keys=True) + "\n")
+        for name in (CONFIG, FACTS, WEIGHTS):  # temporary files are private to their owner
+            (room / name).chmod(0o644)
+        if not path.exists():
+            room.chmod(0o755)
+            room.rename(path)
+            return path
+        # A folder left in between is refused when it is read, because its weights are not those it describes.
+        for name in (CONFIG, FACTS, WEIGHTS):
+            (room / name).replace(path / name)
+    finally:
+        shutil.rmtree(room, ignore_errors=True)
+    return path
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

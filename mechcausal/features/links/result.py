@@ -1,0 +1,162 @@
+"""What a link found: the table of verdicts, the nulls and ceilings beside it, and the picture available x used."""
+
+from __future__ import annotations
+
+import html
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from mechcausal.errors import ResultError
+from mechcausal.features.links.figure import better_place, live, still
+from mechcausal.features.links.verdict import CAUSAL, CORRELATE, INCONCLUSIVE, NO, VERDICTS
+from mechcausal.results.result import Result
+from mechcausal.results.result import load as load_result
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+
+@dataclass(frozen=True, repr=False)
+class Links(Result):
+    """The result of `link`: one row for each concept and candidate.
+
+    Beside the columns of every result: `concept`, `candidate`, `kind`, `frequency` (share of prompts in which it is
+    active); `auc` and `auc_pooled` with intervals, p and q, and `available`; `share` of the total effect with its
+    interval, p, q, the share on the half to choose by, and `used`; `random_low` and `random_high`, the full range of
+    directions drawn at random at its place; the range of `turned` ones that move as far as it does; that of its `peers`,
+    active about as often, and the percentile among them; `on_probe` (the probe that was
+    given) and `on_readout` (one behind the last layer), as shares of their own total effects; `on_other_probe`,
+    `worst_group`, `kl_neutral`; the counterparts in other dictionaries; `verdict` and `why`.
+
+    `tables` holds the total effect with that of untrained networks, the ceilings, the completeness of dictionaries,
+    the set chosen by one half, and the sizes of the families.
+    """
+
+    @property
+    def concepts(self) -> tuple[str, ...]:
+        """The concepts, in the order in which they were given."""
+        return tuple(dict.fromkeys(self.frame["concept"]))
+
+    @property
+    def verdicts(self) -> dict[str, tuple[str, ...]]:
+        """The candidates of each verdict, over all concepts, largest effects first."""
+        order = self.frame.iloc[np.argsort(-self.frame["share"].abs().fillna(0).to_numpy(), kind="stable")]
+        return {word: tuple(dict.fromkeys(order.loc[order["verdict"] == word, "candidate"])) for word in VERDICTS}
+
+    @property
+    def ceilings(self) -> pd.DataFrame:
+        """What the candidates are measured against, as shares of the total effect."""
+        return pd.DataFrame(self.tables["ceilings"])
+
+    def of(self, concept: str) -> pd.DataFrame:
+        """Return the rows of one concept."""
+        if concept not in self.concepts:
+            raise ResultError(f"there is no concept {concept!r}", expected=", ".join(self.concepts))
+        return self.frame[self.frame["concept"] == concept]
+
+    def verdict_of(self, candidate: str, concept: str | None = None) -> str:
+        """Return the verdict on one candidate."""
+        rows = self.of(concept or self.concepts[0])
+        found = rows.loc[(rows["candidate"] == candidate) | (rows["site"] == candidate), "verdict"]
+        if found.empty:
+            raise ResultError(f"{candidate!r} was not judged", fix="a feature that is never active is no candidate")
+        return str(found.iloc[0])
+
+    def summary(self, k: int = 5) -> str:
+        """Say in a few lines what was asked, what was found, and what nothing looks like."""
+        p, told = self.provenance, self.tables
+        total, family = told["total"], told["family"]
+        asked = p.arguments
+        many = f"{family['effects']} of {family['of']}" if family["of"] > family["measured"] else f"{family['effects']}"
+        head = f"link: {many} candidates, {len(self.concepts)} concepts ({', '.join(self.concepts)})"
+        dead = f", {family['dead']} dead features left out" if family["dead"] else ""
+        lines = [
+            f"{head}{dead}",
+            f"  {asked['metric']} under {asked['do']['do']}{asked['positions']}, decision {asked['at']}; chosen on "
+            f"{told['halves']['chosen']} pairs, estimated on {told['halves']['estimated']} others",
+            f"  total effect {total['effect']:+.3f} [{total['low']:+.3f}, {total['high']:+.3f}]" + _untrained(total),
+        ]
+        lines += [
+            f"  {one['name']}: the error carries {one['error']:.1%} of what goes through its place"
+            for one in told["complete"]
+        ]
+        for concept in self.concepts:
+            lines += self._concept_lines(concept, k)
+        return "\n".join([*lines, *self._chosen_lines()])
+
+    def _concept_lines(self, concept: str, k: int) -> list[str]:
+        rows = self.of(concept)
+        counts = rows["verdict"].value_counts()
+        told = ", ".join(f"{counts[word]} {word}" for word in VERDICTS if word in counts)
+        nothing = int(((rows["available"] == NO) & (rows["used"] == NO) & (rows["verdict"] == INCONCLUSIVE)).sum())
+        note = f" ({nothing} neither available nor used)" if nothing else ""
+        found = self.tables["family"]["shuffled"][concept]
+        shuffled = f"; with shuffled labels any is found in {found:.1%}" if np.isfinite(found) else ""
+        lines = [f"{concept}: {told}{note}{shuffled}"]
+        for word in (CAUSAL, CORRELATE):
+            own = rows[rows["verdict"] == word]
+            if own.empty:
+                continue
+            by = (
+                own["share"].abs()
+                if word == CAUSAL
+                else own.apply(lambda row: abs(row[better_place(row)] - 0.5), axis=1)
+            )
+            lines += [_line(row, word) for _, row in own.loc[by.sort_values(ascending=False).index[:k]].iterrows()]
+        return lines
+
+    def _chosen_lines(self) -> list[str]:
+        found = self.tables["chosen"]
+        if not found["members"]:
+            return ["no candidate was chosen on the one half"]
+        line = (
+            f"the {len(found['members'])} chosen on the one half do {found['share']:.1%} "
+            f"[{found['share_low']:.1%}, {found['share_high']:.1%}] of it on the other"
+        )
+        if found["random_sets"]:
+            line += f"; {found['random_sets']} random sets of that size {found['random_low']:.1%} to {found['random_high']:.1%}"
+        return [line]
+
+    def plot(self, column: str | None = None) -> go.Figure:
+        """Draw what is available against what is used, or a column as heatmaps."""
+        return live(self) if column is None else super().plot(column)
+
+    def still(self) -> str:
+        """Return the picture available x used as a self-contained SVG."""
+        return still(self)
+
+    def _repr_html_(self) -> str:
+        return f"<div>{self.still()}<pre>{html.escape(self.summary())}</pre></div>"
+
+    @classmethod
+    def load(cls, path: str | Path) -> Links:
+        """Read what `save` wrote."""
+        found = load_result(path)
+        if found.provenance.method != "link":
+            raise ResultError(f"{path} is not the result of a link", got=found.provenance.method)
+        told: dict[str, Any] = {part.name: getattr(found, part.name) for part in fields(found)}
+        return cls(**told)
+
+
+def _untrained(total: dict[str, Any]) -> str:
+    count = len(total["untrained"])
+    if not count:
+        return ""
+    return f"; {count} networks with random weights stay below {total['untrained_bound']:.3f} (99 %)"
+
+
+def _line(row: pd.Series, word: str) -> str:
+    name, auc = str(row["candidate"]), better_place(row)
+    text = (
+        f"  {word:<15}{name:<28} AUC {row[auc]:.3f} [{row[auc + '_low']:.3f}, {row[auc + '_high']:.3f}]"
+        f"{' pooled' if auc == 'auc_pooled' else ''}  "
+        f"share {row['share']:+.1%} [{row['share_low']:+.1%}, {row['share_high']:+.1%}]"
+    )
+    if np.isfinite(row["turned_high"]):
+        text += f"  at random {row['random_low']:+.1%} to {row['random_high']:+.1%}, "
+        text += f"moved as far {row['turned_low']:+.1%} to {row['turned_high']:+.1%}"
+    return text

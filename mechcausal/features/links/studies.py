@@ -1,0 +1,110 @@
+"""Studies that ship: pairs, the concepts of a suite of probes, and text on which nothing should change."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from mechcausal.data.contrast import Contrast
+from mechcausal.data.prompts import PromptSet
+from mechcausal.data.tasks import contrast, task
+from mechcausal.errors import DataError, did_you_mean
+from mechcausal.features.links.linking import link
+from mechcausal.features.links.result import Links
+from mechcausal.features.probes.probing import probe
+from mechcausal.features.probes.suites import Question, suite
+from mechcausal.models.dictionaries import Bound
+
+
+@dataclass(frozen=True)
+class _Shipped:
+    """A part of a suite, the concept that is linked, the pairs that differ in it, and a task whose text is neutral."""
+
+    part: str
+    concept: str
+    pairs: str
+    neutral: str | None = None
+
+    @property
+    def name(self) -> str:
+        return f"{self.part}/{self.concept}"
+
+
+_SHIPPED = (
+    _Shipped("hiring/fairness", "gender", "hiring/gender", "hiring_secret"),
+    _Shipped("hiring/fairness", "proxy", "hiring/proxy", "hiring_secret"),
+    _Shipped("hiring/privacy", "name", "hiring_secret/secret", "hiring"),
+    _Shipped("bios/fairness", "pronoun", "bios/pronoun"),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """What a link is asked about.
+
+    Attributes:
+        name: The part of the suite and the concept.
+        pairs: The pairs, which differ in the concept.
+        question: The question of the suite about the concept.
+        also: The other questions of that part whose concepts these prompts have, for specificity.
+        neutral: Text on which nothing should change.
+    """
+
+    name: str
+    pairs: Contrast
+    question: Question
+    also: tuple[Question, ...]
+    neutral: PromptSet | None
+
+    def link(self, model: Any, what: Any, *, seed: int = 0, **options: Any) -> Links:  # noqa: ANN401
+        """Link candidates to the concept of this study; the options are those of `link`.
+
+        At the place of a dictionary the suite's probe is fitted, to the suite's own prompts. Where there is no
+        dictionary, and for concepts with more than two values, the labels stand alone.
+        """
+
+        def concept(one: Question) -> Any:  # noqa: ANN401
+            if not isinstance(what, Bound) or len(one.labels.classes) > 2:
+                return one.labels.concept
+            return probe(
+                model, one.prompts, one.labels, what.site,
+                at=one.at, pool=one.pool, control=False, mdl=False, seed=seed,
+            )  # fmt: skip
+
+        told: dict[str, Any] = {"at": self.question.at, "neutral": self.neutral, "seed": seed, **options}
+        others = [one.labels.concept for one in self.also]
+        return link(model, what, concept(self.question), self.pairs, also=others, **told)
+
+
+def studies(name: str, model: Any, n: int = 128, *, seed: int = 0) -> list[Study]:  # noqa: ANN401
+    """Return the studies of a suite: `hiring` has two about fairness and one about privacy.
+
+    Args:
+        name: The suite (`hiring`, `bios`), a part of it (`hiring/fairness`) or one study (`hiring/fairness/gender`).
+        model: The model that the prompts are for.
+        n: How many pairs each study has.
+        seed: The seed of the draw.
+    """
+    chosen = [one for one in _SHIPPED if f"{one.name}/".startswith(f"{name}/")]
+    if not chosen:
+        names = [word for one in _SHIPPED for word in (one.part.partition("/")[0], one.part, one.name)]
+        raise DataError(f"no pairs ship for the suite {name!r}", fix=did_you_mean(name, list(dict.fromkeys(names))))
+    return [_study(one, model, n, seed) for one in chosen]
+
+
+def _study(one: _Shipped, model: Any, n: int, seed: int) -> Study:  # noqa: ANN401
+    pairs = contrast(one.pairs, model, n, seed=seed)
+    asked = suite(one.part, model, seed=seed)
+    also = tuple(other for other in asked if other.labels.concept != one.concept and _varies(pairs, other))
+    neutral = None if one.neutral is None else task(one.neutral).prompts(model, 64, seed=seed)
+    return Study(one.name, pairs, asked[one.concept], also, neutral)
+
+
+def _varies(pairs: Contrast, question: Question) -> bool:
+    """Say whether the prompts have the concept of a question, with two values."""
+    both = [side.variables.get(question.labels.concept) for side in (pairs.clean, pairs.corrupt)]
+    if question.labels.of_tokens or any(column is None or column.ndim != 1 for column in both):
+        return False
+    return len(torch.cat([column.cpu() for column in both if column is not None]).unique()) == 2

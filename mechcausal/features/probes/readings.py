@@ -1,0 +1,126 @@
+"""Activations as probes read them: one row per prompt (at a position, or pooled over several), or one per token."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mechcausal.address import Site
+from mechcausal.data.places import Place
+from mechcausal.data.prompts import PromptSet
+from mechcausal.errors import DataError, NumericsError, UnsupportedError
+from mechcausal.interventions.apply import view
+from mechcausal.interventions.specs import Edit
+from mechcausal.models import bridge
+from mechcausal.models.abilities import abilities
+from mechcausal.models.engine import check_prompts, in_batches
+from mechcausal.models.hooked import forward
+
+Pool = Literal["mean", "max", "each"]
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """What one place held in a run.
+
+    Attributes:
+        place: The site and the positions.
+        x: The activations, [example feature].
+        rows: The prompt of each example.
+        columns: The column of each example in the prompts; the last one where several are pooled.
+        pooled: Whether several positions were made one.
+    """
+
+    place: Place
+    x: np.ndarray
+    rows: np.ndarray
+    columns: np.ndarray
+    pooled: bool = False
+
+
+def readings(
+    model: Any,  # noqa: ANN401 - a TransformerBridge
+    prompts: PromptSet,
+    where: Sequence[Place],
+    *,
+    pool: Pool = "mean",
+    edits: Sequence[Edit] = (),
+    batch_size: int = 64,
+) -> list[Reading]:
+    """Run the prompts once and return what every place held.
+
+    Args:
+        model: The model.
+        prompts: The prompts; those too short for a position have no example there.
+        where: The places.
+        pool: What becomes of several positions: their mean, their maximum, or an example `"each"`.
+        edits: Edits under which the model runs; what is read is what they leave.
+        batch_size: How many prompts at a time.
+    """
+    if pool not in get_args(Pool):
+        raise DataError("positions are pooled in three ways", got=repr(pool), expected="'mean', 'max' or 'each'")
+    check_prompts(model, prompts)
+    able = abilities(model)
+    able.require([place.site for place in where], writes=False)
+    able.require([edit.site for edit in edits])
+    for place in where:
+        if place.site.component == "pattern":
+            raise UnsupportedError(f"{place.site} has no fixed width to fit a probe to", fix="probe z, or a stream")
+    wholes = list(dict.fromkeys(place.site.whole for place in where))
+    found: list[list[tuple[Tensor, Tensor]]] = []
+
+    def one_batch(index: Tensor) -> np.ndarray:
+        batch = prompts.take(index).to(bridge.device_of(model))
+        read = forward(model, batch, edits, read=wholes).read
+        made = []
+        for place in where:
+            whole = read[place.site.whole]
+            _refuse_nan(whole[batch.mask], place.site)
+            x = _pooled(_flat(whole, place.site), batch.select(place.at), pool)
+            made.append((x, _taken(batch, place, pool, index)))
+        found.append([(x.float().cpu(), taken) for x, taken in made])
+        return np.zeros((0, len(index)))
+
+    in_batches(len(prompts), batch_size, one_batch)
+    out = []
+    for number, place in enumerate(where):
+        x, taken = (torch.cat(parts) for parts in zip(*(batch[number] for batch in found), strict=True))
+        several = pool != "each" and not (place.at.is_single or place.at.name)
+        out.append(Reading(place, x.numpy(), taken[:, 0].numpy(), taken[:, 1].numpy(), several))
+    return out
+
+
+def _flat(whole: Tensor, site: Site) -> Tensor:
+    """Return the part that a site names as [batch pos feature]: one unit has one feature, all heads stand side by side."""
+    part = view(whole, site)
+    return part[..., None] if part.ndim == 2 else part.flatten(2)
+
+
+def _pooled(part: Tensor, mask: Tensor, pool: Pool) -> Tensor:
+    if pool == "each":
+        return part[mask]
+    part, mask = part[mask.any(1)], mask[mask.any(1)][..., None]
+    if pool == "max":
+        return part.masked_fill(~mask, -torch.inf).amax(1)
+    return part.masked_fill(~mask, 0).sum(1) / mask.sum(1)
+
+
+def _taken(batch: PromptSet, place: Place, pool: Pool, index: Tensor) -> Tensor:
+    """Return (prompt, column) of every example."""
+    chosen = batch.select(place.at).cpu()
+    if pool == "each":
+        row, column = chosen.nonzero(as_tuple=True)
+    else:
+        row = chosen.any(1).nonzero()[:, 0]
+        column = chosen.shape[1] - 1 - chosen[row].flip(1).long().argmax(1)
+    return torch.stack([index[row], column], dim=1)
+
+
+def _refuse_nan(values: Tensor, site: Site) -> None:
+    if not bool(torch.isfinite(values).all()):
+        raise NumericsError(f"there is NaN or infinity at {site}", fix="check the weights, the dtype and the edits")

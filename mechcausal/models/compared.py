@@ -1,0 +1,47 @@
+"""Two ways to the same numbers, compared on the model at hand: on which prompts, and what counts as the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mechcausal.data.prompts import PromptSet, pad
+from mechcausal.errors import MechcausalError
+from mechcausal.models import bridge
+
+# What a way that a model does not support may end in.
+FAILURES = (
+    MechcausalError, RuntimeError, TypeError, ValueError, KeyError, IndexError, AttributeError, NotImplementedError,
+)  # fmt: skip
+
+
+def probes(model: Any) -> list[tuple[PromptSet, PromptSet]]:  # noqa: ANN401
+    """Return two small random batches, padded on either side, each with a source run."""
+    cfg, device, draw = model.cfg, bridge.device_of(model), torch.Generator().manual_seed(11)
+    longest = min(6, cfg.n_ctx)
+    lengths = [longest, max(2, longest - 2), longest]
+    outputs = cfg.d_vocab if getattr(cfg, "d_vocab_out", -1) in (None, -1) else cfg.d_vocab_out
+    found = []
+    for side in ("right", "left"):
+        texts = [[torch.randint(0, cfg.d_vocab, (n,), generator=draw).tolist() for n in lengths] for _ in "ab"]
+        answer, foil = torch.randint(0, outputs, (2, len(lengths)), generator=draw)
+        base, source = (PromptSet(*pad(own, side=side), side=side, answer=answer, foil=foil) for own in texts)
+        found.append((base.to(device), source.to(device)))
+    return found
+
+
+def agree(fast: Tensor, slow: Tensor, model: Any) -> bool:  # noqa: ANN401
+    """Say whether numbers of the engine are those of the loop, as far as the model's precision goes."""
+    wide = next(bridge.underlying(model).parameters()).dtype in (torch.float32, torch.float64)
+    if fast.shape != slow.shape or not slow.numel():
+        return fast.shape == slow.shape
+    fast, slow = fast.double(), slow.double()
+    scale = torch.stack([slow.max() - slow.min(), slow.abs().max()]).max().clamp(min=1e-3)
+    return bool(fast.isfinite().all() and (fast - slow).abs().max() <= (1e-4 if wide else 5e-2) * scale)
+
+
+def in_short(error: Exception) -> str:
+    """Return the first line of an error."""
+    return str(error).partition("\n")[0][:200]

@@ -1,0 +1,1 @@
+"""The dictionary that ships with organism:hiring: its recipe, and the folder it makes."""

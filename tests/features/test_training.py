@@ -1,0 +1,204 @@
+"""Training: planted directions are found, an interruption changes nothing, and the folder remembers what it is."""
+
+import json
+
+import pytest
+import torch
+from zoo import loaded, make_pairs
+
+import mechcausal as mc
+from mechcausal.errors import DataError, NumericsError, SiteError, UnsupportedError
+from mechcausal.features import folder, saelens, training
+from mechcausal.features.activations import Activations, harvest
+from mechcausal.models.fingerprint import weights_fingerprint
+from mechcausal.models.hooked import forward
+
+try:
+    saelens.sae_lens()
+except UnsupportedError:
+    pytest.skip("sae-lens cannot be imported beside transformer-lens 4", allow_module_level=True)
+
+SITE = "L1.resid_post"
+KINDS = [kind for kind in saelens.KINDS if kind != "transcoder"]
+
+
+@pytest.fixture(scope="module")
+def planted():
+    """Return activations that are sums of 3 of 24 known directions at random strengths, around a mean."""
+    draw = torch.Generator().manual_seed(0)
+    rows = torch.randn(24, 32, generator=draw)
+    rows /= rows.norm(dim=-1, keepdim=True)
+    chosen = torch.rand(6000, 24, generator=draw).topk(3, -1).indices
+    strength = torch.zeros(6000, 24).scatter(-1, chosen, 1 + torch.rand(6000, 3, generator=draw))
+    return rows, strength @ rows + torch.randn(32, generator=draw)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_finds_planted_directions(kind, planted, tmp_path):
+    model, (rows, x) = loaded("gpt2"), planted
+    price = {"standard": 0.5, "gated": 0.5}.get(kind)
+    made = mc.features.train(
+        model,
+        x,
+        SITE,
+        width=32,
+        kind=kind,
+        k=3,
+        price=price,
+        tokens=160_000,
+        batch_size=256,
+        rate=5e-3,
+        out=tmp_path / kind,
+    )
+    try:
+        with torch.no_grad():
+            f = made.encode(x)
+            error = x - made.decode(f)
+        explained = 1 - float(error.square().sum() / (x - x.mean(0)).square().sum())
+        best = (made.W_dec @ rows.T).max(0).values
+        active = float((f > 0).sum(-1).float().mean())
+        assert explained > 0.85, explained
+        assert active < 12, active
+        assert float((best > 0.9).float().mean()) > 0.6, best
+        assert made.linear
+        theirs = saelens.sae_lens().SAE.load_from_disk(str(tmp_path / kind))
+        with torch.no_grad():
+            torch.testing.assert_close(theirs.decode(theirs.encode(x)), made.decode(f), atol=1e-4, rtol=1e-4)
+    finally:
+        mc.features.detach(model, kind)
+
+
+def test_a_transcoder_learns_what_an_mlp_does(tmp_path):
+    """The MLP of the model itself, on random prompts: most of the variance, and far more than its mean."""
+    model = loaded("gpt2")
+    prompts = make_pairs(lengths=(16,) * 200).clean
+    made = mc.features.train(
+        model, prompts, "L1.resid_mid", site_out="L1.mlp_out", kind="transcoder", width=256, price=0.02,
+        tokens=200_000, batch_size=256, rate=3e-3, out=tmp_path / "over",
+    )  # fmt: skip
+    try:
+        assert (str(made.site), str(made.site_out)) == ("L1.resid_mid", "L1.mlp_out")
+        test = make_pairs(lengths=(16,) * 40, seed=5).clean
+        found = mc.features.health(model, made, test)
+        assert found["explained_variance"] > 0.6
+        again = mc.features.load(tmp_path / "over", model, name="again")
+        assert again.digest == made.digest
+        assert type(saelens.sae_lens().SAE.load_from_disk(str(tmp_path / "over"))).__name__ == "Transcoder"
+    finally:
+        mc.features.detach(model, "over")
+
+
+def test_the_same_recipe_gives_the_same_weights_and_another_seed_others(planted):
+    model, (_, x) = loaded("gpt2"), planted
+    before = torch.random.get_rng_state()
+    options = {"width": 16, "k": 2, "tokens": 4096, "batch_size": 256}
+    one, two, other = (mc.features.train(model, x, SITE, seed=seed, **options).digest for seed in (0, 0, 1))
+    mc.features.detach(model, "topk")
+    assert one == two != other
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("kind", ["topk", "batchtopk", "standard", "jumprelu"])
+def test_an_interrupted_training_ends_as_if_it_had_not_been(kind, planted, tmp_path, monkeypatch):
+    model, (_, x) = loaded("gpt2"), planted
+    options = {"width": 24, "kind": kind, "k": 3, "tokens": 30 * 256, "batch_size": 256, "checkpoint_every": 7}
+    whole = mc.features.train(model, x, SITE, out=tmp_path / "sae", name="sae", **options).digest
+    step, calls = saelens.Trainer.step, []
+
+    def interrupted(self, batch):
+        calls.append(1)
+        if len(calls) == 17:
+            raise KeyboardInterrupt
+        return step(self, batch)
+
+    monkeypatch.setattr(saelens.Trainer, "step", interrupted)
+    out = tmp_path / "cut"
+    with pytest.raises(KeyboardInterrupt):
+        mc.features.train(model, x, SITE, out=out, name="sae", **options)
+    assert [path.name for path in out.iterdir()] == ["checkpoint"]
+    with pytest.raises(DataError, match="checkpoint of another training"):
+        mc.features.train(model, x, SITE, out=out, name="sae", **(options | {"rate": 1e-4}))
+    assert mc.features.train(model, x, SITE, out=out, name="sae", **options).digest == whole
+    assert len(calls) == 17 + 30 - 14
+    assert not (out / "checkpoint").exists()
+    mc.features.detach(model, "sae")
+
+
+def test_what_the_folder_remembers(gpt2, tmp_path):
+    prompts = make_pairs(lengths=(7,) * 40).clean
+    made = mc.features.train(
+        gpt2, prompts, "L1.mlp_post", width=16, k=2, tokens=2048, batch_size=256, out=tmp_path / "one",
+        remember={"why": "a test"},
+    )  # fmt: skip
+    try:
+        facts = folder.read(tmp_path / "one").facts
+        assert facts["site"] == "L1.mlp_post"
+        assert facts["model_digest"] == weights_fingerprint(gpt2) == made.model_digest
+        assert facts["data"]["prompts"] == prompts.hash
+        assert (facts["recipe"]["kind"], facts["recipe"]["seed"], facts["why"]) == ("topk", 0, "a test")
+        assert facts["training"]["steps"] == 8
+        assert folder.read(tmp_path / "one").hook == "blocks.1.mlp.hook_post"
+        assert json.loads((tmp_path / "one" / "cfg.json").read_text())["architecture"] == "topk"
+        again = mc.features.load(tmp_path / "one", gpt2)
+        assert again.digest == made.digest
+    finally:
+        mc.features.detach(gpt2, "one")
+
+
+def test_cached_activations_give_the_same_dictionary(gpt2, tmp_path):
+    prompts = make_pairs(lengths=(7,) * 40).clean
+    options = {"width": 16, "k": 2, "tokens": 2048, "batch_size": 128}
+    harvest(gpt2, prompts, SITE, out=tmp_path)
+    digests = {
+        mc.features.train(gpt2, data, SITE, **options).digest
+        for data in (prompts, harvest(gpt2, prompts, SITE), tmp_path, Activations.open(tmp_path))
+    }
+    mc.features.detach(gpt2, "topk")
+    assert len(digests) == 1
+
+
+def test_a_dictionary_of_heads(gpt2):
+    prompts = make_pairs(lengths=(7,) * 40).clean
+    made = mc.features.train(gpt2, prompts, "L1.z", width=40, k=6, tokens=40_000, batch_size=128, rate=5e-3)
+    try:
+        read = forward(gpt2, prompts, read=[made.site, made.error]).read
+        x, e = read[made.site], read[made.error]
+        assert x.shape == e.shape == (40, 7, 4, 8)
+        assert float(e.square().sum() / (x - x.mean((0, 1))).square().sum()) < 0.6
+    finally:
+        mc.features.detach(gpt2, "topk")
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "words"),
+    [
+        ({"kind": "topkk"}, DataError, "no dictionary of the kind 'topkk'.*did you mean"),
+        ({"kind": "transcoder"}, DataError, "has a site_out"),
+        ({"site_out": "L1.mlp_out"}, DataError, "has a site_out"),
+        ({"k": 99}, DataError, "more features than are active"),
+        ({"tokens": 3}, DataError, "at least one step"),
+        ({"site": "L7.resid_post"}, SiteError, "not in this model"),
+        ({"name": "two words"}, SiteError, "not the name of a dictionary"),
+        ({"data": torch.zeros(50, 30)}, DataError, "got 30 numbers a token; expected 32"),
+        ({"data": torch.full((50, 32), float("nan"))}, NumericsError, "NaN"),
+        ({"data": "nowhere"}, DataError, "holds no activations"),
+    ],
+)
+def test_wrong_input_is_refused_before_training(gpt2, change, error, words, monkeypatch):
+    monkeypatch.setattr(training, "Trainer", None)
+    options = {"width": 16, "k": 2, "site": SITE, "data": torch.randn(50, 32)} | change
+    with pytest.raises(error, match=words):
+        mc.features.train(gpt2, options.pop("data"), options.pop("site"), **options)
+
+
+def test_activations_of_something_else_are_refused(gpt2, llama, tmp_path):
+    prompts = make_pairs().clean
+    with pytest.raises(DataError, match=r"something else \(got site L0.resid_post"):
+        mc.features.train(gpt2, harvest(gpt2, prompts, "L0.resid_post"), SITE, width=16, k=2)
+    with pytest.raises(DataError, match="got model_digest"):
+        mc.features.train(gpt2, harvest(llama, prompts, SITE), SITE, width=16, k=2)
+
+
+def test_a_training_that_blows_up_says_so(gpt2):
+    with pytest.raises(NumericsError, match="lower the rate"):
+        mc.features.train(gpt2, torch.randn(64, 32), SITE, width=16, k=2, rate=1e30, tokens=640, batch_size=32)

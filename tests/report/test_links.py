@@ -1,0 +1,37 @@
+"""The command: from an organism and a suite to a page and JSON."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from mechcausal.cli import app
+from mechcausal.errors import DataError, MechcausalError
+from mechcausal.features.links.studies import studies
+
+
+def test_the_command(tmp_path):
+    out = tmp_path / "link.html"
+    asked = ["link", "organism:hiring", "--sites", "L1.z.H*", "--suite", "hiring", "-o", str(out), "-n", "64"]
+    done = CliRunner().invoke(app, asked, catch_exceptions=False)
+    assert done.exit_code == 0
+    assert "not run: there are too few independent pairs" in done.output  # eight people have a secret
+    found = json.loads(out.with_suffix(".json").read_text())
+    verdicts = {name: {row["candidate"]: row["verdict"] for row in one["rows"]} for name, one in found.items()}
+    gender, proxy = verdicts["hiring/fairness/gender"], verdicts["hiring/fairness/proxy"]
+    assert [gender[f"L1.z.H{head}"] for head in (1, 2, 3)] == ["causal", "causal", "correlate-only"]
+    assert proxy["L1.z.H1"] == "causal"
+    assert proxy["L1.z.H2"] != "causal"  # it carries the pronoun, which these pairs leave alone
+    assert "Not run: there are too few" in out.read_text()
+
+
+def test_wrong_commands(hiring):
+    with pytest.raises(MechcausalError, match="name what is linked"):
+        CliRunner().invoke(app, ["link", "organism:hiring", "--suite", "hiring"], catch_exceptions=False)
+    with pytest.raises(DataError, match="no pairs ship"):
+        studies("hirring", hiring)
+    (study,) = studies("hiring/privacy", hiring)
+    with pytest.raises(DataError, match="too few independent pairs"):
+        study.link(hiring, "z")
