@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 TOP, RANDOM = "highest", "random"
 _HEAD = 10
+_BUDGET = 768 * 2**20  # bytes that all features of the prompts of one batch may take, of both sides and while encoding
+_COPIES = 5
 
 
 @dataclass(frozen=True)
@@ -236,9 +238,8 @@ def screen(
     cells = [(Edit(place.site, Patch() if paired else Zero(), place.at),) for place in where]
     clean = held_out.clean if isinstance(held_out, Contrast) else held_out
     plan = Plan(base, cells, chosen, rows=source, reference=clean)
-    values = evaluate(
-        model, plan, batch_size=found.batch_size, progress="measuring features", exact=exact, unedited=True
-    )
+    size = max(1, min(found.batch_size, _BUDGET // (4 * _COPIES * base.tokens.shape[1] * known.n_features)))
+    values = evaluate(model, plan, batch_size=size, progress="measuring features", exact=exact, unedited=True)
     result = recorder.result(
         [
             {**place.row(), "chosen": kind, "estimate": found.scores[1, number], "screened": found.scores[0, number]}
