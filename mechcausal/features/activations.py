@@ -212,7 +212,8 @@ def harvest(
         bar.update(len(own))
     bar.close()
     if folder is None:  # in memory all tokens are mixed with each other
-        shards, sizes = [torch.cat([shard for shard in shards if isinstance(shard, Tensor)])], [sum(sizes)]
+        whole = torch.cat([shard for shard in shards if isinstance(shard, Tensor)])
+        shards, sizes = [whole], [len(whole)]
     if not sum(sizes):
         raise DataError("these prompts leave no token to read", fix="pass skip_first=False, or longer prompts")
     if folder is not None:

@@ -52,7 +52,13 @@ class SparseCoder(nn.Module):
     W_enc: Tensor
     W_dec: Tensor
     b_dec: Tensor
+    b_enc: Tensor
+    b_gate: Tensor
+    b_mag: Tensor
+    r_mag: Tensor
+    threshold: Tensor
     scale: Tensor
+    rank: Tensor
 
     def __init__(self, config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> None:
         super().__init__()

@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 from torch import Tensor
 
 from mechcausal.address import DictionaryShape, ModelShape, Site
-from mechcausal.errors import SiteError, did_you_mean
+from mechcausal.errors import InterventionError, SiteError, did_you_mean
 
 
 @runtime_checkable
@@ -101,6 +101,11 @@ class Bound:
 
     def like(self, decoded: Tensor, y: Tensor) -> Tensor:
         """Return something decoded in the shape and the dtype of the activation it belongs to."""
+        if decoded.shape != _flat(y, self.written).shape:
+            raise InterventionError(
+                f"the dictionary {self.name!r} decoded another shape",
+                got=tuple(decoded.shape), expected=tuple(_flat(y, self.written).shape),
+            )  # fmt: skip
         return decoded.reshape(y.shape).to(y.dtype)
 
 
