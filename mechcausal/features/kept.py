@@ -75,7 +75,9 @@ class Faithfulness(Result):
         for name, found in (("faithfulness", self.faithfulness), ("completeness", self.completeness)):
             lines.append(f"  {name} {found.estimate:.3f} [{found.low:.3f}, {found.high:.3f}]")
         if np.isfinite(self.of_random[0]):
-            lines.append("  random circuits of this size {:.3f} to {:.3f}".format(*self.of_random))
+            pool = self.provenance.arguments["pool"]
+            low, high = self.of_random
+            lines.append(f"  random circuits of this size, of {pool} nodes ever active: {low:.3f} to {high:.3f}")
         return "\n".join(lines)
 
 
@@ -128,6 +130,7 @@ def faithfulness(
         {
             "nodes": len(nodes), "dictionaries": [one.name for one in known], "direction": direction,
             "positions": [str(at) for at in places], "random": random,
+            "pool": int(sum((alive[name] | mask)[:, :-1].sum() for name, mask in own.items())),
         },
         seed=seed,
     )  # fmt: skip
