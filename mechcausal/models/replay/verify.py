@@ -46,6 +46,7 @@ class Replayer:
         maps: How heads and neurons enter the stream, as far as it was asked for.
         reasons: Why it does not do components, as far as they were asked for.
         slopes: Why it does not take gradients at a component, as far as it was asked for; empty where it does.
+        of_dictionaries: Why it does not carry edits of the features of a dictionary, likewise.
     """
 
     model: ref[Any]
@@ -54,12 +55,18 @@ class Replayer:
     maps: dict[Site, Tensor] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
     slopes: dict[str, str] = field(default_factory=dict)
+    of_dictionaries: dict[str, str] = field(default_factory=dict)
     _ways: dict[str, tuple[bool, bool]] = field(default_factory=dict)
     _together: frozenset[str] | None = None
 
     def carries(self, kind: str) -> bool:
         """Say whether it carries edits of a kind of site to the end of their layer, in agreement with the loop."""
         return self._judged(kind)[0]
+
+    def why_not(self, kind: str) -> str:
+        """Return why edits of a kind of site are left to the loop."""
+        known = self.of_dictionaries.get(kind) or self.reasons.get(kind)
+        return known or "its effect is not carried to the end of its layer"
 
     def makes(self, kind: str) -> bool:
         """Say whether it makes edits of a kind of site on the run, in agreement with the loop."""
@@ -98,16 +105,15 @@ class Replayer:
         """Compare edits of features, of all at once and of the error, with the loop."""
         dictionary = bound(self.model(), name)
         if not self.carries(component):
-            self.reasons[kind] = self.reasons.get(component, f"edits of {component} are not carried either")
+            reason = self.reasons.get(component, f"edits of {component} are not carried either")
         elif dictionary.site_out is not None:
-            self.reasons[kind] = "a transcoder reads one activation and writes another"
+            reason = "a transcoder reads one activation and writes another"
         elif not dictionary.linear:
-            self.reasons[kind] = "its features do not enter the activation linearly"
+            reason = "its features do not enter the activation linearly"
         else:
-            found = self._compared(_features(dictionary), [{kind}])[0]
-            self.reasons |= {kind: found} if found else {}
-            return found is None
-        return False
+            reason = self._compared(_features(dictionary), [{kind}])[0]
+        self.of_dictionaries[kind] = reason or ""
+        return not reason
 
     def _judge(self, component: str) -> tuple[bool, bool]:
         ways = [way for way, names in ((CARRIED, CARRIED), (_ON_THE_RUN, MADE)) if component in names]
