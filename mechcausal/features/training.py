@@ -12,7 +12,7 @@ import math
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -199,7 +199,7 @@ def _activations(model: Any, data: Data, site: Site, site_out: Site | None) -> A
 def _fitting(recipe: Recipe, activations: Activations) -> Recipe:
     """Return the recipe with a batch that the activations can fill."""
     size = min(recipe.batch_size, len(activations))
-    return recipe if size == recipe.batch_size else Recipe(**(asdict(recipe) | {"batch_size": size}))
+    return replace(recipe, batch_size=size)
 
 
 def _trained(
