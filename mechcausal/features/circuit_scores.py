@@ -14,7 +14,7 @@ from mechcausal.address import Selection, Site
 from mechcausal.circuits.graph import Node, turn_of
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.prompts import PromptSet
-from mechcausal.features.attribution import BUDGET, add_scores, changes, slope
+from mechcausal.features.attribution import BUDGET, add_scores, changes, fitting, slope
 from mechcausal.features.kept import told_apart
 from mechcausal.interventions.specs import Edit, Interpolate, Patch
 from mechcausal.metrics import Metric
@@ -106,7 +106,7 @@ class Scorer:
             return np.zeros((0, len(index)))
 
         with torch.inference_mode(False):
-            in_batches(len(base), self.batch_size, run)
+            in_batches(len(base), fitting(self.batch_size, base.tokens.shape[1], *self.known), run)
 
 
 class _Batch:

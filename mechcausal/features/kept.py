@@ -22,6 +22,7 @@ from mechcausal.circuits.graph import Graph, Node, turn_of
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.prompts import PromptSet
 from mechcausal.errors import DataError, SiteError
+from mechcausal.features.attribution import fitting
 from mechcausal.interventions.specs import Edit, Patch
 from mechcausal.metrics import metric as metric_of
 from mechcausal.models import bridge
@@ -121,6 +122,7 @@ def faithfulness(
     if not places:
         raise DataError("the circuit has no node of a dictionary, and no positions are given", got=repr(graph))
     own = kept(known, places, nodes)
+    batch_size = fitting(batch_size, base.tokens.shape[1], *known)
     alive = _alive(model, known, places, base, batch_size)
     draws = [_drawn(own, np.random.default_rng([seed, number]), alive) for number in range(random)]
     conditions = [own, {name: ~mask for name, mask in own.items()}, *draws]

@@ -20,7 +20,7 @@ from mechcausal.address import Selection
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.prompts import PromptSet
 from mechcausal.errors import DataError, ResultError
-from mechcausal.features.attribution import Attribution, attribute, differentiable, resolved
+from mechcausal.features.attribution import Attribution, attribute, differentiable, fitting, resolved
 from mechcausal.features.links.effects import halves
 from mechcausal.features.scatter import Dot, Scatter, figure, still
 from mechcausal.interventions.specs import Edit, Patch, Zero
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
 
 TOP, RANDOM = "highest", "random"
 _HEAD = 10
-_BUDGET = 768 * 2**20  # bytes that all features of the prompts of one batch may take, of both sides and while encoding
-_COPIES = 5
 
 
 @dataclass(frozen=True)
@@ -238,7 +236,7 @@ def screen(
     cells = [(Edit(place.site, Patch() if paired else Zero(), place.at),) for place in where]
     clean = held_out.clean if isinstance(held_out, Contrast) else held_out
     plan = Plan(base, cells, chosen, rows=source, reference=clean)
-    size = max(1, min(found.batch_size, _BUDGET // (4 * _COPIES * base.tokens.shape[1] * known.n_features)))
+    size = fitting(found.batch_size, base.tokens.shape[1], known)
     values = evaluate(model, plan, batch_size=size, progress="measuring features", exact=exact, unedited=True)
     result = recorder.result(
         [
