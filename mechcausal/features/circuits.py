@@ -8,6 +8,10 @@ prompt of a pair to the other, and features and error share out its exact effect
 activation of an earlier dictionary moves in the same way, what lies between is held, and the earlier features and error
 share out the change of the later node, weighted by what a unit of it does to the metric. Where positions are told apart,
 what lies elsewhere is no node: it is neither moved nor held.
+
+Gradients do not see a feature that jumps from zero to its threshold, as those of top-k and JumpReLU encoders do: into
+such a node the edges may sum to less than its score. The node's own score does not suffer, because the path of the
+activation is straight whatever the encoder does.
 """
 
 from __future__ import annotations
