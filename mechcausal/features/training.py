@@ -29,6 +29,7 @@ from mechcausal.errors import DataError, NumericsError, did_you_mean
 from mechcausal.features import folder
 from mechcausal.features.activations import Activations, digest, harvest
 from mechcausal.features.saelens import KINDS, PRICES, Trainer
+from mechcausal.models import bridge
 from mechcausal.models.abilities import abilities
 from mechcausal.models.dictionaries import Bound, attach
 from mechcausal.models.fingerprint import weights_fingerprint
@@ -131,8 +132,9 @@ def train(
         **(remember or {}),
     }  # fmt: skip
     facts["data"].pop("sizes", None)
+    device = bridge.device_of(model)
     config, weights, measured = _trained(
-        recipe, activations, facts, None if out is None else Path(out), checkpoint_every
+        recipe, activations, facts, None if out is None else Path(out), checkpoint_every, str(device)
     )
     config["metadata"] |= {"model_name": facts["model"], "hook_name": _hook(place)}
     config["metadata"] |= {} if target is None else {"hook_name_out": _hook(target)}
@@ -141,7 +143,7 @@ def train(
     if out is not None:
         folder.write(out, config, weights, facts)
         shutil.rmtree(Path(out) / CHECKPOINT, ignore_errors=True)
-    coder = folder.SparseCoder(config, weights).folded().to(next(iter(model.parameters())).device)
+    coder = folder.SparseCoder(config, weights).folded().to(device)
     return attach(model, coder, place, name=named, site_out=target)
 
 
@@ -203,7 +205,7 @@ def _fitting(recipe: Recipe, activations: Activations) -> Recipe:
 
 
 def _trained(
-    recipe: Recipe, activations: Activations, facts: dict[str, Any], out: Path | None, every: int
+    recipe: Recipe, activations: Activations, facts: dict[str, Any], out: Path | None, every: int, device: str
 ) -> tuple[dict[str, Any], dict[str, Tensor], dict[str, Any]]:
     width, rest = activations.width_in, activations.width - activations.width_in
     mean, lengths = activations.moments()
@@ -213,6 +215,7 @@ def _trained(
     trainer = Trainer(
         kind=recipe.kind, width=width, width_out=rest or None, n_features=recipe.width, k=recipe.k, price=recipe.price,
         rate=recipe.rate, steps=recipe.steps, batch_size=recipe.batch_size, seed=recipe.seed,
+        device=device,
     )  # fmt: skip
     trainer.start_from((mean * factors)[width:] if rest else mean * factors)
     kept = None if out is None else out / CHECKPOINT

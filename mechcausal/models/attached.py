@@ -146,7 +146,10 @@ def detach(model: Any, name: str) -> Bound:  # noqa: ANN401 - a TransformerBridg
     return found
 
 
-def with_dictionaries(model: Any, shape: ModelShape) -> ModelShape:  # noqa: ANN401 - a TransformerBridge
-    """Return the sizes of a model with those of its dictionaries."""
-    known = {name: DictionaryShape(one.site, one.n_features) for name, one in _attached.get(model, {}).items()}
+def with_dictionaries(model: Any, shape: ModelShape, digest: str | None = None) -> ModelShape:  # noqa: ANN401
+    """Return the sizes of a model with those of its dictionaries; those of other weights than `digest` are stale."""
+    known = {
+        name: DictionaryShape(one.site, one.n_features, digest is not None and one.model_digest != digest)
+        for name, one in _attached.get(model, {}).items()
+    }
     return replace(shape, dictionaries=known) if known or shape.dictionaries else shape

@@ -368,6 +368,21 @@ def test_a_dictionary_of_another_model_is_refused(gpt2, llama):
         attach(llama, TopK(32), "L1.resid_post", name="small", model_digest=own)
 
 
+def test_a_dictionary_of_weights_that_have_changed_is_not_used(pairs):
+    model = mc.load(build("gpt2"))
+    small = attach(model, TopK(32), "L1.resid_post", name="small")
+    listed = mc.sites(model).set_index("site").loc["L1.resid_post.sae:small.F0"]
+    assert (listed["width"], listed["reads"], listed["writes"]) == (48, True, True)
+    assert len(mc.ablate(model, pairs, sites=str(small.features), do="zero")) == 1
+    with torch.no_grad():
+        next(model.original_model.parameters())[0, 0] += 1e-3
+    with pytest.raises(SiteError, match=r"have changed since the dictionary 'small' was attached.*attach it again"):
+        mc.ablate(model, pairs, sites=str(small.features), do="zero")
+    assert not mc.sites(model).set_index("site").loc["L1.resid_post.sae:small.F0"]["writes"]
+    again = attach(model, small.dictionary, "L1.resid_post", name="small")
+    assert len(mc.ablate(model, pairs, sites=str(again.features), do="zero")) == 1
+
+
 def test_names(gpt2):
     with pytest.raises(SiteError, match="not the name of a dictionary"):
         attach(gpt2, TopK(32), "L1.resid_post", name="two words")
