@@ -219,12 +219,8 @@ def _trained(
     )  # fmt: skip
     trainer.start_from((mean * factors)[width:] if rest else mean * factors)
     kept = None if out is None else out / CHECKPOINT
-    if kept is not None and (kept / "facts.json").is_file():
-        if json.loads((kept / "facts.json").read_text()) != json.loads(json.dumps(facts)):
-            raise DataError(
-                f"{out} holds the checkpoint of another training", fix="choose another folder, or delete its checkpoint"
-            )
-        trainer.load(kept)
+    if kept is not None:
+        _go_on(trainer, kept, facts)
     bar = tqdm(
         total=recipe.steps * recipe.batch_size, initial=trainer.steps * recipe.batch_size, desc=f"training {recipe.kind}",
         unit="token", unit_scale=True, disable=None, leave=False,
@@ -251,21 +247,29 @@ def _trained(
 
 
 def _keep(trainer: Trainer, kept: Path, facts: dict[str, Any]) -> None:
-    """Write a checkpoint beside the last one, then put it in its place."""
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    room = Path(tempfile.mkdtemp(dir=kept.parent, prefix=".checkpoint."))
-    try:
-        trainer.save(room)
-        (room / "facts.json").write_text(json.dumps(facts))
-        if kept.exists():
-            old = Path(tempfile.mkdtemp(dir=kept.parent, prefix=".checkpoint.")) / "old"
-            kept.rename(old)
-            room.rename(kept)
-            shutil.rmtree(old.parent)
-        else:
-            room.rename(kept)
-    finally:
-        shutil.rmtree(room, ignore_errors=True)
+    """Write a checkpoint, and only then forget the one before: at any time there is one that is whole."""
+    kept.mkdir(parents=True, exist_ok=True)
+    room = Path(tempfile.mkdtemp(dir=kept, prefix="."))
+    trainer.save(room)
+    (room / "facts.json").write_text(json.dumps(facts))
+    mine = kept / f"{trainer.steps:08d}"
+    room.rename(mine)
+    for other in kept.iterdir():
+        if other != mine:
+            shutil.rmtree(other)
+
+
+def _go_on(trainer: Trainer, kept: Path, facts: dict[str, Any]) -> None:
+    """Go on from the last checkpoint, if there is one of this very training."""
+    found = sorted(path for path in kept.glob("[0-9]*") if (path / "facts.json").is_file())
+    if not found:
+        return
+    if json.loads((found[-1] / "facts.json").read_text()) != json.loads(json.dumps(facts)):
+        raise DataError(
+            f"{kept.parent} holds the checkpoint of another training",
+            fix="choose another folder, or delete its checkpoint",
+        )
+    trainer.load(found[-1])
 
 
 def _hook(site: Site) -> str:
