@@ -174,6 +174,18 @@ def test_shares_along_the_path_add_up_to_the_effect_of_all_features(gpt2, pairs)
         assert shares.frame["feature"].tolist() == list(range(small.n_features))
 
 
+@pytest.mark.parametrize("options", [{}, {"steps": 3}, {"steps": 3, "path": "cell"}])
+def test_features_beside_other_sites_are_attributed_alike(gpt2, pairs, options):
+    with on(gpt2, "L1.resid_post") as small:
+        sites = [str(small.feature(3)), "L1.resid_post", str(small.error), "L1.z.H0"]
+        fast, slow = (
+            mc.attribute(gpt2, pairs, sites=sites, positions="all", exact=exact, **options)
+            for exact in ("replay", "naive")
+        )
+    np.testing.assert_allclose(fast.examples, slow.examples, atol=2e-5)
+    assert fast.provenance.compute["engine"] == "replay and naive"
+
+
 # Every method, and the engine against the loop
 
 
