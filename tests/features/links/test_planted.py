@@ -17,7 +17,7 @@ from mechcausal.features.probes.labels import one_set, units
 from mechcausal.models.dictionaries import attach, detach
 from mechcausal.models.hooked import forward
 
-QUICK = {"untrained": 0, "details": 0}
+QUICK = {"untrained": 0, "details": 0, "random": 8}
 
 
 @pytest.fixture(scope="module")
