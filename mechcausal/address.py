@@ -45,10 +45,17 @@ _HOOK_NAMES = (
 
 @dataclass(frozen=True)
 class DictionaryShape:
-    """What sites need to know of a dictionary: which activation it reads, and how many features it has."""
+    """What sites need to know of a dictionary.
+
+    Attributes:
+        site: The activation it reads.
+        n_features: How many features it has.
+        stale: Whether the weights of the model have changed since it was attached.
+    """
 
     site: Site
     n_features: int
+    stale: bool = False
 
 
 @dataclass(frozen=True)
@@ -197,6 +204,11 @@ class Site:
             raise SiteError(
                 f"no dictionary called {self.dictionary!r} is attached to this model",
                 fix=f"{did_you_mean(str(self.dictionary), shape.dictionaries)} ({how})" if shape.dictionaries else how,
+            )
+        if known.stale:
+            raise SiteError(
+                f"the weights of the model have changed since the dictionary {self.dictionary!r} was attached to it",
+                fix="attach it again if it still belongs to them",
             )
         if known.site != self.activation:
             raise SiteError(

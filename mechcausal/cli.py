@@ -148,7 +148,7 @@ def link(
     out: Annotated[Path, typer.Option("--out", "-o", help="The report; JSON is written beside it.")] = Path(
         "link.html"
     ),
-    n: Annotated[int, typer.Option("--pairs", "-n", min=16, help="How many pairs.")] = 128,
+    n: Annotated[int, typer.Option("--pairs", "-n", min=16, help="How many pairs.")] = 256,
     do: Annotated[str, typer.Option(help="What is done at a candidate: patch, mean or zero.")] = "patch",
     smallest_effect: Annotated[float, typer.Option(help="The smallest share of the total effect of interest.")] = 0.02,
     seed: Annotated[int, typer.Option(help="The seed of everything random.")] = 0,

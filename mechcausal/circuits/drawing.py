@@ -60,33 +60,48 @@ def layout(graph: Graph, *, most_nodes: int = 80, most_edges: int = 240) -> Layo
     """Place the nodes: a row for each activation (features and error side by side), a column for each position."""
     drawn = graph.top(nodes=most_nodes, edges=most_edges)
     left_out = len(graph.nodes) - len(drawn.nodes), len(graph.edges) - len(drawn.edges)
-    names = sorted({_row(node) for node in drawn.nodes}, key=lambda name: name[0], reverse=True)
-    # As whoever made the graph lists them, if it is said, else in reading order.
-    listed = [Selection.parse(at) for at in graph.about.get("positions", ())]
-    positions = sorted(
-        {node.at for node in drawn.nodes},
-        key=lambda at: (listed.index(at) if at in listed else len(listed), _across(at)),
-    )
-    groups: dict[tuple[tuple[tuple[float, int], str], Selection], list[Node]] = {}
-    for node in drawn.nodes:
+    groups: dict[tuple[_Row, Selection], list[Node]] = {}
+    for node in sorted(drawn.nodes, key=lambda node: -_size(drawn.nodes[node])):
         groups.setdefault((_row(node), node.at), []).append(node)
-    left = 20 + svg.LETTER * max((len(name) for _, name in names), default=1)
-    widths = {at: _STEP * max(len(own) for (_, other), own in groups.items() if other == at) for at in positions}
+    names = sorted({name for name, _ in groups}, key=lambda name: name[0], reverse=True)
+    heights = {name: _TOP + _ROW * (number + 0.5) for number, name in enumerate(names)}
+    # What is at no position in particular, like the logits, stands in the middle of all.
+    apart = {name for name, at in groups if at != ALL}
+    positions = _in_order(graph, {at for name, at in groups if name in apart or not apart})
+    left = 20 + svg.LETTER * max((len(name) for _, name in names), default=1) + _GAP
     places: dict[Node, tuple[float, float]] = {}
-    columns, x = [], left + _GAP
+    columns, x = [], left
     for at in positions:
-        columns.append(("" if at == ALL else str(at).removeprefix("@"), x + widths[at] / 2))
-        for height, name in enumerate(names):
-            own = sorted(groups.get((name, at), []), key=lambda node: -_size(drawn.nodes[node]))
-            start = x + (widths[at] - _STEP * len(own)) / 2 + _STEP / 2
-            places |= {node: (start + _STEP * i, _TOP + _ROW * (height + 0.5)) for i, node in enumerate(own)}
-        x += widths[at] + _GAP
-    rows = tuple((name, _TOP + _ROW * (height + 0.5)) for height, (_, name) in enumerate(names))
-    size = x + 10, _TOP + _ROW * len(names) + 54
-    return Layout(drawn, left_out, rows, tuple(columns), places, size)
+        own = {name: nodes for (name, other), nodes in groups.items() if other == at and (name in apart or not apart)}
+        wide = _STEP * max(map(len, own.values()))
+        columns.append(("" if at == ALL else str(at).removeprefix("@"), x + wide / 2))
+        for name, nodes in own.items():
+            places |= _side_by_side(nodes, x + wide / 2, heights[name])
+        x += wide + _GAP
+    middle = (left + x - _GAP) / 2
+    for (name, _), nodes in groups.items():
+        if apart and name not in apart:
+            middle = max(middle, left + _STEP * len(nodes) / 2)
+            places |= _side_by_side(nodes, middle, heights[name])
+            x = max(x, middle + _STEP * len(nodes) / 2 + _GAP)
+    rows = tuple((name[1], height) for name, height in heights.items())
+    return Layout(drawn, left_out, rows, tuple(columns), places, (x + 10, _TOP + _ROW * len(names) + 54))
 
 
-def _row(node: Node) -> tuple[tuple[float, int], str]:
+_Row = tuple[tuple[float, int], str]
+
+
+def _side_by_side(nodes: Sequence[Node], middle: float, height: float) -> dict[Node, tuple[float, float]]:
+    return {node: (middle + _STEP * (i - (len(nodes) - 1) / 2), height) for i, node in enumerate(nodes)}
+
+
+def _in_order(graph: Graph, positions: set[Selection]) -> list[Selection]:
+    """Sort positions as whoever made the graph lists them, if it is said, else in reading order."""
+    listed = [Selection.parse(at) for at in graph.about.get("positions", ())]
+    return sorted(positions, key=lambda at: (listed.index(at) if at in listed else len(listed), _across(at)))
+
+
+def _row(node: Node) -> _Row:
     return node.turn, str(replace(node.site.whole, error=False))
 
 

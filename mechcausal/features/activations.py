@@ -211,13 +211,13 @@ def harvest(
         shards += [path] if path is not None else []
         bar.update(len(own))
     bar.close()
-    if folder is None:  # in memory all tokens are mixed with each other
-        shards, sizes = [torch.cat([shard for shard in shards if isinstance(shard, Tensor)])], [sum(sizes)]
     if not sum(sizes):
         raise DataError("these prompts leave no token to read", fix="pass skip_first=False, or longer prompts")
-    if folder is not None:
-        with replacing(folder / FACTS) as temporary:
-            temporary.write_text(json.dumps(facts | {"sizes": sizes}, indent=1, sort_keys=True) + "\n")
+    if folder is None:  # in memory all tokens are mixed with each other
+        whole = torch.cat([shard for shard in shards if isinstance(shard, Tensor)])
+        return Activations((whole,), facts | {"sizes": [len(whole)]}, (len(whole),))
+    with replacing(folder / FACTS) as temporary:
+        temporary.write_text(json.dumps(facts | {"sizes": sizes}, indent=1, sort_keys=True) + "\n")
     return Activations(tuple(shards), facts | {"sizes": sizes}, tuple(sizes))
 
 

@@ -35,6 +35,7 @@ from mechcausal.models.hooked import Source, forward, gradient_reads, gradients
 from mechcausal.patching.sweep import MetricSpec, two_sides
 
 BUDGET = 192 * 2**20
+_WHOLE = 768 * 2**20  # bytes that all features of one batch may take where they are held at once
 _COPIES = 4  # how many arrays of [token feature] live at once: features, their change, and what encoding leaves behind
 _DENSE = 8  # gathering is for changes of which fewer than one in so many is not zero
 
@@ -152,6 +153,12 @@ def resolved(model: Any, dictionary: Bound | str) -> Bound:  # noqa: ANN401
     if attached(model).get(dictionary.name) is not dictionary:
         raise SiteError(f"the dictionary {dictionary.name!r} is attached to another model, or no longer to this one")
     return dictionary
+
+
+def fitting(batch_size: int, width: int, *dictionaries: Bound) -> int:
+    """Return how many prompts, of those asked for, can be held at a time with all their features."""
+    largest = max(known.n_features for known in dictionaries)
+    return max(1, min(batch_size, _WHOLE // (4 * (_COPIES + 1) * width * largest)))
 
 
 def differentiable(metric: MetricSpec) -> Metric:

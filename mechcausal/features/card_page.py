@@ -72,7 +72,8 @@ def _context(context: Context, largest: float) -> str:
 
 def _shaded(token: str, value: float, largest: float) -> str:
     share = max(0.0, min(1.0, value / largest)) if largest > 0 else 0.0
-    shade = f' style="background:rgba(240,150,40,{0.15 + 0.85 * share:.2f})"' if share > 0 else ""
+    ink = ";color:#111" if share > 0.5 else ""  # on a page in the dark the letters are light
+    shade = f' style="background:rgba(240,150,40,{0.15 + 0.85 * share:.2f}){ink}"' if share > 0 else ""
     return f'<span{shade} title="{value:.3f}">{html.escape(token)}</span>'
 
 

@@ -52,7 +52,13 @@ class SparseCoder(nn.Module):
     W_enc: Tensor
     W_dec: Tensor
     b_dec: Tensor
+    b_enc: Tensor
+    b_gate: Tensor
+    b_mag: Tensor
+    r_mag: Tensor
+    threshold: Tensor
     scale: Tensor
+    rank: Tensor
 
     def __init__(self, config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> None:
         super().__init__()
@@ -135,7 +141,8 @@ class Folder:
     def is_plain(self) -> bool:
         """Whether the architecture is one of those that are read here."""
         normalised = self.config.get("normalize_activations", "none") not in ("none", None, False)
-        return self.config.get("architecture") in ARCHITECTURES and not normalised
+        scaled = "scaling_factor" in self.weights or bool(self.config.get("finetuning_scaling_factor"))
+        return self.config.get("architecture") in ARCHITECTURES and not normalised and not scaled
 
     @property
     def hook(self) -> str | None:
@@ -192,8 +199,18 @@ def read(path: str | Path) -> Folder:
     for name, tensor in weights.items():
         if not bool(torch.isfinite(tensor).all()):
             raise NumericsError(f"the weights {name} of the dictionary in {path} hold NaN or infinity")
-    config.setdefault("architecture", "standard")  # before version 6 of sae-lens nothing else was said
-    return Folder(config, weights, facts)
+    return Folder(_of_today(config), weights, facts)
+
+
+def _of_today(config: dict[str, Any]) -> dict[str, Any]:
+    """Return a configuration as version 6 of sae-lens and later write it."""
+    config.setdefault("architecture", "standard")
+    function = config.get("activation_fn") or config.get("activation_fn_str") or "relu"
+    if config["architecture"] == "standard" and function == "topk":
+        config |= {"architecture": "topk", "k": (config.get("activation_fn_kwargs") or {}).get("k")}
+    elif function not in ("relu", "topk"):
+        config["architecture"] = f"{config['architecture']} with {function}"
+    return config
 
 
 def write(path: str | Path, config: Mapping[str, Any], weights: Mapping[str, Tensor], facts: Mapping[str, Any]) -> Path:

@@ -22,6 +22,7 @@ from mechcausal.circuits.graph import Graph, Node, turn_of
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.prompts import PromptSet
 from mechcausal.errors import DataError, SiteError
+from mechcausal.features.attribution import fitting
 from mechcausal.interventions.specs import Edit, Patch
 from mechcausal.metrics import metric as metric_of
 from mechcausal.models import bridge
@@ -75,7 +76,9 @@ class Faithfulness(Result):
         for name, found in (("faithfulness", self.faithfulness), ("completeness", self.completeness)):
             lines.append(f"  {name} {found.estimate:.3f} [{found.low:.3f}, {found.high:.3f}]")
         if np.isfinite(self.of_random[0]):
-            lines.append("  random circuits of this size {:.3f} to {:.3f}".format(*self.of_random))
+            pool = self.provenance.arguments["pool"]
+            low, high = self.of_random
+            lines.append(f"  random circuits of this size, of {pool} nodes ever active: {low:.3f} to {high:.3f}")
         return "\n".join(lines)
 
 
@@ -119,6 +122,7 @@ def faithfulness(
     if not places:
         raise DataError("the circuit has no node of a dictionary, and no positions are given", got=repr(graph))
     own = kept(known, places, nodes)
+    batch_size = fitting(batch_size, base.tokens.shape[1], *known)
     alive = _alive(model, known, places, base, batch_size)
     draws = [_drawn(own, np.random.default_rng([seed, number]), alive) for number in range(random)]
     conditions = [own, {name: ~mask for name, mask in own.items()}, *draws]
@@ -128,6 +132,7 @@ def faithfulness(
         {
             "nodes": len(nodes), "dictionaries": [one.name for one in known], "direction": direction,
             "positions": [str(at) for at in places], "random": random,
+            "pool": int(sum((alive[name] | mask)[:, :-1].sum() for name, mask in own.items())),
         },
         seed=seed,
     )  # fmt: skip

@@ -60,7 +60,7 @@ class Material:
                 f"the folder {folder} does not say which model and prompts it belongs to",
                 fix="measure it from Python: mc.features.health(model, mc.features.load(folder, model), prompts)",
             )
-        return cls(**{**told, "tasks": tuple(told["tasks"])})
+        return cls(str(told["model"]), tuple(told["tasks"]), told["text"], int(told["n"]), int(told["seed"]))
 
     def to_json(self) -> dict[str, Any]:
         """Return what a folder is to remember."""

@@ -209,8 +209,7 @@ class Trainer:
             config = self.sae.cfg.get_inference_sae_cfg_dict()
         shape = {"d_sae": weights["W_dec"].shape[0], "normalize_activations": "none", "reshape_activations": "none"}
         config |= shape | {"device": "cpu", "dtype": "float32"}
-        metadata = config.get("metadata") or {"sae_lens_version": version("sae-lens")}
-        config["metadata"] = metadata if isinstance(metadata, dict) else metadata.to_dict()
+        config.setdefault("metadata", {"sae_lens_version": version("sae-lens")})
         return config, {name: value.float() for name, value in weights.items()}
 
 

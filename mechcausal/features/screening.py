@@ -20,7 +20,7 @@ from mechcausal.address import Selection
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.prompts import PromptSet
 from mechcausal.errors import DataError, ResultError
-from mechcausal.features.attribution import Attribution, attribute, differentiable, resolved
+from mechcausal.features.attribution import Attribution, attribute, differentiable, fitting, resolved
 from mechcausal.features.links.effects import halves
 from mechcausal.features.scatter import Dot, Scatter, figure, still
 from mechcausal.interventions.specs import Edit, Patch, Zero
@@ -236,9 +236,8 @@ def screen(
     cells = [(Edit(place.site, Patch() if paired else Zero(), place.at),) for place in where]
     clean = held_out.clean if isinstance(held_out, Contrast) else held_out
     plan = Plan(base, cells, chosen, rows=source, reference=clean)
-    values = evaluate(
-        model, plan, batch_size=found.batch_size, progress="measuring features", exact=exact, unedited=True
-    )
+    size = fitting(found.batch_size, base.tokens.shape[1], known)
+    values = evaluate(model, plan, batch_size=size, progress="measuring features", exact=exact, unedited=True)
     result = recorder.result(
         [
             {**place.row(), "chosen": kind, "estimate": found.scores[1, number], "screened": found.scores[0, number]}

@@ -12,7 +12,7 @@ import math
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from mechcausal.errors import DataError, NumericsError, did_you_mean
 from mechcausal.features import folder
 from mechcausal.features.activations import Activations, digest, harvest
 from mechcausal.features.saelens import KINDS, PRICES, Trainer
+from mechcausal.models import bridge
 from mechcausal.models.abilities import abilities
 from mechcausal.models.dictionaries import Bound, attach
 from mechcausal.models.fingerprint import weights_fingerprint
@@ -131,8 +132,9 @@ def train(
         **(remember or {}),
     }  # fmt: skip
     facts["data"].pop("sizes", None)
+    device = bridge.device_of(model)
     config, weights, measured = _trained(
-        recipe, activations, facts, None if out is None else Path(out), checkpoint_every
+        recipe, activations, facts, None if out is None else Path(out), checkpoint_every, str(device)
     )
     config["metadata"] |= {"model_name": facts["model"], "hook_name": _hook(place)}
     config["metadata"] |= {} if target is None else {"hook_name_out": _hook(target)}
@@ -141,7 +143,7 @@ def train(
     if out is not None:
         folder.write(out, config, weights, facts)
         shutil.rmtree(Path(out) / CHECKPOINT, ignore_errors=True)
-    coder = folder.SparseCoder(config, weights).folded().to(next(iter(model.parameters())).device)
+    coder = folder.SparseCoder(config, weights).folded().to(device)
     return attach(model, coder, place, name=named, site_out=target)
 
 
@@ -199,11 +201,11 @@ def _activations(model: Any, data: Data, site: Site, site_out: Site | None) -> A
 def _fitting(recipe: Recipe, activations: Activations) -> Recipe:
     """Return the recipe with a batch that the activations can fill."""
     size = min(recipe.batch_size, len(activations))
-    return recipe if size == recipe.batch_size else Recipe(**(asdict(recipe) | {"batch_size": size}))
+    return replace(recipe, batch_size=size)
 
 
 def _trained(
-    recipe: Recipe, activations: Activations, facts: dict[str, Any], out: Path | None, every: int
+    recipe: Recipe, activations: Activations, facts: dict[str, Any], out: Path | None, every: int, device: str
 ) -> tuple[dict[str, Any], dict[str, Tensor], dict[str, Any]]:
     width, rest = activations.width_in, activations.width - activations.width_in
     mean, lengths = activations.moments()
@@ -213,15 +215,12 @@ def _trained(
     trainer = Trainer(
         kind=recipe.kind, width=width, width_out=rest or None, n_features=recipe.width, k=recipe.k, price=recipe.price,
         rate=recipe.rate, steps=recipe.steps, batch_size=recipe.batch_size, seed=recipe.seed,
+        device=device,
     )  # fmt: skip
     trainer.start_from((mean * factors)[width:] if rest else mean * factors)
     kept = None if out is None else out / CHECKPOINT
-    if kept is not None and (kept / "facts.json").is_file():
-        if json.loads((kept / "facts.json").read_text()) != json.loads(json.dumps(facts)):
-            raise DataError(
-                f"{out} holds the checkpoint of another training", fix="choose another folder, or delete its checkpoint"
-            )
-        trainer.load(kept)
+    if kept is not None:
+        _go_on(trainer, kept, facts)
     bar = tqdm(
         total=recipe.steps * recipe.batch_size, initial=trainer.steps * recipe.batch_size, desc=f"training {recipe.kind}",
         unit="token", unit_scale=True, disable=None, leave=False,
@@ -248,21 +247,29 @@ def _trained(
 
 
 def _keep(trainer: Trainer, kept: Path, facts: dict[str, Any]) -> None:
-    """Write a checkpoint beside the last one, then put it in its place."""
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    room = Path(tempfile.mkdtemp(dir=kept.parent, prefix=".checkpoint."))
-    try:
-        trainer.save(room)
-        (room / "facts.json").write_text(json.dumps(facts))
-        if kept.exists():
-            old = Path(tempfile.mkdtemp(dir=kept.parent, prefix=".checkpoint.")) / "old"
-            kept.rename(old)
-            room.rename(kept)
-            shutil.rmtree(old.parent)
-        else:
-            room.rename(kept)
-    finally:
-        shutil.rmtree(room, ignore_errors=True)
+    """Write a checkpoint, and only then forget the one before: at any time there is one that is whole."""
+    kept.mkdir(parents=True, exist_ok=True)
+    room = Path(tempfile.mkdtemp(dir=kept, prefix="."))
+    trainer.save(room)
+    (room / "facts.json").write_text(json.dumps(facts))
+    mine = kept / f"{trainer.steps:08d}"
+    room.rename(mine)
+    for other in kept.iterdir():
+        if other != mine:
+            shutil.rmtree(other)
+
+
+def _go_on(trainer: Trainer, kept: Path, facts: dict[str, Any]) -> None:
+    """Go on from the last checkpoint, if there is one of this very training."""
+    found = sorted(path for path in kept.glob("[0-9]*") if (path / "facts.json").is_file())
+    if not found:
+        return
+    if json.loads((found[-1] / "facts.json").read_text()) != json.loads(json.dumps(facts)):
+        raise DataError(
+            f"{kept.parent} holds the checkpoint of another training",
+            fix="choose another folder, or delete its checkpoint",
+        )
+    trainer.load(found[-1])
 
 
 def _hook(site: Site) -> str:

@@ -108,7 +108,7 @@ def abilities(model: Any) -> Abilities:  # noqa: ANN401 - a TransformerBridge
     if key not in _known:
         _known[key] = _measure(model)
     able = _known[key]
-    shape = with_dictionaries(model, able.shape)
+    shape = with_dictionaries(model, able.shape, key[0])
     return able if shape is able.shape else replace(able, shape=shape)
 
 
@@ -117,7 +117,7 @@ def sites(model: Any) -> pd.DataFrame:  # noqa: ANN401
     import pandas as pd
 
     able = abilities(model)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name, ability in able.components.items():
         layered = name not in GLOBAL_COMPONENTS
         units = able.shape.heads(name) if name in HEAD_COMPONENTS else None
@@ -132,6 +132,20 @@ def sites(model: Any) -> pd.DataFrame:  # noqa: ANN401
                 "writes": ability.writes,
                 "hook": ability.hook,
                 "note": ability.note,
+            }
+        )
+    for name, known in able.shape.dictionaries.items():
+        ability, layered = able.components[known.site.component], known.site.layer is not None
+        rows.append(
+            {
+                "component": known.site.component,
+                "site": f"{known.site}.sae:{name}.F0",
+                "layers": 1 if layered else None,
+                "width": known.n_features,
+                "reads": ability.reads and not known.stale,
+                "writes": ability.writes and not known.stale,
+                "hook": ability.hook,
+                "note": "a dictionary of weights that have changed since" if known.stale else "a dictionary",
             }
         )
     return pd.DataFrame(rows).astype({"layers": "Int64", "heads": "Int64", "width": "Int64"})

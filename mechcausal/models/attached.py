@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 from torch import Tensor
 
 from mechcausal.address import DictionaryShape, ModelShape, Site
-from mechcausal.errors import SiteError, did_you_mean
+from mechcausal.errors import InterventionError, SiteError, did_you_mean
 
 
 @runtime_checkable
@@ -101,6 +101,11 @@ class Bound:
 
     def like(self, decoded: Tensor, y: Tensor) -> Tensor:
         """Return something decoded in the shape and the dtype of the activation it belongs to."""
+        if decoded.shape != _flat(y, self.written).shape:
+            raise InterventionError(
+                f"the dictionary {self.name!r} decoded another shape",
+                got=tuple(decoded.shape), expected=tuple(_flat(y, self.written).shape),
+            )  # fmt: skip
         return decoded.reshape(y.shape).to(y.dtype)
 
 
@@ -141,7 +146,10 @@ def detach(model: Any, name: str) -> Bound:  # noqa: ANN401 - a TransformerBridg
     return found
 
 
-def with_dictionaries(model: Any, shape: ModelShape) -> ModelShape:  # noqa: ANN401 - a TransformerBridge
-    """Return the sizes of a model with those of its dictionaries."""
-    known = {name: DictionaryShape(one.site, one.n_features) for name, one in _attached.get(model, {}).items()}
+def with_dictionaries(model: Any, shape: ModelShape, digest: str | None = None) -> ModelShape:  # noqa: ANN401
+    """Return the sizes of a model with those of its dictionaries; those of other weights than `digest` are stale."""
+    known = {
+        name: DictionaryShape(one.site, one.n_features, digest is not None and one.model_digest != digest)
+        for name, one in _attached.get(model, {}).items()
+    }
     return replace(shape, dictionaries=known) if known or shape.dictionaries else shape

@@ -107,14 +107,14 @@ class _Plan:
         """Return a dictionary where its activation has passed all earlier edits."""
         bound = dictionary_of(self.model, name)
         steps = self.steps(bound.site)
-        splices = list(takewhile(lambda step: isinstance(step, Splice), reversed(steps)))
+        trailing = takewhile(lambda step: isinstance(step, Splice), reversed(steps))
+        splices = [step for step in trailing if isinstance(step, Splice)]
         if (own := next((splice for splice in splices if name in splice.latents), None)) is not None:
             return own.latents[name]
         # Edits of several dictionaries meet the same activation; who only reads comes after them.
-        if splices and edits:
-            last = splices[0]
-        else:
-            steps.append(last := Splice())
+        last = splices[0] if splices and edits else Splice()
+        if last not in splices:
+            steps.append(last)
         found = self.latents[name] = last.latents[name] = Latents(bound, self.grad)
         if bound.site_out is not None:
             self.steps(bound.site_out).append(Arrival(found))

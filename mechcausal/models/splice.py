@@ -21,7 +21,7 @@ from mechcausal.models.attached import Bound
 Step = Callable[[Tensor], Tensor]
 
 
-@dataclass
+@dataclass(eq=False)
 class Latents:
     """One dictionary at its place in one forward.
 
@@ -70,7 +70,7 @@ class Latents:
         return total
 
 
-@dataclass
+@dataclass(eq=False)
 class Splice:
     """The dictionaries that meet one activation at once; each sees it as it comes, and their changes add up."""
 
@@ -87,7 +87,7 @@ class Splice:
         return out
 
 
-@dataclass
+@dataclass(eq=False)
 class Arrival:
     """The place where a transcoder's edits arrive."""
 

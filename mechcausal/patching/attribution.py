@@ -96,7 +96,7 @@ def attribute(
     # The caller may have switched gradients off, for good or for a while.
     with torch.inference_mode(False), torch.enable_grad():
         known, reasons = _replayed(model, where) if exact == "replay" else (None, {"all": "asked for"})
-        slow = [number for number, place in enumerate(where) if known is None or place.site.component in reasons]
+        slow = [number for number, place in enumerate(where) if known is None or place.site.kind in reasons]
         fast = sorted(set(range(len(where))) - set(slow))
         job = _Job(model, chosen, direction, steps, path, known)
         measured = None if fast else recorder.baselines("corrupt" if direction == "denoise" else "clean", batch_size)
@@ -208,10 +208,11 @@ class _Job:
 
 
 def _replayed(model: Any, where: Sequence[Place]) -> tuple[Replayer | None, dict[str, str]]:  # noqa: ANN401
-    """Return the engine, and why it leaves some components to whole forwards."""
-    known, reasons = differentiable(model, list(dict.fromkeys(place.site.component for place in where)))
-    if any(place.site.dictionary for place in where):
-        return None, {"features": "gradients at features are taken through whole forwards"}
+    """Return the engine, and why it leaves some kinds of sites to whole forwards."""
+    kinds = dict.fromkeys(place.site.kind for place in where)
+    features = {place.site.kind for place in where if place.site.dictionary is not None}
+    known, reasons = differentiable(model, [kind for kind in kinds if kind not in features])
+    reasons |= dict.fromkeys(sorted(features), "gradients at features are taken through whole forwards")
     return known, reasons if known is not None else {"all": next(iter(reasons.values()))}
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from mechcausal.features.links.result import Links
@@ -91,7 +92,8 @@ def _section(page: Page, name: str, links: Links, note: str) -> None:
     )
     page.figure(
         links.still(),
-        "Each point is a candidate; point at one to read its numbers. The gray band is too small to be of interest.",
+        "Each point is a candidate; point at one to read its numbers. Gray bands are too small to be of interest; dotted "
+        "lines are the range of directions drawn at random at the same place.",
     )
     for concept in links.concepts:
         page.text(f"Concept: {concept}")
@@ -105,7 +107,7 @@ _WORDS = {
     CAUSAL: "causal: they tell a concept, and the behavior moves with them",
     CORRELATE: "correlate-only: they tell a concept, and the behavior does not move",
     UNASSOCIATED: "causal-but-not-associated: the behavior moves, the concept is not told",
-    INCONCLUSIVE: "inconclusive for some concept",
+    INCONCLUSIVE: "inconclusive: nothing is claimed of them",
     INCOMPLETE: "not judged: the dictionary leaves out too much",
 }
 _HEADER = (
@@ -115,18 +117,23 @@ _HEADER = (
     "AUC pooled",
     "share of the total effect",
     "other half",
-    "random directions",
+    "moved as far at random",
 )
 
 
 def _candidates(rows: pd.DataFrame) -> list[tuple[object, ...]]:
+    """Return rows of what is claimed and of what moves the behavior without a claim; then of the clearest unused ones."""
     claimed = rows[rows["verdict"].isin([CAUSAL, UNASSOCIATED, CORRELATE]) | (rows["used"] == "yes")]
-    order = claimed["verdict"].map(VERDICTS.index).rename("order")
-    shown = claimed.assign(order=order, size=-claimed["share"].abs()).sort_values(["order", "size"], kind="stable")
+    idle = claimed["verdict"] == CORRELATE
+    strength = np.maximum((claimed["auc"] - 0.5).abs(), (claimed["auc_pooled"] - 0.5).abs())
+    order = claimed["verdict"].map(VERDICTS.index).where(~idle, len(VERDICTS))
+    size = -claimed["share"].abs().where(~idle, strength)
+    shown = claimed.assign(order=order, size=size).sort_values(["order", "size"], kind="stable")
     return [
         (
-            row["candidate"], row["verdict"], _between(row, "auc"), _between(row, "auc_pooled"), _between(row, "share", True),
-            _percent(row["share_other_half"]), _span(row["random_low"], row["random_high"]),
+            row["candidate"], row["verdict"] + (f": {row['why']}" if row["verdict"] == INCONCLUSIVE else ""),
+            _between(row, "auc"), _between(row, "auc_pooled"), _between(row, "share", True),
+            _percent(row["share_other_half"]), _span(row["turned_low"], row["turned_high"]),
         )
         for _, row in shown.head(_ROWS).iterrows()
     ]  # fmt: skip
@@ -144,14 +151,14 @@ def _specificity(page: Page, links: Links) -> None:
     page.table(
         (
             "candidate", "concept", "on the probe", "on the readout", "on another readout", "worst group", "KL",
-            "moved as far at random", "peers", "percentile", "in other dictionaries",
+            "peers", "percentile", "in other dictionaries",
         ),
         [
             (
                 row["candidate"], row["concept"], _between(row, "on_probe", True), _between(row, "on_readout", True),
                 f"{row['other_probe']} {_percent(row['on_other_probe'])}".strip(),
                 f"{row['worst_group']} {_percent(row['worst_group_share'])}".strip(), _short(row["kl_neutral"]),
-                _span(row["turned_low"], row["turned_high"]), _span(row["peers_low"], row["peers_high"]),
+                _span(row["peers_low"], row["peers_high"]),
                 _plain(row["peers_percentile"], 0), _matches(row),
             )
             for _, row in rows.iterrows()

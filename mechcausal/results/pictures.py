@@ -70,6 +70,9 @@ def _grid(part: pd.DataFrame, component: str, column: str, scale: float) -> Grid
         x, y, x_title, y_title = part["head"].map(lambda head: f"H{head}"), layers, "head", "layer"
     elif part["neuron"].notna().all():
         x, y, x_title, y_title = part["neuron"].map(lambda neuron: f"N{neuron}"), layers, "neuron", "layer"
+    elif "feature" in part and part["feature"].notna().all():
+        places = layers + " " + part["dictionary"]
+        x, y, x_title, y_title = part["feature"].map(lambda number: f"F{number}"), places, "feature", "dictionary"
     else:
         x, y, x_title, y_title = part["label"], units, "position", "site"
     columns, rows = list(dict.fromkeys(x)), list(dict.fromkeys(y))

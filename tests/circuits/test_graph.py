@@ -149,7 +149,17 @@ def test_later_is_higher_and_nobody_stands_on_another(graph):
     height = {str(node): y for node, (_, y) in plan.places.items()}
     assert height[END] < height[B] < height[HEAD] < height[A] == height[ERROR]
     assert len(set(plan.places.values())) == len(graph)
-    assert [name for name, _ in plan.columns] == ["subject", ""]
+    assert [name for name, _ in plan.columns] == ["subject"]
+    plain = layout(graph.subgraph([A, B, END]))
+    assert [name for name, _ in plain.columns] == [""]
+    assert len({x for x, _ in plain.places.values()}) == 1  # one above the other
+
+
+def test_positions_stand_in_the_order_in_which_they_are_listed():
+    nodes = [f"L0.mlp_post.N{i}{at}" for i, at in enumerate(("@second", "@first", "@4", "@-1", "@2"))]
+    names = lambda about: [name for name, _ in layout(Graph.of(nodes, about=about)).columns]  # noqa: E731
+    assert names({}) == ["2", "4", "first", "second", "-1"]
+    assert names({"positions": ["@first", "@second"]})[:2] == ["first", "second"]
 
 
 def test_a_large_graph_says_what_it_leaves_out():

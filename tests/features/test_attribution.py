@@ -8,7 +8,7 @@ from zoo import loaded, make_pairs
 
 import mechcausal as mc
 from mechcausal.errors import DataError, SiteError
-from mechcausal.features.attribution import attribute
+from mechcausal.features.attribution import attribute, fitting
 from mechcausal.interventions import Edit, Patch
 from mechcausal.metrics import metric
 from mechcausal.models.attached import detach
@@ -81,6 +81,13 @@ def test_neither_chunks_nor_batches_matter(gpt2, pairs, bind):
     np.testing.assert_allclose(small.scores, whole.scores, rtol=1e-5, atol=1e-7)
     np.testing.assert_array_equal(small.active, whole.active)
     np.testing.assert_array_equal(small.moved, whole.moved)
+
+
+def test_as_many_prompts_as_fit_with_all_their_features(gpt2, bind):
+    small, large = (bind(gpt2, TopK(32, n=n), "L1.resid_post", f"d{n}") for n in (96, 60_000))
+    assert fitting(64, 7, small) == 64
+    assert fitting(64, 64, small, large) == fitting(64, 64, large) == 10  # 768 MiB / (5 arrays of 64 x 60,000 floats)
+    assert fitting(64, 10**6, large) == 1
 
 
 def test_gathering_and_multiplying_agree(gpt2, pairs, bind, monkeypatch):

@@ -241,7 +241,7 @@ def test_prompts_cannot_write_html(found):
 def test_the_shade_is_the_activation(found):
     context = Context(("none", "half", "full"), (0.0, 0.5, 1.0), "", (True, False))
     drawn = fragment(replace(found, contexts=(context,), largest=1.0))
-    shades = dict(re.findall(r'rgba\(240,150,40,([\d.]+)\)" title="[\d.]+">(\w+)<', drawn))
+    shades = dict(re.findall(r'rgba\(240,150,40,([\d.]+)\)(?:;color:#111)?" title="[\d.]+">(\w+)<', drawn))
     assert {word: float(shade) for shade, word in shades.items()} == {
         "half": pytest.approx(0.575, abs=0.01),
         "full": 1.0,

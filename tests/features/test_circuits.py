@@ -12,7 +12,8 @@ import mechcausal as mc
 from mechcausal.address import ALL, Selection
 from mechcausal.circuits import Graph, Node
 from mechcausal.errors import DataError, SiteError
-from mechcausal.features.circuits import OUTPUT, FeatureCircuit, Scorer, circuit
+from mechcausal.features.circuit_scores import OUTPUT, Scorer
+from mechcausal.features.circuits import FeatureCircuit, circuit
 from mechcausal.features.kept import faithfulness, in_turn, kept, kept_alone
 from mechcausal.interventions import Edit, Patch
 from mechcausal.metrics import metric
@@ -115,6 +116,20 @@ def test_positions_are_told_apart(bind):
     assert scores.sum() == pytest.approx(float(exact), abs=5e-3)
     with pytest.raises(SiteError, match="overlap"):
         scorer(model, known, at=(ALL, Selection.parse("@-1"))).nodes(pairs)
+
+
+def test_chunks_of_tokens_do_not_matter(bind, monkeypatch):
+    model, pairs = loaded("gpt2"), make_pairs((7, 5, 6))
+    known = [bind(model, TopK(32, n=40, seed=i), f"L{i}.resid_post", f"d{i}") for i in (0, 1)]
+    found = []
+    for budget in (2**30, 16 * 40 * 4):  # all tokens at once, and four at a time
+        monkeypatch.setattr("mechcausal.features.circuit_scores.BUDGET", budget)
+        job = scorer(model, *known, steps=2)
+        found.append((job.nodes(pairs), job.edges(pairs, all_nodes(*known))))
+    for one in known:
+        np.testing.assert_allclose(found[1][0][one.name], found[0][0][one.name], atol=1e-5)
+    assert found[0][1].keys() == found[1][1].keys()
+    np.testing.assert_allclose(list(found[1][1].values()), list(found[0][1].values()), atol=1e-5)
 
 
 # Edges

@@ -178,3 +178,13 @@ def test_what_an_old_folder_tells(tmp_path):
     assert found.coder().architecture == "standard"
     (path / folder.CONFIG).write_text(json.dumps(config | {"normalize_activations": "layer_norm"}))
     assert not folder.read(path).is_plain
+    (path / folder.CONFIG).write_text(json.dumps(config | {"activation_fn_str": "tanh-relu"}))
+    assert not folder.read(path).is_plain
+    (path / folder.CONFIG).write_text(json.dumps(config | {"finetuning_scaling_factor": True}))
+    assert not folder.read(path).is_plain
+    (path / folder.CONFIG).write_text(
+        json.dumps(config | {"activation_fn_str": "topk", "activation_fn_kwargs": {"k": 3}})
+    )
+    found = folder.read(path)
+    assert found.is_plain
+    assert int((found.coder().encode(X) > 0).sum(-1).max()) <= 3

@@ -116,6 +116,8 @@ def test_an_interrupted_training_ends_as_if_it_had_not_been(kind, planted, tmp_p
     with pytest.raises(KeyboardInterrupt):
         mc.features.train(model, x, SITE, out=out, name="sae", **options)
     assert [path.name for path in out.iterdir()] == ["checkpoint"]
+    assert [path.name for path in (out / "checkpoint").iterdir()] == ["00000014"]
+    (out / "checkpoint" / "00000021").mkdir()  # one that was not finished is not gone on from
     with pytest.raises(DataError, match="checkpoint of another training"):
         mc.features.train(model, x, SITE, out=out, name="sae", **(options | {"rate": 1e-4}))
     assert mc.features.train(model, x, SITE, out=out, name="sae", **options).digest == whole

@@ -174,6 +174,18 @@ def test_shares_along_the_path_add_up_to_the_effect_of_all_features(gpt2, pairs)
         assert shares.frame["feature"].tolist() == list(range(small.n_features))
 
 
+@pytest.mark.parametrize("options", [{}, {"steps": 3}, {"steps": 3, "path": "cell"}])
+def test_features_beside_other_sites_are_attributed_alike(gpt2, pairs, options):
+    with on(gpt2, "L1.resid_post") as small:
+        sites = [str(small.feature(3)), "L1.resid_post", str(small.error), "L1.z.H0"]
+        fast, slow = (
+            mc.attribute(gpt2, pairs, sites=sites, positions="all", exact=exact, **options)
+            for exact in ("replay", "naive")
+        )
+    np.testing.assert_allclose(fast.examples, slow.examples, atol=2e-5)
+    assert fast.provenance.compute["engine"] == "replay and naive"
+
+
 # Every method, and the engine against the loop
 
 
@@ -366,6 +378,21 @@ def test_a_dictionary_of_another_model_is_refused(gpt2, llama):
         assert small.model_digest == own
     with pytest.raises(ModelError, match=r"belongs to another model.*mechcausal sae train"):
         attach(llama, TopK(32), "L1.resid_post", name="small", model_digest=own)
+
+
+def test_a_dictionary_of_weights_that_have_changed_is_not_used(pairs):
+    model = mc.load(build("gpt2"))
+    small = attach(model, TopK(32), "L1.resid_post", name="small")
+    listed = mc.sites(model).set_index("site").loc["L1.resid_post.sae:small.F0"]
+    assert (listed["width"], listed["reads"], listed["writes"]) == (48, True, True)
+    assert len(mc.ablate(model, pairs, sites=str(small.features), do="zero")) == 1
+    with torch.no_grad():
+        next(model.original_model.parameters())[0, 0] += 1e-3
+    with pytest.raises(SiteError, match=r"have changed since the dictionary 'small' was attached.*attach it again"):
+        mc.ablate(model, pairs, sites=str(small.features), do="zero")
+    assert not mc.sites(model).set_index("site").loc["L1.resid_post.sae:small.F0"]["writes"]
+    again = attach(model, small.dictionary, "L1.resid_post", name="small")
+    assert len(mc.ablate(model, pairs, sites=str(again.features), do="zero")) == 1
 
 
 def test_names(gpt2):

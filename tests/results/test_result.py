@@ -137,3 +137,20 @@ def test_an_exported_notebook_shows_the_figure(sweep, tmp_path):
     page, _ = HTMLExporter().from_notebook_node(notebook)
     assert page.count('role="img"') == 4
     assert Path(path).exists()
+
+
+def test_features_are_drawn_one_row_a_dictionary(by_hand):
+    from sparse import Turned, attached_to
+
+    pairs = mc.contrast("by_hand/gender", by_hand, n=4)
+    width = by_hand.cfg.d_model
+    with (
+        attached_to(by_hand, Turned(width), "L0.resid_post", "a"),
+        attached_to(by_hand, Turned(width), "L1.resid_post", "b"),
+    ):
+        found = mc.ablate(by_hand, pairs, sites="L*.resid_post.sae:*.F*", do="zero")
+    (grid,) = grids(found, "change")
+    assert (grid.x, grid.y) == (tuple(f"F{i}" for i in range(width)), ("L0 a", "L1 b"))
+    for _, row in found.frame.iterrows():
+        assert grid.values[row["layer"], row["feature"]] == row["change"]
+    assert str(found.frame["feature"].dtype) == "Int64"

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from mechcausal.address import COMPONENTS, Selection, Site, expand
+from mechcausal.address import Selection, Site, expand
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.places import Place, SiteSpec, places
 from mechcausal.data.prompts import PromptSet
@@ -29,19 +29,8 @@ logger = logging.getLogger("mechcausal")
 CORRELATED, CERTAIN = 0.1, 0.05
 # The order in which the components of a layer are computed.
 _FLOW = (
-    "embed",
-    "resid_pre",
-    "q",
-    "k",
-    "v",
-    "pattern",
-    "z",
-    "attn_out",
-    "resid_mid",
-    "mlp_post",
-    "mlp_out",
-    "resid_post",
-)
+    "embed", "resid_pre", "q", "k", "v", "pattern", "z", "attn_out", "resid_mid", "mlp_post", "mlp_out", "resid_post",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -171,8 +160,10 @@ def erase(
     named = labels_of(prompts, labels, concept)
     if fill not in ("zero", "mean"):
         raise DataError("a feature is set to one of two values", got=repr(fill), expected="'zero' or 'mean'")
-    where = sorted(expand(sites, abilities(model).shape), key=_flow)
-    abilities(model).require(where)
+    able = abilities(model)
+    where = expand(sites, able.shape)
+    able.require(where)
+    where.sort(key=_flow)
     fit_rows, held_rows = split(prompts, share, seed)
     part = prompts.take(fit_rows.tolist())
     known = replace(named, codes=named.codes[fit_rows])
@@ -265,11 +256,7 @@ def _vector_site(site: Site) -> Site:
 
 
 def _flow(site: Site) -> tuple[int, int, int]:
-    return (
-        -1 if site.layer is None else site.layer,
-        _FLOW.index(site.component) if site.component in _FLOW else len(COMPONENTS),
-        site.head or 0,
-    )
+    return -1 if site.layer is None else site.layer, _FLOW.index(site.component), site.head or 0
 
 
 def joined(erasures: Sequence[Erasure]) -> tuple[Edit, ...]:

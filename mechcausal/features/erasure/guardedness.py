@@ -17,7 +17,7 @@ from mechcausal.features.erasure.erasing import Erasure
 from mechcausal.features.probes.held_out import HeldOut
 from mechcausal.features.probes.kinds import Settings
 from mechcausal.features.probes.labels import Labels, labels_of, units
-from mechcausal.features.probes.probing import examples, held_out
+from mechcausal.features.probes.probing import Procedure, examples
 from mechcausal.features.probes.readings import Pool, readings
 from mechcausal.models.abilities import abilities
 from mechcausal.models.facts import facts
@@ -117,10 +117,8 @@ def guardedness(
     for place, old, new in zip(where, before, after, strict=True):
         for labels in asked:
             for kind in kinds if labels is asked[0] else kinds[:1]:
-                pair = [
-                    held_out(examples(part, read, labels), kind, folds=folds, settings=settings, seed=seed)
-                    for read in (old, new)
-                ]
+                asked_of = Procedure(kind, settings, folds, seed)
+                pair = [asked_of.held_out(examples(part, read, labels)) for read in (old, new)]
                 kept = examples(part, new, labels).rows
                 first, second = (_spread(one.hits, kept, len(part)) for one in pair)
                 rows.append(_row(place, labels, kind, pair, tolerance, labels is asked[0]))

@@ -112,7 +112,8 @@ class Bench:
         )  # fmt: skip
         found = evaluate(self.model, plan, batch_size=self.batch_size, progress="linking", exact=self.exact)
         self.forwards += found.forwards
-        self._tell(found.told)
+        if any(cells):
+            self._tell(found.told)
         return found.values
 
     def _tell(self, told: Mapping[str, Any]) -> None:
@@ -121,6 +122,8 @@ class Bench:
         reasons = {**self.told.get("naive_because", {}), **told.get("naive_because", {})}
         counted = ("cells", "cells_and_examples", "skipped", "token_layers", "naive_token_layers")
         self.told = {name: self.told.get(name, 0) + told.get(name, 0) for name in counted}
+        if self.told["token_layers"]:
+            self.told["ratio"] = round(self.told["naive_token_layers"] / self.told["token_layers"], 2)
         self.told |= {"engine": " and ".join(sorted(ways, reverse=True))} | (
             {"naive_because": reasons} if reasons else {}
         )

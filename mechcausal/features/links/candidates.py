@@ -17,6 +17,7 @@ from torch import Tensor
 from mechcausal.address import Selection, Site, expand
 from mechcausal.errors import SiteError, did_you_mean
 from mechcausal.interventions.specs import Edit, Intervention
+from mechcausal.models import bridge
 from mechcausal.models.abilities import Abilities
 from mechcausal.models.dictionaries import Bound, attach, attached, bound
 
@@ -71,21 +72,23 @@ class Directions:
     projections (a patch of a subspace of one dimension).
     """
 
-    def __init__(self, vectors: Mapping[str, Any] | Tensor | np.ndarray) -> None:
+    def __init__(
+        self, vectors: Mapping[str, Any] | Tensor | np.ndarray, device: torch.device | str | None = None
+    ) -> None:
         if isinstance(vectors, Mapping):
             self.names = tuple(str(name) for name in vectors)
-            rows = [torch.as_tensor(np.asarray(row), dtype=torch.float32) for row in vectors.values()]
+            rows = [_on_cpu(row) for row in vectors.values()]
             if len({row.shape for row in rows}) != 1 or rows[0].ndim != 1:
                 raise SiteError("directions are vectors of one length", got=[tuple(row.shape) for row in rows])
             matrix = torch.stack(rows)
         else:
-            matrix = torch.as_tensor(np.asarray(vectors), dtype=torch.float32)
+            matrix = _on_cpu(vectors)
             self.names = tuple(f"direction {number}" for number in range(len(matrix)))
         sizes = matrix.norm(dim=-1)
         if not bool(torch.isfinite(matrix).all()) or not bool((sizes > 0).all()):
             wrong = self.names[int((~torch.isfinite(sizes) | (sizes == 0)).nonzero()[0])]
             raise SiteError(f"the direction {wrong!r} points nowhere", got="zero, NaN or infinity")
-        self.W_dec = matrix / sizes[:, None]
+        self.W_dec = (matrix / sizes[:, None]).to(device)
 
     def encode(self, x: Tensor) -> Tensor:
         """Return the projections."""
@@ -117,7 +120,12 @@ def directions(
         >>> str(mc.features.directions(model, "L1.resid_post", {"first": np.eye(48)[0]}).feature(0))
         'L1.resid_post.sae:directions.F0'
     """
-    return attach(model, Directions(vectors), site, name=name)
+    return attach(model, Directions(vectors, bridge.device_of(model)), site, name=name)
+
+
+def _on_cpu(values: Any) -> Tensor:  # noqa: ANN401 - a tensor, an array or numbers
+    values = values.detach().cpu() if isinstance(values, Tensor) else np.asarray(values)
+    return torch.as_tensor(values, dtype=torch.float32)
 
 
 def candidates_of(model: Any, what: Any, able: Abilities) -> list[Candidate]:  # noqa: ANN401 - a bridge; many forms

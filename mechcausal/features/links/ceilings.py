@@ -26,6 +26,7 @@ from mechcausal.features.links.verdict import INCOMPLETE, Verdict
 from mechcausal.features.probes.kinds import Linear, Settings, fit
 from mechcausal.features.probes.readings import readings
 from mechcausal.interventions.specs import Edit, Erase, vector
+from mechcausal.models import bridge
 from mechcausal.models.dictionaries import bound
 from mechcausal.models.engine import measure
 from mechcausal.results.intervals import ratio_interval
@@ -85,10 +86,10 @@ def baselines(
     """Measure dense directions, an eraser and the deletion of tokens, each fitted on the half to choose by."""
     estimated = bench.split[1]
     rows: list[dict[str, Any]] = []
-    for site in _sites(candidates, bench.able.shape.n_layers):
+    for site in _sites(bench, candidates):
         for concept in concepts:
             made = _directions(bench, site, concept, at)
-            with for_now(bench, Directions(made), site, _NAME) as cells:
+            with for_now(bench, Directions(made, bridge.device_of(bench.model)), site, _NAME) as cells:
                 found = bench.shares(bench.changes(cells), estimated)
             told = _rows([MEANS, PROBE], [f"{site}: {concept.name}"] * 2, found)
             erased = np.stack([_erased(bench, site, concept, where) for where in (at, ALL)])
@@ -116,12 +117,13 @@ def ranges(shares: Mapping[Site, np.ndarray]) -> list[dict[str, Any]]:
     ]
 
 
-def _sites(candidates: Sequence[Candidate], n_layers: int) -> list[Site]:
-    """Return where dense baselines are fitted: the places of dictionaries, or the stream behind the last candidate."""
-    own = [one.site.activation for one in candidates if one.site.dictionary is not None]
-    if own:
-        return [site for site in dict.fromkeys(own) if not site.by_head and site.layer is not None]
-    last = max((one.site.layer or 0 for one in candidates), default=n_layers - 1)
+def _sites(bench: Bench, candidates: Sequence[Candidate]) -> list[Site]:
+    """Return where dense baselines are fitted: where dictionaries write, or the stream behind the last candidate."""
+    names = dict.fromkeys(one.site.dictionary for one in candidates if one.site.dictionary is not None)
+    if names:
+        own = [bound(bench.model, name).written for name in names]
+        return [site for site in dict.fromkeys(own) if not site.by_head]
+    last = max(one.site.layer or 0 for one in candidates)
     return [Site("resid_post", last)]
 
 

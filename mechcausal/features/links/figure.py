@@ -232,7 +232,7 @@ def _trace(own: pd.DataFrame, word: str, names: set[int], legend: bool) -> go.Sc
     return go.Scatter(
         x=own["x"], y=own["share"], mode="markers+text", name=word, legendgroup=word, showlegend=legend,
         text=[_short(str(own.loc[i, "candidate"])) if i in names else "" for i in own.index],
-        textposition="middle left", error_x=None if faint else bars("x"), error_y=None if faint else bars("share"),
+        textposition="top left", error_x=None if faint else bars("x"), error_y=None if faint else bars("share"),
         marker={"color": COLORS[word], "symbol": _SYMBOLS[word], "size": 9, "opacity": 0.5 if faint else 1},
         customdata=[[tip(row)] for _, row in own.iterrows()], hovertemplate="%{customdata[0]}<extra></extra>",
     )  # fmt: skip

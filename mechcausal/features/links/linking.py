@@ -105,10 +105,10 @@ def link(
     Example:
         >>> import mechcausal as mc
         >>> model = mc.load("organism:hiring")
-        >>> pairs = mc.contrast("hiring/gender", model, n=40)
+        >>> pairs = mc.contrast("hiring/gender", model, n=80)
         >>> links = mc.link(model, "L1.z.H*", "gender", pairs, positions="@decision", untrained=1)
         >>> list(links.verdicts["causal"])
-        ['L1.z.H1', 'L1.z.H2']
+        ['L1.z.H2', 'L1.z.H1']
     """
     started = time.perf_counter()
     bench = _bench(model, pairs, metric, do, direction, positions, smallest_effect, fdr, batch_size, exact, seed)

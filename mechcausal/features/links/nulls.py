@@ -121,7 +121,8 @@ def random_directions(bench: Bench, candidates: Sequence[Candidate], copies: int
     places = dict.fromkeys(bound(bench.model, one.site.dictionary).written for one in candidates if one.site.dictionary)
     for number, site in enumerate(places if copies else ()):
         width = int(np.prod(bench.able.components[site.component].shape[2:]))
-        drawn = Directions(np.random.default_rng([bench.seed, 2, number]).normal(size=(copies, width)))
+        rows = np.random.default_rng([bench.seed, 2, number]).normal(size=(copies, width))
+        drawn = Directions(rows, bridge.device_of(bench.model))
         with for_now(bench, drawn, site, "link-random") as cells:
             found[site] = bench.shares(bench.changes(cells), bench.split[1]).share
     return found

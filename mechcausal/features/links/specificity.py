@@ -10,6 +10,7 @@ import torch
 
 from mechcausal.address import Selection, Site
 from mechcausal.data.prompts import PromptSet
+from mechcausal.errors import UnsupportedError
 from mechcausal.features.links.bench import Bench
 from mechcausal.features.links.candidates import Candidate
 from mechcausal.features.links.concepts import Concept
@@ -48,6 +49,11 @@ def judges(bench: Bench, concepts: Sequence[Concept], at: Selection) -> list[Jud
     for concept in concepts:
         if concept.probe is not None:
             own = concept.probe
+            if own.pool == "max" and not (own.at.is_single or own.at.name):
+                raise UnsupportedError(
+                    f"the probe of {concept.name!r} reads a maximum over positions",
+                    fix="fit it at a position, or with pool='mean'",
+                )
             found.append(Judge(concept.name, own.site, own.at, _scores_of(concept), given=True))
         rows = chosen[concept.known[chosen] & np.isfinite(values[chosen]).all(axis=1)]
         readout = fit("means", values[rows], concept.labels[rows], Settings(seed=bench.seed))

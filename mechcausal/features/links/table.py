@@ -74,7 +74,6 @@ class Details:
 
 
 _NOTHING: dict[str, Any] = {
-    "turned_low": np.nan, "turned_high": np.nan,
     **dict.fromkeys(("on_probe", "on_probe_low", "on_probe_high"), np.nan),
     **dict.fromkeys(("on_readout", "on_readout_low", "on_readout_high"), np.nan),
     "other_probe": "", "on_other_probe": np.nan, "worst_group": "", "worst_group_share": np.nan, "kl_neutral": np.nan,

@@ -16,10 +16,10 @@ from mechcausal.data.places import Place, SiteSpec, places, plain
 from mechcausal.errors import DataError
 from mechcausal.features.probes.held_out import area
 from mechcausal.features.probes.kinds import Settings
-from mechcausal.features.probes.probing import examples, held_out
+from mechcausal.features.probes.probing import Procedure, examples
 from mechcausal.features.probes.readings import Reading, readings
 from mechcausal.features.probes.suites import MEMBERSHIPS, Question, Suite
-from mechcausal.features.probes.sweep import ProbeSweep, Score, gathered, read_cell, row_of
+from mechcausal.features.probes.sweep import ProbeSweep, Score, gathered, read_cell
 from mechcausal.metrics import metric
 from mechcausal.models.abilities import abilities
 from mechcausal.models.engine import measure
@@ -44,7 +44,8 @@ class SuiteResult(ProbeSweep):
         """Say for each question where it is answered best."""
         p = self.provenance
         lines = [
-            f"suite {p.arguments['suite']}: {self.frame['question'].nunique()} questions, {p.compute['forwards']} forwards"
+            f"suite {p.arguments['suite']}: {self.frame['question'].nunique()} questions, "
+            f"{p.compute['forwards']} forwards"
         ]
         for _, part in self.frame.groupby("question", sort=False):
             row = part.loc[part["effect"].fillna(-np.inf).idxmax()]
@@ -115,13 +116,10 @@ def probe_suite(
             forwards += -(-len(question.prompts) // batch_size)
         rows, cells = [], []
         for place, read in zip(where, found, strict=True):
-            linked = _association(question, read, folds, settings, seed)
+            linked = _association(question, read, Procedure("logistic", settings, folds, seed))
             for kind in kinds:
-                cell = read_cell(question.prompts, read, question.labels, question.types, kind, folds, settings, seed)
-                row = row_of(
-                    place, question.labels, cell, kind, question.task, question.prompts,
-                    control=control, mdl=mdl, permutations=permutations, folds=folds, settings=settings, seed=seed,
-                )  # fmt: skip
+                asked = Procedure(kind, settings, folds, seed, control, mdl, permutations)
+                row, cell = read_cell(question.prompts, read, question.labels, question.types, question.task, asked)
                 rows.append(row | told | linked | _asked(question, place, kind))
                 cells.append(cell)
                 bar.update()
@@ -157,12 +155,12 @@ def _widened(table: np.ndarray, width: int) -> np.ndarray:
     return np.pad(table, ((0, 0), (0, width - table.shape[1])), constant_values=np.nan)
 
 
-def _association(question: Question, read: Reading, folds: int, settings: Settings, seed: int) -> dict[str, float]:
+def _association(question: Question, read: Reading, asked: Procedure) -> dict[str, float]:
     """Return by how much the held-out log-odds of the protected attribute rise with the trait, within groups."""
     found = Interval(np.nan, np.nan, np.nan, 0, 0)
     if question.given is not None and len(question.given.classes) == len(question.labels.classes) == 2:
         data = examples(question.prompts, read, question.given)
-        held = held_out(data, "logistic", folds=folds, settings=settings, seed=seed)
+        held = asked.held_out(data)
         trait = question.labels.codes[data.rows]
         found = association(held.log_probabilities[:, 1] - held.log_probabilities[:, 0], trait, data.y, data.clusters)
     return {"association": found.estimate, "association_low": found.low, "association_high": found.high}

@@ -14,8 +14,8 @@ from mechcausal.data.places import Place, places
 from mechcausal.data.prompts import PromptSet
 from mechcausal.data.tasks.definition import Task
 from mechcausal.errors import DataError, SiteError
-from mechcausal.features.probes import controls
 from mechcausal.features.probes.bayes import bayes_accuracy, visible
+from mechcausal.features.probes.controls import online_code, permutation_null, selectivity
 from mechcausal.features.probes.fitted import Probe, Report
 from mechcausal.features.probes.held_out import HeldOut, best_settings, cross_validate
 from mechcausal.features.probes.kinds import Settings, fit
@@ -26,6 +26,51 @@ from mechcausal.models.abilities import abilities
 from mechcausal.models.fingerprint import weights_fingerprint
 
 At = str | int | slice | Selection
+
+
+@dataclass(frozen=True)
+class Procedure:
+    """What is done with the examples of one place.
+
+    Attributes:
+        kind: The kind of probe.
+        settings: How probes are fitted.
+        folds: How many folds.
+        seed: The seed of folds and controls.
+        control: Whether to run control tasks.
+        mdl: Whether to compute the online code.
+        permutations: How many times labels are shuffled.
+    """
+
+    kind: str
+    settings: Settings
+    folds: int = 5
+    seed: int = 0
+    control: bool = False
+    mdl: bool = False
+    permutations: int = 0
+
+    def held_out(self, data: Examples) -> HeldOut:
+        """Cross-validate."""
+        return cross_validate(
+            self.kind, data.x, data.y, data.clusters, folds=self.folds, settings=self.settings, seed=self.seed
+        )
+
+    def controls(self, data: Examples) -> dict[str, Any]:
+        """Run the controls that are asked for, and return the fields of a `Report` that they fill."""
+        told: dict[str, Any] = {}
+        given: dict[str, Any] = {"settings": self.settings, "seed": self.seed}
+        if self.control:
+            found = selectivity(self.kind, data.x, data.y, data.types, data.clusters, folds=self.folds, **given)
+            told |= {"control": found.control, "selectivity": found.selectivity, "types": found.types}
+        if self.mdl:
+            code = online_code(self.kind, data.x, data.y, data.clusters, **given)
+            told |= {"mdl": code.bits, "compression": code.compression}
+        if self.permutations:
+            draws = self.permutations
+            null = permutation_null(self.kind, data.x, data.y, data.clusters, draws=draws, folds=self.folds, **given)
+            told |= {"p": null.p, "permutations": draws}
+        return told
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,10 +160,8 @@ def probe(
     check_pool(named, where[0], pool)
     read = readings(model, prompts, where, pool=pool, edits=edits, batch_size=batch_size)[0]
     data = examples(prompts, read, named, types)
-    held = held_out(data, kind, folds=folds, settings=settings, seed=seed)
-    said = controlled(
-        data, kind, control=control, mdl=mdl, permutations=permutations, folds=folds, settings=settings, seed=seed
-    )
+    asked = Procedure(kind, settings, folds, seed, control, mdl, permutations)
+    held = asked.held_out(data)
     chosen = best_settings(kind, data.x, data.y, data.clusters, settings, seed)
     return Probe(
         concept=named.concept,
@@ -128,7 +171,7 @@ def probe(
         kind=kind,
         classes=named.classes,
         readout=fit(kind, data.x, data.y, chosen),
-        report=Report.of(held, bayes=best_possible(task, prompts, named, where[0]), **said),
+        report=Report.of(held, bayes=best_possible(task, prompts, named, where[0]), **asked.controls(data)),
         settings=chosen,
         fitted={
             "n": len(data.y), "n_clusters": len(np.unique(data.clusters)), "width": data.x.shape[1],
@@ -209,36 +252,3 @@ def best_possible(task: Task | None, prompts: PromptSet, labels: Labels, place: 
         return float("nan")
     environment = names.pop()
     return bayes_accuracy(task, labels.concept, seen, environment=environment if environment in known else None)
-
-
-def held_out(data: Examples, kind: str, *, folds: int, settings: Settings, seed: int) -> HeldOut:
-    """Cross-validate a kind of probe on examples."""
-    return cross_validate(kind, data.x, data.y, data.clusters, folds=folds, settings=settings, seed=seed)
-
-
-def controlled(
-    data: Examples,
-    kind: str,
-    *,
-    control: bool,
-    mdl: bool,
-    permutations: int,
-    folds: int,
-    settings: Settings,
-    seed: int,
-) -> dict[str, Any]:
-    """Run the controls that were asked for, and return the fields of a `Report` that they fill."""
-    x, y, clusters = data.x, data.y, data.clusters
-    said: dict[str, Any] = {}
-    if control:
-        told = controls.selectivity(kind, x, y, data.types, clusters, folds=folds, settings=settings, seed=seed)
-        said |= {"control": told.control, "selectivity": told.selectivity, "types": told.types}
-    if mdl:
-        code = controls.online_code(kind, x, y, clusters, settings=settings, seed=seed)
-        said |= {"mdl": code.bits, "compression": code.compression}
-    if permutations:
-        null = controls.permutation_null(
-            kind, x, y, clusters, draws=permutations, folds=folds, settings=settings, seed=seed
-        )
-        said |= {"p": null.p, "permutations": permutations}
-    return said

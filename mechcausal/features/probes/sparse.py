@@ -16,9 +16,9 @@ from mechcausal.data.tasks.definition import Task
 from mechcausal.errors import DataError
 from mechcausal.features.probes.kinds import Settings
 from mechcausal.features.probes.labels import labels_of, one_set
-from mechcausal.features.probes.probing import At, check_pool, in_words, settings_of
+from mechcausal.features.probes.probing import At, Procedure, check_pool, in_words, settings_of
 from mechcausal.features.probes.readings import Pool, readings
-from mechcausal.features.probes.sweep import ProbeSweep, gathered, read_cell, row_of
+from mechcausal.features.probes.sweep import ProbeSweep, gathered, read_cell
 from mechcausal.models.abilities import abilities
 from mechcausal.models.facts import facts
 from mechcausal.results.charts import Lines, figure, line_chart, still
@@ -122,15 +122,9 @@ def sparse_probes(
     asked += [(number, "logistic", read.x.shape[1]) for number, read in enumerate(found)]
     rows, cells = [], []
     for number, kind, k in asked:
-        used = replace(settings, k=k)
-        cell = read_cell(prompts, found[number], named, None, kind, folds, used, seed)
-        rows.append(
-            row_of(
-                where[number], named, cell, kind, task, prompts,
-                control=False, mdl=False, permutations=0, folds=folds, settings=used, seed=seed,
-            )
-            | {"reads": k, "role": f"{k} {kind}", "variables": str(where[number].site)}
-        )  # fmt: skip
+        used = Procedure(kind, replace(settings, k=k), folds, seed)
+        row, cell = read_cell(prompts, found[number], named, None, task, used)
+        rows.append(row | {"reads": k, "role": f"{k} {kind}", "variables": str(where[number].site)})
         cells.append(cell)
     provenance = Provenance(
         method="sparse_probes",

@@ -1,4 +1,4 @@
-"""Probes at every place of a model: where can a concept be read? One row for each place, one picture layer x position."""
+"""Probes at every place of a model: where can a concept be read? One row for each place, a picture layer x position."""
 
 from __future__ import annotations
 
@@ -22,16 +22,7 @@ from mechcausal.features.probes.fitted import Report
 from mechcausal.features.probes.held_out import HeldOut
 from mechcausal.features.probes.kinds import Settings
 from mechcausal.features.probes.labels import Labels, labels_of, one_set, units
-from mechcausal.features.probes.probing import (
-    Examples,
-    best_possible,
-    check_pool,
-    controlled,
-    examples,
-    held_out,
-    in_words,
-    settings_of,
-)
+from mechcausal.features.probes.probing import Procedure, best_possible, check_pool, examples, in_words, settings_of
 from mechcausal.features.probes.readings import Pool, Reading, readings
 from mechcausal.interventions.specs import Edit
 from mechcausal.models.abilities import abilities
@@ -69,8 +60,8 @@ class ProbeSweep(Result):
         """Say where each concept is read best, and what guessing and the best possible reader reach there."""
         p = self.provenance
         lines = [
-            f"{p.method}: {len(self)} places, {p.arguments['kind']}, held-out {p.arguments['score']} of {self.examples.shape[1]} "
-            f"examples, {p.compute['forwards']} forwards"
+            f"{p.method}: {len(self)} places, {p.arguments['kind']}, held-out {p.arguments['score']} of "
+            f"{self.examples.shape[1]} examples, {p.compute['forwards']} forwards"
         ]
         for concept, part in self.frame.groupby("concept", sort=False):
             lines.append(f"{concept}, {part['n'].max()} examples, guessing {part['guess'].iloc[0]:.3f}")
@@ -144,21 +135,15 @@ def probe_sweep(
     where = places(expand(sites, able.shape), positions, prompts)
     for place in where:
         check_pool(named, place, pool)
-    asked = {
-        "control": control,
-        "mdl": mdl,
-        "permutations": permutations,
-        "folds": folds,
-        "settings": settings,
-        "seed": seed,
-    }
+    asked = Procedure(kind, settings, folds, seed, control, mdl, permutations)
     rows, cells, forwards = [], [], 0
     bar = tqdm(total=len(where), desc="probing", unit="place", disable=None, leave=False)
     widest = max(math.prod(able.shape_at(place.site.whole)) for place in where)
     for share in _shares(where, len(prompts), widest):
         for read in readings(model, prompts, share, pool=pool, edits=edits, batch_size=batch_size):
-            cells.append(read_cell(prompts, read, named, types, kind, folds, settings, seed))
-            rows.append(row_of(read.place, named, cells[-1], kind, task, prompts, **asked))
+            row, cell = read_cell(prompts, read, named, types, task, asked)
+            rows.append(row)
+            cells.append(cell)
             bar.update()
         forwards += -(-len(prompts) // batch_size)
     bar.close()
@@ -175,27 +160,40 @@ def probe_sweep(
     return gathered(rows, cells, prompts, pool, score, provenance)
 
 
-def row_of(
-    place: Place,
-    labels: Labels,
-    cell: tuple[Examples, HeldOut] | None,
-    kind: str,
-    task: Task | None,
+Cell = tuple[np.ndarray, HeldOut]
+
+
+def read_cell(
     prompts: PromptSet,
-    **asked: Any,  # noqa: ANN401 - which controls, and how probes are fitted
-) -> dict[str, Any]:
-    """Return the columns of one place: where it is, what its probe reached, and what its controls reached."""
-    row = place.row() | {"concept": labels.concept, "kind": kind}
-    if cell is None:
-        return row
-    data, held = cell
-    bayes = best_possible(task, prompts, labels, place)
-    return row | Report.of(held, bayes=bayes, **controlled(data, kind, **asked)).row()
+    read: Reading,
+    labels: Labels,
+    types: Any,  # noqa: ANN401
+    task: Task | None,
+    asked: Procedure,
+) -> tuple[dict[str, Any], Cell | None]:
+    """Return the columns of one place, and the prompts and held-out scores of its examples.
+
+    There are none where the labels have one class only. The activations themselves are let go.
+    """
+    row = read.place.row() | {"concept": labels.concept, "kind": asked.kind}
+    y = labels.codes[read.rows, read.columns] if labels.of_tokens else labels.codes[read.rows]
+    present = np.unique(y[y >= 0])
+    if len(present) < 2:
+        return row, None
+    if len(present) < len(labels.classes):  # at this position some classes do not occur
+        codes = np.searchsorted(present, labels.codes)
+        kept = np.isin(labels.codes, present)
+        names = tuple(labels.classes[code] for code in present)
+        labels = replace(labels, codes=np.where(kept, codes, -1), classes=names)
+    data = examples(prompts, read, labels, types)
+    held = asked.held_out(data)
+    bayes = best_possible(task, prompts, labels, read.place)
+    return row | Report.of(held, bayes=bayes, **asked.controls(data)).row(), (data.rows, held)
 
 
 def gathered(
     rows: Sequence[dict[str, Any]],
-    cells: Sequence[tuple[Examples, HeldOut] | None],
+    cells: Sequence[Cell | None],
     prompts: PromptSet,
     pool: Pool,
     score: Score,
@@ -207,11 +205,11 @@ def gathered(
     for number, cell in enumerate(cells):
         if cell is None:
             continue
-        data, held = cell
+        rows_of, held = cell
         weight = held.balance if score == "balanced_accuracy" else np.ones(len(held.y))
         guess = weight / (held.log_probabilities.shape[1]) if score == "balanced_accuracy" else held.guesses
         for table, values in ((hits, held.hits * weight), (guesses, guess), (perfect, weight)):
-            table[number] = _by_prompt(values, data.rows, len(prompts))
+            table[number] = _by_prompt(values, rows_of, len(prompts))
     clusters = tuple(f"unit {unit}" for unit in units(prompts))
     tables = [
         tabulate([row], hits[[i]], {"base": guesses[i], "clean": perfect[i], "corrupt": guesses[i]}, clusters)
@@ -227,30 +225,6 @@ def _by_prompt(values: np.ndarray, rows: np.ndarray, n: int) -> np.ndarray:
     counts = np.bincount(rows, minlength=n)
     sums = np.bincount(rows, weights=values, minlength=n)
     return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
-
-
-def read_cell(
-    prompts: PromptSet,
-    read: Reading,
-    labels: Labels,
-    types: Any,  # noqa: ANN401
-    kind: str,
-    folds: int,
-    settings: Settings,
-    seed: int,
-) -> tuple[Examples, HeldOut] | None:
-    """Return what is read at one place, or None where the labels have one class only."""
-    y = labels.codes[read.rows, read.columns] if labels.of_tokens else labels.codes[read.rows]
-    present = np.unique(y[y >= 0])
-    if len(present) < 2:
-        return None
-    if len(present) < len(labels.classes):  # at this position some classes do not occur
-        codes = np.searchsorted(present, labels.codes)
-        kept = np.isin(labels.codes, present)
-        names = tuple(labels.classes[code] for code in present)
-        labels = replace(labels, codes=np.where(kept, codes, -1), classes=names)
-    data = examples(prompts, read, labels, types)
-    return data, held_out(data, kind, folds=folds, settings=settings, seed=seed)
 
 
 def _shares(where: Sequence[Place], n: int, width: int) -> list[Sequence[Place]]:

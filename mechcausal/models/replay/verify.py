@@ -39,17 +39,24 @@ class Replayer:
         able: What the bridge can do.
         twin: The bare model; None where there is none.
         reasons: Why it does not do components, as far as they were asked for.
+        of_dictionaries: Why it does not carry edits of the features of a dictionary, likewise.
     """
 
     able: Abilities
     twin: Twin | None
     reasons: dict[str, str] = field(default_factory=dict)
+    of_dictionaries: dict[str, str] = field(default_factory=dict)
     _ways: dict[str, tuple[bool, bool]] = field(default_factory=dict)
     _together: frozenset[str] | None = None
 
     def carries(self, kind: str) -> bool:
         """Say whether it carries edits of a kind of site to the end of their layer, in agreement with the loop."""
         return self._judged(kind)[0]
+
+    def why_not(self, kind: str) -> str:
+        """Return why edits of a kind of site are left to the loop."""
+        known = self.of_dictionaries.get(kind) or self.reasons.get(kind)
+        return known or "its effect is not carried to the end of its layer"
 
     def makes(self, kind: str) -> bool:
         """Say whether it makes edits of a kind of site on the run, in agreement with the loop."""
@@ -80,33 +87,35 @@ class Replayer:
 
     def _judged(self, kind: str) -> tuple[bool, bool]:
         component, _, name = kind.partition(".sae:")
-        key = kind
-        if name and self.twin is not None:  # another dictionary may come to bear the same name
-            key = f"{kind} {bound(self.twin.wrapped(), name).digest}"
+        if self.twin is None:
+            return False, False
+        # Another dictionary may come to bear the same name.
+        dictionary = bound(self.twin.wrapped(), name) if name else None
+        key = f"{kind} {dictionary.digest}" if dictionary else kind
         if key not in self._ways:
-            self._ways[key] = (self._judge_dictionary(kind, component, name), False) if name else self._judge(kind)
+            found = (self._features_carried(dictionary, component), False) if dictionary else self._judge(kind)
+            self._ways[key] = found
         return self._ways[key]
 
-    def _judge_dictionary(self, kind: str, component: str, name: str) -> bool:
+    def _features_carried(self, dictionary: Bound, component: str) -> bool:
         """Compare edits of features, of all at once and of the error, with the loop."""
-        if self.twin is None or not self.carries(component):
-            self.reasons[kind] = self.reasons.get(component, f"edits of {component} are not carried either")
-            return False
-        dictionary = bound(self.twin.wrapped(), name)
-        if dictionary.site_out is not None:
-            self.reasons[kind] = "a transcoder reads one activation and writes another"
+        assert self.twin is not None  # who asks has looked
+        if not self.carries(component):
+            reason = self.reasons.get(component, f"edits of {component} are not carried either")
+        elif dictionary.site_out is not None:
+            reason = "a transcoder reads one activation and writes another"
         elif not dictionary.linear:
-            self.reasons[kind] = "its features do not enter the activation linearly"
+            reason = "its features do not enter the activation linearly"
         else:
-            (found,) = _disagreements(self.twin, _features(dictionary), [{kind}])
-            self.reasons |= {kind: found} if found else {}
-            return not found
-        return False
+            (reason,) = _disagreements(self.twin, _features(dictionary), [{kind}])
+        self.of_dictionaries[dictionary.features.kind] = reason
+        return not reason
 
     def _judge(self, component: str) -> tuple[bool, bool]:
         ways = [way for way, names in ((CARRIED, CARRIED), (_ON_THE_RUN, MADE)) if component in names]
-        readable = component in CARRIED or (self.twin is not None and component in self.twin.readable)
-        if self.twin is None or not ways or not readable or not self.able.components[component].writes:
+        assert self.twin is not None  # who asks has looked
+        readable = component in CARRIED or component in self.twin.readable
+        if not ways or not readable or not self.able.components[component].writes:
             return False, False
         found = _disagreements(self.twin, _alone(component, self.able), ways)
         if all(found):

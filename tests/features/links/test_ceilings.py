@@ -8,11 +8,15 @@ import planted
 import pytest
 import torch
 from scipy.spatial.transform import Rotation
+from small_dictionaries import Rectified, Turned
 
 import mechcausal as mc
 from mechcausal.features.links.ceilings import DELETION, ERASER, ERROR, FEATURES, MEANS, WHOLE, leace
 from mechcausal.features.links.stability import cosines, matched
+from mechcausal.interventions.specs import Edit, Patch
+from mechcausal.metrics import metric
 from mechcausal.models.dictionaries import attach
+from mechcausal.models.engine import Plan, evaluate
 from mechcausal.models.hooked import forward
 
 
@@ -45,6 +49,28 @@ def test_planted_features_are_found_again_and_used_again(study):
         assert rows.loc[number, "matched_cosine"] == pytest.approx(1, abs=1e-5)
         assert rows.loc[number, "matched_used"] == 0
     assert links.provenance.arguments["others"] == [other.name]
+
+
+@pytest.mark.parametrize("kind", ["heads", "transcoder"])
+def test_dictionaries_of_heads_and_transcoders(hiring, kind):
+    pairs = mc.contrast("hiring/gender", hiring, 48)
+    if kind == "heads":
+        own = attach(hiring, Turned(48), "L1.z", name="turned")
+    else:
+        own = attach(hiring, Rectified(48, n=64), "L2.resid_mid", name="coder", site_out="L2.mlp_out")
+    links = mc.link(hiring, own, "gender", pairs, untrained=0, details=3, random=3)
+    rows = links.ceilings.set_index("what")["share"]
+    # Features and the error make up the whole, whatever the dictionary.
+    assert rows[WHOLE] == pytest.approx(1, abs=0.1)
+    sites = [own.features, own.error]
+    both = Plan(pairs.clean, [tuple(Edit(site, Patch()) for site in sites)], metric("logit_diff"), rows=pairs.corrupt)
+    whole = Plan(pairs.clean, [(Edit(own.written, Patch()),)], metric("logit_diff"), rows=pairs.corrupt)
+    changed, all_of_it = (evaluate(hiring, plan, batch_size=64).values[0] for plan in (both, whole))
+    assert changed == pytest.approx(all_of_it, abs=1e-3)
+    incomplete = links.tables["complete"][0]["error"] > 0.2
+    assert incomplete == (kind == "transcoder")  # with random weights it reconstructs nothing
+    assert (links.frame["verdict"] == "sae-incomplete").all() == incomplete
+    assert (MEANS in rows.index) == (kind == "transcoder")
 
 
 def test_matching_finds_a_permutation():

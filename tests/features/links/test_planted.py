@@ -17,7 +17,7 @@ from mechcausal.features.probes.labels import one_set, units
 from mechcausal.models.dictionaries import attach, detach
 from mechcausal.models.hooked import forward
 
-QUICK = {"untrained": 0, "details": 0}
+QUICK = {"untrained": 0, "details": 0, "random": 8}
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +104,7 @@ def test_an_untrained_model_has_nothing_causal(hiring):
     pairs = mc.contrast("hiring/gender", hiring, 48)
     for seed in range(2):
         model = untrained(hiring, seed + 100)
-        links = mc.link(model, ["z", "L3.resid_post"], "gender", pairs, details=0)
+        links = mc.link(model, ["L3.z.H*", "L3.resid_post"], "gender", pairs, details=0)
         assert set(links.frame["verdict"]) == {INCONCLUSIVE}
         assert "random weights" in links.frame["why"].iloc[0]
         # Without that comparison they would be called causal: all of what little there is goes through the stream.
@@ -114,19 +114,19 @@ def test_an_untrained_model_has_nothing_causal(hiring):
 
 def test_directions_drawn_at_random_pass_for_causal_in_one_of_twenty_cases_at_most(hiring):
     # The stream behind layer 2 holds the score, along which any direction hears some of the effect.
-    pairs = mc.contrast("hiring/gender", hiring, 64)
-    drawn = np.random.default_rng(0).normal(size=(100, 48))
+    pairs = mc.contrast("hiring/gender", hiring, 48)
+    drawn = np.random.default_rng(0).normal(size=(60, 48))
     own = mc.features.directions(hiring, "L2.resid_post", drawn, name="drawn")
     links = mc.link(hiring, own, "gender", pairs, untrained=0, details=0)
-    assert (links.frame["used"] == "yes").sum() >= 20
-    assert (links.frame["verdict"] == CAUSAL).sum() <= 5 + 2 * np.sqrt(100 * 0.05 * 0.95)
+    assert (links.frame["used"] == "yes").sum() >= 10
+    assert (links.frame["verdict"] == CAUSAL).sum() <= 3 + 2 * np.sqrt(60 * 0.05 * 0.95)
 
 
 def test_shuffled_labels_make_nothing_causal(hiring):
     pairs = mc.contrast("hiring/gender", hiring, 64)
     draw = np.random.default_rng(0)
     shuffles = {
-        f"shuffle {i}": np.concatenate([side, 1 - side]) for i in range(8) for side in [draw.integers(0, 2, 64)]
+        f"shuffle {i}": np.concatenate([side, 1 - side]) for i in range(5) for side in [draw.integers(0, 2, 64)]
     }
     links = mc.link(hiring, "z", shuffles, pairs, positions="@decision", **QUICK)
     assert not (links.frame["verdict"] == CAUSAL).any()
