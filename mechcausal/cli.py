@@ -243,11 +243,12 @@ def sae_health(
     from mechcausal.features.quality import health
     from mechcausal.models.load import load
 
-    if text is not None:
-        named = model or read(folder).facts.get("material", {}).get("model") or ""
+    facts = read(folder).facts
+    named = model or facts.get("material", {}).get("model")
+    if named is not None and (text is not None or "material" not in facts):
         material = Material.of(named, text=text)
     else:
-        material = Material.from_facts(read(folder).facts, folder)
+        material = Material.from_facts(facts, folder)
     loaded = load(model or material.model)
     prompts, pairs = material.held_out(loaded), material.pairs(loaded)
     found = health(loaded, dictionary_of(folder, loaded), prompts, pairs=pairs)

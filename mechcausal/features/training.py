@@ -98,7 +98,8 @@ def train(
         site: The activation it reads.
         width: How many features it has.
         kind: `topk`, `batchtopk`, `matryoshka`, `jumprelu`, `standard`, `gated`; `transcoder` with `site_out`.
-        k: How many features are to be active at a token; by default an eighth of the activation's width.
+        k: How many features are to be active at a token; by default an eighth of the activation's
+            width, and at most a quarter of all.
         price: The price of activity of the kinds that have one; higher is sparser.
         tokens: How many tokens are shown, again and again from those there are.
         batch_size: How many tokens at a step.
@@ -168,7 +169,7 @@ def _recipe(
     able.require([site], writes=site_out is None)
     able.require([] if site_out is None else [site_out])
     d_in = math.prod(able.shape_at(site))
-    k = max(1, d_in // 8) if k is None else k
+    k = max(1, min(d_in // 8, width // 4)) if k is None else k
     if not 0 < k <= width:
         raise DataError("a dictionary has more features than are active at once", got=f"k {k}, width {width}")
     if batch_size < 1 or tokens < batch_size or rate <= 0:

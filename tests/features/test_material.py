@@ -69,6 +69,17 @@ def test_train_and_health(tmp_path):
     assert found["l0"]["estimate"] == pytest.approx(6, abs=0.1)
     assert abs(found["error_share"]["estimate"]) < 0.3
     assert json.loads((tmp_path / "sae" / "health.json").read_text())["measures"] == found
+    forgetful = tmp_path / "sae" / "mechcausal.json"
+    facts = json.loads(forgetful.read_text())
+    del facts["material"]
+    forgetful.write_text(json.dumps(facts))
+    again = run.invoke(app, ["sae", "health", out, "--model", "organism:hiring"], catch_exceptions=False)
+    assert again.exit_code == 0
+    with pytest.raises(ModelError, match=r"does not say which model and prompts.*--model MODEL"):
+        run.invoke(app, ["sae", "health", out], catch_exceptions=False)
+    (tmp_path / "prompts.txt").write_text("she degree\nhe degree\n" * 10)
+    other = ["--model", "organism:hiring", "--text", str(tmp_path / "prompts.txt")]
+    assert "loss at the tokens" in run.invoke(app, ["sae", "health", out, *other], catch_exceptions=False).output
 
 
 def test_help_needs_no_torch():
