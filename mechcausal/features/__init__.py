@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mechcausal.features.activations import Activations as Activations
     from mechcausal.features.activations import harvest as harvest
-    from mechcausal.features.attribution import attribute as attribute
-    from mechcausal.features.cards import Card as Card
-    from mechcausal.features.cards import card as card
-    from mechcausal.features.circuits import FeatureCircuit as FeatureCircuit
-    from mechcausal.features.circuits import circuit as circuit
+    from mechcausal.features.cards.card import Card as Card
+    from mechcausal.features.cards.card import card as card
+    from mechcausal.features.circuits.circuit import FeatureCircuit as FeatureCircuit
+    from mechcausal.features.circuits.circuit import circuit as circuit
+    from mechcausal.features.circuits.kept import faithfulness as faithfulness
     from mechcausal.features.erasure import erase as erase
     from mechcausal.features.erasure import guardedness as guardedness
-    from mechcausal.features.kept import faithfulness as faithfulness
     from mechcausal.features.links import Candidate as Candidate
     from mechcausal.features.links import Links as Links
     from mechcausal.features.links import directions as directions
@@ -34,8 +33,9 @@ if TYPE_CHECKING:
     from mechcausal.features.probes import suite as suite
     from mechcausal.features.quality import Health as Health
     from mechcausal.features.quality import health as health
-    from mechcausal.features.screening import Screening as Screening
-    from mechcausal.features.screening import screen as screen
+    from mechcausal.features.screening.attribution import attribute as attribute
+    from mechcausal.features.screening.screen import Screening as Screening
+    from mechcausal.features.screening.screen import screen as screen
     from mechcausal.features.training import train as train
     from mechcausal.models.dictionaries import Bound as Bound
     from mechcausal.models.dictionaries import attach as attach
@@ -49,14 +49,14 @@ _HOME = {
     "load": "mechcausal.features.loading",
     "health": "mechcausal.features.quality",
     "Health": "mechcausal.features.quality",
-    "attribute": "mechcausal.features.attribution",
-    "screen": "mechcausal.features.screening",
-    "Screening": "mechcausal.features.screening",
-    "card": "mechcausal.features.cards",
-    "Card": "mechcausal.features.cards",
-    "circuit": "mechcausal.features.circuits",
-    "FeatureCircuit": "mechcausal.features.circuits",
-    "faithfulness": "mechcausal.features.kept",
+    "attribute": "mechcausal.features.screening.attribution",
+    "screen": "mechcausal.features.screening.screen",
+    "Screening": "mechcausal.features.screening.screen",
+    "card": "mechcausal.features.cards.card",
+    "Card": "mechcausal.features.cards.card",
+    "circuit": "mechcausal.features.circuits.circuit",
+    "FeatureCircuit": "mechcausal.features.circuits.circuit",
+    "faithfulness": "mechcausal.features.circuits.kept",
     "erase": "mechcausal.features.erasure",
     "guardedness": "mechcausal.features.erasure",
     "Candidate": "mechcausal.features.links",

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from mechcausal.features.attribution import attribute
 from mechcausal.features.links.bench import Bench
 from mechcausal.features.links.measure import Available, Held
+from mechcausal.features.screening.attribution import attribute
 from mechcausal.models.dictionaries import bound
 
 # Of those that are measured: by gradient, by association; the rest at random.

@@ -107,7 +107,7 @@ class Replayer:
         elif not dictionary.linear:
             reason = "its features do not enter the activation linearly"
         else:
-            (reason,) = _disagreements(self.twin, _features(dictionary), [{kind}])
+            (reason,) = _disagreements(self.twin, _features(dictionary), [{dictionary.features.kind}])
         self.of_dictionaries[dictionary.features.kind] = reason
         return not reason
 

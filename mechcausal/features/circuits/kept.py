@@ -22,7 +22,7 @@ from mechcausal.circuits.graph import Graph, Node, turn_of
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.prompts import PromptSet
 from mechcausal.errors import DataError, SiteError
-from mechcausal.features.attribution import fitting
+from mechcausal.features.screening.attribution import fitting
 from mechcausal.interventions.specs import Edit, Patch
 from mechcausal.metrics import metric as metric_of
 from mechcausal.models import bridge

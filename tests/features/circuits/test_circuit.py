@@ -12,9 +12,9 @@ import mechcausal as mc
 from mechcausal.address import ALL, Selection
 from mechcausal.circuits import Graph, Node
 from mechcausal.errors import DataError, SiteError
-from mechcausal.features.circuit_scores import OUTPUT, Scorer
-from mechcausal.features.circuits import FeatureCircuit, circuit
-from mechcausal.features.kept import faithfulness, in_turn, kept, kept_alone
+from mechcausal.features.circuits.circuit import FeatureCircuit, circuit
+from mechcausal.features.circuits.kept import faithfulness, in_turn, kept, kept_alone
+from mechcausal.features.circuits.scores import OUTPUT, Scorer
 from mechcausal.interventions import Edit, Patch
 from mechcausal.metrics import metric
 from mechcausal.models.attached import detach
@@ -123,7 +123,7 @@ def test_chunks_of_tokens_do_not_matter(bind, monkeypatch):
     known = [bind(model, TopK(32, n=40, seed=i), f"L{i}.resid_post", f"d{i}") for i in (0, 1)]
     found = []
     for budget in (2**30, 16 * 40 * 4):  # all tokens at once, and four at a time
-        monkeypatch.setattr("mechcausal.features.circuit_scores.BUDGET", budget)
+        monkeypatch.setattr("mechcausal.features.circuits.scores.BUDGET", budget)
         job = scorer(model, *known, steps=2)
         found.append((job.nodes(pairs), job.edges(pairs, all_nodes(*known))))
     for one in known:

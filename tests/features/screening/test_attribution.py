@@ -8,7 +8,7 @@ from zoo import loaded, make_pairs
 
 import mechcausal as mc
 from mechcausal.errors import DataError, SiteError
-from mechcausal.features.attribution import attribute, fitting
+from mechcausal.features.screening.attribution import attribute, fitting
 from mechcausal.interventions import Edit, Patch
 from mechcausal.metrics import metric
 from mechcausal.models.attached import detach
@@ -93,7 +93,7 @@ def test_as_many_prompts_as_fit_with_all_their_features(gpt2, bind):
 def test_gathering_and_multiplying_agree(gpt2, pairs, bind, monkeypatch):
     known = bind(gpt2, Rectified(32), "L1.resid_post")
     dense = attribute(gpt2, known, pairs, budget=4096)
-    monkeypatch.setattr("mechcausal.features.attribution._DENSE", 0)
+    monkeypatch.setattr("mechcausal.features.screening.attribution._DENSE", 0)
     gathered = attribute(gpt2, known, pairs)
     np.testing.assert_allclose(gathered.scores, dense.scores, rtol=1e-5, atol=1e-6)
 

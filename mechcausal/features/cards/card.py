@@ -19,8 +19,8 @@ from mechcausal.address import Selection, Site
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.prompts import PromptSet
 from mechcausal.errors import DataError
-from mechcausal.features.attribution import resolved
-from mechcausal.features.card_reading import Reading, token_text
+from mechcausal.features.cards.reading import Reading, token_text
+from mechcausal.features.screening.attribution import resolved
 from mechcausal.interventions.specs import Edit, Patch, Zero
 from mechcausal.metrics import metric as metric_of
 from mechcausal.models.abilities import abilities
@@ -127,7 +127,7 @@ class Card:
 
     def html(self) -> str:
         """Return the card as a piece of HTML: no script, no request, all text escaped."""
-        from mechcausal.features.card_page import fragment
+        from mechcausal.features.cards.page import fragment
 
         return fragment(self)
 
@@ -136,7 +136,7 @@ class Card:
 
     def save(self, path: str | Path) -> Path:
         """Write the card as a page of its own."""
-        from mechcausal.features.card_page import page
+        from mechcausal.features.cards.page import page
 
         path = Path(path)
         with replacing(path) as temporary:

@@ -8,10 +8,10 @@ from zoo import loaded, make_pairs
 
 import mechcausal as mc
 from mechcausal.errors import DataError, ResultError
-from mechcausal.features.attribution import attribute
 from mechcausal.features.links.effects import halves
-from mechcausal.features.scatter import still
-from mechcausal.features.screening import Calibration, load, screen
+from mechcausal.features.screening.attribution import attribute
+from mechcausal.features.screening.scatter import still
+from mechcausal.features.screening.screen import Calibration, load, screen
 from mechcausal.interventions import Edit, Patch, Zero
 from mechcausal.metrics import metric
 from mechcausal.models.attached import detach

@@ -14,8 +14,8 @@ from mechcausal.address import Selection, Site
 from mechcausal.circuits.graph import Node, turn_of
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.prompts import PromptSet
-from mechcausal.features.attribution import BUDGET, add_scores, changes, fitting, slope
-from mechcausal.features.kept import told_apart
+from mechcausal.features.circuits.kept import told_apart
+from mechcausal.features.screening.attribution import BUDGET, add_scores, changes, fitting, slope
 from mechcausal.interventions.specs import Edit, Interpolate, Patch
 from mechcausal.metrics import Metric
 from mechcausal.models import bridge

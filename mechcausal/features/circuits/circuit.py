@@ -29,10 +29,10 @@ from mechcausal.circuits.graph import Graph, Node
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.places import Positions, places
 from mechcausal.errors import DataError, SiteError
-from mechcausal.features.attribution import differentiable
-from mechcausal.features.circuit_scores import OUTPUT, Scorer
-from mechcausal.features.kept import Faithfulness, faithfulness, in_turn
+from mechcausal.features.circuits.kept import Faithfulness, faithfulness, in_turn
+from mechcausal.features.circuits.scores import OUTPUT, Scorer
 from mechcausal.features.links.effects import halves
+from mechcausal.features.screening.attribution import differentiable
 from mechcausal.models.abilities import abilities
 from mechcausal.models.attached import Bound, attached
 from mechcausal.patching.sweep import MetricSpec

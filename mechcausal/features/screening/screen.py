@@ -20,9 +20,9 @@ from mechcausal.address import Selection
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.prompts import PromptSet
 from mechcausal.errors import DataError, ResultError
-from mechcausal.features.attribution import Attribution, attribute, differentiable, fitting, resolved
 from mechcausal.features.links.effects import halves
-from mechcausal.features.scatter import Dot, Scatter, figure, still
+from mechcausal.features.screening.attribution import Attribution, attribute, differentiable, fitting, resolved
+from mechcausal.features.screening.scatter import Dot, Scatter, figure, still
 from mechcausal.interventions.specs import Edit, Patch, Zero
 from mechcausal.models.abilities import abilities
 from mechcausal.models.attached import Bound

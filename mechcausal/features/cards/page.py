@@ -12,7 +12,7 @@ import pandas as pd
 from mechcausal.results import svg
 
 if TYPE_CHECKING:
-    from mechcausal.features.cards import Card, Context, Spread
+    from mechcausal.features.cards.card import Card, Context, Spread
 
 _STYLE = """
 .mc-card{font:14px/1.5 system-ui,sans-serif;max-width:60rem;margin:1rem 0}

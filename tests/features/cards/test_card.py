@@ -13,8 +13,8 @@ from zoo import loaded, make_pairs
 import mechcausal as mc
 from mechcausal.address import Site
 from mechcausal.errors import DataError, SiteError
-from mechcausal.features.card_page import fragment, histogram, page
-from mechcausal.features.cards import EVERYONE, Context, card
+from mechcausal.features.cards.card import EVERYONE, Context, card
+from mechcausal.features.cards.page import fragment, histogram, page
 from mechcausal.interventions import Edit, Zero
 from mechcausal.metrics import metric
 from mechcausal.models.attached import detach

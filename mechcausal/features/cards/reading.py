@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mechcausal.address import Selection, Site
 from mechcausal.data.prompts import PromptSet
-from mechcausal.features.attribution import BUDGET, counts
+from mechcausal.features.screening.attribution import BUDGET, counts
 from mechcausal.interventions.specs import AddDelta, Edit, Zero
 from mechcausal.models import bridge
 from mechcausal.models.abilities import abilities

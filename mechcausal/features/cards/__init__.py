@@ -1,0 +1,1 @@
+"""Cards of features: what one feature is and does, on one page."""

@@ -1,0 +1,1 @@
+"""Circuits of features: found by attribution, judged by what is kept."""

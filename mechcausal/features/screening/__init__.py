@@ -1,0 +1,1 @@
+"""Screening: every feature by attribution, the likely ones exactly."""
