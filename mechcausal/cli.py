@@ -156,8 +156,8 @@ def link(
     """Link features, heads or neurons to concepts: what is available, what is used, and what nothing looks like."""
     _one_thread()
     from mechcausal.errors import DataError
+    from mechcausal.features.dictionaries.loading import load as dictionary_of
     from mechcausal.features.links.studies import studies
-    from mechcausal.features.loading import load as dictionary_of
     from mechcausal.models.load import load
     from mechcausal.report.links import write_links
 
@@ -212,8 +212,8 @@ def sae_train(
 ) -> None:
     """Train a dictionary on a site of a model. The same command again goes on where it was interrupted."""
     _one_thread()
-    from mechcausal.features.material import Material
-    from mechcausal.features.training import train
+    from mechcausal.features.dictionaries.material import Material
+    from mechcausal.features.dictionaries.training import train
     from mechcausal.models.load import load
 
     material = Material.of(model, tasks=tuple(task or ()), text=text, n=n, seed=seed)
@@ -237,10 +237,10 @@ def sae_health(
     _one_thread()
     import json
 
-    from mechcausal.features.folder import read
-    from mechcausal.features.loading import load as dictionary_of
-    from mechcausal.features.material import Material
-    from mechcausal.features.quality import health
+    from mechcausal.features.dictionaries.folder import read
+    from mechcausal.features.dictionaries.loading import load as dictionary_of
+    from mechcausal.features.dictionaries.material import Material
+    from mechcausal.features.dictionaries.quality import health
     from mechcausal.models.load import load
 
     facts = read(folder).facts

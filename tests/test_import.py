@@ -52,7 +52,7 @@ def test_a_module(path):
     lens = {name for name in found if name.split(".")[0] == "transformer_lens"}
     assert not lens or path == ROOT / "models" / "bridge.py"
     dictionaries = {name for name in found if name.split(".")[0] == "sae_lens"}
-    assert not dictionaries or path == ROOT / "features" / "saelens.py"
+    assert not dictionaries or path == ROOT / "features" / "dictionaries" / "saelens.py"
     if path == ROOT / "__init__.py":
         return
     own = room_of(path)

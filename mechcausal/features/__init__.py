@@ -9,20 +9,23 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mechcausal.features.activations import Activations as Activations
-    from mechcausal.features.activations import harvest as harvest
     from mechcausal.features.cards.card import Card as Card
     from mechcausal.features.cards.card import card as card
     from mechcausal.features.circuits.circuit import FeatureCircuit as FeatureCircuit
     from mechcausal.features.circuits.circuit import circuit as circuit
     from mechcausal.features.circuits.kept import faithfulness as faithfulness
+    from mechcausal.features.dictionaries.activations import Activations as Activations
+    from mechcausal.features.dictionaries.activations import harvest as harvest
+    from mechcausal.features.dictionaries.loading import load as load
+    from mechcausal.features.dictionaries.quality import Health as Health
+    from mechcausal.features.dictionaries.quality import health as health
+    from mechcausal.features.dictionaries.training import train as train
     from mechcausal.features.erasure import erase as erase
     from mechcausal.features.erasure import guardedness as guardedness
     from mechcausal.features.links import Candidate as Candidate
     from mechcausal.features.links import Links as Links
     from mechcausal.features.links import directions as directions
     from mechcausal.features.links import link as link
-    from mechcausal.features.loading import load as load
     from mechcausal.features.probes import Probe as Probe
     from mechcausal.features.probes import fairness as fairness
     from mechcausal.features.probes import privacy as privacy
@@ -31,24 +34,21 @@ if TYPE_CHECKING:
     from mechcausal.features.probes import probe_sweep as probe_sweep
     from mechcausal.features.probes import sparse_probes as sparse_probes
     from mechcausal.features.probes import suite as suite
-    from mechcausal.features.quality import Health as Health
-    from mechcausal.features.quality import health as health
     from mechcausal.features.screening.attribution import attribute as attribute
     from mechcausal.features.screening.screen import Screening as Screening
     from mechcausal.features.screening.screen import screen as screen
-    from mechcausal.features.training import train as train
     from mechcausal.models.dictionaries import Bound as Bound
     from mechcausal.models.dictionaries import attach as attach
     from mechcausal.models.dictionaries import attached as attached
     from mechcausal.models.dictionaries import detach as detach
 
 _HOME = {
-    "Activations": "mechcausal.features.activations",
-    "harvest": "mechcausal.features.activations",
-    "train": "mechcausal.features.training",
-    "load": "mechcausal.features.loading",
-    "health": "mechcausal.features.quality",
-    "Health": "mechcausal.features.quality",
+    "Activations": "mechcausal.features.dictionaries.activations",
+    "harvest": "mechcausal.features.dictionaries.activations",
+    "train": "mechcausal.features.dictionaries.training",
+    "load": "mechcausal.features.dictionaries.loading",
+    "health": "mechcausal.features.dictionaries.quality",
+    "Health": "mechcausal.features.dictionaries.quality",
     "attribute": "mechcausal.features.screening.attribution",
     "screen": "mechcausal.features.screening.screen",
     "Screening": "mechcausal.features.screening.screen",

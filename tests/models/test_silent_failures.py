@@ -13,7 +13,7 @@ from zoo import build, loaded, make_pairs
 import mechcausal as mc
 from mechcausal.address import Site
 from mechcausal.errors import InterventionError, SiteError, UnsupportedError
-from mechcausal.features import saelens
+from mechcausal.features.dictionaries import saelens
 from mechcausal.interventions import Edit, Patch, Scale, Set
 from mechcausal.models import bridge
 from mechcausal.models.abilities import abilities

@@ -8,7 +8,7 @@ from scipy.stats import mannwhitneyu
 
 import mechcausal as mc
 from mechcausal.errors import UnsupportedError
-from mechcausal.features import folder, saelens
+from mechcausal.features.dictionaries import folder, saelens
 from mechcausal.models.fingerprint import weights_fingerprint
 from mechcausal.models.hooked import forward
 from mechcausal.models.organisms import folder as organism

@@ -12,8 +12,8 @@ from typing import Any
 
 from mechcausal.data.prompts import PromptSet
 from mechcausal.data.tasks import task
-from mechcausal.features.material import Material
-from mechcausal.features.training import train
+from mechcausal.features.dictionaries.material import Material
+from mechcausal.features.dictionaries.training import train
 from mechcausal.models.dictionaries import Bound
 
 SITE, WIDTH, K, TOKENS, PROMPTS = "L1.resid_post", 256, 8, 400_000, 2000

@@ -20,7 +20,7 @@ from mechcausal.address import Site
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.prompts import PromptSet
 from mechcausal.errors import DataError
-from mechcausal.features.activations import begins_alike, counted
+from mechcausal.features.dictionaries.activations import begins_alike, counted
 from mechcausal.interventions.specs import Edit, Patch
 from mechcausal.metrics import METRICS
 from mechcausal.models import bridge

@@ -8,8 +8,8 @@ from zoo import loaded, make_pairs
 
 import mechcausal as mc
 from mechcausal.errors import DataError, NumericsError, SiteError, UnsupportedError
-from mechcausal.features import folder, saelens, training
-from mechcausal.features.activations import Activations, harvest
+from mechcausal.features.dictionaries import folder, saelens, training
+from mechcausal.features.dictionaries.activations import Activations, harvest
 from mechcausal.models.fingerprint import weights_fingerprint
 from mechcausal.models.hooked import forward
 

@@ -9,8 +9,8 @@ from zoo import make_pairs
 import mechcausal as mc
 from mechcausal.data import PromptSet
 from mechcausal.errors import DataError, NumericsError, SiteError
-from mechcausal.features import activations
-from mechcausal.features.activations import Activations, harvest
+from mechcausal.features.dictionaries import activations
+from mechcausal.features.dictionaries.activations import Activations, harvest
 from mechcausal.models.hooked import forward
 
 

@@ -8,8 +8,8 @@ from typer.testing import CliRunner
 import mechcausal as mc
 from mechcausal.cli import app
 from mechcausal.errors import DataError, ModelError, UnsupportedError
-from mechcausal.features import saelens
-from mechcausal.features.material import Material
+from mechcausal.features.dictionaries import saelens
+from mechcausal.features.dictionaries.material import Material
 
 try:
     saelens.sae_lens()

@@ -11,7 +11,7 @@ from zoo import make_pairs
 
 import mechcausal as mc
 from mechcausal.errors import DataError
-from mechcausal.features.quality import health
+from mechcausal.features.dictionaries.quality import health
 from mechcausal.interventions import Edit, Patch
 from mechcausal.models.hooked import forward
 

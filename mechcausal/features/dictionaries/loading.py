@@ -8,8 +8,8 @@ from typing import Any
 
 from mechcausal.address import Site
 from mechcausal.errors import DataError, ModelError, SiteError
-from mechcausal.features import folder
-from mechcausal.features.saelens import Renormalised, from_disk, from_release
+from mechcausal.features.dictionaries import folder
+from mechcausal.features.dictionaries.saelens import Renormalised, from_disk, from_release
 from mechcausal.models.dictionaries import Bound, attach
 from mechcausal.models.organisms import folder as organism
 

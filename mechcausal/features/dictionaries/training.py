@@ -26,9 +26,9 @@ from mechcausal.address import Site
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.prompts import PromptSet
 from mechcausal.errors import DataError, NumericsError, did_you_mean
-from mechcausal.features import folder
-from mechcausal.features.activations import Activations, digest, harvest
-from mechcausal.features.saelens import KINDS, PRICES, Trainer
+from mechcausal.features.dictionaries import folder
+from mechcausal.features.dictionaries.activations import Activations, digest, harvest
+from mechcausal.features.dictionaries.saelens import KINDS, PRICES, Trainer
 from mechcausal.models import bridge
 from mechcausal.models.abilities import abilities
 from mechcausal.models.dictionaries import Bound, attach

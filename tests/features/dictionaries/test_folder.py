@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import save_file
 
 from mechcausal.errors import ModelError, NumericsError, UnsupportedError
-from mechcausal.features import folder
-from mechcausal.features.folder import SparseCoder, UnitRows
+from mechcausal.features.dictionaries import folder
+from mechcausal.features.dictionaries.folder import SparseCoder, UnitRows
 
 WIDTH, FEATURES = 12, 20
 X = torch.randn(40, WIDTH, generator=torch.Generator().manual_seed(3)) * 2

@@ -11,8 +11,8 @@ from zoo import loaded, make_pairs
 import mechcausal as mc
 from mechcausal.address import Site
 from mechcausal.errors import DataError, ModelError, SiteError, UnsupportedError
-from mechcausal.features import folder, saelens
-from mechcausal.features.loading import load
+from mechcausal.features.dictionaries import folder, saelens
+from mechcausal.features.dictionaries.loading import load
 from mechcausal.interventions import Edit, Patch, Scale, Zero
 from mechcausal.models.hooked import forward
 

@@ -1,0 +1,1 @@
+"""Dictionaries: trained, kept in folders, loaded, and measured on your own prompts."""
