@@ -14,6 +14,7 @@ import torch
 from zoo import ARCHITECTURES, loaded, make_pairs
 
 import mechcausal as mc
+from mechcausal.models.attached import _attached, detach
 
 torch.set_num_threads(1)
 
@@ -31,6 +32,16 @@ def no_network(monkeypatch):
         "connect",
         lambda self, to: original(self, to) if self.family == socket.AF_UNIX else refuse(self, to),
     )
+
+
+@pytest.fixture(autouse=True)
+def no_dictionary_stays():
+    """Take dictionaries that a test attached to a shared model off it again."""
+    before = {model: set(known) for model, known in _attached.items()}
+    yield
+    for model, known in list(_attached.items()):
+        for name in set(known) - before.get(model, set()):
+            detach(model, name)
 
 
 @pytest.fixture(params=ARCHITECTURES)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from sparse import TopK, Turned, attached_to
+from plain_dictionaries import TopK, Turned, attached_to
 from zoo import build, loaded, make_pairs
 
 import mechcausal as mc

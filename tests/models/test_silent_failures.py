@@ -7,7 +7,7 @@ from importlib.metadata import version
 
 import pytest
 import torch
-from sparse import TopK, attached_to
+from plain_dictionaries import TopK, attached_to
 from zoo import build, loaded, make_pairs
 
 import mechcausal as mc

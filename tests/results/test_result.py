@@ -140,7 +140,7 @@ def test_an_exported_notebook_shows_the_figure(sweep, tmp_path):
 
 
 def test_features_are_drawn_one_row_a_dictionary(by_hand):
-    from sparse import Turned, attached_to
+    from plain_dictionaries import Turned, attached_to
 
     pairs = mc.contrast("by_hand/gender", by_hand, n=4)
     width = by_hand.cfg.d_model

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 import torch
-from small_dictionaries import Bent, Rectified, TopK
+from random_dictionaries import Bent, Rectified, TopK
 from zoo import loaded, make_pairs
 
 import mechcausal as mc

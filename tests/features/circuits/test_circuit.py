@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from small_dictionaries import Rectified, TopK, Turned
+from random_dictionaries import Rectified, TopK, Turned
 from zoo import VOCAB, loaded, make_pairs
 
 import mechcausal as mc

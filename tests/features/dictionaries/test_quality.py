@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from sparse import TopK, Turned, attached_to
+from plain_dictionaries import TopK, Turned, attached_to
 from zoo import make_pairs
 
 import mechcausal as mc

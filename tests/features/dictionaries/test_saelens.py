@@ -5,7 +5,7 @@ import warnings
 
 import pytest
 import torch
-from sparse import attached_to
+from plain_dictionaries import attached_to
 from zoo import loaded, make_pairs
 
 import mechcausal as mc

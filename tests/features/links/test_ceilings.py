@@ -7,8 +7,8 @@ import numpy as np
 import planted
 import pytest
 import torch
+from random_dictionaries import Rectified, Turned
 from scipy.spatial.transform import Rotation
-from small_dictionaries import Rectified, Turned
 
 import mechcausal as mc
 from mechcausal.features.links.ceilings import DELETION, ERASER, ERROR, FEATURES, MEANS, WHOLE, leace

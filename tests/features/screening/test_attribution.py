@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from small_dictionaries import Bent, Rectified, TopK, Turned
+from random_dictionaries import Bent, Rectified, TopK, Turned
 from zoo import loaded, make_pairs
 
 import mechcausal as mc

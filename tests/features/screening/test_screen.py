@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from small_dictionaries import Rectified, TopK
+from random_dictionaries import Rectified, TopK
 from zoo import loaded, make_pairs
 
 import mechcausal as mc
