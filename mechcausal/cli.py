@@ -11,6 +11,8 @@ import typer
 from mechcausal import __version__
 from mechcausal.errors import MechcausalError
 
+_CARDS = 3  # of the features with the largest effects, in a report of links
+
 app = typer.Typer(
     name="mechcausal",
     help="Intervene inside a transformer and see which mechanism carries which effect.",
@@ -155,9 +157,12 @@ def link(
 ) -> None:
     """Link features, heads or neurons to concepts: what is available, what is used, and what nothing looks like."""
     _one_thread()
+    from mechcausal.address import Site
     from mechcausal.errors import DataError
+    from mechcausal.features.cards.card import card
     from mechcausal.features.dictionaries.loading import load as dictionary_of
     from mechcausal.features.links.studies import studies
+    from mechcausal.models.dictionaries import Bound
     from mechcausal.models.load import load
     from mechcausal.report.links import write_links
 
@@ -166,7 +171,7 @@ def link(
     loaded = load(model)
     what = list(sites or ()) if dictionary is None else dictionary_of(dictionary, loaded)
     others = [dictionary_of(one, loaded, name=f"other-{i}") for i, one in enumerate(other or ())]
-    found, notes = {}, {}
+    found, notes, cards = {}, {}, {}
     asked = studies(suite, loaded, n, seed=seed)
     for study in asked:
         try:
@@ -178,10 +183,15 @@ def link(
             typer.echo(f"{study.name}\nnot run: {reason}\n")
             continue
         found[study.name] = links
+        if isinstance(what, Bound):
+            used = [Site.parse(name).feature for name in links.verdicts["causal"]]
+            cards[study.name] = [
+                card(loaded, what, number, study.pairs) for number in used[:_CARDS] if number is not None
+            ]
         typer.echo(f"{study.name}\n{links.summary()}\n")
     if not found:
         raise DataError("none of these studies can be run", got="; ".join(notes.values()))
-    data = write_links(found, out, title=f"Links: {model}", notes=notes)
+    data = write_links(found, out, title=f"Links: {model}", notes=notes, cards=cards)
     typer.echo(f"report  {out}\ndata    {data}")
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from mechcausal.features.cards.card import Card
 from mechcausal.features.links.result import Links
 from mechcausal.features.links.verdict import CAUSAL, CORRELATE, INCOMPLETE, INCONCLUSIVE, UNASSOCIATED, VERDICTS
 from mechcausal.report.page import Page
@@ -26,7 +27,14 @@ _READ = (
 )
 
 
-def write_links(found: Mapping[str, Links], path: Path, *, title: str, notes: Mapping[str, str] | None = None) -> Path:
+def write_links(
+    found: Mapping[str, Links],
+    path: Path,
+    *,
+    title: str,
+    notes: Mapping[str, str] | None = None,
+    cards: Mapping[str, Sequence[Card]] | None = None,
+) -> Path:
     """Write the page and the JSON beside it, each atomically; return the path of the JSON.
 
     Args:
@@ -34,10 +42,14 @@ def write_links(found: Mapping[str, Links], path: Path, *, title: str, notes: Ma
         path: The page.
         title: The title.
         notes: A sentence on a study, or why it was not run.
+        cards: The cards of features that stand below a study.
     """
     data = path.with_suffix(".json")
     numbers = {name: _numbers(links) for name, links in found.items()}
-    for target, text in ((data, json.dumps(numbers, indent=1)), (path, _page(found, title, notes or {}).render())):
+    for target, text in (
+        (data, json.dumps(numbers, indent=1)),
+        (path, _page(found, title, notes or {}, cards or {}).render()),
+    ):
         with replacing(target) as temporary:
             temporary.write_text(text, encoding="utf-8")
     return data
@@ -60,12 +72,16 @@ def _known(value: Any) -> Any:  # noqa: ANN401 - JSON data
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _page(found: Mapping[str, Links], title: str, notes: Mapping[str, str]) -> Page:
+def _page(
+    found: Mapping[str, Links], title: str, notes: Mapping[str, str], cards: Mapping[str, Sequence[Card]]
+) -> Page:
     first = next(iter(found.values()))
     page = Page(title, f"{first.provenance.model['name']}, weights {first.provenance.model['weights']}.")
     page.text(_READ)
     for name, links in found.items():
         _section(page, name, links, notes.get(name, ""))
+        for card in cards.get(name, ()):
+            page.piece(card.html())
     for name in [name for name in notes if name not in found]:
         page.heading(name)
         page.text(notes[name])

@@ -61,6 +61,10 @@ class Page:
         """Add a picture (markup of our own making) with its caption."""
         self._parts.append(f"<figure>{svg}<figcaption>{html.escape(caption)}</figcaption></figure>")
 
+    def piece(self, markup: str) -> None:
+        """Add a piece of HTML that brings its own style and has escaped its own text."""
+        self._parts.append(markup)
+
     def code(self, text: str) -> None:
         """Add preformatted text."""
         self._parts.append(f"<pre>{html.escape(text)}</pre>")

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from mechcausal.cli import app
 from mechcausal.errors import DataError, MechcausalError
 from mechcausal.features.links.studies import studies
+from mechcausal.models.organisms import folder
 
 
 def test_the_command(tmp_path):
@@ -25,6 +26,32 @@ def test_the_command(tmp_path):
     assert proxy["L1.z.H1"] == "causal"
     assert proxy["L1.z.H2"] != "causal"  # it carries the pronoun, which these pairs leave alone
     assert "Not run: there are too few" in out.read_text()
+
+
+def test_cards_of_the_causal_features_stand_in_the_report(tmp_path):
+    out = tmp_path / "link.html"
+    shipped = folder("hiring") / "dictionary"
+    asked = [
+        "link",
+        "organism:hiring",
+        "--dictionary",
+        str(shipped),
+        "--suite",
+        "hiring/fairness",
+        "-o",
+        str(out),
+        "-n",
+        "96",
+    ]
+    assert CliRunner().invoke(app, asked, catch_exceptions=False).exit_code == 0
+    page, found = out.read_text(), json.loads(out.with_suffix(".json").read_text())
+    for study in found.values():
+        causal = sorted(
+            (row for row in study["rows"] if row["verdict"] == "causal"), key=lambda row: -abs(row["share"])
+        )
+        assert causal
+        assert all(f"<h3>{row['candidate']}</h3>" in page for row in causal[:3])
+    assert "http" not in page.replace("http://www.w3.org/2000/svg", "")
 
 
 def test_wrong_commands(hiring):
