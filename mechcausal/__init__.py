@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mechcausal import features as features
     from mechcausal import interventions as interventions
     from mechcausal import metrics as metrics
+    from mechcausal import patching as patching
     from mechcausal import results as results
     from mechcausal.causal import scrub as scrub
     from mechcausal.data import Contrast as Contrast
@@ -49,7 +50,7 @@ _HOME = {
     "Result": "mechcausal.results",
     "MechcausalError": "mechcausal.errors",
 }
-_PACKAGES = ("results", "metrics", "interventions", "causal", "features")
+_PACKAGES = ("results", "metrics", "interventions", "causal", "features", "patching")
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - any public name

@@ -82,6 +82,36 @@ def sites(
 
 
 @app.command()
+def patch(
+    model: Annotated[str, typer.Argument(help="organism:NAME, a local folder, a checkpoint or a hub name.")],
+    contrast: Annotated[str, typer.Option(help="Pairs that ship, such as hiring/gender.")],
+    sites: Annotated[list[str] | None, typer.Option(help="What to patch, such as resid_pre, z or L1.z.H*.")] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The table, as parquet.")] = Path("patch.parquet"),
+    n: Annotated[int, typer.Option("--pairs", "-n", min=2, help="How many pairs.")] = 200,
+    noise: Annotated[
+        bool, typer.Option("--noise", help="Patch corrupt into clean: what is needed, not what suffices.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would cost, and run nothing of it.")] = False,
+    seed: Annotated[int, typer.Option(help="The seed of the pairs.")] = 0,
+) -> None:
+    """Patch every cell of a sweep, exactly; write the table with intervals and provenance."""
+    _one_thread()
+    from mechcausal.data import contrast as pairs_of
+    from mechcausal.models.load import load
+    from mechcausal.patching.activation import cost
+    from mechcausal.patching.activation import patch as sweep
+
+    loaded = load(model)
+    chosen: list[str] | str = sites or "resid_pre"
+    asked = pairs_of(contrast, loaded, n=n, seed=seed)
+    if dry_run:
+        typer.echo(str(cost(loaded, asked, sites=chosen, direction="noise" if noise else "denoise")))
+        return
+    found = sweep(loaded, asked, sites=chosen, direction="noise" if noise else "denoise")
+    typer.echo(f"{found.summary()}\n\ntable  {found.save(out)}")
+
+
+@app.command()
 def organisms(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:

@@ -110,7 +110,7 @@ def evaluate(
                 out[-2:] = found.base, found.source
             forwards += found.forwards
         reached = _reached(part)
-        if not np.isfinite(out[:-2][reached]).all():
+        if not plan.dry and not np.isfinite(out[:-2][reached]).all():
             _refuse_nan(model, part.base)
         out[:-2][~reached] = np.nan
         return out
@@ -147,7 +147,7 @@ def _looped(
             source = measured(plan.rows, run)
     if unedited:
         base, forwards = measured(plan.base, forward(model, plan.base)), forwards + 1
-    for number, cell in enumerate(plan.cells):
+    for number, cell in enumerate(() if plan.dry else plan.cells):
         sources = [source_of(edit, taken, plan.means, plan.base) for edit in cell]
         values[number] = measured(plan.base, forward(model, plan.base, cell, sources=sources))
         tick(len(plan.base))

@@ -28,6 +28,7 @@ class Plan:
         rows: The source run, row by row against `base` (patching and resampling).
         means: Whole activations to set, by whole site, each [feature...] or [pos feature...] (mean ablation).
         reference: The prompts whose unedited run a comparing metric compares with.
+        dry: Whether the cells are only counted: the unedited runs are made, and nothing else.
     """
 
     base: PromptSet
@@ -36,6 +37,7 @@ class Plan:
     rows: PromptSet | None = None
     means: Mapping[Site, Tensor] = field(default_factory=dict)
     reference: PromptSet | None = None
+    dry: bool = False
 
     def batch(self, index: Tensor, device: Any) -> Plan:  # noqa: ANN401 - whatever torch takes for a device
         """Return the plan for some of its rows, on a device."""

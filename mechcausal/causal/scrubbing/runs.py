@@ -102,8 +102,11 @@ class Runs:
 
     @property
     def causal(self) -> bool:
-        """Whether what is computed at a position is known not to depend on later ones."""
-        return self.twin is not None
+        """Whether what is computed at a position is known not to depend on later ones.
+
+        The engine runs a changed prompt from the first change on; it agrees with the loop only where that is so.
+        """
+        return self.known is not None and self.known.makes("resid_pre")
 
     def reads(self, sites: Collection[Site]) -> bool:
         """Say whether the engine reads these sites; embeddings are looked up."""

@@ -63,7 +63,7 @@ def replay(
     keys = dict.fromkeys((edit.site.whole, edit.do) for edit in edits)
     given = {key: source_of(Edit(*key), taken, plan.means, plan.base) for key in keys}
     sources = {key: value for key, value in given.items() if value is not None}
-    job = Job(twin, base, meter, budget, tick)
+    job = Job(twin, base, meter, budget, tick, dry=plan.dry)
     return Found(job.edited(plan.cells, sources, carried), job.unedited, source, forwards, job.economy)
 
 
@@ -76,6 +76,7 @@ class Job:
         meter: The metric.
         budget: How many bytes one stack may take.
         tick: Called with the number of cells and examples answered.
+        dry: Whether cells are only counted.
 
     Attributes:
         unedited: The metric of the unedited run, [example].
@@ -84,8 +85,17 @@ class Job:
         stack: How many bytes one stack takes.
     """
 
-    def __init__(self, twin: Twin, base: Base, meter: Meter, budget: int = BUDGET, tick: Tick = lambda _: None) -> None:
-        self.twin, self.base, self.meter, self.tick = twin, base, meter, tick
+    def __init__(
+        self,
+        twin: Twin,
+        base: Base,
+        meter: Meter,
+        budget: int = BUDGET,
+        tick: Tick = lambda _: None,
+        *,
+        dry: bool = False,
+    ) -> None:
+        self.twin, self.base, self.meter, self.tick, self.dry = twin, base, meter, tick, dry
         self.selected, self.economy, self.unedited = Selected(meter.batch), Economy(), meter.base()
         self.block = max(1, budget // (2 * base.hidden[0].numel() * 4))
         self.stack = min(budget, _NEAR) if base.hidden[0].device.type == "cpu" else budget
@@ -136,7 +146,7 @@ class Job:
             entries = self._entries(groups, made, where)
             answered = n * sum(len(group) for group in groups)
             self.economy += Economy(entries.token_layers(layers, width), skipped=answered - len(entries))
-            for part in chunks(entries, width, self._row_bytes, self.stack):
+            for part in () if self.dry else chunks(entries, width, self._row_bytes, self.stack):
                 own = self.selected.masks[where[part.cell], part.row]
                 hidden = run(self.twin, self.base, part, made.delta, own, self.meter.read, inside)
                 rows = torch.as_tensor(part.row, device=hidden.device)
