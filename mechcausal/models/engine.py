@@ -185,7 +185,7 @@ def _replayed(model: Any, cells: Sequence[Cell]) -> tuple[Replayer | None, list[
         elif kind and (known.carries(kind) or known.makes(kind)):
             fast.append(number)
         elif cell:
-            reasons[kind] = known.why_not(kind)
+            reasons[kind] = known.reasons.get(kind, "its effect is not carried to the end of its layer")
     return known, fast, reasons
 
 

@@ -155,9 +155,9 @@ class _Job:
         """Return the estimates of the engine, and last the metric of the unedited base and source run."""
         assert self.known is not None  # it takes these gradients
         assert self.known.twin is not None
-        twin, able = self.known.twin, abilities(self.model)
+        twin = self.known.twin
         wholes = list(dict.fromkeys(place.site.whole for place in where))
-        start, goal = (recorded(self.model, able, twin, prompts, wholes)[0] for prompts in (batch, other))
+        start, goal = (recorded(twin, prompts, wholes)[0] for prompts in (batch, other))
         compared = None
         if self.metric.compares:
             with torch.no_grad():

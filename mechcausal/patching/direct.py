@@ -73,8 +73,8 @@ def trace(
     wholes = list(dict.fromkeys(edit.site.whole for edit in senders))
     through = receiver.layer  # the MLP that the change passes through; None where it goes to the unembedding
     around = [] if through is None else [Site("resid_mid", through), Site("mlp_out", through)]
-    base, forwards = recorded(model, able, twin, batch, list(dict.fromkeys([*wholes, *around])))
-    there, more = recorded(model, able, twin, source, wholes)
+    base, forwards = recorded(twin, batch, list(dict.fromkeys([*wholes, *around])))
+    there, more = recorded(twin, source, wholes)
     job = Job(twin, base, Meter(twin, batch, metric, compared, base.hidden[-1]))
     felt = batch.select(at)
     layer = len(twin.layers) if through is None else through + 1

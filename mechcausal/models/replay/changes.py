@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mechcausal.address import Site
 from mechcausal.data.selected import Selected
-from mechcausal.interventions.apply import edited, view
+from mechcausal.interventions.apply import edited, new_value, spread, view
 from mechcausal.interventions.specs import Intervention
 from mechcausal.models.abilities import Abilities
 from mechcausal.models.plan import Cell
@@ -136,6 +136,11 @@ class Changes:
         """Return what edits of one activation change in it, and the part of it that they name together."""
         whole = edits[0].site.whole
         old = new = self.base.values[whole]
+        if len(edits) == 1:  # of its part alone: one feature of many
+            site, given = edits[0].site, self.sources.get((whole, edits[0].do))
+            part, other = view(old, site), None if given is None else view(given, site).to(old.dtype)
+            where = spread(self.selected.of(edits[0].at) if mask is None else mask, site, part.ndim)
+            return site, (new_value(edits[0].do, part, other, edits[0]) - part).masked_fill(~where, 0)
         for edit in edits:
             where = self.selected.of(edit.at) if mask is None else mask
             new = edited(new, edit, where, self.sources.get((whole, edit.do)))

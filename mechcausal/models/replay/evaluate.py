@@ -49,21 +49,21 @@ def replay(
     """
     edits = [edit for cell in plan.cells for edit in cell]
     asked = needed(list(dict.fromkeys(edit.site for edit in edits)), twin.able)
-    model = twin.wrapped()
-    base, forwards = recorded(model, twin.able, twin, plan.base, asked)
+    base, forwards = recorded(twin, plan.base, asked)
     meter = Meter(twin, plan.base, plan.metric, compared, base.hidden[-1])
     taken: dict[Site, Tensor] = {}
     source = np.full(len(plan.base), np.nan)
     wholes = from_elsewhere(plan.cells)
     if plan.rows is not None and (wholes or unedited):
-        other, more = recorded(model, twin.able, twin, plan.rows, wholes)
+        other, more = recorded(twin, plan.rows, wholes)
         taken, forwards = other.values, forwards + more
         if unedited:
             source = Meter(twin, plan.rows, plan.metric, compared, other.hidden[-1]).base()
     keys = dict.fromkeys((edit.site.whole, edit.do) for edit in edits)
     given = {key: source_of(Edit(*key), taken, plan.means, plan.base) for key in keys}
     sources = {key: value for key, value in given.items() if value is not None}
-    job = Job(twin, base, meter, budget, tick, dry=plan.dry)
+    job = Job(twin, base, meter, budget, tick)
+    job.dry = plan.dry
     return Found(job.edited(plan.cells, sources, carried), job.unedited, source, forwards, job.economy)
 
 
@@ -76,26 +76,17 @@ class Job:
         meter: The metric.
         budget: How many bytes one stack may take.
         tick: Called with the number of cells and examples answered.
-        dry: Whether cells are only counted.
 
     Attributes:
+        dry: Whether cells are only counted.
         unedited: The metric of the unedited run, [example].
         economy: What the cells have cost so far.
         block: How many changes are held at once.
         stack: How many bytes one stack takes.
     """
 
-    def __init__(
-        self,
-        twin: Twin,
-        base: Base,
-        meter: Meter,
-        budget: int = BUDGET,
-        tick: Tick = lambda _: None,
-        *,
-        dry: bool = False,
-    ) -> None:
-        self.twin, self.base, self.meter, self.tick, self.dry = twin, base, meter, tick, dry
+    def __init__(self, twin: Twin, base: Base, meter: Meter, budget: int = BUDGET, tick: Tick = lambda _: None) -> None:
+        self.twin, self.base, self.meter, self.tick, self.dry = twin, base, meter, tick, False
         self.selected, self.economy, self.unedited = Selected(meter.batch), Economy(), meter.base()
         self.block = max(1, budget // (2 * base.hidden[0].numel() * 4))
         self.stack = min(budget, _NEAR) if base.hidden[0].device.type == "cpu" else budget

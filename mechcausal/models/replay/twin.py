@@ -22,7 +22,7 @@ from transformers import DynamicCache
 from mechcausal.address import Site
 from mechcausal.data.prompts import PromptSet
 from mechcausal.errors import UnsupportedError
-from mechcausal.models.abilities import Abilities, abilities
+from mechcausal.models.abilities import abilities
 from mechcausal.models.attached import bound
 from mechcausal.models.bare import bare, chain, first, hooked, places
 from mechcausal.models.hooked import forward
@@ -210,16 +210,11 @@ class Twin:
         return value[:, 0]
 
 
-def recorded(
-    model: Any,  # noqa: ANN401 - a TransformerBridge
-    able: Abilities,
-    twin: Twin,
-    batch: PromptSet,
-    sites: Sequence[Site],
-) -> tuple[Base, int]:
+def recorded(twin: Twin, batch: PromptSet, sites: Sequence[Site]) -> tuple[Base, int]:
     """Return the unedited run with activations, those that the twin does not give read off the bridge, and its forwards."""
+    model = twin.wrapped()
     plain = list(dict.fromkeys(site.activation if site.dictionary else site for site in sites))
-    own = {site: able.shape_at(site) for site in plain if twin.reads(site)}
+    own = {site: twin.able.shape_at(site) for site in plain if twin.reads(site)}
     base = twin.record(batch, own)
     others = [site for site in plain if site not in own]
     if others:

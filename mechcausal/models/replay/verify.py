@@ -38,25 +38,18 @@ class Replayer:
     Attributes:
         able: What the bridge can do.
         twin: The bare model; None where there is none.
-        reasons: Why it does not do components, as far as they were asked for.
-        of_dictionaries: Why it does not carry edits of the features of a dictionary, likewise.
+        reasons: Why it does not do kinds of sites, as far as they were asked for.
     """
 
     able: Abilities
     twin: Twin | None
     reasons: dict[str, str] = field(default_factory=dict)
-    of_dictionaries: dict[str, str] = field(default_factory=dict)
     _ways: dict[str, tuple[bool, bool]] = field(default_factory=dict)
     _together: frozenset[str] | None = None
 
     def carries(self, kind: str) -> bool:
         """Say whether it carries edits of a kind of site to the end of their layer, in agreement with the loop."""
         return self._judged(kind)[0]
-
-    def why_not(self, kind: str) -> str:
-        """Return why edits of a kind of site are left to the loop."""
-        known = self.of_dictionaries.get(kind) or self.reasons.get(kind)
-        return known or "its effect is not carried to the end of its layer"
 
     def makes(self, kind: str) -> bool:
         """Say whether it makes edits of a kind of site on the run, in agreement with the loop."""
@@ -93,11 +86,10 @@ class Replayer:
         dictionary = bound(self.twin.wrapped(), name) if name else None
         key = f"{kind} {dictionary.digest}" if dictionary else kind
         if key not in self._ways:
-            found = (self._features_carried(dictionary, component), False) if dictionary else self._judge(kind)
-            self._ways[key] = found
+            self._ways[key] = self._judge_features(dictionary, component) if dictionary else self._judge(kind)
         return self._ways[key]
 
-    def _features_carried(self, dictionary: Bound, component: str) -> bool:
+    def _judge_features(self, dictionary: Bound, component: str) -> tuple[bool, bool]:
         """Compare edits of features, of all at once and of the error, with the loop."""
         assert self.twin is not None  # who asks has looked
         if not self.carries(component):
@@ -108,8 +100,8 @@ class Replayer:
             reason = "its features do not enter the activation linearly"
         else:
             (reason,) = _disagreements(self.twin, _features(dictionary), [{dictionary.features.kind}])
-        self.of_dictionaries[dictionary.features.kind] = reason
-        return not reason
+        self.reasons |= {dictionary.features.kind: reason} if reason else {}
+        return not reason, False
 
     def _judge(self, component: str) -> tuple[bool, bool]:
         ways = [way for way, names in ((CARRIED, CARRIED), (_ON_THE_RUN, MADE)) if component in names]
