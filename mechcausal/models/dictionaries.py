@@ -45,7 +45,7 @@ def attach(
         >>> import mechcausal as mc, torch
         >>> from mechcausal.models.dictionaries import attach
         >>> class Turned:
-        ...     W_dec = torch.linalg.qr(torch.randn(64, 64)).Q
+        ...     W_dec = torch.linalg.qr(torch.randn(48, 48)).Q
         ...     encode = lambda self, x: x @ self.W_dec.T
         ...     decode = lambda self, f: f @ self.W_dec
         >>> model = mc.load("organism:hiring")

@@ -176,7 +176,7 @@ def harvest(
         >>> import mechcausal as mc
         >>> model = mc.load("organism:hiring")
         >>> mc.features.harvest(model, mc.task("hiring").prompts(model, n=4), "L1.resid_post").width
-        64
+        48
     """
     prompts = prompts.pooled if isinstance(prompts, Contrast) else prompts
     sites = [Site.parse(one) for one in (site, site_out) if one is not None]
