@@ -587,3 +587,18 @@ def test_what_was_made_wrong_is_told_apart_and_named(hiring):
         found = mc.scrub(hiring, one_wrong.root, prompts, controls=False, **options)
         assert found.recovered.high < 0.9, one_wrong.what
         assert found.culprit in one_wrong.blame, one_wrong.what
+
+
+def test_the_engine_and_the_loop_say_the_same(hiring):
+    prompts = mc.task("hiring").prompts(hiring, 60, environment="broad")
+    options = {"seeds": 2, "lonely": "keep", "controls": False}
+    fast, slow = (
+        mc.scrub(hiring, Hypothesis.of("hiring"), prompts, exact=exact, **options) for exact in ("replay", "naive")
+    )
+    np.testing.assert_allclose(fast.examples, slow.examples, atol=1e-4)
+    told = [found.provenance.compute for found in (fast, slow)]
+    assert [one["engine"] for one in told] == ["replay", "naive"]
+    assert told[0]["plain_forwards"] == told[1]["plain_forwards"]
+    assert told[0]["forwards"] < told[1]["forwards"] / 2
+    with pytest.raises(mc.MechcausalError, match="exact in two ways"):
+        mc.scrub(hiring, Hypothesis.of("hiring"), prompts, exact="fast")
