@@ -23,6 +23,7 @@ import json
 import os
 import resource
 import statistics
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -49,7 +50,6 @@ from mechcausal.models.hooked import forward, gradient_reads, gradients
 
 SITE = Site("resid_post", 2)
 MOST_TIMES, MOST_GB, EXACT_FLOOR, TRAINING_FLOOR = 12, 2.0, 5, 3
-SMALL_FLOOR = 2  # where the model is so small that the dictionary itself takes as long
 PROMPTS, TOKENS, VOCABULARY, WIDTH, LAYERS = 16, 64, 1000, 256, 6
 TOP, RANDOM, SAMPLE = 200, 50, 25
 BATCH = 8  # prompts: what all features of so many take stays below the bound on memory
@@ -268,7 +268,7 @@ def with_the_model(model: Any, rows: Tensor, tokens: int) -> None:  # noqa: ANN4
 
 
 def main() -> None:
-    """Print one line for each case, and fail if a floor is missed."""
+    """Print one line for each case; fail where the numbers differ, and at the end if a floor is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="fewer features, fewer repetitions")
     parser.add_argument("--only", choices=("screening", "exact", "training"), help="run this case")
@@ -279,32 +279,33 @@ def main() -> None:
     plain = network()
     bare = copy.deepcopy(plain)
     model = mc.load(plain)
+    missed = []
     if arguments.only in (None, "screening"):
         for line in screening(model, 65_536, runs):
             print(json.dumps(line), flush=True)
-            assert line["times"] <= MOST_TIMES, line["case"]
-            assert line["peak_gb"] <= MOST_GB, line["case"]
             assert line["max_diff"] <= 1e-6, line["case"]
+            missed += [line["case"]] * (line["times"] > MOST_TIMES or line["peak_gb"] > MOST_GB)
     if arguments.only in (None, "exact"):
-        for n_features, k, floor in ((65_536, 64, EXACT_FLOOR), (2_048, 32, 1)):
-            line = exact(model, bare, n_features, k, runs) | {"floor": floor}
+        for n_features, k in ((65_536, 64), (2_048, 32)):
+            line = exact(model, bare, n_features, k, runs) | {"floor": EXACT_FLOOR}
             print(json.dumps(line), flush=True)
             assert line["max_diff"] < 1e-4, line["case"]
-            assert line["ratio"] >= floor, line["case"]
+            missed += [line["case"]] * (line["ratio"] < EXACT_FLOOR)
     if arguments.only in (None, "training"):
         tokens, runs = (40_960, 2) if arguments.quick else (122_880, 3)
         draw = torch.Generator().manual_seed(2)
         random = torch.randint(3, VOCABULARY, (tokens // TOKENS, TOKENS), generator=draw)
         hiring = mc.load("organism:hiring")
         applicants = mc.task("hiring").prompts(hiring, 4096).tokens
-        cases = (
-            ("organism:hiring", hiring, applicants, SMALL_FLOOR),
-            (f"{LAYERS} layers, {WIDTH} wide", model, random, TRAINING_FLOOR),
-        )
-        for name, own, rows, floor in cases:
-            line = training(name, own, rows, tokens, runs) | {"floor": floor}
+        for name, own, rows in (
+            ("organism:hiring", hiring, applicants),
+            (f"{LAYERS} layers, {WIDTH} wide", model, random),
+        ):
+            line = training(name, own, rows, tokens, runs) | {"floor": TRAINING_FLOOR}
             print(json.dumps(line), flush=True)
-            assert line["ratio"] >= floor, line["case"]
+            missed += [line["case"]] * (line["ratio"] < TRAINING_FLOOR)
+    if missed:
+        sys.exit("below the floor: " + "; ".join(missed))
 
 
 if __name__ == "__main__":

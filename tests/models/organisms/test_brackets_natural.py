@@ -59,4 +59,6 @@ def test_the_published_claims_come_in_the_published_order(organism):
     for less, more in (("1a", "1b"), ("3a", "1b"), ("3a", "2a"), ("3a", "2b"), ("4", "1b"), ("4", "2a"), ("4", "2b")):
         assert PUBLISHED[less] < PUBLISHED[more] - 0.04
         assert recovered[less].high < recovered[more].low, (less, more)
-    assert all(abs(recovered[name].estimate - share) < 0.25 for name, share in PUBLISHED.items())
+    # What the card says of it, on other strings.
+    card = {"count alone": 0.34, "1a": 0.66, "1b": 0.81, "2a": 0.81, "2b": 0.89, "3a": 0.61, "4": 0.65}
+    assert {name: found.estimate for name, found in recovered.items()} == pytest.approx(card, abs=0.06)
