@@ -191,6 +191,9 @@ class Bench:
         if importlib.util.find_spec("pyvene") is not None and self.case.axes == LAYER_POS:
             model = bare(self.case.shape)
             peers["pyvene"] = partial(self.both_sides, model), partial(self.pyvene, model)
+        if importlib.util.find_spec("nnsight") is not None and self.case.axes == LAYER_POS:
+            model = bare(self.case.shape)
+            peers["nnsight"] = partial(self.both_sides, model), partial(self.nnsight, model)
         return peers
 
     def both_sides(self, model: Any) -> None:  # noqa: ANN401
@@ -218,6 +221,25 @@ class Bench:
             _, out = ready[layer](inputs, source_representations=source, unit_locations={"base": position})
             self.metric(out.logits, kept)
         self.found["pyvene"] = dict(zip(self.checked, kept, strict=True))
+
+    def nnsight(self, model: Any) -> None:  # noqa: ANN401
+        """Run nnsight on the checked cells, one trace for each, with activations that it is handed."""
+        from nnsight import NNsight
+
+        component, inside = {
+            "resid_pre": ("block_input", None), "attn_out": ("attention_output", "attn"), "mlp_out": ("mlp_output", "mlp"),
+        }[self.case.sweep]  # fmt: skip
+        kept: list[np.ndarray] = []
+        traced, tokens = NNsight(model), self.pairs.corrupt.tokens
+        for layer, position in self.checked:
+            block, source = traced.transformer.h[layer], self.handed(model, component, layer)
+            with traced.trace(tokens):
+                place = block.input if inside is None else getattr(block, inside).output
+                value = place[0] if isinstance(place, tuple) else place
+                value[:, position] = source[:, position]
+                logits = traced.lm_head.output.save()
+            self.metric(logits, kept)
+        self.found["nnsight"] = dict(zip(self.checked, kept, strict=True))
 
     def handed(self, model: Any, component: str, layer: int) -> Tensor:  # noqa: ANN401
         """Return the clean activation at one layer of the bare model, from memory after the first time."""
