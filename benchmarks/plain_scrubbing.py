@@ -159,22 +159,28 @@ class _OneExample:
         read = self.prompts.take([row]).read_columns[0] - self.prompts.starts[row]
         return seen["logits"][0, int(read) + shift]
 
-    def values(self, node: Node) -> list[Tensor]:
-        """Return the value of each part at the positions it selects, [position ...]."""
+    def values(self, node: Node, other: int) -> list[Tensor]:
+        """Return the value of each part at the positions it selects, [position ...].
+
+        For an estimate it is what is to be added where the parent runs its other input.
+        """
         own = int(self.draws[node.name].x[self.number])
         if node.estimate is not None:
-            (part,) = node.parts
-            told = torch.as_tensor(node.estimate(self.prompts.take([own])))[0]
-            return [told.reshape(len(self._places(part, own)), *_feature_shape(self.model, part.site))]
+            return [self._estimated(node, own) - self._estimated(node, other)]
         if not node.children:
             seen = self.model(*self._real(own))
             return [_view(seen, part.site)[0, self._places(part, own)] for part in node.parts]
-        other = self._other(node)
-        shift = self._shift(node, other)
+        mine = self._other(node)
+        shift = self._shift(node, mine)
         runs = self._runs(node, [_entry(part.site) for part in node.parts])
         return [
-            _view(runs[_entry(part.site)], part.site)[0, self._places(part, other, shift)] for part in node.parts
+            _view(runs[_entry(part.site)], part.site)[0, self._places(part, mine, shift)] for part in node.parts
         ]  # fmt: skip
+
+    def _estimated(self, node: Node, row: int) -> Tensor:
+        (part,) = node.parts
+        told = torch.as_tensor(node.estimate(self.prompts.take([row])))[0]
+        return told.reshape(len(self._places(part, row)), *_feature_shape(self.model, part.site))
 
     def _runs(self, node: Node, readers: Sequence[str]) -> dict[str, Seen]:
         """Run the node's other input with its children in place; one run for each stream at which it reads."""
@@ -188,8 +194,9 @@ class _OneExample:
         writes = self._lone_components(node)
         for child in node.children:
             if child.edge == "all" and not child.is_mask:
-                for part, value in zip(child.parts, self.values(child), strict=True):
-                    write = _putting(part, value, self._places(part, other, shift))
+                for part, value in zip(child.parts, self.values(child, other), strict=True):
+                    added = child.estimate is not None
+                    write = _putting(part, value, self._places(part, other, shift), added=added)
                     writes.setdefault(str(part.site.whole), []).append(write)
         seen = self.model(tokens, mask, writes)
         direct = [child for child in node.children if child.edge == "direct"]
@@ -197,9 +204,10 @@ class _OneExample:
             return dict.fromkeys(readers, seen)
         delta = torch.zeros_like(seen["embed"])
         for child in direct:
-            for part, value in zip(child.parts, self.values(child), strict=True):
+            for part, value in zip(child.parts, self.values(child, other), strict=True):
                 places = self._places(part, other, shift)
-                change = _inside(part, value - _view(seen, part.site)[0, places])
+                change = value if child.estimate is not None else value - _view(seen, part.site)[0, places]
+                change = _inside(part, change)
                 delta[0, places] += self.model.contribution(part.site, change)
         runs = {}
         for stream in dict.fromkeys(readers):
@@ -234,14 +242,14 @@ class _OneExample:
         return (columns - self.prompts.starts[row] + shift).tolist()
 
 
-def _putting(part: Part, value: Tensor, places: Sequence[int]) -> Callable[[Tensor], Tensor]:
-    """Return the write that sets a part, within its subspace, at these positions of the one example."""
+def _putting(part: Part, value: Tensor, places: Sequence[int], *, added: bool = False) -> Callable[[Tensor], Tensor]:
+    """Return the write that sets a part, or adds to it, within its subspace, at these positions of the one example."""
 
     def write(activation: Tensor) -> Tensor:
         new = activation.clone()
         here = _view({str(part.site.whole): new}, part.site)[0]
         for place, wanted in zip(places, value, strict=True):
-            here[place] += _inside(part, wanted - here[place])
+            here[place] += _inside(part, wanted if added else wanted - here[place])
         return new
 
     return write
@@ -281,23 +289,24 @@ class _Batched:
             seen = self._runs(root, numbers, ["logits"])["logits"]
         return seen["logits"][torch.arange(len(rows)), self.prompts.read_columns[rows]]
 
-    def values(self, node: Node, numbers: np.ndarray) -> list[Tensor]:
+    def values(self, node: Node, numbers: np.ndarray, other: np.ndarray) -> list[Tensor]:
         """Return the value of each part at the positions it selects, [example position ...]."""
         own = self.draws[node.name].x[numbers]
         if node.estimate is not None:
-            (part,) = node.parts
-            told = torch.as_tensor(node.estimate(self.prompts.take(own)))
-            return [
-                told.reshape(
-                    len(own), int(self._selected(part.at)[own][0].sum()), *_feature_shape(self.model, part.site)
-                )
-            ]
+            return [self._estimated(node, own) - self._estimated(node, other)]
         if not node.children:
             last = max(0 if part.site.layer is None else part.site.layer for part in node.parts)
             seen = self.model(self.prompts.tokens[own], self.prompts.mask[own], n_layers=last + 1)
             return [self._cut(seen, part, own) for part in node.parts]
         runs = self._runs(node, numbers, [_entry(part.site) for part in node.parts])
         return [self._cut(runs[_entry(part.site)], part, self._other(node, numbers)) for part in node.parts]
+
+    def _estimated(self, node: Node, rows: np.ndarray) -> Tensor:
+        (part,) = node.parts
+        told = torch.as_tensor(node.estimate(self.prompts.take(rows)))
+        return told.reshape(
+            len(rows), int(self._selected(part.at)[rows][0].sum()), *_feature_shape(self.model, part.site)
+        )
 
     def _runs(self, node: Node, numbers: np.ndarray, readers: Sequence[str]) -> dict[str, Seen]:
         other = self._other(node, numbers)
@@ -313,17 +322,21 @@ class _Batched:
             if child.is_mask:
                 mask = self.prompts.mask[self.draws[child.name].x[numbers]]
             elif child.edge == "direct":
-                direct += zip(child.parts, self.values(child, numbers), strict=True)
+                added = child.estimate is not None
+                direct += [
+                    (part, value, added)
+                    for part, value in zip(child.parts, self.values(child, numbers, other), strict=True)
+                ]
             else:
-                for part, value in zip(child.parts, self.values(child, numbers), strict=True):
-                    self._put(writes, part, value, other)
+                for part, value in zip(child.parts, self.values(child, numbers, other), strict=True):
+                    self._put(writes, part, value, other, added=child.estimate is not None)
         if not direct:
             return dict.fromkeys(readers, self.model(tokens, mask, writes, n_layers=last))
-        latest = max(-1 if part.site.layer is None else part.site.layer for part, _ in direct)
+        latest = max(-1 if part.site.layer is None else part.site.layer for part, _, _ in direct)
         seen = self.model(tokens, mask, writes, n_layers=max(latest + 1, 1))
         delta = torch.zeros_like(seen["embed"])
-        for part, value in direct:
-            change = _inside(part, value - self._cut(seen, part, other))
+        for part, value, added in direct:
+            change = _inside(part, value if added else value - self._cut(seen, part, other))
             delta[self._selected(part.at)[other]] += self.model.contribution(part.site, change).flatten(0, 1)
         runs = {}
         for stream in dict.fromkeys(readers):
@@ -340,14 +353,15 @@ class _Batched:
         value = _view(seen, part.site)[self._selected(part.at)[rows]]
         return value.unflatten(0, (len(rows), -1))
 
-    def _put(self, writes: Writes, part: Part, value: Tensor, rows: np.ndarray) -> None:
+    def _put(self, writes: Writes, part: Part, value: Tensor, rows: np.ndarray, *, added: bool = False) -> None:
         mask = self._selected(part.at)[rows]
 
         def write(activation: Tensor) -> Tensor:
             new = activation.clone()
             here = _view({str(part.site.whole): new}, part.site)
             before = here[mask]
-            here[mask] = before + _inside(part, value.flatten(0, 1) - before)
+            given = value.flatten(0, 1)
+            here[mask] = before + _inside(part, given if added else given - before)
             return new
 
         writes.setdefault(str(part.site.whole), []).append(write)

@@ -220,6 +220,7 @@ class _Evaluation:
         seen: PromptSet | None = None
         forced: list[Forced] = []
         direct: list[tuple[Part, Tensor]] = []
+        moved: list[tuple[Part, Tensor]] = []
         for column, child in enumerate(node.children, start=1):
             if child.is_mask:
                 batch = self.runs.prompts(rows)
@@ -227,11 +228,14 @@ class _Evaluation:
                 continue
             for part in child.sites:
                 value = self.values[child.name, part]
-                value = value[torch.as_tensor(keys[:, column], device=value.device)]
-                if child.edge == "direct":
-                    direct.append((part, value))
+                given = value[torch.as_tensor(keys[:, column], device=value.device)]
+                estimated = child.estimate is not None
+                if estimated:  # what is no part of the estimate stays as it is
+                    given = given - value[torch.as_tensor(rows, device=value.device)]
+                if child.edge == "all":
+                    forced.append(Forced(part, given, added=estimated))
                 else:
-                    forced.append(Forced(part, value))
+                    (moved if estimated else direct).append((part, given))
         first = 1 + len(node.children)
         for column, site in enumerate(self.samples[node.name].components, start=first):
             part = Part(site)
@@ -241,17 +245,18 @@ class _Evaluation:
             return self.runs.patched(rows, step.route, [*forced, *also], step.parts, seen=seen, logits=logits)
 
         at_the_end = node is self.tree.root
-        if not direct:
+        if not direct and not moved:
             return [run(steps.each[0], logits=at_the_end)]
         if steps.before is None:
             own = {part: self.runs.values[part.site, part.at][torch.as_tensor(rows)] for part, _ in direct}
         else:
             own = run(steps.before, logits=False).values
+        moved += [(part, value - own[part]) for part, value in direct]
         outcomes = []
         for step in steps.each:
             assert step.stream is not None  # a node with direct children reads streams
-            arriving = [(part, value - own[part]) for part, value in direct if arrives(part, step.stream)]
-            change = Forced(Part(step.stream), self._delta(rows, arriving), added=True)
+            arriving = [(part, change) for part, change in moved if arrives(part, step.stream)]
+            change = Forced(Part(step.stream), self._delta(rows, arriving), added=True, everywhere=True)
             outcomes.append(run(step, [change] if arriving else [], logits=at_the_end))
         return outcomes
 

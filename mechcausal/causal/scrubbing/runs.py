@@ -40,13 +40,15 @@ class Forced:
 
     Attributes:
         part: Where.
-        values: One row for each run, [run k ...]; for a change of the stream [run pos model].
+        values: One row for each run, [run k ...].
         added: Whether the values are added to what is there.
+        everywhere: Whether there is a value for each position of the prompt, padding too.
     """
 
     part: Part
     values: Tensor
     added: bool = False
+    everywhere: bool = False
 
 
 @dataclass(frozen=True)
@@ -284,15 +286,15 @@ class Runs:
 
     def _edit(self, one: Forced, batch: PromptSet, start: int) -> tuple[Edit, Source]:
         part, mask = one.part, batch.select(one.part.at)[:, start:]
-        if one.added:
-            values = one.values[:, start:]
-            return Edit(part.site, AddDelta()), Source(values, mask=torch.ones_like(mask))
+        do = AddDelta() if one.added else Patch()
+        if one.everywhere:
+            return Edit(part.site, do), Source(one.values[:, start:], mask=torch.ones_like(mask))
         n, width = mask.shape
         heads = self.able.shape.n_heads
         pattern = part.site.component == "pattern"
         shape = (n, heads, width, width) if pattern else (n, width, *self.able.shape_at(part.site))
         source = Source(place(one.values, part.site, mask, shape), mask=mask, basis=part.columns(one.values))
-        return Edit(part.site, Patch(), part.at), source
+        return Edit(part.site, do, part.at), source
 
     def _replayed(
         self,

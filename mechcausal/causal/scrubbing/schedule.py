@@ -128,8 +128,7 @@ class Scheduler:
         def visit(node: Node) -> None:
             draw = samples[node.name]
             if not node.children:
-                # An estimate may look at more of a prompt than its tokens.
-                ids[node.name] = draw.x if node.estimate is not None else self.alike(node)[draw.x]
+                ids[node.name] = self.alike(node)[draw.x]
                 if node.estimate is None and not node.is_mask:
                     bare.append(ids[node.name])
                 return
@@ -154,6 +153,8 @@ class Scheduler:
         return self._alike[node.name]
 
     def _first_alike(self, node: Node) -> np.ndarray:
+        if any(one.estimate is not None for one in (node, *node.children)):
+            return np.arange(len(self.pool))  # an estimate may look at more of a prompt than its tokens
         if node.is_mask or any(child.is_mask for child in node.children) or not self.runs.causal:
             return self.same
         masks = [self.pool.select(part.at) for part in node.sites]
@@ -173,8 +174,7 @@ class Scheduler:
         """Say in which keys a child, or a component, has another value than it has in the prompt that is run."""
         anywhere = np.zeros(len(keys), dtype=bool)
         for column, child in enumerate(node.children, start=1):
-            inner = bool(child.children)
-            anywhere |= inner or child.estimate is not None or keys[:, column] != self.alike(child)[keys[:, 0]]
+            anywhere |= bool(child.children) or keys[:, column] != self.alike(child)[keys[:, 0]]
         for column in range(1 + len(node.children), keys.shape[1]):
             anywhere |= keys[:, column] != keys[:, 0]
         return anywhere
@@ -232,6 +232,9 @@ class Scheduler:
         changed = [part for child in edited for part in child.sites] + [Part(site) for site in draw.components]
         masked = any(child.is_mask for child in node.children)
         direct = [part for child in node.children if child.edge == "direct" for part in child.sites]
+        replaced = [
+            part for child in node.children if child.edge == "direct" and child.estimate is None for part in child.sites
+        ]
         n_layers = self.runs.able.shape.n_layers
 
         def step(stream: Site | None, parts: Sequence[Part], also: Sequence[Part], *, logits: bool) -> Step:
@@ -243,7 +246,7 @@ class Scheduler:
 
         if not direct:
             return Steps(None, (step(None, node.sites, (), logits=is_root),))
-        before = None if as_it_is(node, draw) else step(None, direct, (), logits=False)
+        before = None if as_it_is(node, draw) or not replaced else step(None, replaced, (), logits=False)
         each = []
         for stream, parts in self._streams(node).items():
             arriving = [Part(stream, part.at) for part in direct if arrives(part, stream)]
@@ -266,7 +269,7 @@ class Scheduler:
             (part.site, part.at)
             for node in self.root.walk()
             for part in node.sites
-            if (not node.children and node.estimate is None) or node.edge == "direct"
+            if node.estimate is None and (not node.children or node.edge == "direct")
         ]
         components = [(site, Part(site).at) for draw in samples.values() for site in draw.components]
         return tuple(dict.fromkeys([*leaves, *components]))

@@ -44,7 +44,8 @@ class Node:
             the whole of its input.
         given: Variables on which its unimportant inputs agree with its own input: what it also reads, from a place that is
             no part of the hypothesis.
-        estimate: Replaces the activation by a function of the input: prompts -> [batch, ...] values of its one part.
+        estimate: The activation is said to be this function of the input, prompts -> [batch, ...] values of its one part,
+            and a rest. Only the estimate is exchanged; the rest stays that of the parent's unimportant input.
     """
 
     name: str
@@ -75,7 +76,7 @@ class Node:
         if isinstance(self.feature, tuple) and not self.feature:
             raise DataError(f"{self.name!r} is said to depend on nothing", fix="leave the node out")
         if self.estimate is not None and (self.children or len(self.parts) != 1):
-            raise DataError(f"the estimate of {self.name!r} replaces one part and has no children")
+            raise DataError(f"the estimate of {self.name!r} is one of one part, and has no children")
 
     @property
     def is_mask(self) -> bool:
