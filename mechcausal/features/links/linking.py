@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from mechcausal.data.places import plain
 from mechcausal.data.prompts import PromptSet
 from mechcausal.errors import DataError
 from mechcausal.features.links import nulls, specificity, stability
-from mechcausal.features.links.bench import DO, Bench
+from mechcausal.features.links.bench import DO, Bench, Generalise
 from mechcausal.features.links.candidates import Candidate, candidates_of
 from mechcausal.features.links.ceilings import baselines, completeness, ranges
 from mechcausal.features.links.concepts import concepts_of
@@ -57,6 +57,7 @@ def link(
     others: Sequence[Bound | str] = (),
     batch_size: int = 64,
     exact: Exact = "replay",
+    generalise: Generalise = "clusters",
     seed: int = 0,
 ) -> Links:
     """Say of every candidate whether it carries a concept, and whether the behavior moves with it.
@@ -100,6 +101,8 @@ def link(
         others: Other dictionaries at the same place (seeds, halves of the data), for stability.
         batch_size: How many pairs at a time.
         exact: `"replay"` computes only what can have changed; `"naive"` runs one full forward for each candidate.
+        generalise: What claims are about: `"clusters"`, others like those of these pairs (new people, new templates),
+            so that clusters are the unit; or `"texts"`, these very clusters in new texts, so that a pair is.
         seed: The seed of the halves and of everything random.
 
     Example:
@@ -111,7 +114,9 @@ def link(
         ['L1.z.H2', 'L1.z.H1']
     """
     started = time.perf_counter()
-    bench = _bench(model, pairs, metric, do, direction, positions, smallest_effect, fdr, batch_size, exact, seed)
+    bench = _bench(
+        model, pairs, metric, do, direction, positions, smallest_effect, fdr, batch_size, exact, seed, generalise
+    )
     candidates = candidates_of(model, what, bench.able)
     concepts = concepts_of(probes, bench.prompts)
     followed = concepts_of([*_listed(probes), *_listed(also)], bench.prompts)
@@ -123,16 +128,16 @@ def link(
     available = availability(bench, held, concepts, smallest_association)
     held, available, measured = narrowed(bench, held, available, most, direction)
     total = nulls.total_effect(bench, untrained)
-    used = use(bench, held.candidates)
+    used, judged = use(bench, held.candidates, concepts)
     ceilings, complete = completeness(bench, held.candidates)
     drawn = nulls.random_directions(bench, held.candidates, random)
-    moving = np.flatnonzero(used.answer == YES).tolist()
+    moving = np.flatnonzero(np.any([one.answer == YES for one in (used, *judged)], axis=0)).tolist()
     turned = dict(zip(moving, nulls.turned(bench, [held.candidates[i] for i in moving], random), strict=True))
-    ceilings += [*ranges(drawn), *baselines(bench, held.candidates, concepts, decision)]
-    survivors = _survivors(available, used, details)
+    ceilings += [*ranges(bench, drawn), *baselines(bench, held.candidates, concepts, decision)]
+    survivors = _survivors(available, judged, details)
     judges = specificity.judges(bench, followed, decision)
     detailed = _details(bench, held, used, turned, survivors, judges, neutral, others, random)
-    frame, examples = frame_of(bench, held, available, used, total, complete, drawn, detailed)
+    frame, examples = frame_of(bench, held, available, judged, total, complete, drawn, detailed)
     tables = {
         "total": {
             "effect": total.effect.estimate, "low": total.effect.low, "high": total.effect.high,
@@ -143,7 +148,7 @@ def link(
         "chosen": chosen_set(bench, held, used, random),
         "family": {
             **measured,
-            "effects": used.estimate.size, "associations": available[0].family, "dead": held.dead,
+            "effects": sum(one.estimate.size for one in dict.fromkeys(judged)), "associations": available[0].family, "dead": held.dead,
             "shuffled": {one.concept.name: one.shuffled for one in available},
         },
         "halves": {"chosen": len(bench.split[0]), "estimated": len(bench.split[1])},
@@ -153,7 +158,7 @@ def link(
         "also": [one.name for one in followed[len(concepts) :]],
         "at": str(decision), "positions": str(bench.where), "do": bench.do.to_json(), "direction": direction,
         "smallest_effect": smallest_effect, "smallest_association": smallest_association, "fdr": fdr, "random": random,
-        "untrained": untrained, "most": most, "details": details, "neutral": None if neutral is None else neutral.hash,
+        "generalise": generalise, "untrained": untrained, "most": most, "details": details, "neutral": None if neutral is None else neutral.hash,
         "dictionaries": {one.name: one.digest for one in _dictionaries(model, held, others)},
         "others": [one.name for one in others],
     }  # fmt: skip
@@ -182,12 +187,18 @@ def _bench(
     batch_size: int,
     exact: Exact,
     seed: int,
+    generalise: Generalise,
 ) -> Bench:
     """Check what was asked before anything is run."""
     bridge.require_bridge(model)
     base, source = two_sides(pairs, direction)
     if do not in DO:
         raise DataError("a candidate is intervened on in three ways", got=repr(do), expected=", ".join(DO))
+    if generalise not in get_args(Generalise):
+        raise DataError(
+            "claims are about new clusters, or about new texts of these ones",
+            got=repr(generalise), expected=" or ".join(get_args(Generalise)),
+        )  # fmt: skip
     for name, value in (("smallest_effect", smallest), ("fdr", fdr)):
         if not 0 < value < 1:
             raise DataError(f"{name} is a share", got=value, expected="between 0 and 1")
@@ -198,14 +209,15 @@ def _bench(
     where = Selection.parse(positions)
     base.select(where)
     return Bench(
-        model, abilities(model), pairs, base, source, chosen, DO[do], where, smallest, fdr, batch_size, exact, seed
+        model, abilities(model), pairs, base, source, chosen, DO[do], where, smallest, fdr, batch_size, exact, seed, generalise
     )
 
 
-def _survivors(available: Sequence[Available], used: Used, count: int) -> list[int]:
+def _survivors(available: Sequence[Available], judged: Sequence[Used], count: int) -> list[int]:
     """Return the candidates of whom more is said: those used or available, the largest effects first."""
-    of_interest = (used.answer == YES) | np.any([one.told for one in available], axis=0)
-    order = np.argsort(-np.nan_to_num(np.abs(used.estimate.share)), kind="stable")
+    of_interest = np.any([one.answer == YES for one in judged] + [one.told for one in available], axis=0)
+    size = np.max([np.nan_to_num(np.abs(one.estimate.share)) for one in judged], axis=0)
+    order = np.argsort(-size, kind="stable")
     return [int(number) for number in order if of_interest[number]][:count]
 
 

@@ -32,7 +32,8 @@ class Details:
 
     Attributes:
         numbers: Which candidates.
-        turned: The shares of directions turned at random that move as far as a candidate, for each that is used.
+        turned: What directions turned at random change that move as far as a candidate, [copy pair] for each that is
+            used.
         judges: The probes that were followed.
         on_probes: For each of them the share of its total effect that each candidate moves.
         groups: The group each moves most, and how far.
@@ -85,17 +86,23 @@ def frame_of(
     bench: Bench,
     held: Held,
     available: Sequence[Available],
-    used: Used,
+    judged: Sequence[Used],
     total: Total,
     complete: Mapping[str, Completeness],
     drawn: Mapping[Site, np.ndarray],
     details: Details,
 ) -> tuple[pd.DataFrame, np.ndarray]:
-    """Return the table, one row for each concept and candidate, and the metric of every example behind it."""
+    """Return the table, one row for each concept and candidate, and the metric of every example behind it.
+
+    Pairs by which a concept is not judged have NaN there.
+    """
     rows, examples = [], []
     estimated = bench.split[1]
     base = bench.unedited[0]
-    for concept in available:
+    for concept, used in zip(available, judged, strict=True):
+        of_it = concept.concept.judged(estimated)
+        at_random = {site: bench.shares(change, of_it).share for site, change in drawn.items()}
+        seen = np.where(np.isin(estimated, of_it), 0.0, np.nan)
         for number, one in enumerate(held.candidates):
             place = Place(one.site, bench.where, str(bench.where).removeprefix("@")).row()
             row = {**place, "concept": concept.concept.name, "candidate": one.name, "kind": one.kind}
@@ -103,8 +110,8 @@ def frame_of(
             row |= _association(concept, number) | _effect(used, number)
             written = bound(bench.model, one.site.dictionary).written if one.site.dictionary else None
             nothing = np.array([np.nan])
-            random = nothing if written is None else drawn.get(written, nothing)
-            turned = details.turned.get(number, nothing)
+            random = nothing if written is None else at_random.get(written, nothing)
+            turned = bench.shares(details.turned[number], of_it).share if number in details.turned else nothing
             row |= {"random_low": np.min(random), "random_high": np.max(random)}
             row |= {"turned_low": np.min(turned), "turned_high": np.max(turned)}
             share = abs(used.estimate.share[number])
@@ -117,7 +124,7 @@ def frame_of(
             )  # fmt: skip
             row |= details.row(number, concept.concept.name)
             rows.append(row | {"verdict": found.word, "why": found.why})
-            examples.append((base + used.change[number])[estimated])
+            examples.append((base + used.change[number])[estimated] + seen)
     values = np.stack(examples)
     clean, corrupt = bench.unedited if bench.base is bench.pairs.clean else bench.unedited[::-1]
     baselines = {"base": base[estimated], "clean": clean[estimated], "corrupt": corrupt[estimated]}
