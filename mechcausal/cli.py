@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -183,6 +183,10 @@ def link(
     n: Annotated[int, typer.Option("--pairs", "-n", min=16, help="How many pairs.")] = 256,
     do: Annotated[str, typer.Option(help="What is done at a candidate: patch, mean or zero.")] = "patch",
     smallest_effect: Annotated[float, typer.Option(help="The smallest share of the total effect of interest.")] = 0.02,
+    generalise: Annotated[
+        str | None,
+        typer.Option(help="What claims are about: new clusters (people, templates) or new texts of these; else the study's."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="The seed of everything random.")] = 0,
 ) -> None:
     """Link features, heads or neurons to concepts: what is available, what is used, and what nothing looks like."""
@@ -203,9 +207,11 @@ def link(
     others = [dictionary_of(one, loaded, name=f"other-{i}") for i, one in enumerate(other or ())]
     found, notes, cards = {}, {}, {}
     asked = studies(suite, loaded, n, seed=seed)
+    told: dict[str, Any] = {"do": do, "smallest_effect": smallest_effect, "others": others}
+    told |= {} if generalise is None else {"generalise": generalise}
     for study in asked:
         try:
-            links = study.link(loaded, what, seed=seed, do=do, smallest_effect=smallest_effect, others=others)
+            links = study.link(loaded, what, seed=seed, **told)
         except DataError as reason:
             if len(asked) == 1:
                 raise
@@ -213,12 +219,13 @@ def link(
             typer.echo(f"{study.name}\nnot run: {reason}\n")
             continue
         found[study.name] = links
+        notes[study.name] = study.note if generalise is None else ""
         if isinstance(what, Bound):
             used = [Site.parse(name).feature for name in links.verdicts["causal"]]
             cards[study.name] = [
                 card(loaded, what, number, study.pairs) for number in used[:_CARDS] if number is not None
             ]
-        typer.echo(f"{study.name}\n{links.summary()}\n")
+        typer.echo("\n".join(filter(None, [study.name, links.summary(), notes[study.name]])) + "\n")
     if not found:
         raise DataError("none of these studies can be run", got="; ".join(notes.values()))
     data = write_links(found, out, title=f"Links: {model}", notes=notes, cards=cards)

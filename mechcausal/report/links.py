@@ -112,7 +112,9 @@ def _section(page: Page, name: str, links: Links, note: str) -> None:
         "lines are the range of directions drawn at random at the same place.",
     )
     for concept in links.concepts:
-        page.text(f"Concept: {concept}")
+        count = told["judged"][concept]
+        by = f", judged on the {count} pairs that differ in it" if count < told["halves"]["estimated"] else ""
+        page.text(f"Concept: {concept}{by}")
         page.table(_HEADER, _candidates(links.of(concept)))
     _specificity(page, links)
     _nulls(page, links)

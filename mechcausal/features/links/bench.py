@@ -31,7 +31,7 @@ from mechcausal.models.sources import source_of
 
 Generalise = Literal["clusters", "texts"]
 _FIX = {
-    "clusters": "bring pairs of more clusters (people, templates), or ask about these ones alone: generalise='texts'",
+    "clusters": "bring pairs of more clusters (people, templates) without common texts, or ask about these ones alone: generalise='texts'",
     "texts": "bring pairs that have no text in common",
 }
 DO: dict[str, Intervention] = {"patch": Patch(), "mean": Mean(), "zero": Zero()}

@@ -145,13 +145,14 @@ def link(
         },
         "ceilings": ceilings,
         "complete": [vars(one) for one in complete.values()],
-        "chosen": chosen_set(bench, held, used, random),
+        "chosen": chosen_set(bench, held, used, judged, random),
         "family": {
             **measured,
             "effects": sum(one.estimate.size for one in dict.fromkeys(judged)), "associations": available[0].family, "dead": held.dead,
             "shuffled": {one.concept.name: one.shuffled for one in available},
         },
         "halves": {"chosen": len(bench.split[0]), "estimated": len(bench.split[1])},
+        "judged": {one.name: len(one.judged(bench.split[1])) for one in concepts},
     }  # fmt: skip
     arguments = {
         "metric": bench.metric.name, "what": _named(what), "concepts": [one.name for one in concepts],

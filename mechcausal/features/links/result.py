@@ -26,7 +26,8 @@ class Links(Result):
 
     Beside the columns of every result: `concept`, `candidate`, `kind`, `frequency` (share of prompts in which it is
     active); `auc` and `auc_pooled` with intervals, p and q, and `available`; `share` of the total effect with its
-    interval, p, q, the share on the half to choose by, and `used`; `random_low` and `random_high`, the full range of
+    interval, p, q, the share on the half to choose by, and `used` (for a value of a concept with many over the pairs that
+    differ in it, as are `value`, `change` and `effect`); `random_low` and `random_high`, the full range of
     directions drawn at random at its place; the range of `turned` ones that move as far as it does; that of its `peers`,
     active about as often, and the percentile among them; `on_probe` (the probe that was
     given) and `on_readout` (one behind the last layer), as shares of their own total effects; `on_other_probe`,
@@ -77,7 +78,7 @@ class Links(Result):
         lines = [
             f"{head}{dead}",
             f"  {asked['metric']} under {asked['do']['do']}{asked['positions']}, decision {asked['at']}; chosen on "
-            f"{told['halves']['chosen']} pairs, estimated on {told['halves']['estimated']} others",
+            f"{told['halves']['chosen']} pairs, estimated on {told['halves']['estimated']} others{_about(asked)}",
             f"  total effect {total['effect']:+.3f} [{total['low']:+.3f}, {total['high']:+.3f}]" + _untrained(total),
         ]
         lines += [
@@ -140,6 +141,11 @@ class Links(Result):
             raise ResultError(f"{path} is not the result of a link", got=found.provenance.method)
         told: dict[str, Any] = {part.name: getattr(found, part.name) for part in fields(found)}
         return cls(**told)
+
+
+def _about(asked: dict[str, Any]) -> str:
+    """Say what claims are about, where that is narrower than usual."""
+    return "; holds for these clusters in new texts" if asked.get("generalise") == "texts" else ""
 
 
 def _untrained(total: dict[str, Any]) -> str:

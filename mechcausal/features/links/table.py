@@ -146,14 +146,16 @@ def _effect(used: Used, number: int) -> dict[str, Any]:
     return row | {"used": str(used.answer[number])}
 
 
-def chosen_set(bench: Bench, held: Held, used: Used, random: int) -> dict[str, Any]:
-    """Choose candidates by one half, and estimate on the other what they do together.
+def chosen_set(bench: Bench, held: Held, used: Used, judged: Sequence[Used], random: int) -> dict[str, Any]:
+    """Choose candidates by one half, and estimate on the other what they do together, over all pairs.
 
-    Chosen are those whose effect on the half to choose by is beyond the smallest one of interest, the largest first;
-    none that lies within another (a head of a chosen activation). What random sets of the same size do stands beside it.
+    Chosen are those whose effect on the half to choose by is beyond the smallest one of interest for any concept, the
+    largest first; none that lies within another (a head of a chosen activation). What random sets of the same size do
+    stands beside it.
     """
-    beyond = used.other.beyond(bench.fdr)
-    order = [int(i) for i in np.argsort(-np.nan_to_num(np.abs(used.other.share)), kind="stable") if beyond[i]]
+    beyond = np.any([one.other.beyond(bench.fdr) for one in judged], axis=0)
+    size = np.max([np.nan_to_num(np.abs(one.other.share)) for one in judged], axis=0)
+    order = [int(i) for i in np.argsort(-size, kind="stable") if beyond[i]]
     chosen: list[int] = []
     for number in order:
         inside = {held.candidates[i].site for i in chosen}
