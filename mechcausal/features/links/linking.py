@@ -98,7 +98,8 @@ def link(
         details: For how many candidates, largest effects first, nulls, specificity and stability are measured.
         also: Other concepts, on whose probes the effect of a candidate is followed.
         neutral: Text on which nothing should change.
-        others: Other dictionaries at the same place (seeds, halves of the data), for stability.
+        others: Other dictionaries at the same place, for stability, beside the companions that lie in the folder of a
+            dictionary (`mc.features.train(..., companions=2)`), which are found there.
         batch_size: How many pairs at a time.
         exact: `"replay"` computes only what can have changed; `"naive"` runs one full forward for each candidate.
         generalise: What claims are about: `"clusters"`, others like those of these pairs (new people, new templates),
@@ -120,7 +121,7 @@ def link(
     candidates = candidates_of(model, what, bench.able)
     concepts = concepts_of(probes, bench.prompts)
     followed = concepts_of([*_listed(probes), *_listed(also)], bench.prompts)
-    others = stability.check_others(model, others)
+    others, companions = stability.check_others(model, others), stability.companions_of(model, candidates)
     decision = bench.decision(at)
     if neutral is not None:
         check_prompts(model, neutral)
@@ -136,7 +137,13 @@ def link(
     ceilings += [*ranges(bench, drawn), *baselines(bench, held.candidates, concepts, decision)]
     survivors = _survivors(available, judged, details)
     judges = specificity.judges(bench, followed, decision)
-    detailed = _details(bench, held, used, turned, survivors, judges, neutral, others, random)
+    chosen = [held.candidates[number] for number in survivors]
+    counterparts = stability.stability(bench, held.candidates, chosen, others, companions)
+    stable = {
+        concept.name: stability.columns(bench, chosen, counterparts, concept, one.estimate.share[survivors])
+        for concept, one in zip(concepts, judged, strict=True)
+    }
+    detailed = _details(bench, held, used, turned, survivors, judges, neutral, stable, random)
     frame, examples = frame_of(bench, held, available, judged, total, complete, drawn, detailed)
     tables = {
         "total": {
@@ -145,6 +152,7 @@ def link(
         },
         "ceilings": ceilings,
         "complete": [vars(one) for one in complete.values()],
+        "stability": stability.told_of(counterparts, held.candidates, companions),
         "chosen": chosen_set(bench, held, used, judged, random),
         "family": {
             **measured,
@@ -160,7 +168,8 @@ def link(
         "at": str(decision), "positions": str(bench.where), "do": bench.do.to_json(), "direction": direction,
         "smallest_effect": smallest_effect, "smallest_association": smallest_association, "fdr": fdr, "random": random,
         "generalise": generalise, "untrained": untrained, "most": most, "details": details, "neutral": None if neutral is None else neutral.hash,
-        "dictionaries": {one.name: one.digest for one in _dictionaries(model, held, others)},
+        "dictionaries": {one.name: one.digest for one in _dictionaries(model, held, others)}
+        | {one.dictionary: one.digest for one in counterparts},
         "others": [one.name for one in others],
     }  # fmt: skip
     told = facts(model, pairs, started=started, forwards=bench.forwards, batch_size=bench.batch_size, **bench.told)
@@ -230,11 +239,10 @@ def _details(
     survivors: Sequence[int],
     judges: Sequence[specificity.Judge],
     neutral: PromptSet | None,
-    others: Sequence[Bound],
+    stable: Mapping[str, list[dict[str, Any]]],
     random: int,
 ) -> Details:
     chosen = [held.candidates[number] for number in survivors]
-    counterparts = stability.stability(bench, held.candidates, chosen, others)
     return Details(
         numbers=tuple(survivors),
         turned=turned,
@@ -242,7 +250,7 @@ def _details(
         on_probes=tuple(specificity.on_probes(bench, chosen, judges)),
         groups=tuple(specificity.worst_groups(bench, used.change[list(survivors)])),
         kl=specificity.on_neutral_text(bench, chosen, neutral),
-        matches=tuple(counterparts[one] for one in chosen),
+        stable=stable,
         peers=tuple(
             nulls.peers(held.candidates, held.frequency, used.estimate.share, number, random) for number in survivors
         ),

@@ -31,7 +31,8 @@ class Links(Result):
     directions drawn at random at its place; the range of `turned` ones that move as far as it does; that of its `peers`,
     active about as often, and the percentile among them; `on_probe` (the probe that was
     given) and `on_readout` (one behind the last layer), as shares of their own total effects; `on_other_probe`,
-    `worst_group`, `kl_neutral`; the counterparts in other dictionaries; `verdict` and `why`.
+    `worst_group`, `kl_neutral`; in how many other dictionaries a counterpart was sought (`seed_in`, `half_in`, `other_in`,
+    together `matched_in`) and is alike and does the same (`seed_used`, ...), and the least cosine; `verdict` and `why`.
 
     `tables` holds the total effect with that of untrained networks, the ceilings, the completeness of dictionaries,
     the set chosen by one half, and the sizes of the families.
@@ -87,7 +88,7 @@ class Links(Result):
         ]
         for concept in self.concepts:
             lines += self._concept_lines(concept, k)
-        return "\n".join([*lines, *self._chosen_lines()])
+        return "\n".join([*lines, *self._chosen_lines(), *filter(None, [compared_with(told)])])
 
     def _concept_lines(self, concept: str, k: int) -> list[str]:
         rows = self.of(concept)
@@ -165,4 +166,28 @@ def _line(row: pd.Series, word: str) -> str:
     if np.isfinite(row["turned_high"]):
         text += f"  at random {row['random_low']:+.1%} to {row['random_high']:+.1%}, "
         text += f"moved as far {row['turned_low']:+.1%} to {row['turned_high']:+.1%}"
-    return text
+    return text + (f"  again in {again}" if (again := there_again(row)) and word == CAUSAL else "")
+
+
+_MANY = {"seed": "seeds", "half": "halves", "other": "others"}
+
+
+def there_again(row: pd.Series) -> str:
+    """Say in how many other dictionaries a feature is there again and does the same; nothing where none was looked at."""
+    asked = [kind for kind in _MANY if row.get(f"{kind}_in", 0)]
+    return ", ".join(f"{row[f'{kind}_used']} of {row[f'{kind}_in']} {_MANY[kind]}" for kind in asked)
+
+
+def compared_with(told: dict[str, Any]) -> str:
+    """Say with which other dictionaries features were compared, or that there was none; nothing of what has no features."""
+    found = told.get("stability")
+    if not found or not found["features"]:
+        return ""
+    there = [f"{len(found[kind])} {_MANY[kind]}" for kind in _MANY if found[kind]]
+    late = f"; not finished: {', '.join(found['unfinished'])}" if found["unfinished"] else ""
+    if not there:
+        return f"stability: no other dictionary to compare with{late} (mechcausal sae train --companions 2 makes some)"
+    return (
+        f"stability: compared with {' and '.join(there)}; a feature is there again where one with a decoder cosine of "
+        f"{found['alike']:g} or more is used in the same way{late}"
+    )

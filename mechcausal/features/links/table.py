@@ -17,7 +17,7 @@ from mechcausal.features.links.effects import Shares
 from mechcausal.features.links.measure import Available, Held, Used
 from mechcausal.features.links.nulls import Peers, Total
 from mechcausal.features.links.specificity import Judge
-from mechcausal.features.links.stability import Match, columns
+from mechcausal.features.links.stability import nothing
 from mechcausal.features.links.verdict import verdict
 from mechcausal.interventions.specs import Edit
 from mechcausal.models.dictionaries import bound
@@ -38,7 +38,7 @@ class Details:
         on_probes: For each of them the share of its total effect that each candidate moves.
         groups: The group each moves most, and how far.
         kl: What removing each does to neutral text.
-        matches: The counterparts of each in other dictionaries.
+        stable: What the table says of the counterparts of each in other dictionaries, by concept.
         peers: Others of its kind.
     """
 
@@ -48,13 +48,13 @@ class Details:
     on_probes: tuple[Shares, ...]
     groups: tuple[tuple[str, float], ...]
     kl: np.ndarray
-    matches: tuple[list[Match], ...]
+    stable: Mapping[str, list[dict[str, Any]]]
     peers: tuple[Peers, ...]
 
     def row(self, number: int, concept: str) -> dict[str, Any]:
         """Return the columns of one candidate; nothing is known of those that were left out."""
         if number not in self.numbers:
-            return _NOTHING | columns([])
+            return _NOTHING | nothing()
         i = self.numbers.index(number)
         told: dict[str, Any] = {}
         for judge, found in zip(self.judges, self.on_probes, strict=True):
@@ -71,7 +71,7 @@ class Details:
         told |= {"worst_group": self.groups[i][0], "worst_group_share": self.groups[i][1], "kl_neutral": self.kl[i]}
         peers = self.peers[i]
         told |= {"peers_low": peers.low, "peers_high": peers.high, "peers_percentile": peers.percentile}
-        return _NOTHING | told | {"peers": peers.count} | columns(self.matches[i])
+        return _NOTHING | told | {"peers": peers.count} | self.stable[concept][i]
 
 
 _NOTHING: dict[str, Any] = {
