@@ -187,7 +187,9 @@ def link(
     smallest_effect: Annotated[float, typer.Option(help="The smallest share of the total effect of interest.")] = 0.02,
     generalise: Annotated[
         str | None,
-        typer.Option(help="What claims are about: new clusters (people, templates) or new texts of these; else the study's."),
+        typer.Option(
+            help="What claims are about: new clusters (people, templates) or new texts of these; else the study's."
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(help="The seed of everything random.")] = 0,
 ) -> None:

@@ -112,7 +112,7 @@ def _section(page: Page, name: str, links: Links, note: str) -> None:
         "lines are the range of directions drawn at random at the same place.",
     )
     for concept in links.concepts:
-        count = told["judged"][concept]
+        count = told.get("judged", {}).get(concept, told["halves"]["estimated"])
         by = f", judged on the {count} pairs that differ in it" if count < told["halves"]["estimated"] else ""
         page.text(f"Concept: {concept}{by}")
         page.table(_HEADER, _candidates(links.of(concept)))

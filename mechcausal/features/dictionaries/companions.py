@@ -22,7 +22,7 @@ from mechcausal.data.prompts import PromptSet
 from mechcausal.errors import DataError, ModelError
 from mechcausal.features.dictionaries import folder
 from mechcausal.features.dictionaries.activations import Activations, digest
-from mechcausal.features.dictionaries.training import Data, gathered, train
+from mechcausal.features.dictionaries.training import Data, Prompts, gathered, train
 from mechcausal.models.dictionaries import detach
 from mechcausal.models.fingerprint import weights_fingerprint
 
@@ -112,13 +112,12 @@ def companions(
 
 def halved(data: Data, seed: int) -> tuple[Data, Data]:
     """Cut what a dictionary is trained on into halves at random: by prompts, or by blocks of activations."""
-    draw = np.random.default_rng([seed, 7])
     if isinstance(data, (PromptSet, Contrast)):
-        one, other = (torch.as_tensor(rows) for rows in _two(len(data), "prompts", draw))
-        return data.take(one), data.take(other)
+        return _prompts(data, seed)
     if isinstance(data, (list, tuple)):
-        parts = [halved(part, seed) for part in data]
+        parts = [_prompts(part, seed) for part in data]
         return [one for one, _ in parts], [other for _, other in parts]
+    draw = np.random.default_rng([seed, 7])
     found = Activations.open(data) if isinstance(data, (str, Path)) else data
     found = found if isinstance(found, Activations) else Activations.of(found)
     if len(found.shards) > 1:
@@ -129,6 +128,11 @@ def halved(data: Data, seed: int) -> tuple[Data, Data]:
     rows = found.shard(0)
     whole = replace(found, shards=(rows[one], rows[other]), sizes=(len(one), len(other)))
     return _shards(whole, [0], "first"), _shards(whole, [1], "second")
+
+
+def _prompts(whole: Prompts, seed: int) -> tuple[Prompts, Prompts]:
+    one, other = _two(len(whole), "prompts", np.random.default_rng([seed, 7]))
+    return whole.take(torch.as_tensor(one)), whole.take(torch.as_tensor(other))
 
 
 def _shards(whole: Activations, chosen: Sequence[int] | np.ndarray, which: str) -> Activations:

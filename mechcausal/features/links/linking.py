@@ -79,7 +79,8 @@ def link(
         what: The candidates: a dictionary (or its name), sites and patterns of sites (`"z"`, `"L2.mlp_post.N*"`,
             `"L2.resid_post.sae:NAME.F17"`), directions (`mc.features.directions`), or a list of these.
         probes: The concepts: probes, names of variables of the prompts, or labels by name, one for each prompt of
-            both sides (clean first). The pairs have to differ in a concept for its use to be judged.
+            both sides (clean first). The pairs have to differ in a concept for its use to be judged;
+            a value of a concept with many is judged on those pairs that differ in it.
         pairs: Clean and corrupt prompts.
         at: The decision position, where a concept has to be available; where the metric reads unless said otherwise.
         positions: At which positions candidates are intervened on.
@@ -219,7 +220,20 @@ def _bench(
     where = Selection.parse(positions)
     base.select(where)
     return Bench(
-        model, abilities(model), pairs, base, source, chosen, DO[do], where, smallest, fdr, batch_size, exact, seed, generalise
+        model,
+        abilities(model),
+        pairs,
+        base,
+        source,
+        chosen,
+        DO[do],
+        where,
+        smallest,
+        fdr,
+        batch_size,
+        exact,
+        seed,
+        generalise,
     )
 
 

@@ -73,7 +73,9 @@ class Links(Result):
         p, told = self.provenance, self.tables
         total, family = told["total"], told["family"]
         asked = p.arguments
-        many = f"{family['measured']} of {family['of']}" if family["of"] > family["measured"] else f"{family['measured']}"
+        many = (
+            f"{family['measured']} of {family['of']}" if family["of"] > family["measured"] else f"{family['measured']}"
+        )
         head = f"link: {many} candidates, {len(self.concepts)} concepts ({', '.join(self.concepts)})"
         dead = f", {family['dead']} dead features left out" if family["dead"] else ""
         lines = [

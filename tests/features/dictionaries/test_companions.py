@@ -166,7 +166,9 @@ def test_activations_are_halved_by_blocks_or_shards(prompts, gpt2, tmp_path, kep
         harvest(gpt2, prompts, SITE, out=tmp_path)
         data = tmp_path
     whole = Activations.open(data) if kept == "shards" else data if kept == "memory" else Activations.of(data)
-    rows = [np.concatenate([part.shard(i).numpy() for i in range(len(part.shards))]) for part in (whole, *halved(data, 2))]
+    rows = [
+        np.concatenate([part.shard(i).numpy() for i in range(len(part.shards))]) for part in (whole, *halved(data, 2))
+    ]
     assert abs(len(rows[1]) - len(rows[2])) <= 9
     assert sorted(map(tuple, np.concatenate(rows[1:]))) == sorted(map(tuple, rows[0]))
     first, second = halved(data, 2)
@@ -179,7 +181,19 @@ def test_activations_are_halved_by_blocks_or_shards(prompts, gpt2, tmp_path, kep
 @needs_sae_lens
 def test_the_command(tmp_path):
     out = str(tmp_path / "sae")
-    asked = ["sae", "train", "organism:hiring", "--site", "L2.resid_post", "--width", "16", "-o", out, "--tokens", "4096"]
+    asked = [
+        "sae",
+        "train",
+        "organism:hiring",
+        "--site",
+        "L2.resid_post",
+        "--width",
+        "16",
+        "-o",
+        out,
+        "--tokens",
+        "4096",
+    ]
     asked += ["--prompts", "40"]
     done = CliRunner().invoke(app, [*asked, "--companions", "0"], catch_exceptions=False)
     assert "no companions, so links cannot say what is stable" in done.output

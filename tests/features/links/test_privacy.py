@@ -88,7 +88,9 @@ def test_a_value_is_judged_on_the_pairs_that_differ_in_it(hiring, asked, named):
 def test_sides_say_who_has_the_value(hiring, asked):
     prompts = one_set(asked["name"].pairs)
     found = concepts_of("name", prompts)
-    clean, corrupt = (side.variables["name"].numpy() for side in (asked["name"].pairs.clean, asked["name"].pairs.corrupt))
+    clean, corrupt = (
+        side.variables["name"].numpy() for side in (asked["name"].pairs.clean, asked["name"].pairs.corrupt)
+    )
     assert sum((one.sides != 0).sum() for one in found) == 2 * len(clean)
     assert (found[0].sides == np.where(clean == 0, 1, np.where(corrupt == 0, -1, 0))).all()
     assert found[0].judged(np.arange(50)).tolist() == np.flatnonzero(found[0].sides[:50]).tolist()
@@ -122,10 +124,12 @@ def test_readouts_of_a_value_have_a_sign(named):
 
 def test_about_people_in_general_there_are_too_few(hiring, asked):
     for name, got in (("name", "1 cluster of"), ("has a secret", "8 clusters of")):
-        with pytest.raises(DataError, match=f"got {got} 200 pairs; expected at least 12.*more clusters.*these ones alone"):
+        with pytest.raises(
+            DataError, match=f"got {got} 200 pairs; expected at least 12.*more clusters.*these ones alone"
+        ):
             asked[name].link(hiring, SECRET, generalise="clusters")
     once = mc.contrast("hiring_secret/secret", hiring, 64)  # eight texts in all
-    with pytest.raises(DataError, match="got 1 cluster of 64 pairs.*no text in common"):
+    with pytest.raises(DataError, match=r"got 1 cluster of 64 pairs.*no text in common"):
         mc.link(hiring, SECRET, "name", once, generalise="texts")
     with pytest.raises(DataError, match=r"claims are about.*got 'people'"):
         mc.link(hiring, SECRET, "name", once, generalise="people")
