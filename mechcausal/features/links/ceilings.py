@@ -59,7 +59,10 @@ class Completeness:
         """Why no feature of this dictionary can be judged, where that is so."""
         if abs(self.error) <= ERROR_LIMIT or not np.isfinite(self.error):
             return None
-        why = f"{abs(self.error):.0%} of what goes through this place is in the error, not in the features"
+        why = (
+            f"{abs(self.error):.0%} of what goes through this place is in the error, not in the features; a dictionary "
+            "trained on text like that of these pairs could say more"
+        )
         return Verdict(INCOMPLETE, why)
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 
 from mechcausal.errors import ResultError
 from mechcausal.features.links.figure import better_place, live, still
-from mechcausal.features.links.verdict import CAUSAL, CORRELATE, INCONCLUSIVE, NO, VERDICTS
+from mechcausal.features.links.verdict import CAUSAL, CORRELATE, INCOMPLETE, INCONCLUSIVE, NO, VERDICTS
 from mechcausal.results.result import Result
 from mechcausal.results.result import load as load_result
 
@@ -101,6 +101,8 @@ class Links(Result):
         found = self.tables["family"]["shuffled"][concept]
         shuffled = f"; with shuffled labels any is found in {found:.1%}" if np.isfinite(found) else ""
         lines = [f"{concept}: {told}{note}{shuffled}"]
+        if rows["verdict"].iloc[0] in (INCOMPLETE, INCONCLUSIVE) and rows["why"].nunique() == 1:
+            lines.append(f"  not judged: {rows['why'].iloc[0]}")
         for word in (CAUSAL, CORRELATE):
             own = rows[rows["verdict"] == word]
             if own.empty:
