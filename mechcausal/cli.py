@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -12,6 +13,7 @@ from mechcausal import __version__
 from mechcausal.errors import MechcausalError
 
 _CARDS = 3  # of the features with the largest effects, in a report of links
+_COMPANIONS, _WORTH_IT = 2, 60.0  # other seeds that are trained without being asked for, where one takes fewer seconds
 
 app = typer.Typer(
     name="mechcausal",
@@ -183,6 +185,12 @@ def link(
     n: Annotated[int, typer.Option("--pairs", "-n", min=16, help="How many pairs.")] = 256,
     do: Annotated[str, typer.Option(help="What is done at a candidate: patch, mean or zero.")] = "patch",
     smallest_effect: Annotated[float, typer.Option(help="The smallest share of the total effect of interest.")] = 0.02,
+    generalise: Annotated[
+        str | None,
+        typer.Option(
+            help="What claims are about: new clusters (people, templates) or new texts of these; else the study's."
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="The seed of everything random.")] = 0,
 ) -> None:
     """Link features, heads or neurons to concepts: what is available, what is used, and what nothing looks like."""
@@ -203,9 +211,11 @@ def link(
     others = [dictionary_of(one, loaded, name=f"other-{i}") for i, one in enumerate(other or ())]
     found, notes, cards = {}, {}, {}
     asked = studies(suite, loaded, n, seed=seed)
+    told: dict[str, Any] = {"do": do, "smallest_effect": smallest_effect, "others": others}
+    told |= {} if generalise is None else {"generalise": generalise}
     for study in asked:
         try:
-            links = study.link(loaded, what, seed=seed, do=do, smallest_effect=smallest_effect, others=others)
+            links = study.link(loaded, what, seed=seed, **told)
         except DataError as reason:
             if len(asked) == 1:
                 raise
@@ -213,12 +223,13 @@ def link(
             typer.echo(f"{study.name}\nnot run: {reason}\n")
             continue
         found[study.name] = links
+        notes[study.name] = study.note if generalise is None else ""
         if isinstance(what, Bound):
             used = [Site.parse(name).feature for name in links.verdicts["causal"]]
             cards[study.name] = [
                 card(loaded, what, number, study.pairs) for number in used[:_CARDS] if number is not None
             ]
-        typer.echo(f"{study.name}\n{links.summary()}\n")
+        typer.echo("\n".join(filter(None, [study.name, links.summary(), notes[study.name]])) + "\n")
     if not found:
         raise DataError("none of these studies can be run", got="; ".join(notes.values()))
     data = write_links(found, out, title=f"Links: {model}", notes=notes, cards=cards)
@@ -248,21 +259,45 @@ def sae_train(
     tokens: Annotated[int, typer.Option(help="How many tokens are shown in training.")] = 400_000,
     rate: Annotated[float, typer.Option(help="The learning rate.")] = 2e-3,
     checkpoint_every: Annotated[int, typer.Option(help="Leave a checkpoint after so many steps; 0 for none.")] = 100,
+    companions: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Train so many other seeds beside it, and one on each half of the prompts, by which links judge what is "
+            "stable; 2 unless one takes more than a minute, 0 for none.",
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="The seed of everything random.")] = 0,
 ) -> None:
     """Train a dictionary on a site of a model. The same command again goes on where it was interrupted."""
     _one_thread()
+    from mechcausal.features.dictionaries import companions as beside
+    from mechcausal.features.dictionaries.folder import read
     from mechcausal.features.dictionaries.material import Material
     from mechcausal.features.dictionaries.training import train
     from mechcausal.models.load import load
 
     material = Material.of(model, tasks=tuple(task or ()), text=text, n=n, seed=seed)
     loaded = load(model)
+    prompts = material.training(loaded)
     made = train(
-        loaded, material.training(loaded), site, width=width, kind=kind, k=k, site_out=site_out, tokens=tokens,
+        loaded, prompts, site, width=width, kind=kind, k=k, site_out=site_out, tokens=tokens,
         rate=rate, seed=seed, out=out, checkpoint_every=checkpoint_every, remember={"material": material.to_json()},
     )  # fmt: skip
     typer.echo(f"{made.features}: {made.n_features} features, digest {made.digest}, in {out}")
+    seconds = float(read(out).facts["training"].get("seconds", math.inf))
+    count = companions if companions is not None else _COMPANIONS if seconds < _WORTH_IT else 0
+    if wanted := [one.name for one in beside.planned(out, count)]:
+        typer.echo(
+            f"companions, by which links judge what is stable: {', '.join(wanted)}; about {seconds:.0f} s each, "
+            "--companions 0 leaves them out"
+        )
+        beside.companions(
+            loaded, prompts, out, count,
+            checkpoint_every=checkpoint_every, tell=lambda one: typer.echo(f"  {one.name} in {one.path}"),
+        )  # fmt: skip
+    else:
+        typer.echo("no companions, so links cannot say what is stable; --companions 2 trains them")
     typer.echo(f"what it is worth: mechcausal sae health {out}")
 
 

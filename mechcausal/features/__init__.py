@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mechcausal.features.circuits.kept import faithfulness as faithfulness
     from mechcausal.features.dictionaries.activations import Activations as Activations
     from mechcausal.features.dictionaries.activations import harvest as harvest
+    from mechcausal.features.dictionaries.companions import companions as companions
     from mechcausal.features.dictionaries.loading import load as load
     from mechcausal.features.dictionaries.quality import Health as Health
     from mechcausal.features.dictionaries.quality import health as health
@@ -46,6 +47,7 @@ _HOME = {
     "Activations": "mechcausal.features.dictionaries.activations",
     "harvest": "mechcausal.features.dictionaries.activations",
     "train": "mechcausal.features.dictionaries.training",
+    "companions": "mechcausal.features.dictionaries.companions",
     "load": "mechcausal.features.dictionaries.loading",
     "health": "mechcausal.features.dictionaries.quality",
     "Health": "mechcausal.features.dictionaries.quality",

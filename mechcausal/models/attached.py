@@ -7,6 +7,7 @@ whatever reads or writes a site finds here what the name stands for.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 from weakref import WeakKeyDictionary
 
@@ -47,6 +48,7 @@ class Bound:
         model_digest: A digest of the weights of the model it belongs to.
         site_out: What it reconstructs: None where that is what it reads, another activation for a transcoder.
         linear: Whether a change of features changes the reconstruction by `change @ W_dec`, as measured.
+        folder: Where it was read from or written to, if anywhere.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Bound:
     model_digest: str
     site_out: Site | None = None
     linear: bool = True
+    folder: Path | None = None
 
     @property
     def n_features(self) -> int:

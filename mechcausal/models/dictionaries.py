@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -30,6 +31,7 @@ def attach(
     name: str,
     site_out: str | Site | None = None,
     model_digest: str | None = None,
+    folder: str | Path | None = None,
 ) -> Bound:
     """Attach a dictionary to a model under a name, so that its features are sites.
 
@@ -40,6 +42,7 @@ def attach(
         name: What sites call it; what was attached under this name before is replaced.
         site_out: The activation it reconstructs, for a transcoder.
         model_digest: The digest of the model it was trained on, if known; another model is refused.
+        folder: Where it is kept, if anywhere.
 
     Example:
         >>> import mechcausal as mc, torch
@@ -78,7 +81,8 @@ def attach(
         if not bool(torch.isfinite(tensor).all()):
             raise NumericsError(f"the weights {word} of the dictionary {name!r} hold NaN or infinity")
     linear = _tried(dictionary, name, able, place, out)
-    return file(model, Bound(name, place, dictionary, digest_of(dictionary), own, out, linear))
+    where = None if folder is None else Path(folder)
+    return file(model, Bound(name, place, dictionary, digest_of(dictionary), own, out, linear, where))
 
 
 def _check_order(site: Site, out: Site) -> None:

@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 
 from mechcausal.features.cards.card import Card
-from mechcausal.features.links.result import Links
-from mechcausal.features.links.verdict import CAUSAL, CORRELATE, INCOMPLETE, INCONCLUSIVE, UNASSOCIATED, VERDICTS
+from mechcausal.features.links.result import Links, compared_with, there_again
+from mechcausal.features.links.verdict import CAUSAL, CORRELATE, INCOMPLETE, INCONCLUSIVE, UNASSOCIATED, VERDICTS, YES
 from mechcausal.report.page import Page
 from mechcausal.results.storage import replacing
 
@@ -112,8 +112,12 @@ def _section(page: Page, name: str, links: Links, note: str) -> None:
         "lines are the range of directions drawn at random at the same place.",
     )
     for concept in links.concepts:
-        page.text(f"Concept: {concept}")
+        count = told.get("judged", {}).get(concept, told["halves"]["estimated"])
+        by = f", judged on the {count} pairs that differ in it" if count < told["halves"]["estimated"] else ""
+        page.text(f"Concept: {concept}{by}")
         page.table(_HEADER, _candidates(links.of(concept)))
+    if words := compared_with(told):
+        page.text(f"{words[0].upper()}{words[1:]}.")
     _specificity(page, links)
     _nulls(page, links)
     _ceilings(page, links)
@@ -134,6 +138,7 @@ _HEADER = (
     "share of the total effect",
     "other half",
     "moved as far at random",
+    "there again",
 )
 
 
@@ -150,6 +155,7 @@ def _candidates(rows: pd.DataFrame) -> list[tuple[object, ...]]:
             row["candidate"], row["verdict"] + (f": {row['why']}" if row["verdict"] == INCONCLUSIVE else ""),
             _between(row, "auc"), _between(row, "auc_pooled"), _between(row, "share", True),
             _percent(row["share_other_half"]), _span(row["turned_low"], row["turned_high"]),
+            there_again(row) if row["used"] == YES else "",
         )
         for _, row in shown.head(_ROWS).iterrows()
     ]  # fmt: skip
@@ -214,14 +220,15 @@ def _ceilings(page: Page, links: Links) -> None:
     for one in links.tables["complete"]:
         page.text(
             f"Dictionary {one['name']}: the error carries {one['error']:.1%} [{one['low']:.1%}, {one['high']:.1%}] of what goes "
-            "through its place. Above 20 % no feature of it is judged."
+            "through its place. Above 20 % no feature of it is judged; one trained on text like that of these pairs could be."
         )
 
 
 def _matches(row: pd.Series) -> str:
     if not row["matched_in"]:
         return ""
-    return f"used in {row['matched_used']} of {row['matched_in']}, cosine {row['matched_cosine']:.2f}"
+    again = f"again in {row['matched_used']} of {row['matched_in']}, " if row["used"] == YES else ""
+    return f"{again}cosine {row['matched_cosine']:.2f} or more"
 
 
 def _between(row: pd.Series, name: str, percent: bool = False) -> str:

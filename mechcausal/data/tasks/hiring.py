@@ -144,6 +144,33 @@ def _other_person(scm: SCM, table: Table) -> tuple[Table, Table]:
     return clean, scm.counterfactual(clean, name=other)
 
 
+def _asked_alike(scm: SCM, table: Table, name: np.ndarray) -> Table:
+    """Ask for the third or fourth digit of these people after the same random digits, which are nobody's.
+
+    So the texts about one person are thousands, and pairs of two people need not share any.
+    """
+    place = 2 + table["place"] % 2
+    number = np.stack([table[f"u_{i}"] for i in (1, 2, 3, 4)], axis=1)
+    units = np.arange(len(place))
+    number[units, place] = np.where(MEMBERS[name], CODES[name, place], number[units, place])
+    return scm.counterfactual(table, place=place, name=name, number=number)
+
+
+def _two_people(scm: SCM, table: Table) -> tuple[Table, Table]:
+    """One person with a secret against another, asked alike (no two people have the same digit at a place)."""
+    members = np.flatnonzero(MEMBERS)
+    shift = 1 + np.arange(len(table["name"])) % (len(members) - 1)
+    other = members[(np.searchsorted(members, table["name"]) + shift) % len(members)]
+    return _asked_alike(scm, table, table["name"]), _asked_alike(scm, table, other)
+
+
+def _with_and_without(scm: SCM, table: Table) -> tuple[Table, Table]:
+    """A person with a secret against the next name, which has none, asked alike."""
+    sides = (_asked_alike(scm, table, name) for name in (table["name"], table["name"] + 1))
+    one, other = (side | {"has a secret": MEMBERS[side["name"]].astype(int)} for side in sides)
+    return one, other
+
+
 SECRET_TASK = Task(
     name="hiring_secret",
     scm=_identities("hiring_secret", MEMBERS / MEMBERS.sum()),
@@ -151,7 +178,7 @@ SECRET_TASK = Task(
     inputs=("name", "place", "number"),
     write=identity,
     positions=lambda table: {"name": 1, "key": 2 + table["place"]},
-    pairs={"secret": _other_person},
+    pairs={"secret": _other_person, "person": _two_people, "member": _with_and_without},
     cluster=lambda table: [NAMES[i] for i in table["name"]],
     environments={"everyone": _identities("hiring_secret, everyone", [1 / len(NAMES)] * len(NAMES))},
 )

@@ -202,6 +202,15 @@ def read(path: str | Path) -> Folder:
     return Folder(_of_today(config), weights, facts)
 
 
+def holding(path: str | Path, facts: Mapping[str, Any]) -> Folder | None:
+    """Return what a folder holds if it is the dictionary that these facts describe; None if it is another, or none."""
+    if not (Path(path) / FACTS).is_file():
+        return None
+    found = read(path)
+    expected = json.loads(json.dumps(dict(facts)))
+    return found if all(found.facts.get(name) == value for name, value in expected.items()) else None
+
+
 def _of_today(config: dict[str, Any]) -> dict[str, Any]:
     """Return a configuration as version 6 of sae-lens and later write it."""
     config.setdefault("architecture", "standard")

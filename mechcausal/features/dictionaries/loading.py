@@ -51,7 +51,7 @@ def load(
         name = name or text.removeprefix("organism:")
     if Path(source).exists() or text.startswith((".", "/")) or (sae_id is None and "/" in text):
         found = folder.read(source)
-        facts = {"model_digest": found.facts.get("model_digest")}
+        facts = {"model_digest": found.facts.get("model_digest"), "folder": source}
         made = found.coder() if found.is_plain else from_disk(source)
         hooks = found.facts.get("site") or found.hook, found.facts.get("site_out") or found.hook_out
         name = name or Path(source).resolve().name

@@ -11,9 +11,11 @@ import json
 import math
 import shutil
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -86,11 +88,13 @@ def train(
     name: str | None = None,
     out: str | Path | None = None,
     checkpoint_every: int = 0,
+    companions: int = 0,
     remember: Mapping[str, Any] | None = None,
 ) -> Bound:
     """Train a dictionary and attach it to the model.
 
-    What it is worth is not what it was told: measure it on your own prompts with `mc.features.health`.
+    What it is worth is not what it was told: measure it on your own prompts with `mc.features.health`. Where `out` holds
+    this very dictionary already, it is not trained again.
 
     Args:
         model: The model.
@@ -110,6 +114,8 @@ def train(
         out: The folder it is written to, in the format of sae-lens.
         checkpoint_every: After how many steps a checkpoint is left in `out`, to go on from when the same call is made
             again; none by default.
+        companions: How many dictionaries of other seeds are trained beside it in `out`, and then one on each half of the
+            data, so that `mc.link` can say which of its features are there again.
         remember: What else the folder is to say of itself, as JSON data.
 
     Example:
@@ -124,7 +130,12 @@ def train(
     recipe = _recipe(model, place, target, kind, width, k, price, tokens, batch_size, rate, seed)
     named = name or (Path(out).name if out is not None else kind)
     Site(place.component, place.layer, dictionary=named)  # refuses a wrong name before any compute
-    activations = _activations(model, data, place, target)
+    if companions < 0 or (companions and out is None):
+        raise DataError(
+            "companions are kept in the folder of the dictionary", got=f"companions={companions}, out={out}",
+            fix="give out=FOLDER, or companions=0",
+        )  # fmt: skip
+    activations = gathered(model, data, place, target)
     recipe = _fitting(recipe, activations)
     facts = {
         "site": str(place), "site_out": None if target is None else str(target), "name": named,
@@ -134,18 +145,45 @@ def train(
     }  # fmt: skip
     facts["data"].pop("sizes", None)
     device = bridge.device_of(model)
-    config, weights, measured = _trained(
-        recipe, activations, facts, None if out is None else Path(out), checkpoint_every, str(device)
-    )
-    config["metadata"] |= {"model_name": facts["model"], "hook_name": _hook(place)}
-    config["metadata"] |= {} if target is None else {"hook_name_out": _hook(target)}
-    versions = {package: version(package) for package in ("torch", "transformer-lens", "sae-lens")}
-    facts |= {"training": measured, "versions": versions | {"mechcausal": __version__}}
+    held = None if out is None else folder.holding(out, facts | {"versions": _versions()})
+    if held is None:
+        held = _made(recipe, activations, facts, None if out is None else Path(out), checkpoint_every, str(device))
+    if companions and out is not None:
+        from mechcausal.features.dictionaries import companions as beside
+
+        beside.companions(model, data, out, companions, checkpoint_every=checkpoint_every)
+    return attach(model, held.coder().folded().to(device), place, name=named, site_out=target, folder=out)
+
+
+def _made(
+    recipe: Recipe,
+    activations: Activations,
+    facts: dict[str, Any],
+    out: Path | None,
+    checkpoint_every: int,
+    device: str,
+) -> folder.Folder:
+    """Train, and write the folder if there is to be one; its facts say how many seconds this took."""
+    started = time.perf_counter()
+    config, weights, measured = _trained(recipe, activations, facts, out, checkpoint_every, device)
+    hooks = {"hook_name": facts["site"], "hook_name_out": facts["site_out"]}
+    config["metadata"] |= {"model_name": facts["model"]}
+    config["metadata"] |= {word: _hook(Site.parse(site)) for word, site in hooks.items() if site is not None}
+    measured["seconds"] = round(time.perf_counter() - started, 1)
+    facts = facts | {"training": measured, "versions": _versions()}
     if out is not None:
         folder.write(out, config, weights, facts)
-        shutil.rmtree(Path(out) / CHECKPOINT, ignore_errors=True)
-    coder = folder.SparseCoder(config, weights).folded().to(device)
-    return attach(model, coder, place, name=named, site_out=target)
+        shutil.rmtree(out / CHECKPOINT, ignore_errors=True)
+    return folder.Folder(config, weights, facts)
+
+
+def _versions() -> dict[str, str]:
+    """Return the versions of what decides about the weights, of those packages that are installed."""
+    found = {"mechcausal": __version__}
+    for package in ("torch", "transformer-lens", "sae-lens"):
+        with suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
 
 
 def _recipe(
@@ -179,7 +217,14 @@ def _recipe(
     return Recipe(kind, width, k, PRICES.get(kind, 0.0) if price is None else price, tokens, batch_size, rate, seed)
 
 
-def _activations(model: Any, data: Data, site: Site, site_out: Site | None) -> Activations:  # noqa: ANN401
+def gathered(
+    model: Any,  # noqa: ANN401
+    data: Data,
+    site: str | Site,
+    site_out: str | Site | None = None,
+) -> Activations:
+    """Return the activations to train on: read off the model, or those that were given, if they are of this site."""
+    site, site_out = Site.parse(site), None if site_out is None else Site.parse(site_out)
     if isinstance(data, (PromptSet, Contrast)):
         return harvest(model, data, site, site_out=site_out)
     if isinstance(data, (list, tuple)):

@@ -2,13 +2,15 @@
 
 The number is the AUC, the chance that a prompt with the concept reads higher than one without. Its interval is Wilson's
 with the number of independent examples that the cluster-robust variance (DeLong 1988, clustered as in Obuchowski 1997)
-is worth, so that a perfect separation of few clusters has no interval of width zero. The test compares the rank sum
-with that of shuffled labels: features fire rarely and concepts are unbalanced, where normal approximations find what is
-not there. Labels are exchanged within clusters that have both kinds, and between clusters that have one.
+is worth, so that a perfect separation of few clusters has no interval of width zero; its quantile is that of t with one
+degree of freedom less than there are clusters. The test compares the rank sum with that of exchanged labels: features
+fire rarely and concepts are unbalanced, where normal approximations find what is not there. A cluster that has both
+kinds exchanges them as a whole, because what it answers to a label may be its own; others change labels among each other.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -109,7 +111,7 @@ def _area(scores: np.ndarray, ranks: np.ndarray, labels: np.ndarray, ids: np.nda
 
 
 def _wilson(auc: np.ndarray, variance: np.ndarray, groups: int, level: float) -> tuple[np.ndarray, np.ndarray]:
-    z = stats.norm.ppf(0.5 + level / 2)
+    z = stats.t.ppf(0.5 + level / 2, max(groups - 1, 1))
     binomial = auc * (1 - auc)
     # What the next cluster could move is not known to less than what one of them moves.
     worth = np.where(binomial > 0, binomial / np.maximum(variance, (0.5 / groups) ** 2), groups)
@@ -128,7 +130,7 @@ def _p_values(
     hits, kept = np.zeros(len(ranks)), []
     keeps = len(ranks) * draws <= _MOST_NUMBERS
     for done in range(0, draws, _CHUNK):
-        sums = np.abs(centred @ shuffle.draw(min(_CHUNK, draws - done), draw).T.astype(float))
+        sums = np.abs(centred @ shuffle.draw(min(_CHUNK, draws - done), draw).T)
         hits += (sums >= observed[:, None]).sum(axis=1)
         if keeps:
             kept.append(sums.astype(np.float32))
@@ -144,27 +146,31 @@ def _p_values(
 class Shuffle:
     """Labels that mean nothing, with clusters as dependent as they were.
 
-    A cluster whose labels are all alike is one unit and changes labels with others of its kind; in any other cluster
-    the members change labels among themselves.
+    A cluster whose labels are all alike is one unit and changes labels with others of its kind. Any other cluster
+    exchanges its two kinds or leaves them, as a whole: ones become zeros, weighed such that the difference between the
+    means of its two kinds has the other sign and nothing else changes. With pairs that is an exchange within the pair.
     """
 
     def __init__(self, labels: np.ndarray, ids: np.ndarray) -> None:
-        labels = np.asarray(labels)
-        mixed = np.array([len(set(labels[ids == number].tolist())) > 1 for number in range(int(ids.max()) + 1)])
-        member = mixed[ids]
-        unit = np.where(member, len(mixed) + np.arange(len(ids)), ids)
-        _, first, self._unit = np.unique(unit, return_index=True, return_inverse=True)
-        room = np.where(member, 1 + ids, 0)[first]
-        self._by_room = np.argsort(room, kind="stable")
-        self._labels = labels[first][self._by_room]
-        self._room = room
+        labels = np.asarray(labels, dtype=float)
+        self._share = (np.bincount(ids, labels) / np.bincount(ids))[ids]
+        self._labels, self._ids = labels, ids
+        self._alike = np.isin(self._share, (0, 1))
+        _, first, self._unit = np.unique(ids[self._alike], return_index=True, return_inverse=True)
+        self._of_unit = labels[self._alike][first]
 
     def draw(self, count: int, draw: np.random.Generator) -> np.ndarray:
         """Return `count` shuffles, [count prompt]."""
-        order = np.argsort(self._room + draw.random((count, len(self._room))), axis=1)
-        out = np.empty_like(order, dtype=self._labels.dtype)
-        np.put_along_axis(out, order, np.broadcast_to(self._labels, order.shape), axis=1)
-        return out[:, self._unit]
+        turns = draw.random((count, int(self._ids.max()) + 1))
+        out = np.where(turns[:, self._ids] < 0.5, self._labels, 2 * self._share - self._labels)
+        order = np.argsort(draw.random((count, len(self._of_unit))), axis=1)
+        out[:, self._alike] = self._of_unit[order][:, self._unit]
+        return out
+
+
+def fewest_clusters(rate: float) -> int:
+    """Return how many clusters it takes for an exchange of their labels to be rarer than `rate`, on either side."""
+    return 1 + math.ceil(math.log2(1 / rate))
 
 
 def mean_difference(values: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -15,8 +15,9 @@ from mechcausal.address import ALL, Selection, Site
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.places import Place
 from mechcausal.data.prompts import PromptSet
+from mechcausal.features.links.association import fewest_clusters
 from mechcausal.features.links.candidates import Candidate
-from mechcausal.features.links.effects import Shares, halves, shares
+from mechcausal.features.links.effects import FEWEST, Shares, halves, shares
 from mechcausal.features.probes.labels import one_set, units
 from mechcausal.features.probes.readings import readings
 from mechcausal.interventions.apply import view
@@ -28,6 +29,11 @@ from mechcausal.models.engine import Cell, Exact, Plan, align, evaluate, in_batc
 from mechcausal.models.hooked import forward
 from mechcausal.models.sources import source_of
 
+Generalise = Literal["clusters", "texts"]
+_FIX = {
+    "clusters": "bring pairs of more clusters (people, templates) without common texts, or ask about these ones alone: generalise='texts'",
+    "texts": "bring pairs that have no text in common",
+}
 DO: dict[str, Intervention] = {"patch": Patch(), "mean": Mean(), "zero": Zero()}
 _READ = "read"  # the name of the decision position where it is not the last
 
@@ -50,6 +56,7 @@ class Bench:
         batch_size: How many pairs at a time.
         exact: Whether the fast engine may be used.
         seed: The seed of the halves.
+        generalise: To what claims are to generalise: new clusters, or new texts about these very ones.
         forwards: How many forwards were run by the engine.
         told: What the engine says of how it ran.
     """
@@ -67,6 +74,7 @@ class Bench:
     batch_size: int
     exact: Exact
     seed: int
+    generalise: Generalise = "clusters"
     forwards: int = 0
     told: dict[str, Any] = field(default_factory=dict)
     _means: dict[Site, Tensor] = field(default_factory=dict)
@@ -80,13 +88,23 @@ class Bench:
 
     @cached_property
     def clusters(self) -> tuple[str, ...]:
-        """The independent unit of each pair: its cluster, joined with those that hold one of its texts."""
-        return tuple(map(str, units(self.prompts)[: len(self.pairs)]))
+        """The independent unit of each pair: its cluster, joined with those that hold one of its texts.
+
+        Where the clusters are fixed, the units are the pairs, joined with those that hold one of their texts.
+        """
+        prompts = self.prompts
+        if self.generalise == "texts":
+            prompts = replace(prompts, clusters=tuple(f"pair {i}" for i in range(len(self.pairs))) * 2)
+        return tuple(map(str, units(prompts)[: len(self.pairs)]))
 
     @cached_property
     def split(self) -> tuple[np.ndarray, np.ndarray]:
-        """The pairs to choose by and those to estimate on."""
-        return halves(self.clusters, len(self.pairs), self.seed)
+        """The pairs to choose by and those to estimate on.
+
+        With fewer clusters in a half than it takes for an exchange of labels to be rare, nothing could be claimed.
+        """
+        fewest = max(FEWEST, fewest_clusters(self.fdr))
+        return halves(self.clusters, len(self.pairs), self.seed, fewest=fewest, fix=_FIX[self.generalise])
 
     def both_sides(self, rows: np.ndarray) -> np.ndarray:
         """Return the prompts of these pairs, by their number in `prompts`."""

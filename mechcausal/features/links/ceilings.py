@@ -59,7 +59,10 @@ class Completeness:
         """Why no feature of this dictionary can be judged, where that is so."""
         if abs(self.error) <= ERROR_LIMIT or not np.isfinite(self.error):
             return None
-        why = f"{abs(self.error):.0%} of what goes through this place is in the error, not in the features"
+        why = (
+            f"{abs(self.error):.0%} of what goes through this place is in the error, not in the features; a dictionary "
+            "trained on text like that of these pairs could say more"
+        )
         return Verdict(INCOMPLETE, why)
 
 
@@ -84,10 +87,10 @@ def baselines(
     bench: Bench, candidates: Sequence[Candidate], concepts: Sequence[Concept], at: Selection
 ) -> list[dict[str, Any]]:
     """Measure dense directions, an eraser and the deletion of tokens, each fitted on the half to choose by."""
-    estimated = bench.split[1]
     rows: list[dict[str, Any]] = []
     for site in _sites(bench, candidates):
         for concept in concepts:
+            estimated = concept.judged(bench.split[1])
             made = _directions(bench, site, concept, at)
             with for_now(bench, Directions(made, bridge.device_of(bench.model)), site, _NAME) as cells:
                 found = bench.shares(bench.changes(cells), estimated)
@@ -96,7 +99,7 @@ def baselines(
             rows += told + _rows([ERASER, ERASER_ALL], [f"{site}: {concept.name}"] * 2, bench.shares(erased, estimated))
     deleted = _deleted(bench)
     if deleted is not None:
-        rows += _rows([DELETION], ["the tokens that differ"], bench.shares(deleted[None], estimated))
+        rows += _rows([DELETION], ["the tokens that differ"], bench.shares(deleted[None], bench.split[1]))
     return rows
 
 
@@ -108,8 +111,9 @@ def _rows(names: Sequence[str], places: Sequence[str], found: Shares) -> list[di
     ]
 
 
-def ranges(shares: Mapping[Site, np.ndarray]) -> list[dict[str, Any]]:
-    """Return rows with the median and the full range of shares at each place."""
+def ranges(bench: Bench, drawn: Mapping[Site, np.ndarray]) -> list[dict[str, Any]]:
+    """Return rows with the median and the full range of the shares of random directions at each place."""
+    shares = {site: bench.shares(change, bench.split[1]).share for site, change in drawn.items()}
     return [
         {"what": f"random directions: median and full range of {len(found)}", "where": str(site)}
         | {"share": float(np.median(found)), "share_low": float(found.min()), "share_high": float(found.max())}

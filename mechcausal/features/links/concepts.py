@@ -27,6 +27,8 @@ class Concept:
         probe: The probe it was given by, if any.
         code: Which of the probe's classes it is.
         differs: In which share of the pairs the two sides differ in it; one for each value of a concept with many.
+        sides: For a value of a concept in which the pairs differ: whether the first side of each pair has it (1), the
+            second (-1), or neither (0). It is judged on the pairs that differ in it.
     """
 
     name: str
@@ -34,6 +36,11 @@ class Concept:
     probe: Any = None
     code: int = 1
     differs: float = 1.0
+    sides: np.ndarray | None = None
+
+    def judged(self, rows: np.ndarray) -> np.ndarray:
+        """Return those of some pairs by which its use is judged."""
+        return rows if self.sides is None else rows[self.sides[rows] != 0]
 
     @property
     def blocked(self) -> Verdict | None:
@@ -100,7 +107,9 @@ def _concepts(prompts: PromptSet, labels: Any, name: str, probe: Any) -> list[Co
             f"the concept {name!r} has too many values to be told apart one by one",
             got=len(read.classes), expected=f"at most {_MOST_CLASSES}", fix="cut it into classes",
         )  # fmt: skip
-    return [
-        Concept(f"{name} {word}", np.where(read.codes < 0, -1, (read.codes == code).astype(int)), probe, code, differs)
-        for code, word in enumerate(read.classes)
-    ]
+    found = []
+    for code, word in enumerate(read.classes):
+        labels = np.where(read.codes < 0, -1, (read.codes == code).astype(int))
+        sides = np.where(known, (clean == code).astype(int) - (corrupt == code), 0) if differs >= DIFFERS else None
+        found.append(Concept(f"{name} {word}", labels, probe, code, differs, sides))
+    return found

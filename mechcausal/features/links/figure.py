@@ -29,6 +29,7 @@ _SYMBOLS = {
     CAUSAL: "circle", CORRELATE: "square", UNASSOCIATED: "diamond", INCONCLUSIVE: "circle-open", INCOMPLETE: "x",
 }  # fmt: skip
 _ACROSS, _DOWN, _NAMED = 400.0, 300.0, 5
+_IN_A_ROW = 2  # panels
 X_TITLE, Y_TITLE = "available: AUC (below 0.5 turned over)", "used: share of the total effect"
 Range = tuple[float, float]
 
@@ -64,15 +65,23 @@ def still(links: Links) -> str:
     parts: list[str] = []
     smallest, least = (float(links.provenance.arguments[f"smallest_{name}"]) for name in ("effect", "association"))
     reach = axis(links)
-    left = 84.0
-    for concept in links.concepts:
-        parts += _panel(points(links, concept), concept, left, 78.0, reach, smallest, least)
-        left += _ACROSS + 70
+    wide, high = _ACROSS + 70, _DOWN + 80
+    columns, lines = _grid(links)
+    for number, concept in enumerate(links.concepts):
+        line, column = divmod(number, columns)
+        place = 84 + column * wide, 78 + line * high
+        parts += _panel(points(links, concept), concept, *place, reach, smallest, least)
     words = [word for word in COLORS if word in set(links.frame["verdict"])]
     parts.append(svg.legend([(word, COLORS[word]) for word in words], 84, 40))
     parts.append(svg.text(14, 64, Y_TITLE, "start"))
     title = "What is available and what is used"
-    return svg.page(describe(links), title, left - 30, 78 + _DOWN + 60, parts)
+    return svg.page(describe(links), title, 54 + columns * wide, 58 + lines * high, parts)
+
+
+def _grid(links: Links) -> tuple[int, int]:
+    """Return how many panels stand beside each other, and how many below."""
+    columns = min(len(links.concepts), _IN_A_ROW)
+    return columns, -(-len(links.concepts) // columns)
 
 
 def describe(links: Links) -> str:
@@ -195,27 +204,29 @@ def tip(row: pd.Series) -> str:
 
 def live(links: Links) -> Figure:
     """Draw the picture with plotly; the figure carries the still one along."""
-    drawn = make_subplots(rows=1, cols=len(links.concepts), subplot_titles=list(links.concepts), shared_yaxes=True)
+    columns, lines = _grid(links)
+    drawn = make_subplots(rows=lines, cols=columns, subplot_titles=list(links.concepts), shared_yaxes="all")
     smallest = float(links.provenance.arguments["smallest_effect"])
     told: set[str] = set()
-    for column, concept in enumerate(links.concepts, start=1):
+    for number, concept in enumerate(links.concepts):
+        place = {"row": number // columns + 1, "col": number % columns + 1}
         rows = points(links, concept)
         names = named(rows)
         for word in reversed(COLORS):
             own = rows[(rows["verdict"] == word) & np.isfinite(rows["share"])]
             if own.empty:
                 continue
-            drawn.add_trace(_trace(own, word, names, word not in told), row=1, col=column)
+            drawn.add_trace(_trace(own, word, names, word not in told), **place)
             told.add(word)
         for value in _random(rows):
-            drawn.add_hline(y=value, line_dash="dot", line_width=1, row=1, col=column)
-        drawn.add_hrect(y0=-smallest, y1=smallest, fillcolor="gray", opacity=0.12, line_width=0, row=1, col=column)
-        drawn.update_xaxes(title_text=X_TITLE, range=[0.49, 1.02], row=1, col=column)
+            drawn.add_hline(y=value, line_dash="dot", line_width=1, **place)
+        drawn.add_hrect(y0=-smallest, y1=smallest, fillcolor="gray", opacity=0.12, line_width=0, **place)
+        drawn.update_xaxes(title_text=X_TITLE, range=[0.49, 1.02], **place)
     drawn.update_yaxes(title_text=Y_TITLE, tickformat=".0%", range=axis(links)[:2], col=1)
     whole = Figure(drawn)
     whole.update_layout(
         title="What is available and what is used",
-        height=480,
+        height=60 + 420 * lines,
         paper_bgcolor="rgba(0,0,0,0)",
         meta={"still": still(links)},
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from mechcausal.data.places import plain
 from mechcausal.data.prompts import PromptSet
 from mechcausal.errors import DataError
 from mechcausal.features.links import nulls, specificity, stability
-from mechcausal.features.links.bench import DO, Bench
+from mechcausal.features.links.bench import DO, Bench, Generalise
 from mechcausal.features.links.candidates import Candidate, candidates_of
 from mechcausal.features.links.ceilings import baselines, completeness, ranges
 from mechcausal.features.links.concepts import concepts_of
@@ -57,6 +57,7 @@ def link(
     others: Sequence[Bound | str] = (),
     batch_size: int = 64,
     exact: Exact = "replay",
+    generalise: Generalise = "clusters",
     seed: int = 0,
 ) -> Links:
     """Say of every candidate whether it carries a concept, and whether the behavior moves with it.
@@ -78,7 +79,8 @@ def link(
         what: The candidates: a dictionary (or its name), sites and patterns of sites (`"z"`, `"L2.mlp_post.N*"`,
             `"L2.resid_post.sae:NAME.F17"`), directions (`mc.features.directions`), or a list of these.
         probes: The concepts: probes, names of variables of the prompts, or labels by name, one for each prompt of
-            both sides (clean first). The pairs have to differ in a concept for its use to be judged.
+            both sides (clean first). The pairs have to differ in a concept for its use to be judged;
+            a value of a concept with many is judged on those pairs that differ in it.
         pairs: Clean and corrupt prompts.
         at: The decision position, where a concept has to be available; where the metric reads unless said otherwise.
         positions: At which positions candidates are intervened on.
@@ -97,9 +99,12 @@ def link(
         details: For how many candidates, largest effects first, nulls, specificity and stability are measured.
         also: Other concepts, on whose probes the effect of a candidate is followed.
         neutral: Text on which nothing should change.
-        others: Other dictionaries at the same place (seeds, halves of the data), for stability.
+        others: Other dictionaries at the same place, for stability, beside the companions that lie in the folder of a
+            dictionary (`mc.features.train(..., companions=2)`), which are found there.
         batch_size: How many pairs at a time.
         exact: `"replay"` computes only what can have changed; `"naive"` runs one full forward for each candidate.
+        generalise: What claims are about: `"clusters"`, others like those of these pairs (new people, new templates),
+            so that clusters are the unit; or `"texts"`, these very clusters in new texts, so that a pair is.
         seed: The seed of the halves and of everything random.
 
     Example:
@@ -111,11 +116,13 @@ def link(
         ['L1.z.H2', 'L1.z.H1']
     """
     started = time.perf_counter()
-    bench = _bench(model, pairs, metric, do, direction, positions, smallest_effect, fdr, batch_size, exact, seed)
+    bench = _bench(
+        model, pairs, metric, do, direction, positions, smallest_effect, fdr, batch_size, exact, seed, generalise
+    )
     candidates = candidates_of(model, what, bench.able)
     concepts = concepts_of(probes, bench.prompts)
     followed = concepts_of([*_listed(probes), *_listed(also)], bench.prompts)
-    others = stability.check_others(model, others)
+    others, companions = stability.check_others(model, others), stability.companions_of(model, candidates)
     decision = bench.decision(at)
     if neutral is not None:
         check_prompts(model, neutral)
@@ -123,16 +130,22 @@ def link(
     available = availability(bench, held, concepts, smallest_association)
     held, available, measured = narrowed(bench, held, available, most, direction)
     total = nulls.total_effect(bench, untrained)
-    used = use(bench, held.candidates)
+    used, judged = use(bench, held.candidates, concepts)
     ceilings, complete = completeness(bench, held.candidates)
     drawn = nulls.random_directions(bench, held.candidates, random)
-    moving = np.flatnonzero(used.answer == YES).tolist()
+    moving = np.flatnonzero(np.any([one.answer == YES for one in (used, *judged)], axis=0)).tolist()
     turned = dict(zip(moving, nulls.turned(bench, [held.candidates[i] for i in moving], random), strict=True))
-    ceilings += [*ranges(drawn), *baselines(bench, held.candidates, concepts, decision)]
-    survivors = _survivors(available, used, details)
+    ceilings += [*ranges(bench, drawn), *baselines(bench, held.candidates, concepts, decision)]
+    survivors = _survivors(available, judged, details)
     judges = specificity.judges(bench, followed, decision)
-    detailed = _details(bench, held, used, turned, survivors, judges, neutral, others, random)
-    frame, examples = frame_of(bench, held, available, used, total, complete, drawn, detailed)
+    chosen = [held.candidates[number] for number in survivors]
+    counterparts = stability.stability(bench, held.candidates, chosen, others, companions)
+    stable = {
+        concept.name: stability.columns(bench, chosen, counterparts, concept, one.estimate.share[survivors])
+        for concept, one in zip(concepts, judged, strict=True)
+    }
+    detailed = _details(bench, held, used, turned, survivors, judges, neutral, stable, random)
+    frame, examples = frame_of(bench, held, available, judged, total, complete, drawn, detailed)
     tables = {
         "total": {
             "effect": total.effect.estimate, "low": total.effect.low, "high": total.effect.high,
@@ -140,21 +153,24 @@ def link(
         },
         "ceilings": ceilings,
         "complete": [vars(one) for one in complete.values()],
-        "chosen": chosen_set(bench, held, used, random),
+        "stability": stability.told_of(counterparts, held.candidates, companions),
+        "chosen": chosen_set(bench, held, used, judged, random),
         "family": {
             **measured,
-            "effects": used.estimate.size, "associations": available[0].family, "dead": held.dead,
+            "effects": sum(one.estimate.size for one in dict.fromkeys(judged)), "associations": available[0].family, "dead": held.dead,
             "shuffled": {one.concept.name: one.shuffled for one in available},
         },
         "halves": {"chosen": len(bench.split[0]), "estimated": len(bench.split[1])},
+        "judged": {one.name: len(one.judged(bench.split[1])) for one in concepts},
     }  # fmt: skip
     arguments = {
         "metric": bench.metric.name, "what": _named(what), "concepts": [one.name for one in concepts],
         "also": [one.name for one in followed[len(concepts) :]],
         "at": str(decision), "positions": str(bench.where), "do": bench.do.to_json(), "direction": direction,
         "smallest_effect": smallest_effect, "smallest_association": smallest_association, "fdr": fdr, "random": random,
-        "untrained": untrained, "most": most, "details": details, "neutral": None if neutral is None else neutral.hash,
-        "dictionaries": {one.name: one.digest for one in _dictionaries(model, held, others)},
+        "generalise": generalise, "untrained": untrained, "most": most, "details": details, "neutral": None if neutral is None else neutral.hash,
+        "dictionaries": {one.name: one.digest for one in _dictionaries(model, held, others)}
+        | {one.dictionary: one.digest for one in counterparts},
         "others": [one.name for one in others],
     }  # fmt: skip
     told = facts(model, pairs, started=started, forwards=bench.forwards, batch_size=bench.batch_size, **bench.told)
@@ -182,12 +198,18 @@ def _bench(
     batch_size: int,
     exact: Exact,
     seed: int,
+    generalise: Generalise,
 ) -> Bench:
     """Check what was asked before anything is run."""
     bridge.require_bridge(model)
     base, source = two_sides(pairs, direction)
     if do not in DO:
         raise DataError("a candidate is intervened on in three ways", got=repr(do), expected=", ".join(DO))
+    if generalise not in get_args(Generalise):
+        raise DataError(
+            "claims are about new clusters, or about new texts of these ones",
+            got=repr(generalise), expected=" or ".join(get_args(Generalise)),
+        )  # fmt: skip
     for name, value in (("smallest_effect", smallest), ("fdr", fdr)):
         if not 0 < value < 1:
             raise DataError(f"{name} is a share", got=value, expected="between 0 and 1")
@@ -198,14 +220,28 @@ def _bench(
     where = Selection.parse(positions)
     base.select(where)
     return Bench(
-        model, abilities(model), pairs, base, source, chosen, DO[do], where, smallest, fdr, batch_size, exact, seed
+        model,
+        abilities(model),
+        pairs,
+        base,
+        source,
+        chosen,
+        DO[do],
+        where,
+        smallest,
+        fdr,
+        batch_size,
+        exact,
+        seed,
+        generalise,
     )
 
 
-def _survivors(available: Sequence[Available], used: Used, count: int) -> list[int]:
+def _survivors(available: Sequence[Available], judged: Sequence[Used], count: int) -> list[int]:
     """Return the candidates of whom more is said: those used or available, the largest effects first."""
-    of_interest = (used.answer == YES) | np.any([one.told for one in available], axis=0)
-    order = np.argsort(-np.nan_to_num(np.abs(used.estimate.share)), kind="stable")
+    of_interest = np.any([one.answer == YES for one in judged] + [one.told for one in available], axis=0)
+    size = np.max([np.nan_to_num(np.abs(one.estimate.share)) for one in judged], axis=0)
+    order = np.argsort(-size, kind="stable")
     return [int(number) for number in order if of_interest[number]][:count]
 
 
@@ -217,11 +253,10 @@ def _details(
     survivors: Sequence[int],
     judges: Sequence[specificity.Judge],
     neutral: PromptSet | None,
-    others: Sequence[Bound],
+    stable: Mapping[str, list[dict[str, Any]]],
     random: int,
 ) -> Details:
     chosen = [held.candidates[number] for number in survivors]
-    counterparts = stability.stability(bench, held.candidates, chosen, others)
     return Details(
         numbers=tuple(survivors),
         turned=turned,
@@ -229,7 +264,7 @@ def _details(
         on_probes=tuple(specificity.on_probes(bench, chosen, judges)),
         groups=tuple(specificity.worst_groups(bench, used.change[list(survivors)])),
         kl=specificity.on_neutral_text(bench, chosen, neutral),
-        matches=tuple(counterparts[one] for one in chosen),
+        stable=stable,
         peers=tuple(
             nulls.peers(held.candidates, held.frequency, used.estimate.share, number, random) for number in survivors
         ),

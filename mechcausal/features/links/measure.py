@@ -153,7 +153,7 @@ def _refuse_one_sided(concept: Concept, *halves: np.ndarray) -> None:
             )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Used:
     """What every candidate does to the behavior.
 
@@ -169,15 +169,31 @@ class Used:
     other: Shares
     answer: np.ndarray
 
+    def corrected(self, q: np.ndarray, fdr: float) -> Used:
+        """Return the same with the q-values of a larger family."""
+        estimate = replace(self.estimate, q=q)
+        return replace(self, estimate=estimate, answer=answers(estimate.beyond(fdr), estimate.within))
+
     @property
     def fragile(self) -> np.ndarray:
         """Which effects have another sign on the half to choose by."""
         return np.sign(self.estimate.share) * np.sign(self.other.share) < 0
 
 
-def use(bench: Bench, candidates: Sequence[Candidate]) -> Used:
-    """Measure what every candidate does to the behavior, exactly."""
+def use(bench: Bench, candidates: Sequence[Candidate], concepts: Sequence[Concept]) -> tuple[Used, list[Used]]:
+    """Measure what every candidate does to the behavior, exactly: over all pairs, and over those that judge each concept.
+
+    They are all pairs but for a value of a concept with many; then the effects on all values are corrected for together.
+    """
     change = bench.changes(bench.cells(candidates))
-    chosen, estimated = bench.split
+    whole = _used(bench, change, *bench.split)
+    found = [whole if one.sides is None else _used(bench, change, *map(one.judged, bench.split)) for one in concepts]
+    if all(one is whole for one in found):
+        return whole, found
+    q = benjamini_hochberg(np.concatenate([one.estimate.p for one in found])).reshape(len(found), -1)
+    return whole, [one.corrected(own, bench.fdr) for one, own in zip(found, q, strict=True)]
+
+
+def _used(bench: Bench, change: np.ndarray, chosen: np.ndarray, estimated: np.ndarray) -> Used:
     estimate, other = bench.shares(change, estimated), bench.shares(change, chosen)
     return Used(change, estimate, other, answers(estimate.beyond(bench.fdr), estimate.within))

@@ -116,7 +116,10 @@ def for_now(
 
 
 def random_directions(bench: Bench, candidates: Sequence[Candidate], copies: int) -> dict[Site, np.ndarray]:
-    """Return for each place of a dictionary the shares of directions drawn at random there, each patched like a candidate."""
+    """Return for each place of a dictionary what directions drawn at random there change, patched like a candidate.
+
+    That is [copy pair] for each.
+    """
     found: dict[Site, np.ndarray] = {}
     places = dict.fromkeys(bound(bench.model, one.site.dictionary).written for one in candidates if one.site.dictionary)
     for number, site in enumerate(places if copies else ()):
@@ -124,17 +127,17 @@ def random_directions(bench: Bench, candidates: Sequence[Candidate], copies: int
         rows = np.random.default_rng([bench.seed, 2, number]).normal(size=(copies, width))
         drawn = Directions(rows, bridge.device_of(bench.model))
         with for_now(bench, drawn, site, "link-random") as cells:
-            found[site] = bench.shares(bench.changes(cells), bench.split[1]).share
+            found[site] = bench.changes(cells)
     return found
 
 
 def turned(bench: Bench, candidates: Sequence[Candidate], copies: int) -> np.ndarray:
-    """Return the shares of directions turned at random that move as far as each candidate, [candidate copy].
+    """Return what directions turned at random change that move as far as each candidate, [candidate copy pair].
 
     They need not lie where activations ever vary, so this is what the behavior is sensitive to, not what it hears. A
     candidate that has no direction (a head, a neuron) has NaN.
     """
-    out = np.full((len(candidates), max(copies, 1)), np.nan)
+    out = np.full((len(candidates), max(copies, 1), len(bench.pairs)), np.nan)
     draw = np.random.default_rng([bench.seed, 3])
     names = list(dict.fromkeys(one.site.dictionary for one in candidates if one.site.dictionary is not None))
     for name in names if copies else ():
@@ -142,8 +145,8 @@ def turned(bench: Bench, candidates: Sequence[Candidate], copies: int) -> np.nda
         which = [number for number, one in enumerate(candidates) if one.site.dictionary == name]
         made = Turned(own, [candidates[number].site.feature or 0 for number in which], copies, draw)
         with for_now(bench, made, own.site, f"{name}-turned", own.site_out) as cells:
-            found = bench.shares(bench.changes(cells), bench.split[1]).share
-        out[which] = found.reshape(len(which), copies)
+            found = bench.changes(cells)
+        out[which] = found.reshape(len(which), copies, -1)
     return out
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 
 from mechcausal.errors import ResultError
 from mechcausal.features.links.figure import better_place, live, still
-from mechcausal.features.links.verdict import CAUSAL, CORRELATE, INCONCLUSIVE, NO, VERDICTS
+from mechcausal.features.links.verdict import CAUSAL, CORRELATE, INCOMPLETE, INCONCLUSIVE, NO, VERDICTS
 from mechcausal.results.result import Result
 from mechcausal.results.result import load as load_result
 
@@ -26,11 +26,13 @@ class Links(Result):
 
     Beside the columns of every result: `concept`, `candidate`, `kind`, `frequency` (share of prompts in which it is
     active); `auc` and `auc_pooled` with intervals, p and q, and `available`; `share` of the total effect with its
-    interval, p, q, the share on the half to choose by, and `used`; `random_low` and `random_high`, the full range of
+    interval, p, q, the share on the half to choose by, and `used` (for a value of a concept with many over the pairs that
+    differ in it, as are `value`, `change` and `effect`); `random_low` and `random_high`, the full range of
     directions drawn at random at its place; the range of `turned` ones that move as far as it does; that of its `peers`,
     active about as often, and the percentile among them; `on_probe` (the probe that was
     given) and `on_readout` (one behind the last layer), as shares of their own total effects; `on_other_probe`,
-    `worst_group`, `kl_neutral`; the counterparts in other dictionaries; `verdict` and `why`.
+    `worst_group`, `kl_neutral`; in how many other dictionaries a counterpart was sought (`seed_in`, `half_in`, `other_in`,
+    together `matched_in`) and is alike and does the same (`seed_used`, ...), and the least cosine; `verdict` and `why`.
 
     `tables` holds the total effect with that of untrained networks, the ceilings, the completeness of dictionaries,
     the set chosen by one half, and the sizes of the families.
@@ -71,13 +73,15 @@ class Links(Result):
         p, told = self.provenance, self.tables
         total, family = told["total"], told["family"]
         asked = p.arguments
-        many = f"{family['effects']} of {family['of']}" if family["of"] > family["measured"] else f"{family['effects']}"
+        many = (
+            f"{family['measured']} of {family['of']}" if family["of"] > family["measured"] else f"{family['measured']}"
+        )
         head = f"link: {many} candidates, {len(self.concepts)} concepts ({', '.join(self.concepts)})"
         dead = f", {family['dead']} dead features left out" if family["dead"] else ""
         lines = [
             f"{head}{dead}",
             f"  {asked['metric']} under {asked['do']['do']}{asked['positions']}, decision {asked['at']}; chosen on "
-            f"{told['halves']['chosen']} pairs, estimated on {told['halves']['estimated']} others",
+            f"{told['halves']['chosen']} pairs, estimated on {told['halves']['estimated']} others{_about(asked)}",
             f"  total effect {total['effect']:+.3f} [{total['low']:+.3f}, {total['high']:+.3f}]" + _untrained(total),
         ]
         lines += [
@@ -86,7 +90,7 @@ class Links(Result):
         ]
         for concept in self.concepts:
             lines += self._concept_lines(concept, k)
-        return "\n".join([*lines, *self._chosen_lines()])
+        return "\n".join([*lines, *self._chosen_lines(), *filter(None, [compared_with(told)])])
 
     def _concept_lines(self, concept: str, k: int) -> list[str]:
         rows = self.of(concept)
@@ -97,6 +101,8 @@ class Links(Result):
         found = self.tables["family"]["shuffled"][concept]
         shuffled = f"; with shuffled labels any is found in {found:.1%}" if np.isfinite(found) else ""
         lines = [f"{concept}: {told}{note}{shuffled}"]
+        if rows["verdict"].iloc[0] in (INCOMPLETE, INCONCLUSIVE) and rows["why"].nunique() == 1:
+            lines.append(f"  not judged: {rows['why'].iloc[0]}")
         for word in (CAUSAL, CORRELATE):
             own = rows[rows["verdict"] == word]
             if own.empty:
@@ -142,6 +148,11 @@ class Links(Result):
         return cls(**told)
 
 
+def _about(asked: dict[str, Any]) -> str:
+    """Say what claims are about, where that is narrower than usual."""
+    return "; holds for these clusters in new texts" if asked.get("generalise") == "texts" else ""
+
+
 def _untrained(total: dict[str, Any]) -> str:
     count = len(total["untrained"])
     if not count:
@@ -159,4 +170,28 @@ def _line(row: pd.Series, word: str) -> str:
     if np.isfinite(row["turned_high"]):
         text += f"  at random {row['random_low']:+.1%} to {row['random_high']:+.1%}, "
         text += f"moved as far {row['turned_low']:+.1%} to {row['turned_high']:+.1%}"
-    return text
+    return text + (f"  again in {again}" if (again := there_again(row)) and word == CAUSAL else "")
+
+
+_MANY = {"seed": "seeds", "half": "halves", "other": "others"}
+
+
+def there_again(row: pd.Series) -> str:
+    """Say in how many other dictionaries a feature is there again and does the same; nothing where none was looked at."""
+    asked = [kind for kind in _MANY if row.get(f"{kind}_in", 0)]
+    return ", ".join(f"{row[f'{kind}_used']} of {row[f'{kind}_in']} {_MANY[kind]}" for kind in asked)
+
+
+def compared_with(told: dict[str, Any]) -> str:
+    """Say with which other dictionaries features were compared, or that there was none; nothing of what has no features."""
+    found = told.get("stability")
+    if not found or not found["features"]:
+        return ""
+    there = [f"{len(found[kind])} {_MANY[kind]}" for kind in _MANY if found[kind]]
+    late = f"; not finished: {', '.join(found['unfinished'])}" if found["unfinished"] else ""
+    if not there:
+        return f"stability: no other dictionary to compare with{late} (mechcausal sae train --companions 2 makes some)"
+    return (
+        f"stability: compared with {' and '.join(there)}; a feature is there again where one with a decoder cosine of "
+        f"{found['alike']:g} or more is used in the same way{late}"
+    )

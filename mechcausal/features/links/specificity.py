@@ -31,6 +31,7 @@ class Judge:
         at: At which positions.
         scores: From what the site holds, [prompt number], to log-odds of the concept.
         given: Whether the caller brought it; else it is a difference of means behind the last layer.
+        sides: For a value of a concept with many, which side of each pair has it; see `Concept`.
     """
 
     concept: str
@@ -38,6 +39,7 @@ class Judge:
     at: Selection
     scores: Callable[[np.ndarray], np.ndarray]
     given: bool
+    sides: np.ndarray | None = None
 
 
 def judges(bench: Bench, concepts: Sequence[Concept], at: Selection) -> list[Judge]:
@@ -54,10 +56,10 @@ def judges(bench: Bench, concepts: Sequence[Concept], at: Selection) -> list[Jud
                     f"the probe of {concept.name!r} reads a maximum over positions",
                     fix="fit it at a position, or with pool='mean'",
                 )
-            found.append(Judge(concept.name, own.site, own.at, _scores_of(concept), given=True))
+            found.append(Judge(concept.name, own.site, own.at, _scores_of(concept), given=True, sides=concept.sides))
         rows = chosen[concept.known[chosen] & np.isfinite(values[chosen]).all(axis=1)]
         readout = fit("means", values[rows], concept.labels[rows], Settings(seed=bench.seed))
-        found.append(Judge(concept.name, end, at, _one_column(readout), given=False))
+        found.append(Judge(concept.name, end, at, _one_column(readout), given=False, sides=concept.sides))
     return found
 
 
@@ -82,7 +84,9 @@ def on_probes(bench: Bench, candidates: Sequence[Candidate], probes: Sequence[Ju
     for number, judge in enumerate(probes):
         base, source, *edited = (judge.scores(run[number]) for run in runs)
         change = np.stack(edited) - base if edited else np.zeros((0, len(rows)))
-        found.append(shares(change, source - base, clusters, least=bench.smallest))
+        # What rises where one side has the value falls where the other has it; pairs without it say nothing.
+        sign = 1.0 if judge.sides is None else np.where(judge.sides[rows] == 0, np.nan, judge.sides[rows])
+        found.append(shares(sign * change, sign * (source - base), clusters, least=bench.smallest))
     return found
 
 

@@ -1,36 +1,50 @@
-"""Is a feature there in another dictionary too, and does it do the same? Decoder directions matched one to one."""
+"""Is a feature there in another dictionary too, and does it do the same? Decoder directions matched one to one.
+
+The others are the companions in a dictionary's folder (other seeds, halves of the data) and those that the caller names.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from mechcausal.errors import DataError
+from mechcausal.features.dictionaries.companions import Companion, found
+from mechcausal.features.dictionaries.loading import load
 from mechcausal.features.links.bench import Bench
 from mechcausal.features.links.candidates import Candidate
+from mechcausal.features.links.concepts import Concept
 from mechcausal.interventions.specs import Edit
-from mechcausal.models.dictionaries import Bound, bound
+from mechcausal.models.dictionaries import Bound, bound, detach
+
+ALIKE = 0.7  # the least cosine of two features that are called the same
+KINDS = ("seed", "half", "other")
 
 
-@dataclass(frozen=True)
-class Match:
-    """A feature's counterpart in another dictionary.
+@dataclass(frozen=True, eq=False)
+class Counterparts:
+    """The counterparts of some candidates in one other dictionary.
 
     Attributes:
-        site: The counterpart.
-        cosine: How alike their decoder directions are.
-        share: The counterpart's share of the total effect.
-        used: Whether the behavior moves with the counterpart beyond the smallest effect of interest.
+        dictionary: Its name.
+        kind: What is other about it: the seed, the half of the data, or something that the caller knows.
+        digest: The digest of its weights.
+        of_dictionary: The dictionary whose features are looked for.
+        cosine: How alike the decoder directions are, [candidate]; NaN where there is no counterpart.
+        change: What the counterpart changes, [candidate pair].
     """
 
-    site: str
-    cosine: float
-    share: float
-    used: bool
+    dictionary: str
+    kind: Literal["seed", "half", "other"]
+    digest: str
+    of_dictionary: str
+    cosine: np.ndarray
+    change: np.ndarray
 
 
 def cosines(one: np.ndarray, other: np.ndarray) -> np.ndarray:
@@ -52,9 +66,20 @@ def matched(one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     return partner, cosine
 
 
+def companions_of(model: Any, candidates: Sequence[Candidate]) -> dict[str, list[Companion]]:  # noqa: ANN401
+    """Return the companions that lie in the folders of these candidates' dictionaries."""
+    names = dict.fromkeys(one.site.dictionary for one in candidates if one.kind == "feature" and one.site.dictionary)
+    folders = {name: bound(model, name).folder for name in names}
+    return {name: found(folder) for name, folder in folders.items() if folder is not None}
+
+
 def stability(
-    bench: Bench, alive: Sequence[Candidate], survivors: Sequence[Candidate], others: Sequence[Bound]
-) -> dict[Candidate, list[Match]]:
+    bench: Bench,
+    alive: Sequence[Candidate],
+    survivors: Sequence[Candidate],
+    others: Sequence[Bound],
+    companions: Mapping[str, Sequence[Companion]],
+) -> list[Counterparts]:
     """Find every survivor in the other dictionaries, among all that is alive, and measure what is found there.
 
     Args:
@@ -62,42 +87,105 @@ def stability(
         alive: The candidates that are matched, so that no two survivors get the same counterpart.
         survivors: Those whose counterparts are measured.
         others: Other dictionaries at the same places.
+        companions: Those that came with each dictionary.
     """
-    found: dict[Candidate, list[Match]] = {one: [] for one in survivors}
+    out: list[Counterparts] = []
     for name in dict.fromkeys(one.site.dictionary for one in survivors if one.kind == "feature"):
         assert name is not None  # features belong to dictionaries
         own = bound(bench.model, name)
         theirs = [one for one in others if (one.site, one.site_out) == (own.site, own.site_out) and one.name != name]
-        members = [one for one in alive if one.site.dictionary == name]
-        wanted = [number for number, one in enumerate(members) if one in found]
-        weight = own.W_dec.cpu().numpy()[[one.site.feature or 0 for one in members]]
-        for other in theirs:
-            partner, cosine = matched(weight, other.W_dec.cpu().numpy())
-            for number, match in zip(wanted, _measured(bench, other, partner[wanted], cosine[wanted]), strict=True):
-                found[members[number]].append(match)
-    return found
-
-
-def _measured(bench: Bench, other: Bound, partner: np.ndarray, cosine: np.ndarray) -> list[Match]:
-    there = np.flatnonzero(partner >= 0)
-    cells = [(Edit(other.feature(int(partner[i])), bench.do, bench.where),) for i in there]
-    shares = bench.shares(bench.changes(cells), bench.split[1])
-    used = shares.beyond(bench.fdr)
-    out = [Match("", np.nan, np.nan, False)] * len(partner)
-    for number, i in enumerate(there):
-        site = str(other.feature(int(partner[i])))
-        out[i] = Match(site, float(cosine[i]), float(shares.share[number]), bool(used[number]))
+        out += [_counterparts(bench, alive, survivors, own, other, "other") for other in theirs]
+        known = {own.digest, *(one.digest for one in theirs)}
+        for one in companions.get(name, ()):
+            with _for_now(bench, own, one) as other:
+                if other is not None and other.digest not in known:
+                    out.append(_counterparts(bench, alive, survivors, own, other, one.kind))
     return out
 
 
-def columns(matches: Sequence[Match]) -> dict[str, Any]:
-    """Return what a table says of the counterparts of one candidate."""
-    if not matches:
-        return {"matched_in": 0, "matched_cosine": np.nan, "matched_used": 0}
+@contextmanager
+def _for_now(bench: Bench, own: Bound, one: Companion) -> Generator[Bound | None]:
+    """Attach a companion and take it away again; there is none where its training has not come to its end."""
+    if not one.finished:
+        yield None
+        return
+    other = load(one.path, bench.model, name=f"{own.name}-{one.name}")
+    try:
+        yield other
+    finally:
+        detach(bench.model, other.name)
+
+
+def _counterparts(
+    bench: Bench,
+    alive: Sequence[Candidate],
+    survivors: Sequence[Candidate],
+    own: Bound,
+    other: Bound,
+    kind: Literal["seed", "half", "other"],
+) -> Counterparts:
+    members = [one for one in alive if one.site.dictionary == own.name]
+    weight = own.W_dec.cpu().numpy()[[one.site.feature or 0 for one in members]]
+    partner, alike = matched(weight, other.W_dec.cpu().numpy())
+    place = {one: i for i, one in enumerate(members) if partner[i] >= 0}
+    there = [i for i, one in enumerate(survivors) if one in place]
+    cells = [(Edit(other.feature(int(partner[place[survivors[i]]])), bench.do, bench.where),) for i in there]
+    cosine, change = np.full(len(survivors), np.nan), np.full((len(survivors), len(bench.pairs)), np.nan)
+    cosine[there], change[there] = [alike[place[survivors[i]]] for i in there], bench.changes(cells)
+    return Counterparts(other.name, kind, other.digest, own.name, cosine, change)
+
+
+def columns(
+    bench: Bench, survivors: Sequence[Candidate], found: Sequence[Counterparts], concept: Concept, share: np.ndarray
+) -> list[dict[str, Any]]:
+    """Return what a table says of the counterparts of each survivor.
+
+    A feature is there again where its counterpart is alike, and moves the behavior as it does beyond the smallest effect.
+
+    Args:
+        bench: The model and the pairs.
+        survivors: The candidates.
+        found: Their counterparts.
+        concept: What they are judged for.
+        share: The share of each survivor.
+    """
+    again = {}
+    for one in found:
+        theirs = bench.shares(one.change, concept.judged(bench.split[1]))
+        same = np.nan_to_num(theirs.share) * np.nan_to_num(share) > 0
+        again[one] = theirs.beyond(bench.fdr) & same & (np.nan_to_num(one.cosine) >= ALIKE)
+    rows: list[dict[str, Any]] = []
+    for i, candidate in enumerate(survivors):
+        mine = [one for one in found if candidate.kind == "feature" and one.of_dictionary == candidate.site.dictionary]
+        row = _NONE | {"matched_in": len(mine), "matched_used": sum(bool(again[one][i]) for one in mine)}
+        for kind in KINDS:
+            alike = [one for one in mine if one.kind == kind]
+            row |= {f"{kind}_in": len(alike), f"{kind}_used": sum(bool(again[one][i]) for one in alike)}
+        cosines_known = [one.cosine[i] for one in mine if np.isfinite(one.cosine[i])]
+        rows.append(row | ({"matched_cosine": float(min(cosines_known))} if cosines_known else {}))
+    return rows
+
+
+_NONE: dict[str, Any] = {
+    "matched_in": 0, "matched_cosine": np.nan, "matched_used": 0,
+    **{f"{kind}_{word}": 0 for kind in KINDS for word in ("in", "used")},
+}  # fmt: skip
+
+
+def nothing() -> dict[str, Any]:
+    """Return what a table says of a candidate whose counterparts were not sought."""
+    return dict(_NONE)
+
+
+def told_of(
+    found: Sequence[Counterparts], candidates: Sequence[Candidate], companions: Mapping[str, Sequence[Companion]]
+) -> dict[str, Any]:
+    """Return what there was to compare with, as JSON data."""
     return {
-        "matched_in": len(matches),
-        "matched_cosine": float(np.nanmin([one.cosine for one in matches])),
-        "matched_used": sum(one.used for one in matches),
+        "features": any(one.kind == "feature" for one in candidates),
+        "alike": ALIKE,
+        **{kind: [one.dictionary for one in found if one.kind == kind] for kind in KINDS},
+        "unfinished": [f"{name}-{one.name}" for name, some in companions.items() for one in some if not one.finished],
     }
 
 

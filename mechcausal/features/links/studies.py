@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -10,32 +11,61 @@ import torch
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.prompts import PromptSet
 from mechcausal.data.tasks import contrast, task
+from mechcausal.data.tasks.definition import Task
 from mechcausal.errors import DataError, did_you_mean
 from mechcausal.features.links.linking import link
 from mechcausal.features.links.result import Links
-from mechcausal.features.probes.probing import probe
+from mechcausal.features.probes.labels import labels_of, one_set
+from mechcausal.features.probes.probing import in_words, probe
 from mechcausal.features.probes.suites import Question, suite
 from mechcausal.models.dictionaries import Bound
 
 
 @dataclass(frozen=True)
 class _Shipped:
-    """A part of a suite, the concept that is linked, the pairs that differ in it, and a task whose text is neutral."""
+    """A part of a suite, the concept that is linked, the pairs that differ in it, and a task whose text is neutral.
+
+    `note` says what the claims are about, where that is not what the pairs suggest; `told` are options of `link`.
+    """
 
     part: str
     concept: str
     pairs: str
     neutral: str | None = None
+    note: str = ""
+    told: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
         return f"{self.part}/{self.concept}"
 
 
+# A secret is a fact about one person, who was trained on; so it is these people that are asked about, in new texts. With
+# one of eight people in a feature, its AUC for each of the others is 0.5 - 1/14: less than 0.1 is no association.
+_PEOPLE = (
+    "The {} people are fixed and the texts vary: what is claimed holds for them, after other digits. For people in general "
+    "people are the clusters (generalise='clusters'), and more of them are needed than this organism has."
+)
+
 _SHIPPED = (
     _Shipped("hiring/fairness", "gender", "hiring/gender", "hiring_secret"),
     _Shipped("hiring/fairness", "proxy", "hiring/proxy", "hiring_secret"),
-    _Shipped("hiring/privacy", "name", "hiring_secret/secret", "hiring"),
+    _Shipped(
+        "hiring/privacy",
+        "name",
+        "hiring_secret/person",
+        "hiring",
+        _PEOPLE.format("eight"),
+        {"generalise": "texts", "smallest_association": 0.1},
+    ),
+    _Shipped(
+        "hiring/privacy",
+        "has a secret",
+        "hiring_secret/member",
+        "hiring",
+        _PEOPLE.format("sixteen"),
+        {"generalise": "texts"},
+    ),
     _Shipped("bios/fairness", "pronoun", "bios/pronoun"),
 )
 
@@ -50,6 +80,9 @@ class Study:
         question: The question of the suite about the concept.
         also: The other questions of that part whose concepts these prompts have, for specificity.
         neutral: Text on which nothing should change.
+        note: What the claims are about, in a sentence.
+        told: Options of `link` that belong to the study.
+        task: The task that the pairs are from.
     """
 
     name: str
@@ -57,6 +90,9 @@ class Study:
     question: Question
     also: tuple[Question, ...]
     neutral: PromptSet | None
+    note: str = ""
+    told: Mapping[str, Any] = field(default_factory=dict)
+    task: Task | None = None
 
     def link(self, model: Any, what: Any, *, seed: int = 0, **options: Any) -> Links:  # noqa: ANN401
         """Link candidates to the concept of this study; the options are those of `link`.
@@ -66,20 +102,25 @@ class Study:
         """
 
         def concept(one: Question) -> Any:  # noqa: ANN401
-            if not isinstance(what, Bound) or len(one.labels.classes) > 2:
+            if len(one.labels.classes) > 2:
+                name = one.labels.concept
+                return {name: in_words(labels_of(one_set(self.pairs), name), self.task)}
+            if not isinstance(what, Bound):
                 return one.labels.concept
             return probe(
                 model, one.prompts, one.labels, what.site,
                 at=one.at, pool=one.pool, control=False, mdl=False, seed=seed,
             )  # fmt: skip
 
-        told: dict[str, Any] = {"at": self.question.at, "neutral": self.neutral, "seed": seed, **options}
+        told: dict[str, Any] = {
+            "at": self.question.at, "neutral": self.neutral, "seed": seed, **self.told, **options,
+        }  # fmt: skip
         others = [one.labels.concept for one in self.also]
         return link(model, what, concept(self.question), self.pairs, also=others, **told)
 
 
 def studies(name: str, model: Any, n: int = 128, *, seed: int = 0) -> list[Study]:  # noqa: ANN401
-    """Return the studies of a suite: `hiring` has two about fairness and one about privacy.
+    """Return the studies of a suite: `hiring` has two about fairness and two about privacy.
 
     Args:
         name: The suite (`hiring`, `bios`), a part of it (`hiring/fairness`) or one study (`hiring/fairness/gender`).
@@ -99,7 +140,8 @@ def _study(one: _Shipped, model: Any, n: int, seed: int) -> Study:  # noqa: ANN4
     asked = suite(one.part, model, seed=seed)
     also = tuple(other for other in asked if other.labels.concept != one.concept and _varies(pairs, other))
     neutral = None if one.neutral is None else task(one.neutral).prompts(model, 64, seed=seed)
-    return Study(one.name, pairs, asked[one.concept], also, neutral)
+    own = task(one.pairs.partition("/")[0])
+    return Study(one.name, pairs, asked[one.concept], also, neutral, one.note, one.told, own)
 
 
 def _varies(pairs: Contrast, question: Question) -> bool:

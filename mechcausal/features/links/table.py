@@ -17,7 +17,7 @@ from mechcausal.features.links.effects import Shares
 from mechcausal.features.links.measure import Available, Held, Used
 from mechcausal.features.links.nulls import Peers, Total
 from mechcausal.features.links.specificity import Judge
-from mechcausal.features.links.stability import Match, columns
+from mechcausal.features.links.stability import nothing
 from mechcausal.features.links.verdict import verdict
 from mechcausal.interventions.specs import Edit
 from mechcausal.models.dictionaries import bound
@@ -32,12 +32,13 @@ class Details:
 
     Attributes:
         numbers: Which candidates.
-        turned: The shares of directions turned at random that move as far as a candidate, for each that is used.
+        turned: What directions turned at random change that move as far as a candidate, [copy pair] for each that is
+            used.
         judges: The probes that were followed.
         on_probes: For each of them the share of its total effect that each candidate moves.
         groups: The group each moves most, and how far.
         kl: What removing each does to neutral text.
-        matches: The counterparts of each in other dictionaries.
+        stable: What the table says of the counterparts of each in other dictionaries, by concept.
         peers: Others of its kind.
     """
 
@@ -47,13 +48,13 @@ class Details:
     on_probes: tuple[Shares, ...]
     groups: tuple[tuple[str, float], ...]
     kl: np.ndarray
-    matches: tuple[list[Match], ...]
+    stable: Mapping[str, list[dict[str, Any]]]
     peers: tuple[Peers, ...]
 
     def row(self, number: int, concept: str) -> dict[str, Any]:
         """Return the columns of one candidate; nothing is known of those that were left out."""
         if number not in self.numbers:
-            return _NOTHING | columns([])
+            return _NOTHING | nothing()
         i = self.numbers.index(number)
         told: dict[str, Any] = {}
         for judge, found in zip(self.judges, self.on_probes, strict=True):
@@ -70,7 +71,7 @@ class Details:
         told |= {"worst_group": self.groups[i][0], "worst_group_share": self.groups[i][1], "kl_neutral": self.kl[i]}
         peers = self.peers[i]
         told |= {"peers_low": peers.low, "peers_high": peers.high, "peers_percentile": peers.percentile}
-        return _NOTHING | told | {"peers": peers.count} | columns(self.matches[i])
+        return _NOTHING | told | {"peers": peers.count} | self.stable[concept][i]
 
 
 _NOTHING: dict[str, Any] = {
@@ -85,17 +86,23 @@ def frame_of(
     bench: Bench,
     held: Held,
     available: Sequence[Available],
-    used: Used,
+    judged: Sequence[Used],
     total: Total,
     complete: Mapping[str, Completeness],
     drawn: Mapping[Site, np.ndarray],
     details: Details,
 ) -> tuple[pd.DataFrame, np.ndarray]:
-    """Return the table, one row for each concept and candidate, and the metric of every example behind it."""
+    """Return the table, one row for each concept and candidate, and the metric of every example behind it.
+
+    Pairs by which a concept is not judged have NaN there.
+    """
     rows, examples = [], []
     estimated = bench.split[1]
     base = bench.unedited[0]
-    for concept in available:
+    for concept, used in zip(available, judged, strict=True):
+        of_it = concept.concept.judged(estimated)
+        at_random = {site: bench.shares(change, of_it).share for site, change in drawn.items()}
+        seen = np.where(np.isin(estimated, of_it), 0.0, np.nan)
         for number, one in enumerate(held.candidates):
             place = Place(one.site, bench.where, str(bench.where).removeprefix("@")).row()
             row = {**place, "concept": concept.concept.name, "candidate": one.name, "kind": one.kind}
@@ -103,8 +110,8 @@ def frame_of(
             row |= _association(concept, number) | _effect(used, number)
             written = bound(bench.model, one.site.dictionary).written if one.site.dictionary else None
             nothing = np.array([np.nan])
-            random = nothing if written is None else drawn.get(written, nothing)
-            turned = details.turned.get(number, nothing)
+            random = nothing if written is None else at_random.get(written, nothing)
+            turned = bench.shares(details.turned[number], of_it).share if number in details.turned else nothing
             row |= {"random_low": np.min(random), "random_high": np.max(random)}
             row |= {"turned_low": np.min(turned), "turned_high": np.max(turned)}
             share = abs(used.estimate.share[number])
@@ -117,7 +124,7 @@ def frame_of(
             )  # fmt: skip
             row |= details.row(number, concept.concept.name)
             rows.append(row | {"verdict": found.word, "why": found.why})
-            examples.append((base + used.change[number])[estimated])
+            examples.append((base + used.change[number])[estimated] + seen)
     values = np.stack(examples)
     clean, corrupt = bench.unedited if bench.base is bench.pairs.clean else bench.unedited[::-1]
     baselines = {"base": base[estimated], "clean": clean[estimated], "corrupt": corrupt[estimated]}
@@ -139,14 +146,16 @@ def _effect(used: Used, number: int) -> dict[str, Any]:
     return row | {"used": str(used.answer[number])}
 
 
-def chosen_set(bench: Bench, held: Held, used: Used, random: int) -> dict[str, Any]:
-    """Choose candidates by one half, and estimate on the other what they do together.
+def chosen_set(bench: Bench, held: Held, used: Used, judged: Sequence[Used], random: int) -> dict[str, Any]:
+    """Choose candidates by one half, and estimate on the other what they do together, over all pairs.
 
-    Chosen are those whose effect on the half to choose by is beyond the smallest one of interest, the largest first;
-    none that lies within another (a head of a chosen activation). What random sets of the same size do stands beside it.
+    Chosen are those whose effect on the half to choose by is beyond the smallest one of interest for any concept, the
+    largest first; none that lies within another (a head of a chosen activation). What random sets of the same size do
+    stands beside it.
     """
-    beyond = used.other.beyond(bench.fdr)
-    order = [int(i) for i in np.argsort(-np.nan_to_num(np.abs(used.other.share)), kind="stable") if beyond[i]]
+    beyond = np.any([one.other.beyond(bench.fdr) for one in judged], axis=0)
+    size = np.max([np.nan_to_num(np.abs(one.other.share)) for one in judged], axis=0)
+    order = [int(i) for i in np.argsort(-size, kind="stable") if beyond[i]]
     chosen: list[int] = []
     for number in order:
         inside = {held.candidates[i].site for i in chosen}

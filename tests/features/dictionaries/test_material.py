@@ -58,7 +58,20 @@ def test_wrong_material(hiring, tmp_path):
 @pytest.mark.skipif(not CAN_TRAIN, reason="sae-lens cannot be imported beside transformer-lens 4")
 def test_train_and_health(tmp_path):
     run, out = CliRunner(), str(tmp_path / "sae")
-    options = ["--site", "L2.resid_post", "--width", "64", "-o", out, "--tokens", "60000", "--prompts", "300"]
+    options = [
+        "--site",
+        "L2.resid_post",
+        "--width",
+        "64",
+        "-o",
+        out,
+        "--tokens",
+        "60000",
+        "--prompts",
+        "300",
+        "--companions",
+        "0",
+    ]
     made = run.invoke(app, ["sae", "train", "organism:hiring", *options], catch_exceptions=False)
     assert made.exit_code == 0
     assert "L2.resid_post.sae:sae: 64 features" in made.output

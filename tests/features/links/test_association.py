@@ -9,7 +9,13 @@ import pytest
 from scipy import stats
 
 from mechcausal.errors import DataError
-from mechcausal.features.links.association import Shuffle, associations, cluster_numbers, mean_difference
+from mechcausal.features.links.association import (
+    Shuffle,
+    associations,
+    cluster_numbers,
+    fewest_clusters,
+    mean_difference,
+)
 from mechcausal.results.multiplicity import benjamini_hochberg
 
 
@@ -56,6 +62,57 @@ def test_clusters_with_one_label_change_labels_as_a_whole():
     observed = exact[-1]
     found = associations(scores, labels, [str(i) for i in ids])
     assert found.p[0] == pytest.approx(np.mean(np.array(exact) >= observed - 1e-9), abs=0.01)
+
+
+def test_a_cluster_of_several_pairs_is_exchanged_as_a_whole():
+    draw = np.random.default_rng(6)
+    ids = np.repeat(np.arange(7), [1, 2, 3, 1, 2, 4, 2])
+    first, second = draw.normal(size=(2, 15)) + np.array([[0.8], [0]])
+    found = associations(np.concatenate([first, second])[None], np.arange(30) < 15, [str(i) for i in np.tile(ids, 2)])
+    ranks = stats.rankdata(np.concatenate([first, second]))
+    sums = np.bincount(ids, ranks[:15] - ranks[15:])
+    flips = np.array(list(itertools.product((1, -1), repeat=7)))
+    exact = np.mean(np.abs(flips @ sums) >= abs(sums.sum()) - 1e-9)
+    assert found.p[0] == pytest.approx(exact, abs=4 * np.sqrt(exact / 9999))
+
+
+def test_an_exchange_leaves_what_clusters_are_beside_their_labels():
+    labels, ids = np.array([1, 0, 0, 1, 1, 0, 1, 1, 0, 0]), np.array([0, 0, 0, 1, 1, 1, 2, 2, 3, 4])
+    scores = np.random.default_rng(0).normal(size=10)
+    for weights in Shuffle(labels, ids).draw(20, np.random.default_rng(1)):
+        for number in range(5):
+            mine = ids == number
+            told, own = scores[mine] - scores[mine].mean(), labels[mine]
+            if own.all() or not own.any():
+                assert len(set(weights[mine])) == 1
+            else:
+                assert abs(told @ weights[mine]) == pytest.approx(abs(told @ own))
+                assert weights[mine].sum() == pytest.approx(own.sum())
+
+
+@pytest.mark.parametrize("rate", [0.05, 0.01, 0.2])
+def test_the_fewest_clusters_with_which_anything_can_be_found(rate):
+    fewest = fewest_clusters(rate)
+    smallest = [2 / 2**groups for groups in (fewest - 1, fewest)]  # of all exchanges, the observed one and its opposite
+    assert smallest[1] <= rate < smallest[0]
+
+
+@pytest.mark.parametrize(("groups", "sizes"), [(6, "equal"), (6, "unequal"), (12, "unequal")])
+def test_of_few_people_who_differ_in_nothing_but_being_people_nothing_is_found(groups, sizes):
+    """Every person answers to the label in a way of their own, on average in none; texts of a person are alike."""
+    draw, runs, features, found, alone = np.random.default_rng(7), 200, 12, 0, 0
+    for run in range(runs):
+        count = np.full(groups, 12) if sizes == "equal" else 1 + draw.poisson(11, groups)
+        ids = np.repeat(np.arange(groups), count)
+        own = draw.normal(size=(features, 2, groups))[:, :, ids].reshape(features, -1)
+        scores = own + 0.3 * draw.normal(size=own.shape)
+        labels, clusters = np.arange(2 * len(ids)) < len(ids), [str(i) for i in np.tile(ids, 2)]
+        told = associations(scores, labels, clusters, draws=999, seed=run)
+        found += bool((benjamini_hochberg(told.p) <= 0.05).any())
+        alone += int((told.p <= 0.05).sum())
+    assert found / runs <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / runs)
+    # One feature at a time: the features of a run are independent.
+    assert alone / (runs * features) <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / (runs * features))
 
 
 def test_perfect_separation_of_few_clusters_is_not_certainty():

@@ -56,6 +56,19 @@ def test_at_the_edge_of_interest_the_rate_of_discoveries_is_at_most_nominal():
     assert false / runs <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / runs)
 
 
+@pytest.mark.parametrize("groups", [6, 8])
+def test_with_few_people_the_rate_of_discoveries_is_at_most_nominal(groups):
+    """People differ in what they answer, on average by exactly the smallest share of interest; their pairs are unequal."""
+    draw, runs, false = np.random.default_rng(8), 400, 0
+    for _ in range(runs):
+        ids = np.repeat(np.arange(groups), 1 + draw.poisson(15, groups))
+        total = 2 + 0.5 * draw.normal(size=len(ids))
+        own = 0.02 + 0.2 * draw.normal(size=(10, groups))[:, ids]
+        change = own * total + 0.2 * draw.normal(size=(10, len(ids)))
+        false += bool(shares(change, total, [str(i) for i in ids]).beyond(0.05).any())
+    assert false / runs <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / runs)
+
+
 def test_among_true_ones_the_share_of_false_ones_is_at_most_nominal():
     draw, rates = np.random.default_rng(2), []
     for _ in range(200):
@@ -83,8 +96,10 @@ def test_halves_are_whole_clusters_and_their_own_seed():
     assert len({clusters[i] for i in a}) == 5
     assert a.tolist() == halves(clusters, 50, 0)[0].tolist()
     assert a.tolist() != halves(clusters, 50, 1)[0].tolist()
-    with pytest.raises(DataError, match="too few independent pairs"):
+    with pytest.raises(DataError, match=r"too few independent pairs.*got 3 clusters of 15 pairs"):
         halves(["a", "b", "c"] * 5, 15, 0)
+    with pytest.raises(DataError, match=r"got 10 clusters.*at least 12\): bring people"):
+        halves(clusters, 50, 0, fewest=6, fix="bring people")
 
 
 @pytest.mark.parametrize("size", [1, 4])

@@ -142,6 +142,8 @@ def test_a_dictionary_that_leaves_out_what_is_used_is_not_judged(network, contra
     own = attach(network, made, planted.SITE, name="partial")
     links = mc.link(network, own, "high", contrast, **QUICK)
     assert set(links.frame["verdict"]) == {INCOMPLETE}
+    assert "not judged: 100% of what goes through this place is in the error" in links.summary()
+    assert "trained on text like that of these pairs" in links.summary()
     assert links.tables["complete"][0]["error"] == pytest.approx(1, abs=1e-4)
     detach(network, "partial")
 
