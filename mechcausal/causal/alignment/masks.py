@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import html
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -50,6 +51,7 @@ from mechcausal.interventions.specs import vector
 from mechcausal.models.abilities import abilities
 from mechcausal.models.facts import facts
 from mechcausal.results.provenance import Provenance
+from mechcausal.results.result import Judged
 
 EVERY, ANY = "all places", "random choice"
 _HOTTEST, _COLDEST = 1.0, 0.05
@@ -57,7 +59,7 @@ _TINY = 1e-12
 
 
 @dataclass(frozen=True)
-class Masked:
+class Masked(Judged):
     """The places that a mask selects, judged on prompts that it never saw.
 
     Attributes:
@@ -75,6 +77,20 @@ class Masked:
     weights: pd.DataFrame
     result: Interchange
     losses: tuple[float, ...]
+
+    def told(self) -> tuple[Interchange, dict[str, Any]]:
+        """Return the result, and what was searched and selected as JSON data."""
+        return self.result, {
+            "variable": self.variable, "parts": [part.to_json() for part in self.parts],
+            "weights": self.weights.to_dict("list"), "losses": list(self.losses),
+        }  # fmt: skip
+
+    @classmethod
+    def restored(cls, path: Path, held: Mapping[str, Any], found: Mapping[str, Any]) -> Masked:
+        """Make one from what a file holds."""
+        del path  # one file holds all there is
+        parts = tuple(Part.parse(part) for part in found["parts"])
+        return cls(found["variable"], parts, pd.DataFrame(found["weights"]), held["result"], tuple(found["losses"]))
 
     @property
     def changed(self) -> float:
@@ -216,7 +232,11 @@ def mask(
         ),
     )  # fmt: skip
     weights = pd.DataFrame(
-        {"site": [str(part.site) for part in units], "share": share, "selected": [part in chosen for part in units]}
+        {
+            "site": [str(part.site) for part in units],
+            "share": share.astype(float),
+            "selected": [part in chosen for part in units],
+        }
     ).sort_values(["selected", "share"], ascending=False, ignore_index=True, kind="stable")
     return Masked(variable, tuple(rooms[ALIGNED]), weights, result, losses)
 

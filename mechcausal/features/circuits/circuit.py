@@ -38,7 +38,6 @@ from mechcausal.features.screening.attribution import differentiable
 from mechcausal.models.abilities import abilities
 from mechcausal.models.attached import Bound, attached
 from mechcausal.patching.sweep import MetricSpec
-from mechcausal.results.result import load as load_result
 
 
 @dataclass(frozen=True, repr=False)
@@ -93,8 +92,8 @@ class FeatureCircuit:
     @classmethod
     def load(cls, folder: str | Path) -> FeatureCircuit:
         """Read what `save` wrote."""
-        plain = load_result(Path(folder) / "faithfulness.parquet")
-        return cls(Graph.load(Path(folder) / "graph.json"), Faithfulness(**vars(plain)))
+        measured = Faithfulness.load(Path(folder) / "faithfulness.parquet")
+        return cls(Graph.load(Path(folder) / "graph.json"), measured)
 
 
 def circuit(

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from random_dictionaries import Rectified, TopK, Turned
+from saved import assert_kept
 from zoo import VOCAB, loaded, make_pairs
 
 import mechcausal as mc
@@ -270,6 +271,7 @@ def test_found_on_one_half_and_measured_on_the_other(bind, tmp_path):
     again = FeatureCircuit.load(found.save(tmp_path / "circuit"))
     assert again.graph == found.graph
     np.testing.assert_array_equal(again.faithfulness.examples, found.faithfulness.examples)
+    assert_kept(found.faithfulness, tmp_path / "faithfulness.parquet")
     assert "faithfulness" in again.summary()
     assert "<svg" in found._repr_html_()
     fewer = circuit(model, pairs, known, nodes=12, steps=4, random=0, node_threshold=0.3, edge_threshold=0.1)
