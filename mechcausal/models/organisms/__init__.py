@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 ORGANISMS = (
     "hiring",
+    "hiring_backup",
     "hiring_subspace",
+    "hiring_shared",
     "hiring_natural",
     "by_hand",
     "reverse",
