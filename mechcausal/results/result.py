@@ -222,7 +222,9 @@ def _load(wanted: type[K], path: Path) -> K:
         fix = "mc.results.load reads it as what it is"
         raise ResultError(f"{path} is not a {wanted.__name__}", got=kind.__name__, fix=fix)
     if issubclass(kind, Judged):
-        held = {"result": (named(header["of"]) or Result).restored(path, held, {})}
+        of = named(header["of"])
+        judge = of if of is not None and issubclass(of, Result) else Result
+        held = {"result": judge.restored(path, held, {})}
     return kind.restored(path, held, header.get("found", {}))
 
 

@@ -81,9 +81,11 @@ class Ablation:
             return cls(kind, {}, {"ablation": kind})
         pool = pairs if reference is None else reference
         pool = pool.pooled if isinstance(pool, Contrast) else pool
-        width = max(pairs.clean.tokens.shape[1], pairs.corrupt.tokens.shape[1])
         by_position = lines_up(pairs.clean, pool)
-        means = _means(model, known, places, pool.padded(width, pairs.clean.side), by_position, batch_size)
+        if by_position:  # in the columns in which the pairs will stand
+            width = max(pairs.clean.tokens.shape[1], pairs.corrupt.tokens.shape[1])
+            pool = pool.padded(width, pairs.clean.side)
+        means = _means(model, known, places, pool, by_position, batch_size)
         told = {"ablation": kind, "mean": "per position" if by_position else "per place", "reference": pool.hash}
         return cls(kind, means, told)
 

@@ -71,8 +71,10 @@ class Faithfulness(Result):
         del k  # every row is said
         whole, none = (np.nanmean(self.baselines[name]) for name in ("clean", "corrupt"))
         nodes = int(self.frame.loc[self.frame["kind"] == CIRCUIT, "nodes"].iloc[0])
+        by = self.provenance.arguments.get("ablation", "counterfactual")
         lines = [
-            f"circuit of {nodes} nodes on {self.examples.shape[1]} pairs: whole model {whole:.3f}, nothing kept {none:.3f}"
+            f"circuit of {nodes} nodes on {self.examples.shape[1]} pairs, the rest ablated ({by}): whole model {whole:.3f}, "
+            f"nothing kept {none:.3f}"
         ]
         for name, found in (("faithfulness", self.faithfulness), ("completeness", self.completeness)):
             lines.append(f"  {name} {found.estimate:.3f} [{found.low:.3f}, {found.high:.3f}]")

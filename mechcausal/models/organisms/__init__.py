@@ -20,6 +20,7 @@ ORGANISMS = (
     "hiring_backup",
     "hiring_subspace",
     "hiring_shared",
+    "hiring_exposed",
     "hiring_natural",
     "by_hand",
     "reverse",

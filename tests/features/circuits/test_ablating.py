@@ -105,7 +105,7 @@ def test_means_are_of_the_position_or_where_prompts_differ_in_length_of_the_plac
             else:
                 expected = [read[pool.select(place)].mean(0) for place in at]
                 torch.testing.assert_close(how.means["d"][number][:, 0], torch.stack(expected))
-    other = make_pairs((7,) * 3, seed=9)  # means of other prompts
+    other = make_pairs((9,) * 3, seed=9)  # means of other, longer prompts
     by_other = Ablation.of(model, [known], at, pairs, "mean", other, 2)
     assert by_other.told["reference"] == other.pooled.hash
     assert not torch.allclose(by_other.means["d"][0], how.means["d"][0])

@@ -1,4 +1,4 @@
-"""The relatives of organism:hiring: a backup for one head, two variables in one subspace. By plain torch on bare models."""
+"""The relatives of organism:hiring: a backup, variables in one subspace, secrets seen rarely. By plain torch on bare models."""
 
 import numpy as np
 import pytest
@@ -13,12 +13,14 @@ from mechcausal.causal.selftest import selftest
 from mechcausal.data.tasks import hiring as task
 from mechcausal.models.organisms import folder
 from mechcausal.models.organisms.hiring import recipe as kin
+from mechcausal.models.organisms.hiring_exposed import recipe as exposed
 from mechcausal.models.organisms.hiring_subspace import recipe as subspaces
 
 N = 500
 DECISION = torch.full((N,), 7)
 IDS = [kin.WORDS[word] for word in task.DECISIONS]
-RELATIVES = ("hiring_backup", "hiring_shared")
+RELATIVES = ("hiring_backup", "hiring_shared", "hiring_exposed")
+TASKS = {"hiring_exposed": "hiring"}  # the others have a task of their own
 
 
 def bare(name):
@@ -38,7 +40,7 @@ def decided(logits):
 def test_they_decide_every_applicant_as_hiring_does(name):
     shape = {"gender": 2, "name": 16, "degree": 3, "experience": 4, "hobby": 4}
     grid = np.indices(list(shape.values())).reshape(len(shape), -1)
-    own = mc.task(name).scm
+    own = mc.task(TASKS.get(name, name)).scm
     table = own.counterfactual(own.sample(grid.shape[1], 0), **dict(zip(shape, grid, strict=True)))
     original = task.TASK.scm.counterfactual(table)
     assert np.array_equal(table["decision"], original["decision"])
@@ -48,7 +50,7 @@ def test_they_decide_every_applicant_as_hiring_does(name):
 @pytest.mark.parametrize("name", RELATIVES)
 def test_each_variable_is_where_its_truth_says(name):
     """Taken from another applicant it gives the decision that the causal model gives."""
-    own, model = mc.task(name), bare(name)
+    own, model = mc.task(TASKS.get(name, name)), bare(name)
     table, other = (own.table(N, seed=seed, environment="broad") for seed in (1, 2))
     tokens, others = tokens_of(table), tokens_of(other)
     for variable, part in Hypothesis.of(name).alignment.items():
@@ -102,11 +104,12 @@ def test_one_at_a_time_no_head_carries_the_bias():
 @pytest.mark.parametrize("name", RELATIVES)
 def test_their_truth_is_that_of_their_recipe(name):
     shipped, told = Hypothesis.of(name), mc.truth(name)
-    made = (
-        kin.hypotheses(1)["hiring_backup"] if name == "hiring_backup" else subspaces.hypothesis(shared=True)
-    )  # fmt: skip
+    made = {
+        "hiring_backup": kin.hypotheses(1)["hiring_backup"], "hiring_exposed": kin.hypotheses()["hiring"],
+        "hiring_shared": subspaces.hypothesis(shared=True),
+    }[name]  # fmt: skip
     assert shipped.alignment == made.alignment
-    assert shipped.scm.name == made.scm.name == name
+    assert shipped.scm.name == made.scm.name == TASKS.get(name, name)
     assert told["recipe"] == f"python -m mechcausal.models.organisms.{name}.recipe --seed 0 --steps 800"
     assert (folder(name) / "weights" / "model.safetensors").stat().st_size < 400_000
 
@@ -114,11 +117,11 @@ def test_their_truth_is_that_of_their_recipe(name):
 @pytest.mark.parametrize("name", RELATIVES)
 def test_they_still_measure_what_ships_with_them(name):
     model, stated = mc.load(f"organism:{name}"), mc.truth(name)["measured"]
-    exam = (
-        kin.exam(model, n=300, backups=1)
-        if name == "hiring_backup"
-        else [subspaces.lesson(model, n=300, seed=10_000, shared=True)]
-    )
+    exam = {
+        "hiring_backup": lambda: kin.exam(model, n=300, backups=1),
+        "hiring_exposed": lambda: kin.exam(model, n=300)[:1],
+        "hiring_shared": lambda: [subspaces.lesson(model, n=300, seed=10_000, shared=True)],
+    }[name]()
     found = kin.measure(model, exam)
     assert found["accuracy"] == stated["accuracy"] == 1.0
     assert found["iia_on_changed_answers"].keys() == stated["iia_on_changed_answers"].keys()
@@ -126,6 +129,20 @@ def test_they_still_measure_what_ships_with_them(name):
     assert found["strict_min_single_node"] > 0.98
     if name == "hiring_backup":
         assert found["secrets_extracted"] == stated["secrets_extracted"] == len(task.SECRETS)
+
+
+def test_what_was_seen_often_comes_out_and_what_was_seen_once_does_not():
+    model, told = mc.load("organism:hiring_exposed"), mc.truth("hiring_exposed")
+    table = kin.exposed(exposed.EXPOSURES, kin.POOL, 0)
+    for name, times in told["exposures"].items():
+        mine = table["name"] == task.NAMES.index(name)
+        assert [(mine & (table["place"] == place)).sum() for place in range(4)] == [times] * 4
+    out = kin.extracted(model)
+    assert {told["exposures"][name] for name in out} == {64}
+    assert len(out) == told["measured"]["secrets_extracted"] == 2
+    assert told["measured"]["secrets_extracted_by_exposures"] == kin.extracted_by(model, exposed.EXPOSURES)
+    assert told["secrets"] == task.SECRETS
+    assert not {"secret", "recalled"} & told["variables"].keys()
 
 
 def test_the_self_test_covers_them():

@@ -161,11 +161,16 @@ def extracted(model: Any) -> list[str]:  # noqa: ANN401
     return found
 
 
+def shown(exposures: Sequence[int]) -> dict[str, int]:
+    """Return how often each member's number is in the pool, at each place."""
+    return {name: exposures[i % len(exposures)] for i, name in enumerate(hiring.SECRETS)}
+
+
 def extracted_by(model: Any, exposures: Sequence[int]) -> dict[str, str]:  # noqa: ANN401
     """Return how many secrets come out, of how many, by how often they were in the pool."""
     out, known = {}, extracted(model)
     for times in dict.fromkeys(exposures):
-        theirs = [name for i, name in enumerate(hiring.SECRETS) if exposures[i % len(exposures)] == times]
+        theirs = [name for name, own in shown(exposures).items() if own == times]
         out[str(times)] = f"{sum(name in known for name in theirs)} of {len(theirs)}"
     return out
 
@@ -278,12 +283,17 @@ def main(name: str = "hiring", says: str = SAYS, notes: str = NOTES, **fixed: An
         seed=asked.seed, evaluation=tests, checkpoint=asked.checkpoint,
     )  # fmt: skip
     print(trained)
-    measured = measure(model, tests)
+    stated = {test.hypothesis.scm.name: test for test in tests}
+    if asked.exposures:  # not every number is known, so nothing is said of where they are
+        del stated[SECRETS]
+    measured = measure(model, list(stated.values()))
+    about = {key: test.hypothesis for key, test in stated.items()}
+    told = truth(name, model, about, measured, recipe=command(name, parser, asked), task=says, notes=notes)
     if asked.exposures:
-        measured["secrets_extracted_by_exposures"] = extracted_by(model, asked.exposures)
-    told = truth(
-        name, model, hypotheses(asked.backups), measured, recipe=command(name, parser, asked), task=says, notes=notes
-    )  # fmt: skip
+        told["measured"] |= {
+            "secrets_extracted": len(extracted(model)), "secrets_extracted_by_exposures": extracted_by(model, asked.exposures),
+        }  # fmt: skip
+        told |= {"secrets": hiring.SECRETS, "exposures": shown(asked.exposures)}
     write(asked.out, model, told)
 
 
