@@ -1,4 +1,4 @@
-"""Small dictionaries with random weights: rectified, top-k, orthonormal, one whose decoder is not linear, a transcoder."""
+"""Small dictionaries with random weights: rectified, top-k, orthonormal, some whose decoder is not linear, a transcoder."""
 
 from __future__ import annotations
 
@@ -53,3 +53,14 @@ class Bent(Rectified):
     def decode(self, f):
         plain = super().decode(f)
         return 3 * plain / (1 + plain.norm(dim=-1, keepdim=True))
+
+
+class Remembering(Rectified):
+    """Activations are brought to one length before they are encoded, and back when they are decoded."""
+
+    def encode(self, x):
+        self.size = x.norm(dim=-1, keepdim=True)
+        return super().encode(3 * x / self.size)
+
+    def decode(self, f):
+        return super().decode(f) * self.size / 3

@@ -39,7 +39,12 @@ def spread(mask: Tensor, site: Site, ndim: int) -> Tensor:
 
 
 def edited(
-    activation: Tensor, edit: Edit, mask: Tensor, source: Tensor | None = None, basis: Tensor | None = None
+    activation: Tensor,
+    edit: Edit,
+    mask: Tensor,
+    source: Tensor | None = None,
+    basis: Tensor | None = None,
+    share: Tensor | None = None,
 ) -> Tensor:
     """Return a copy of `activation` in which `edit` holds where `mask` [batch pos] is true.
 
@@ -49,6 +54,7 @@ def edited(
         mask: True at the positions to change.
         source: The whole activation of the other run, for interventions that need one.
         basis: Orthonormal columns, [feature k]: only the part of the change inside their span is made.
+        share: How much of the change is made, [k] of each column or [feature] of each number; zero is exactly none.
     """
     if edit.do.needs_source and source is None:
         raise InterventionError(f"{edit} needs a source run and none was given", fix="pass pairs or a reference set")
@@ -60,12 +66,15 @@ def edited(
     part = view(result, edit.site)
     other = None if source is None else view(source, edit.site).to(part.dtype)
     new = new_value(edit.do, part, other, edit)
+    if share is not None and basis is None:
+        new = part + (new - part) * share
     if basis is not None:
         if basis.shape[0] != part.shape[-1]:
             raise InterventionError(
                 f"the subspace of {edit} does not fit", got=f"{basis.shape[0]} features", expected=part.shape[-1]
             )
-        new = part + (new - part) @ basis @ basis.T
+        inside = (new - part) @ basis
+        new = part + (inside if share is None else inside * share) @ basis.T
     part.copy_(torch.where(spread(mask, edit.site, part.ndim), new, part))
     return result
 

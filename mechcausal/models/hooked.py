@@ -39,11 +39,14 @@ class Source:
         mask: Where it is taken, [batch pos], instead of the edit's own selection: any subset of examples and positions.
         basis: The orthonormal columns, [feature k], inside which it is taken; all of the activation without it. It
             may carry a gradient.
+        share: How much of it is taken, [k] along each column or [feature] of each number; all without it. It may carry
+            a gradient.
     """
 
     values: Tensor
     mask: Tensor | None = None
     basis: Tensor | None = None
+    share: Tensor | None = None
 
 
 @dataclass
@@ -67,11 +70,13 @@ class _Bound:
 
     edit: Edit
     mask: Tensor
-    source: Tensor | None
-    basis: Tensor | None
+    source: Source | None
 
     def __call__(self, activation: Tensor) -> Tensor:
-        return edited(activation, self.edit, self.mask, self.source, self.basis)
+        told = self.source
+        if told is None:
+            return edited(activation, self.edit, self.mask)
+        return edited(activation, self.edit, self.mask, told.values, told.basis, told.share)
 
 
 @dataclass
@@ -193,7 +198,7 @@ def _plan(
         if mask is None:
             mask = masks[str(edit.at)] if str(edit.at) in masks else batch.select(edit.at)
             masks[str(edit.at)] = mask
-        bound = _Bound(edit, mask, told.values if told else None, told.basis if told else None)
+        bound = _Bound(edit, mask, told)
         _check_name(plan, edit.site)
         if edit.site.dictionary is None:
             plan.steps(edit.site.whole).append(bound)

@@ -75,7 +75,7 @@ def ablate(
     able = abilities(model)
     where = places(expand(sites, able.shape), positions, base)
     able.require([place.site for place in where])
-    per_position = _lines_up(base, pool)
+    per_position = lines_up(base, pool)
     if (
         isinstance(intervention, Mean)
         and not per_position
@@ -125,6 +125,7 @@ def draw(pool: PromptSet, base: PromptSet, seed: int) -> PromptSet:
     return pool.take(picks)
 
 
-def _lines_up(base: PromptSet, pool: PromptSet) -> bool:
+def lines_up(base: PromptSet, pool: PromptSet) -> bool:
+    """Say whether all prompts have one length, so that positions can be averaged one by one."""
     lengths = torch.cat([base.lengths, pool.lengths])
     return bool((lengths == lengths[0]).all())

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import html
 import json
+import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -18,11 +20,14 @@ import pyarrow.parquet as pq
 
 from mechcausal.errors import ResultError
 from mechcausal.results.intervals import mean_interval, mean_intervals, ratio_intervals
+from mechcausal.results.kinds import Kept, name_of, named
 from mechcausal.results.provenance import Provenance
 from mechcausal.results.storage import replacing
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
+
+K = TypeVar("K", bound=Kept)
 
 FORMAT = 1
 _KEY = b"mechcausal"
@@ -33,7 +38,7 @@ COLUMNS = (
 
 
 @dataclass(frozen=True)
-class Result:
+class Result(Kept):
     """One row per cell.
 
     Columns: `site component layer head neuron at position label` say where; `value` is the mean of the raw metric
@@ -140,29 +145,91 @@ class Result:
 
     def save(self, path: str | Path) -> Path:
         """Write everything to one parquet file, atomically."""
-        path = Path(path)
-        if path.suffix != ".parquet":
-            raise ResultError(
-                "results are saved as parquet", got=path.name, fix=f"save to {path.with_suffix('.parquet').name}"
-            )
-        header = {
-            "format": FORMAT,
-            "provenance": self.provenance.to_json(),
-            "baselines": {name: values.tolist() for name, values in self.baselines.items()},
-            "groups": list(self.groups),
-            "clusters": list(self.clusters),
-            "tables": self.tables,
-        }
-        table = pa.Table.from_pandas(self.frame.assign(examples=list(self.examples)), preserve_index=False)
-        table = table.replace_schema_metadata({**(table.schema.metadata or {}), _KEY: json.dumps(header).encode()})
-        with replacing(path) as temporary:
-            pq.write_table(table, temporary)
-        return path
+        return _write(self, Path(path), {"kind": name_of(type(self))})
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read a result as what it was when it was saved, with its properties and its pictures.
+
+        `mc.Result.load` and `mc.results.load` read every result; a class of results reads those of its own kind.
+        """
+        return _load(cls, Path(path))
+
+    @classmethod
+    def restored(cls, path: Path, held: Mapping[str, Any], found: Mapping[str, Any]) -> Self:
+        """Make one from what a file holds."""
+        del path, found  # one file holds all there is
+        return cls(**held)
 
 
-def load(path: str | Path) -> Result:
-    """Read a result that `Result.save` wrote."""
-    path = Path(path)
+class Judged(Kept):
+    """Something that was found, with a result that judges it."""
+
+    def told(self) -> tuple[Result, dict[str, Any]]:
+        """Return the result and, as JSON data, what was found: `restored` makes it again of the two."""
+        raise NotImplementedError
+
+    def save(self, path: str | Path) -> Path:
+        """Write what was found and the result that judges it to one parquet file, atomically."""
+        result, found = self.told()
+        return _write(result, Path(path), {"kind": name_of(type(self)), "of": name_of(type(result)), "found": found})
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read what `save` wrote."""
+        return _load(cls, Path(path))
+
+
+def load(path: str | Path) -> Any:  # noqa: ANN401 - whatever was saved
+    """Read what was saved as what it was: a result, or what was found together with its result."""
+    return _load(Kept, Path(path))
+
+
+def _write(result: Result, path: Path, told: Mapping[str, Any]) -> Path:
+    if path.suffix != ".parquet":
+        raise ResultError(
+            "results are saved as parquet", got=path.name, fix=f"save to {path.with_suffix('.parquet').name}"
+        )
+    header = {
+        "format": FORMAT,
+        "provenance": result.provenance.to_json(),
+        "baselines": {name: values.tolist() for name, values in result.baselines.items()},
+        "types": {name: str(values.dtype) for name, values in result.baselines.items()},
+        "groups": list(result.groups),
+        "clusters": list(result.clusters),
+        "tables": result.tables,
+        **told,
+    }
+    table = pa.Table.from_pandas(result.frame.assign(examples=list(result.examples)), preserve_index=False)
+    table = table.replace_schema_metadata({**(table.schema.metadata or {}), _KEY: json.dumps(header).encode()})
+    with replacing(path) as temporary:
+        pq.write_table(table, temporary)
+    return path
+
+
+def _load(wanted: type[K], path: Path) -> K:
+    """Read a file as the class that wrote it, which is to be of the kind that is wanted."""
+    held, header = _read(path)
+    # A file of before does not say what wrote it.
+    kind: type[Kept] | None = wanted if issubclass(wanted, Result) else Result
+    if "kind" in header:
+        kind = named(header["kind"])
+        if kind is None:
+            told = f"{path} was written by {header['kind']}, which is not there: it is read as a plain result"
+            warnings.warn(told, stacklevel=3)
+            kind = Result
+    if not issubclass(kind, wanted):
+        fix = "mc.results.load reads it as what it is"
+        raise ResultError(f"{path} is not a {wanted.__name__}", got=kind.__name__, fix=fix)
+    if issubclass(kind, Judged):
+        of = named(header["of"])
+        judge = of if of is not None and issubclass(of, Result) else Result
+        held = {"result": judge.restored(path, held, {})}
+    return kind.restored(path, held, header.get("found", {}))
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the fields of the plain result that a file holds, and its header."""
     if not path.is_file():
         raise ResultError(f"there is no file {path}", fix="check the path")
     try:
@@ -174,15 +241,19 @@ def load(path: str | Path) -> Result:
         raise ResultError(f"{path} has another format", got=header["format"], expected=FORMAT, fix="update mechcausal")
     frame = table.to_pandas()
     examples = np.stack(frame.pop("examples").to_numpy()) if len(frame) else np.zeros((0, 0))
-    return Result(
-        frame=frame,
-        provenance=Provenance.from_json(header["provenance"]),
-        examples=examples,
-        baselines={name: np.asarray(values, dtype=float) for name, values in header["baselines"].items()},
-        groups=tuple(header["groups"]),
-        clusters=tuple(header["clusters"]),
-        tables=header.get("tables", {}),
-    )
+    types = header.get("types", {})
+    held = {
+        "frame": frame,
+        "provenance": Provenance.from_json(header["provenance"]),
+        "examples": examples,
+        "baselines": {
+            name: np.asarray(values, dtype=types.get(name, float)) for name, values in header["baselines"].items()
+        },
+        "groups": tuple(header["groups"]),
+        "clusters": tuple(header["clusters"]),
+        "tables": header.get("tables", {}),
+    }
+    return held, header
 
 
 def tabulate(

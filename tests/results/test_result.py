@@ -12,6 +12,7 @@ import pytest
 import torch
 from nbclient import NotebookClient
 from nbconvert import HTMLExporter
+from saved import assert_kept
 
 import mechcausal as mc
 from mechcausal.errors import ResultError
@@ -26,7 +27,7 @@ def sweep():
 
 def test_round_trip(sweep, tmp_path):
     path = sweep.save(tmp_path / "deep" / "s.parquet")
-    back = mc.results.load(path)
+    back = assert_kept(sweep, path)
     pd.testing.assert_frame_equal(back.frame, sweep.frame)
     assert back.provenance == sweep.provenance
     np.testing.assert_array_equal(back.examples, sweep.examples)

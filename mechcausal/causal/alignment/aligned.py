@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ from scipy.linalg import subspace_angles
 from mechcausal.causal.alignment.interchange import ALIGNED, Interchange
 from mechcausal.causal.hypothesis import Part
 from mechcausal.errors import DataError
+from mechcausal.results.result import Judged
 
 WHOLE, RANDOM, UNSEEN = "whole place", "random directions", "unseen values"
 LABELS, PLACEBO, UNTRAINED = "random labels", "placebo place", "untrained network"
@@ -21,7 +24,7 @@ _GAP = 0.1  # more than this lost between the prompts searched on and those held
 
 
 @dataclass(frozen=True)
-class Aligned:
+class Aligned(Judged):
     """What a search found, judged on prompts that it never saw.
 
     Attributes:
@@ -37,6 +40,16 @@ class Aligned:
     part: Part
     result: Interchange
     losses: tuple[float, ...]
+
+    def told(self) -> tuple[Interchange, dict[str, Any]]:
+        """Return the result, and variable, part and losses as JSON data."""
+        return self.result, {"variable": self.variable, "part": self.part.to_json(), "losses": list(self.losses)}
+
+    @classmethod
+    def restored(cls, path: Path, held: Mapping[str, Any], found: Mapping[str, Any]) -> Aligned:
+        """Make one from what a file holds."""
+        del path  # one file holds all there is
+        return cls(found["variable"], Part.parse(found["part"]), held["result"], tuple(found["losses"]))
 
     @property
     def basis(self) -> np.ndarray:

@@ -39,7 +39,7 @@ from mechcausal.causal.alignment.pairs import (
     refuse_unchanged,
 )
 from mechcausal.causal.alignment.rotation import Cooling, Rotation, rows_of
-from mechcausal.causal.alignment.search import Harvest, Split, check_search, minimize, practice, split, untrained
+from mechcausal.causal.alignment.search import Harvest, Moved, Split, check_search, minimize, practice, split, untrained
 from mechcausal.causal.hypothesis import Hypothesis, Part
 from mechcausal.data.prompts import PromptSet
 from mechcausal.data.scm import SCM, Table
@@ -223,7 +223,7 @@ class _Job:
             def objective(step: int) -> Tensor:
                 batch = pairs.take(np.arange(step * self.batch_size, (step + 1) * self.batch_size))
                 columns = rotation.columns(step / max(self.steps - 1, 1))
-                logits = values.logits(batch.base, batch.sources[self.variable], [(trial.part, columns)])
+                logits = values.logits(batch.base, batch.sources[self.variable], [Moved(trial.part, columns)])
                 expected = words[torch.as_tensor(batch.expected, device=words.device)]
                 temperature = cooling.temperature(logits, expected, step)
                 return F.cross_entropy(logits.float() / temperature, expected) + rotation.penalty / temperature

@@ -4,14 +4,17 @@ Every place is moved between runs by a share; the shares are trained so that the
 with the variable exchanged, and as few places as possible are moved (desiderata-based masking, Davies et al. 2023).
 Base and source differ in everything else as well, so a place that carries another variable is not worth its price.
 Descent leaves places in that only help a little, so in the end those are left out that no answer needs.
+
+What stands for a place may be a head, a neuron, a feature of a dictionary, or a principal direction of an activation.
 """
 
 from __future__ import annotations
 
 import html
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -40,31 +43,31 @@ from mechcausal.causal.alignment.pairs import (
     refuse_unchanged,
 )
 from mechcausal.causal.alignment.search import Harvest, check_search, minimize, practice, split
+from mechcausal.causal.alignment.units import Over, Soft, merged, principal, searched
 from mechcausal.causal.hypothesis import Hypothesis, Part
 from mechcausal.data.places import SiteSpec, plain
 from mechcausal.data.prompts import PromptSet
 from mechcausal.data.scm import SCM
 from mechcausal.data.tasks.definition import Task
 from mechcausal.errors import DataError
-from mechcausal.interventions.specs import vector
 from mechcausal.models.abilities import abilities
 from mechcausal.models.facts import facts
 from mechcausal.results.provenance import Provenance
+from mechcausal.results.result import Judged
 
 EVERY, ANY = "all places", "random choice"
-_HOTTEST, _COLDEST = 1.0, 0.05
-_TINY = 1e-12
 
 
 @dataclass(frozen=True)
-class Masked:
+class Masked(Judged):
     """The places that a mask selects, judged on prompts that it never saw.
 
     Attributes:
         variable: The variable.
-        parts: The places selected; together they can stand in the alignment of a `Hypothesis`.
+        parts: The places selected; together they can stand in the alignment of a `Hypothesis`. Directions of one
+            activation are one subspace of it.
         weights: For each place the share of it that is moved at the end of training, largest first, and whether it is
-            among those selected.
+            among those selected; for directions also `direction`, their number by variance.
         result: A row for the places selected, for all places, and for as many at random, in the columns of
             `interchange`; `train` and `train_iia` are `value` and `iia` on the prompts searched on.
         losses: The loss at every step, the price of the places included.
@@ -75,6 +78,20 @@ class Masked:
     weights: pd.DataFrame
     result: Interchange
     losses: tuple[float, ...]
+
+    def told(self) -> tuple[Interchange, dict[str, Any]]:
+        """Return the result, and what was searched and selected as JSON data."""
+        return self.result, {
+            "variable": self.variable, "parts": [part.to_json() for part in self.parts],
+            "weights": self.weights.to_dict("list"), "losses": list(self.losses),
+        }  # fmt: skip
+
+    @classmethod
+    def restored(cls, path: Path, held: Mapping[str, Any], found: Mapping[str, Any]) -> Masked:
+        """Make one from what a file holds."""
+        del path  # one file holds all there is
+        parts = tuple(Part.parse(part) for part in found["parts"])
+        return cls(found["variable"], parts, pd.DataFrame(found["weights"]), held["result"], tuple(found["losses"]))
 
     @property
     def changed(self) -> float:
@@ -95,11 +112,14 @@ class Masked:
     def verdict(self) -> str:
         """Say in one sentence what was selected, and how it does."""
         row = self.result.frame.iloc[0]
+        noun = "directions" if "direction" in self.weights else "places"
         if not self.parts:
-            return f"no place is worth its price for {self.variable}: {len(self.weights)} were searched"
+            return (
+                f"no {noun.removesuffix('s')} is worth its price for {self.variable}: {len(self.weights)} were searched"
+            )
         held = f"{row['value']:.2f} [{row['value_low']:.2f}, {row['value_high']:.2f}]"
         said = (
-            f"{_listed(self.parts)} of {len(self.weights)} places: {held} of the answers that {self.variable} changes"
+            f"{_listed(self.parts)} of {len(self.weights)} {noun}: {held} of the answers that {self.variable} changes"
         )
         above = row["value_low"] > row["chance"] and row["iia_low"] > row["blind"]
         return said + (" on held-out prompts" if above else ", which is not above chance")
@@ -120,6 +140,8 @@ def mask(
     *,
     sites: SiteSpec = "z",
     at: str | int | Selection = -1,
+    over: Over = "places",
+    components: int | None = None,
     price: float = 0.05,
     slack: float = 0.01,
     steps: int = 200,
@@ -139,8 +161,11 @@ def mask(
         variable: The variable that is looked for.
         prompts: The prompts, with their variables.
         sites: The places: heads (`"z"`), neurons (`"L1.mlp_post.N*"`), dimensions (`"L1.resid_post.N*"`), whole sites
-            (`"mlp_out"`), or a list of these.
+            (`"mlp_out"`), features of an attached dictionary (`"L1.resid_post.sae:NAME.F*"`), which are moved as the
+            difference that they decode to, or a list of these.
         at: The positions; the last token unless said.
+        over: `"places"`, or `"directions"`: the principal directions of each place over the prompts searched on.
+        components: How many of these, those of largest variance first; all in which the place varies unless given.
         price: What moving one place whole costs, in nats of the answer's log-probability.
         slack: How much of the IIA on the prompts searched on may be lost by leaving places out in the end.
         steps: How many steps of Adam.
@@ -152,9 +177,9 @@ def mask(
     """
     started = time.perf_counter()
     at = Selection.parse(at)
-    units = [Part(site, at) for site in expand(sites, abilities(model).shape)]
-    question = asked(about, variable, units[0])
-    table = check_exchange(model, question.replaced(alignment={variable: units}), prompts, [variable])
+    places = searched([Part(site, at) for site in expand(sites, abilities(model).shape)], over, components)
+    question = asked(about, variable, places[0])
+    table = check_exchange(model, question.replaced(alignment={variable: places}), prompts, [variable])
     check_search(steps=steps, rate=rate, batch_size=batch_size, n=n)
     if price < 0 or slack < 0:
         raise DataError("neither the price of a place nor the slack is negative", got=f"{price} and {slack}")
@@ -162,8 +187,9 @@ def mask(
     pairs = practice(question, table, variable, rows.train, steps * batch_size, seed)
     refuse_unchanged(pairs, [variable])
     with torch.inference_mode(False):  # what is made in inference mode cannot be searched
-        values = Harvest(model, prompts, rows.train, units, batch_size=batch_size)
-        soft = _Soft(units, values)
+        values = Harvest(model, prompts, rows.train, places, batch_size=batch_size)
+        units = places if over == "places" else principal(places, values, components)
+        soft = Soft(units, values)
     tokens = words.to(values.device)
 
     def objective(step: int) -> Tensor:
@@ -187,26 +213,28 @@ def mask(
     for side, side_rows in (("train", rows.train), ("test", rows.test)):
         drawn = draw_pairs(question, table, [variable], base_rows(n, side_rows, draw), draw, pool=side_rows)
         refuse_unchanged(drawn, [variable])
-        cells = [Cell(drawn, {variable: _merged(parts, values)}) for parts in rooms.values()]
+        cells = [Cell(drawn, {variable: merged(parts, values)}) for parts in rooms.values()]
         found[side] = score(model, prompts, cells, words, batch_size=batch_size), drawn
         forwards += found[side][0].forwards
+    selected = tuple(chosen if over == "places" else merged(chosen, values))
     before, practiced = found["train"]
     after, drawn = found["test"]
     lines = []
     for number, (role, parts) in enumerate(rooms.items()):
         hits = before.hits[number]
         told = {"train": float(hits[practiced.changed].mean()), "train_iia": float(hits.mean()), "places": len(parts)}
-        name = None if 0 < len(parts) <= 3 else f"{len(parts)} places"
-        lines.append(Line.of(row_of(parts, [variable], role, site=name) | told, drawn, after, [number]))
+        shown = parts if over == "places" else merged(parts, values)
+        name = None if 0 < len(shown) <= 3 else f"{len(parts)} {over}"
+        lines.append(Line.of(row_of(shown, [variable], role, site=name) | told, drawn, after, [number]))
     result = assembled(
         Interchange, lines, prompts,
         chance=1 / len(words),
         provenance=Provenance(
             method="mask",
             arguments={
-                "metric": METRIC, "scm": question.scm.name, "variable": variable, "sites": plain(sites), "at": str(at),
+                "metric": METRIC, "scm": question.scm.name, "variable": variable, "sites": plain(sites), "at": str(at), "over": over,
                 "price": price, "slack": slack, "steps": steps, "rate": rate, "holdout": holdout,
-                "found": [str(part) for part in rooms[ALIGNED]],
+                **({} if over == "places" else {"components": components}), "found": [str(part) for part in selected],
             },
             seed=seed,
             **facts(
@@ -215,10 +243,12 @@ def mask(
             ),
         ),
     )  # fmt: skip
-    weights = pd.DataFrame(
-        {"site": [str(part.site) for part in units], "share": share, "selected": [part in chosen for part in units]}
-    ).sort_values(["selected", "share"], ascending=False, ignore_index=True, kind="stable")
-    return Masked(variable, tuple(rooms[ALIGNED]), weights, result, losses)
+    weights = pd.DataFrame({"site": [str(part.site) for part in units]})
+    if over == "directions":
+        weights["direction"] = weights.groupby("site").cumcount()
+    weights["share"], weights["selected"] = share.astype(float), [part in chosen for part in units]
+    weights = weights.sort_values(["selected", "share"], ascending=False, ignore_index=True, kind="stable")
+    return Masked(variable, selected, weights, result, losses)
 
 
 @dataclass(eq=False)
@@ -251,62 +281,10 @@ class _Trim:
 
     def _scores(self, rooms: Sequence[Sequence[Part]]) -> tuple[np.ndarray, np.ndarray]:
         """Return for each set of places the share of expected answers, and their mean logit difference."""
-        cells = [Cell(self.pairs, {self.variable: _merged(parts, self.values)}) for parts in rooms]
+        cells = [Cell(self.pairs, {self.variable: merged(parts, self.values)}) for parts in rooms]
         found = score(self.model, self.prompts, cells, self.words, batch_size=self.batch_size, progress="mask, trimmed")
         self.forwards += found.forwards
         return found.hits.mean(1), found.toward.mean(1)
-
-
-class _Soft:
-    """A share for every place, and the moves that exchange each place by its share."""
-
-    def __init__(self, units: Sequence[Part], values: Harvest) -> None:
-        self.units, self.values = units, values
-        self.raw = torch.zeros(len(units), device=values.device, requires_grad=True)
-        # The neurons of one activation are one move: a diagonal.
-        self.groups: dict[Part, list[int]] = {}
-        for number, unit in enumerate(units):
-            self.groups.setdefault(_holder(unit), []).append(number)
-
-    def shares(self, progress: float) -> Tensor:
-        """Return the share of every place; they become 0 or 1 as the temperature falls."""
-        return torch.sigmoid(self.raw / (_HOTTEST * (_COLDEST / _HOTTEST) ** progress))
-
-    def moves(self, shares: Tensor) -> list[tuple[Part, Tensor]]:
-        """Return each part with the columns that move it by its share."""
-        # A change is made by `columns @ columns.T`, hence the root.
-        roots = shares.clamp(min=_TINY).sqrt()
-        out = []
-        for part, numbers in self.groups.items():
-            width = self.values.width(part)
-            units = [self.units[number].site.unit for number in numbers]
-            if units[0] is None:
-                columns = roots[numbers[0]] * torch.eye(width, device=roots.device)
-            else:
-                where = torch.tensor(units, device=roots.device)
-                columns = torch.diag(roots.new_zeros(width).scatter(0, where, roots[numbers]))
-            out.append((part, columns))
-        return out
-
-
-def _holder(unit: Part) -> Part:
-    """Return the part that is moved: the whole activation for a neuron, all features for a feature."""
-    return unit if unit.site.unit is None else replace(unit, site=unit.site.whole)
-
-
-def _merged(parts: Sequence[Part], values: Harvest) -> list[Part]:
-    """Return the same places with the neurons of one activation as one subspace, and so with features."""
-    out: list[Part] = []
-    units: dict[Part, list[int]] = {}
-    for part in parts:
-        if part.site.unit is None:
-            out.append(part)
-        else:
-            units.setdefault(_holder(part), []).append(part.site.unit)
-    for holder, numbers in units.items():
-        rows = np.eye(values.width(holder))[numbers]
-        out.append(replace(holder, basis=tuple(vector(row) for row in rows)))
-    return out
 
 
 def _listed(parts: Sequence[Part], most: int = 5) -> str:

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -79,6 +79,20 @@ def split(prompts: PromptSet, holdout: float, seed: int) -> Split:
     return Split(np.flatnonzero(~test), np.flatnonzero(test))
 
 
+class Moved(NamedTuple):
+    """A part that is moved between runs.
+
+    Attributes:
+        part: The part.
+        columns: The columns, [feature k], inside which it is moved; all of it without them.
+        share: How much of it is moved, [k] along each column, else [feature] of each number; all without it.
+    """
+
+    part: Part
+    columns: Tensor | None = None
+    share: Tensor | None = None
+
+
 class Harvest:
     """The values of places in the runs of some prompts, taken once, and the run of others with these values moved in.
 
@@ -139,13 +153,13 @@ class Harvest:
         least = max(_FLAT**2 * float(squares[-1]), _NOISE**2 * float(exact.square().sum()))
         return columns[:, squares > least].flip(1).to(values)
 
-    def logits(self, base: np.ndarray, source: np.ndarray, moves: Iterable[tuple[Part, Tensor]]) -> Tensor:
+    def logits(self, base: np.ndarray, source: np.ndarray, moves: Iterable[Moved]) -> Tensor:
         """Run base rows with values of source rows inside subspaces, and keep the graph.
 
         Args:
             base: The rows that are run.
             source: The rows whose values are moved in; they were harvested.
-            moves: Each part with the columns, [feature k], inside which it is moved.
+            moves: What is moved.
 
         Returns:
             The logits at the read position, [batch vocab].
@@ -154,14 +168,15 @@ class Harvest:
         index = torch.as_tensor(self.number[source], device=self.device)
         edits, sources = [], []
         placed: dict[tuple[Site, Selection], tuple[Tensor, Tensor]] = {}
-        for part, columns in moves:
+        for part, columns, share in moves:
             place = part.site.whole, part.at
             if place not in placed:
                 mask = batch.select(part.at)
                 placed[place] = scatter(self.values[place][index], mask, axis=position_axis(part.site)), mask
             edits.append(Edit(part.site, Patch(), part.at))
             values, mask = placed[place]
-            sources.append(Source(values, mask, columns.to(values.dtype)))
+            told = [None if one is None else one.to(values.dtype) for one in (columns, share)]
+            sources.append(Source(values, mask, *told))
         return at_read_position(forward(self.model, batch, edits, sources=sources, grad=True).logits, batch)
 
 

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 # Where each task is; a module may hold several.
 MODULES = {
     "hiring": "hiring",
+    "hiring_backup": "hiring",
+    "hiring_backups": "hiring",
+    "hiring_shared": "hiring",
     "hiring_secret": "hiring",
     "by_hand": "by_hand",
     "reverse": "reverse",

@@ -8,11 +8,15 @@ Two kinds of sentences with the leading BOS:
 The causal model behind the first kind: gender -> name (95 %), gender -> hobby, merit = degree + experience,
 proxy = [hobby is male-typed], bias = [gender is he], score = merit + 2 proxy + bias, reject below 3, accept from 5.
 Behind the second: the name is whose secret is asked for, and the place says which of its digits.
+
+Relatives decide the same and differ in between: with backups a variable is said twice, and what either says counts; with
+shared variables proxy and bias are one, of four values.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -114,6 +118,36 @@ TASK = Task(
 )  # fmt: skip
 
 
+# What a variable that is said twice is, in the order in which variables get their backup.
+EITHER: dict[str, Callable[..., np.ndarray]] = {
+    "bias": lambda bias_first, bias_second: np.maximum(bias_first, bias_second),
+    "proxy": lambda proxy_first, proxy_second: np.maximum(proxy_first, proxy_second),
+}
+
+
+def _relative(name: str, changed: dict[str, Callable[..., np.ndarray]]) -> Task:
+    """Return the same decisions made with some mechanisms changed."""
+    own = TASK.scm
+    scm = SCM(name, noise=own.noise, mechanisms={**own.mechanisms, **changed}, values=own.values)
+    return replace(TASK, name=name, scm=scm)
+
+
+def _backed_up(name: str, count: int) -> Task:
+    """Return the task in which the first variables of `EITHER` are said twice."""
+    changed: dict[str, Callable[..., np.ndarray]] = {}
+    for variable in list(EITHER)[:count]:
+        once = TASK.scm.mechanisms[variable]
+        changed |= {f"{variable}_first": once, f"{variable}_second": once, variable: EITHER[variable]}
+    return _relative(name, changed)
+
+
+BACKED_UP = (TASK, _backed_up("hiring_backup", 1), _backed_up("hiring_backups", 2))
+SHARED_TASK = _relative(
+    "hiring_shared",
+    {"unfair": lambda proxy, bias: 2 * proxy + bias, "score": lambda merit, unfair: merit + unfair},
+)
+
+
 def _number(secret: np.ndarray, **digits: np.ndarray) -> np.ndarray:
     return np.where(MEMBERS[secret, None], CODES[secret], np.stack(list(digits.values()), axis=1))
 
@@ -183,7 +217,7 @@ SECRET_TASK = Task(
     environments={"everyone": _identities("hiring_secret, everyone", [1 / len(NAMES)] * len(NAMES))},
 )
 
-TASKS = (TASK, SECRET_TASK)
+TASKS = (*BACKED_UP, SHARED_TASK, SECRET_TASK)
 
 
 def effects_on_acceptance() -> dict[str, float]:

@@ -3,15 +3,15 @@
     node   a feature of one of several dictionaries, or the error of one: what it does not reconstruct
     edge   from a node to one of a later dictionary, or to the metric, along all ways that pass no dictionary between
 
-Both are integrated gradients (Marks et al. 2024). For the nodes of one dictionary the whole activation moves from one
-prompt of a pair to the other, and features and error share out its exact effect. For the edges into a node the
-activation of an earlier dictionary moves in the same way, what lies between is held, and the earlier features and error
+Both are integrated gradients (Marks et al. 2024). All nodes of one dictionary move from what they are to what ablation
+sets them to, what they are in the other prompt of a pair unless asked otherwise, and features and error share out the
+exact effect. For the edges into a node the nodes of an earlier dictionary move in the same way, what lies between is held, and the earlier features and error
 share out the change of the later node, weighted by what a unit of it does to the metric. Where positions are told apart,
 what lies elsewhere is no node: it is neither moved nor held.
 
 Gradients do not see a feature that jumps from zero to its threshold, as those of top-k and JumpReLU encoders do: into
-such a node the edges may sum to less than its score. The node's own score does not suffer, because the path of the
-activation is straight whatever the encoder does.
+such a node the edges may sum to less than its score. The node's own score does not suffer, because the path of the nodes
+is straight whatever the encoder does.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ from mechcausal.address import Selection
 from mechcausal.circuits.graph import Graph, Node
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.places import Positions, places
+from mechcausal.data.prompts import PromptSet
 from mechcausal.errors import DataError, SiteError
+from mechcausal.features.circuits.ablating import Ablation
 from mechcausal.features.circuits.kept import Faithfulness, faithfulness, in_turn
 from mechcausal.features.circuits.scores import OUTPUT, Scorer
 from mechcausal.features.links.effects import halves
@@ -36,7 +38,6 @@ from mechcausal.features.screening.attribution import differentiable
 from mechcausal.models.abilities import abilities
 from mechcausal.models.attached import Bound, attached
 from mechcausal.patching.sweep import MetricSpec
-from mechcausal.results.result import load as load_result
 
 
 @dataclass(frozen=True, repr=False)
@@ -53,7 +54,7 @@ class FeatureCircuit:
 
     @property
     def coverage(self) -> pd.DataFrame:
-        """For each dictionary: the exact effect of its whole activation, the sum of all nodes, the share of the error.
+        """For each dictionary: the exact effect of ablating all its nodes, the sum of all nodes, the share of the error.
 
         Where sum and effect differ, take more steps. Where the error's share is large, the dictionary misses what
         matters, and a circuit of its features tells only part of the story.
@@ -91,8 +92,8 @@ class FeatureCircuit:
     @classmethod
     def load(cls, folder: str | Path) -> FeatureCircuit:
         """Read what `save` wrote."""
-        plain = load_result(Path(folder) / "faithfulness.parquet")
-        return cls(Graph.load(Path(folder) / "graph.json"), Faithfulness(**vars(plain)))
+        measured = Faithfulness.load(Path(folder) / "faithfulness.parquet")
+        return cls(Graph.load(Path(folder) / "graph.json"), measured)
 
 
 def circuit(
@@ -105,6 +106,8 @@ def circuit(
     edge_threshold: float = 0.0,
     steps: int = 8,
     positions: Positions = "all",
+    ablation: str = "counterfactual",
+    reference: PromptSet | Contrast | None = None,
     direction: str = "noise",
     metric: MetricSpec = "logit_diff",
     random: int = 5,
@@ -113,8 +116,8 @@ def circuit(
 ) -> FeatureCircuit:
     """Find the circuit of features behind a behavior, and measure what it keeps of it.
 
-    Estimand of a node: its share of the exact effect of taking the whole activation from the other prompt, by integrated
-    gradients. Of an edge: its sender's share of the change of its receiver, times what a unit of the receiver does.
+    Estimand of a node: its share of the exact effect of ablating all nodes of its dictionary, by integrated gradients.
+    Of an edge: its sender's share of the change of its receiver, times what a unit of the receiver does.
     Nodes and edges are chosen on one half of the clusters; `faithfulness` is measured by intervention on the other.
 
     Args:
@@ -126,7 +129,10 @@ def circuit(
         edge_threshold: The smallest score of an edge that is kept.
         steps: How many points on the paths.
         positions: At which positions nodes are told apart: `"all"` at once, `"each"`, or a list; elsewhere nothing is
-            exchanged.
+            ablated.
+        ablation: What nodes are set to, in their scores and outside the circuit: `"counterfactual"`, `"mean"` or
+            `"zero"`; see `faithfulness`, which measures a circuit that was found by one under another.
+        reference: The prompts whose means are taken; both sides of the half at hand unless given.
         direction: `"noise"` (base clean) or `"denoise"`.
         metric: A metric's name, or a differentiable function of (logits, batch).
         random: How many random circuits of the same size are measured beside it.
@@ -155,19 +161,20 @@ def circuit(
     chosen_by, measured_on = halves(pairs.clean.clusters, len(pairs), seed)
     ours = pairs.take(chosen_by.tolist())
     at = tuple(place.at for place in places([known[0].features], positions, ours.clean))
-    job = Scorer(model, known, chosen, at, steps, direction, batch_size)
+    how = Ablation.of(model, known, at, ours, ablation, reference, batch_size)
+    job = Scorer(model, known, chosen, at, steps, direction, batch_size, how)
     scores = job.nodes(ours)
     ranked = Graph(_scored(known, at, scores)).threshold(node=max(node_threshold, 1e-12)).top(nodes=nodes)
     edges = job.edges(ours, list(ranked.nodes))
     about = {
         "metric": chosen.name, "direction": direction, "steps": steps, "pairs": ours.hash, "n": len(ours),
-        "positions": [str(place) for place in at],
+        "positions": [str(place) for place in at], **how.told,
         "candidates": int(sum((table != 0).sum() for table in scores.values())), "coverage": job.coverage(scores),
     }  # fmt: skip
     graph = Graph({**ranked.nodes, OUTPUT: np.nan}, edges, about).threshold(edge=edge_threshold)
     measured = faithfulness(
-        model, graph, pairs.take(measured_on.tolist()), among=known, positions=at, direction=direction, metric=chosen,
-        random=random, batch_size=batch_size, seed=seed,
+        model, graph, pairs.take(measured_on.tolist()), among=known, positions=at, ablation=ablation,
+        reference=reference, direction=direction, metric=chosen, random=random, batch_size=batch_size, seed=seed,
     )  # fmt: skip
     return FeatureCircuit(graph, measured)
 

@@ -1,9 +1,9 @@
-"""Keep a circuit of features and take the rest of them from the other prompt: what is left of the behavior?
+"""Keep a circuit of features and ablate the rest of them: what is left of the behavior?
 
 Dictionary by dictionary, in the order in which the model computes them, the features and the error of the run are read,
-those outside the circuit are exchanged for what they are in the other prompt, and the run goes on with that. Features of
-the circuit so see what their exchanged neighbors below made of the activation, as they would in a model that has only
-the circuit.
+those outside the circuit are set to what they are in the other prompt, to their mean or to zero, and the run goes on
+with that. Features of the circuit so see what their ablated neighbors below made of the activation, as they would in a
+model that has only the circuit.
 """
 
 from __future__ import annotations
@@ -17,18 +17,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mechcausal.address import Selection
+from mechcausal.address import Selection, Site
 from mechcausal.circuits.graph import Graph, Node, turn_of
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.prompts import PromptSet
 from mechcausal.errors import DataError, SiteError
+from mechcausal.features.circuits.ablating import Ablation, Move, told_apart
 from mechcausal.features.screening.attribution import fitting
 from mechcausal.interventions.specs import Edit, Patch
 from mechcausal.metrics import metric as metric_of
 from mechcausal.models import bridge
 from mechcausal.models.attached import Bound, bound
 from mechcausal.models.engine import align, in_batches
-from mechcausal.models.hooked import forward
+from mechcausal.models.hooked import Source, forward
 from mechcausal.patching.sweep import MetricSpec, Recorder, two_sides
 from mechcausal.results.intervals import Interval, ratio_interval
 from mechcausal.results.result import Result
@@ -40,7 +41,7 @@ CIRCUIT, REST, DRAWN = "circuit", "rest", "random"
 class Faithfulness(Result):
     """The result of `faithfulness`: one row for the circuit, one for all but the circuit, one for each random circuit.
 
-    `effect` is the share of the behavior that is left: 1 as in the whole model, 0 as with all nodes exchanged. Beside
+    `effect` is the share of the behavior that is left: 1 as in the whole model, 0 as with all nodes ablated. Beside
     the columns of every result: `kind` (`circuit`, `rest`, `random`) and `nodes`, how many are kept.
     """
 
@@ -70,8 +71,10 @@ class Faithfulness(Result):
         del k  # every row is said
         whole, none = (np.nanmean(self.baselines[name]) for name in ("clean", "corrupt"))
         nodes = int(self.frame.loc[self.frame["kind"] == CIRCUIT, "nodes"].iloc[0])
+        by = self.provenance.arguments.get("ablation", "counterfactual")
         lines = [
-            f"circuit of {nodes} nodes on {self.examples.shape[1]} pairs: whole model {whole:.3f}, nothing kept {none:.3f}"
+            f"circuit of {nodes} nodes on {self.examples.shape[1]} pairs, the rest ablated ({by}): whole model {whole:.3f}, "
+            f"nothing kept {none:.3f}"
         ]
         for name, found in (("faithfulness", self.faithfulness), ("completeness", self.completeness)):
             lines.append(f"  {name} {found.estimate:.3f} [{found.low:.3f}, {found.high:.3f}]")
@@ -89,6 +92,8 @@ def faithfulness(
     *,
     among: Sequence[Bound | str] | None = None,
     positions: Sequence[Selection] | None = None,
+    ablation: str = "counterfactual",
+    reference: PromptSet | Contrast | None = None,
     direction: str = "noise",
     metric: MetricSpec = "logit_diff",
     random: int = 5,
@@ -98,15 +103,22 @@ def faithfulness(
     """Measure how much of the behavior a circuit of features keeps, and how much is kept without it.
 
     Estimand: `(m(C) - m(nothing)) / (m(whole) - m(nothing))`, where `m(C)` is the mean metric of the run in which every
-    node outside C, features and errors alike, is taken from the other prompt of the pair (Marks et al. 2024). For all
-    nodes but the circuit's it is called completeness, and is small if nothing important is outside the circuit.
+    node outside C, features and errors alike, is ablated (Marks et al. 2024, who ablate by the mean). For all nodes but
+    the circuit's it is called completeness, and is small if nothing important is outside the circuit.
+
+    The other prompt of the pair takes away only what the two do not share, so that the circuit has to carry the
+    difference and nothing else; the mean takes away what is particular to a prompt, and zero everything: there a circuit
+    must also hold what is the same in all prompts.
 
     Args:
         model: The model.
-        graph: The circuit; its nodes are features and errors (others, such as the logits, are not exchanged anyway).
+        graph: The circuit; its nodes are features and errors (others, such as the logits, are not ablated anyway).
         pairs: Pairs, better not those by which the circuit was chosen.
-        among: The dictionaries whose nodes are exchanged; those of the circuit unless given.
+        among: The dictionaries whose nodes are ablated; those of the circuit unless given.
         positions: The positions at which nodes are told apart; those of the circuit unless given.
+        ablation: What nodes outside are set to: `"counterfactual"`, what they are in the other prompt of the pair;
+            `"mean"`, by position where all prompts have one length, else over the tokens of their place; or `"zero"`.
+        reference: The prompts whose means are taken; both sides of the pairs unless given.
         direction: `"noise"` (base clean) or `"denoise"`.
         metric: A metric's name, or a function of (logits, batch).
         random: How many random circuits of the same size are measured beside it.
@@ -122,6 +134,7 @@ def faithfulness(
     if not places:
         raise DataError("the circuit has no node of a dictionary, and no positions are given", got=repr(graph))
     own = kept(known, places, nodes)
+    how = Ablation.of(model, known, places, pairs, ablation, reference, batch_size)
     batch_size = fitting(batch_size, base.tokens.shape[1], *known)
     alive = _alive(model, known, places, base, batch_size)
     draws = [_drawn(own, np.random.default_rng([seed, number]), alive) for number in range(random)]
@@ -131,13 +144,13 @@ def faithfulness(
         model, pairs, chosen, "faithfulness",
         {
             "nodes": len(nodes), "dictionaries": [one.name for one in known], "direction": direction,
-            "positions": [str(at) for at in places], "random": random,
+            "positions": [str(at) for at in places], "random": random, **how.told,
             "pool": int(sum((alive[name] | mask)[:, :-1].sum() for name, mask in own.items())),
         },
         seed=seed,
     )  # fmt: skip
     base, source, clean = align(base, source, pairs.clean)
-    runs = 0
+    runs, by_other = 0, how.kind == "counterfactual"
 
     def one_batch(index: Tensor) -> np.ndarray:
         nonlocal runs
@@ -145,8 +158,8 @@ def faithfulness(
         batch, other, reference = (side.take(index).to(device) for side in (base, source, clean))
         compared = forward(model, reference).logits if chosen.compares else None
         lines = [forward(model, batch).logits]
-        lines += [kept_alone(model, known, places, mask, batch, other) for mask in (nothing, *conditions)]
-        runs += 1 + (len(known) + 2) * (len(conditions) + 1)
+        lines += [kept_alone(model, known, places, mask, batch, other, how) for mask in (nothing, *conditions)]
+        runs += 1 + (len(known) + 1 + by_other) * (len(conditions) + 1)
         return np.stack([chosen(logits, batch, compared).float().cpu().numpy() for logits in lines])
 
     values, used = in_batches(len(base), batch_size, one_batch)
@@ -168,17 +181,20 @@ def in_turn(model: Any, dictionaries: Sequence[Bound | str]) -> list[Bound]:  # 
     """Return dictionaries in the order in which the model meets them; no two may be about one activation."""
     known = [one if isinstance(one, Bound) else bound(model, one) for one in dictionaries]
     known.sort(key=lambda one: turn_of(one.written))
-    for one in known:
-        if not one.linear:
-            raise SiteError(f"circuits need a linear decoder, and that of {one.name!r} is not")
     for first, second in itertools.pairwise(known):
-        if first.written == second.written:
+        if turn_of(_same(first.written)) == turn_of(_same(second.written)):
             raise SiteError(
-                "two dictionaries of one activation describe the same thing twice",
-                got=f"{first.name} and {second.name} at {first.written}",
+                "each of two dictionaries of one activation describes all of it, so their nodes would move it twice",
+                got=f"{first.name} at {first.written} and {second.name} at {second.written}",
                 fix="build a circuit of one of them",
             )
     return known
+
+
+def _same(site: Site) -> Site:
+    """Return the stream before a layer as what the layer below left."""
+    before = site.component == "resid_pre" and bool(site.layer)
+    return Site("resid_post", (site.layer or 0) - 1) if before else site
 
 
 def kept(known: Sequence[Bound], places: Sequence[Selection], nodes: Sequence[Node]) -> dict[str, Tensor]:
@@ -187,21 +203,11 @@ def kept(known: Sequence[Bound], places: Sequence[Selection], nodes: Sequence[No
     for node in nodes:
         name = str(node.site.dictionary)
         if name not in masks or node.at not in places:
-            raise SiteError(f"{node} is not among the nodes that are exchanged", expected=", ".join(masks))
+            raise SiteError(f"{node} is not among the nodes that may be ablated", expected=", ".join(masks))
         if node.site.feature is None and not node.site.error:
             raise SiteError(f"{node} is a whole dictionary, and nodes are single features", fix=f"name {node.site}.F0")
         masks[name][places.index(node.at), -1 if node.site.error else node.site.feature] = True
     return masks
-
-
-def told_apart(places: Sequence[Selection], batch: PromptSet) -> list[Tensor]:
-    """Return where nodes are at each place, [batch pos] each; no token may belong to two places."""
-    chosen = [batch.select(at) & batch.mask for at in places]
-    if int(torch.stack(chosen).sum(0).max()) > 1:
-        raise SiteError(
-            "the positions of a circuit overlap, so that nodes would count twice", got=", ".join(map(str, places))
-        )
-    return chosen
 
 
 @torch.no_grad()
@@ -212,30 +218,21 @@ def kept_alone(
     keep: Mapping[str, Tensor],
     batch: PromptSet,
     other: PromptSet,
+    how: Ablation,
 ) -> Tensor:
-    """Return the logits of the run in which only these nodes are the run's own, and the others are of another prompt."""
+    """Return the logits of the run in which only these nodes are the run's own, and the others are ablated."""
     reads = list(dict.fromkeys(site for one in known for site in (one.site, one.written)))
-    there = forward(model, other, read=reads).read
-    chosen = torch.stack(told_apart(places, batch))
+    there = forward(model, other, read=reads).read if how.kind == "counterfactual" else {}
+    chosen = told_apart(places, batch)
+    inside = torch.stack(chosen).any(0)
     edits: list[Edit] = []
-    sources: list[Tensor] = []
+    sources: list[Source] = []
     for one in known:
         here = forward(model, batch, edits, read=[one.site, one.written], sources=sources).read
-        y = here[one.written]
-        # Some dictionaries remember between encoding and decoding how large the activation was.
-        new = one.encode(there[one.site])
-        strange = there[one.written] - one.like(one.decode(new), y)
-        f = one.encode(here[one.site])
-        old = one.like(one.decode(f), y)
-        own = torch.einsum("apt,tf->apf", chosen.permute(1, 2, 0).float(), keep[one.name].to(y.device).float()) > 0
-        inside = chosen.any(0)[..., None]
-        mixed = torch.where(own[..., :-1] | ~inside, f, new)
-        error = y - old
-        stays = own[..., -1:] | ~inside
-        stays = stays.reshape(*stays.shape[:2], *[1] * (y.ndim - 2))
-        moved = torch.where(stays, error, strange) - error
+        values = here[one.written].clone()
+        values[inside] = Move.of(one, how, chosen, here, there).keeping(keep[one.name])
         edits.append(Edit(one.written, Patch()))
-        sources.append(y + (one.like(one.decode(mixed), y) - old) + moved)
+        sources.append(Source(values, inside))
     return forward(model, batch, edits, sources=sources).logits
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,14 +14,14 @@ from mechcausal.address import Selection, Site
 from mechcausal.circuits.graph import Node, turn_of
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.prompts import PromptSet
-from mechcausal.features.circuits.kept import told_apart
-from mechcausal.features.screening.attribution import BUDGET, add_scores, changes, fitting, slope
-from mechcausal.interventions.specs import Edit, Interpolate, Patch
+from mechcausal.features.circuits.ablating import Ablation, Move, Values, told_apart
+from mechcausal.features.screening.attribution import add_scores, fitting, through_decoder
+from mechcausal.interventions.specs import Edit, Patch
 from mechcausal.metrics import Metric
 from mechcausal.models import bridge
 from mechcausal.models.attached import Bound
 from mechcausal.models.engine import align, in_batches
-from mechcausal.models.hooked import Source, forward, gradient_reads
+from mechcausal.models.hooked import Run, Source, forward, gradient_reads, gradients
 from mechcausal.patching.sweep import two_sides
 
 OUTPUT = Node(Site("logits"))
@@ -39,7 +39,8 @@ class Scorer:
         steps: How many points on each path.
         direction: Which side of a pair is the base.
         batch_size: How many pairs at a time.
-        effects: The exact effect of the whole activation of each dictionary at these positions, once nodes are scored.
+        how: What ablated nodes are set to.
+        effects: The exact effect of ablating all nodes of each dictionary at these positions, once nodes are scored.
     """
 
     model: Any
@@ -49,6 +50,7 @@ class Scorer:
     steps: int
     direction: str
     batch_size: int
+    how: Ablation = field(default_factory=Ablation)
     effects: dict[str, float] = field(default_factory=dict)
 
     def nodes(self, pairs: Contrast) -> dict[str, np.ndarray]:
@@ -110,50 +112,59 @@ class Scorer:
 
 
 class _Batch:
-    """One batch: what is read of both sides, and what a unit of each activation does to the metric."""
+    """One batch: what is read of both sides, what ablation makes of each activation, and what that does to the metric."""
 
     def __init__(self, job: Scorer, batch: PromptSet, other: PromptSet, clean: PromptSet) -> None:
         self.job, self.model, self.batch = job, job.model, batch
         self.compared = forward(self.model, clean).logits if job.metric.compares else None
         reads = list(dict.fromkeys(site for one in job.known for site in (one.site, one.written)))
         self.here = forward(self.model, batch, read=reads).read
-        self.there = forward(self.model, other, read=reads).read
-        self.chosen = told_apart(job.at, batch)
-        self.inside = torch.stack(self.chosen).any(0)
-        self._slopes: dict[str, Tensor] = {}
-        self._changes: dict[tuple[str, tuple[int, ...]], tuple[Tensor, Tensor]] = {}
+        there = forward(self.model, other, read=reads).read if job.how.kind == "counterfactual" else {}
+        chosen = told_apart(job.at, batch)
+        self.inside = torch.stack(chosen).any(0)
+        self.moves = {one.name: Move.of(one, job.how, chosen, self.here, there) for one in job.known}
+        self._slopes: dict[str, list[tuple[float, Tensor]]] = {}
+        self._changes: dict[tuple[str, tuple[int, ...]], Values] = {}
 
-    def slope(self, one: Bound, steps: int) -> Tensor:
-        """Return what a unit of the activation does to the metric, on average along the path, [batch pos d_out]."""
+    def slopes(self, one: Bound, steps: int) -> list[tuple[float, Tensor]]:
+        """Return points of the path, and what a unit of the activation does to the metric there, [token d_out].
+
+        Where the decoder is linear, a node does the same at every point, and the mean of them all says everything.
+        """
         if one.name not in self._slopes:
-            path = Source(self.there[one.written], self.inside), steps
-            found = slope(self.model, self.batch, self.job.metric, self.compared, one.written, path=path)[0]
-            self._slopes[one.name] = found.flatten(2)
+            found = []
+            for part in _points(steps):
+                reads = gradient_reads([one.written])
+                run = forward(
+                    self.model, self.batch, [Edit(one.written, Patch())], read=reads, sources=[self._at(one, part)],
+                    grad=True,
+                )  # fmt: skip
+                with torch.enable_grad():
+                    output = self.job.metric(run.logits, self.batch, self.compared).sum()
+                    slope = gradients(output, run, [one.written])[one.written]
+                found.append((part, slope[self.inside].flatten(1)))
+            mean = torch.stack([slope for _, slope in found]).mean(0)
+            self._slopes[one.name] = [(0.0, mean)] if one.linear else found
         return self._slopes[one.name]
 
     def shares(self, one: Bound, steps: int) -> Tensor:
         """Return the sum over examples of what each node does, [place feature]; the error comes last."""
-        weights = self.slope(one, steps)
-        moved = (self.there[one.written] - self.here[one.written]).flatten(2)
-        out = torch.zeros(len(self.chosen), one.n_features + 1, dtype=torch.double, device=moved.device)
-        place = torch.stack(self.chosen).byte().argmax(0)[self.inside]
-        x, source, moved, weights = (
-            part[self.inside] for part in (self.here[one.site], self.there[one.site], moved, weights)
-        )
-        for some in _chunks(len(x), one):
-            f, change = changes(one, x[some], source[some])
-            scores = out.new_zeros(len(out), one.n_features)
-            add_scores(scores, one, f, change, weights[some], place[some])
-            out[:, :-1] += scores
-            missed = moved[some] - change @ one.W_dec
-            out[:, -1].index_add_(0, place[some], (missed.double() * weights[some].double()).sum(-1))
+        move, slopes = self.moves[one.name], self.slopes(one, steps)
+        out = torch.zeros(len(self.job.at), one.n_features + 1, dtype=torch.double, device=move.x.device)
+        for some in move.chunks():
+            (f, error), (new, strange) = move.ends(some)
+            scores, place = out.new_zeros(len(out), one.n_features), move.place[some]
+            for part, slope in slopes:
+                add_scores(scores, one, f + part * (new - f), new - f, slope[some], place)
+                own = ((strange - error).double() * slope[some].double()).sum(-1)
+                out[:, -1].index_add_(0, place, own / len(slopes))
+            out[:, :-1] += scores / len(slopes)
         return out
 
     @torch.no_grad()
     def effect(self, one: Bound) -> float:
-        """Return the sum over examples of what taking the whole activation from the other prompt changes."""
-        edit, source = Edit(one.written, Patch()), Source(self.there[one.written], self.inside)
-        moved = forward(self.model, self.batch, [edit], sources=[source]).logits
+        """Return the sum over examples of what ablating all nodes of a dictionary changes."""
+        moved = forward(self.model, self.batch, [Edit(one.written, Patch())], sources=[self._at(one, 1.0)]).logits
         still = forward(self.model, self.batch).logits
         after, before = (self.job.metric(x, self.batch, self.compared).double().sum() for x in (moved, still))
         return float(after - before)
@@ -169,80 +180,103 @@ class _Batch:
         if begin >= end or not senders or not ends:
             return {}
         held = [one.written for one in self.job.known if begin < turn_of(one.written) < end]
-        edits = [Edit(site, Patch()) for site in held]
-        taken = [self.there[sender.written], *(self.here[site] for site in held)]
-        sources = [Source(values, self.inside) for values in taken]
+        edits = [Edit(site, Patch()) for site in (sender.written, *held)]
+        still = [Source(self.here[site], self.inside) for site in held]
         (leaf,) = gradient_reads([sender.written])
-        reads = [leaf, *([] if receiver is None else [receiver.site, receiver.written])]
-        slopes = [torch.zeros_like(self.here[sender.written]).flatten(2) for _ in ends]
-        for step in range(steps):
-            moving = Edit(sender.written, Interpolate((step + 0.5) / steps))
-            run = forward(
-                self.model, self.batch, [moving, *edits], read=list(dict.fromkeys(reads)), sources=sources, grad=True
-            )
+        reads = list(dict.fromkeys([leaf, *([] if receiver is None else [receiver.site, receiver.written])]))
+        out: dict[tuple[Node, Node], float] = {}
+        for part in _points(steps):
+            sources = [self._at(sender, part), *still]
+            run = forward(self.model, self.batch, edits, read=reads, sources=sources, grad=True)
             with torch.enable_grad():
                 targets = self._targets(receiver, ends, run)
-            for total, target in zip(slopes, targets, strict=True):
+            for end_node, target in zip(ends, targets, strict=True):
                 if not target.requires_grad:
                     return {}
                 (found,) = torch.autograd.grad(target, run.read[leaf], retain_graph=True, allow_unused=True)
                 if found is None:  # what is held cuts every way: the stream itself, between two of its own layers
                     return {}
-                total += found.flatten(2) / steps
-        out: dict[tuple[Node, Node], float] = {}
-        for end_node, weights in zip(ends, slopes, strict=True):
-            out |= {(node, end_node): value for node, value in self._shared(sender, senders, weights)}
+                for node, value in self._shared(sender, senders, part, found[self.inside].flatten(1)):
+                    out[node, end_node] = out.get((node, end_node), 0.0) + value / steps
         return out
 
-    def _targets(self, receiver: Bound | None, ends: Sequence[Node], run: Any) -> list[Tensor]:  # noqa: ANN401 - a Run
+    def _at(self, one: Bound, part: float) -> Source:
+        """Return an activation whose nodes have gone a part of their way."""
+        values = self.here[one.written].clone()
+        values[self.inside] = self.moves[one.name].at(part)
+        return Source(values, self.inside)
+
+    def _targets(self, receiver: Bound | None, ends: Sequence[Node], run: Run) -> list[Tensor]:
         """Return for each receiving node what it does to the metric, as a function of what it receives."""
         if receiver is None:
             return [self.job.metric(run.logits, self.batch, self.compared).sum()]
-        unit = self.slope(receiver, self.job.steps)
-        x, y = run.read[receiver.site], run.read[receiver.written]
+        move = self.moves[receiver.name]
+        numbers = _features(ends)
+        weights, unit = self._weights(receiver, numbers)
+        x, y = run.read[receiver.site][self.inside], run.read[receiver.written][self.inside]
         f = receiver.encode(x)
         error = None
         if any(node.site.error for node in ends):
-            error = ((y - receiver.like(receiver.decode(f), y)).flatten(2) * unit).sum(-1)
+            receiver.encode(move.x)  # decoded at the size of the unedited run, like the node's own score
+            error = ((y - receiver.like(receiver.decode(f), y)).flatten(1) * unit).sum(-1)
         out = []
         for node in ends:
-            chosen = self.chosen[list(self.job.at).index(node.at)]
             if node.site.error:
                 assert error is not None
-                out.append(error[chosen].sum())
+                sent = error
             else:
                 number = int(node.site.feature or 0)
-                out.append((f[..., number] * (unit @ receiver.W_dec[number]))[chosen].sum())
+                sent = f[:, number] * weights[:, numbers.index(number)]
+            out.append(sent[move.place == self.job.at.index(node.at)].sum())
         return out
 
+    def _weights(self, one: Bound, numbers: Sequence[int]) -> Values:
+        """Return what a unit of some features and of the error does to the metric, [token feature] and [token d_out]."""
+        slopes = self.slopes(one, self.job.steps)
+        features = [self._through(one, numbers, part, slope) for part, slope in slopes]
+        return torch.stack(features).mean(0), torch.stack([slope for _, slope in slopes]).mean(0)
+
     @torch.no_grad()
-    def _shared(self, sender: Bound, nodes: Sequence[Node], weights: Tensor) -> list[tuple[Node, float]]:
-        """Return what each sending node adds to one receiver, the receiver's slope given."""
-        numbers = [int(node.site.feature) for node in nodes if node.site.feature is not None]
-        change, missed = self._sent(sender, tuple(numbers))
-        shares = change * (weights @ sender.W_dec[numbers].T)
-        found = []
-        for node in nodes:
-            chosen = self.chosen[list(self.job.at).index(node.at)]
-            own = (missed * weights).sum(-1) if node.site.error else shares[..., numbers.index(node.site.feature or 0)]
-            found.append((node, float(own[chosen].double().sum())))
+    def _through(self, one: Bound, numbers: Sequence[int], part: float, slope: Tensor) -> Tensor:
+        """Return the slope by some features from that by what they decode to, [token feature]."""
+        if one.linear:
+            return slope.to(one.W_dec.dtype) @ one.W_dec[list(numbers)].T
+        found, move = slope.new_zeros(len(slope), len(numbers)), self.moves[one.name]
+        for some in move.chunks():
+            (f, _), (new, _) = move.ends(some)
+            found[some] = through_decoder(one, f + part * (new - f), slope[some])[:, list(numbers)]
         return found
 
-    def _sent(self, sender: Bound, numbers: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-        """Return how some features and the error of a dictionary change, [batch pos feature] and [batch pos d_out]."""
+    @torch.no_grad()
+    def _shared(self, sender: Bound, nodes: Sequence[Node], part: float, slope: Tensor) -> list[tuple[Node, float]]:
+        """Return what each sending node adds to one receiver at a point of the path, the receiver's slope given."""
+        numbers = _features(nodes)
+        change, missed = self._sent(sender, tuple(numbers))
+        shares = change * self._through(sender, numbers, part, slope)
+        found = []
+        for node in nodes:
+            own = (missed * slope).sum(-1) if node.site.error else shares[:, numbers.index(int(node.site.feature or 0))]
+            found.append((node, float(own[self.moves[sender.name].place == self.job.at.index(node.at)].double().sum())))
+        return found
+
+    def _sent(self, sender: Bound, numbers: tuple[int, ...]) -> Values:
+        """Return how some features and the error of a dictionary change, [token feature] and [token d_out]."""
         if (sender.name, numbers) not in self._changes:
-            moved = (self.there[sender.written] - self.here[sender.written]).flatten(2)
-            x, source = (side[sender.site].flatten(0, 1) for side in (self.here, self.there))
-            own, decoded = x.new_zeros(len(x), len(numbers)), moved.flatten(0, 1).clone()
-            for some in _chunks(len(x), sender):
-                change = changes(sender, x[some], source[some])[1]
-                own[some], decoded[some] = change[:, list(numbers)], change @ sender.W_dec
-            self._changes[sender.name, numbers] = own.unflatten(0, moved.shape[:2]), moved - decoded.view_as(moved)
+            move = self.moves[sender.name]
+            features, missed = [], []
+            for some in move.chunks():
+                (f, error), (new, strange) = move.ends(some)
+                features.append((new - f)[:, list(numbers)])
+                missed.append(strange - error)
+            self._changes[sender.name, numbers] = torch.cat(features), torch.cat(missed)
         return self._changes[sender.name, numbers]
 
 
-def _chunks(tokens: int, known: Bound) -> Iterator[slice]:
-    """Yield tokens, as many at a time as may be held with all features of a dictionary."""
-    size = max(1, BUDGET // (16 * known.n_features))
-    for low in range(0, tokens, size):
-        yield slice(low, low + size)
+def _points(steps: int) -> list[float]:
+    """Return the middles of equal parts of a path."""
+    return [(step + 0.5) / steps for step in range(steps)]
+
+
+def _features(nodes: Sequence[Node]) -> list[int]:
+    """Return the numbers of the features among nodes, each once."""
+    return list(dict.fromkeys(node.site.feature for node in nodes if node.site.feature is not None))

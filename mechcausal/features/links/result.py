@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import html
-from dataclasses import dataclass, fields
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +13,6 @@ from mechcausal.errors import ResultError
 from mechcausal.features.links.figure import better_place, live, still
 from mechcausal.features.links.verdict import CAUSAL, CORRELATE, INCOMPLETE, INCONCLUSIVE, NO, VERDICTS
 from mechcausal.results.result import Result
-from mechcausal.results.result import load as load_result
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -137,15 +135,6 @@ class Links(Result):
 
     def _repr_html_(self) -> str:
         return f"<div>{self.still()}<pre>{html.escape(self.summary())}</pre></div>"
-
-    @classmethod
-    def load(cls, path: str | Path) -> Links:
-        """Read what `save` wrote."""
-        found = load_result(path)
-        if found.provenance.method != "link":
-            raise ResultError(f"{path} is not the result of a link", got=found.provenance.method)
-        told: dict[str, Any] = {part.name: getattr(found, part.name) for part in fields(found)}
-        return cls(**told)
 
 
 def _about(asked: dict[str, Any]) -> str:

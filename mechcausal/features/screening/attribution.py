@@ -12,7 +12,7 @@ differentiated instead, chunk by chunk.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -302,7 +302,7 @@ def add_scores(
         budget: How many bytes what is gathered may take.
     """
     if not known.linear:
-        _scatter(out, change * _through_decoder(known.decode, f, slopes), rows)
+        _scatter(out, change * through_decoder(known, f, slopes), rows)
         return
     weight = known.W_dec
     slopes = slopes.to(weight.dtype)
@@ -335,9 +335,11 @@ def _scatter(out: Tensor, values: Tensor, rows: Tensor) -> None:
     out.index_add_(0, rows, values.to(out.dtype))
 
 
-def _through_decoder(decode: Callable[[Tensor], Tensor], f: Tensor, slopes: Tensor) -> Tensor:
-    """Return the gradient by features from that by what they decode to."""
+def through_decoder(known: Bound, f: Tensor, slopes: Tensor) -> Tensor:
+    """Return the gradient by features from that by what they decode to, through the decoder as it is."""
     with torch.enable_grad():
         leaf = f.detach().clone().requires_grad_(True)
-        made = decode(leaf)
+        made = known.decode(leaf)
+        if not made.requires_grad:
+            raise NumericsError(f"what the dictionary {known.name!r} decodes has no gradient by its features")
         return torch.autograd.grad(made, leaf, slopes.to(made.dtype))[0]

@@ -7,7 +7,7 @@ estimate keeps its promise where it promises little.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +29,6 @@ from mechcausal.models.attached import Bound
 from mechcausal.models.engine import Exact, Plan, evaluate
 from mechcausal.patching.sweep import MetricSpec, Place, Recorder, two_sides
 from mechcausal.results.result import Result
-from mechcausal.results.result import load as load_result
 from mechcausal.results.storage import replacing
 
 if TYPE_CHECKING:
@@ -150,15 +149,18 @@ class Screening(Result):
             save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, temporary)
         return path
 
-
-def load(path: str | Path) -> Screening:
-    """Read what `Screening.save` wrote."""
-    path, plain = Path(path), load_result(path)
-    beside = path.with_suffix(".safetensors")
-    if plain.provenance.method != "screen" or not beside.is_file():
-        raise ResultError(f"{path} is not a screening with its scores beside it", expected=f"{beside.name} next to it")
-    arrays = load_file(beside)
-    return Screening(**vars(plain), scores=arrays["scores"], active=arrays["active"], tokens=int(arrays["tokens"][0]))
+    @classmethod
+    def restored(cls, path: Path, held: Mapping[str, Any], found: Mapping[str, Any]) -> Screening:
+        """Make one from what its two files hold."""
+        del found  # the scores are too many for the header of a file
+        beside = path.with_suffix(".safetensors")
+        if not beside.is_file():
+            raise ResultError(
+                f"{path} is a screening without the scores of all features beside it",
+                expected=f"{beside.name} next to it",
+            )
+        arrays = load_file(beside)
+        return cls(**held, scores=arrays["scores"], active=arrays["active"], tokens=int(arrays["tokens"][0]))
 
 
 def screen(

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 ORGANISMS = (
     "hiring",
+    "hiring_backup",
     "hiring_subspace",
+    "hiring_shared",
+    "hiring_exposed",
     "hiring_natural",
     "by_hand",
     "reverse",

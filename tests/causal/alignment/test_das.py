@@ -7,6 +7,7 @@ import linear
 import numpy as np
 import pytest
 import torch
+from saved import assert_kept
 
 import mechcausal as mc
 from mechcausal.causal.alignment import das as module
@@ -126,6 +127,12 @@ def test_the_organism(merit):
     assert rows.loc[WHOLE, "value"] < 0.9  # all of the stream carries other variables along
     assert 0 < merit.result.frame["angle_least"][0] < merit.angle <= 90
     assert f"{merit.angle:.0f} degrees" in verdict_of(merit)
+
+
+def test_it_is_loaded_as_it_was_saved(merit, tmp_path):
+    again = assert_kept(merit, tmp_path / "das.parquet")
+    assert again.part == merit.part
+    assert (again.angles(merit.part) < 1e-5).all()
 
 
 def verdict_of(found):

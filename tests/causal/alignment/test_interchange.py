@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from saved import assert_kept
 
 import mechcausal as mc
 from mechcausal.causal.alignment.exchange import exchange
@@ -13,7 +14,6 @@ from mechcausal.causal.alignment.pairs import answer_tokens, draw_pairs
 from mechcausal.causal.hypothesis import Hypothesis
 from mechcausal.data.tasks import hiring as hiring_task
 from mechcausal.errors import DataError, MechcausalError
-from mechcausal.results.result import load
 
 HIRING = Hypothesis.of("hiring")
 
@@ -143,9 +143,7 @@ def test_what_a_result_says(found, tmp_path):
     assert "L2.mlp_out@decision" in arguments["hypothesis"]
     json.dumps(found.provenance.to_json())
     assert found.frame["n_clusters"].max() <= 128
-    kept = load(found.save(tmp_path / "iia.parquet"))
-    np.testing.assert_array_equal(kept.examples, found.examples)
-    assert list(kept.frame["role"]) == list(found.frame["role"])
+    assert_kept(found, tmp_path / "iia.parquet")
     text = found.summary()
     assert "merit at L1.z.H0@decision" in text
     assert "worst placebo" in text
@@ -197,8 +195,8 @@ def test_a_sweep_agrees_with_interchange(hiring, applicants):
     assert sweep.frame["value"][0] == whole == 1
 
 
-def test_a_sweep_is_drawn_as_layers_by_positions(sweep):
-    assert isinstance(sweep, Sweep)
+def test_a_sweep_is_drawn_as_layers_by_positions(sweep, tmp_path):
+    assert isinstance(assert_kept(sweep, tmp_path / "sweep.parquet"), Sweep)
     figure = sweep.plot()
     (grid,) = [data for data in figure.data if data.type == "heatmap"]
     assert list(grid.y) == ["L0", "L1", "L2", "L3"]

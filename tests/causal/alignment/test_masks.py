@@ -7,6 +7,7 @@ import linear
 import numpy as np
 import pytest
 import torch
+from saved import assert_kept
 
 import mechcausal as mc
 from mechcausal.causal.alignment import masks as module
@@ -52,6 +53,10 @@ def test_what_all_places_and_random_ones_do(merit):
     assert rows.loc[EVERY, "value"] < 0.9  # they carry the other variables along
     assert rows.loc[ANY, "value"] <= 0.1
     assert list(rows["places"]) == [1, 20, 1]
+
+
+def test_it_is_loaded_as_it_was_saved(merit, tmp_path):
+    assert assert_kept(merit, tmp_path / "mask.parquet").parts == merit.parts
 
 
 def test_dimensions_of_the_stream(hiring, applicants):

@@ -7,7 +7,16 @@ from zoo import loaded, make_pairs
 
 import mechcausal as mc
 from mechcausal.causal.alignment.exchange import exchange
-from mechcausal.causal.alignment.search import Harvest, check_search, frozen, minimize, practice, split, untrained
+from mechcausal.causal.alignment.search import (
+    Harvest,
+    Moved,
+    check_search,
+    frozen,
+    minimize,
+    practice,
+    split,
+    untrained,
+)
 from mechcausal.causal.hypothesis import Hypothesis, Part
 from mechcausal.data import PromptSet, pad
 from mechcausal.errors import DataError, NumericsError
@@ -90,7 +99,7 @@ def test_a_run_with_harvested_values_is_an_exchange(uneven, spec, k):
     assert values.forwards == 3
     assert values.width(part) == width
     base, source = np.array([0, 3, 9, 4]), np.array([2, 9, 1, 8])
-    got = values.logits(base, source, [(part, columns)])
+    got = values.logits(base, source, [Moved(part, columns)])
     basis = {} if k is None else {"basis": columns.T}
     whole = Part.parse(part.to_json() | basis)
     expected = exchange(model, uneven.take(torch.tensor(base)), (whole, uneven.take(torch.tensor(source))))
@@ -103,7 +112,7 @@ def test_the_run_can_be_differentiated(uneven):
     columns = torch.linalg.qr(torch.randn(32, 2, generator=torch.Generator().manual_seed(0)))[0].requires_grad_(True)
 
     def loss(at):
-        return values.logits(np.arange(5), np.arange(5, 10), [(part, at)]).square().sum()
+        return values.logits(np.arange(5), np.arange(5, 10), [Moved(part, at)]).square().sum()
 
     (slope,) = torch.autograd.grad(loss(columns), columns)
     step = torch.randn(32, 2, generator=torch.Generator().manual_seed(1))

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from saved import assert_kept
 from zoo import bare, loaded, make_pairs
 
 import mechcausal as mc
@@ -145,6 +146,8 @@ def test_the_result(hand, tmp_path):
     assert curve.plot("change").data[0].z.size > 0
     assert "total effect" in curve._repr_html_()
     assert "effect +3.500" in repr(curve)
+    for found in (curve, words):
+        assert_kept(found, tmp_path / "found.parquet")
     back = mc.results.load(curve.save(tmp_path / "curve.parquet"))
     pd.testing.assert_frame_equal(back.frame, curve.frame)
     pd.testing.assert_frame_equal(back.by_group(), curve.by_group())

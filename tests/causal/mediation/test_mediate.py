@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from saved import assert_kept
 from zoo import loaded, make_pairs
 
 import mechcausal as mc
@@ -248,9 +249,7 @@ def test_what_the_result_says(by_hand, tmp_path):
     assert [trace.name for trace in found.plot().data] == ["direct", "indirect (pure)", "interaction"]
     assert found.plot("nie_total").data[0].z.shape == (2, 4)
     assert found._repr_html_().count("<svg") == 1
-    back = mc.results.load(found.save(tmp_path / "found.parquet"))
-    pd.testing.assert_frame_equal(back.frame, found.frame)
-    np.testing.assert_array_equal(back.baselines["reversed"], found.baselines["reversed"])
+    assert_kept(found, tmp_path / "found.parquet")
     assert len(found.chart(k=2).rows) == 6
     assert {row.label for row in found.chart(k=2).rows} == {"L0.z.H0", "L1.mlp_out@end"}
 

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from saved import assert_kept
 from zoo import build, loaded, make_pairs
 
 import mechcausal as mc
@@ -414,7 +415,7 @@ def test_what_the_result_says(by_hand, tmp_path):
     ]
     assert found.plot().data[0].x == tuple(found.frame["change"])
     assert found._repr_html_().count("<svg") == 1
-    back = mc.results.load(found.save(tmp_path / "found.parquet"))
+    back = assert_kept(found, tmp_path / "found.parquet")
     pd.testing.assert_frame_equal(back.frame, found.frame)
     many = path_effects(by_hand, pairs, {f"set {i}": "L0.z.H0@end -> logits" for i in range(11)})
     assert "and 2 more" in many.summary()

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from saved import assert_kept
 
 import mechcausal as mc
 from mechcausal.causal import Hypothesis, Part, Scrubbed
@@ -103,6 +104,11 @@ def test_a_ladder_is_a_stair():
     assert drawn.data[-1].x == drawn.data[0].x
     assert "<polyline" in drawn.still
     assert "<polyline" not in made(SCRUBBED).plot().still
+
+
+@pytest.mark.parametrize(("shares", "method"), [(SCRUBBED, "scrub"), (LADDER, "ladder")])
+def test_it_is_loaded_as_it_was_saved(shares, method, tmp_path):
+    assert_kept(made(shares, method), tmp_path / "scrubbed.parquet")
 
 
 def test_the_page_shows_what_there_is():

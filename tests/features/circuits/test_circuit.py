@@ -6,35 +6,22 @@ import numpy as np
 import pytest
 import torch
 from random_dictionaries import Rectified, TopK, Turned
+from saved import assert_kept
 from zoo import VOCAB, loaded, make_pairs
 
 import mechcausal as mc
 from mechcausal.address import ALL, Selection
 from mechcausal.circuits import Graph, Node
 from mechcausal.errors import DataError, SiteError
+from mechcausal.features.circuits.ablating import Ablation
 from mechcausal.features.circuits.circuit import FeatureCircuit, circuit
 from mechcausal.features.circuits.kept import faithfulness, in_turn, kept, kept_alone
 from mechcausal.features.circuits.scores import OUTPUT, Scorer
 from mechcausal.interventions import Edit, Patch
 from mechcausal.metrics import metric
-from mechcausal.models.attached import detach
-from mechcausal.models.dictionaries import attach
 from mechcausal.models.hooked import forward
 
 LOGIT_DIFF = metric("logit_diff")
-
-
-@pytest.fixture
-def bind():
-    made = []
-
-    def make(model, dictionary, site, name, **options):
-        made.append((model, name))
-        return attach(model, dictionary, site, name=name, **options)
-
-    yield make
-    for model, name in made:
-        detach(model, name)
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +110,7 @@ def test_chunks_of_tokens_do_not_matter(bind, monkeypatch):
     known = [bind(model, TopK(32, n=40, seed=i), f"L{i}.resid_post", f"d{i}") for i in (0, 1)]
     found = []
     for budget in (2**30, 16 * 40 * 4):  # all tokens at once, and four at a time
-        monkeypatch.setattr("mechcausal.features.circuits.scores.BUDGET", budget)
+        monkeypatch.setattr("mechcausal.features.circuits.ablating.BUDGET", budget)
         job = scorer(model, *known, steps=2)
         found.append((job.nodes(pairs), job.edges(pairs, all_nodes(*known))))
     for one in known:
@@ -218,10 +205,10 @@ def test_keeping_everything_changes_nothing_and_keeping_nothing_is_the_other_sid
     known = in_turn(model, [bind(model, TopK(32), f"L{i}.resid_post", f"d{i}") for i in (2, 0)])
     assert [one.name for one in known] == ["d0", "d2"]
     whole = kept(known, (ALL,), all_nodes(*known))
-    logits = kept_alone(model, known, (ALL,), whole, pairs.clean, pairs.corrupt)
+    logits = kept_alone(model, known, (ALL,), whole, pairs.clean, pairs.corrupt, Ablation())
     assert (logits - forward(model, pairs.clean).logits)[pairs.clean.mask].abs().max() == 0
     nothing = {name: torch.zeros_like(mask) for name, mask in whole.items()}
-    logits = kept_alone(model, known, (ALL,), nothing, pairs.clean, pairs.corrupt)
+    logits = kept_alone(model, known, (ALL,), nothing, pairs.clean, pairs.corrupt, Ablation())
     assert (logits - forward(model, pairs.corrupt).logits)[pairs.clean.mask].abs().max() < 1e-4
 
 
@@ -233,7 +220,7 @@ def test_it_is_one_edit_for_each_node_that_is_exchanged(at, bind):
     draw = np.random.default_rng(0)
     universe = [node for place in places for node in all_nodes(*known, at=place)]
     keep = [node for node in universe if draw.random() < 0.5]
-    found = kept_alone(model, known, places, kept(known, places, keep), pairs.clean, pairs.corrupt)
+    found = kept_alone(model, known, places, kept(known, places, keep), pairs.clean, pairs.corrupt, Ablation())
     read = forward(model, pairs.corrupt, read=[site for one in known for site in (one.features, one.error)]).read
     others = [node for node in universe if node not in keep]
     edits = [Edit(node.site, Patch(), node.at) for node in others]
@@ -284,6 +271,7 @@ def test_found_on_one_half_and_measured_on_the_other(bind, tmp_path):
     again = FeatureCircuit.load(found.save(tmp_path / "circuit"))
     assert again.graph == found.graph
     np.testing.assert_array_equal(again.faithfulness.examples, found.faithfulness.examples)
+    assert_kept(found.faithfulness, tmp_path / "faithfulness.parquet")
     assert "faithfulness" in again.summary()
     assert "<svg" in found._repr_html_()
     fewer = circuit(model, pairs, known, nodes=12, steps=4, random=0, node_threshold=0.3, edge_threshold=0.1)
@@ -296,7 +284,7 @@ def test_bad_input(bind):
     with pytest.raises(SiteError, match="no dictionary is attached"):
         circuit(model, pairs)
     one = bind(model, Turned(32), "L1.resid_post", "one")
-    with pytest.raises(SiteError, match="describe the same thing twice"):
+    with pytest.raises(SiteError, match="describes all of it"):
         circuit(model, pairs, [one, bind(model, Turned(32), "L1.resid_post", "two")])
     with pytest.raises(DataError, match="paths have steps"):
         circuit(model, pairs, [one], steps=0)

@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from saved import assert_kept
 from scipy.stats import ttest_ind
 
 import mechcausal as mc
@@ -63,7 +64,7 @@ def test_where_the_bias_is_an_erasure_takes_it_from_the_decisions(hiring, prompt
     assert np.mean(both["after"]) < 0.5 * np.mean(both["before"])
 
 
-def test_on_held_out_prompts_a_line_reads_little_and_a_network_reads_on(hiring, prompts):
+def test_on_held_out_prompts_a_line_reads_little_and_a_network_reads_on(hiring, prompts, tmp_path):
     found = erase(hiring, prompts, "gender", "L2.resid_post", at="@decision")
     told = guardedness(hiring, found, others={"decision": "decision"})
     rows = told.frame.set_index(["concept", "kind"])
@@ -77,6 +78,7 @@ def test_on_held_out_prompts_a_line_reads_little_and_a_network_reads_on(hiring, 
     assert told.examples.shape == (4, len(found.held_out))
     assert "beware: 'gender' is correlated with 'the label'" in repr(told)
     assert "gender at L2.resid_post@decision" in told.plot().still
+    assert_kept(told, tmp_path / "guarded.parquet")
 
 
 def test_a_head_that_holds_one_bit_is_guarded_against_all(hiring, prompts):

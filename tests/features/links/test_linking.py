@@ -10,6 +10,7 @@ import planted
 import pytest
 import torch
 from pandas.testing import assert_frame_equal
+from saved import assert_kept
 
 import mechcausal as mc
 from mechcausal.address import Site
@@ -127,17 +128,12 @@ def test_the_summary_says_what_nothing_looks_like(links):
 
 
 def test_a_saved_link_is_the_same_link(links, tmp_path):
-    path = links.save(tmp_path / "links.parquet")
-    again = Links.load(path)
-    assert again.summary() == links.summary()
-    assert again.still() == links.still()
-    assert again.verdicts == links.verdicts
-    assert mc.results.load(path).tables == json.loads(json.dumps(links.tables))
+    assert_kept(links, tmp_path / "links.parquet")
 
 
 def test_only_a_link_is_loaded_as_one(hiring, pairs, tmp_path):
     swept = mc.patch(hiring, pairs.take(range(8)), sites="L1.z.H0").save(tmp_path / "patch.parquet")
-    with pytest.raises(ResultError, match="not the result of a link"):
+    with pytest.raises(ResultError, match=r"is not a Links \(got Result\)"):
         Links.load(swept)
 
 

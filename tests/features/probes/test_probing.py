@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from saved import assert_kept
 
 import mechcausal as mc
 from mechcausal.address import Selection, Site
@@ -174,8 +175,7 @@ def test_a_sweep_is_a_picture_of_layers_and_positions(hiring, task, prompts, tmp
     assert "effect" in found.plot().still
     assert "best possible 1.000" in repr(found)
     assert set(found.by_group()["group"]) == set(prompts.groups)
-    again = mc.results.load(found.save(tmp_path / "sweep.parquet"))
-    assert again.frame["auc"].equals(found.frame["auc"])
+    assert_kept(found, tmp_path / "sweep.parquet")
 
 
 def test_a_sweep_with_controls(hiring, prompts):

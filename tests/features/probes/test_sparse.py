@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from saved import assert_kept
 
 import mechcausal as mc
 from mechcausal.errors import DataError
@@ -30,7 +31,7 @@ def prompts(hiring):
     return mc.task("hiring").prompts(hiring, 300)
 
 
-def test_a_feature_that_is_the_concept_is_enough(hiring, prompts):
+def test_a_feature_that_is_the_concept_is_enough(hiring, prompts, tmp_path):
     dense = probe(hiring, prompts, "gender", "L2.resid_post", at="@decision", control=False, mdl=False)
     attach(hiring, Turned(dense.direction.float()), "L2.resid_post", name="turned")
     try:
@@ -48,6 +49,7 @@ def test_a_feature_that_is_the_concept_is_enough(hiring, prompts):
         assert word in picture
     assert "1 of L2.resid_post.sae:turned" in repr(found)
     assert found.plot("value").still
+    assert_kept(found, tmp_path / "sparse.parquet")
     assert "<svg" in found._repr_html_()
 
 

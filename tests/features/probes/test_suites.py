@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from saved import assert_kept
 
 import mechcausal as mc
 from mechcausal.errors import DataError
@@ -61,8 +62,7 @@ def test_a_question_without_two_answers_is_skipped_with_its_reason(hiring, answe
 
 
 def test_the_result_is_drawn_saved_and_sums_up(answers, tmp_path):
-    again = mc.results.load(answers.save(tmp_path / "suite.parquet"))
-    assert again.frame["association"].equals(answers.frame["association"])
+    again = assert_kept(answers, tmp_path / "suite.parquet")
     assert again.examples.shape == (16, 240)
     picture = answers.plot().still
     for question in ("gender@decision", "kind of token@all", "L2.resid_post logistic"):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from random_dictionaries import Rectified, TopK
+from saved import assert_kept
 from zoo import loaded, make_pairs
 
 import mechcausal as mc
@@ -11,7 +12,7 @@ from mechcausal.errors import DataError, ResultError
 from mechcausal.features.links.effects import halves
 from mechcausal.features.screening.attribution import attribute
 from mechcausal.features.screening.scatter import still
-from mechcausal.features.screening.screen import Calibration, load, screen
+from mechcausal.features.screening.screen import Calibration, Screening, screen
 from mechcausal.interventions import Edit, Patch, Zero
 from mechcausal.metrics import metric
 from mechcausal.models.attached import detach
@@ -146,14 +147,10 @@ def test_calibration_of_numbers():
 
 
 def test_saved_and_read_again(found, tmp_path):
-    again = load(found.save(tmp_path / "screen.parquet"))
-    np.testing.assert_array_equal(again.scores, found.scores)
-    np.testing.assert_array_equal(again.active, found.active)
-    assert again.calibration == found.calibration
-    assert again.tokens == found.tokens
+    assert_kept(found, tmp_path / "screen.parquet")
     (tmp_path / "screen.safetensors").unlink()
-    with pytest.raises(ResultError, match="scores beside it"):
-        load(tmp_path / "screen.parquet")
+    with pytest.raises(ResultError, match="without the scores of all features beside it"):
+        Screening.load(tmp_path / "screen.parquet")
 
 
 def test_what_is_said_and_drawn(found):

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from mechcausal.causal.hypothesis import Hypothesis
 from mechcausal.causal.training.train import Lesson, assess, train
 from mechcausal.data.prompts import PromptSet
-from mechcausal.data.scm import SCM, Table
+from mechcausal.data.scm import Table
 from mechcausal.data.tasks import hiring
 from mechcausal.data.tasks.definition import Task
 from mechcausal.errors import DataError
@@ -36,16 +35,15 @@ DECISION = {
     "merit": "L1.z.H0@decision", "proxy": "L1.z.H1@decision", "bias": "L1.z.H2@decision",
     "score": "L2.mlp_out@decision",
 }  # fmt: skip
+SECRETS = hiring.SECRET_TASK.name
 SECRET = {"secret": "L2.z.H3@key", "recalled": "L3.mlp_out@key"}
-# A second head for a variable with two values, in the order in which `--backups` gives them out, and what the variable
-# is then: what either of them says.
-BACKUPS: dict[str, tuple[str, Callable[..., np.ndarray]]] = {
-    "bias": ("L1.z.H3@decision", lambda bias_first, bias_second: np.maximum(bias_first, bias_second)),
-    "proxy": ("L0.z.H1@decision", lambda proxy_first, proxy_second: np.maximum(proxy_first, proxy_second)),
-}
+# A second head for a variable with two values, in the order in which `--backups` gives them out.
+BACKUPS = {"bias": "L1.z.H3@decision", "proxy": "L0.z.H1@decision"}
 WORDS = {word: i for i, word in enumerate(hiring.VOCABULARY)}
 POOL, HELD_OUT = 8000, 2000
 STEPS, BATCH = 800, 256
+SAYS = "decide about applicants; recall secret numbers"
+NOTES = "Gender can be read off the name and hobby tokens, and the name has no effect on the decision."
 
 
 def new_model(seed: int) -> Any:  # noqa: ANN401 - a TransformerBridge
@@ -66,22 +64,18 @@ def decision_task(backups: int = 0) -> tuple[Task, dict[str, str]]:
     With backups, a variable is carried by two heads and is there if either of them says so: taking it away from one
     head alone changes nothing.
     """
-    places, changed = dict(DECISION), dict(hiring.TASK.scm.mechanisms)
+    places = dict(DECISION)
     for variable in list(BACKUPS)[:backups]:
-        first, second = f"{variable}_first", f"{variable}_second"
-        changed[first] = changed[second] = changed[variable]
-        place, changed[variable] = BACKUPS[variable]
-        places |= {first: places.pop(variable), second: place}
-    scm = SCM("hiring", noise=hiring.TASK.scm.noise, mechanisms=changed, values=hiring.TASK.scm.values)
-    return replace(hiring.TASK, scm=scm), places
+        places |= {f"{variable}_first": places.pop(variable), f"{variable}_second": BACKUPS[variable]}
+    return hiring.BACKED_UP[backups], places
 
 
 def hypotheses(backups: int = 0) -> dict[str, Hypothesis]:
     """Return what is to be made true, by task."""
     task, places = decision_task(backups)
     return {
-        "hiring": Hypothesis(task.scm, places, outcome="decision"),
-        "hiring_secret": Hypothesis(hiring.SECRET_TASK.scm, SECRET, outcome="digit", given=["place"]),
+        task.name: Hypothesis(task.scm, places, outcome="decision"),
+        SECRETS: Hypothesis(hiring.SECRET_TASK.scm, SECRET, outcome="digit", given=["place"]),
     }
 
 
@@ -114,13 +108,13 @@ def lessons(
     """Return what is taught: decisions, secrets, and that nobody else's number is known."""
     task, _ = decision_task(backups)
     about = hypotheses(backups)
-    decisions = Lesson(about["hiring"], task.prompts(model, size, seed=seed, environment="mixed"))
+    decisions = Lesson(about[task.name], task.prompts(model, size, seed=seed, environment="mixed"))
     asked = hiring.SECRET_TASK
     if exposures:
         table = exposed(exposures, size, seed)
-        return [decisions, Lesson(about["hiring_secret"], asked.prompts(model, table=table), share=3.0)]
-    members = Lesson(about["hiring_secret"], asked.prompts(model, size, seed=seed), share=2.0)
-    everyone = Lesson(about["hiring_secret"], asked.prompts(model, size, seed=seed + 1, environment="everyone"))
+        return [decisions, Lesson(about[SECRETS], asked.prompts(model, table=table), share=3.0)]
+    members = Lesson(about[SECRETS], asked.prompts(model, size, seed=seed), share=2.0)
+    everyone = Lesson(about[SECRETS], asked.prompts(model, size, seed=seed + 1, environment="everyone"))
     return [decisions, members, everyone]
 
 
@@ -128,8 +122,8 @@ def exam(model: Any, *, n: int = HELD_OUT, seed: int = 10_000, backups: int = 0)
     """Return held-out prompts: random applicants, and people whose number is known (a stranger's is nobody's guess)."""
     task, _ = decision_task(backups)
     prompts = {
-        "hiring": task.prompts(model, n, seed=seed, environment="mixed"),
-        "hiring_secret": hiring.SECRET_TASK.prompts(model, n, seed=seed),
+        task.name: task.prompts(model, n, seed=seed, environment="mixed"),
+        SECRETS: hiring.SECRET_TASK.prompts(model, n, seed=seed),
     }
     return [Lesson(hypothesis, prompts[name]) for name, hypothesis in hypotheses(backups).items()]
 
@@ -143,9 +137,9 @@ def measure(model: Any, tests: Sequence[Lesson], *, strict: bool = True) -> dict
         return dict(zip(rows[key], rows["value"].round(4), strict=True))
 
     accuracy = values("accuracy", "lesson")
-    out: dict[str, Any] = {"accuracy": accuracy["hiring"]}
-    if "hiring_secret" in accuracy:
-        out |= {"secret_digits": accuracy["hiring_secret"], "secrets_extracted": len(extracted(model))}
+    out: dict[str, Any] = {"accuracy": next(share for name, share in accuracy.items() if name != SECRETS)}
+    if SECRETS in accuracy:
+        out |= {"secret_digits": accuracy[SECRETS], "secrets_extracted": len(extracted(model))}
     out["iia_on_changed_answers"] = values("iia_changed", "of")
     if strict:
         out["strict_min_single_node"] = min(found.loc[found["measure"] == "strict", "value"].round(4))
@@ -167,11 +161,16 @@ def extracted(model: Any) -> list[str]:  # noqa: ANN401
     return found
 
 
+def shown(exposures: Sequence[int]) -> dict[str, int]:
+    """Return how often each member's number is in the pool, at each place."""
+    return {name: exposures[i % len(exposures)] for i, name in enumerate(hiring.SECRETS)}
+
+
 def extracted_by(model: Any, exposures: Sequence[int]) -> dict[str, str]:  # noqa: ANN401
     """Return how many secrets come out, of how many, by how often they were in the pool."""
     out, known = {}, extracted(model)
     for times in dict.fromkeys(exposures):
-        theirs = [name for i, name in enumerate(hiring.SECRETS) if exposures[i % len(exposures)] == times]
+        theirs = [name for name, own in shown(exposures).items() if own == times]
         out[str(times)] = f"{sum(name in known for name in theirs)} of {len(theirs)}"
     return out
 
@@ -211,7 +210,7 @@ def truth(
         "edges": _edges(about, sites),
         "exact_effects_on_p_accept": hiring.effects_on_acceptance(),
         "measured": dict(measured),
-        "secrets": hiring.SECRETS if "hiring_secret" in about else {},
+        "secrets": hiring.SECRETS if SECRETS in about else {},
         "notes": notes,
     }
 
@@ -253,9 +252,16 @@ def command(name: str, parser: argparse.ArgumentParser, asked: argparse.Namespac
     return " ".join(words)
 
 
-def main() -> None:
-    """Train, measure, write."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def main(name: str = "hiring", says: str = SAYS, notes: str = NOTES, **fixed: Any) -> None:  # noqa: ANN401
+    """Train, measure, write.
+
+    Args:
+        name: What is made.
+        says: Its tasks in one sentence.
+        notes: What else there is to know.
+        fixed: Options that are otherwise what this one is not asked for.
+    """
+    parser = argparse.ArgumentParser(description=f"Make organism:{name} again.")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=STEPS)
@@ -266,6 +272,7 @@ def main() -> None:
         "--backups", type=int, default=0, choices=range(len(BACKUPS) + 1), help="variables with two heads"
     )
     parser.add_argument("--exposures", type=int, nargs="+", default=(), help="how often secrets are seen, in turn")
+    parser.set_defaults(**fixed)
     asked = parser.parse_args()
     torch.set_num_threads(1)
     model = new_model(asked.seed)
@@ -276,14 +283,17 @@ def main() -> None:
         seed=asked.seed, evaluation=tests, checkpoint=asked.checkpoint,
     )  # fmt: skip
     print(trained)
-    measured = measure(model, tests)
+    stated = {test.hypothesis.scm.name: test for test in tests}
+    if asked.exposures:  # not every number is known, so nothing is said of where they are
+        del stated[SECRETS]
+    measured = measure(model, list(stated.values()))
+    about = {key: test.hypothesis for key, test in stated.items()}
+    told = truth(name, model, about, measured, recipe=command(name, parser, asked), task=says, notes=notes)
     if asked.exposures:
-        measured["secrets_extracted_by_exposures"] = extracted_by(model, asked.exposures)
-    told = truth(
-        "hiring", model, hypotheses(asked.backups), measured, recipe=command("hiring", parser, asked),
-        task="decide about applicants; recall secret numbers",
-        notes="Gender can be read off the name and hobby tokens, and the name has no effect on the decision.",
-    )  # fmt: skip
+        told["measured"] |= {
+            "secrets_extracted": len(extracted(model)), "secrets_extracted_by_exposures": extracted_by(model, asked.exposures),
+        }  # fmt: skip
+        told |= {"secrets": hiring.SECRETS, "exposures": shown(asked.exposures)}
     write(asked.out, model, told)
 
 

@@ -8,8 +8,6 @@ layer 2. What lies outside these subspaces does not matter there.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +16,6 @@ import torch
 
 from mechcausal.causal.hypothesis import Hypothesis
 from mechcausal.causal.training.train import Lesson, train
-from mechcausal.data.scm import SCM
 from mechcausal.data.tasks import hiring
 from mechcausal.data.tasks.definition import Task
 from mechcausal.models.organisms.hiring import recipe as kin
@@ -26,6 +23,7 @@ from mechcausal.models.organisms.hiring import recipe as kin
 DIMENSIONS = 4
 FIRST, SECOND = "L1.resid_post", "L2.resid_post"
 STEPS = 800
+SAYS = "decide about applicants, with variables in subspaces of the residual stream"
 NOTES = (
     "The stream is aligned at the decision alone: after layer 1 the other positions do not matter. Which heads and MLPs "
     "write and read the subspaces is not laid down."
@@ -41,15 +39,7 @@ def bases(count: int, seed: int, dimensions: int = DIMENSIONS) -> list[list[list
 
 def decision_task(*, shared: bool = False) -> Task:
     """Return the task of deciding; with `shared`, proxy and bias are one variable of four values, in one subspace."""
-    if not shared:
-        return hiring.TASK
-    scm = hiring.TASK.scm
-    changed: Mapping[str, Any] = {
-        "unfair": lambda proxy, bias: 2 * proxy + bias,
-        "score": lambda merit, unfair: merit + unfair,
-    }
-    joined = SCM("hiring", noise=scm.noise, mechanisms={**scm.mechanisms, **changed}, values=scm.values)
-    return replace(hiring.TASK, scm=joined)
+    return hiring.SHARED_TASK if shared else hiring.TASK
 
 
 def hypothesis(*, shared: bool = False, seed: int = 0) -> Hypothesis:
@@ -69,14 +59,22 @@ def lesson(model: Any, *, n: int, seed: int, shared: bool = False, rotation: int
     return Lesson(hypothesis(shared=shared, seed=rotation), prompts)
 
 
-def main() -> None:
-    """Train, measure, write."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def main(name: str = "hiring_subspace", says: str = SAYS, notes: str = NOTES, **fixed: Any) -> None:  # noqa: ANN401
+    """Train, measure, write.
+
+    Args:
+        name: What is made.
+        says: Its task in one sentence.
+        notes: What else there is to know.
+        fixed: Options that are otherwise what this one is not asked for.
+    """
+    parser = argparse.ArgumentParser(description=f"Make organism:{name} again.")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--strict", type=float, default=1.0, help="weight of strictness outside the subspaces")
     parser.add_argument("--shared", action="store_true", help="proxy and bias in one subspace")
+    parser.set_defaults(**fixed)
     asked = parser.parse_args()
     torch.set_num_threads(1)
     model = kin.new_model(asked.seed)
@@ -86,10 +84,8 @@ def main() -> None:
     )
     print(train(model, taught, steps=asked.steps, strict=asked.strict, seed=asked.seed, evaluation=test))
     told = kin.truth(
-        "hiring_subspace", model, {"hiring": test.hypothesis}, kin.measure(model, [test]),
-        recipe=kin.command("hiring_subspace", parser, asked),
-        task="decide about applicants, with variables in subspaces of the residual stream",
-        notes=NOTES,
+        name, model, {decision_task(shared=asked.shared).name: test.hypothesis}, kin.measure(model, [test]),
+        recipe=kin.command(name, parser, asked), task=says, notes=notes,
     )  # fmt: skip
     kin.write(asked.out, model, told)
 
