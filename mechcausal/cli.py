@@ -255,7 +255,9 @@ def sae_train(
     site_out: Annotated[str | None, typer.Option(help="What a transcoder reconstructs.")] = None,
     text: Annotated[Path | None, typer.Option(help="Prompts, one a line; an organism brings its own.")] = None,
     task: Annotated[list[str] | None, typer.Option(help="Draw prompts of this task.")] = None,
-    n: Annotated[int, typer.Option("--prompts", "-n", min=1, help="How many prompts of each task.")] = 2000,
+    n: Annotated[
+        int, typer.Option("--prompts", "-n", min=1, help="How many prompts of each task and environment.")
+    ] = 2000,
     tokens: Annotated[int, typer.Option(help="How many tokens are shown in training.")] = 400_000,
     rate: Annotated[float, typer.Option(help="The learning rate.")] = 2e-3,
     checkpoint_every: Annotated[int, typer.Option(help="Leave a checkpoint after so many steps; 0 for none.")] = 100,

@@ -27,7 +27,7 @@ class Material:
         model: The model, as it is loaded.
         tasks: Tasks that are drawn from.
         text: A file with one prompt a line, instead.
-        n: How many prompts of each task.
+        n: How many prompts of each task and environment.
         seed: The seed of the draw; held-out prompts are drawn with another.
     """
 
@@ -67,9 +67,12 @@ class Material:
         return asdict(self) | {"tasks": list(self.tasks)}
 
     def training(self, model: Any) -> list[PromptSet]:  # noqa: ANN401 - a TransformerBridge
-        """Return the prompts to train on."""
+        """Return the prompts to train on: of each task, as the world is and in every other environment it declares."""
         if self.text is None:
-            return [task(name).prompts(model, n=self.n, seed=self.seed) for name in self.tasks]
+            worlds = [
+                (task(name), environment) for name in self.tasks for environment in (None, *task(name).environments)
+            ]
+            return [own.prompts(model, n=self.n, seed=self.seed, environment=there) for own, there in worlds]
         lines = self._lines()
         return [PromptSet.from_text(model, lines[: len(lines) - len(lines) // _HELD_OUT])]
 

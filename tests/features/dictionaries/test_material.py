@@ -21,7 +21,14 @@ except UnsupportedError:
 def test_an_organism_brings_its_tasks(hiring):
     found = Material.of("organism:hiring", n=640)
     assert found.tasks == ("hiring", "hiring_secret")
-    assert [len(prompts) for prompts in found.training(hiring)] == [640, 640]
+    texts = found.training(hiring)
+    assert [(len(one), set(one.environments)) for one in texts] == [
+        (640, {"world"}),
+        (640, {"world"}),
+        (640, {"everyone"}),
+    ]
+    # Not only the people whose number is known: what tells them from others is to be found too.
+    assert not set(texts[2].texts) <= set(texts[1].texts)
     held = found.held_out(hiring)
     assert len(held) == 64
     assert held.hash != found.training(hiring)[0].take(range(64)).hash
