@@ -27,7 +27,7 @@ from mechcausal.models import bridge
 from mechcausal.models.abilities import abilities
 from mechcausal.models.engine import check_prompts
 from mechcausal.models.fingerprint import weights_fingerprint
-from mechcausal.models.hooked import forward
+from mechcausal.models.hooked import readings
 from mechcausal.results.storage import replacing
 
 FACTS = "activations.json"
@@ -233,7 +233,7 @@ def _read(
     for low in range(own.start, own.stop, batch_size):
         batch = prompts.take(torch.arange(low, min(low + batch_size, own.stop))).to(bridge.device_of(model))
         keep = counted(batch, skips)
-        read = forward(model, batch, read=sites).read
+        read = readings(model, batch, sites)
         rows.append(torch.cat([read[site][keep].flatten(1).float().cpu() for site in sites], -1))
     found = torch.cat(rows)
     if not bool(torch.isfinite(found).all()):
