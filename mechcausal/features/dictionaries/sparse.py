@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.autograd.function import Function, FunctionCtx
 from torch.nn.functional import embedding_bag
