@@ -157,8 +157,9 @@ class Trainer:
         )  # fmt: skip
         self.sae.to(device)
         self.inner = SAETrainer(cfg=config, sae=self.sae, data_provider=_nothing())
-        for group in self.inner.optimizer.param_groups:
-            group.update(fused=True, foreach=False)  # one pass over the weights instead of one for each operation
+        if device == "cpu":
+            for group in self.inner.optimizer.param_groups:
+                group.update(fused=True, foreach=False)  # one pass over the weights, not one for each operation
         self._code = torch.zeros(1, n_features)
 
     def start_from(self, mean: Tensor) -> None:

@@ -163,11 +163,16 @@ def test_the_same_recipe_gives_the_same_weights_and_another_seed_others(planted)
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
-@pytest.mark.parametrize("kind", ["topk", "batchtopk", "standard", "jumprelu"])
+@pytest.mark.parametrize("kind", saelens.KINDS)
 def test_an_interrupted_training_ends_as_if_it_had_not_been(kind, planted, tmp_path, monkeypatch):
+    """To the last bit, and long enough that features die after the interruption."""
     model, (_, x) = loaded("gpt2"), planted
-    options = {"width": 24, "kind": kind, "k": 3, "tokens": 30 * 256, "batch_size": 256, "checkpoint_every": 7}
-    whole = mc.features.train(model, x, SITE, out=tmp_path / "sae", name="sae", **options).digest
+    site, steps = SITE, 60
+    options = {"width": 96, "kind": kind, "k": 3, "tokens": steps * 128, "batch_size": 128, "checkpoint_every": 7}
+    if kind == "transcoder":
+        site, options["site_out"] = "L1.resid_mid", "L1.mlp_out"
+        x = harvest(model, make_pairs(lengths=(7,) * 40).clean, site, site_out="L1.mlp_out")
+    whole = mc.features.train(model, x, site, out=tmp_path / "sae", name="sae", **options).digest
     step, calls = saelens.Trainer.step, []
 
     def interrupted(self, batch):
@@ -179,14 +184,14 @@ def test_an_interrupted_training_ends_as_if_it_had_not_been(kind, planted, tmp_p
     monkeypatch.setattr(saelens.Trainer, "step", interrupted)
     out = tmp_path / "cut"
     with pytest.raises(KeyboardInterrupt):
-        mc.features.train(model, x, SITE, out=out, name="sae", **options)
+        mc.features.train(model, x, site, out=out, name="sae", **options)
     assert [path.name for path in out.iterdir()] == ["checkpoint"]
     assert [path.name for path in (out / "checkpoint").iterdir()] == ["00000014"]
     (out / "checkpoint" / "00000021").mkdir()  # one that was not finished is not gone on from
     with pytest.raises(DataError, match="checkpoint of another training"):
-        mc.features.train(model, x, SITE, out=out, name="sae", **(options | {"rate": 1e-4}))
-    assert mc.features.train(model, x, SITE, out=out, name="sae", **options).digest == whole
-    assert len(calls) == 17 + 30 - 14
+        mc.features.train(model, x, site, out=out, name="sae", **(options | {"rate": 1e-4}))
+    assert mc.features.train(model, x, site, out=out, name="sae", **options).digest == whole
+    assert len(calls) == 17 + steps - 14
     assert not (out / "checkpoint").exists()
     mc.features.detach(model, "sae")
 
