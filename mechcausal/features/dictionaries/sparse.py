@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.autograd.function import Function
 from torch.nn.functional import embedding_bag
 
-_CELLS = 16  # what one entry costs, counted in cells of a dense product
-_HELD = 1 << 18  # numbers at once: no more than a core keeps close to it
+_CELLS = 10  # what one entry costs, counted in cells of a dense product
+_HELD = 1 << 20  # numbers at once: a few megabytes, whatever the size of a batch
 
 
 def decoded(values: Tensor, index: Tensor, rows: Tensor) -> Tensor:
