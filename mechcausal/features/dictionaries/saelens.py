@@ -289,9 +289,9 @@ def _active_only(package: ModuleType, config: Any) -> Any:  # noqa: ANN401 - a T
         def calculate_topk_aux_loss(
             self, sae_in: Tensor, sae_out: Tensor, hidden_pre: Tensor, dead_neuron_mask: Tensor | None
         ) -> Tensor:
-            dead = [] if dead_neuron_mask is None else dead_neuron_mask.nonzero()[:, 0]
-            if not len(dead):
+            if dead_neuron_mask is None or not bool(dead_neuron_mask.any()):
                 return sae_out.new_tensor(0.0)
+            dead = dead_neuron_mask.nonzero()[:, 0]
             x, before, _ = self.met
             half = sae_in.shape[1] // 2
             with torch.no_grad():

@@ -47,7 +47,8 @@ class _Decoded(Function):
         return ctx.found.detach()
 
     @staticmethod
-    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
+    def backward(ctx: Any, *slopes: Any) -> tuple[Tensor | None, ...]:  # noqa: ANN401
+        (slope,) = slopes
         (by_values,) = torch.autograd.grad(ctx.found, ctx.values, slope)
         # Faster than the gradient that torch has for the rows, which sorts the index first.
         return by_values, _gathered(ctx.values.detach(), ctx.index, slope, ctx.n_features), None
@@ -68,7 +69,8 @@ class _Encoded(Function):
         return known.clone()
 
     @staticmethod
-    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
+    def backward(ctx: Any, *slopes: Any) -> tuple[Tensor | None, ...]:  # noqa: ANN401
+        (slope,) = slopes
         weights, index, x = ctx.saved_tensors
         n_features = weights.shape[1]
         by_bias = slope.new_zeros(n_features).index_add_(0, index.flatten(), slope.flatten())
