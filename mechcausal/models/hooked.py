@@ -9,7 +9,7 @@ attached dictionaries are edited and read where their activation passes (`splice
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Any
@@ -92,6 +92,7 @@ class _Point:
 class _Plan:
     def __init__(self, model: Any, grad: bool) -> None:  # noqa: ANN401
         self.model, self.grad = model, grad
+        self.leaves = False  # as soon as every point has fired
         self.points: dict[Site, _Point] = {}
         self.mid_steps: dict[int, list[Step]] = {}
         self.latents: dict[str, Latents] = {}  # of each dictionary the last that met its activation
@@ -148,17 +149,31 @@ def forward(
     plan = _plan(_Plan(model, grad), batch, edits, read, sources or [None] * len(edits))
     with torch.set_grad_enabled(grad), _hooked(model, plan, grad):
         logits = bridge.run(model, batch.tokens, batch.mask)
-    for point in plan.points.values():
-        if point.fired != 1:
-            raise InterventionError(
-                f"the hook of {point.site} fired {point.fired} times in one forward",
-                expected="once",
-                fix="this architecture does not support the site: see mechcausal sites MODEL",
-            )
+    _check_fired(plan)
     if isinstance(logits, Tensor) and edits and logits.shape[0] != len(batch):
         raise InterventionError("the edits changed the batch size", got=logits.shape[0], expected=len(batch))
     kept = {site: _reading(plan, site) for site in read}
     return Run(logits, kept, {str(p.site): p.fired for p in plan.points.values()})
+
+
+def readings(model: Any, batch: PromptSet, sites: Sequence[Site]) -> dict[Site, Tensor]:  # noqa: ANN401
+    """Read activations, and run the model no further than the last of them.
+
+    Args:
+        model: The bridge.
+        batch: The prompts, on the model's device.
+        sites: Whole sites to read.
+    """
+    plan = _plan(_Plan(model, grad=False), batch, (), sites, ())
+    plan.leaves = bool(plan.points)
+    with torch.no_grad(), _hooked(model, plan, grad=False), suppress(_Left):
+        bridge.run(model, batch.tokens, batch.mask)
+    _check_fired(plan)
+    return {site: _reading(plan, site) for site in sites}
+
+
+class _Left(Exception):
+    """The model was left on purpose: everything that was asked for has been read."""
 
 
 def gradients(output: Tensor, run: Run, sites: Sequence[Site]) -> dict[Site, Tensor]:
@@ -182,6 +197,16 @@ def gradient_reads(sites: Sequence[Site]) -> list[Site]:
 def _gradient_site(site: Site) -> Site:
     at_attention = site.component == "resid_mid" and site.dictionary is None
     return Site("attn_out", site.layer) if at_attention else site
+
+
+def _check_fired(plan: _Plan) -> None:
+    for point in plan.points.values():
+        if point.fired != 1:
+            raise InterventionError(
+                f"the hook of {point.site} fired {point.fired} times in one forward",
+                expected="once",
+                fix="this architecture does not support the site: see mechcausal sites MODEL",
+            )
 
 
 def _plan(
@@ -279,6 +304,8 @@ def _hook(plan: _Plan, point: _Point, grad: bool) -> Any:  # noqa: ANN401 - a ho
         if grad and not new.requires_grad:
             new = new.detach().requires_grad_(True)
         point.value = new
+        if plan.leaves and all(one.fired for one in plan.points.values()):
+            raise _Left
         # Returned even if nothing was edited when differentiating: a hook may be shown a reshaped copy (heads split),
         # and only what it returns is part of the graph.
         return new if grad or new is not tensor else None

@@ -2,14 +2,16 @@
 
 import pytest
 import torch
-from zoo import build
+from plain_dictionaries import TopK, attached_to
+from zoo import ARCHITECTURES, build, loaded
 
 from mechcausal.address import Site
 from mechcausal.errors import InterventionError, ModelError, SiteError, UnsupportedError
 from mechcausal.interventions import Add, Edit, Scale, Set
 from mechcausal.interventions.specs import Patch
 from mechcausal.models import bridge
-from mechcausal.models.hooked import forward
+from mechcausal.models.abilities import abilities
+from mechcausal.models.hooked import forward, readings
 
 
 def test_every_hook_fires_once(gpt2, pairs):
@@ -18,6 +20,44 @@ def test_every_hook_fires_once(gpt2, pairs):
     )
     assert set(run.fired.values()) == {1}
     assert {"L1.z", "L1.attn_out", "L1.resid_pre", "L2.mlp_out"} == set(run.fired)
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_a_run_that_stops_early_reads_the_same(name, pairs):
+    """Every site that can be read, alone: bit for bit what the whole run reads, and the model is as it was."""
+    model = loaded(name)
+    readable = [name for name, ability in abilities(model).components.items() if ability.reads and name != "logits"]
+    sites = [Site(name, layer) for name in readable for layer in ([None] if name == "embed" else range(3))]
+    plain = forward(model, pairs.clean, read=sites)
+    for site in sites:
+        assert torch.equal(readings(model, pairs.clean, [site])[site], plain.read[site]), site
+    together = readings(model, pairs.clean, sites)
+    assert all(torch.equal(together[site], plain.read[site]) for site in sites)
+    assert not bridge.is_hooked(model)
+    assert torch.equal(forward(model, pairs.clean).logits, plain.logits)
+
+
+def test_a_run_stops_when_all_has_been_read(gpt2, pairs):
+    reached = []
+    points = [bridge.hook_point(gpt2, Site("resid_pre", layer)) for layer in range(3)]
+    for layer, point in enumerate(points):
+        point.add_hook(lambda tensor, hook, layer=layer: reached.append(layer))
+    try:
+        readings(gpt2, pairs.clean, [Site("mlp_out", 0), Site("resid_mid", 1)])
+        assert reached == [0, 1]
+        readings(gpt2, pairs.clean, [])
+        assert reached == [0, 1, 0, 1, 2]
+    finally:
+        for point in points:
+            point.remove_hooks("fwd")
+
+
+def test_dictionaries_are_read_by_a_run_that_stops_early(gpt2, pairs):
+    with attached_to(gpt2, TopK(32), "L1.resid_mid", site_out="L1.mlp_out") as over:
+        sites = [over.features, over.error]
+        plain = forward(gpt2, pairs.clean, read=sites).read
+        found = readings(gpt2, pairs.clean, sites)
+    assert all(torch.equal(found[site], plain[site]) for site in sites)
 
 
 def test_edits_compose_in_order(gpt2, pairs):
@@ -75,6 +115,8 @@ def test_a_hook_that_is_never_reached_is_an_error(gpt2, pairs, monkeypatch):
     monkeypatch.setattr(bridge, "hook_point", lambda model, site: HookPoint())
     with pytest.raises(InterventionError, match=r"L0\.z fired 0 times"):
         forward(gpt2, pairs.clean, [Edit.of("L0.z", "zero")])
+    with pytest.raises(InterventionError, match=r"L0\.z fired 0 times"):
+        readings(gpt2, pairs.clean, [Site("z", 0)])
 
 
 def test_a_hook_that_fires_twice_is_an_error(gpt2, pairs, monkeypatch):

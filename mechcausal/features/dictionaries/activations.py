@@ -27,11 +27,12 @@ from mechcausal.models import bridge
 from mechcausal.models.abilities import abilities
 from mechcausal.models.engine import check_prompts
 from mechcausal.models.fingerprint import weights_fingerprint
-from mechcausal.models.hooked import forward
+from mechcausal.models.hooked import readings
 from mechcausal.results.storage import replacing
 
 FACTS = "activations.json"
 TOKENS = 65_536  # in a shard, about
+_AT_ONCE = 8192  # tokens that are made exact at once
 
 
 @dataclass(frozen=True)
@@ -115,10 +116,11 @@ class Activations:
         """Return the mean, and the mean length of what each of the two sites holds."""
         total, lengths = torch.zeros(self.width, dtype=torch.float64), [0.0, 0.0]
         for number in range(len(self.shards)):
-            rows = self.shard(number).double()
-            total += rows.sum(0)
-            for side, part in enumerate((rows[:, : self.width_in], rows[:, self.width_in :])):
-                lengths[side] += float(part.norm(dim=-1).sum())
+            for rows in self.shard(number).split(_AT_ONCE):
+                exact = rows.double()
+                total += exact.sum(0)
+                for side, part in enumerate((exact[:, : self.width_in], exact[:, self.width_in :])):
+                    lengths[side] += float(part.norm(dim=-1).sum())
         return (total / len(self)).float(), (lengths[0] / len(self), lengths[1] / len(self))
 
     def batches(self, size: int, *, seed: int, start: int = 0) -> Iterator[Tensor]:
@@ -143,10 +145,11 @@ class Activations:
                     tail = self.shard(number)[order[len(order) - min(rest, len(order)) :]] if rest else left[:0]
                     left = torch.cat([left, tail])[-rest:] if rest else tail
                     continue
-                rows = torch.cat([left, self.shard(number)[order]])
-                for low in range(start * size, count * size, size):
-                    yield rows[low : low + size]
-                start, left = 0, rows[count * size :]
+                held = self.shard(number)
+                for low in range(start * size - begun, count * size - begun, size):
+                    own = held[order[max(0, low) : low + size]]
+                    yield own if low >= 0 else torch.cat([left, own])
+                start, left = 0, held[order[count * size - begun :]] if count else torch.cat([left, held[order]])
             epoch += 1
 
 
@@ -233,7 +236,7 @@ def _read(
     for low in range(own.start, own.stop, batch_size):
         batch = prompts.take(torch.arange(low, min(low + batch_size, own.stop))).to(bridge.device_of(model))
         keep = counted(batch, skips)
-        read = forward(model, batch, read=sites).read
+        read = readings(model, batch, sites)
         rows.append(torch.cat([read[site][keep].flatten(1).float().cpu() for site in sites], -1))
     found = torch.cat(rows)
     if not bool(torch.isfinite(found).all()):

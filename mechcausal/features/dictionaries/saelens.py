@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from mechcausal.errors import ModelError, UnsupportedError, did_you_mean
+from mechcausal.features.dictionaries.sparse import decoded, encoded
 
 KINDS = ("topk", "batchtopk", "matryoshka", "jumprelu", "standard", "gated", "transcoder")
 _BY_K = ("topk", "batchtopk", "matryoshka", "jumprelu")
@@ -147,7 +148,7 @@ class Trainer:
         with torch.random.fork_rng(), warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
             torch.manual_seed(seed)
-            self.sae = _untrained(package, kind, width, width_out, n_features, k, price, steps)
+            self.sae = _untrained(package, kind, width, width_out, n_features, k, price, steps, device)
         warm = int(_WARM_UP * steps)
         config = SAETrainerConfig(
             total_training_samples=steps * batch_size, train_batch_size_samples=batch_size, lr=rate, lr_end=0.1 * rate,
@@ -156,16 +157,26 @@ class Trainer:
         )  # fmt: skip
         self.sae.to(device)
         self.inner = SAETrainer(cfg=config, sae=self.sae, data_provider=_nothing())
+        if device == "cpu":
+            for group in self.inner.optimizer.param_groups:
+                group.update(fused=True, foreach=False)  # one pass over the weights, not one for each operation
+        self._code = torch.zeros(1, n_features)
 
     def start_from(self, mean: Tensor) -> None:
         """Begin with the mean of what is reconstructed as its bias."""
         self.sae.b_dec.data.copy_(mean.to(self.sae.b_dec))
 
-    def step(self, batch: Tensor) -> tuple[float, float]:
-        """Take one step; return the loss of the reconstruction and how many features were active."""
+    def step(self, batch: Tensor) -> float:
+        """Take one step; return the loss of the reconstruction."""
         out = self.inner.step(batch)
         self.inner.n_training_steps += 1
-        return float(out.losses["mse_loss"].detach()), float((out.feature_acts > 0).sum(-1).float().mean())
+        self._code = out.feature_acts.detach()
+        return float(out.losses["mse_loss"].detach())
+
+    @property
+    def active(self) -> float:
+        """How many features were active at a token of the last step."""
+        return float((self._code > 0).sum(-1).float().mean())
 
     @property
     def steps(self) -> int:
@@ -218,7 +229,15 @@ def _nothing() -> Iterator[Tensor]:
 
 
 def _untrained(
-    package: ModuleType, kind: str, width: int, width_out: int | None, n_features: int, k: int, price: float, steps: int
+    package: ModuleType,
+    kind: str,
+    width: int,
+    width_out: int | None,
+    n_features: int,
+    k: int,
+    price: float,
+    steps: int,
+    device: str,
 ) -> Any:  # noqa: ANN401 - a TrainingSAE
     warm = int(_WARM_UP * steps)
     sizes = {"d_in": width, "d_sae": n_features}
@@ -239,7 +258,51 @@ def _untrained(
     }  # fmt: skip
     names = {"batchtopk": "BatchTopK", "topk": "TopK", "jumprelu": "JumpReLU", "matryoshka": "MatryoshkaBatchTopK"}
     config = getattr(package, f"{names.get(kind, kind.title())}TrainingSAEConfig")(**sizes, **own[kind])
+    if kind == "topk" and device == "cpu":
+        return _active_only(package, config)
     return package.TrainingSAE.from_dict(config.to_dict())
+
+
+def _active_only(package: ModuleType, config: Any) -> Any:  # noqa: ANN401 - a TopKTrainingSAE
+    """Return a TopK dictionary in training that computes with its active features alone.
+
+    The loss and its gradients are those of sae-lens, which fills in all features that are not active, and multiplies
+    their zeros. The norms of the decoder's rows choose what is active; beyond that they cancel.
+    """
+
+    class TopKOfActive(package.TopKTrainingSAE):
+        def encode_with_hidden_pre(self, x: Tensor) -> tuple[Tensor, Tensor]:
+            with torch.no_grad():
+                x = self.process_sae_in(x)
+                before = torch.addmm(self.b_enc, x, self.W_enc)
+                ranked = before * self.W_dec.norm(dim=-1)
+                values, index = ranked.topk(self.cfg.k, sorted=False)
+                code = torch.zeros_like(ranked).scatter_(1, index, values.relu_())
+            self.met = x, before, index
+            return code, ranked
+
+        def decode(self, feature_acts: Tensor) -> Tensor:
+            x, before, index = self.met
+            values = encoded(before.gather(1, index), index, x, self.W_enc, self.b_enc, self.b_dec).relu()
+            return decoded(values, index, self.W_dec) + self.b_dec
+
+        def calculate_topk_aux_loss(
+            self, sae_in: Tensor, sae_out: Tensor, hidden_pre: Tensor, dead_neuron_mask: Tensor | None
+        ) -> Tensor:
+            if dead_neuron_mask is None or not bool(dead_neuron_mask.any()):
+                return sae_out.new_tensor(0.0)
+            dead = dead_neuron_mask.nonzero()[:, 0]
+            x, before, _ = self.met
+            half = sae_in.shape[1] // 2
+            with torch.no_grad():
+                index = hidden_pre.index_select(1, dead).topk(min(half, len(dead)), sorted=False).indices
+                known, missing = before.gather(1, dead[index]), sae_in - sae_out
+            weights, rows = self.W_enc.index_select(1, dead), self.W_dec.index_select(0, dead)
+            values = encoded(known, index, x, weights, self.b_enc.index_select(0, dead), self.b_dec)
+            error = (decoded(values, index, rows) - missing).square().sum(-1).mean()
+            return self.cfg.aux_loss_coefficient * min(len(dead) / half, 1.0) * error
+
+    return TopKOfActive(config)
 
 
 def _transcoder(package: ModuleType, width: int, width_out: int, n_features: int, price: float, warm: int) -> Any:  # noqa: ANN401

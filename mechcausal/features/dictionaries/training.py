@@ -37,6 +37,7 @@ from mechcausal.models.dictionaries import Bound, attach
 from mechcausal.models.fingerprint import weights_fingerprint
 
 CHECKPOINT = "checkpoint"
+_TOLD = 20  # steps between two lines of the progress bar
 Prompts = PromptSet | Contrast
 Data = Prompts | Sequence[Prompts] | Activations | Tensor | str | Path
 
@@ -272,10 +273,10 @@ def _trained(
         unit="token", unit_scale=True, disable=None, leave=False,
     )  # fmt: skip
     batches = activations.batches(recipe.batch_size, seed=recipe.seed, start=trainer.steps)
-    loss = active = math.nan
+    loss = math.nan
     with torch.inference_mode(False), torch.enable_grad():
         while trainer.steps < recipe.steps:
-            loss, active = trainer.step(next(batches) * factors)
+            loss = trainer.step(next(batches) * factors)
             if not math.isfinite(loss):
                 raise NumericsError(
                     "training went to NaN or infinity", got=f"step {trainer.steps}", fix="lower the rate"
@@ -283,13 +284,18 @@ def _trained(
             if kept is not None and every and trainer.steps % every == 0 and trainer.steps < recipe.steps:
                 _keep(trainer, kept, facts)
             bar.update(recipe.batch_size)
-            bar.set_postfix_str(f"loss {loss:.3g}, {active:.1f} active", refresh=False)
+            if not bar.disable and trainer.steps % _TOLD == 0:
+                bar.set_postfix_str(f"loss {loss:.3g}, {trainer.active:.1f} active", refresh=False)
     bar.close()
     config, weights = trainer.finished(scales[0], scales[1] if rest else 1.0)
     for word, tensor in weights.items():
         if not bool(torch.isfinite(tensor).all()):
             raise NumericsError(f"training gave NaN or infinity in {word}", fix="lower the rate")
-    return config, weights, {"steps": recipe.steps, "last_loss": round(loss, 6), "last_active": round(active, 3)}
+    return (
+        config,
+        weights,
+        {"steps": recipe.steps, "last_loss": round(loss, 6), "last_active": round(trainer.active, 3)},
+    )
 
 
 def _keep(trainer: Trainer, kept: Path, facts: dict[str, Any]) -> None:

@@ -1,5 +1,7 @@
 """Training: planted directions are found, an interruption changes nothing, and the folder remembers what it is."""
 
+import copy
+import itertools
 import json
 
 import pytest
@@ -88,6 +90,69 @@ def test_a_transcoder_learns_what_an_mlp_does(tmp_path):
         mc.features.detach(model, "over")
 
 
+def trainer_of_sae_lens(ours):
+    """Return the trainer of sae-lens with the same settings and weights, as its users would have it."""
+    from sae_lens.training.sae_trainer import SAETrainer
+
+    if ours.kind == "transcoder":  # sae-lens has none to train: ours, under its trainer and its optimizer
+        sae = copy.deepcopy(ours.sae)
+    else:
+        sae = saelens.sae_lens().TrainingSAE.from_dict(ours.sae.cfg.to_dict())
+        sae.load_state_dict(ours.sae.state_dict())
+    return SAETrainer(cfg=ours.inner.cfg, sae=sae, data_provider=iter(()))
+
+
+@pytest.mark.parametrize("kind", saelens.KINDS)
+def test_training_is_that_of_sae_lens(kind, planted):
+    """Step by step the same loss, and the same weights at the end, with features that die on the way."""
+    x = planted[1]
+    rest = {"width": 32, "width_out": None} if kind != "transcoder" else {"width": 20, "width_out": 12}
+    ours = saelens.Trainer(
+        kind=kind, n_features=96, k=3, price=0.5, rate=3e-3, steps=80, batch_size=128, seed=0, **rest
+    )  # fmt: skip
+    ours.start_from(x.mean(0)[-12:] if kind == "transcoder" else x.mean(0))
+    theirs, dead = trainer_of_sae_lens(ours), []
+    for batch in itertools.islice(Activations.of(x).batches(128, seed=0), 80):
+        loss = ours.step(batch)
+        expected = theirs.step(batch)
+        theirs.n_training_steps += 1
+        assert loss == pytest.approx(float(expected.losses["mse_loss"].detach()), rel=1e-4)
+        assert ours.active == pytest.approx(float((expected.feature_acts > 0).sum(-1).float().mean()), abs=0.01)
+        dead.append(int(theirs.dead_neurons.sum()))
+    if kind in ("topk", "batchtopk", "matryoshka"):
+        assert dead[0] == 0 < dead[-1]
+    for name, weights in theirs.sae.state_dict().items():
+        torch.testing.assert_close(ours.sae.state_dict()[name], weights, atol=1e-5, rtol=1e-4, msg=name)
+
+
+@pytest.mark.parametrize("dead", [0, 3, 40, 90])
+@pytest.mark.parametrize("k", [3, 20])
+def test_a_step_of_topk_has_the_gradient_of_sae_lens(k, dead, planted):
+    from sae_lens.saes.sae import TrainStepInput
+
+    ours = saelens.Trainer(
+        kind="topk", width=32, width_out=None, n_features=96, k=k, price=0, rate=1e-3, steps=9, batch_size=64, seed=0
+    )  # fmt: skip
+    theirs = trainer_of_sae_lens(ours)
+    for sae in (ours.sae, theirs.sae):
+        sae.double()
+        sae.dtype = torch.float64
+        for number, parameter in enumerate(sae.parameters()):
+            draw = torch.Generator().manual_seed(number)
+            parameter.data += 0.1 * torch.randn(parameter.shape, generator=draw, dtype=torch.float64)
+    assert type(ours.sae) is not type(theirs.sae)
+    told = TrainStepInput(planted[1][:64].double(), {}, torch.arange(96) < dead, 0, False)
+    found, expected = (sae.training_forward_pass(told) for sae in (ours.sae, theirs.sae))
+    assert torch.equal(found.feature_acts > 0, expected.feature_acts > 0)
+    assert bool(expected.losses["auxiliary_reconstruction_loss"] > 0) == (dead > 0)
+    for name, loss in expected.losses.items():
+        torch.testing.assert_close(found.losses[name], loss)
+    found.loss.backward()
+    expected.loss.backward()
+    for name, parameter in theirs.sae.named_parameters():
+        torch.testing.assert_close(ours.sae.get_parameter(name).grad, parameter.grad, msg=name)
+
+
 def test_the_same_recipe_gives_the_same_weights_and_another_seed_others(planted):
     model, (_, x) = loaded("gpt2"), planted
     before = torch.random.get_rng_state()
@@ -98,11 +163,16 @@ def test_the_same_recipe_gives_the_same_weights_and_another_seed_others(planted)
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
-@pytest.mark.parametrize("kind", ["topk", "batchtopk", "standard", "jumprelu"])
+@pytest.mark.parametrize("kind", saelens.KINDS)
 def test_an_interrupted_training_ends_as_if_it_had_not_been(kind, planted, tmp_path, monkeypatch):
+    """To the last bit, and long enough that features die after the interruption."""
     model, (_, x) = loaded("gpt2"), planted
-    options = {"width": 24, "kind": kind, "k": 3, "tokens": 30 * 256, "batch_size": 256, "checkpoint_every": 7}
-    whole = mc.features.train(model, x, SITE, out=tmp_path / "sae", name="sae", **options).digest
+    site, steps = SITE, 60
+    options = {"width": 96, "kind": kind, "k": 3, "tokens": steps * 128, "batch_size": 128, "checkpoint_every": 7}
+    if kind == "transcoder":
+        site, options["site_out"] = "L1.resid_mid", "L1.mlp_out"
+        x = harvest(model, make_pairs(lengths=(7,) * 40).clean, site, site_out="L1.mlp_out")
+    whole = mc.features.train(model, x, site, out=tmp_path / "sae", name="sae", **options).digest
     step, calls = saelens.Trainer.step, []
 
     def interrupted(self, batch):
@@ -114,14 +184,14 @@ def test_an_interrupted_training_ends_as_if_it_had_not_been(kind, planted, tmp_p
     monkeypatch.setattr(saelens.Trainer, "step", interrupted)
     out = tmp_path / "cut"
     with pytest.raises(KeyboardInterrupt):
-        mc.features.train(model, x, SITE, out=out, name="sae", **options)
+        mc.features.train(model, x, site, out=out, name="sae", **options)
     assert [path.name for path in out.iterdir()] == ["checkpoint"]
     assert [path.name for path in (out / "checkpoint").iterdir()] == ["00000014"]
     (out / "checkpoint" / "00000021").mkdir()  # one that was not finished is not gone on from
     with pytest.raises(DataError, match="checkpoint of another training"):
-        mc.features.train(model, x, SITE, out=out, name="sae", **(options | {"rate": 1e-4}))
-    assert mc.features.train(model, x, SITE, out=out, name="sae", **options).digest == whole
-    assert len(calls) == 17 + 30 - 14
+        mc.features.train(model, x, site, out=out, name="sae", **(options | {"rate": 1e-4}))
+    assert mc.features.train(model, x, site, out=out, name="sae", **options).digest == whole
+    assert len(calls) == 17 + steps - 14
     assert not (out / "checkpoint").exists()
     mc.features.detach(model, "sae")
 
