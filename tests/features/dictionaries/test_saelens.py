@@ -210,6 +210,45 @@ def test_releases(gpt2):
         load("gpt2-small-res-jb", gpt2, sae_id="blocks.0.hook_resid_pre")
 
 
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """Return a way to put an SAE into the cache of the hub, as if it had been fetched before."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+
+    def put(repository, where, sae, hook):
+        known, commit = tmp_path / f"models--{repository.replace('/', '--')}", "0" * 40
+        (known / "refs").mkdir(parents=True)
+        (known / "refs" / "main").write_text(commit)
+        there = known / "snapshots" / commit / where
+        there.mkdir(parents=True)
+        sae.cfg.metadata.hook_name = hook
+        sae.save_model(there)
+
+    return put
+
+
+@needs_sae_lens
+@pytest.mark.parametrize(
+    ("release", "sae_id", "repository"),
+    [
+        ("gpt2-small-res-jb", "blocks.1.hook_resid_pre", "jbloom/GPT2-Small-SAEs-Reformatted"),
+        ("somebody/dictionaries", "layer 1", "somebody/dictionaries"),
+    ],
+)
+def test_a_release_is_read_from_the_hub(gpt2, hub, release, sae_id, repository):
+    sae = made("standard")
+    hub(repository, sae_id, sae, "blocks.1.hook_resid_pre")
+    found = load(release, gpt2, sae_id=sae_id, name="released")
+    assert str(found.features) == "L1.resid_pre.sae:released"
+    x = torch.randn(5, 32, generator=torch.Generator().manual_seed(0))
+    lengths = sae.W_dec.norm(dim=-1)  # decoder rows are made one unit long
+    torch.testing.assert_close(found.dictionary.encode(x), sae.encode(x) * lengths, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(found.dictionary.decode(found.dictionary.encode(x)), sae(x), atol=1e-6, rtol=1e-5)
+    mc.features.detach(gpt2, "released")
+
+
 def test_without_sae_lens_it_is_one_sentence(gpt2, pairs, monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "sae_lens", None)
     for act in (
