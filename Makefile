@@ -4,6 +4,8 @@ VENV := .venv
 VENV4 := .venv-tl4
 # One thread is far faster than two for models this small.
 ENV := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
+# Two processes, a file of tests to each: what a file loads is loaded once.
+SPLIT := -n 2 --dist loadfile
 
 .PHONY: demo test test-tl4 lint format clean
 
@@ -11,10 +13,10 @@ demo: $(VENV)/.installed
 	$(ENV) $(VENV)/bin/mechcausal demo
 
 test: $(VENV)/.installed
-	$(ENV) $(VENV)/bin/python -m pytest -q
+	$(ENV) $(VENV)/bin/python -m pytest -q $(SPLIT)
 
 test-tl4: $(VENV4)/.installed
-	$(ENV) $(VENV4)/bin/python -m pytest -q
+	$(ENV) $(VENV4)/bin/python -m pytest -q $(SPLIT)
 
 lint: $(VENV)/.installed
 	$(VENV)/bin/ruff check .
