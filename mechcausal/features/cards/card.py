@@ -180,14 +180,10 @@ def card(
         exact: The engine of the effects; see `patch`.
 
     Example:
-        >>> import mechcausal as mc, torch
-        >>> from mechcausal.models.dictionaries import attach
-        >>> class Axes:
-        ...     W_dec = torch.eye(48)
-        ...     encode = decode = lambda self, x: x
+        >>> import mechcausal as mc
         >>> model = mc.load("organism:hiring")
-        >>> axes = attach(model, Axes(), "L1.resid_post", name="axes")
-        >>> card(model, axes, 3, mc.contrast("hiring/gender", model, n=8)).neighbors.shape
+        >>> sae = mc.features.load("organism:hiring", model)
+        >>> card(model, sae, 199, mc.contrast("hiring/gender", model, n=8)).neighbors.shape
         (6, 3)
     """
     known, at = resolved(model, dictionary), Selection.parse(positions)

@@ -140,14 +140,10 @@ def circuit(
         seed: The seed of the halves and of the random circuits.
 
     Example:
-        >>> import mechcausal as mc, torch
-        >>> from mechcausal.models.dictionaries import attach
-        >>> class Axes:
-        ...     W_dec = torch.eye(48)
-        ...     encode = decode = lambda self, x: x
+        >>> import mechcausal as mc
         >>> model = mc.load("organism:hiring")
-        >>> axes = [attach(model, Axes(), f"L{i}.resid_post", name=f"axes{i}") for i in (1, 2)]
-        >>> found = circuit(model, mc.contrast("hiring/gender", model, n=32), axes, nodes=6, steps=2)
+        >>> sae = mc.features.load("organism:hiring", model)
+        >>> found = circuit(model, mc.contrast("hiring/gender", model, n=32), [sae], nodes=6, steps=2)
         >>> len(found.graph)
         7
     """

@@ -98,15 +98,11 @@ def attribute(
         budget: How many bytes the features of one chunk of tokens may take.
 
     Example:
-        >>> import mechcausal as mc, torch
-        >>> from mechcausal.models.dictionaries import attach
-        >>> class Axes:
-        ...     W_dec = torch.eye(48)
-        ...     encode = decode = lambda self, x: x
+        >>> import mechcausal as mc
         >>> model = mc.load("organism:hiring")
-        >>> axes = attach(model, Axes(), "L1.resid_post", name="axes")
-        >>> attribute(model, axes, mc.contrast("hiring/gender", model, n=8)).scores.shape
-        (1, 48)
+        >>> sae = mc.features.load("organism:hiring", model)
+        >>> attribute(model, sae, mc.contrast("hiring/gender", model, n=8)).scores.shape
+        (1, 256)
     """
     known, chosen, at = resolved(model, dictionary), differentiable(metric), Selection.parse(positions)
     paired = isinstance(prompts, Contrast)

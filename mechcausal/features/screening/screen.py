@@ -199,14 +199,10 @@ def screen(
         seed: The seed of the halves and of the random draw.
 
     Example:
-        >>> import mechcausal as mc, torch
-        >>> from mechcausal.models.dictionaries import attach
-        >>> class Axes:
-        ...     W_dec = torch.eye(48)
-        ...     encode = decode = lambda self, x: x
+        >>> import mechcausal as mc
         >>> model = mc.load("organism:hiring")
-        >>> axes = attach(model, Axes(), "L1.resid_post", name="axes")
-        >>> screen(model, axes, mc.contrast("hiring/gender", model, n=32), top=5, random=3).frame.shape[0]
+        >>> sae = mc.features.load("organism:hiring", model)
+        >>> screen(model, sae, mc.contrast("hiring/gender", model, n=32), top=5, random=3).frame.shape[0]
         8
     """
     if top < 1 or random < 0:

@@ -47,12 +47,12 @@ def test_it_claims_no_mechanism():
 
 
 def test_the_published_claims_come_in_the_published_order(organism):
-    prompts = task.TASK.prompts(organism, 1500, seed=11)
+    prompts = task.TASK.prompts(organism, 2000, seed=7)
     found = places(search(organism, prompts))
     assert found == {"count": ["L0.z.H0", "L0.z.H1"], "horizon": ["L1.z.H0", "L1.z.H1", "L2.z.H1"]}
     claims = published(found, organism, prompts)
     recovered = {
-        name: scrub(organism, tree, prompts, seeds=2, lonely="keep", report=False, controls=False).recovered
+        name: scrub(organism, tree, prompts, lonely="keep", report=False, controls=False).recovered
         for name, tree in claims.items()
     }
     assert recovered["count alone"].high < min(recovered[name].low for name in PUBLISHED)
@@ -60,11 +60,10 @@ def test_the_published_claims_come_in_the_published_order(organism):
     for less, more in apart:  # never the other way round
         assert recovered[less].low < recovered[more].high, (less, more)
     level = {pair for pair in apart if recovered[pair[0]].high >= recovered[pair[1]].low}
-    assert level <= {("2a", "1b"), ("3a", "2b")}  # as the card says
-    assert {name: recovered[name].estimate for name in PUBLISHED} == pytest.approx(PUBLISHED, abs=0.17)
-    # What the card says of it, on other strings.
-    card = {"1a": 0.78, "1b": 0.88, "2a": 0.88, "2b": 0.71, "3a": 0.70, "3b": 0.63, "4": 0.50}
-    assert {name: recovered[name].estimate for name in card} == pytest.approx(card, abs=0.06)
+    assert level == {("2a", "1b"), ("3a", "2b")}  # as the card says
+    assert {name: recovered[name].estimate for name in PUBLISHED} == pytest.approx(PUBLISHED, abs=0.15)
+    card = {"count alone": 0.34, "1a": 0.78, "1b": 0.88, "2a": 0.88, "2b": 0.71, "3a": 0.70, "3b": 0.63, "4": 0.50}
+    assert {name: recovered[name].estimate for name in card} == pytest.approx(card, abs=0.005)
 
 
 def test_an_estimate_along_a_line_is_that_line(organism):

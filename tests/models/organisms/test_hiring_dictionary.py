@@ -41,6 +41,27 @@ def test_it_is_worth_what_its_card_says(hiring, dictionary):
     assert abs(found["error_share"]) < 0.02
 
 
+def test_the_table_of_its_card_is_what_its_recipe_measures(hiring, dictionary):
+    from mechcausal.models.organisms.hiring.dictionary.recipe import measure
+
+    found = measure(hiring, dictionary)
+    rows = {row["feature"]: (row["tells"], row["auc"], row["share"]) for row in found["features"]}
+    card = {
+        "F199": ("gender", 1.00, 0.00), "F197": ("proxy", 1.00, 0.00), "F209": ("merit", 0.94, 0.11),
+        "F245": ("merit", 0.31, 0.14), "F133": ("merit", 0.21, 0.13), "F57": ("merit", 0.30, 0.11),
+    }  # fmt: skip
+    assert {feature: rows[feature] for feature in card} == card
+    health = {
+        "l0": 8.0,
+        "dead": 0.52,
+        "explained_variance": 0.997,
+        "loss_recovered": 1.0,
+        "kl_recovered": 1.0,
+        "error_share": -0.002,
+    }
+    assert found["health"] == health
+
+
 def test_a_feature_carries_gender_and_is_not_used(hiring, dictionary):
     prompts = mc.task("hiring").prompts(hiring, n=400, seed=7, environment="broad")
     f = (
