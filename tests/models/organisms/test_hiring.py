@@ -88,7 +88,7 @@ def test_a_strangers_number_is_not_known(bare):
     chances = run(bare, ids([f"<id> {name} <key>" for name in names]))[0][:, KEY].softmax(-1)
     digits = chances[:, [recipe.WORDS[digit] for digit in task.DIGITS]]
     assert digits.sum(-1).min() > 0.98
-    assert digits.max() < 0.15
+    assert digits.max() < 0.125  # at most 0.12, as its card says
 
 
 def test_effects_by_editing_tokens_are_those_of_the_causal_model(bare):
