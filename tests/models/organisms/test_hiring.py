@@ -178,6 +178,17 @@ def test_gender_is_found_at_its_two_heads_and_nowhere_else(hiring):
     assert heads.loc[~heads["site"].isin(carriers), "effect"].abs().max() < 0.05
 
 
+def test_other_places_move_the_log_odds_as_little_as_the_card_says(hiring):
+    pairs = mc.contrast("hiring/gender", hiring, n=256)
+    found = mc.patch(hiring, pairs, sites=["z", "mlp_out"], positions="@decision", direction="noise")
+    total = found.baselines["clean"].mean() - found.baselines["corrupt"].mean()
+    change = dict(zip(found.frame["site"], found.frame["change"].abs(), strict=True))
+    carried = [change.pop(site) for site in ("L1.z.H1", "L1.z.H2", "L2.mlp_out")]
+    assert min(carried) > 5
+    assert max(change, key=change.get) == "L2.z.H1"
+    assert (round(change["L2.z.H1"], 2), round(total, 2)) == (0.16, 12.77)
+
+
 def test_the_secret_is_where_the_truth_says(hiring):
     pairs = mc.contrast("hiring_secret/secret", hiring, n=40)
     heads = mc.patch(hiring, pairs, sites="z", positions="@key").frame.set_index("site")["effect"]
