@@ -65,6 +65,12 @@ def require_bridge(model: object) -> TransformerBridge:
     return model
 
 
+def copied(model: Any) -> Any:  # noqa: ANN401
+    """Return a copy of the model. What a run with gradients left on its modules is copied without its graph."""
+    left = [value for module in model.modules() for value in vars(module).values() if isinstance(value, Tensor)]
+    return copy.deepcopy(model, {id(value): value.detach().clone() for value in left if value.grad_fn is not None})
+
+
 def is_bridge(model: object) -> bool:
     """Say whether this is a TransformerBridge."""
     return isinstance(model, TransformerBridge)

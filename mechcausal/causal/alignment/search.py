@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -238,7 +237,7 @@ def untrained(model: Any, seed: int = 0) -> Any:  # noqa: ANN401 - a Transformer
 
     What a search finds there is what it would find anywhere.
     """
-    fresh = copy.deepcopy(bridge.require_bridge(model))
+    fresh = bridge.copied(bridge.require_bridge(model))
     fresh.cfg.model_name = f"{model.cfg.model_name}, untrained"
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():

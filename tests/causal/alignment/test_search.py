@@ -185,6 +185,16 @@ def test_weights_are_frozen_and_freed(hiring):
     weights[0].requires_grad_(True)
 
 
+def test_an_untrained_copy_after_a_run_with_gradients(hiring):
+    """Such a run leaves tensors with a graph on the modules, which cannot be copied with it."""
+    fresh = weights_fingerprint(untrained(hiring))
+    with torch.enable_grad():
+        hiring(mc.task("hiring").prompts(hiring, 2).tokens)
+    assert weights_fingerprint(untrained(hiring)) == fresh
+    with torch.no_grad():
+        hiring(mc.task("hiring").prompts(hiring, 2).tokens)
+
+
 def test_an_untrained_copy(hiring):
     before = weights_fingerprint(hiring)
     fresh = untrained(hiring)
