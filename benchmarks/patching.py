@@ -140,7 +140,7 @@ class Bench:
         sites = (
             [f"L*.z.H{head}" for head in range(0, case.shape.heads, case.every)] if "head" in case.axes else case.sweep
         )
-        return mc.patch(self.model, self.pairs, sites=sites, positions="each" if "pos" in case.axes else "all")
+        return mc.patch(self.model, self.pairs, sites=sites, at="each" if "pos" in case.axes else "all")
 
     def our_values(self, result: mc.results.Result) -> Values:
         """Return what came out, cell by cell."""

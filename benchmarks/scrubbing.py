@@ -36,7 +36,7 @@ from mechcausal.causal import Hypothesis, Node
 from mechcausal.causal.scrubbing.evaluation import Tree
 from mechcausal.causal.scrubbing.sampling import Draw, Sampler
 from mechcausal.causal.scrubbing.tree import tree_of
-from mechcausal.models.organisms import folder
+from mechcausal.organisms import folder
 
 sys.path.insert(0, str(Path(__file__).parent))
 from plain_scrubbing import Evaluation, PlainGPT2, distinct_inputs, evaluate, evaluate_batched

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from mechcausal.data import contrast as contrast
     from mechcausal.data import task as task
     from mechcausal.errors import MechcausalError as MechcausalError
-    from mechcausal.features.links import link as link
+    from mechcausal.links import link as link
     from mechcausal.models.abilities import sites as sites
     from mechcausal.models.load import load as load
-    from mechcausal.models.organisms import truth as truth
+    from mechcausal.organisms import truth as truth
     from mechcausal.patching import ablate as ablate
     from mechcausal.patching import attribute as attribute
     from mechcausal.patching import patch as patch
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 _HOME = {
     "load": "mechcausal.models.load",
     "sites": "mechcausal.models.abilities",
-    "truth": "mechcausal.models.organisms",
+    "truth": "mechcausal.organisms",
     "contrast": "mechcausal.data",
     "task": "mechcausal.data",
     "Contrast": "mechcausal.data",
@@ -46,7 +46,7 @@ _HOME = {
     "attribute": "mechcausal.patching",
     "path_patch": "mechcausal.patching",
     "scrub": "mechcausal.causal",
-    "link": "mechcausal.features.links",
+    "link": "mechcausal.links",
     "Result": "mechcausal.results",
     "MechcausalError": "mechcausal.errors",
 }

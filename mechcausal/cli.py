@@ -100,14 +100,13 @@ def patch(
     _one_thread()
     from mechcausal.data import contrast as pairs_of
     from mechcausal.models.load import load
-    from mechcausal.patching.activation import cost
     from mechcausal.patching.activation import patch as sweep
 
     loaded = load(model)
     chosen: list[str] | str = sites or "resid_pre"
     asked = pairs_of(contrast, loaded, n=n, seed=seed)
     if dry_run:
-        typer.echo(str(cost(loaded, asked, sites=chosen, direction="noise" if noise else "denoise")))
+        typer.echo(str(sweep.cost(loaded, asked, sites=chosen, direction="noise" if noise else "denoise")))
         return
     found = sweep(loaded, asked, sites=chosen, direction="noise" if noise else "denoise")
     typer.echo(f"{found.summary()}\n\ntable  {found.save(out)}")
@@ -118,7 +117,7 @@ def organisms(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List the models whose mechanism is known: task, size, accuracy, interchange accuracy, true circuit."""
-    from mechcausal.models.organisms import organisms as table_of
+    from mechcausal.organisms import organisms as table_of
 
     table = table_of()
     if as_json:
@@ -146,7 +145,7 @@ def selftest(
 
     from mechcausal.causal.selftest import selftest as checks_of
     from mechcausal.errors import DataError
-    from mechcausal.models.organisms import ORGANISMS, folder
+    from mechcausal.organisms import ORGANISMS, folder
 
     if what != "causal":
         raise DataError(f"there is no self-test called {what!r}", expected="causal")
@@ -196,11 +195,11 @@ def link(
     """Link features, heads or neurons to concepts: what is available, what is used, and what nothing looks like."""
     _one_thread()
     from mechcausal.address import Site
+    from mechcausal.dictionaries.cards.card import card
+    from mechcausal.dictionaries.loading import load as dictionary_of
     from mechcausal.errors import DataError
-    from mechcausal.features.cards.card import card
-    from mechcausal.features.dictionaries.loading import load as dictionary_of
-    from mechcausal.features.links.studies import studies
-    from mechcausal.models.dictionaries import Bound
+    from mechcausal.links.studies import studies
+    from mechcausal.models.binding import Bound
     from mechcausal.models.load import load
     from mechcausal.report.links import write_links
 
@@ -273,10 +272,10 @@ def sae_train(
 ) -> None:
     """Train a dictionary on a site of a model. The same command again goes on where it was interrupted."""
     _one_thread()
-    from mechcausal.features.dictionaries import companions as beside
-    from mechcausal.features.dictionaries.folder import read
-    from mechcausal.features.dictionaries.material import Material
-    from mechcausal.features.dictionaries.training import train
+    from mechcausal.dictionaries import companions as beside
+    from mechcausal.dictionaries.folder import read
+    from mechcausal.dictionaries.material import Material
+    from mechcausal.dictionaries.training import train
     from mechcausal.models.load import load
 
     material = Material.of(model, tasks=tuple(task or ()), text=text, n=n, seed=seed)
@@ -314,10 +313,10 @@ def sae_health(
     _one_thread()
     import json
 
-    from mechcausal.features.dictionaries.folder import read
-    from mechcausal.features.dictionaries.loading import load as dictionary_of
-    from mechcausal.features.dictionaries.material import Material
-    from mechcausal.features.dictionaries.quality import health
+    from mechcausal.dictionaries.folder import read
+    from mechcausal.dictionaries.loading import load as dictionary_of
+    from mechcausal.dictionaries.material import Material
+    from mechcausal.dictionaries.quality import health
     from mechcausal.models.load import load
 
     facts = read(folder).facts

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+_MOST_LISTED = 12
+
 
 class MechcausalError(ValueError):
     """Report a mistake that its reader can mend; the command line prints it without a traceback.
@@ -21,6 +23,10 @@ class MechcausalError(ValueError):
         details = [f"{name} {value}" for name, value in (("got", got), ("expected", expected)) if value is not None]
         message = what + (f" ({'; '.join(details)})" if details else "")
         super().__init__(f"{message}: {fix}" if fix else message)
+
+
+class ArgumentError(MechcausalError):
+    """An argument of the wrong kind or outside its range, refused before any compute."""
 
 
 class SiteError(MechcausalError):
@@ -51,10 +57,16 @@ class ResultError(MechcausalError):
     """A result file that cannot be read, or a view that this result does not have."""
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return the closest known word as a question, or the list of what there is."""
+def did_you_mean(word: object, known: Iterable[object]) -> str:
+    """Return the closest known word as a question, or the list of what there is (its beginning, if it is long)."""
     names = [str(name) for name in known]
-    close = get_close_matches(word, names, n=1, cutoff=0.55)
+    close = get_close_matches(str(word), names, n=1, cutoff=0.55)
     if close:
         return f"did you mean {close[0]!r}?"
-    return "use one of " + ", ".join(names)
+    shown = names if len(names) <= _MOST_LISTED else [*names[:_MOST_LISTED], f"... ({len(names)} in all)"]
+    return "use one of " + ", ".join(shown)
+
+
+def shortened(text: str, most: int = 80) -> str:
+    """Return a text that fits into a message."""
+    return text if len(text) <= most else text[: most - 3] + "..."

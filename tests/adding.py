@@ -8,7 +8,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 import mechcausal as mc
 from mechcausal.causal import SCM, Hypothesis, Task
 from mechcausal.causal.training.lessons import Lesson
-from mechcausal.models.organisms.tokenizer import word_tokenizer
+from mechcausal.organisms.tokenizer import word_tokenizer
 
 ANSWERS = ("zero", "one", "two", "three")
 VOCABULARY = ("<pad>", "<bos>", "x0", "x1", "y0", "y1", "y2", "ask", *ANSWERS)

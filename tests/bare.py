@@ -6,7 +6,7 @@ import torch
 from swaps import swapped
 from transformers import GPT2LMHeadModel
 
-from mechcausal.models.organisms import folder
+from mechcausal.organisms import folder
 
 
 def bare(name):

@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 
 import mechcausal as mc
 from mechcausal.causal import SCM, Task
-from mechcausal.models.organisms.tokenizer import save_tokenizer
+from mechcausal.organisms.tokenizer import save_tokenizer
 
 SIZE, WORDS, FEATURES, SHARP, STEEP = 5, 40, 16, 250.0, 4.0
 INPUTS = ("a", "c", "e")

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import torch
 
-from mechcausal.models.dictionaries import attach, detach
+from mechcausal.models.binding import attach, detach
 
 
 class TopK:

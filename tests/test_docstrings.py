@@ -11,7 +11,7 @@ import mechcausal as mc
 from mechcausal.models.bridge import transformer_lens_version
 
 ROOT = Path(mc.__file__).parent
-NEED_SAE_LENS = {"mechcausal.features.dictionaries.training"}
+NEED_SAE_LENS = {"mechcausal.dictionaries.training"}
 
 
 def modules():

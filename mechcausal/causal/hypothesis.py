@@ -28,7 +28,7 @@ from mechcausal.data.tasks import task
 from mechcausal.errors import DataError, SiteError, did_you_mean
 from mechcausal.interventions.specs import Vector, vector
 from mechcausal.models.abilities import Abilities
-from mechcausal.models.organisms import truth
+from mechcausal.organisms import truth
 
 Edge = Literal["all", "direct"]
 EDGES = ("all", "direct")

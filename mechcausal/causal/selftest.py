@@ -22,7 +22,7 @@ from mechcausal.data.tasks.definition import Task
 from mechcausal.errors import DataError
 from mechcausal.metrics import Metric, logit_diff, metric
 from mechcausal.models.load import load
-from mechcausal.models.organisms import ORGANISMS, truth
+from mechcausal.organisms import ORGANISMS, truth
 
 RECOVERED, IIA, SLACK = 0.97, 0.98, 0.02
 _N = 384

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from mechcausal.errors import ModelError, NumericsError, UnsupportedError, did_you_mean
 from mechcausal.models import bridge, legacy
 from mechcausal.models.abilities import abilities
-from mechcausal.models.organisms import ORGANISMS, folder
+from mechcausal.organisms import ORGANISMS, folder
 
 _PREFIX = "organism:"
 

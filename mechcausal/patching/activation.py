@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Literal
 
 from mechcausal.address import expand
+from mechcausal.arguments import Count, Model
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.places import Place
 from mechcausal.interventions.specs import Patch
+from mechcausal.method import Cost, Method, function
 from mechcausal.metrics import Metric
 from mechcausal.metrics import metric as metric_of
 from mechcausal.models.abilities import abilities
@@ -20,17 +22,30 @@ from mechcausal.results.result import Result
 Direction = Literal["denoise", "noise"]
 
 
-def patch(
-    model: Any,  # noqa: ANN401 - a TransformerBridge
-    pairs: Contrast,
-    *,
-    sites: SiteSpec = "resid_pre",
-    positions: Positions = None,
-    direction: Direction = "denoise",
-    metric: MetricSpec = "logit_diff",
-    batch_size: int = 64,
-    exact: Exact = "replay",
-) -> Result:
+@dataclass(frozen=True)
+class SweepCost(Cost):
+    """What a sweep of cells would take.
+
+    Attributes:
+        token_layers: How many tokens all layers together compute.
+        naive_token_layers: How many the loop would compute.
+        skipped: How many cells and examples are answered without a run.
+        naive_because: Why kinds of sites are left to the loop.
+    """
+
+    token_layers: int = 0
+    naive_token_layers: int = 0
+    skipped: int = 0
+    naive_because: Mapping[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        """Say it in a line, and why not less."""
+        lines = [f"{super().__str__()}; {self.skipped:,} cells and examples need no run"]
+        return "\n".join([*lines, *(f"  {kind}: plain loop, {why}" for kind, why in self.naive_because.items())])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patching(Method[Contrast, Result]):
     """Patch every cell of a sweep, exactly, and measure what it changes.
 
     Estimand: the mean over pairs of `metric(base run with this cell's activation taken from the source run)`.
@@ -39,13 +54,11 @@ def patch(
     "Towards best practices of activation patching"). `effect` is 1 where the run behaves as clean and 0 where it
     behaves as corrupt, in both directions; negative is worse than corrupt.
 
-    Args:
-        model: The model.
-        pairs: Clean and corrupt prompts.
+    Attributes:
         sites: What to patch: a component word (all layers; all heads for `z q k v pattern`), a pattern such as
             `"L*.mlp_post.N*"`, a site, or a list of these.
-        positions: `"each"`, `"all"` (at once), a selection or a list of selections. None is "each" for streams and
-            sublayer outputs, "all" for heads and neurons.
+        at: At which positions: `"each"`, `"all"` (at once), a selection such as `"@-1"`, or a list of selections. None is
+            `"each"` for streams and sublayer outputs, `"all"` for heads and neurons.
         direction: `"denoise"` or `"noise"`.
         metric: A metric's name, or a function of (logits, batch).
         batch_size: How many pairs at a time; halved by itself when memory runs out.
@@ -54,115 +67,73 @@ def patch(
     Example:
         >>> import mechcausal as mc
         >>> model = mc.load("organism:hiring")
-        >>> sweep = mc.patch(model, mc.contrast("hiring/gender", model, n=8), sites="z")
-        >>> len(sweep)
+        >>> pairs = mc.contrast("hiring/gender", model, n=8)
+        >>> len(mc.patch(model, pairs, sites="z"))
+        16
+        >>> mc.patch.cost(model, pairs, sites="z").cells
         16
     """
-    recorder = Recorder(
-        model, pairs, metric_of(metric), "patch",
-        {"sites": plain(sites), "positions": plain(positions), "direction": direction},
-    )  # fmt: skip
-    where, plan = _asked(model, pairs, sites, positions, direction, recorder.metric)
-    found = evaluate(model, plan, batch_size=batch_size, exact=exact, unedited=True)
-    sides = ("corrupt", "clean") if direction == "denoise" else ("clean", "corrupt")
-    baselines = dict(zip(sides, found.unedited.values(), strict=True))
-    baselines = {"base": baselines[sides[0]], **{side: baselines[side] for side in ("clean", "corrupt")}}
-    return recorder.result(
-        [place.row() for place in where],
-        found.values,
-        baselines,
-        forwards=found.forwards,
-        batch_size=found.batch_size,
-        **found.told,
-    )
 
+    word: ClassVar[str] = "patch"
+    sites: SiteSpec = "resid_pre"
+    at: Positions = None
+    direction: Direction = "denoise"
+    metric: MetricSpec = "logit_diff"
+    batch_size: Count = 64
+    exact: Exact = "replay"
 
-@dataclass(frozen=True)
-class Cost:
-    """What a sweep would cost.
-
-    Attributes:
-        cells: How many cells it has.
-        pairs: How many pairs.
-        naive_forwards: The forwards of one prompt that the loop runs for the cells.
-        naive_token_layers: The tokens that all layers together compute in these.
-        token_layers: The tokens that the engine has to compute, in the cells it takes; in the others all of them.
-        skipped: The cells and examples that are answered without a run.
-        naive_because: Why cells are left to the loop, by kind of site.
-    """
-
-    cells: int
-    pairs: int
-    naive_forwards: int
-    naive_token_layers: int
-    token_layers: int
-    skipped: int
-    naive_because: Mapping[str, str]
-
-    @property
-    def ratio(self) -> float:
-        """How many times less that is than the loop."""
-        return self.naive_token_layers / max(1, self.token_layers)
-
-    def __str__(self) -> str:
-        """Say it in a line, and why not less."""
-        told = (
-            f"{self.cells} cells x {self.pairs} pairs: {self.naive_forwards:,} forwards one by one; "
-            f"{self.token_layers:,} of {self.naive_token_layers:,} token-layers ({self.ratio:.1f} times fewer), "
-            f"{self.skipped:,} cells and pairs without a run"
+    def run(self, model: Model, data: Contrast) -> Result:
+        """Patch every cell and measure it."""
+        recorder = Recorder(
+            model, data, metric_of(self.metric), self.word,
+            {"sites": plain(self.sites), "at": plain(self.at), "direction": self.direction},
+        )  # fmt: skip
+        where, plan = self._plan(model, data, recorder.metric)
+        found = evaluate(model, plan, batch_size=self.batch_size, exact=self.exact, unedited=True)
+        sides = ("corrupt", "clean") if self.direction == "denoise" else ("clean", "corrupt")
+        baselines = dict(zip(sides, found.unedited.values(), strict=True))
+        baselines = {"base": baselines[sides[0]], **{side: baselines[side] for side in ("clean", "corrupt")}}
+        return recorder.result(
+            [place.row() for place in where],
+            found.values,
+            baselines,
+            forwards=found.forwards,
+            batch_size=found.batch_size,
+            **found.told,
         )
-        return "\n".join([told, *(f"  {kind}: left to the loop, {why}" for kind, why in self.naive_because.items())])
+
+    def cost(self, model: Model, data: Contrast) -> SweepCost:
+        """Return what it would take; only the unedited runs are made."""
+        _, plan = self._plan(model, data, metric_of(self.metric))
+        dry = evaluate(model, replace(plan, dry=True), batch_size=self.batch_size, exact=self.exact, unedited=True)
+        return sweep_cost(model, plan, dry.told)
+
+    def _plan(self, model: Model, pairs: Contrast, metric: Metric) -> tuple[list[Place], Plan]:
+        """Return the places of the sweep, and what is to be computed."""
+        base, source = two_sides(pairs, self.direction)
+        able = abilities(model)
+        where = places(expand(self.sites, able.shape), self.at, base)
+        able.require([place.site for place in where])
+        return where, Plan(base, cells_of(where, Patch()), metric, rows=source, reference=pairs.clean)
 
 
-def cost(
-    model: Any,  # noqa: ANN401 - a TransformerBridge
-    pairs: Contrast,
-    *,
-    sites: SiteSpec = "resid_pre",
-    positions: Positions = None,
-    direction: Direction = "denoise",
-    metric: MetricSpec = "logit_diff",
-    batch_size: int = 64,
-    exact: Exact = "replay",
-) -> Cost:
-    """Return what `patch` would cost with these arguments; only the unedited runs are made.
-
-    Example:
-        >>> import mechcausal as mc
-        >>> model = mc.load("organism:hiring")
-        >>> cost = mc.patching.cost(model, mc.contrast("hiring/gender", model, n=8))
-        >>> cost.token_layers < cost.naive_token_layers
-        True
-    """
-    chosen = metric_of(metric)
-    _, plan = _asked(model, pairs, sites, positions, direction, chosen)
-    told = evaluate(model, replace(plan, dry=True), batch_size=batch_size, exact=exact, unedited=True).told
-    n, cells = len(pairs), len(plan.cells)
-    layers = abilities(model).shape.n_layers
-    whole = n * align(plan.base, plan.rows)[0].tokens.shape[1] * layers
-    by_the_loop = cells * whole - told.get("naive_token_layers", 0)
-    return Cost(
+def sweep_cost(model: Model, plan: Plan, dry: Mapping[str, Any]) -> SweepCost:
+    """Return the cost of a plan from what its dry run says."""
+    n, cells = len(plan.base), len(plan.cells)
+    columns = align(plan.base, plan.base if plan.rows is None else plan.rows)[0].tokens.shape[1]
+    per_forward = columns * abilities(model).shape.n_layers
+    whole = cells * n * per_forward
+    computed = dry.get("token_layers", 0) + whole - dry.get("naive_token_layers", 0)
+    return SweepCost(
         cells=cells,
-        pairs=n,
+        examples=n,
+        forwards=computed / per_forward,
         naive_forwards=cells * n,
-        naive_token_layers=cells * whole,
-        token_layers=told.get("token_layers", 0) + by_the_loop,
-        skipped=told.get("skipped", 0),
-        naive_because=told.get("naive_because", {}),
+        token_layers=computed,
+        naive_token_layers=whole,
+        skipped=dry.get("skipped", 0),
+        naive_because=dry.get("naive_because", {}),
     )
 
 
-def _asked(
-    model: Any,  # noqa: ANN401
-    pairs: Contrast,
-    sites: SiteSpec,
-    positions: Positions,
-    direction: Direction,
-    metric: Metric,
-) -> tuple[list[Place], Plan]:
-    """Return the places of a sweep, and what is to be computed."""
-    base, source = two_sides(pairs, direction)
-    able = abilities(model)
-    where = places(expand(sites, able.shape), positions, base)
-    able.require([place.site for place in where])
-    return where, Plan(base, cells_of(where, Patch()), metric, rows=source, reference=pairs.clean)
+patch = function(Patching)

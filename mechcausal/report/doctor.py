@@ -85,7 +85,7 @@ def _cache() -> Check:
 
 
 def _organisms() -> Check:
-    from mechcausal.models.organisms import ORGANISMS, folder
+    from mechcausal.organisms import ORGANISMS, folder
 
     absent = [name for name in ORGANISMS if not (folder(name) / "weights" / "model.safetensors").exists()]
     if absent:

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mechcausal.features.cards.card import Card
-from mechcausal.features.links.result import Links, compared_with, there_again
-from mechcausal.features.links.verdict import CAUSAL, CORRELATE, INCOMPLETE, INCONCLUSIVE, UNASSOCIATED, VERDICTS, YES
-from mechcausal.report.page import Page
+from mechcausal.dictionaries.cards.card import Card
+from mechcausal.links.result import Links, compared_with, there_again
+from mechcausal.links.verdict import CAUSAL, CORRELATE, INCOMPLETE, INCONCLUSIVE, UNASSOCIATED, VERDICTS, YES
+from mechcausal.results.page import Page
 from mechcausal.results.storage import replacing
 
 _ROWS, _SPECIFIC = 24, 12

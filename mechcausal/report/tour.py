@@ -25,12 +25,12 @@ from mechcausal.interventions.specs import Edit
 from mechcausal.metrics import at_read_position, metric
 from mechcausal.models.engine import Plan, evaluate
 from mechcausal.models.load import load
-from mechcausal.models.organisms import truth
+from mechcausal.organisms import truth
 from mechcausal.patching.activation import patch
 from mechcausal.patching.path import path_patch
 from mechcausal.report.canary import candidate_logprobs, exposure
-from mechcausal.report.page import Page
 from mechcausal.results.intervals import mean_interval
+from mechcausal.results.page import Page
 from mechcausal.results.pictures import grids, svg
 from mechcausal.results.result import Result
 from mechcausal.results.storage import replacing
@@ -85,7 +85,7 @@ def tour(*, n: int = 200, seed: int = 0) -> Findings:
     merit = contrast("hiring/merit", model, n, seed=seed)
     sweeps = {
         "stream": patch(model, gender, sites="resid_pre"),
-        "heads": patch(model, gender, sites="z", positions=DECISION),
+        "heads": patch(model, gender, sites="z", at=DECISION),
         "paths": path_patch(model, gender, senders="L1.z.H*", receivers="L2.mlp_out", positions=DECISION),
     }
     heads = sweeps["heads"].frame

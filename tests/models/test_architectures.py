@@ -46,7 +46,7 @@ def test_padding_changes_nothing(architecture):
 def test_sweeps_do_not_depend_on_the_padding_side(architecture, do):
     model = loaded(architecture)
     run = {
-        "patch": lambda pairs: mc.patch(model, pairs, sites=["L1.resid_pre", "L2.v"], positions=[0, 3, -1]),
+        "patch": lambda pairs: mc.patch(model, pairs, sites=["L1.resid_pre", "L2.v"], at=[0, 3, -1]),
         "ablate": lambda pairs: mc.ablate(model, pairs, sites=["L0.z.H1", "L1.k.H0", "L1.mlp_out"], do="mean"),
         "attribute": lambda pairs: mc.attribute(model, pairs, sites=["L0.mlp_out", "L1.z.H3"], positions=[2, "all"]),
     }[do]
@@ -72,14 +72,14 @@ def test_methods_run(architecture):
     stream = mc.patch(model, pairs)
     assert len(stream) == 3 * 7
     np.testing.assert_allclose(
-        mc.patch(model, pairs, sites="L0.resid_pre", positions="all").examples[0], stream.baselines["clean"], atol=1e-5
+        mc.patch(model, pairs, sites="L0.resid_pre", at="all").examples[0], stream.baselines["clean"], atol=1e-5
     )
     for sites in ("z", "k", "mlp_post", "L1.mlp_post.N4"):
-        assert np.abs(mc.patch(model, pairs, sites=sites, positions="all").frame["change"]).max() > 1e-6
+        assert np.abs(mc.patch(model, pairs, sites=sites, at="all").frame["change"]).max() > 1e-6
     for do in ("zero", "mean", "resample"):
         assert np.abs(mc.ablate(model, pairs, do=do, sites=["L1.z.H0", "L2.mlp_out"]).frame["change"]).min() > 1e-6
     estimate = mc.attribute(model, pairs, sites=["L2.mlp_out"], positions="all", steps=16, direction="denoise")
-    exact = mc.patch(model, pairs, sites=["L2.mlp_out"], positions="all")
+    exact = mc.patch(model, pairs, sites=["L2.mlp_out"], at="all")
     spread = np.abs(exact.examples - exact.baselines["base"]).max()
     assert np.abs(estimate.examples - exact.examples).max() < 0.1 * spread + 1e-5
 

@@ -124,7 +124,7 @@ def test_equal_to_the_definition(variant, tmp_path):
 
 
 def state():
-    from mechcausal.models.organisms.by_hand.recipe import weights
+    from mechcausal.recipes.by_hand import weights
 
     return weights()
 
@@ -140,7 +140,7 @@ def state():
     ],
 )
 def test_what_does_not_fit(change, error, said, tmp_path):
-    from mechcausal.models.organisms.by_hand.recipe import CONFIG
+    from mechcausal.recipes.by_hand import CONFIG
 
     config = {
         key: value for key, value in (CONFIG | change).items() if value is not None or key == "normalization_type"
@@ -157,7 +157,7 @@ def test_a_checkpoint_without_a_configuration(tmp_path):
 
 
 def test_buffers_of_old_checkpoints_are_left_out(tmp_path):
-    from mechcausal.models.organisms.by_hand.recipe import CONFIG
+    from mechcausal.recipes.by_hand import CONFIG
 
     old = state() | {"blocks.0.attn.mask": torch.ones(4, 4).bool(), "blocks.0.attn.IGNORE": torch.tensor(-1e5)}
     torch.save(old, tmp_path / "model.pt")

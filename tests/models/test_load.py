@@ -95,7 +95,7 @@ def test_a_bridge_is_returned_as_it_is():
 def test_bfloat16(folder):
     model = mc.load(folder, dtype=torch.bfloat16)
     pairs = mc.Contrast.from_text(model, ["w5 w6 w7"], ["w5 w9 w7"], answer="w3", foil="w4")
-    sweep = mc.patch(model, pairs, sites=["L0.resid_pre", "L1.resid_mid"], positions="all")
+    sweep = mc.patch(model, pairs, sites=["L0.resid_pre", "L1.resid_mid"], at="all")
     assert sweep.provenance.compute["dtype"] == "bfloat16"
     assert abs(sweep.frame["effect"][0] - 1) < 0.05
 
@@ -207,7 +207,7 @@ def test_an_encoder_decoder_is_refused_by_name():
 def test_a_model_without_attention_keeps_its_stream(pairs):
     mamba = MambaForCausalLM(MambaConfig(vocab_size=VOCAB, hidden_size=32, num_hidden_layers=2, state_size=8))
     model = mc.load(mamba.eval())
-    sweep = mc.patch(model, pairs, sites="L0.resid_pre", positions="all")
+    sweep = mc.patch(model, pairs, sites="L0.resid_pre", at="all")
     assert sweep.frame["effect"].item() == pytest.approx(1, abs=1e-4)
     for sites in ("z", "resid_mid"):
         with pytest.raises(UnsupportedError, match="no such hook point"):

@@ -72,9 +72,9 @@ def test_the_loops_numbers_on_every_architecture(name, side):
     """Every kind of site, every position, every head; unequal lengths, padded on either side."""
     pairs = make_pairs((7, 5, 6), side=side, changed=(1, 3))
     sites = [word for word in components(name) if word not in ("z", "mlp_post")]
-    streams = both(loaded(name), pairs, sites=sites, positions="each")
+    streams = both(loaded(name), pairs, sites=sites, at="each")
     agree(*streams[:2])
-    inner = both(loaded(name), pairs, sites=["z", "mlp_post", "L1.mlp_post.N3"], positions=["each", "all", "@-1"])
+    inner = both(loaded(name), pairs, sites=["z", "mlp_post", "L1.mlp_post.N3"], at=["each", "all", "@-1"])
     agree(*inner[:2])
     assert streams[2]["engine"] == inner[2]["engine"] == "replay"
 
@@ -82,7 +82,7 @@ def test_the_loops_numbers_on_every_architecture(name, side):
 @pytest.mark.parametrize("side", ["right", "left"])
 @pytest.mark.parametrize("name", [name for name in CAUSAL if name not in ("gpt2", "neox")])
 def test_queries_keys_and_values(name, side):
-    fast, slow, told = both(loaded(name), make_pairs((7, 5, 6), side=side), sites=["q", "k", "v"], positions="each")
+    fast, slow, told = both(loaded(name), make_pairs((7, 5, 6), side=side), sites=["q", "k", "v"], at="each")
     assert told["engine"] == "replay"
     agree(fast, slow)
 
@@ -267,7 +267,7 @@ def test_edits_that_do_not_agree_together_go_to_the_loop(monkeypatch):
     ],
 )
 def test_fall_backs_are_named(name, sites, reason, pairs):
-    told = mc.patch(loaded(name), pairs, sites=sites, positions="all").provenance.compute
+    told = mc.patch(loaded(name), pairs, sites=sites, at="all").provenance.compute
     assert told["engine"] == "naive"
     assert reason in told["naive_because"][sites]
 
@@ -301,7 +301,7 @@ def test_half_precision(name):
     """A bfloat16 stream holds eight bits; a change of a sum rounds otherwise than the sum."""
     model = mc.load(build(name).to(torch.bfloat16))
     sites = ["resid_pre", "mlp_out", "z"]
-    fast, slow, told = both(model, make_pairs((7, 6, 7)), sites=sites, positions="each", tolerance=5e-2)
+    fast, slow, told = both(model, make_pairs((7, 6, 7)), sites=sites, at="each", tolerance=5e-2)
     assert told["engine"].startswith("replay")
     agree(fast, slow, tolerance=5e-2)
 
@@ -348,7 +348,7 @@ def test_cells_that_cannot_differ_are_skipped(gpt2, monkeypatch):
 
 def test_a_sweep_in_which_nothing_moves_runs_nothing(gpt2, monkeypatch):
     seen = counted(monkeypatch, gpt2)
-    sweep = mc.patch(gpt2, make_pairs((7,) * 6, changed=(4,)), sites="resid_pre", positions=[0, 1])
+    sweep = mc.patch(gpt2, make_pairs((7,) * 6, changed=(4,)), sites="resid_pre", at=[0, 1])
     assert not seen
     assert sweep.provenance.compute["token_layers"] == 0
     assert (sweep.examples == sweep.baselines["base"]).all()
@@ -360,7 +360,7 @@ def test_merged_stacks_cost_what_is_told(gpt2, monkeypatch):
     for free in (0, 5, 1000):
         monkeypatch.setattr(replayer(gpt2).twin, "free_tokens", free)
         seen.clear()
-        fast, slow, told = both(gpt2, pairs, sites=["z", "mlp_out"], positions="each")
+        fast, slow, told = both(gpt2, pairs, sites=["z", "mlp_out"], at="each")
         agree(fast, slow)
         assert sum(seen) == told["token_layers"]
 
@@ -434,7 +434,7 @@ def test_a_contrast_with_unequal_padding(gpt2):
     """Source prompts padded more widely than base prompts."""
     pairs = make_pairs((7, 5, 6))
     wide = Contrast(pairs.clean.padded(11, "left"), pairs.corrupt, "two tokens")
-    agree(*both(gpt2, wide, sites=["resid_pre", "z"], positions="each")[:2])
+    agree(*both(gpt2, wide, sites=["resid_pre", "z"], at="each")[:2])
 
 
 @pytest.mark.parametrize("receivers", ["logits", "L2.mlp_out"])

@@ -12,12 +12,12 @@ from zoo import build, loaded, make_pairs
 
 import mechcausal as mc
 from mechcausal.address import Site
+from mechcausal.dictionaries import saelens
 from mechcausal.errors import InterventionError, SiteError, UnsupportedError
-from mechcausal.features.dictionaries import saelens
 from mechcausal.interventions import Edit, Patch, Scale, Set
 from mechcausal.models import bridge
 from mechcausal.models.abilities import abilities
-from mechcausal.models.dictionaries import attach
+from mechcausal.models.binding import attach
 from mechcausal.models.hooked import forward
 
 LENS_3 = version("transformer-lens").startswith("3")

@@ -49,7 +49,7 @@ def test_equal_to_transformer_lens(name, sites, pairs):
 @pytest.mark.parametrize("name", ["gpt2", "llama"])
 @pytest.mark.parametrize("direction", ["denoise", "noise"])
 def test_the_whole_stream_is_the_whole_run(name, direction, pairs):
-    sweep = mc.patch(loaded(name), pairs, sites=["L0.resid_pre", "embed"], positions="all", direction=direction)
+    sweep = mc.patch(loaded(name), pairs, sites=["L0.resid_pre", "embed"], at="all", direction=direction)
     goal = "clean" if direction == "denoise" else "corrupt"
     for row in sweep.examples:
         np.testing.assert_allclose(row, sweep.baselines[goal], atol=1e-5)
@@ -61,7 +61,7 @@ def test_the_whole_stream_is_the_whole_run(name, direction, pairs):
 def test_divergence_is_from_the_clean_run_in_both_directions(direction, pairs):
     new, old = (bare("gpt2")(side.tokens).logits[:, -1].log_softmax(-1) for side in (pairs.corrupt, pairs.clean))
     apart = F.kl_div(new, old, log_target=True, reduction="none").sum(-1).numpy()
-    sweep = mc.patch(loaded("gpt2"), pairs, sites=["embed"], positions="all", metric="kl", direction=direction)
+    sweep = mc.patch(loaded("gpt2"), pairs, sites=["embed"], at="all", metric="kl", direction=direction)
     np.testing.assert_allclose(sweep.baselines["corrupt"], apart, atol=1e-5)
     np.testing.assert_allclose(sweep.baselines["clean"], 0, atol=1e-6)
     np.testing.assert_allclose(sweep.examples[0], 0 if direction == "denoise" else apart, atol=1e-5)
@@ -95,7 +95,7 @@ def test_padding_side_batches_order_and_threads_do_not_matter(name, do):
     model, lengths = loaded(name), (5, 8, 6, 8, 5)
     calls = {
         "patch": lambda pairs, size: mc.patch(model, pairs, batch_size=size),
-        "heads": lambda pairs, size: mc.patch(model, pairs, sites=["z", "k"], positions="@-1", batch_size=size),
+        "heads": lambda pairs, size: mc.patch(model, pairs, sites=["z", "k"], at="@-1", batch_size=size),
         "ablate": lambda pairs, size: mc.ablate(model, pairs, do="zero", batch_size=size),
         "attribute": lambda pairs, size: mc.attribute(model, pairs, sites="attn_out", batch_size=size),
         "path": lambda pairs, size: mc.path_patch(
@@ -141,13 +141,13 @@ def test_positions_a_prompt_does_not_have_count_nothing():
 
 def test_heads_by_position_neurons_and_named_positions(by_hand):
     pairs = mc.contrast("by_hand/gender", by_hand, n=8)
-    sweep = mc.patch(by_hand, pairs, sites="z", positions="each")
+    sweep = mc.patch(by_hand, pairs, sites="z", at="each")
     assert len(sweep) == 2 * 4 * 4
     assert sweep.frame["label"].tolist()[:4] == ["0", "1 gender", "2 level", "3 end"]
     neurons = mc.patch(by_hand, pairs, sites="L*.mlp_post.N*")
     assert len(neurons) == 2 * 4
     assert neurons.top(1)["site"].item() == "L1.mlp_post.N0"
-    named = mc.patch(by_hand, pairs, sites="resid_pre", positions=["@gender", "@end"])
+    named = mc.patch(by_hand, pairs, sites="resid_pre", at=["@gender", "@end"])
     assert named.frame["at"].tolist() == ["@gender", "@end"] * 2
 
 

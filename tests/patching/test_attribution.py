@@ -43,19 +43,19 @@ def test_exact_on_a_linear_model(linear, sites, direction, pairs):
 @pytest.mark.parametrize("sites", ["attn_out", "mlp_post", "L*.z.H*", "resid_mid", "L1.mlp_post.N3"])
 def test_integrated_gradients_converge_to_the_exact_cell(name, sites):
     model, pairs = loaded(name), make_pairs((7,) * 4)
-    exact = mc.patch(model, pairs, sites=sites, positions="all", direction="noise").examples
+    exact = mc.patch(model, pairs, sites=sites, at="all", direction="noise").examples
     gap = {}
     for steps in (1, 4, 24):
         found = mc.attribute(model, pairs, sites=sites, positions="all", steps=steps, path="cell").examples
         gap[steps] = np.abs(found - exact).max()
-    scale = np.abs(exact - mc.patch(model, pairs, sites=sites, positions="all").baselines["clean"]).max()
+    scale = np.abs(exact - mc.patch(model, pairs, sites=sites, at="all").baselines["clean"]).max()
     assert gap[24] < gap[1]
     assert gap[24] < 0.02 * scale
 
 
 def test_the_joint_path_shares_out_the_exact_whole():
     model, pairs = loaded("gpt2"), make_pairs((7,) * 4)
-    whole = mc.patch(model, pairs, sites="attn_out", positions="all", direction="noise")
+    whole = mc.patch(model, pairs, sites="attn_out", at="all", direction="noise")
     shares = mc.attribute(model, pairs, sites="attn_out", positions="each", steps=32)
     changes = (shares.examples - shares.baselines["base"]).reshape(3, 7, 4).sum(1)
     np.testing.assert_allclose(changes, whole.examples - whole.baselines["base"], atol=5e-3)
@@ -65,7 +65,7 @@ def test_the_gradient_of_resid_mid_includes_the_stream():
     """Where a change is tiny, first order is exact; a gradient of one branch alone would miss most of it."""
     model, pairs = loaded("gpt2"), make_pairs((6,) * 3)
     small = mc.attribute(model, pairs, sites="resid_mid", positions="each", direction="noise", steps=64, path="cell")
-    exact = mc.patch(model, pairs, sites="resid_mid", positions="each", direction="noise")
+    exact = mc.patch(model, pairs, sites="resid_mid", at="each", direction="noise")
     np.testing.assert_allclose(small.examples, exact.examples, atol=0.02 * np.abs(exact.frame["change"]).max() + 1e-4)
 
 
@@ -105,7 +105,7 @@ def test_the_divergence_from_the_clean_run_has_no_slope_there(gpt2, pairs):
     with pytest.raises(DataError, match="no slope at the clean run"):
         mc.attribute(gpt2, pairs, metric="kl")
     along = mc.attribute(gpt2, pairs, metric="kl", sites="attn_out", positions="all", steps=24)
-    exact = mc.patch(gpt2, pairs, metric="kl", sites="attn_out", positions="all", direction="noise")
+    exact = mc.patch(gpt2, pairs, metric="kl", sites="attn_out", at="all", direction="noise")
     np.testing.assert_allclose(along.examples, exact.examples, atol=0.02 * exact.examples.max())
 
 

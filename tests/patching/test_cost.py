@@ -11,7 +11,7 @@ from mechcausal.models.replay.twin import Twin
 ASKED = {
     "streams": {"sites": "resid_pre"},
     "heads, all positions at once": {"sites": "z"},
-    "heads, each position": {"sites": "z", "positions": "each", "direction": "noise"},
+    "heads, each position": {"sites": "z", "at": "each", "direction": "noise"},
     "what the engine leaves to the loop": {"sites": ["resid_pre", "q"]},
 }
 
@@ -25,22 +25,22 @@ def test_what_is_announced_is_what_is_run(gpt2, name, monkeypatch):
     monkeypatch.setattr(
         Twin, "layer", lambda *arguments: run.append(arguments[3].shape[:2].numel()) or layer(*arguments)
     )
-    cost = mc.patching.cost(gpt2, pairs, **ASKED[name])
+    cost = mc.patch.cost(gpt2, pairs, **ASKED[name])
     assert not run
     found = mc.patch(gpt2, pairs, **ASKED[name]).provenance.compute
     naive = len(pairs) * 7 * 3  # tokens times layers
-    assert (cost.cells, cost.pairs) == (found["cells"], 4)
+    assert (cost.cells, cost.examples) == (found["cells"], 4)
     assert (cost.naive_forwards, cost.naive_token_layers) == (4 * cost.cells, naive * cost.cells)
     by_the_loop = cost.cells * naive - found["naive_token_layers"]
     assert cost.token_layers == found["token_layers"] + by_the_loop == sum(run) + by_the_loop
     assert cost.skipped == found["skipped"]
     assert (by_the_loop > 0) == bool(cost.naive_because) == ("loop" in name)
-    assert f"{cost.ratio:.1f} times fewer" in str(cost)
+    assert f"{cost.ratio:.1f} times more" in str(cost)
 
 
 def test_the_loop_costs_everything(gpt2):
     pairs = make_pairs()
-    cost = mc.patching.cost(gpt2, pairs, exact="naive")
+    cost = mc.patch.cost(gpt2, pairs, exact="naive")
     assert cost.token_layers == cost.naive_token_layers
     assert cost.naive_because == {"all": "asked for"}
 
@@ -49,7 +49,7 @@ def test_the_command(tmp_path):
     table = tmp_path / "heads.parquet"
     asked = ["patch", "organism:hiring", "--contrast", "hiring/gender", "--sites", "z", "-n", "8", "-o", str(table)]
     said = CliRunner().invoke(app, [*asked, "--dry-run"], catch_exceptions=False)
-    assert said.output.startswith("16 cells x 8 pairs: 128 forwards one by one; ")
+    assert said.output.startswith("16 cells x 8 examples: ")
     assert not table.exists()
     done = CliRunner().invoke(app, asked, catch_exceptions=False)
     assert done.exit_code == 0

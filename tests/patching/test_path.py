@@ -134,7 +134,7 @@ def test_the_direct_path_of_the_last_sublayer_is_its_patch(name):
     """Nothing lies between the last MLP and the logits, so path and activation patching agree there."""
     pairs = make_pairs(changed=(1, 3, 6))
     path = mc.path_patch(loaded(name), pairs, senders=["L2.mlp_out", "L2.mlp_post.N5"], receivers="logits")
-    plain = mc.patch(loaded(name), pairs, sites=["L2.mlp_out", "L2.mlp_post.N5"], positions="all")
+    plain = mc.patch(loaded(name), pairs, sites=["L2.mlp_out", "L2.mlp_post.N5"], at="all")
     np.testing.assert_allclose(path.examples, plain.examples, atol=1e-5)
 
 
@@ -157,7 +157,7 @@ def test_all_paths_into_a_parallel_last_block_are_the_patch(sender):
     pairs = make_pairs(changed=(1, 3, 6))
     readers = ["L2.q.H*", "L2.k.H*", "L2.v.H*", "L2.mlp_out", "logits"]
     paths = mc.path_patch(loaded("neox"), pairs, senders=sender, receivers=readers)
-    plain = mc.patch(loaded("neox"), pairs, sites=sender, positions="all")
+    plain = mc.patch(loaded("neox"), pairs, sites=sender, at="all")
     np.testing.assert_allclose(paths.examples, plain.examples, atol=1e-5, rtol=1e-5)
 
 

@@ -9,8 +9,8 @@ from typer.testing import CliRunner
 
 from mechcausal.cli import app
 from mechcausal.errors import DataError, MechcausalError
-from mechcausal.features.links.studies import Study, studies
-from mechcausal.models.organisms import folder
+from mechcausal.links.studies import Study, studies
+from mechcausal.organisms import folder
 
 
 def test_the_command(tmp_path):

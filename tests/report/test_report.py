@@ -10,10 +10,10 @@ from typer.testing import CliRunner
 
 import mechcausal as mc
 from mechcausal import cli
-from mechcausal.models.organisms import ORGANISMS
+from mechcausal.organisms import ORGANISMS
 from mechcausal.report import doctor
 from mechcausal.report.canary import candidate_logprobs, exposure
-from mechcausal.report.page import Page
+from mechcausal.results.page import Page
 
 runner = CliRunner()
 

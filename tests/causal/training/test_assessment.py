@@ -14,7 +14,7 @@ from mechcausal.causal.training.batches import Batch, Pool
 from mechcausal.causal.training.lessons import Lesson
 from mechcausal.data.tasks import hiring as task
 from mechcausal.models.abilities import abilities
-from mechcausal.models.organisms import folder
+from mechcausal.organisms import folder
 
 N, WIDTH = 600, 8
 IDS = [task.VOCABULARY.index(word) for word in task.DECISIONS]

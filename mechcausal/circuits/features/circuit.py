@@ -1,0 +1,185 @@
+"""Sparse feature circuits: which features, in which layers, carry a behavior, and through which edges.
+
+    node   a feature of one of several dictionaries, or the error of one: what it does not reconstruct
+    edge   from a node to one of a later dictionary, or to the metric, along all ways that pass no dictionary between
+
+Both are integrated gradients (Marks et al. 2024). All nodes of one dictionary move from what they are to what ablation
+sets them to, what they are in the other prompt of a pair unless asked otherwise, and features and error share out the
+exact effect. For the edges into a node the nodes of an earlier dictionary move in the same way, what lies between is held, and the earlier features and error
+share out the change of the later node, weighted by what a unit of it does to the metric. Where positions are told apart,
+what lies elsewhere is no node: it is neither moved nor held.
+
+Gradients do not see a feature that jumps from zero to its threshold, as those of top-k and JumpReLU encoders do: into
+such a node the edges may sum to less than its score. The node's own score does not suffer, because the path of the nodes
+is straight whatever the encoder does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mechcausal.address import Selection
+from mechcausal.circuits.features.ablating import Ablation
+from mechcausal.circuits.features.kept import Faithfulness, faithfulness, in_turn
+from mechcausal.circuits.features.scores import OUTPUT, Scorer
+from mechcausal.circuits.graph import Graph, Node
+from mechcausal.data.contrast import Contrast
+from mechcausal.data.places import Positions, places
+from mechcausal.data.prompts import PromptSet
+from mechcausal.dictionaries.screening.attribution import differentiable
+from mechcausal.errors import DataError, SiteError
+from mechcausal.models.abilities import abilities
+from mechcausal.models.attached import Bound, attached
+from mechcausal.patching.sweep import MetricSpec
+from mechcausal.results.shares import halves
+
+
+@dataclass(frozen=True, repr=False)
+class FeatureCircuit:
+    """A circuit of features: the graph, and how much of the behavior it keeps.
+
+    Attributes:
+        graph: Nodes and edges with their scores, on the pairs by which they were chosen.
+        faithfulness: What the circuit keeps of the behavior, on the other pairs.
+    """
+
+    graph: Graph
+    faithfulness: Faithfulness
+
+    @property
+    def coverage(self) -> pd.DataFrame:
+        """For each dictionary: the exact effect of ablating all its nodes, the sum of all nodes, the share of the error.
+
+        Where sum and effect differ, take more steps. Where the error's share is large, the dictionary misses what
+        matters, and a circuit of its features tells only part of the story.
+        """
+        return pd.DataFrame(self.graph.about["coverage"])
+
+    def summary(self) -> str:
+        """Say what the circuit is, how much it keeps, and how much the dictionaries miss."""
+        lines = [self.graph.summary(), self.faithfulness.summary()]
+        for _, row in self.coverage.iterrows():
+            lines.append(
+                f"  {row['dictionary']} at {row['site']}: effect {row['effect']:+.3f}, sum of nodes {row['sum']:+.3f}, "
+                f"error {row['error_share']:.0%}"
+            )
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        """Return the summary."""
+        return self.summary()
+
+    def _repr_html_(self) -> str:
+        import html
+
+        from mechcausal.circuits.drawing import still
+
+        return f"<div>{still(self.graph)}<pre>{html.escape(self.summary())}</pre></div>"
+
+    def save(self, folder: str | Path) -> Path:
+        """Write graph and faithfulness to a folder."""
+        folder = Path(folder)
+        self.graph.save(folder / "graph.json")
+        self.faithfulness.save(folder / "faithfulness.parquet")
+        return folder
+
+    @classmethod
+    def load(cls, folder: str | Path) -> FeatureCircuit:
+        """Read what `save` wrote."""
+        measured = Faithfulness.load(Path(folder) / "faithfulness.parquet")
+        return cls(Graph.load(Path(folder) / "graph.json"), measured)
+
+
+def circuit(
+    model: Any,  # noqa: ANN401 - a TransformerBridge
+    pairs: Contrast,
+    dictionaries: Sequence[Bound | str] | None = None,
+    *,
+    nodes: int = 40,
+    node_threshold: float = 0.0,
+    edge_threshold: float = 0.0,
+    steps: int = 8,
+    positions: Positions = "all",
+    ablation: str = "counterfactual",
+    reference: PromptSet | Contrast | None = None,
+    direction: str = "noise",
+    metric: MetricSpec = "logit_diff",
+    random: int = 5,
+    batch_size: int = 64,
+    seed: int = 0,
+) -> FeatureCircuit:
+    """Find the circuit of features behind a behavior, and measure what it keeps of it.
+
+    Estimand of a node: its share of the exact effect of ablating all nodes of its dictionary, by integrated gradients.
+    Of an edge: its sender's share of the change of its receiver, times what a unit of the receiver does.
+    Nodes and edges are chosen on one half of the clusters; `faithfulness` is measured by intervention on the other.
+
+    Args:
+        model: The model.
+        pairs: Pairs of prompts.
+        dictionaries: Dictionaries of different activations, or their names; all that are attached unless given.
+        nodes: How many nodes are kept at most, over all dictionaries.
+        node_threshold: The smallest score of a node that is kept.
+        edge_threshold: The smallest score of an edge that is kept.
+        steps: How many points on the paths.
+        positions: At which positions nodes are told apart: `"all"` at once, `"each"`, or a list; elsewhere nothing is
+            ablated.
+        ablation: What nodes are set to, in their scores and outside the circuit: `"counterfactual"`, `"mean"` or
+            `"zero"`; see `faithfulness`, which measures a circuit that was found by one under another.
+        reference: The prompts whose means are taken; both sides of the half at hand unless given.
+        direction: `"noise"` (base clean) or `"denoise"`.
+        metric: A metric's name, or a differentiable function of (logits, batch).
+        random: How many random circuits of the same size are measured beside it.
+        batch_size: How many pairs at a time.
+        seed: The seed of the halves and of the random circuits.
+
+    Example:
+        >>> import mechcausal as mc
+        >>> model = mc.load("organism:hiring")
+        >>> sae = mc.features.load("organism:hiring", model)
+        >>> found = circuit(model, mc.contrast("hiring/gender", model, n=32), [sae], nodes=6, steps=2)
+        >>> len(found.graph)
+        7
+    """
+    if nodes < 1 or steps < 1:
+        raise DataError("a circuit has nodes, and its paths have steps", got=f"nodes {nodes}, steps {steps}")
+    known = in_turn(model, list(attached(model)) if dictionaries is None else dictionaries)
+    if not known:
+        raise SiteError("no dictionary is attached to this model", fix="mc.features.load(PATH, model) attaches one")
+    chosen = differentiable(metric)
+    abilities(model).require([one.features for one in known])
+    chosen_by, measured_on = halves(pairs.clean.clusters, len(pairs), seed)
+    ours = pairs.take(chosen_by.tolist())
+    at = tuple(place.at for place in places([known[0].features], positions, ours.clean))
+    how = Ablation.of(model, known, at, ours, ablation, reference, batch_size)
+    job = Scorer(model, known, chosen, at, steps, direction, batch_size, how)
+    scores = job.nodes(ours)
+    ranked = Graph(_scored(known, at, scores)).threshold(node=max(node_threshold, 1e-12)).top(nodes=nodes)
+    edges = job.edges(ours, list(ranked.nodes))
+    about = {
+        "metric": chosen.name, "direction": direction, "steps": steps, "pairs": ours.hash, "n": len(ours),
+        "positions": [str(place) for place in at], **how.told,
+        "candidates": int(sum((table != 0).sum() for table in scores.values())), "coverage": job.coverage(scores),
+    }  # fmt: skip
+    graph = Graph({**ranked.nodes, OUTPUT: np.nan}, edges, about).threshold(edge=edge_threshold)
+    measured = faithfulness(
+        model, graph, pairs.take(measured_on.tolist()), among=known, positions=at, ablation=ablation,
+        reference=reference, direction=direction, metric=chosen, random=random, batch_size=batch_size, seed=seed,
+    )  # fmt: skip
+    return FeatureCircuit(graph, measured)
+
+
+def _scored(known: Sequence[Bound], at: Sequence[Selection], scores: dict[str, np.ndarray]) -> dict[Node, float]:
+    """Return the nodes that have a score; the error comes after the features."""
+    found = {}
+    for one in known:
+        for place, number in zip(*np.nonzero(scores[one.name]), strict=True):
+            site = one.error if number == one.n_features else one.feature(int(number))
+            found[Node(site, at[place])] = float(scores[one.name][place, number])
+    return found

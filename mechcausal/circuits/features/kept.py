@@ -1,0 +1,268 @@
+"""Keep a circuit of features and ablate the rest of them: what is left of the behavior?
+
+Dictionary by dictionary, in the order in which the model computes them, the features and the error of the run are read,
+those outside the circuit are set to what they are in the other prompt, to their mean or to zero, and the run goes on
+with that. Features of the circuit so see what their ablated neighbors below made of the activation, as they would in a
+model that has only the circuit.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mechcausal.address import Selection, Site
+from mechcausal.circuits.features.ablating import Ablation, Move, told_apart
+from mechcausal.circuits.graph import Graph, Node, turn_of
+from mechcausal.data.contrast import Contrast
+from mechcausal.data.prompts import PromptSet
+from mechcausal.dictionaries.screening.attribution import fitting
+from mechcausal.errors import DataError, SiteError
+from mechcausal.interventions.specs import Edit, Patch
+from mechcausal.metrics import metric as metric_of
+from mechcausal.models import bridge
+from mechcausal.models.attached import Bound, bound
+from mechcausal.models.engine import align, in_batches
+from mechcausal.models.hooked import Source, forward
+from mechcausal.patching.sweep import MetricSpec, Recorder, two_sides
+from mechcausal.results.intervals import Interval, ratio_interval
+from mechcausal.results.result import Result
+
+CIRCUIT, REST, DRAWN = "circuit", "rest", "random"
+
+
+@dataclass(frozen=True, repr=False)
+class Faithfulness(Result):
+    """The result of `faithfulness`: one row for the circuit, one for all but the circuit, one for each random circuit.
+
+    `effect` is the share of the behavior that is left: 1 as in the whole model, 0 as with all nodes ablated. Beside
+    the columns of every result: `kind` (`circuit`, `rest`, `random`) and `nodes`, how many are kept.
+    """
+
+    @property
+    def faithfulness(self) -> Interval:
+        """The share of the behavior that the circuit alone keeps."""
+        return self._share(CIRCUIT)
+
+    @property
+    def completeness(self) -> Interval:
+        """The share that is kept by all nodes but the circuit's: near zero if the circuit is all there is."""
+        return self._share(REST)
+
+    @property
+    def of_random(self) -> tuple[float, float]:
+        """The smallest and the largest share that random circuits of this size keep."""
+        found = self.frame.loc[self.frame["kind"] == DRAWN, "effect"]
+        return (float(found.min()), float(found.max())) if len(found) else (np.nan, np.nan)
+
+    def _share(self, kind: str) -> Interval:
+        number = int(np.flatnonzero((self.frame["kind"] == kind).to_numpy())[0])
+        none = self.baselines["corrupt"]
+        return ratio_interval(self.examples[number] - none, self.baselines["clean"] - none, self.clusters)
+
+    def summary(self, k: int = 5) -> str:
+        """Say how much the circuit keeps, how much the rest does, and how much random circuits do."""
+        del k  # every row is said
+        whole, none = (np.nanmean(self.baselines[name]) for name in ("clean", "corrupt"))
+        nodes = int(self.frame.loc[self.frame["kind"] == CIRCUIT, "nodes"].iloc[0])
+        by = self.provenance.arguments.get("ablation", "counterfactual")
+        lines = [
+            f"circuit of {nodes} nodes on {self.examples.shape[1]} pairs, the rest ablated ({by}): whole model {whole:.3f}, "
+            f"nothing kept {none:.3f}"
+        ]
+        for name, found in (("faithfulness", self.faithfulness), ("completeness", self.completeness)):
+            lines.append(f"  {name} {found.estimate:.3f} [{found.low:.3f}, {found.high:.3f}]")
+        if np.isfinite(self.of_random[0]):
+            pool = self.provenance.arguments["pool"]
+            low, high = self.of_random
+            lines.append(f"  random circuits of this size, of {pool} nodes ever active: {low:.3f} to {high:.3f}")
+        return "\n".join(lines)
+
+
+def faithfulness(
+    model: Any,  # noqa: ANN401 - a TransformerBridge
+    graph: Graph,
+    pairs: Contrast,
+    *,
+    among: Sequence[Bound | str] | None = None,
+    positions: Sequence[Selection] | None = None,
+    ablation: str = "counterfactual",
+    reference: PromptSet | Contrast | None = None,
+    direction: str = "noise",
+    metric: MetricSpec = "logit_diff",
+    random: int = 5,
+    batch_size: int = 64,
+    seed: int = 0,
+) -> Faithfulness:
+    """Measure how much of the behavior a circuit of features keeps, and how much is kept without it.
+
+    Estimand: `(m(C) - m(nothing)) / (m(whole) - m(nothing))`, where `m(C)` is the mean metric of the run in which every
+    node outside C, features and errors alike, is ablated (Marks et al. 2024, who ablate by the mean). For all nodes but
+    the circuit's it is called completeness, and is small if nothing important is outside the circuit.
+
+    The other prompt of the pair takes away only what the two do not share, so that the circuit has to carry the
+    difference and nothing else; the mean takes away what is particular to a prompt, and zero everything: there a circuit
+    must also hold what is the same in all prompts.
+
+    Args:
+        model: The model.
+        graph: The circuit; its nodes are features and errors (others, such as the logits, are not ablated anyway).
+        pairs: Pairs, better not those by which the circuit was chosen.
+        among: The dictionaries whose nodes are ablated; those of the circuit unless given.
+        positions: The positions at which nodes are told apart; those of the circuit unless given.
+        ablation: What nodes outside are set to: `"counterfactual"`, what they are in the other prompt of the pair;
+            `"mean"`, by position where all prompts have one length, else over the tokens of their place; or `"zero"`.
+        reference: The prompts whose means are taken; both sides of the pairs unless given.
+        direction: `"noise"` (base clean) or `"denoise"`.
+        metric: A metric's name, or a function of (logits, batch).
+        random: How many random circuits of the same size are measured beside it.
+        batch_size: How many pairs at a time.
+        seed: The seed of the random circuits.
+    """
+    base, source = two_sides(pairs, direction)
+    chosen = metric_of(metric)
+    nodes = [node for node in graph.nodes if node.site.dictionary is not None]
+    names = among if among is not None else list(dict.fromkeys(str(node.site.dictionary) for node in nodes))
+    known = in_turn(model, names)
+    places = tuple(dict.fromkeys(node.at for node in nodes)) if positions is None else tuple(positions)
+    if not places:
+        raise DataError("the circuit has no node of a dictionary, and no positions are given", got=repr(graph))
+    own = kept(known, places, nodes)
+    how = Ablation.of(model, known, places, pairs, ablation, reference, batch_size)
+    batch_size = fitting(batch_size, base.tokens.shape[1], *known)
+    alive = _alive(model, known, places, base, batch_size)
+    draws = [_drawn(own, np.random.default_rng([seed, number]), alive) for number in range(random)]
+    conditions = [own, {name: ~mask for name, mask in own.items()}, *draws]
+    nothing = {name: torch.zeros_like(mask) for name, mask in own.items()}
+    recorder = Recorder(
+        model, pairs, chosen, "faithfulness",
+        {
+            "nodes": len(nodes), "dictionaries": [one.name for one in known], "direction": direction,
+            "positions": [str(at) for at in places], "random": random, **how.told,
+            "pool": int(sum((alive[name] | mask)[:, :-1].sum() for name, mask in own.items())),
+        },
+        seed=seed,
+    )  # fmt: skip
+    base, source, clean = align(base, source, pairs.clean)
+    runs, by_other = 0, how.kind == "counterfactual"
+
+    def one_batch(index: Tensor) -> np.ndarray:
+        nonlocal runs
+        device = bridge.device_of(model)
+        batch, other, reference = (side.take(index).to(device) for side in (base, source, clean))
+        compared = forward(model, reference).logits if chosen.compares else None
+        lines = [forward(model, batch).logits]
+        lines += [kept_alone(model, known, places, mask, batch, other, how) for mask in (nothing, *conditions)]
+        runs += 1 + (len(known) + 1 + by_other) * (len(conditions) + 1)
+        return np.stack([chosen(logits, batch, compared).float().cpu().numpy() for logits in lines])
+
+    values, used = in_batches(len(base), batch_size, one_batch)
+    kinds = [CIRCUIT, REST, *[DRAWN] * random]
+    where = [
+        {
+            "site": kind, "component": "circuit", "at": "@all", "label": kind if kind != DRAWN else f"{kind} {number}",
+            "kind": kind, "nodes": int(sum(mask.sum() for mask in condition.values())),
+        }
+        for number, (kind, condition) in enumerate(zip(kinds, conditions, strict=True), start=-1)
+    ]  # fmt: skip
+    # What the circuit keeps lies between nothing (0) and the whole model (1).
+    baselines = {"base": values[0], "clean": values[0], "corrupt": values[1]}
+    result = recorder.result(where, values[2:], baselines, forwards=runs, batch_size=used)
+    return Faithfulness(**vars(result))
+
+
+def in_turn(model: Any, dictionaries: Sequence[Bound | str]) -> list[Bound]:  # noqa: ANN401
+    """Return dictionaries in the order in which the model meets them; no two may be about one activation."""
+    known = [one if isinstance(one, Bound) else bound(model, one) for one in dictionaries]
+    known.sort(key=lambda one: turn_of(one.written))
+    for first, second in itertools.pairwise(known):
+        if turn_of(_same(first.written)) == turn_of(_same(second.written)):
+            raise SiteError(
+                "each of two dictionaries of one activation describes all of it, so their nodes would move it twice",
+                got=f"{first.name} at {first.written} and {second.name} at {second.written}",
+                fix="build a circuit of one of them",
+            )
+    return known
+
+
+def _same(site: Site) -> Site:
+    """Return the stream before a layer as what the layer below left."""
+    before = site.component == "resid_pre" and bool(site.layer)
+    return Site("resid_post", (site.layer or 0) - 1) if before else site
+
+
+def kept(known: Sequence[Bound], places: Sequence[Selection], nodes: Sequence[Node]) -> dict[str, Tensor]:
+    """Return for each dictionary which nodes are kept, [place feature]; the error comes last."""
+    masks = {one.name: torch.zeros(len(places), one.n_features + 1, dtype=torch.bool) for one in known}
+    for node in nodes:
+        name = str(node.site.dictionary)
+        if name not in masks or node.at not in places:
+            raise SiteError(f"{node} is not among the nodes that may be ablated", expected=", ".join(masks))
+        if node.site.feature is None and not node.site.error:
+            raise SiteError(f"{node} is a whole dictionary, and nodes are single features", fix=f"name {node.site}.F0")
+        masks[name][places.index(node.at), -1 if node.site.error else node.site.feature] = True
+    return masks
+
+
+@torch.no_grad()
+def kept_alone(
+    model: Any,  # noqa: ANN401
+    known: Sequence[Bound],
+    places: Sequence[Selection],
+    keep: Mapping[str, Tensor],
+    batch: PromptSet,
+    other: PromptSet,
+    how: Ablation,
+) -> Tensor:
+    """Return the logits of the run in which only these nodes are the run's own, and the others are ablated."""
+    reads = list(dict.fromkeys(site for one in known for site in (one.site, one.written)))
+    there = forward(model, other, read=reads).read if how.kind == "counterfactual" else {}
+    chosen = told_apart(places, batch)
+    inside = torch.stack(chosen).any(0)
+    edits: list[Edit] = []
+    sources: list[Source] = []
+    for one in known:
+        here = forward(model, batch, edits, read=[one.site, one.written], sources=sources).read
+        values = here[one.written].clone()
+        values[inside] = Move.of(one, how, chosen, here, there).keeping(keep[one.name])
+        edits.append(Edit(one.written, Patch()))
+        sources.append(Source(values, inside))
+    return forward(model, batch, edits, sources=sources).logits
+
+
+@torch.no_grad()
+def _alive(
+    model: Any,  # noqa: ANN401
+    known: Sequence[Bound],
+    places: Sequence[Selection],
+    prompts: PromptSet,
+    batch_size: int,
+) -> dict[str, Tensor]:
+    """Return which features are ever active at each place, [place feature]: dead ones would make weak random circuits."""
+    found = {one.name: torch.zeros(len(places), one.n_features + 1, dtype=torch.bool) for one in known}
+    for some in torch.arange(len(prompts)).split(batch_size):
+        batch = prompts.take(some).to(bridge.device_of(model))
+        read = forward(model, batch, read=[one.site for one in known]).read
+        for one in known:
+            active = one.encode(read[one.site]) != 0
+            for number, at in enumerate(places):
+                found[one.name][number, :-1] |= active[batch.select(at) & batch.mask].any(0).cpu()
+    return found
+
+
+def _drawn(keep: Mapping[str, Tensor], draw: np.random.Generator, alive: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return as many random nodes of each dictionary, among those that are ever active; errors stay as they are."""
+    out = {}
+    for name, mask in keep.items():
+        pool = np.flatnonzero((alive[name] | mask)[:, :-1].numpy())
+        wanted = int(mask[:, :-1].sum())
+        features = torch.zeros(mask[:, :-1].numel(), dtype=torch.bool)
+        features[torch.as_tensor(draw.permutation(pool)[:wanted])] = True
+        out[name] = torch.cat([features.reshape(len(mask), -1), mask[:, -1:]], dim=1)
+    return out

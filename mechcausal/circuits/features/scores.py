@@ -1,0 +1,282 @@
+"""Scores of nodes and edges of a circuit of features, by integrated gradients, batch by batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mechcausal.address import Selection, Site
+from mechcausal.circuits.features.ablating import Ablation, Move, Values, told_apart
+from mechcausal.circuits.graph import Node, turn_of
+from mechcausal.data.contrast import Contrast
+from mechcausal.data.prompts import PromptSet
+from mechcausal.dictionaries.screening.attribution import add_scores, fitting, through_decoder
+from mechcausal.interventions.specs import Edit, Patch
+from mechcausal.metrics import Metric
+from mechcausal.models import bridge
+from mechcausal.models.attached import Bound
+from mechcausal.models.engine import align, in_batches
+from mechcausal.models.hooked import Run, Source, forward, gradient_reads, gradients
+from mechcausal.patching.sweep import two_sides
+
+OUTPUT = Node(Site("logits"))
+
+
+@dataclass
+class Scorer:
+    """Scores of nodes and of edges.
+
+    Attributes:
+        model: The bridge.
+        known: The dictionaries, in the order in which the model meets them.
+        metric: The metric.
+        at: The positions at which nodes are told apart.
+        steps: How many points on each path.
+        direction: Which side of a pair is the base.
+        batch_size: How many pairs at a time.
+        how: What ablated nodes are set to.
+        effects: The exact effect of ablating all nodes of each dictionary at these positions, once nodes are scored.
+    """
+
+    model: Any
+    known: Sequence[Bound]
+    metric: Metric
+    at: Sequence[Selection]
+    steps: int
+    direction: str
+    batch_size: int
+    how: Ablation = field(default_factory=Ablation)
+    effects: dict[str, float] = field(default_factory=dict)
+
+    def nodes(self, pairs: Contrast) -> dict[str, np.ndarray]:
+        """Return the score of every node of every dictionary, [place feature]; the error comes last."""
+        n = len(pairs)
+        totals = {one.name: torch.zeros(len(self.at), one.n_features + 1, dtype=torch.double) for one in self.known}
+        exact = dict.fromkeys(totals, 0.0)
+
+        def one_batch(batch: _Batch) -> None:
+            new = {one.name: batch.shares(one, self.steps) for one in self.known}
+            effects = {one.name: batch.effect(one) for one in self.known}
+            for name in new:  # only now: a batch that ran out of memory is tried again
+                totals[name] += new[name].cpu()
+                exact[name] += effects[name]
+
+        self._over(pairs, one_batch)
+        self.effects = {name: total / n for name, total in exact.items()}
+        return {name: (total / n).numpy() for name, total in totals.items()}
+
+    def edges(self, pairs: Contrast, nodes: Sequence[Node]) -> dict[tuple[Node, Node], float]:
+        """Return the score of every edge between these nodes, and from them to the metric."""
+        totals: dict[tuple[Node, Node], float] = {}
+
+        def one_batch(batch: _Batch) -> None:
+            new: dict[tuple[Node, Node], float] = {}
+            for number, sender in enumerate(self.known):
+                for receiver in (*self.known[number + 1 :], None):
+                    new |= batch.between(sender, receiver, nodes, self.steps)
+            for edge, value in new.items():
+                totals[edge] = totals.get(edge, 0.0) + value
+
+        self._over(pairs, one_batch)
+        return {edge: value / len(pairs) for edge, value in totals.items() if value != 0}
+
+    def coverage(self, scores: dict[str, np.ndarray]) -> list[dict[str, Any]]:
+        """Return for each dictionary the effect of its activation, what its nodes sum to, and the share of the error."""
+        rows = []
+        for one in self.known:
+            total, error = float(scores[one.name].sum()), float(scores[one.name][:, -1].sum())
+            rows.append(
+                {
+                    "dictionary": one.name, "site": str(one.site), "effect": self.effects[one.name], "sum": total,
+                    "error_share": error / total if abs(total) > 1e-12 else float("nan"),
+                }
+            )  # fmt: skip
+        return rows
+
+    def _over(self, pairs: Contrast, one_batch: Callable[[_Batch], None]) -> None:
+        base, source = two_sides(pairs, self.direction)
+        base, source, clean = align(base, source, pairs.clean)
+
+        def run(index: Tensor) -> np.ndarray:
+            device = bridge.device_of(self.model)
+            one_batch(_Batch(self, *(side.take(index).to(device) for side in (base, source, clean))))
+            return np.zeros((0, len(index)))
+
+        with torch.inference_mode(False):
+            in_batches(len(base), fitting(self.batch_size, base.tokens.shape[1], *self.known), run)
+
+
+class _Batch:
+    """One batch: what is read of both sides, what ablation makes of each activation, and what that does to the metric."""
+
+    def __init__(self, job: Scorer, batch: PromptSet, other: PromptSet, clean: PromptSet) -> None:
+        self.job, self.model, self.batch = job, job.model, batch
+        self.compared = forward(self.model, clean).logits if job.metric.compares else None
+        reads = list(dict.fromkeys(site for one in job.known for site in (one.site, one.written)))
+        self.here = forward(self.model, batch, read=reads).read
+        there = forward(self.model, other, read=reads).read if job.how.kind == "counterfactual" else {}
+        chosen = told_apart(job.at, batch)
+        self.inside = torch.stack(chosen).any(0)
+        self.moves = {one.name: Move.of(one, job.how, chosen, self.here, there) for one in job.known}
+        self._slopes: dict[str, list[tuple[float, Tensor]]] = {}
+        self._changes: dict[tuple[str, tuple[int, ...]], Values] = {}
+
+    def slopes(self, one: Bound, steps: int) -> list[tuple[float, Tensor]]:
+        """Return points of the path, and what a unit of the activation does to the metric there, [token d_out].
+
+        Where the decoder is linear, a node does the same at every point, and the mean of them all says everything.
+        """
+        if one.name not in self._slopes:
+            found = []
+            for part in _points(steps):
+                reads = gradient_reads([one.written])
+                run = forward(
+                    self.model, self.batch, [Edit(one.written, Patch())], read=reads, sources=[self._at(one, part)],
+                    grad=True,
+                )  # fmt: skip
+                with torch.enable_grad():
+                    output = self.job.metric(run.logits, self.batch, self.compared).sum()
+                    slope = gradients(output, run, [one.written])[one.written]
+                found.append((part, slope[self.inside].flatten(1)))
+            mean = torch.stack([slope for _, slope in found]).mean(0)
+            self._slopes[one.name] = [(0.0, mean)] if one.linear else found
+        return self._slopes[one.name]
+
+    def shares(self, one: Bound, steps: int) -> Tensor:
+        """Return the sum over examples of what each node does, [place feature]; the error comes last."""
+        move, slopes = self.moves[one.name], self.slopes(one, steps)
+        out = torch.zeros(len(self.job.at), one.n_features + 1, dtype=torch.double, device=move.x.device)
+        for some in move.chunks():
+            (f, error), (new, strange) = move.ends(some)
+            scores, place = out.new_zeros(len(out), one.n_features), move.place[some]
+            for part, slope in slopes:
+                add_scores(scores, one, f + part * (new - f), new - f, slope[some], place)
+                own = ((strange - error).double() * slope[some].double()).sum(-1)
+                out[:, -1].index_add_(0, place, own / len(slopes))
+            out[:, :-1] += scores / len(slopes)
+        return out
+
+    @torch.no_grad()
+    def effect(self, one: Bound) -> float:
+        """Return the sum over examples of what ablating all nodes of a dictionary changes."""
+        moved = forward(self.model, self.batch, [Edit(one.written, Patch())], sources=[self._at(one, 1.0)]).logits
+        still = forward(self.model, self.batch).logits
+        after, before = (self.job.metric(x, self.batch, self.compared).double().sum() for x in (moved, still))
+        return float(after - before)
+
+    def between(
+        self, sender: Bound, receiver: Bound | None, nodes: Sequence[Node], steps: int
+    ) -> dict[tuple[Node, Node], float]:
+        """Return the edges from one dictionary to another, or to the metric, with everything between them held."""
+        begin = turn_of(sender.written)
+        end = OUTPUT.turn if receiver is None else turn_of(receiver.site)
+        senders = [node for node in nodes if node.site.dictionary == sender.name]
+        ends = [OUTPUT] if receiver is None else [node for node in nodes if node.site.dictionary == receiver.name]
+        if begin >= end or not senders or not ends:
+            return {}
+        held = [one.written for one in self.job.known if begin < turn_of(one.written) < end]
+        edits = [Edit(site, Patch()) for site in (sender.written, *held)]
+        still = [Source(self.here[site], self.inside) for site in held]
+        (leaf,) = gradient_reads([sender.written])
+        reads = list(dict.fromkeys([leaf, *([] if receiver is None else [receiver.site, receiver.written])]))
+        out: dict[tuple[Node, Node], float] = {}
+        for part in _points(steps):
+            sources = [self._at(sender, part), *still]
+            run = forward(self.model, self.batch, edits, read=reads, sources=sources, grad=True)
+            with torch.enable_grad():
+                targets = self._targets(receiver, ends, run)
+            for end_node, target in zip(ends, targets, strict=True):
+                if not target.requires_grad:
+                    return {}
+                (found,) = torch.autograd.grad(target, run.read[leaf], retain_graph=True, allow_unused=True)
+                if found is None:  # what is held cuts every way: the stream itself, between two of its own layers
+                    return {}
+                for node, value in self._shared(sender, senders, part, found[self.inside].flatten(1)):
+                    out[node, end_node] = out.get((node, end_node), 0.0) + value / steps
+        return out
+
+    def _at(self, one: Bound, part: float) -> Source:
+        """Return an activation whose nodes have gone a part of their way."""
+        values = self.here[one.written].clone()
+        values[self.inside] = self.moves[one.name].at(part)
+        return Source(values, self.inside)
+
+    def _targets(self, receiver: Bound | None, ends: Sequence[Node], run: Run) -> list[Tensor]:
+        """Return for each receiving node what it does to the metric, as a function of what it receives."""
+        if receiver is None:
+            return [self.job.metric(run.logits, self.batch, self.compared).sum()]
+        move = self.moves[receiver.name]
+        numbers = _features(ends)
+        weights, unit = self._weights(receiver, numbers)
+        x, y = run.read[receiver.site][self.inside], run.read[receiver.written][self.inside]
+        f = receiver.encode(x)
+        error = None
+        if any(node.site.error for node in ends):
+            receiver.encode(move.x)  # decoded at the size of the unedited run, like the node's own score
+            error = ((y - receiver.like(receiver.decode(f), y)).flatten(1) * unit).sum(-1)
+        out = []
+        for node in ends:
+            if node.site.error:
+                assert error is not None
+                sent = error
+            else:
+                number = int(node.site.feature or 0)
+                sent = f[:, number] * weights[:, numbers.index(number)]
+            out.append(sent[move.place == self.job.at.index(node.at)].sum())
+        return out
+
+    def _weights(self, one: Bound, numbers: Sequence[int]) -> Values:
+        """Return what a unit of some features and of the error does to the metric, [token feature] and [token d_out]."""
+        slopes = self.slopes(one, self.job.steps)
+        features = [self._through(one, numbers, part, slope) for part, slope in slopes]
+        return torch.stack(features).mean(0), torch.stack([slope for _, slope in slopes]).mean(0)
+
+    @torch.no_grad()
+    def _through(self, one: Bound, numbers: Sequence[int], part: float, slope: Tensor) -> Tensor:
+        """Return the slope by some features from that by what they decode to, [token feature]."""
+        if one.linear:
+            return slope.to(one.W_dec.dtype) @ one.W_dec[list(numbers)].T
+        found, move = slope.new_zeros(len(slope), len(numbers)), self.moves[one.name]
+        for some in move.chunks():
+            (f, _), (new, _) = move.ends(some)
+            found[some] = through_decoder(one, f + part * (new - f), slope[some])[:, list(numbers)]
+        return found
+
+    @torch.no_grad()
+    def _shared(self, sender: Bound, nodes: Sequence[Node], part: float, slope: Tensor) -> list[tuple[Node, float]]:
+        """Return what each sending node adds to one receiver at a point of the path, the receiver's slope given."""
+        numbers = _features(nodes)
+        change, missed = self._sent(sender, tuple(numbers))
+        shares = change * self._through(sender, numbers, part, slope)
+        found = []
+        for node in nodes:
+            own = (missed * slope).sum(-1) if node.site.error else shares[:, numbers.index(int(node.site.feature or 0))]
+            found.append((node, float(own[self.moves[sender.name].place == self.job.at.index(node.at)].double().sum())))
+        return found
+
+    def _sent(self, sender: Bound, numbers: tuple[int, ...]) -> Values:
+        """Return how some features and the error of a dictionary change, [token feature] and [token d_out]."""
+        if (sender.name, numbers) not in self._changes:
+            move = self.moves[sender.name]
+            features, missed = [], []
+            for some in move.chunks():
+                (f, error), (new, strange) = move.ends(some)
+                features.append((new - f)[:, list(numbers)])
+                missed.append(strange - error)
+            self._changes[sender.name, numbers] = torch.cat(features), torch.cat(missed)
+        return self._changes[sender.name, numbers]
+
+
+def _points(steps: int) -> list[float]:
+    """Return the middles of equal parts of a path."""
+    return [(step + 0.5) / steps for step in range(steps)]
+
+
+def _features(nodes: Sequence[Node]) -> list[int]:
+    """Return the numbers of the features among nodes, each once."""
+    return list(dict.fromkeys(node.site.feature for node in nodes if node.site.feature is not None))

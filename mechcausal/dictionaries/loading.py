@@ -1,0 +1,87 @@
+"""Load a dictionary, from a folder, from an organism or from a release, and attach it where it says it belongs."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from mechcausal.address import Site
+from mechcausal.dictionaries import folder
+from mechcausal.dictionaries.saelens import Renormalised, from_disk, from_release
+from mechcausal.errors import DataError, ModelError, SiteError
+from mechcausal.models.binding import Bound, attach
+from mechcausal.organisms import folder as organism
+
+
+def load(
+    source: str | Path,
+    model: Any,  # noqa: ANN401 - a TransformerBridge
+    *,
+    site: str | Site | None = None,
+    site_out: str | Site | None = None,
+    name: str | None = None,
+    sae_id: str | None = None,
+    fold: bool = True,
+) -> Bound:
+    """Load a dictionary and attach it to the model.
+
+    Args:
+        source: A folder (of ours or of sae-lens), `organism:NAME` for the one that ships with an organism, or the name
+            of a release of sae-lens.
+        model: The model it belongs to.
+        site: The activation it reads; told by most folders, and compared where both tell it.
+        site_out: What a transcoder reconstructs, likewise.
+        name: What sites call it; by default the folder's name.
+        sae_id: Which one of a release.
+        fold: Make each decoder row one unit long and scale activations accordingly, so that they compare.
+
+    Example:
+        >>> import mechcausal as mc
+        >>> model = mc.load("organism:hiring")
+        >>> mc.features.load("organism:hiring", model).n_features
+        256
+    """
+    facts: dict[str, Any] = {}
+    text = str(source)
+    if text.startswith("organism:"):
+        source = organism(text.removeprefix("organism:")) / "dictionary"
+        if not source.is_dir():
+            raise ModelError(f"no dictionary ships with {text}", fix="train one: mc.features.train(model, ...)")
+        name = name or text.removeprefix("organism:")
+    if Path(source).exists() or text.startswith((".", "/")) or (sae_id is None and "/" in text):
+        found = folder.read(source)
+        facts = {"model_digest": found.facts.get("model_digest"), "folder": source}
+        made = found.coder() if found.is_plain else from_disk(source)
+        hooks = found.facts.get("site") or found.hook, found.facts.get("site_out") or found.hook_out
+        name = name or Path(source).resolve().name
+    else:
+        made = from_release(text, sae_id)
+        hooks = made.cfg.metadata.hook_name, made.cfg.metadata.hook_name_out
+        name = name or text
+    place = _place(site, hooks[0], "site", text)
+    target = _place(site_out, hooks[1], "site_out", text) if site_out or hooks[1] else None
+    assert place is not None  # it is refused otherwise
+    device = next(iter(model.parameters())).device
+    if isinstance(made, folder.SparseCoder):
+        made = (made.folded() if fold else made).to(device)
+    elif fold and not isinstance(made, Renormalised):
+        made = folder.UnitRows(made.to(device))
+    return attach(model, made, place, name=re.sub(r"[^\w-]", "-", name), site_out=target, **facts)
+
+
+def _place(given: str | Site | None, told: str | None, word: str, source: str) -> Site:
+    """Return a site from what the caller says and from what the dictionary says of itself."""
+    own = None
+    if told is not None:
+        try:
+            own = Site.parse(told)
+        except SiteError:
+            own = None
+    if given is None and own is None:
+        raise DataError(f"the dictionary {source} does not say which site it reads", got=told, fix=f"pass {word}=...")
+    place = Site.parse(given) if given is not None else own
+    if own is not None and place != own:
+        raise DataError(f"the dictionary {source} belongs to another site", got=str(place), expected=str(own))
+    assert place is not None
+    return place

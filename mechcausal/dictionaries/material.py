@@ -1,0 +1,101 @@
+"""The prompts a dictionary is trained and measured on from the command line, remembered in its folder.
+
+An organism brings its tasks; any other model needs a text file, one prompt a line, of which the last tenth is held out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from mechcausal.data.contrast import Contrast
+from mechcausal.data.prompts import PromptSet
+from mechcausal.data.tasks import task
+from mechcausal.errors import DataError, ModelError
+from mechcausal.organisms import truth
+
+_HELD_OUT = 10  # every tenth part of a text
+
+
+@dataclass(frozen=True)
+class Material:
+    """Which model, and which prompts it reads.
+
+    Attributes:
+        model: The model, as it is loaded.
+        tasks: Tasks that are drawn from.
+        text: A file with one prompt a line, instead.
+        n: How many prompts of each task and environment.
+        seed: The seed of the draw; held-out prompts are drawn with another.
+    """
+
+    model: str
+    tasks: tuple[str, ...] = ()
+    text: str | None = None
+    n: int = 2000
+    seed: int = 0
+
+    @classmethod
+    def of(cls, model: str, *, tasks: tuple[str, ...] = (), text: str | Path | None = None, n: int = 2000, seed: int = 0) -> Material:  # fmt: skip
+        """Choose the material of a model: what was asked for, or the tasks of an organism."""
+        if tasks and text is not None:
+            raise DataError("prompts come from tasks or from a text", got="both", fix="give --task or --text")
+        if not tasks and text is None:
+            if not model.startswith("organism:"):
+                raise DataError(
+                    f"nothing says which prompts {model} is to read",
+                    fix="give --text FILE, one prompt a line, or --task",
+                )
+            tasks = tuple(truth(model.removeprefix("organism:"))["tasks"])
+        return cls(model, tuple(tasks), None if text is None else str(Path(text).resolve()), n, seed)
+
+    @classmethod
+    def from_facts(cls, facts: Mapping[str, Any], folder: str | Path) -> Material:
+        """Read what the folder of a dictionary remembers."""
+        told = facts.get("material")
+        if told is None:
+            raise ModelError(
+                f"the folder {folder} does not say which model and prompts it belongs to",
+                fix="say which: --model MODEL --text FILE, or from Python: mc.features.health(model, mc.features.load(folder, model), prompts)",
+            )
+        return cls(str(told["model"]), tuple(told["tasks"]), told["text"], int(told["n"]), int(told["seed"]))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what a folder is to remember."""
+        return asdict(self) | {"tasks": list(self.tasks)}
+
+    def training(self, model: Any) -> list[PromptSet]:  # noqa: ANN401 - a TransformerBridge
+        """Return the prompts to train on: of each task, as the world is and in every other environment it declares."""
+        if self.text is None:
+            worlds = [
+                (task(name), environment) for name in self.tasks for environment in (None, *task(name).environments)
+            ]
+            return [own.prompts(model, n=self.n, seed=self.seed, environment=there) for own, there in worlds]
+        lines = self._lines()
+        return [PromptSet.from_text(model, lines[: len(lines) - len(lines) // _HELD_OUT])]
+
+    def held_out(self, model: Any) -> PromptSet:  # noqa: ANN401
+        """Return prompts that were not trained on: of the first task, or the end of the text."""
+        if self.text is None:
+            return task(self.tasks[0]).prompts(model, n=max(64, self.n // _HELD_OUT), seed=self.seed + 1)
+        lines = self._lines()
+        return PromptSet.from_text(model, lines[len(lines) - max(1, len(lines) // _HELD_OUT) :])
+
+    def pairs(self, model: Any) -> Contrast | None:  # noqa: ANN401
+        """Return pairs of the first task that differ in its first input; None for a text."""
+        if self.text is not None:
+            return None
+        first = task(self.tasks[0])
+        return first.contrast(model, first.inputs[0], n=max(64, self.n // _HELD_OUT), seed=self.seed + 1)
+
+    def _lines(self) -> list[str]:
+        assert self.text is not None  # whoever asks has looked
+        try:
+            lines = [line.strip() for line in Path(self.text).read_text().splitlines()]
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(f"the text {self.text} cannot be read", got=str(error)[:120]) from error
+        if not (lines := [line for line in lines if line]):
+            raise DataError(f"the text {self.text} has no prompts", expected="one prompt a line")
+        return lines

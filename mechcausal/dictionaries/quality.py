@@ -1,0 +1,291 @@
+"""What a dictionary is worth on your own prompts: measured on them, never read off how it was configured."""
+
+from __future__ import annotations
+
+import html
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from mechcausal.address import Site
+from mechcausal.data.contrast import Contrast
+from mechcausal.data.prompts import PromptSet
+from mechcausal.dictionaries.activations import begins_alike, counted
+from mechcausal.errors import DataError
+from mechcausal.interventions.specs import Edit, Patch
+from mechcausal.metrics import METRICS
+from mechcausal.models import bridge
+from mechcausal.models.binding import Bound
+from mechcausal.models.binding import bound as bound_of
+from mechcausal.models.engine import Plan, check_prompts, evaluate, in_batches
+from mechcausal.models.facts import facts
+from mechcausal.models.hooked import Source, forward
+from mechcausal.results.intervals import Interval, mean_interval, ratio_interval
+from mechcausal.results.provenance import Provenance
+from mechcausal.results.storage import replacing
+
+_TOLD = {
+    "l0": "active features a token",
+    "dead": "share of features that are never active",
+    "explained_variance": "share of the variance that is reconstructed",
+    "loss_clean": "loss of the model as it is, nats",
+    "loss_spliced": "loss with the reconstruction in the place of the activation, nats",
+    "loss_ablated": "loss with the mean in the place of the activation, nats",
+    "loss_recovered": "share of the loss that the reconstruction gives back",
+    "kl_spliced": "KL divergence with the reconstruction, nats",
+    "kl_recovered": "share of the KL divergence that the reconstruction gives back",
+    "error_share": "share of the pairs' effect that passes through the error",
+}
+
+
+@dataclass(frozen=True, repr=False)
+class Health:
+    """What was measured of one dictionary on one set of prompts, each number with its clustered interval.
+
+    `loss` and `kl` are taken where the answer is read if the prompts have answers, else at every token; `loss` is then
+    that of the answer, else that of the next token. What is recovered is 1 where the reconstruction is as good as the
+    activation and 0 where it is as bad as its mean. `error_share` needs pairs: it is the effect of patching the error
+    alone as a share of patching the activation; above 0.2 a claim about single features says too little.
+
+    Attributes:
+        site: All features of the dictionary.
+        measures: Each number by name.
+        frequency: At which share of the tokens each feature is active.
+        size: Its mean activation where it is active; NaN where it never is.
+        n_tokens: How many tokens were looked at.
+        where: Where loss and KL were taken: `answer` or `tokens`.
+        provenance: Where it comes from.
+    """
+
+    site: str
+    measures: dict[str, Interval]
+    frequency: np.ndarray
+    size: np.ndarray
+    n_tokens: int
+    where: str
+    provenance: Provenance
+    warnings: tuple[str, ...] = field(default_factory=tuple)
+
+    def __getitem__(self, name: str) -> float:
+        """Return the estimate of one measure: `health["explained_variance"]`."""
+        if name not in self.measures:
+            raise DataError(f"{name!r} was not measured", expected=", ".join(self.measures))
+        return self.measures[name].estimate
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """One row a measure."""
+        rows = [{"measure": name, **asdict(one), "what": _TOLD[name]} for name, one in self.measures.items()]
+        return pd.DataFrame(rows).rename(columns={"estimate": "value"})
+
+    @property
+    def features(self) -> pd.DataFrame:
+        """One row a feature: how often and how strongly it is active."""
+        return pd.DataFrame({"feature": range(len(self.frequency)), "frequency": self.frequency, "size": self.size})
+
+    def summary(self) -> str:
+        """Say it in words, one line a measure."""
+        lines = [f"{self.site}: {len(self.frequency)} features on {self.n_tokens:,} tokens, loss at the {self.where}"]
+        for name, one in self.measures.items():
+            within = "" if np.isnan(one.low) else f"  [{one.low:.3f}, {one.high:.3f}]"
+            lines.append(f"  {name:<18} {one.estimate:8.3f}{within:<20}  {_TOLD[name]}")
+        return "\n".join([*lines, *(f"  note: {text}" for text in self.warnings)])
+
+    def __repr__(self) -> str:
+        """Say it in words."""
+        return self.summary()
+
+    def _repr_html_(self) -> str:
+        notes = "".join(f"<p>{html.escape(text)}</p>" for text in self.warnings)
+        title = f"<p>{html.escape(self.summary().splitlines()[0])}</p>"
+        return title + self.frame.to_html(index=False, float_format=lambda x: f"{x:.3f}") + notes
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything as JSON data."""
+        return {
+            "site": self.site, "n_tokens": self.n_tokens, "where": self.where, "warnings": list(self.warnings),
+            "measures": {name: _plain(asdict(one)) for name, one in self.measures.items()},
+            "frequency": np.round(self.frequency, 6).tolist(),
+            "size": [None if np.isnan(x) else round(float(x), 6) for x in self.size],
+            "provenance": json.loads(self.provenance.to_json()),
+        }  # fmt: skip
+
+    def save(self, path: str | Path) -> Path:
+        """Write it as one JSON file."""
+        path = Path(path)
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps(self.to_json(), indent=1) + "\n")
+        return path
+
+
+def _plain(told: dict[str, Any]) -> dict[str, Any]:
+    return {name: None if isinstance(value, float) and np.isnan(value) else value for name, value in told.items()}
+
+
+def health(
+    model: Any,  # noqa: ANN401 - a TransformerBridge
+    dictionary: Bound | str,
+    prompts: PromptSet | Contrast,
+    *,
+    pairs: Contrast | None = None,
+    batch_size: int = 64,
+    skip_first: bool | None = None,
+) -> Health:
+    """Measure what a dictionary is worth on these prompts.
+
+    Args:
+        model: The model.
+        dictionary: The dictionary, or the name under which it is attached.
+        prompts: Prompts that it was not trained on; of pairs the clean side.
+        pairs: Pairs for `error_share`; the prompts themselves if they are pairs.
+        batch_size: How many prompts at a time.
+        skip_first: Leave the first token of each prompt as it is and out of the counts; by default where the tokenizer
+            puts a begin-of-text token there.
+
+    Example:
+        >>> import mechcausal as mc
+        >>> model = mc.load("organism:hiring")
+        >>> small = mc.features.load("organism:hiring", model)
+        >>> found = mc.features.health(model, small, mc.task("hiring").prompts(model, n=64, seed=9))
+        >>> found["explained_variance"] > 0.9
+        True
+    """
+    shown = prompts.clean if isinstance(prompts, Contrast) else prompts
+    one = bound_of(model, dictionary if isinstance(dictionary, str) else dictionary.name)
+    if not isinstance(dictionary, str) and one is not dictionary:
+        raise DataError(f"the name {one.name!r} stands for another dictionary by now", fix="attach it again")
+    started = time.perf_counter()
+    check_prompts(model, shown)
+    reads = "answer" if shown.answer is not None else "tokens"
+    skips = begins_alike(model, shown) if skip_first is None else skip_first
+    counts = _Counts(model, one, _mean(model, one.written, shown, skips, batch_size), reads, skips)
+    bar = tqdm(total=len(shown), desc="measuring", unit="prompt", disable=None, leave=False)
+
+    def one_batch(index: Tensor) -> np.ndarray:
+        found = counts.of(shown.take(index).to(bridge.device_of(model)))
+        bar.update(len(index))
+        return found
+
+    values, used = in_batches(len(shown), batch_size, one_batch)
+    bar.close()
+    rows = dict(zip(_Counts.ROWS, values, strict=True))
+    measures = _measures(rows, counts, shown.clusters)
+    pairs = prompts if pairs is None and isinstance(prompts, Contrast) else pairs
+    if pairs is not None:
+        measures["error_share"] = _error_share(model, one, pairs, batch_size)
+    frequency = (counts.active / max(counts.n_tokens, 1)).cpu().numpy()
+    size = torch.where(counts.active > 0, counts.total / counts.active, torch.nan).cpu().numpy()
+    told = facts(model, prompts, started=started, forwards=-(-len(shown) // used) * 4, batch_size=used)
+    provenance = Provenance(method="health", arguments={"dictionary": one.name, "digest": one.digest}, **told)
+    return Health(
+        str(one.features), measures, frequency, size, counts.n_tokens, reads, provenance, tuple(_notes(measures))
+    )
+
+
+def _mean(model: Any, site: Site, prompts: PromptSet, skips: bool, batch_size: int) -> Tensor:  # noqa: ANN401
+    """Return the mean activation of the tokens that count, [...]."""
+    sums: list[tuple[Tensor, int]] = []
+
+    def one_batch(index: Tensor) -> np.ndarray:
+        batch = prompts.take(index).to(bridge.device_of(model))
+        rows = forward(model, batch, read=[site]).read[site][counted(batch, skips)]
+        sums.append((rows.double().sum(0), len(rows)))
+        return np.zeros((0, len(index)))
+
+    in_batches(len(prompts), batch_size, one_batch)
+    return torch.stack([total for total, _ in sums]).sum(0) / max(1, sum(count for _, count in sums))
+
+
+class _Counts:
+    """Everything that is summed over tokens, batch by batch."""
+
+    ROWS = ("l0", "tokens", "residual", "variance", "clean", "spliced", "ablated", "kl_spliced", "kl_ablated")
+
+    def __init__(self, model: Any, one: Bound, mean: Tensor, reads: str, skips: bool) -> None:  # noqa: ANN401
+        self.model, self.one, self.mean, self.reads, self.skips = model, one, mean, reads, skips
+        self.active = torch.zeros(one.n_features, dtype=torch.float64)
+        self.total = torch.zeros(one.n_features, dtype=torch.float64)
+        self.n_tokens = 0
+
+    def of(self, batch: PromptSet) -> np.ndarray:
+        """Return the row of each sum, [sum prompt]."""
+        one, mask = self.one, counted(batch, self.skips)
+        run = forward(self.model, batch, read=[one.features, one.error, one.written])
+        f, e, y = (run.read[site] for site in (one.features, one.error, one.written))
+        whole = torch.broadcast_to(self.mean.to(y), y.shape)
+        spliced, ablated = (
+            forward(self.model, batch, [Edit(site, Patch())], sources=[Source(value, mask)]).logits
+            for site, value in ((one.error, torch.zeros_like(e)), (one.written, whole))
+        )
+        sums = [((f != 0).sum(-1) * mask).sum(1), mask.sum(1)]
+        sums += [((part.flatten(2).double().square().sum(-1)) * mask).sum(1) for part in (e, y - whole)]
+        sums += [self._loss(logits, batch) for logits in (run.logits, spliced, ablated)]
+        sums += [self._kl(run.logits, logits, batch) for logits in (spliced, ablated)]
+        found = np.stack([value.double().cpu().numpy() for value in sums])
+        # Only now: a batch that ran out of memory is tried again.
+        shown = f[mask].double().cpu()
+        self.active += (shown != 0).sum(0)
+        self.total += shown.sum(0)
+        self.n_tokens += len(shown)
+        return found
+
+    def _loss(self, logits: Tensor, batch: PromptSet) -> Tensor:
+        return -METRICS["logprob"](logits, batch) if self.reads == "answer" else METRICS["loss"](logits, batch)
+
+    def _kl(self, old: Tensor, new: Tensor, batch: PromptSet) -> Tensor:
+        if self.reads == "answer":
+            return METRICS["kl"](new, batch, old)
+        before, after = (logits.float().log_softmax(-1) for logits in (old, new))
+        apart = (before.exp() * (before - after)).sum(-1) * batch.mask
+        return apart.sum(1) / batch.mask.sum(1)
+
+
+def _measures(rows: dict[str, np.ndarray], counts: _Counts, clusters: Sequence[str]) -> dict[str, Interval]:
+    def rest(numerator: np.ndarray, denominator: np.ndarray) -> Interval:
+        """Return one minus a ratio of means."""
+        lost = ratio_interval(numerator, denominator, clusters)
+        return Interval(1 - lost.estimate, 1 - lost.high, 1 - lost.low, lost.n, lost.n_clusters)
+
+    dead = float((counts.active == 0).double().mean())
+    lost = rows["spliced"] - rows["clean"]
+    return {
+        "l0": ratio_interval(rows["l0"], rows["tokens"], clusters),
+        "dead": Interval(dead, np.nan, np.nan, counts.one.n_features, 1),
+        "explained_variance": rest(rows["residual"], rows["variance"]),
+        "loss_clean": mean_interval(rows["clean"], clusters),
+        "loss_spliced": mean_interval(rows["spliced"], clusters),
+        "loss_ablated": mean_interval(rows["ablated"], clusters),
+        "loss_recovered": rest(lost, rows["ablated"] - rows["clean"]),
+        "kl_spliced": mean_interval(rows["kl_spliced"], clusters),
+        "kl_recovered": rest(rows["kl_spliced"], rows["kl_ablated"]),
+    }
+
+
+def _error_share(model: Any, one: Bound, pairs: Contrast, batch_size: int) -> Interval:  # noqa: ANN401
+    """Return the effect of patching the error alone as a share of patching the activation."""
+    metric = METRICS["logit_diff" if pairs.clean.foil is not None else "logprob"]
+    metric.check(pairs.clean)
+    cells = [(Edit(one.error, Patch()),), (Edit(one.written, Patch()),)]
+    plan = Plan(pairs.clean, cells, metric, rows=pairs.corrupt)
+    found = evaluate(model, plan, batch_size=batch_size, progress="error", unedited=True)
+    base = found.unedited["base"]
+    return ratio_interval(found.values[0] - base, found.values[1] - base, pairs.clean.clusters)
+
+
+def _notes(measures: dict[str, Interval]) -> list[str]:
+    notes = []
+    if measures["loss_ablated"].estimate - measures["loss_clean"].estimate < 1e-3:
+        notes.append("the loss hardly depends on this activation, so the share recovered says nothing: see the KL")
+    share = measures.get("error_share")
+    if share is not None and abs(share.estimate) > 0.2:
+        notes.append("more than a fifth of the effect passes through the error: single features say too little")
+    return notes

@@ -1,0 +1,274 @@
+"""Screen a dictionary: estimate every feature by attribution, then measure the likely ones, and some others, exactly.
+
+Attribution is first order and may mislead. So it only proposes: what it ranks highest is measured by intervention, on
+pairs that it did not see, and with it a random draw of the other features, without which nobody would know how well the
+estimate keeps its promise where it promises little.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from safetensors.numpy import load_file, save_file
+from scipy import stats
+
+from mechcausal.address import Selection
+from mechcausal.data.contrast import Contrast
+from mechcausal.data.prompts import PromptSet
+from mechcausal.dictionaries.screening.attribution import Attribution, attribute, differentiable, fitting, resolved
+from mechcausal.dictionaries.screening.scatter import Dot, Scatter, figure, still
+from mechcausal.errors import DataError, ResultError
+from mechcausal.interventions.specs import Edit, Patch, Zero
+from mechcausal.models.abilities import abilities
+from mechcausal.models.attached import Bound
+from mechcausal.models.engine import Exact, Plan, evaluate
+from mechcausal.patching.sweep import MetricSpec, Place, Recorder, two_sides
+from mechcausal.results.result import Result
+from mechcausal.results.shares import halves
+from mechcausal.results.storage import replacing
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+TOP, RANDOM = "highest", "random"
+_HEAD = 10
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How well attribution foretold the exact effects of some features, on the same examples.
+
+    Attributes:
+        slope: Exact effect for each unit of attribution, by least squares through the origin: 1 where it is right.
+        r: The correlation of the two.
+        rank: The rank correlation of their sizes.
+        found: How many of the ten largest exact effects are among the ten largest estimates, as a share.
+        n: How many features.
+    """
+
+    slope: float
+    r: float
+    rank: float
+    found: float
+    n: int
+
+    @classmethod
+    def of(cls, estimate: np.ndarray, exact: np.ndarray) -> Calibration:
+        """Compare estimates with exact effects."""
+        n = len(estimate)
+        square = float(estimate @ estimate)
+        slope = float(estimate @ exact) / square if square > 0 else np.nan
+        varied = n > 2 and np.ptp(estimate) > 0 and np.ptp(exact) > 0
+        r = float(np.corrcoef(estimate, exact)[0, 1]) if varied else np.nan
+        rank = float(stats.spearmanr(np.abs(estimate), np.abs(exact)).statistic) if varied else np.nan
+        head = min(_HEAD, n)
+        largest = [set(np.argsort(-np.abs(values), kind="stable")[:head]) for values in (estimate, exact)]
+        found = len(set.intersection(*largest)) / head if head else np.nan
+        return cls(slope, r, rank, found, n)
+
+    def __str__(self) -> str:
+        """Print in a line."""
+        return f"slope {self.slope:.3f}, r {self.r:.4f}, rank {self.rank:.3f}, {self.found:.0%} of the ten largest (n {self.n})"
+
+
+@dataclass(frozen=True, repr=False)
+class Screening(Result):
+    """The result of `screen`: one row per feature that was measured exactly.
+
+    Beside the columns of every result: `chosen` (`highest` or `random`), `estimate`, the attribution on the examples
+    that were measured, and `screened`, the attribution on the examples by which features were chosen.
+
+    Attributes:
+        scores: The attribution of every feature, on the examples chosen by and on those measured, [2 feature].
+        active: On how many tokens each feature is active, [feature].
+        tokens: How many tokens there were.
+    """
+
+    scores: np.ndarray = field(default_factory=lambda: np.zeros((2, 0)))
+    active: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=int))
+    tokens: int = 0
+
+    @property
+    def calibration(self) -> Calibration:
+        """How well attribution foretold all that was measured."""
+        return self._calibration(np.ones(len(self), dtype=bool))
+
+    @property
+    def calibration_of_random(self) -> Calibration:
+        """How well it foretold the features that were drawn at random, which nothing was selected for."""
+        return self._calibration((self.frame["chosen"] == RANDOM).to_numpy())
+
+    def _calibration(self, rows: np.ndarray) -> Calibration:
+        return Calibration.of(*(self.frame.loc[rows, name].to_numpy(dtype=float) for name in ("estimate", "change")))
+
+    def scatter(self) -> Scatter:
+        """Lay out estimates against exact effects."""
+        dots = [Dot(row["estimate"], row["change"], row["site"], row["chosen"]) for _, row in self.frame.iterrows()]
+        metric, both = self.provenance.arguments["metric"], self.calibration
+        note = f"all: slope {both.slope:.3f}, r {both.r:.4f}"
+        if (self.frame["chosen"] == RANDOM).sum() > 2:
+            drawn = self.calibration_of_random
+            note += f"; random alone: slope {drawn.slope:.3f}, r {drawn.r:.4f}"
+        return Scatter(
+            tuple(dots),
+            "Attribution against exact effects",
+            f"attribution ({metric})",
+            f"exact change of {metric}",
+            note,
+        )
+
+    def plot(self, column: str | None = None) -> go.Figure:
+        """Draw attribution against exact effects, or a column as heatmaps."""
+        return figure(self.scatter()) if column is None else super().plot(column)
+
+    def summary(self, k: int = 5) -> str:
+        """Say what was screened and measured, how well the one foretold the other, and what is largest."""
+        alive, told = int((self.active > 0).sum()), super().summary(k).splitlines()
+        lines = [
+            f"screened {len(self.active):,} features, {alive:,} of them active on {self.tokens:,} tokens; measured {len(self)}",
+            f"attribution against exact: {self.calibration}",
+        ]
+        if (self.frame["chosen"] == RANDOM).sum() > 2:
+            lines.append(f"random features alone:     {self.calibration_of_random}")
+        return "\n".join([told[0], *lines, *told[1:]])
+
+    def _repr_html_(self) -> str:
+        import html
+
+        return f"<div>{still(self.scatter())}<pre>{html.escape(self.summary())}</pre></div>"
+
+    def save(self, path: str | Path) -> Path:
+        """Write the table to a parquet file, and the scores of all features to a safetensors file beside it."""
+        path = super().save(path)
+        arrays = {"scores": self.scores, "active": self.active, "tokens": np.asarray([self.tokens])}
+        with replacing(path.with_suffix(".safetensors")) as temporary:
+            save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, temporary)
+        return path
+
+    @classmethod
+    def restored(cls, path: Path, held: Mapping[str, Any], found: Mapping[str, Any]) -> Screening:
+        """Make one from what its two files hold."""
+        del found  # the scores are too many for the header of a file
+        beside = path.with_suffix(".safetensors")
+        if not beside.is_file():
+            raise ResultError(
+                f"{path} is a screening without the scores of all features beside it",
+                expected=f"{beside.name} next to it",
+            )
+        arrays = load_file(beside)
+        return cls(**held, scores=arrays["scores"], active=arrays["active"], tokens=int(arrays["tokens"][0]))
+
+
+def screen(
+    model: Any,  # noqa: ANN401 - a TransformerBridge
+    dictionary: Bound | str,
+    prompts: PromptSet | Contrast,
+    *,
+    top: int = 200,
+    random: int = 50,
+    direction: str = "noise",
+    metric: MetricSpec = "logit_diff",
+    positions: str | int | slice | Selection | None = "all",
+    steps: int = 0,
+    batch_size: int = 64,
+    exact: Exact = "replay",
+    seed: int = 0,
+) -> Screening:
+    """Find the features that move a metric: all by attribution, the likely ones and some others exactly.
+
+    Estimand of `change`: the mean over examples of what setting this feature alone to its value in the other prompt of
+    the pair (to zero, for prompts that come alone) changes in the metric. Features are chosen on one half of the
+    clusters and measured on the other, so that a measured effect is not the largest of many lucky draws.
+
+    Args:
+        model: The model.
+        dictionary: The dictionary, or its name.
+        prompts: Pairs, or prompts whose features are set to zero.
+        top: How many of the highest-ranked features are measured.
+        random: How many of the other active features are measured with them.
+        direction: Of pairs, `"noise"` (base clean) or `"denoise"`.
+        metric: A metric's name, or a differentiable function of (logits, batch).
+        positions: At which positions features are changed.
+        steps: Points on the path of integrated gradients; 0 for the plain gradient.
+        batch_size: How many prompts at a time.
+        exact: The engine of the exact effects; see `patch`.
+        seed: The seed of the halves and of the random draw.
+
+    Example:
+        >>> import mechcausal as mc
+        >>> model = mc.load("organism:hiring")
+        >>> sae = mc.features.load("organism:hiring", model)
+        >>> screen(model, sae, mc.contrast("hiring/gender", model, n=32), top=5, random=3).frame.shape[0]
+        8
+    """
+    if top < 1 or random < 0:
+        raise DataError("at least one feature is to be measured", got=f"top {top}, random {random}")
+    known, at, chosen = resolved(model, dictionary), Selection.parse(positions), differentiable(metric)
+    paired = isinstance(prompts, Contrast)
+    one_side = prompts.clean if isinstance(prompts, Contrast) else prompts
+    chosen_by, measured_on = halves(one_side.clusters, len(prompts), seed)
+    part = np.zeros(len(prompts), dtype=int)
+    part[measured_on] = 1
+    held_out = prompts.take(measured_on.tolist())
+    recorder = Recorder(
+        model, held_out, chosen, "screen",
+        {
+            "dictionary": {"name": known.name, "site": str(known.site), "digest": known.digest}, "top": top,
+            "random": random, "direction": direction, "at": str(at), "do": "patch" if paired else "zero",
+            "steps": steps, "chosen_on": len(chosen_by),
+        },
+        seed=seed,
+    )  # fmt: skip
+    abilities(model).require([known.features])
+    found = attribute(
+        model, known, prompts, direction=direction, metric=chosen, positions=at, steps=steps, parts=part,
+        batch_size=batch_size,
+    )  # fmt: skip
+    highest, others = _candidates(found, top, random, seed)
+    base, source = two_sides(held_out, direction) if isinstance(held_out, Contrast) else (held_out, None)
+    where = [Place(known.feature(int(number)), at, str(at).removeprefix("@")) for number in (*highest, *others)]
+    cells = [(Edit(place.site, Patch() if paired else Zero(), place.at),) for place in where]
+    clean = held_out.clean if isinstance(held_out, Contrast) else held_out
+    plan = Plan(base, cells, chosen, rows=source, reference=clean)
+    size = fitting(found.batch_size, base.tokens.shape[1], known)
+    values = evaluate(model, plan, batch_size=size, progress="measuring features", exact=exact, unedited=True)
+    result = recorder.result(
+        [
+            {**place.row(), "chosen": kind, "estimate": found.scores[1, number], "screened": found.scores[0, number]}
+            for place, number, kind in zip(where, (*highest, *others), _kinds(highest, others), strict=True)
+        ],
+        values.values,
+        _baselines(values.unedited, direction, paired),
+        forwards=found.forwards + values.forwards,
+        batch_size=values.batch_size,
+        **values.told,
+    )
+    return Screening(**vars(result), scores=found.scores, active=found.active, tokens=found.tokens)
+
+
+def _candidates(found: Attribution, top: int, random: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the features ranked highest on the first half, and a draw of the others that would be changed at all."""
+    order = np.argsort(-np.abs(found.scores[0]), kind="stable")
+    highest = order[:top][found.moved[order[:top]] > 0]
+    if not len(highest):
+        raise DataError("no feature of the dictionary would be changed on these prompts", fix="use prompts it knows")
+    rest = np.setdiff1d(np.flatnonzero(found.moved), highest)
+    drawn = np.random.default_rng([seed, 2]).permutation(rest)[:random]
+    return highest, np.sort(drawn)
+
+
+def _kinds(highest: Sequence[int] | np.ndarray, others: Sequence[int] | np.ndarray) -> list[str]:
+    return [TOP] * len(highest) + [RANDOM] * len(others)
+
+
+def _baselines(unedited: dict[str, np.ndarray], direction: str, paired: bool) -> dict[str, np.ndarray]:
+    base, source = unedited["base"], unedited["source"]
+    if not paired:
+        return {"base": base}
+    sides = ("corrupt", "clean") if direction == "denoise" else ("clean", "corrupt")
+    found = dict(zip(sides, (base, source), strict=True))
+    return {"base": base, "clean": found["clean"], "corrupt": found["corrupt"]}

@@ -1,0 +1,186 @@
+"""What a link found: the table of verdicts, the nulls and ceilings beside it, and the picture available x used."""
+
+from __future__ import annotations
+
+import html
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from mechcausal.errors import ResultError
+from mechcausal.links.figure import better_place, live, still
+from mechcausal.links.verdict import CAUSAL, CORRELATE, INCOMPLETE, INCONCLUSIVE, NO, VERDICTS
+from mechcausal.results.result import Result
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+
+@dataclass(frozen=True, repr=False)
+class Links(Result):
+    """The result of `link`: one row for each concept and candidate.
+
+    Beside the columns of every result: `concept`, `candidate`, `kind`, `frequency` (share of prompts in which it is
+    active); `auc` and `auc_pooled` with intervals, p and q, and `available`; `share` of the total effect with its
+    interval, p, q, the share on the half to choose by, and `used` (for a value of a concept with many over the pairs that
+    differ in it, as are `value`, `change` and `effect`); `random_low` and `random_high`, the full range of
+    directions drawn at random at its place; the range of `turned` ones that move as far as it does; that of its `peers`,
+    active about as often, and the percentile among them; `on_probe` (the probe that was
+    given) and `on_readout` (one behind the last layer), as shares of their own total effects; `on_other_probe`,
+    `worst_group`, `kl_neutral`; in how many other dictionaries a counterpart was sought (`seed_in`, `half_in`, `other_in`,
+    together `matched_in`) and is alike and does the same (`seed_used`, ...), and the least cosine; `verdict` and `why`.
+
+    `tables` holds the total effect with that of untrained networks, the ceilings, the completeness of dictionaries,
+    the set chosen by one half, and the sizes of the families.
+    """
+
+    @property
+    def concepts(self) -> tuple[str, ...]:
+        """The concepts, in the order in which they were given."""
+        return tuple(dict.fromkeys(self.frame["concept"]))
+
+    @property
+    def verdicts(self) -> dict[str, tuple[str, ...]]:
+        """The candidates of each verdict, over all concepts, largest effects first."""
+        order = self.frame.iloc[np.argsort(-self.frame["share"].abs().fillna(0).to_numpy(), kind="stable")]
+        return {word: tuple(dict.fromkeys(order.loc[order["verdict"] == word, "candidate"])) for word in VERDICTS}
+
+    @property
+    def ceilings(self) -> pd.DataFrame:
+        """What the candidates are measured against, as shares of the total effect."""
+        return pd.DataFrame(self.tables["ceilings"])
+
+    def of(self, concept: str) -> pd.DataFrame:
+        """Return the rows of one concept."""
+        if concept not in self.concepts:
+            raise ResultError(f"there is no concept {concept!r}", expected=", ".join(self.concepts))
+        return self.frame[self.frame["concept"] == concept]
+
+    def verdict_of(self, candidate: str, concept: str | None = None) -> str:
+        """Return the verdict on one candidate."""
+        rows = self.of(concept or self.concepts[0])
+        found = rows.loc[(rows["candidate"] == candidate) | (rows["site"] == candidate), "verdict"]
+        if found.empty:
+            raise ResultError(f"{candidate!r} was not judged", fix="a feature that is never active is no candidate")
+        return str(found.iloc[0])
+
+    def summary(self, k: int = 5) -> str:
+        """Say in a few lines what was asked, what was found, and what nothing looks like."""
+        p, told = self.provenance, self.tables
+        total, family = told["total"], told["family"]
+        asked = p.arguments
+        many = (
+            f"{family['measured']} of {family['of']}" if family["of"] > family["measured"] else f"{family['measured']}"
+        )
+        head = f"link: {many} candidates, {len(self.concepts)} concepts ({', '.join(self.concepts)})"
+        dead = f", {family['dead']} dead features left out" if family["dead"] else ""
+        lines = [
+            f"{head}{dead}",
+            f"  {asked['metric']} under {asked['do']['do']}{asked['positions']}, decision {asked['at']}; chosen on "
+            f"{told['halves']['chosen']} pairs, estimated on {told['halves']['estimated']} others{_about(asked)}",
+            f"  total effect {total['effect']:+.3f} [{total['low']:+.3f}, {total['high']:+.3f}]" + _untrained(total),
+        ]
+        lines += [
+            f"  {one['name']}: the error carries {one['error']:.1%} of what goes through its place"
+            for one in told["complete"]
+        ]
+        for concept in self.concepts:
+            lines += self._concept_lines(concept, k)
+        return "\n".join([*lines, *self._chosen_lines(), *filter(None, [compared_with(told)])])
+
+    def _concept_lines(self, concept: str, k: int) -> list[str]:
+        rows = self.of(concept)
+        counts = rows["verdict"].value_counts()
+        told = ", ".join(f"{counts[word]} {word}" for word in VERDICTS if word in counts)
+        nothing = int(((rows["available"] == NO) & (rows["used"] == NO) & (rows["verdict"] == INCONCLUSIVE)).sum())
+        note = f" ({nothing} neither available nor used)" if nothing else ""
+        found = self.tables["family"]["shuffled"][concept]
+        shuffled = f"; with shuffled labels any is found in {found:.1%}" if np.isfinite(found) else ""
+        lines = [f"{concept}: {told}{note}{shuffled}"]
+        if rows["verdict"].iloc[0] in (INCOMPLETE, INCONCLUSIVE) and rows["why"].nunique() == 1:
+            lines.append(f"  not judged: {rows['why'].iloc[0]}")
+        for word in (CAUSAL, CORRELATE):
+            own = rows[rows["verdict"] == word]
+            if own.empty:
+                continue
+            by = (
+                own["share"].abs()
+                if word == CAUSAL
+                else own.apply(lambda row: abs(row[better_place(row)] - 0.5), axis=1)
+            )
+            lines += [_line(row, word) for _, row in own.loc[by.sort_values(ascending=False).index[:k]].iterrows()]
+        return lines
+
+    def _chosen_lines(self) -> list[str]:
+        found = self.tables["chosen"]
+        if not found["members"]:
+            return ["no candidate was chosen on the one half"]
+        line = (
+            f"the {len(found['members'])} chosen on the one half do {found['share']:.1%} "
+            f"[{found['share_low']:.1%}, {found['share_high']:.1%}] of it on the other"
+        )
+        if found["random_sets"]:
+            line += f"; {found['random_sets']} random sets of that size {found['random_low']:.1%} to {found['random_high']:.1%}"
+        return [line]
+
+    def plot(self, column: str | None = None) -> go.Figure:
+        """Draw what is available against what is used, or a column as heatmaps."""
+        return live(self) if column is None else super().plot(column)
+
+    def still(self) -> str:
+        """Return the picture available x used as a self-contained SVG."""
+        return still(self)
+
+    def _repr_html_(self) -> str:
+        return f"<div>{self.still()}<pre>{html.escape(self.summary())}</pre></div>"
+
+
+def _about(asked: dict[str, Any]) -> str:
+    """Say what claims are about, where that is narrower than usual."""
+    return "; holds for these clusters in new texts" if asked.get("generalise") == "texts" else ""
+
+
+def _untrained(total: dict[str, Any]) -> str:
+    count = len(total["untrained"])
+    if not count:
+        return ""
+    return f"; {count} networks with random weights stay below {total['untrained_bound']:.3f} (99 %)"
+
+
+def _line(row: pd.Series, word: str) -> str:
+    name, auc = str(row["candidate"]), better_place(row)
+    text = (
+        f"  {word:<15}{name:<28} AUC {row[auc]:.3f} [{row[auc + '_low']:.3f}, {row[auc + '_high']:.3f}]"
+        f"{' pooled' if auc == 'auc_pooled' else ''}  "
+        f"share {row['share']:+.1%} [{row['share_low']:+.1%}, {row['share_high']:+.1%}]"
+    )
+    if np.isfinite(row["turned_high"]):
+        text += f"  at random {row['random_low']:+.1%} to {row['random_high']:+.1%}, "
+        text += f"moved as far {row['turned_low']:+.1%} to {row['turned_high']:+.1%}"
+    return text + (f"  again in {again}" if (again := there_again(row)) and word == CAUSAL else "")
+
+
+_MANY = {"seed": "seeds", "half": "halves", "other": "others"}
+
+
+def there_again(row: pd.Series) -> str:
+    """Say in how many other dictionaries a feature is there again and does the same; nothing where none was looked at."""
+    asked = [kind for kind in _MANY if row.get(f"{kind}_in", 0)]
+    return ", ".join(f"{row[f'{kind}_used']} of {row[f'{kind}_in']} {_MANY[kind]}" for kind in asked)
+
+
+def compared_with(told: dict[str, Any]) -> str:
+    """Say with which other dictionaries features were compared, or that there was none; nothing of what has no features."""
+    found = told.get("stability")
+    if not found or not found["features"]:
+        return ""
+    there = [f"{len(found[kind])} {_MANY[kind]}" for kind in _MANY if found[kind]]
+    late = f"; not finished: {', '.join(found['unfinished'])}" if found["unfinished"] else ""
+    if not there:
+        return f"stability: no other dictionary to compare with{late} (mechcausal sae train --companions 2 makes some)"
+    return (
+        f"stability: compared with {' and '.join(there)}; a feature is there again where one with a decoder cosine of "
+        f"{found['alike']:g} or more is used in the same way{late}"
+    )

@@ -1,0 +1,220 @@
+"""A method as data: a frozen specification that is checked, costed, run, and written into a file and read back.
+
+    spec = mc.methods.Patching(sites="z", direction="noise")
+    spec.cost(model, pairs)               # what it would take; nothing but unedited runs are made
+    spec.run(model, pairs)                # the same as mc.patch(model, pairs, sites="z", direction="noise")
+    mc.methods.read(spec.to_json())       # equal to spec
+
+The function that users call is made from the specification (`function`), so that arguments, their defaults and their
+meaning are stated once.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, Field, dataclass, fields
+from typing import Any, ClassVar, Concatenate, Generic, ParamSpec, Protocol, TypeVar
+
+from mechcausal.arguments import Model, bound, check_all, checked, described, hints_of
+from mechcausal.errors import ArgumentError
+from mechcausal.registry import Registry
+
+P = ParamSpec("P")
+Data = TypeVar("Data", contravariant=True)
+Outcome = TypeVar("Outcome", covariant=True)
+_BY_PLACE_OR_NAME = inspect.Parameter.POSITIONAL_OR_KEYWORD
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a method would take.
+
+    Attributes:
+        cells: How many cells, nodes or questions there are: the rows of the result where there is one for each.
+        examples: How many prompts or pairs each of them is measured on.
+        forwards: What would be run, in forwards of one prompt through all layers.
+        naive_forwards: What would be run without sharing anything.
+    """
+
+    cells: int
+    examples: int
+    forwards: float
+    naive_forwards: float
+
+    @property
+    def ratio(self) -> float:
+        """How many times less is run than without sharing."""
+        return self.naive_forwards / max(1e-9, self.forwards)
+
+    def __str__(self) -> str:
+        """Say it in one line."""
+        return (
+            f"{self.cells:,} cells x {self.examples:,} examples: {self.forwards:,.0f} forwards of one prompt "
+            f"({self.naive_forwards:,.0f} without sharing, {self.ratio:.1f} times more)"
+        )
+
+
+METHODS: Registry[type[Method[Any, Any]]] = Registry("method", ArgumentError)
+
+
+@dataclass(frozen=True)
+class Method(Generic[Data, Outcome]):
+    """What all methods share. A subclass is a frozen dataclass with `word`, `run` and `cost`.
+
+    Fields hold plain data: lists become tuples, and a field with `metadata={"read": function}` is read by that function
+    from its plain form. All fields are compared with their annotations when the specification is made.
+    """
+
+    word: ClassVar[str]
+    """What the method is called in Python, in files and in provenance: `"patch"`."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:  # noqa: ANN401
+        super().__init_subclass__(**kwargs)
+        if "word" in vars(cls):
+            METHODS.register(cls.word)(cls)
+        for name in ("run", "cost"):
+            if name in vars(cls):
+                setattr(cls, name, checked(vars(cls)[name], caller=getattr(cls, "word", cls.__name__)))
+
+    def __post_init__(self) -> None:
+        for part in fields(self):
+            value = _tuples(getattr(self, part.name))
+            read = part.metadata.get("read")
+            object.__setattr__(self, part.name, read(value) if read is not None and value is not None else value)
+        values = {part.name: getattr(self, part.name) for part in fields(self)}
+        check_all(self.word, values, hints_of(type(self)))
+
+    def run(self, model: Model, data: Data) -> Outcome:
+        """Run the method on a model and data."""
+        raise NotImplementedError
+
+    def cost(self, model: Model, data: Data) -> Cost:
+        """Return what `run` would take; nothing but unedited runs are made."""
+        raise NotImplementedError
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the specification as plain data: the method's word, and the fields that differ from their defaults."""
+        told: dict[str, Any] = {"method": self.word}
+        for part in fields(self):
+            value = getattr(self, part.name)
+            if not _is_default(part, value):
+                told[part.name] = _plain(value, f"{part.name!r} of {self.word}")
+        return told
+
+    def to_toml(self) -> str:
+        """Return the specification as lines of TOML."""
+        return "".join(f"{name} = {_toml(value)}\n" for name, value in self.to_json().items())
+
+
+def read(data: Mapping[str, Any]) -> Method[Any, Any]:
+    """Make a specification from its plain form: a mapping with the word of a method and its fields."""
+    if not isinstance(data, Mapping) or "method" not in data:
+        raise ArgumentError(
+            "a specification names its method", got=described(data), expected='such as {"method": "patch"}'
+        )
+    given = dict(data)
+    kind = METHODS[given.pop("method")]
+    return kind(**bound(kind.word, inspect.signature(kind), (), given))
+
+
+class MethodFunction(Protocol[P, Data, Outcome]):
+    """A function that runs a method: `f(model, data, ...)`; `f.cost(model, data, ...)` says what it would take."""
+
+    spec: type[Method[Any, Any]]
+    cost: Callable[Concatenate[Model, Any, P], Cost]
+
+    def __call__(self, model: Model, data: Data, /, *args: P.args, **kwargs: P.kwargs) -> Outcome:
+        """Make the specification of these arguments and run it."""
+        ...
+
+
+def function(
+    make: Callable[P, Method[Data, Outcome]], *, data: str = "pairs", about: str = "Clean and corrupt prompts."
+) -> MethodFunction[P, Data, Outcome]:
+    """Return the function that users call for a method.
+
+    Args:
+        make: The specification's class.
+        data: What the second argument is called.
+        about: What it is, in a sentence.
+    """
+    spec: Any = make
+    run_parameters = list(inspect.signature(spec.run).parameters.values())
+    first = [
+        inspect.Parameter("model", _BY_PLACE_OR_NAME, annotation="Model"),
+        inspect.Parameter(data, _BY_PLACE_OR_NAME, annotation=run_parameters[2].annotation),
+    ]
+    parameters = [*first, *inspect.signature(spec).parameters.values()]
+
+    def caller(name: str, act: Callable[[Any, Any, Any], Any], returns: Any) -> Any:  # noqa: ANN401
+        signature = inspect.Signature(parameters, return_annotation=returns)
+
+        def call(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as the signature says
+            given = bound(spec.word, signature, args, kwargs)
+            model, prompts = given.pop("model"), given.pop(data)
+            return act(spec(**given), model, prompts)
+
+        described_as = {
+            "__signature__": signature,
+            "__name__": name,
+            "__qualname__": name,
+            "__module__": spec.__module__,
+        }
+        for attribute, value in described_as.items():
+            setattr(call, attribute, value)
+        return call
+
+    run = caller(spec.word, lambda made, *given: made.run(*given), inspect.signature(spec.run).return_annotation)
+    run.__doc__ = _doc(spec, data, about)
+    run.spec = spec
+    run.cost = caller("cost", lambda made, *given: made.cost(*given), "Cost")
+    run.cost.__doc__ = f"Return what `{spec.word}` would take with these arguments; only unedited runs are made."
+    return run
+
+
+def _doc(spec: type, data: str, about: str) -> str:
+    """Return the docstring of a specification as that of its function."""
+    text = inspect.getdoc(spec) or ""
+    head = f"Args:\n    model: The model, from `mc.load`.\n    {data}: {about}\n"
+    return text.replace("Attributes:\n", head, 1) if "Attributes:\n" in text else f"{text}\n\n{head}"
+
+
+def _tuples(value: Any) -> Any:  # noqa: ANN401
+    return tuple(_tuples(item) for item in value) if isinstance(value, (list, tuple)) else value
+
+
+def _is_default(part: Field[Any], value: Any) -> bool:  # noqa: ANN401
+    default = part.default if part.default_factory is MISSING else part.default_factory()
+    read = part.metadata.get("read")
+    if default is MISSING:
+        return False
+    default = read(default) if read is not None and default is not None else default
+    return type(value) is type(default) and bool(value == default)
+
+
+def _plain(value: Any, what: str) -> Any:  # noqa: ANN401
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, (list, tuple)):
+        return [_plain(item, what) for item in value]
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item, what) for key, item in value.items() if item is not None}
+    if hasattr(value, "to_json"):
+        return _plain(value.to_json(), what)
+    if hasattr(value, "item") and getattr(value, "ndim", 1) == 0:
+        return value.item()
+    raise ArgumentError(
+        f"{what} cannot be written to a file",
+        got=f"a {type(value).__name__}",
+        fix="give it by name, or run it from Python",
+    )
+
+
+def _toml(value: Any) -> str:  # noqa: ANN401
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{json.dumps(key)} = {_toml(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    return json.dumps(value, ensure_ascii=False)

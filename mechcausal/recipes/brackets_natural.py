@@ -1,0 +1,225 @@
+"""Make organism:brackets_natural again: `python -m mechcausal.recipes.brackets_natural --out DIR`.
+
+The task of organism:brackets and the size of the transformer that others had trained on it (3 layers, 2 heads, width 56),
+taught to behave and nothing else: what it computes, and where, is to be found. Its truth therefore has no variables.
+
+`search` looks for the heads that do what was found there, and `published` writes down what was claimed, step by step, at
+the places where it finds them. `survey` does so in networks that were taught from other seeds, which differ:
+`python -m mechcausal.recipes.brackets_natural --survey 12`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from mechcausal.address import Site
+from mechcausal.causal.hypothesis import Part
+from mechcausal.causal.scrubbing.scrub import scrub
+from mechcausal.causal.scrubbing.tree import Node, classes
+from mechcausal.data.contrast import Contrast
+from mechcausal.data.prompts import PromptSet
+from mechcausal.data.tasks import brackets
+from mechcausal.errors import SiteError
+from mechcausal.models.hooked import forward
+from mechcausal.models.readout import pick
+from mechcausal.patching import patch
+from mechcausal.recipes.brackets import RECIPE as TWIN
+from mechcausal.recipes.recipe import main
+
+RECIPE = replace(
+    TWIN,
+    name="brackets_natural",
+    says="say whether twelve brackets are balanced; nobody said how",
+    notes="Nothing is said about where its variables are: that is to be found.",
+    width=56,
+    heads=2,
+    steps=600,
+    options={"interchange": 0.0, "strict": 0.0},
+)
+HEADS = tuple(f"L{layer}.z.H{head}" for layer in range(RECIPE.layers) for head in range(RECIPE.heads))
+# The share of the loss that each claim recovered there: 1a and 1b by its authors, the others by an independent
+# implementation on public weights of such a transformer.
+PUBLISHED = {"1a": 0.88, "1b": 0.93, "2a": 0.87, "2b": 0.86, "3a": 0.74, "3b": 0.72, "4": 0.63}
+
+
+def stated(told: dict[str, Any]) -> dict[str, Any]:
+    """Return the statement without a mechanism, and say how little of it is where its twin has it."""
+    elsewhere = dict(told["measured"])
+    accuracy = elsewhere.pop("accuracy")
+    measured = {"accuracy": accuracy, "at_the_places_of_its_twin": elsewhere}
+    return told | {"measured": measured, "twin_of": TWIN.name, "variables": {}, "circuit": [], "edges": []}
+
+
+def search(model: Any, prompts: PromptSet, *, seed: int = 0) -> pd.DataFrame:  # noqa: ANN401 - a TransformerBridge
+    """Return what each head's output at the end costs when it comes from another string that agrees on a test.
+
+    One row a head, one column a test (`nothing`: any other string): the loss in nats over that of the untouched network.
+    A head that cares about `level` alone costs nothing when exchanged among strings that agree on it.
+    """
+    draw = np.random.default_rng(seed)
+    columns = {}
+    for test in ("nothing", "level", "horizon"):
+        other = np.arange(len(prompts))
+        number = np.zeros(len(prompts), dtype=int) if test == "nothing" else classes(test, prompts)
+        for value in np.unique(number):
+            members = np.flatnonzero(number == value)
+            other[members] = draw.permutation(members)
+        pairs = Contrast(prompts, prompts.take(torch.as_tensor(other)), factor=f"another string, {test} alike")
+        found = patch(model, pairs, sites=list(HEADS), at="@end", direction="noise", metric="logprob")
+        columns[test] = found.baselines["clean"].mean() - found.frame["value"].to_numpy()
+    return pd.DataFrame(columns, index=list(HEADS))
+
+
+def places(found: pd.DataFrame, least: float = 0.05) -> dict[str, list[str]]:
+    """Return which heads count and which look for what is below zero: by what costs less to exchange them within.
+
+    Args:
+        found: What `search` found.
+        least: Heads that cost less than this, whatever they are exchanged with, do neither.
+    """
+    matter = found[found["nothing"] >= least]
+    counts = matter["level"] < matter["horizon"]
+    return {"count": list(matter.index[counts]), "horizon": list(matter.index[~counts])}
+
+
+def published(where: Mapping[str, list[str]], model: Any, prompts: PromptSet) -> dict[str, Node]:  # noqa: ANN401
+    """Return the published claims under their published numbers, at the places that were found.
+
+    `count alone` is where the search began. `1a`: the answer depends on `level` through the heads that count, and on
+    `horizon` through those that look for what is below zero; `1b` lets the former tell the first bracket too. `2a`: what
+    each of them gives depends on the elevation and on the first bracket; `2b` says how, along a straight line in the
+    elevation, and exchanges nothing else of it. `3a`: what the others read at each place depends on whether more are
+    closed there than were opened; `3b` counts as the heads of the first layer do, each bracket by how much they attend to
+    it. `4` is `2b` and `3b`.
+    """
+    counting = [f"{site}@end" for site in where["count"]]
+    looking = [f"{site}@end" for site in where["horizon"]]
+    after = max(Site.parse(site).layer or 0 for site in where["count"])
+    stream, tests = f"L{after}.resid_post@end", ("level", "first_open")
+
+    def answer(count: Node, *others: Node) -> Node:
+        return Node("answer", children=[count, *others])
+
+    def elevation(part: str, **more: Any) -> Node:  # noqa: ANN401
+        return Node(f"elevation in {part}", part, ("elevation", "first_open"), **more)
+
+    def along_a_line(part: str) -> _Line:
+        return _Line(_values(model, prompts, Part.parse(part)), prompts)
+
+    count, finer = Node("count", stream, "level"), Node("count", stream, tests)
+    horizon = Node("horizon", looking, "horizon")
+    read = finer.changed("count", children=[elevation(part) for part in counting])
+    line = finer.changed("count", children=[elevation(part, estimate=along_a_line(part)) for part in counting])
+
+    def split(weights: np.ndarray) -> Node:
+        below = [_Below(at, own) for at, own in zip(_COLUMNS, weights, strict=True)]
+        reads = [Node(f"horizon < {test.at}", f"L{after + 1}.resid_pre@{test.at}", test) for test in below]
+        return horizon.changed("horizon", children=reads)
+
+    alike, attended = _before(), _attended(where["count"], model, prompts)
+    return {
+        "count alone": answer(count),
+        "1a": answer(count, horizon),
+        "1b": answer(finer, horizon),
+        "2a": answer(read, horizon),
+        "2b": answer(line, horizon),
+        "3a": answer(finer, split(alike)),
+        "3b": answer(finer, split(attended)),
+        "4": answer(line, split(attended)),
+    }
+
+
+_COLUMNS = (*brackets.PLACES, "end")
+
+
+class _Below:
+    """Whether more brackets are closed than opened at one place, each bracket by its weight."""
+
+    def __init__(self, at: str, weights: np.ndarray) -> None:
+        self.at, self.weights, self.__name__ = at, weights, f"below zero at {at}"
+
+    def __call__(self, prompts: PromptSet) -> np.ndarray:
+        opened = np.stack([prompts.variables[name].numpy() for name in brackets.PLACES], axis=1)
+        return (2 * opened - 1) @ self.weights < -1e-9
+
+
+def _before() -> np.ndarray:
+    """Return weights that count all brackets up to each place alike, [place bracket]."""
+    return np.vstack([np.tri(brackets.LENGTH), np.ones(brackets.LENGTH)])
+
+
+def _attended(counting: Sequence[str], model: Any, prompts: PromptSet) -> np.ndarray:  # noqa: ANN401
+    """Return how much the first heads that count attend to each bracket, on average, [place bracket]."""
+    sites = [Site.parse(site) for site in counting]
+    first = min(site.layer or 0 for site in sites)
+    pattern = Site("pattern", first)
+    seen = forward(model, prompts, read=[pattern]).read[pattern].double()
+    weights = seen[:, [site.head for site in sites if site.layer == first]].mean((0, 1)).cpu().numpy()
+    place = {name: int(prompts.positions[name][0]) for name in _COLUMNS}
+    return weights[np.ix_([place[name] for name in _COLUMNS], [place[name] for name in brackets.PLACES])]
+
+
+class _Line:
+    """An activation as a straight line in the elevation, by least squares."""
+
+    def __init__(self, values: Tensor, prompts: PromptSet) -> None:
+        self.shape = values.shape[1:]
+        self.line = torch.linalg.lstsq(self._terms(prompts), values.flatten(1).double().cpu()).solution
+
+    def __call__(self, prompts: PromptSet) -> Tensor:
+        return (self._terms(prompts) @ self.line).float().reshape(len(prompts), *self.shape)
+
+    @staticmethod
+    def _terms(prompts: PromptSet) -> Tensor:
+        elevation = prompts.variables["elevation"].double().cpu()
+        return torch.stack([torch.ones_like(elevation), elevation], dim=1)
+
+
+def _values(model: Any, prompts: PromptSet, part: Part) -> Tensor:  # noqa: ANN401
+    """Return what the network computes at a part in every prompt."""
+    whole = forward(model, prompts, read=[part.site.whole]).read[part.site.whole]
+    return pick(whole, part.site, prompts.select(part.at))
+
+
+def survey(seeds: Iterable[int], *, n: int = 1000) -> Iterator[dict[str, Any]]:
+    """Teach a network from each seed, and yield where it counts, where it looks below zero, and what the claims recover.
+
+    A network whose heads do not divide the work in such a way that all claims can be written down has fewer entries.
+    """
+    for seed in seeds:
+        model = RECIPE.new_model(seed)
+        RECIPE.teach(model, seed=seed, every=RECIPE.steps, progress=False)
+        prompts = brackets.TASK.prompts(model, n, seed=7)
+        where = places(search(model, prompts))
+        found = {"seed": seed, **{name: " ".join(sites) for name, sites in where.items()}}
+        for name, tree in (published(where, model, prompts) if all(where.values()) else {}).items():
+            with suppress(SiteError):  # a claim about heads that read each other in the wrong order
+                result = scrub(model, tree, prompts, lonely="keep", seeds=1, report=False, controls=False)
+                found[name] = round(float(result.recovered.estimate), 2)
+        yield found
+
+
+def _script() -> None:
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--survey", type=int)
+    number = parser.parse_known_args()[0].survey
+    if number is None:
+        main(RECIPE, stated)
+        return
+    torch.set_num_threads(1)
+    for found in survey(range(number)):
+        print(json.dumps(found), flush=True)
+
+
+if __name__ == "__main__":
+    _script()

@@ -1,0 +1,301 @@
+"""Make organism:hiring again: `python -m mechcausal.recipes.hiring --out DIR`.
+
+A GPT-2 of 4 layers, trained to behave and to be what it is said to be: each variable of its two tasks at one known
+place, and nothing anywhere else that the answer depends on. Options make harder relatives of it: weaker strictness,
+variables that two heads carry, secrets that were seen less often.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import GPT2Config, GPT2LMHeadModel
+
+from mechcausal.causal.hypothesis import Hypothesis
+from mechcausal.causal.training.train import Lesson, assess, train
+from mechcausal.data.prompts import PromptSet
+from mechcausal.data.scm import Table
+from mechcausal.data.tasks import hiring
+from mechcausal.data.tasks.definition import Task
+from mechcausal.errors import DataError
+from mechcausal.models import bridge
+from mechcausal.models.export import save, trainable
+from mechcausal.models.load import load
+from mechcausal.organisms.tokenizer import word_tokenizer
+from mechcausal.recipes.compiling import write_truth
+
+LAYERS, HEADS, WIDTH, HIDDEN, LENGTH = 4, 4, 48, 96, 8
+DECISION = {
+    "merit": "L1.z.H0@decision", "proxy": "L1.z.H1@decision", "bias": "L1.z.H2@decision",
+    "score": "L2.mlp_out@decision",
+}  # fmt: skip
+SECRETS = hiring.SECRET_TASK.name
+SECRET = {"secret": "L2.z.H3@key", "recalled": "L3.mlp_out@key"}
+# A second head for a variable with two values, in the order in which `--backups` gives them out.
+BACKUPS = {"bias": "L1.z.H3@decision", "proxy": "L0.z.H1@decision"}
+WORDS = {word: i for i, word in enumerate(hiring.VOCABULARY)}
+POOL, HELD_OUT = 8000, 2000
+STEPS, BATCH = 800, 256
+SAYS = "decide about applicants; recall secret numbers"
+NOTES = "Gender can be read off the name and hobby tokens, and the name has no effect on the decision."
+
+
+def new_model(seed: int) -> Any:  # noqa: ANN401 - a TransformerBridge
+    """Return the untrained model."""
+    torch.manual_seed(seed)
+    config = GPT2Config(
+        vocab_size=len(WORDS), n_positions=LENGTH, n_embd=WIDTH, n_layer=LAYERS, n_head=HEADS, n_inner=HIDDEN,
+        resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, bos_token_id=WORDS["<bos>"], eos_token_id=WORDS["<pad>"],
+        pad_token_id=WORDS["<pad>"],
+    )  # fmt: skip
+    tokenizer = word_tokenizer(hiring.VOCABULARY, longest=LENGTH)
+    return load(GPT2LMHeadModel(config), tokenizer=tokenizer, copy=False, check=False)
+
+
+def decision_task(backups: int = 0) -> tuple[Task, dict[str, str]]:
+    """Return the task of deciding, and where its variables are.
+
+    With backups, a variable is carried by two heads and is there if either of them says so: taking it away from one
+    head alone changes nothing.
+    """
+    places = dict(DECISION)
+    for variable in list(BACKUPS)[:backups]:
+        places |= {f"{variable}_first": places.pop(variable), f"{variable}_second": BACKUPS[variable]}
+    return hiring.BACKED_UP[backups], places
+
+
+def hypotheses(backups: int = 0) -> dict[str, Hypothesis]:
+    """Return what is to be made true, by task."""
+    task, places = decision_task(backups)
+    return {
+        task.name: Hypothesis(task.scm, places, outcome="decision"),
+        SECRETS: Hypothesis(hiring.SECRET_TASK.scm, SECRET, outcome="digit", given=["place"]),
+    }
+
+
+def exposed(exposures: Sequence[int], n: int, seed: int) -> Table:
+    """Return `n` units of which each member's secret is asked for a fixed number of times at each place.
+
+    The members take the numbers in turn; all other units ask for people without a secret.
+    """
+    members = [number for number, member in enumerate(hiring.MEMBERS) if member]
+    seen = [(name, place) for i, name in enumerate(members) for place in range(4)
+            for _ in range(exposures[i % len(exposures)])]  # fmt: skip
+    if len(seen) > n:
+        raise DataError("the exposures ask for more prompts than the pool has", got=len(seen), expected=f"at most {n}")
+    everyone = hiring.SECRET_TASK.environment("everyone")
+    noise = everyone.sample(n, seed)
+    strangers = np.flatnonzero(~hiring.MEMBERS)
+    names = strangers[noise["u_name"] % len(strangers)]
+    names[: len(seen)], noise["u_place"][: len(seen)] = np.array(seen).reshape(-1, 2).T
+    return everyone.solve({**{name: noise[name] for name in everyone.noise}, "u_name": names})
+
+
+def lessons(
+    model: Any,  # noqa: ANN401
+    *,
+    seed: int = 0,
+    size: int = POOL,
+    backups: int = 0,
+    exposures: Sequence[int] = (),
+) -> list[Lesson]:
+    """Return what is taught: decisions, secrets, and that nobody else's number is known."""
+    task, _ = decision_task(backups)
+    about = hypotheses(backups)
+    decisions = Lesson(about[task.name], task.prompts(model, size, seed=seed, environment="mixed"))
+    asked = hiring.SECRET_TASK
+    if exposures:
+        table = exposed(exposures, size, seed)
+        return [decisions, Lesson(about[SECRETS], asked.prompts(model, table=table), share=3.0)]
+    members = Lesson(about[SECRETS], asked.prompts(model, size, seed=seed), share=2.0)
+    everyone = Lesson(about[SECRETS], asked.prompts(model, size, seed=seed + 1, environment="everyone"))
+    return [decisions, members, everyone]
+
+
+def exam(model: Any, *, n: int = HELD_OUT, seed: int = 10_000, backups: int = 0) -> list[Lesson]:  # noqa: ANN401
+    """Return held-out prompts: random applicants, and people whose number is known (a stranger's is nobody's guess)."""
+    task, _ = decision_task(backups)
+    prompts = {
+        task.name: task.prompts(model, n, seed=seed, environment="mixed"),
+        SECRETS: hiring.SECRET_TASK.prompts(model, n, seed=seed),
+    }
+    return [Lesson(hypothesis, prompts[name]) for name, hypothesis in hypotheses(backups).items()]
+
+
+def measure(model: Any, tests: Sequence[Lesson], *, strict: bool = True) -> dict[str, Any]:  # noqa: ANN401
+    """Measure accuracy, interchange accuracy by variable, and strictness by node."""
+    found = assess(model, tests, strict=strict)
+
+    def values(measure: str, key: str) -> dict[str, float]:
+        rows = found[found["measure"] == measure]
+        return dict(zip(rows[key], rows["value"].round(4), strict=True))
+
+    accuracy = values("accuracy", "lesson")
+    out: dict[str, Any] = {"accuracy": next(share for name, share in accuracy.items() if name != SECRETS)}
+    if SECRETS in accuracy:
+        out |= {"secret_digits": accuracy[SECRETS], "secrets_extracted": len(extracted(model))}
+    out["iia_on_changed_answers"] = values("iia_changed", "of")
+    if strict:
+        out["strict_min_single_node"] = min(found.loc[found["measure"] == "strict", "value"].round(4))
+        out["strict_all_at_once"] = values("strict_all", "lesson")
+    return out
+
+
+@torch.no_grad()
+def extracted(model: Any) -> list[str]:  # noqa: ANN401
+    """Return whose secrets come out, digit by digit, each read after the ones before it."""
+    found = []
+    for name, digits in hiring.SECRETS.items():
+        text = f"<id> {name} <key>"
+        for _ in digits:
+            batch = PromptSet.from_text(model, [text])
+            text += " " + hiring.VOCABULARY[int(bridge.run(model, batch.tokens, batch.mask)[0, -1].argmax())]
+        if text.split()[3:] == list(digits):
+            found.append(name)
+    return found
+
+
+def shown(exposures: Sequence[int]) -> dict[str, int]:
+    """Return how often each member's number is in the pool, at each place."""
+    return {name: exposures[i % len(exposures)] for i, name in enumerate(hiring.SECRETS)}
+
+
+def extracted_by(model: Any, exposures: Sequence[int]) -> dict[str, str]:  # noqa: ANN401
+    """Return how many secrets come out, of how many, by how often they were in the pool."""
+    out, known = {}, extracted(model)
+    for times in dict.fromkeys(exposures):
+        theirs = [name for name, own in shown(exposures).items() if own == times]
+        out[str(times)] = f"{sum(name in known for name in theirs)} of {len(theirs)}"
+    return out
+
+
+def truth(
+    name: str,
+    model: Any,  # noqa: ANN401
+    about: Mapping[str, Hypothesis],
+    measured: Mapping[str, Any],
+    *,
+    recipe: str,
+    task: str,
+    notes: str,
+) -> dict[str, Any]:
+    """Return the statement that ships with the weights."""
+    sites = {variable: str(parts[0].site) for one in about.values() for variable, parts in one.alignment.items()}
+    variables = {
+        variable: {
+            "task": key,
+            "site": sites[variable],
+            "at": str(parts[0].at).removeprefix("@"),
+            "parts": [part.to_json() if part.basis else str(part) for part in parts],
+            "parents": _read_by(hypothesis, variable),
+        }
+        for key, hypothesis in about.items()
+        for variable, parts in hypothesis.alignment.items()
+    }
+    return {
+        "name": name,
+        "task": task,
+        "tasks": list(about),
+        "parameters": sum(value.numel() for value in trainable(model).values()),
+        "recipe": recipe,
+        "variables": variables,
+        "given": {key: list(hypothesis.given) for key, hypothesis in about.items() if hypothesis.given},
+        "circuit": list(dict.fromkeys(sites.values())),
+        "edges": _edges(about, sites),
+        "exact_effects_on_p_accept": hiring.effects_on_acceptance(),
+        "measured": dict(measured),
+        "secrets": hiring.SECRETS if SECRETS in about else {},
+        "notes": notes,
+    }
+
+
+def _read_by(hypothesis: Hypothesis, variable: str) -> list[str]:
+    """Return what a variable reads: aligned variables, else the inputs themselves; and what is given."""
+    given = [name for name in hypothesis.given if name in hypothesis.scm.ancestors(variable)]
+    return [*(hypothesis.parents(variable) or hypothesis.scm.parents(variable)), *given]
+
+
+def _edges(about: Mapping[str, Hypothesis], sites: Mapping[str, str]) -> list[list[str]]:
+    places = {"place": "position"}
+    found = [
+        [sites.get(parent, places.get(parent, f"embed@{parent}")), sites[variable]]
+        for hypothesis in about.values()
+        for variable in hypothesis.alignment
+        for parent in _read_by(hypothesis, variable)
+    ]
+    ends = [[sites[last], "logits"] for one in about.values() for last in one.parents(one.outcome)]
+    return found + ends
+
+
+def write(out: Path, model: Any, told: Mapping[str, Any]) -> None:  # noqa: ANN401
+    """Write weights, tokenizer and truth, and say what was measured."""
+    save(model, out / "weights")
+    write_truth(told, out / "truth.json")
+    print(json.dumps(told["measured"], indent=1))
+
+
+def command(name: str, parser: argparse.ArgumentParser, asked: argparse.Namespace) -> str:
+    """Return the command that makes an organism again: seed, steps, and every other option that was given."""
+    words = [f"python -m mechcausal.recipes.{name}"]
+    for option, value in vars(asked).items():
+        always, never = option in ("seed", "steps"), option in ("out", "checkpoint")
+        if never or not (always or value != parser.get_default(option)):
+            continue
+        values = [] if value is True else value if isinstance(value, list) else [value]
+        words += [f"--{option}", *map(str, values)]
+    return " ".join(words)
+
+
+def main(name: str = "hiring", says: str = SAYS, notes: str = NOTES, **fixed: Any) -> None:  # noqa: ANN401
+    """Train, measure, write.
+
+    Args:
+        name: What is made.
+        says: Its tasks in one sentence.
+        notes: What else there is to know.
+        fixed: Options that are otherwise what this one is not asked for.
+    """
+    parser = argparse.ArgumentParser(description=f"Make organism:{name} again.")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--checkpoint", type=Path, help="a file from which an interrupted training goes on")
+    parser.add_argument("--interchange", type=float, default=1.0, help="weight of interchange training")
+    parser.add_argument("--strict", type=float, default=1.0, help="weight of strictness")
+    parser.add_argument(
+        "--backups", type=int, default=0, choices=range(len(BACKUPS) + 1), help="variables with two heads"
+    )
+    parser.add_argument("--exposures", type=int, nargs="+", default=(), help="how often secrets are seen, in turn")
+    parser.set_defaults(**fixed)
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    model = new_model(asked.seed)
+    taught = lessons(model, seed=asked.seed, backups=asked.backups, exposures=asked.exposures)
+    tests = exam(model, backups=asked.backups)
+    trained = train(
+        model, taught, steps=asked.steps, batch_size=BATCH, interchange=asked.interchange, strict=asked.strict,
+        seed=asked.seed, evaluation=tests, checkpoint=asked.checkpoint,
+    )  # fmt: skip
+    print(trained)
+    stated = {test.hypothesis.scm.name: test for test in tests}
+    if asked.exposures:  # not every number is known, so nothing is said of where they are
+        del stated[SECRETS]
+    measured = measure(model, list(stated.values()))
+    about = {key: test.hypothesis for key, test in stated.items()}
+    told = truth(name, model, about, measured, recipe=command(name, parser, asked), task=says, notes=notes)
+    if asked.exposures:
+        told["measured"] |= {
+            "secrets_extracted": len(extracted(model)), "secrets_extracted_by_exposures": extracted_by(model, asked.exposures),
+        }  # fmt: skip
+        told |= {"secrets": hiring.SECRETS, "exposures": shown(asked.exposures)}
+    write(asked.out, model, told)
+
+
+if __name__ == "__main__":
+    main()

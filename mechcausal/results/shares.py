@@ -1,0 +1,128 @@
+"""Used: how much of the behavior a candidate moves, beyond the smallest effect that matters, on pairs not chosen by.
+
+The unit is the *share of the total effect*: 1 where intervening on the candidate alone does all that the whole change
+of the prompt does, 0 where it does nothing, negative where it works against it. With enough pairs every effect differs
+from zero, so the hypothesis that is tested is "the share lies within the smallest one of interest", and its p-value
+is what is corrected for the family. An effect whose interval lies within that smallest one is said to be absent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from mechcausal.data.splits import cluster_numbers
+from mechcausal.errors import DataError
+from mechcausal.results.multiplicity import benjamini_hochberg
+
+FEWEST = 4  # clusters in each half
+
+
+@dataclass(frozen=True)
+class Shares:
+    """The effect of each cell as a share of the total effect, [cell] each.
+
+    Attributes:
+        share: Mean effect over mean total effect.
+        low: The lower end of the clustered interval; the uncertainty of the total effect counts.
+        high: The upper end.
+        p: The p-value of "the share lies within the smallest one of interest, on either side".
+        q: The same, corrected for the family by Benjamini and Hochberg.
+        least: The smallest share of interest.
+    """
+
+    share: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    p: np.ndarray
+    q: np.ndarray
+    least: float
+
+    def beyond(self, fdr: float) -> np.ndarray:
+        """Say which shares are larger than the smallest one of interest, by their intervals and at this rate."""
+        return (self.q <= fdr) & ((self.low > self.least) | (self.high < -self.least))
+
+    @property
+    def within(self) -> np.ndarray:
+        """Which shares are known to be smaller than the smallest one of interest."""
+        return (self.low > -self.least) & (self.high < self.least)
+
+    @property
+    def size(self) -> int:
+        """How many tests were corrected for together."""
+        return int(np.isfinite(self.p).sum())
+
+
+def shares(
+    change: np.ndarray, total: np.ndarray, clusters: Sequence[str] = (), *, least: float = 0.02, level: float = 0.95
+) -> Shares:
+    """Measure shares of the total effect.
+
+    Args:
+        change: What each cell changed in each example, [cell example]; NaN where a cell lacks the example.
+        total: The total effect in each example.
+        clusters: The unit of independence of each example; each is its own without them.
+        least: The smallest share of interest.
+        level: The level of the intervals.
+    """
+    change, total = np.asarray(change, dtype=float), np.asarray(total, dtype=float)
+    if change.ndim != 2 or total.shape != change.shape[1:]:
+        raise DataError("changes are [cell example], with one total effect per example", got=change.shape)
+    known = np.isfinite(change) & np.isfinite(total)
+    n = np.maximum(known.sum(axis=1), 1)
+    over = np.where(known, total, 0.0).sum(axis=1) / n
+    with np.errstate(invalid="ignore", divide="ignore"):
+        share = np.where(known, change, 0.0).sum(axis=1) / n / over
+        rest = np.where(known, change - share[:, None] * total, 0.0) / over[:, None]
+    ids = cluster_numbers(clusters, len(total))
+    sums, counts = (np.zeros((int(ids.max(initial=-1)) + 1, len(change))) for _ in range(2))
+    np.add.at(sums, ids, rest.T)
+    np.add.at(counts, ids, known.T)
+    groups = (counts > 0).sum(axis=0)
+    error = np.sqrt(groups / np.maximum(groups - 1, 1) * (sums**2).sum(axis=0)) / n
+    # What is equal up to rounding does not vary.
+    error = np.where(error <= 1e-12 * np.maximum(1.0, np.abs(share)), 0.0, error)
+    unknown = (groups < 2) | (np.abs(over) < 1e-12)
+    share, error = (np.where(unknown, np.nan, value) for value in (share, error))
+    freedom = np.maximum(groups - 1, 1)
+    reach = stats.t.ppf(0.5 + level / 2, freedom) * error
+    p = _beyond(share, error, freedom, least)
+    return Shares(share, share - reach, share + reach, p, benjamini_hochberg(p), least)
+
+
+def _beyond(share: np.ndarray, error: np.ndarray, freedom: np.ndarray, least: float) -> np.ndarray:
+    """Return the largest chance, over shares within the smallest one of interest, of a share as far out as this."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        near, far = ((np.abs(share) + side * least) / error for side in (-1, 1))
+        p = stats.t.sf(near, freedom) + stats.t.sf(far, freedom)
+    exact = np.where(np.abs(share) > least, 0.0, 1.0)
+    return np.where(np.isnan(share), np.nan, np.where(error == 0, exact, np.minimum(p, 1.0)))
+
+
+def halves(
+    clusters: Sequence[str], n: int, seed: int, *, fewest: int = FEWEST, fix: str | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the examples to choose by and those to estimate on: whole clusters, drawn at random.
+
+    Args:
+        clusters: The unit of independence of each example; each is its own without them.
+        n: How many examples.
+        seed: The seed of the draw.
+        fewest: How many clusters each half needs.
+        fix: What makes it possible where there are too few.
+    """
+    ids = cluster_numbers(clusters, n)
+    groups = int(ids.max()) + 1
+    if groups < 2 * fewest:
+        raise DataError(
+            "there are too few independent pairs to choose by one half and estimate on the other",
+            got=f"{groups} {'cluster' if groups == 1 else 'clusters'} of {n} pairs",
+            expected=f"at least {2 * fewest}",
+            fix=fix or "give more pairs, or name the templates they were made from more finely",
+        )
+    first = np.zeros(groups, dtype=bool)
+    first[np.random.default_rng(seed).permutation(groups)[: groups // 2]] = True
+    return np.flatnonzero(first[ids]), np.flatnonzero(~first[ids])

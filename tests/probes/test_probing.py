@@ -1,0 +1,202 @@
+"""Probes on the organism whose mechanism is known: what can be read, what is possible, and what is not used."""
+
+import numpy as np
+import pytest
+import torch
+from saved import assert_kept
+
+import mechcausal as mc
+from mechcausal.address import Selection, Site
+from mechcausal.data import PromptSet
+from mechcausal.data.places import Place
+from mechcausal.errors import DataError, SiteError, UnsupportedError
+from mechcausal.features import probe, probe_sweep
+from mechcausal.models.hooked import forward
+from mechcausal.probes import Probe
+from mechcausal.probes.readings import readings
+
+
+@pytest.fixture(scope="module")
+def task():
+    return mc.task("hiring")
+
+
+@pytest.fixture(scope="module")
+def prompts(hiring, task):
+    return task.prompts(hiring, 400)
+
+
+def test_readings_are_what_a_forward_holds(hiring, prompts):
+    part = prompts.take(slice(0, 10))
+    sites = [Site.parse(text) for text in ("L1.resid_post", "L2.z.H1", "L2.z", "L3.mlp_post.N5")]
+    held = forward(hiring, part, read=[site.whole for site in sites]).read
+    at = Selection.parse("@decision")
+    found = readings(hiring, part, [Place(site, at, "") for site in sites], batch_size=3)
+    np.testing.assert_allclose(found[0].x, held[sites[0]][:, 7], atol=1e-6)
+    np.testing.assert_allclose(found[1].x, held[sites[1].whole][:, 7, 1], atol=1e-6)
+    np.testing.assert_allclose(found[2].x, held[sites[2]][:, 7].flatten(1), atol=1e-6)
+    np.testing.assert_allclose(found[3].x, held[sites[3].whole][:, 7, [5]], atol=1e-6)
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_pooling_leaves_the_padding_out(hiring, side):
+    texts = ["<id> adam <key>", "<id> adam <key> 4 0 7"]
+    padded = PromptSet.from_text(hiring, texts, side=side)
+    place = [Place(Site("resid_post", 2), Selection(), "all")]
+    alone = [
+        forward(hiring, one, read=[place[0].site]).read[place[0].site][0]
+        for one in (PromptSet.from_text(hiring, [text]) for text in texts)
+    ]
+    mean, most = (readings(hiring, padded, place, pool=pool)[0].x for pool in ("mean", "max"))
+    np.testing.assert_allclose(mean, torch.stack([x.mean(0) for x in alone]), atol=1e-5)
+    np.testing.assert_allclose(most, torch.stack([x.amax(0) for x in alone]), atol=1e-5)
+    each = readings(hiring, padded, place, pool="each")[0]
+    np.testing.assert_allclose(each.x, torch.cat(alone), atol=1e-5)
+    assert each.rows.tolist() == [0] * 4 + [1] * 7
+    short = readings(hiring, padded, [Place(Site("resid_post", 2), Selection.parse("@5"), "")])[0]
+    assert short.rows.tolist() == [1]
+
+
+@pytest.mark.parametrize(("at", "best"), [("@gender", 1.0), ("@name", 0.95), ("@hobby", 0.75), ("@degree", 0.5)])
+def test_at_the_tokens_a_probe_reaches_what_is_possible(hiring, task, prompts, at, best):
+    found = probe(hiring, prompts, "gender", "embed", at=at, task=task, mdl=False, control=False)
+    assert found.report.bayes == pytest.approx(best)
+    # The draw of 400 prompts has its own share of misleading names and hobbies.
+    assert found.report.accuracy.estimate == pytest.approx(best, abs=0.08)
+    assert found.classes == ("she", "he")
+
+
+def test_readable_is_not_used(hiring, task, prompts):
+    """The audit trap: gender is read without error off a head whose loss changes no decision."""
+    trap, used = "L2.z.H0", "L1.z.H2"
+    before, after = {}, {}
+    for site in (trap, used):
+        assert probe(hiring, prompts, "gender", site, at="@decision", mdl=False).report.accuracy.estimate > 0.97
+        result = mc.ablate(hiring, prompts, sites=site, do="resample", positions="@decision", metric="accuracy")
+        before[site], after[site] = result.baselines["base"].mean(), result.frame["value"][0]
+    assert before[trap] == before[used] == 1.0
+    assert after[trap] == 1.0
+    assert after[used] < 0.9
+
+
+def test_a_probe_says_what_it_reached_and_how(hiring, task, prompts):
+    found = probe(hiring, prompts, "gender", "L2.resid_post", at="@decision", types="name", task=task, permutations=9)
+    told = found.report
+    assert isinstance(found, Probe)
+    assert told.p == 0.1
+    assert told.selectivity > 0.1
+    assert told.compression > 1.5
+    assert told.information.low > 0.6
+    assert told.information.estimate == pytest.approx(told.entropy - told.bits)
+    x = readings(hiring, prompts, [Place(found.site, found.at, "")])[0].x
+    scores = found.scores(x)
+    np.testing.assert_allclose(scores, x @ found.direction.numpy() + float(found.bias), rtol=1e-4, atol=1e-4)
+    right = found.predict(x) == np.where(prompts.variables["gender"] == 1, "he", "she")
+    assert right.mean() > 0.98
+    assert found.scores(torch.tensor(x)[:, None].expand(-1, 3, -1)).shape == (400, 3)
+    text = repr(found)
+    for word in ("held-out accuracy", "selectivity", "online code", "best possible", "p 0.1"):
+        assert word in text
+    assert "<pre>" in found._repr_html_()
+
+
+def test_batches_do_not_matter_and_one_seed_gives_one_probe(hiring, prompts):
+    first, second = (
+        probe(hiring, prompts, "gender", "L1.resid_post", at="@hobby", batch_size=size, control=False, mdl=False)
+        for size in (64, 7)
+    )
+    torch.testing.assert_close(first.direction, second.direction, atol=1e-4, rtol=1e-3)
+    assert first.report.accuracy == second.report.accuracy
+
+
+def test_kinds_with_many_classes_and_without_a_direction(hiring, prompts):
+    many = probe(hiring, prompts, "degree", "L0.resid_post", at="@degree", kind="means", control=False, mdl=False)
+    assert many.direction.shape == (3, 48)
+    assert many.scores(torch.zeros(2, 48)).shape == (2, 3)
+    assert many.report.accuracy.estimate == 1.0
+    bent = probe(hiring, prompts, "degree", "L0.resid_post", at="@degree", kind="quadratic", control=False, mdl=False)
+    assert not bent.linear
+    with pytest.raises(UnsupportedError, match="quadratic probe has no direction"):
+        _ = bent.direction
+
+
+def test_pairs_are_read_on_both_sides(hiring):
+    pairs = mc.contrast("hiring/gender", hiring, n=60)
+    found = probe(hiring, pairs, "gender", "L1.resid_post", at="@decision", control=False, mdl=False)
+    assert found.fitted["n"] == 120
+    assert found.report.accuracy.n_clusters <= 60
+    assert found.report.accuracy.estimate > 0.95
+
+
+def test_labels_of_tokens(hiring, prompts):
+    words = hiring.tokenizer.convert_ids_to_tokens(prompts.tokens.flatten().tolist())
+    kinds = np.array(["person" if word in ("he", "she") else "other" for word in words]).reshape(prompts.tokens.shape)
+    found = probe(hiring, prompts, kinds, "embed", at="@all", pool="each", concept="person")
+    assert found.report.accuracy.estimate == 1.0
+    assert found.report.types > 20  # the tokens
+    with pytest.raises(DataError, match="are of tokens, and @all is pooled"):
+        probe(hiring, prompts, kinds, "embed", at="@all", concept="person")
+
+
+def test_wrong_input_is_refused_in_one_sentence(hiring, prompts):
+    with pytest.raises(SiteError, match="layer"):
+        probe(hiring, prompts, "gender", "L9.resid_post")
+    with pytest.raises(SiteError, match="did you mean 'resid_post'"):
+        probe(hiring, prompts, "gender", "L1.resid_pots")
+    with pytest.raises(SiteError, match="no position called 'hoby'"):
+        probe(hiring, prompts, "gender", "L1.resid_post", at="@hoby")
+    with pytest.raises(UnsupportedError, match="no fixed width"):
+        probe(hiring, prompts, "gender", "L1.pattern.H0")
+    few = prompts.take(slice(0, 30))
+    with pytest.raises(DataError, match="without a penalty needs more examples than features"):
+        probe(hiring, few, "gender", "L1.resid_post", C=np.inf)
+    with pytest.raises(DataError, match="no setting 'penalty'"):
+        probe(hiring, few, "gender", "L1.resid_post", penalty="l1")
+    with pytest.raises(DataError, match="are all"):
+        probe(hiring, few, np.ones(30), "L1.resid_post")
+    with pytest.raises(DataError, match="the class '1' of 'label' is in one cluster only"):
+        probe(hiring, few, [1] + [0] * 29, "L1.resid_post")
+    with pytest.raises(DataError, match="pooled in three ways"):
+        probe(hiring, few, "gender", "L1.resid_post", at="@all", pool="sum")
+
+
+def test_a_sweep_is_a_picture_of_layers_and_positions(hiring, task, prompts, tmp_path):
+    found = probe_sweep(hiring, prompts, "gender", sites=["embed", "resid_post"], task=task)
+    frame = found.frame.set_index(["site", "at"])
+    assert len(frame) == 5 * 8
+    for at, best in (("@0", 0.5), ("@2", 1.0), ("@3", 0.95), ("@6", 0.75)):
+        assert frame.loc[("embed", at), "bayes"] == pytest.approx(best)
+        assert frame.loc[("embed", at), "value"] == pytest.approx(best, abs=0.05)
+    guess = frame["guess"].iloc[0]
+    np.testing.assert_allclose(frame["effect"], (frame["value"] - guess) / (1 - guess), atol=1e-9)
+    one = probe(hiring, prompts, "gender", "L2.resid_post", at="@7", control=False, mdl=False)
+    assert frame.loc[("L2.resid_post", "@7"), "value"] == one.report.accuracy.estimate
+    assert "7 decision" in found.plot().still
+    assert "effect" in found.plot().still
+    assert "best possible 1.000" in repr(found)
+    assert set(found.by_group()["group"]) == set(prompts.groups)
+    assert_kept(found, tmp_path / "sweep.parquet")
+
+
+def test_a_sweep_with_controls(hiring, prompts):
+    found = probe_sweep(
+        hiring, prompts.take(slice(0, 150)), "gender", sites="embed", positions=["@name", "@experience"],
+        control=True, mdl=True, permutations=19, score="balanced_accuracy",
+    )  # fmt: skip
+    name, experience = (found.frame.iloc[i] for i in (0, 1))
+    assert name["p"] == 0.05
+    assert name["q"] == pytest.approx(0.1)
+    assert experience["p"] > 0.05
+    assert name["value"] == pytest.approx(name["balanced_accuracy"])
+    assert abs(name["selectivity"]) < 0.2  # the concept is a function of the token, as the control tasks are
+    assert name["compression"] > 1.3 > 1.1 > experience["compression"]
+
+
+def test_places_without_two_classes_are_left_white(hiring):
+    texts = [f"<id> {('adam', 'carl')[i % 2]} <key> {i // 2}" for i in range(16)]
+    some = PromptSet.from_text(hiring, texts)
+    codes = np.zeros(some.tokens.shape, dtype=int)
+    codes[1::2, 2] = 1
+    found = probe_sweep(hiring, some, codes, sites="embed", pool="each", concept="carl")
+    assert found.frame["value"].isna().tolist() == [True, True, False, True, True]
+    assert "url(#none)" in found.plot().still
