@@ -184,21 +184,22 @@ def link(
     n: Annotated[int, typer.Option("--pairs", "-n", min=16, help="How many pairs.")] = 256,
     do: Annotated[str, typer.Option(help="What is done at a candidate: patch, mean or zero.")] = "patch",
     smallest_effect: Annotated[float, typer.Option(help="The smallest share of the total effect of interest.")] = 0.02,
-    generalise: Annotated[
+    generalize: Annotated[
         str | None,
         typer.Option(
-            help="What claims are about: new clusters (people, templates) or new texts of these; else the study's."
+            help="What claims are about: new clusters (people, templates), or new texts of these; the question's own by "
+            "default."
         ),
     ] = None,
     seed: Annotated[int, typer.Option(help="The seed of everything random.")] = 0,
 ) -> None:
-    """Link features, heads or neurons to concepts: what is available, what is used, and what nothing looks like."""
+    """Link features, heads or neurons to concepts: which carry a concept, and which of them the behavior uses."""
     _one_thread()
     from mechcausal.address import Site
     from mechcausal.dictionaries.cards.card import card
     from mechcausal.dictionaries.loading import load as dictionary_of
     from mechcausal.errors import DataError
-    from mechcausal.links.studies import studies
+    from mechcausal.links.questions import answer, questions
     from mechcausal.models.binding import Bound
     from mechcausal.models.load import load
     from mechcausal.report.links import write_links
@@ -209,28 +210,27 @@ def link(
     what = list(sites or ()) if dictionary is None else dictionary_of(dictionary, loaded)
     others = [dictionary_of(one, loaded, name=f"other-{i}") for i, one in enumerate(other or ())]
     found, notes, cards = {}, {}, {}
-    asked = studies(suite, loaded, n, seed=seed)
-    told: dict[str, Any] = {"do": do, "smallest_effect": smallest_effect, "others": others}
-    told |= {} if generalise is None else {"generalise": generalise}
-    for study in asked:
+    asked = questions(suite, loaded, n, seed=seed)
+    options: dict[str, Any] = {"do": do, "smallest_effect": smallest_effect, "others": others}
+    options |= {} if generalize is None else {"generalize": generalize}
+    for question in asked:
+        name = question.name
         try:
-            links = study.link(loaded, what, seed=seed, **told)
+            links = answer(loaded, question, what, seed=seed, **options)
         except DataError as reason:
             if len(asked) == 1:
                 raise
-            notes[study.name] = f"Not run: {reason}"
-            typer.echo(f"{study.name}\nnot run: {reason}\n")
+            notes[name] = f"Not run: {reason}"
+            typer.echo(f"{name}\nnot run: {reason}\n")
             continue
-        found[study.name] = links
-        notes[study.name] = study.note if generalise is None else ""
-        if isinstance(what, Bound):
-            used = [Site.parse(name).feature for name in links.verdicts["causal"]]
-            cards[study.name] = [
-                card(loaded, what, number, study.pairs) for number in used[:_CARDS] if number is not None
-            ]
-        typer.echo("\n".join(filter(None, [study.name, links.summary(), notes[study.name]])) + "\n")
+        found[name] = links
+        notes[name] = question.note if generalize is None else ""
+        if isinstance(what, Bound) and question.pairs is not None:
+            used = [Site.parse(candidate).feature for candidate in links.verdicts["causal"]]
+            cards[name] = [card(loaded, what, number, question.pairs) for number in used[:_CARDS] if number is not None]
+        typer.echo("\n".join(filter(None, [name, links.summary(), notes[name]])) + "\n")
     if not found:
-        raise DataError("none of these studies can be run", got="; ".join(notes.values()))
+        raise DataError("none of these questions can be answered", got="; ".join(notes.values()))
     data = write_links(found, out, title=f"Links: {model}", notes=notes, cards=cards)
     typer.echo(f"report  {out}\ndata    {data}")
 

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from mechcausal.cli import app
 from mechcausal.errors import DataError, MechcausalError
-from mechcausal.links.studies import Study, studies
+from mechcausal.links.questions import answer, questions
 from mechcausal.organisms import folder
 
 
@@ -30,15 +30,15 @@ def test_a_study_that_is_not_run_says_why(tmp_path, monkeypatch):
     out = tmp_path / "link.html"
     asked = ["link", "organism:hiring", "--sites", "L2.z.H3", "--suite", "hiring/privacy", "-o", str(out)]
     with pytest.raises(DataError, match=r"can be run.*8 clusters of 64 pairs"):
-        CliRunner().invoke(app, [*asked, "-n", "64", "--generalise", "clusters"], catch_exceptions=False)
-    run = Study.link
+        CliRunner().invoke(app, [*asked, "-n", "64", "--generalize", "clusters"], catch_exceptions=False)
+    run = answer
 
-    def sometimes(self, *given, **options):
-        if self.name.endswith("name"):
+    def sometimes(model, question, *given, **options):
+        if question.concept == "name":
             raise DataError("there are too few")
-        return run(self, *given, **options)
+        return run(model, question, *given, **options)
 
-    monkeypatch.setattr(Study, "link", sometimes)
+    monkeypatch.setattr("mechcausal.links.questions.answer", sometimes)
     done = CliRunner().invoke(app, [*asked, "-n", "64"], catch_exceptions=False)
     assert "not run: there are too few" in done.output
     assert "sixteen people are fixed" in done.output
@@ -77,4 +77,4 @@ def test_wrong_commands(hiring):
     with pytest.raises(MechcausalError, match="name what is linked"):
         CliRunner().invoke(app, ["link", "organism:hiring", "--suite", "hiring"], catch_exceptions=False)
     with pytest.raises(DataError, match="no pairs ship"):
-        studies("hirring", hiring)
+        questions("hirring", hiring)
