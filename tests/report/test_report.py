@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 import mechcausal as mc
 from mechcausal import cli
-from mechcausal.organisms import ORGANISMS
+from mechcausal.catalog import ORGANISMS
 from mechcausal.report import doctor
 from mechcausal.report.canary import candidate_logprobs, exposure
 from mechcausal.results.page import Page
