@@ -40,7 +40,8 @@ def patch(
     from mechcausal.patching.activation import Patching
 
     chosen: dict[str, Any] = {"sites": sites or "resid_pre", "direction": direction}
-    method = Patching(**chosen if at is None else chosen | {"at": at})
+    chosen |= {} if at is None else {"at": at}
+    method = Patching(**chosen)
     loaded = load(model)
     pairs = make_contrast(contrast, loaded, n=n, seed=seed)
     if dry_run:
