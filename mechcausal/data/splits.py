@@ -71,7 +71,7 @@ def split(
     if of == "units":
         first = order[: min(max(int(np.ceil(share * count - 0.5)), fewest), count - fewest)]
     else:
-        first = _that_fit(order, sizes, share * len(ids) + 0.5)
+        first = _that_fit(order, sizes, share * len(ids) + 0.5)[: max(count - fewest, 0)]
     if count < 2 * fewest or min(len(first), count - len(first)) < fewest:
         raise DataError(
             f"there are too few independent {what} to split them into two sides",

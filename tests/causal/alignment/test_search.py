@@ -62,7 +62,7 @@ def test_what_cannot_be_split():
     with pytest.raises(DataError, match=r"too few independent prompts.*got 1 cluster of 6 prompts"):
         split_for_search(prompts_of([[1, 5]] * 6), 0.5, 0)
     for share in (0, 1, 1.5):
-        with pytest.raises(DataError, match="a share of the prompts is held out"):
+        with pytest.raises(DataError, match="between 0 and 1"):
             split_for_search(prompts_of([[1, 5], [1, 6]]), share, 0)
 
 
