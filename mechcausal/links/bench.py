@@ -20,6 +20,7 @@ from mechcausal.address import ALL, Selection, Site
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.prompts import PromptSet
 from mechcausal.data.questions import Generalize
+from mechcausal.data.splits import FEWEST, cluster_numbers, split
 from mechcausal.interventions.apply import view
 from mechcausal.interventions.specs import Intervention, Mean, Patch, Zero
 from mechcausal.links.association import fewest_clusters
@@ -35,7 +36,7 @@ from mechcausal.models.replay.twin import Twin
 from mechcausal.models.replay.verify import recorded, replayer
 from mechcausal.models.sources import source_of
 from mechcausal.probes.labels import one_set
-from mechcausal.results.shares import FEWEST, Shares, halves, shares
+from mechcausal.results.shares import Shares, shares
 
 _FIX = {
     "clusters": "bring pairs of more clusters (people, templates) without common texts, or ask about these ones alone: "
@@ -128,7 +129,14 @@ class Bench:
         With fewer clusters in a half than it takes for an exchange of labels to be rare, nothing could be claimed.
         """
         fewest = max(FEWEST, fewest_clusters(self.fdr))
-        return halves(self.clusters, len(self.pairs), self.seed, fewest=fewest, fix=_FIX[self.generalize])
+        return split(
+            cluster_numbers(self.clusters, len(self.pairs)),
+            0.5,
+            self.seed,
+            fewest=fewest,
+            what="pairs",
+            fix=_FIX[self.generalize],
+        )
 
     def both_sides(self, rows: np.ndarray) -> np.ndarray:
         """Return the prompts of these pairs, by their number in `prompts`."""

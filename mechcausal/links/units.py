@@ -8,7 +8,8 @@ import torch
 
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.questions import Generalize
-from mechcausal.probes.labels import one_set, units
+from mechcausal.data.splits import units
+from mechcausal.probes.labels import one_set
 
 
 @dataclass(frozen=True)

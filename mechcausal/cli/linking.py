@@ -1,0 +1,90 @@
+"""Links of features, heads and neurons to concepts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mechcausal.cli.options import Json, ModelName, Seed
+from mechcausal.cli.output import require_file, show_json
+from mechcausal.cli.threads import use_one_thread
+from mechcausal.errors import ArgumentError, DataError
+
+_CARDS = 3  # cards in the report: the features with the largest effects
+
+
+def link(
+    model: ModelName,
+    suite: Annotated[str, typer.Option(help="Pairs and concepts: hiring, hiring/fairness, hiring/privacy, bios.")],
+    dictionary: Annotated[str | None, typer.Option(help="The dictionary whose features are linked: a folder.")] = None,
+    sites: Annotated[list[str] | None, typer.Option(help="Sites to link instead, such as z or L1.mlp_post.N*.")] = None,
+    other: Annotated[
+        list[str] | None, typer.Option(help="Another dictionary at the same place, for stability; may be repeated.")
+    ] = None,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="The page; its numbers are written beside it as .json.")
+    ] = Path("link.html"),
+    n: Annotated[int, typer.Option("--n", "-n", min=16, help="How many pairs.")] = 256,
+    do: Annotated[str, typer.Option(help="What is done at a candidate: patch, mean or zero.")] = "patch",
+    smallest_effect: Annotated[float, typer.Option(help="The smallest share of the total effect of interest.")] = 0.02,
+    generalize: Annotated[
+        str | None,
+        typer.Option(
+            help="What claims are about: new clusters (people, templates), or new texts of the same clusters."
+        ),
+    ] = None,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Link features or heads to concepts.
+
+    Which features, heads or neurons tell a concept, and which of these does the behavior use? Writes a page and JSON.
+    """
+    if (dictionary is None) == (not sites):
+        raise ArgumentError("name what is linked", fix="give --dictionary FOLDER, or --sites z")
+    require_file(out, ".html", ".htm")
+    use_one_thread()
+    from mechcausal.address import Site
+    from mechcausal.dictionaries.cards.card import card
+    from mechcausal.dictionaries.loading import load as load_dictionary
+    from mechcausal.links.questions import answer, questions
+    from mechcausal.models.binding import Bound
+    from mechcausal.models.load import load
+    from mechcausal.report.links import write_links
+
+    loaded = load(model)
+    what = list(sites or ()) if dictionary is None else load_dictionary(dictionary, loaded)
+    others = [load_dictionary(folder, loaded, name=f"other-{i}") for i, folder in enumerate(other or ())]
+    results, notes, cards = {}, {}, {}
+    asked = questions(suite, loaded, n, seed=seed)
+    options: dict[str, Any] = {"do": do, "smallest_effect": smallest_effect, "others": others}
+    options |= {} if generalize is None else {"generalize": generalize}
+    for question in asked:
+        name = question.name
+        try:
+            links = answer(loaded, question, what, seed=seed, **options)
+        except DataError as reason:
+            if len(asked) == 1:
+                raise
+            notes[name] = f"Not run: {reason}"
+            continue
+        results[name] = links
+        notes[name] = question.note if generalize is None else ""
+        if isinstance(what, Bound) and question.pairs is not None:
+            used = [Site.parse(candidate).feature for candidate in links.verdicts["causal"]]
+            cards[name] = [card(loaded, what, number, question.pairs) for number in used[:_CARDS] if number is not None]
+        if not as_json:
+            typer.echo("\n".join(filter(None, [name, links.summary(), notes[name]])) + "\n")
+    if not results:
+        reason = next(iter(notes.values())).removeprefix("Not run: ")
+        raise DataError(f"none of these {len(asked)} questions can be answered; the first because {reason}")
+    for name in () if as_json else (name for name in notes if name not in results):
+        typer.echo(f"{name}\nnot run: {notes[name].removeprefix('Not run: ')}\n")
+    data = write_links(results, out, title=f"Links: {model}", notes=notes, cards=cards)
+    if as_json:
+        verdicts = {name: links.verdicts for name, links in results.items()}
+        show_json({"report": str(out), "data": str(data), "verdicts": verdicts, "notes": notes})
+        return
+    typer.echo(f"report  {out}\ndata    {data}")
