@@ -1,6 +1,6 @@
 """The diagnosis finds nothing wrong here, and names the command that mends what is."""
 
-from mechcausal.organisms import ORGANISMS
+from mechcausal.catalog import ORGANISMS
 from mechcausal.report import doctor
 
 
