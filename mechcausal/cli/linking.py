@@ -49,7 +49,7 @@ def link(
     from mechcausal.address import Site
     from mechcausal.dictionaries.cards.card import card
     from mechcausal.dictionaries.loading import load as load_dictionary
-    from mechcausal.links.questions import answer, questions
+    from mechcausal.links.asking import answer, questions
     from mechcausal.models.binding import Bound
     from mechcausal.models.load import load
     from mechcausal.report.links import write_links

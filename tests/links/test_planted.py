@@ -112,14 +112,20 @@ def test_an_untrained_model_has_nothing_causal(hiring):
         assert bold.verdict_of("L3.resid_post") == CAUSAL
 
 
-def test_directions_drawn_at_random_pass_for_causal_in_one_of_twenty_cases_at_most(hiring):
-    # The stream behind layer 2 holds the score, along which any direction hears some of the effect.
+def test_random_directions_pass_for_causal_in_one_of_twenty_cases_at_most(hiring):
+    # The stream behind layer 2 holds the score, along which any direction carries some of the effect.
     pairs = mc.contrast("hiring/gender", hiring, 48)
-    drawn = np.random.default_rng(0).normal(size=(60, 48))
-    own = mc.features.directions(hiring, "L2.resid_post", drawn, name="drawn")
-    links = mc.link(hiring, pairs, own, "gender", redrawn=0, details=0, direction="noise")
-    assert (links.frame["used"] == "yes").sum() >= 10
-    assert (links.frame["verdict"] == CAUSAL).sum() <= 3 + 2 * np.sqrt(60 * 0.05 * 0.95)
+    rates, used = [], 0
+    for seed in range(4):
+        drawn = np.random.default_rng(100 + seed).normal(size=(40, 48))
+        own = mc.features.directions(hiring, "L2.resid_post", drawn, name="drawn")
+        links = mc.link(hiring, pairs, own, "gender", redrawn=0, details=0, seed=seed)
+        detach(hiring, "drawn")
+        used += (links.frame["used"] == "yes").sum()
+        rates.append((links.frame["verdict"] == CAUSAL).mean())
+    assert used >= 10
+    # All directions of a run are compared with the same random ones, so that runs are the unit.
+    assert np.mean(rates) <= 0.05 + 2 * np.std(rates, ddof=1) / np.sqrt(4)
 
 
 def test_shuffled_labels_make_nothing_causal(hiring):

@@ -15,8 +15,8 @@ from mechcausal.address import Site
 from mechcausal.data.splits import units
 from mechcausal.data.tasks import hiring as task
 from mechcausal.errors import ArgumentError, DataError
+from mechcausal.links.asking import answer, questions
 from mechcausal.links.concepts import concepts_of
-from mechcausal.links.questions import answer, questions
 from mechcausal.links.verdict import CAUSAL
 from mechcausal.models.hooked import forward
 from mechcausal.probes.labels import one_set

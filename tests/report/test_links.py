@@ -8,7 +8,7 @@ import pytest
 from commands import refused, run
 
 from mechcausal.errors import DataError
-from mechcausal.links.questions import answer, questions
+from mechcausal.links.asking import answer, questions
 from mechcausal.organisms import folder
 
 
@@ -25,7 +25,7 @@ def test_a_question_that_is_not_answered_says_why(tmp_path, monkeypatch):
             raise DataError("there are too few")
         return link(model, question, *given, **options)
 
-    monkeypatch.setattr("mechcausal.links.questions.answer", sometimes)
+    monkeypatch.setattr("mechcausal.links.asking.answer", sometimes)
     done = run(*asked, "-n", "64")
     assert "not run: there are too few" in done.output
     assert "sixteen people are fixed" in done.output
