@@ -100,7 +100,9 @@ class Place:
             "neuron": site.neuron, "at": str(self.at), "position": self.at.start if self.at.is_single else None,
             "label": self.label or str(self.at).removeprefix("@"),
         }  # fmt: skip
-        return columns if site.dictionary is None else columns | {"dictionary": site.dictionary, "feature": site.feature}
+        return (
+            columns if site.dictionary is None else columns | {"dictionary": site.dictionary, "feature": site.feature}
+        )
 
     def columns(self, like: Tensor) -> Tensor | None:
         """Return the subspace as orthonormal columns, [feature k], or None for all of the activation."""
