@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from mechcausal.address import ALL, Selection, Site
+from mechcausal.address import ALL, Selection, Site, vector
 from mechcausal.data.prompts import pad
-from mechcausal.interventions.specs import Edit, Erase, vector
+from mechcausal.interventions.specs import Edit, Erase
 from mechcausal.links.association import mean_difference
 from mechcausal.links.bench import CHOOSE, ESTIMATE, Bench
 from mechcausal.links.candidates import Candidate, Directions

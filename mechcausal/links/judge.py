@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mechcausal.data.places import Place
+from mechcausal.address import Place
 from mechcausal.links.gather import Gathered
 from mechcausal.links.measure import Available, Used
 from mechcausal.links.measured import Details, Measured
@@ -42,7 +42,7 @@ def judge(gathered: Gathered, measured: Measured) -> tuple[pd.DataFrame, np.ndar
             turned = np.array([np.nan])
             if number in measured.turned:
                 turned = bench.shares(measured.turned[number], of_concept).share
-            row = {**Place(site, bench.where, str(bench.where).removeprefix("@")).row()}
+            row = Place(site, bench.where).row()
             row |= {"concept": concept.name, "candidate": candidate.name, "kind": candidate.kind}
             row |= {"feature": site.feature, "frequency": held.frequency[number]}
             row |= _association(available, number) | _effect(used, number)
