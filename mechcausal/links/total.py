@@ -31,8 +31,8 @@ from mechcausal.results.intervals import Interval, mean_interval
 
 FEWEST_NETWORKS = 8  # with fewer, a 99 % bound is so wide that hardly any model lies beyond it
 _MOST_PAIRS = 128  # that every redrawn network is run on
-# How many networks there are when the bound is looked at, and which part of the error of 1 % each look may spend.
-_LOOKS = {8: 0.1, 16: 0.3, 24: 0.6}
+# How many networks there are at the early looks at the bound, and which part of the error of 1 % each may spend.
+_LOOKS = {8: 0.1, 16: 0.3}
 _ERROR = 0.01
 _SCALES = 2
 
@@ -135,7 +135,7 @@ def check_networks(count: int) -> None:
 def total_effect(bench: Bench, count: int) -> Total:
     """Measure the total effect, and compare it with at most `count` redrawn networks.
 
-    After 8, 16 and 24 networks the comparison ends where the model lies beyond the bound, or below the root mean square
+    After 8 and 16 networks the comparison ends where the model lies beyond the bound, or below the root mean square
     of the redrawn networks on both scales.
     """
     rows = bench.split[ESTIMATE]
