@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy.linalg import subspace_angles
 
-from mechcausal.causal.alignment.interchange import ALIGNED, Interchange
+from mechcausal.causal.alignment.interchanged import ALIGNED, Interchange
 from mechcausal.causal.hypothesis import Part
 from mechcausal.errors import DataError
 from mechcausal.results.result import Judged

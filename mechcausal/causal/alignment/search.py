@@ -31,15 +31,6 @@ _FLAT = 1e-5  # less than this times the widest direction is no variation
 _NOISE = 1e-6  # nor is less than this times the values themselves, which is rounding
 
 
-def check_search(*, steps: int, rate: float, batch_size: int, n: int) -> None:
-    """Refuse a search that cannot be made."""
-    for what, value in (("step", steps), ("pair in a batch", batch_size), ("pair to judge on", n)):
-        if value < 1:
-            raise DataError(f"at least one {what} is needed", got=value)
-    if not 0 < rate < np.inf:
-        raise DataError("the rate of a search is a positive number", got=rate)
-
-
 @dataclass(frozen=True, eq=False)
 class Split:
     """The rows of prompts to search on, and the rows to judge on."""

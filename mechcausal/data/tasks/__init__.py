@@ -10,6 +10,7 @@ from mechcausal.errors import DataError, did_you_mean
 if TYPE_CHECKING:
     from mechcausal.data.contrast import Contrast
     from mechcausal.data.prompts import Side
+    from mechcausal.data.scm import SCM
     from mechcausal.data.tasks.definition import Task
 
 # Where each task is; a module may hold several.
@@ -31,10 +32,15 @@ MODULES = {
 
 def task(name: str) -> Task:
     """Return the task of that name."""
-    if name not in MODULES:
+    if not isinstance(name, str) or name not in MODULES:
         raise DataError(f"there is no task called {name!r}", fix=did_you_mean(name, MODULES))
     known = import_module(f"mechcausal.data.tasks.{MODULES[name]}").TASKS
     return next(one for one in known if one.name == name)
+
+
+def name_of(scm: SCM) -> str | None:
+    """Return the name of the task whose causal model this is; None for any other causal model."""
+    return next((name for name in sorted(MODULES, key=scm.name.__ne__) if task(name).scm is scm), None)
 
 
 def contrast(

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from mechcausal.causal.alignment.aligned import LABELS, PLACEBO, RANDOM, UNTRAINED, Aligned, angles_between
-from mechcausal.causal.alignment.interchange import ALIGNED, Interchange
+from mechcausal.causal.alignment.interchanged import ALIGNED, Interchange
 from mechcausal.causal.hypothesis import Part
 from mechcausal.errors import DataError
 from mechcausal.results.provenance import Provenance
