@@ -58,12 +58,9 @@ class Node:
     estimate: Callable[[PromptSet], Tensor] | None = None
 
     def __post_init__(self) -> None:
-        given = self.parts
-        if given in (MASK, (MASK,)):
-            parts: tuple[Any, ...] = (MASK,)
-        else:
-            several = isinstance(given, Sequence) and not isinstance(given, str)
-            parts = tuple(Part.parse(one) for one in (given if several else [given]))
+        several = isinstance(self.parts, Sequence) and not isinstance(self.parts, str)
+        listed = tuple(self.parts) if several else (self.parts,)
+        parts = listed if listed == (MASK,) else tuple(map(Part.parse, listed))
         object.__setattr__(self, "parts", parts)
         object.__setattr__(self, "children", tuple(self.children))
         if self.edge not in EDGES:

@@ -38,8 +38,12 @@ N_LAYERS, N_HEADS, D_MODEL, D_HEAD, D_MLP = 3, 4, 32, 8, 128
 @cache
 def both():
     """Return one small random GPT-2 in double precision: as a bridge, and written out."""
-    model = build("gpt2").double()
-    return mc.load(model), plain.PlainGPT2(model)
+    network = build("gpt2").double()
+    model = mc.load(network)
+    mc.scrub.cost(
+        model, make_prompts(), one(), controls=False
+    )  # the engine is compared with the loop once for each model
+    return model, plain.PlainGPT2(network)
 
 
 def make_prompts(n=14, lengths=(7,), side="right", seed=0):
@@ -556,8 +560,6 @@ def test_arguments_that_mean_nothing_are_refused(options, message, token_layers)
 def test_the_cost_is_known_before_and_runs_nothing(token_layers, report):
     root = Node("output", children=[Node("head", HEAD, "a", children=[Node("stream", "L0.resid_post@-1", "b")])])
     model, prompts = both()[0], make_prompts(n=12)
-    mc.sites(model)  # what can be written there is tried once for each model
-    token_layers.clear()
     options = {"n": 10, "seeds": 2, "seed": 5, "lonely": "keep", "report": report, "controls": report}
     cost = mc.scrub.cost(model, prompts, root, **options)
     assert not token_layers
