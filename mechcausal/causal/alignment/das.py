@@ -39,7 +39,7 @@ from mechcausal.causal.alignment.pairs import (
     refuse_unchanged,
 )
 from mechcausal.causal.alignment.rotation import Cooling, Rotation, rows_of
-from mechcausal.causal.alignment.search import Harvest, Moved, Split, minimize, practice, split, untrained
+from mechcausal.causal.alignment.search import Harvest, Moved, Split, minimize, practice, split_for_search, untrained
 from mechcausal.causal.answers import answer_tokens
 from mechcausal.causal.fields import hypothesis_about, read_question, write_question
 from mechcausal.causal.hypothesis import Hypothesis, Part
@@ -168,7 +168,7 @@ class Aligning(Method[PromptSet, Aligned]):
         table = check_exchange(model, question, prompts, [self.variable])
         _check_width(self.at, able, k)
         words = answer_tokens(model, question)
-        rows = split(prompts, self.holdout, self.seed)
+        rows = split_for_search(prompts, self.holdout, self.seed)
         rows = _without(rows, table[self.variable], self.variable, self.unseen)
         job = _Job(
             prompts, words, rows, self.variable, tuple(self.unseen), k, self.steps, self.rate, self.batch_size, self.n, self.seed

@@ -28,7 +28,7 @@ from mechcausal.arguments import Count, Model, NotNegative, OpenShare, Positive,
 from mechcausal.causal.alignment.exchange import Cell, Scores, score
 from mechcausal.causal.alignment.interchanged import ALIGNED, METRIC, Interchange, Line, assembled, row_of
 from mechcausal.causal.alignment.pairs import Pairs, base_rows, check_exchange, draw_pairs, refuse_unchanged
-from mechcausal.causal.alignment.search import Harvest, Split, minimize, practice, split
+from mechcausal.causal.alignment.search import Harvest, Split, minimize, practice, split_for_search
 from mechcausal.causal.alignment.units import Over, Soft, merged, principal, searched
 from mechcausal.causal.answers import answer_tokens
 from mechcausal.causal.fields import hypothesis_about, read_question, write_question
@@ -244,7 +244,7 @@ class Masking(Method[PromptSet, Masked]):
         everywhere = hypothesis_about(self.hypothesis, self.variable, *places)
         table = check_exchange(model, everywhere, prompts, [self.variable])
         answer_tokens(model, question)
-        return places, question, table, split(prompts, self.holdout, self.seed)
+        return places, question, table, split_for_search(prompts, self.holdout, self.seed)
 
     def _descend(self, model: Model, values: Harvest, soft: Soft, pairs: Pairs, words: Tensor) -> tuple[float, ...]:
         """Search for the share of every unit; return the losses."""

@@ -15,7 +15,7 @@ from mechcausal.causal.alignment.aligned import LABELS, PLACEBO, RANDOM, UNSEEN,
 from mechcausal.causal.alignment.das import das
 from mechcausal.causal.alignment.interchange import interchange
 from mechcausal.causal.alignment.interchanged import ALIGNED
-from mechcausal.causal.alignment.search import split, untrained
+from mechcausal.causal.alignment.search import split_for_search, untrained
 from mechcausal.causal.hypothesis import Hypothesis, Part
 from mechcausal.errors import ArgumentError, DataError, MechcausalError, SiteError
 from mechcausal.models.fingerprint import weights_fingerprint
@@ -211,7 +211,7 @@ def test_a_random_network_is_at_chance(adder, sums, hiring):
 
 
 def test_held_out_prompts_are_held_out(merit, applicants):
-    rows = split(applicants, 0.5, 0)
+    rows = split_for_search(applicants, 0.5, 0)
     compute = merit.result.provenance.compute
     assert compute["n_test"] == len(rows.test)
     column = applicants.variables["merit"].numpy()
@@ -225,7 +225,7 @@ def test_the_accuracy_is_that_of_interchange(adder, sums):
     """Judged once more by `interchange` on the held-out prompts alone."""
     found = das(adder, sums, linear.TASK, "a", linear.PLACE, controls=False, **(QUICK | {"steps": 20}))
     assert 0.05 < found.changed < 0.95
-    test = split(sums, 0.5, 0).test
+    test = split_for_search(sums, 0.5, 0).test
     again = interchange(
         adder, sums.take(torch.tensor(test)), Hypothesis(linear.TASK.scm, {"a": found.part}), n=1000, placebo=False
     )

@@ -186,6 +186,7 @@ def random_estimate(draw, part):
 @pytest.fixture
 def token_layers(monkeypatch):
     """Count the tokens that layers compute (the unit vectors by which readouts are measured are no prompts)."""
+    both()  # before anything is counted
     counted = []
     run, record, layer = bridge.run, Twin.record, Twin.layer
 
