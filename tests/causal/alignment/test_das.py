@@ -173,7 +173,7 @@ def few(adder):
 def test_over_fitting_is_called_what_it_is(adder, few):
     found = das(adder, few, linear.TASK, "a", linear.PLACE, k=6, controls=False, **(QUICK | {"batch_size": 32}))
     assert found.train_changed >= 0.9
-    assert found.changed <= 0.5
+    assert found.changed <= found.train_changed - 0.4
     assert found.over_fits
     assert found.verdict.startswith("over-fits: 6 directions of L0.resid_post@end give")
     assert not found.above_chance
