@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from mechcausal.address import Selection, Site
+from mechcausal.address import Place, Selection, Site
 from mechcausal.arguments import described
-from mechcausal.causal.hypothesis import Hypothesis, Part
+from mechcausal.causal.hypothesis import Hypothesis
 from mechcausal.data.scm import SCM
 from mechcausal.data.tasks import name_of, task
 from mechcausal.data.tasks.definition import Task
@@ -56,7 +56,7 @@ def write_question(value: Hypothesis | SCM | Task) -> Any:  # noqa: ANN401 - pla
     return name
 
 
-def hypothesis_about(question: Hypothesis | SCM | Task, variable: str, *parts: Part) -> Hypothesis:
+def hypothesis_about(question: Hypothesis | SCM | Task, variable: str, *parts: Place) -> Hypothesis:
     """Return the hypothesis that one variable of a causal model is at these parts."""
     if isinstance(question, Hypothesis):
         return question.replaced(alignment={variable: parts})
@@ -69,14 +69,14 @@ def read_places(value: Any) -> Any:  # noqa: ANN401 - anything that names places
     """Return places as texts, parts with a subspace and hypotheses, in tuples and mappings as they were given."""
     if isinstance(value, Mapping):
         if "site" in value:
-            return Part.parse(value)
+            return Place.parse(value)
         return Hypothesis.from_json(value) if "task" in value else {name: read_places(v) for name, v in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
         return tuple(map(read_places, value))
     if isinstance(value, (Site, Selection)):
         return str(value)
     # Written out, because a site alone may mean each of its positions.
-    return value if not isinstance(value, Part) or value.basis else f"{value.site}{value.at}"
+    return value if not isinstance(value, Place) or value.basis else f"{value.site}{value.at}"
 
 
 def read_numbers(value: Any) -> Any:  # noqa: ANN401 - words, numbers, vectors, lists of these

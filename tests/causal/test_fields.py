@@ -7,12 +7,12 @@ import pytest
 import torch
 
 import mechcausal as mc
-from mechcausal.address import Site
+from mechcausal.address import Place, Site
 from mechcausal.causal.alignment.das import Aligning
 from mechcausal.causal.alignment.interchange import InterchangeSweeping, Interchanging
 from mechcausal.causal.alignment.masks import Masking
 from mechcausal.causal.fields import hypothesis_about, read_numbers, read_places, read_question
-from mechcausal.causal.hypothesis import Hypothesis, Part
+from mechcausal.causal.hypothesis import Hypothesis
 from mechcausal.causal.mediation.arrows import Arrow
 from mechcausal.causal.mediation.controlled import Controlling
 from mechcausal.causal.mediation.mediate import Mediating
@@ -24,7 +24,7 @@ from mechcausal.data.scm import SCM
 from mechcausal.errors import ArgumentError
 from mechcausal.method import read
 
-BASIS = Part.parse({"site": "L1.resid_post", "at": "end", "basis": [[1.0, 0.25, 1e-7], [0.0, 1.0, -2.5]]})
+BASIS = Place.parse({"site": "L1.resid_post", "at": "end", "basis": [[1.0, 0.25, 1e-7], [0.0, 1.0, -2.5]]})
 OWN = SCM("own", noise={"u": 2}, mechanisms={"answer": lambda u: u}, values={"answer": (3, 5)})
 
 
@@ -46,9 +46,9 @@ def hypothesis():
         Aligning(hypothesis(), "merit", "L1.z.H0@decision", k=2, controls=["labels"], unseen=[3]),
         Masking("hiring", "merit", sites=["z", "mlp_out"], at="decision", over="directions"),
         Mediating(hypothesis()),
-        Mediating({"both": ["L1.z.H0@decision", BASIS], "one": Part.parse("L1.resid_post")}, at="@decision"),
+        Mediating({"both": ["L1.z.H0@decision", BASIS], "one": Place.parse("L1.resid_post")}, at="@decision"),
         Mediating([Site("z", 1, head=0), BASIS, ["L1.z.H1", "L1.z.H2"]]),
-        PathEffecting([Arrow(Part.parse("L0.z.H0@end"), BASIS, "all"), (BASIS, "logits")]),
+        PathEffecting([Arrow(Place.parse("L0.z.H0@end"), BASIS, "all"), (BASIS, "logits")]),
         PathEffecting({"short": "L0.z.H0@end -> logits", "long": [("L0.z.H1@end", "logits", "all")]}),
         PathEffecting(hypothesis(), metric="logprob"),
         Controlling(BASIS, values=[0.5, np.float64(2.0), "mean", torch.tensor([0.5, 1.0])], points=3),
@@ -118,12 +118,12 @@ def test_what_has_no_plain_form_works_from_python_alone(spec, said):
 
 
 def test_places_are_written_out_and_numbers_made_plain():
-    assert read_places([Part.parse("L1.resid_post"), Site("z", 0, head=1)]) == ("L1.resid_post@all", "L0.z.H1")
+    assert read_places([Place.parse("L1.resid_post"), Site("z", 0, head=1)]) == ("L1.resid_post@all", "L0.z.H1")
     assert read_numbers([torch.tensor(0.5), np.arange(2), "mean"]) == (0.5, (0, 1), "mean")
 
 
 def test_a_question_about_one_variable():
-    part = Part.parse("L1.z.H0@decision")
+    part = Place.parse("L1.z.H0@decision")
     for question in (mc.task("hiring"), mc.task("hiring").scm, hypothesis()):
         about = hypothesis_about(question, "merit", part)
         assert about.alignment == {"merit": (part,)}

@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mechcausal.address import Place
 from mechcausal.arguments import Count, Model, OpenShare, Positive, Seed
 from mechcausal.causal.alignment.aligned import (
     LABELS,
@@ -42,7 +43,7 @@ from mechcausal.causal.alignment.rotation import Cooling, Rotation, rows_of
 from mechcausal.causal.alignment.search import Harvest, Moved, Split, minimize, practice, split_for_search, untrained
 from mechcausal.causal.answers import answer_tokens
 from mechcausal.causal.fields import hypothesis_about, read_question, write_question
-from mechcausal.causal.hypothesis import Hypothesis, Part
+from mechcausal.causal.hypothesis import Hypothesis
 from mechcausal.data.prompts import PromptSet
 from mechcausal.data.scm import SCM, Table
 from mechcausal.data.tasks.definition import Task
@@ -99,7 +100,7 @@ class Aligning(Method[PromptSet, Aligned]):
         kw_only=False, metadata={"read": read_question, "write": write_question}
     )
     variable: str = field(kw_only=False)
-    at: Part = field(kw_only=False, metadata={"read": Part.parse})
+    at: Place = field(kw_only=False, metadata={"read": Place.parse})
     k: Count = 1
     boundless: bool = False
     steps: Count = 300
@@ -198,10 +199,10 @@ class _Trial:
 
     role: str
     model: Any
-    part: Part
+    part: Place
     question: Hypothesis
     table: Table
-    subspace: Part
+    subspace: Place
     losses: tuple[float, ...] = ()
 
 
@@ -211,7 +212,7 @@ class _Entry:
 
     role: str
     trial: _Trial
-    part: Part
+    part: Place
 
 
 @dataclass(eq=False)
@@ -277,7 +278,7 @@ class _Job:
             )
         return torch.eye(values.width(trial.part), device=values.device, dtype=span.dtype)
 
-    def judge(self, trials: Sequence[_Trial], named: Part | None) -> list[Line]:
+    def judge(self, trials: Sequence[_Trial], named: Place | None) -> list[Line]:
         """Measure what was found on held-out prompts and on those searched on, beside what needs no search."""
         draw = np.random.default_rng([self.seed, 5])
         first = trials[0]
@@ -350,7 +351,7 @@ def _without(rows: Split, column: np.ndarray, variable: str, unseen: Sequence[in
     return Split(train, rows.test)
 
 
-def _named(question: Hypothesis | SCM | Task, variable: str, part: Part) -> Part | None:
+def _named(question: Hypothesis | SCM | Task, variable: str, part: Place) -> Place | None:
     """Return the subspace of this place where a hypothesis has the variable."""
     for named in question.alignment.get(variable, ()) if isinstance(question, Hypothesis) else ():
         if named.basis and (named.site, named.at) == (part.site, part.at):
@@ -358,7 +359,7 @@ def _named(question: Hypothesis | SCM | Task, variable: str, part: Part) -> Part
     return None
 
 
-def _check_kind(part: Part) -> None:
+def _check_kind(part: Place) -> None:
     site = part.site
     if part.basis:
         raise SiteError(
@@ -370,7 +371,7 @@ def _check_kind(part: Part) -> None:
         raise SiteError(f"{site} is all heads at once", fix=f"name one head, as {site}.H0")
 
 
-def _check_width(part: Part, able: Abilities, k: int | None) -> None:
+def _check_width(part: Place, able: Abilities, k: int | None) -> None:
     width = able.shape_at(part.site)[-1]
     if k is not None and not 1 <= k <= width:
         raise DataError(f"{part} has {width} directions", got=f"k = {k}", expected=f"1 to {width}")

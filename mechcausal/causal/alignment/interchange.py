@@ -14,7 +14,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from mechcausal.address import Selection, Site, expand
+from mechcausal.address import Place, Selection, Site, expand
 from mechcausal.arguments import Count, CountOrZero, Model, Seed
 from mechcausal.causal.alignment.exchange import Cell, Scores, forwards_of, placebos, score
 from mechcausal.causal.alignment.interchanged import (
@@ -38,8 +38,8 @@ from mechcausal.causal.alignment.pairs import (
 )
 from mechcausal.causal.answers import answer_tokens
 from mechcausal.causal.fields import hypothesis_about, read_hypothesis, read_question, write_question
-from mechcausal.causal.hypothesis import Hypothesis, Part
-from mechcausal.data.places import Place, Positions, SiteSpec, places, plain
+from mechcausal.causal.hypothesis import Hypothesis
+from mechcausal.data.places import Positions, SiteSpec, places, plain
 from mechcausal.data.prompts import PromptSet
 from mechcausal.data.scm import SCM
 from mechcausal.data.tasks.definition import Task
@@ -216,14 +216,14 @@ class InterchangeSweeping(Method[PromptSet, Sweep]):
         where = places(expand(self.sites, able.shape), self.at, prompts)
         able.require([place.site for place in where])
         if any(place.site.component == "pattern" for place in where):
-            check_movable(Part(Site("pattern", 0), _LAST), prompts)
-        question = hypothesis_about(self.task, self.variable, Part(where[0].site, where[0].at))
+            check_movable(Place(Site("pattern", 0), _LAST), prompts)
+        question = hypothesis_about(self.task, self.variable, Place(where[0].site, where[0].at))
         table = check_variables(model, question, prompts, [self.variable])
         rows = base_rows(self.n, np.arange(len(prompts)), np.random.default_rng([self.seed, 0]))
         draw = np.random.default_rng([self.seed, 1])
         pairs = draw_pairs(question, table, [self.variable], rows, draw, changed_only=self.changed_only)
         refuse_unchanged(pairs, [self.variable])
-        return where, [Cell(pairs, {self.variable: [Part(place.site, place.at)]}) for place in where], question
+        return where, [Cell(pairs, {self.variable: [Place(place.site, place.at)]}) for place in where], question
 
 
 def exchange_cost(cells: Sequence[Cell]) -> Cost:

@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 import numpy as np
 import pandas as pd
 
+from mechcausal.address import Place
 from mechcausal.causal.alignment.exchange import Scores
 from mechcausal.causal.alignment.pairs import Pairs
-from mechcausal.causal.hypothesis import Part
 from mechcausal.data.prompts import PromptSet
 from mechcausal.results.intervals import mean_interval
 from mechcausal.results.provenance import Provenance
@@ -95,7 +95,7 @@ class Line:
         )  # fmt: skip
 
 
-def row_of(parts: Sequence[Part], names: Sequence[str], role: str, *, site: str | None = None) -> dict[str, Any]:
+def row_of(parts: Sequence[Place], names: Sequence[str], role: str, *, site: str | None = None) -> dict[str, Any]:
     """Return the columns that say what was exchanged and where."""
     single = parts[0].site if len(parts) == 1 and site is None else None
     components = {part.site.component for part in parts}

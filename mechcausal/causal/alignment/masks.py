@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mechcausal.address import Selection, expand
+from mechcausal.address import Place, Selection, expand
 from mechcausal.arguments import Count, Model, NotNegative, OpenShare, Positive, Seed
 from mechcausal.causal.alignment.exchange import Cell, Scores, score
 from mechcausal.causal.alignment.interchanged import ALIGNED, METRIC, Interchange, Line, assembled, row_of
@@ -32,7 +32,7 @@ from mechcausal.causal.alignment.search import Harvest, Split, minimize, practic
 from mechcausal.causal.alignment.units import Over, Soft, merged, principal, searched
 from mechcausal.causal.answers import answer_tokens
 from mechcausal.causal.fields import hypothesis_about, read_question, write_question
-from mechcausal.causal.hypothesis import Hypothesis, Part
+from mechcausal.causal.hypothesis import Hypothesis
 from mechcausal.data.places import SiteSpec, plain
 from mechcausal.data.prompts import PromptSet
 from mechcausal.data.scm import SCM, Table
@@ -62,7 +62,7 @@ class Masked(Judged):
     """
 
     variable: str
-    parts: tuple[Part, ...]
+    parts: tuple[Place, ...]
     weights: pd.DataFrame
     result: Interchange
     losses: tuple[float, ...]
@@ -78,7 +78,7 @@ class Masked(Judged):
     def restored(cls, path: Path, held: Mapping[str, Any], found: Mapping[str, Any]) -> Masked:
         """Make one from what a file holds."""
         del path  # one file holds all there is
-        parts = tuple(Part.parse(part) for part in found["parts"])
+        parts = tuple(Place.parse(part) for part in found["parts"])
         return cls(found["variable"], parts, pd.DataFrame(found["weights"]), held["result"], tuple(found["losses"]))
 
     @property
@@ -236,10 +236,10 @@ class Masking(Method[PromptSet, Masked]):
         total = len(rows.train) + 3 * self.steps * self.batch_size + 2 * self.n * 5
         return Cost(3, self.n, total, total)
 
-    def _search(self, model: Model, prompts: PromptSet) -> tuple[list[Part], Hypothesis, Table, Split]:
+    def _search(self, model: Model, prompts: PromptSet) -> tuple[list[Place], Hypothesis, Table, Split]:
         """Refuse what cannot be searched; return places, question, variables, and the rows to search and judge on."""
         able = abilities(model)
-        places = searched([Part(site, self.at) for site in expand(self.sites, able.shape)], self.over, self.components)
+        places = searched([Place(site, self.at) for site in expand(self.sites, able.shape)], self.over, self.components)
         question = hypothesis_about(self.hypothesis, self.variable, places[0])
         everywhere = hypothesis_about(self.hypothesis, self.variable, *places)
         table = check_exchange(model, everywhere, prompts, [self.variable])
@@ -260,7 +260,7 @@ class Masking(Method[PromptSet, Masked]):
         return minimize(model, [(soft.raw, self.rate)], objective, self.steps, progress="mask")
 
     def _lines(
-        self, rooms: Mapping[str, Sequence[Part]], values: Harvest, judged: Mapping[str, tuple[Scores, Pairs]]
+        self, rooms: Mapping[str, Sequence[Place]], values: Harvest, judged: Mapping[str, tuple[Scores, Pairs]]
     ) -> list[Line]:
         """Return a row for the places selected, for all places, and for as many at random."""
         (before, practiced), (after, drawn) = judged["train"], judged["test"]
@@ -291,7 +291,7 @@ class _Trim:
     batch_size: int
     forwards: int = 0
 
-    def needed(self, places: Sequence[Part], slack: float) -> list[Part]:
+    def needed(self, places: Sequence[Place], slack: float) -> list[Place]:
         """Return the places that cannot be left out, in their own order."""
         if len(places) < 2:
             return list(places)
@@ -306,7 +306,7 @@ class _Trim:
             fewest, most = (middle, most) if self._scores([kept])[0][0] >= hits[0] - slack else (fewest, middle - 1)
         return [places[number] for number in sorted(order[fewest:])]
 
-    def _scores(self, rooms: Sequence[Sequence[Part]]) -> tuple[np.ndarray, np.ndarray]:
+    def _scores(self, rooms: Sequence[Sequence[Place]]) -> tuple[np.ndarray, np.ndarray]:
         """Return for each set of places the share of expected answers, and their mean logit difference."""
         cells = [Cell(self.pairs, {self.variable: merged(parts, self.values)}) for parts in rooms]
         found = score(self.model, self.prompts, cells, self.words, batch_size=self.batch_size, progress="mask, trimmed")
@@ -314,7 +314,7 @@ class _Trim:
         return found.hits.mean(1), found.toward.mean(1)
 
 
-def _listed(parts: Sequence[Part], most: int = 5) -> str:
+def _listed(parts: Sequence[Place], most: int = 5) -> str:
     named = ", ".join(str(part) for part in parts[:most])
     return named if len(parts) <= most else f"{named} and {len(parts) - most} more"
 

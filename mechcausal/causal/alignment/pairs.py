@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from mechcausal.causal.hypothesis import Hypothesis, Part, column_of, table_of
+from mechcausal.address import Place
+from mechcausal.causal.hypothesis import Hypothesis, column_of, table_of
 from mechcausal.data.prompts import PromptSet
 from mechcausal.data.scm import Table, rows
 from mechcausal.errors import DataError, SiteError, did_you_mean
@@ -197,7 +198,7 @@ def check_variables(
     return table
 
 
-def check_movable(part: Part, prompts: PromptSet) -> None:
+def check_movable(part: Place, prompts: PromptSet) -> None:
     """Refuse a part whose values cannot be moved from any of these prompts to any other."""
     counts = prompts.select(part.at).sum(1)
     if int(counts.min()) != int(counts.max()) or int(counts.max()) == 0:

@@ -11,14 +11,14 @@ from typing import Any
 
 import torch
 
-from mechcausal.address import Site
+from mechcausal.address import Place, Site
 from mechcausal.causal.fields import read_places
-from mechcausal.causal.hypothesis import EDGES, Edge, Hypothesis, Part, entry
+from mechcausal.causal.hypothesis import EDGES, Edge, Hypothesis
 from mechcausal.causal.mediation.worlds import Worlds
 from mechcausal.errors import DataError, SiteError, UnsupportedError
 from mechcausal.models.abilities import Abilities
 
-END = Part(Site("logits"))
+END = Place(Site("logits"))
 # What writes to the stream, what reads it, and what acts within one sublayer.
 SENDERS = ("embed", "z", "attn_out", "mlp_post", "mlp_out")
 RECEIVERS = ("q", "k", "v", "pattern", "z", "attn_out", "mlp_post", "mlp_out", "logits")
@@ -35,8 +35,8 @@ _POINTWISE = (("q", "pattern"), ("q", "z"), ("pattern", "z"), ("z", "attn_out"))
 class Arrow:
     """One edge: the sender's value reaches the receiver directly, or along all paths between them."""
 
-    sender: Part
-    receiver: Part
+    sender: Place
+    receiver: Place
     kind: Edge = "direct"
 
     def __str__(self) -> str:
@@ -59,32 +59,32 @@ class Graph:
     name: str
     arrows: tuple[Arrow, ...]
     able: Abilities
-    others: tuple[Part, ...] = ()
-    end: Part = END
+    others: tuple[Place, ...] = ()
+    end: Place = END
 
     @cached_property
-    def nodes(self) -> tuple[Part, ...]:
+    def nodes(self) -> tuple[Place, ...]:
         """The places but the logits, in the order they are computed."""
         ends = dict.fromkeys(part for arrow in self.arrows for part in (arrow.sender, arrow.receiver))
         return tuple(sorted((part for part in ends if part != END), key=lambda part: (part.depth, str(part))))
 
     @cached_property
-    def roots(self) -> tuple[Part, ...]:
+    def roots(self) -> tuple[Place, ...]:
         """The places into which no edge leads: they have their values of the high world."""
         return tuple(node for node in self.nodes if not self.into(node))
 
     @cached_property
-    def places(self) -> tuple[Part, ...]:
+    def places(self) -> tuple[Place, ...]:
         """The places but the logits, and those that no edge passes."""
         return tuple(dict.fromkeys((*self.nodes, *self.others)))
 
-    def into(self, receiver: Part) -> tuple[Arrow, ...]:
+    def into(self, receiver: Place) -> tuple[Arrow, ...]:
         """Return the edges that lead to a place."""
         return tuple(arrow for arrow in self.arrows if arrow.receiver == receiver)
 
-    def steps(self) -> list[tuple[Part, ...]]:
+    def steps(self) -> list[tuple[Place, ...]]:
         """Return the places in the order they are computed; those that receive the same come together."""
-        groups: dict[Any, list[Part]] = {}
+        groups: dict[Any, list[Place]] = {}
         for node in self.nodes:
             incoming = frozenset((arrow.sender, arrow.kind) for arrow in self.into(node))
             stream = entry(node.site.component, node.site.layer, self.able) if incoming else None
@@ -118,7 +118,7 @@ def read_edges(value: Any) -> Any:  # noqa: ANN401 - edges, named sets of edges,
 
 def graphs_of(edges: Any, worlds: Worlds) -> list[Graph]:  # noqa: ANN401 - edges, named sets of edges, or a hypothesis
     """Read sets of edges and refuse those along which nothing can pass."""
-    others: tuple[Part, ...] = ()
+    others: tuple[Place, ...] = ()
     if isinstance(edges, Hypothesis):
         sets = _sets_of(edges)
         others = tuple(part for parts in edges.alignment.values() for part in parts)
@@ -147,7 +147,7 @@ def _arrows(spec: Any) -> list[Arrow]:  # noqa: ANN401 - a chain, an edge, or se
         sender, receiver, kind = (*spec, "direct")[:3]
         if kind not in EDGES:
             raise DataError(f"an edge is 'all' or 'direct', not {kind!r}")
-        return [Arrow(Part.parse(sender), Part.parse(receiver), kind)]
+        return [Arrow(Place.parse(sender), Place.parse(receiver), kind)]
     return [arrow for item in spec for arrow in _arrows(item)]
 
 
@@ -161,7 +161,7 @@ def _chain(text: str) -> list[Arrow]:
     ends = re.split(r"\s*(->|=>)\s*", text.strip())
     if len(ends) < 3:
         raise DataError(f"{text!r} is not an edge", expected="a form like 'L0.z.H0@end -> L1.mlp_out@end -> logits'")
-    parts = [Part.parse(end) for end in ends[::2]]
+    parts = [Place.parse(end) for end in ends[::2]]
     kinds: list[Edge] = ["all" if sign == "=>" else "direct" for sign in ends[1::2]]
     return [Arrow(*pair, kind) for pair, kind in zip(itertools.pairwise(parts), kinds, strict=True)]
 
@@ -262,7 +262,7 @@ def _reaches(arrow: Arrow, worlds: Worlds) -> bool:
     return bool((first & second).any())
 
 
-def _refuse_twice(first: Part, second: Part, receiver: Part, worlds: Worlds) -> None:
+def _refuse_twice(first: Place, second: Place, receiver: Place, worlds: Worlds) -> None:
     """Refuse two senders that hold some of the same, which would be passed on twice."""
     if not (_holds(first.site, second.site) or _holds(second.site, first.site)):
         return

@@ -23,6 +23,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from mechcausal.address import Place
 from mechcausal.arguments import Count, Model, Seed
 from mechcausal.causal.fields import read_places
 from mechcausal.causal.mediation.mediators import Mediator, mediators_of
@@ -112,7 +113,7 @@ class Mediating(Method[Pairs, Mediation]):
 
     Attributes:
         mediators: Sites or patterns of sites (one mediator each), a list of them, a list within the list for parts that
-            mediate together, a `Part` with a subspace, a mapping from names to any of these, or a `Hypothesis`, whose
+            mediate together, a `Place` with a subspace, a mapping from names to any of these, or a `Hypothesis`, whose
             variables are mediators where they live.
         at: Where, for sites that do not say it: `"each"`, `"all"`, or selections, as in `mc.patch`. Parts that mediate
             together take one selection, all positions unless said.

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mechcausal.address import Selection, Site, expand
-from mechcausal.causal.hypothesis import Hypothesis, Part
+from mechcausal.address import Place, Selection, Site, expand
+from mechcausal.causal.hypothesis import Hypothesis
 from mechcausal.data.places import Place, Positions, places
 from mechcausal.data.prompts import PromptSet
 from mechcausal.errors import SiteError
@@ -26,7 +26,7 @@ class Mediator:
     """
 
     name: str
-    parts: tuple[Part, ...]
+    parts: tuple[Place, ...]
     place: Place | None = None
 
     def row(self) -> dict[str, Any]:
@@ -76,7 +76,7 @@ def mediators_of(spec: Any, at: Positions, able: Abilities, prompts: PromptSet) 
     return list(dict.fromkeys(mediators))
 
 
-def joint(spec: Any, able: Abilities, at: Positions = None) -> tuple[Part, ...]:  # noqa: ANN401
+def joint(spec: Any, able: Abilities, at: Positions = None) -> tuple[Place, ...]:  # noqa: ANN401
     """Return the parts that one mediator is made of; where a site names no position, it is all of them unless said."""
     items = list(spec) if isinstance(spec, (list, tuple)) else [spec]
     parts = []
@@ -84,9 +84,9 @@ def joint(spec: Any, able: Abilities, at: Positions = None) -> tuple[Part, ...]:
         if isinstance(item, (str, Site)):
             text, written = _split(item)
             chosen = _one_selection(at if written is None else written)
-            parts += [Part(site, chosen) for site in expand(text, able.shape)]
+            parts += [Place(site, chosen) for site in expand(text, able.shape)]
         else:
-            parts.append(Part.parse(item))
+            parts.append(Place.parse(item))
     if not parts:
         raise SiteError("a mediator has no part", fix="name at least one site")
     return _joined(parts)
@@ -96,10 +96,10 @@ def _single(item: Any, at: Positions, able: Abilities, prompts: PromptSet) -> li
     if isinstance(item, (str, Site)):
         text, written = _split(item)
         return [
-            Mediator(str(Part(place.site, place.at)), (Part(place.site, place.at),), place)
+            Mediator(str(Place(place.site, place.at)), (Place(place.site, place.at),), place)
             for place in places(expand(text, able.shape), at if written is None else written, prompts)
         ]
-    part = Part.parse(item)
+    part = Place.parse(item)
     place = None if part.basis else Place(part.site, part.at, str(part.at).removeprefix("@"))
     return [Mediator(str(part), (part,), place)]
 
@@ -122,11 +122,11 @@ def _one_selection(at: Positions) -> Selection:
     return Selection.parse(at)
 
 
-def _joined(parts: Sequence[Part]) -> tuple[Part, ...]:
+def _joined(parts: Sequence[Place]) -> tuple[Place, ...]:
     """Join subspaces of one activation, which one after the other would undo each other where they are oblique."""
     together: dict[tuple[Site, Selection], tuple[Vector, ...] | None] = {}
     for part in dict.fromkeys(parts):
         key = part.site, part.at
         before = together.get(key, ())
         together[key] = None if before is None or not part.basis else (*before, *part.basis)
-    return tuple(Part(site, at, basis or ()) for (site, at), basis in together.items())
+    return tuple(Place(site, at, basis or ()) for (site, at), basis in together.items())

@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from mechcausal.address import Place
 from mechcausal.causal.fields import read_hypothesis
-from mechcausal.causal.hypothesis import EDGES, OUTPUT_DEPTH, Edge, Hypothesis, Part, column_of, entry
+from mechcausal.causal.hypothesis import EDGES, Edge, Hypothesis, column_of
 from mechcausal.data.prompts import PromptSet
 from mechcausal.errors import ArgumentError, DataError, SiteError, UnsupportedError, did_you_mean, shortened
 from mechcausal.models.abilities import Abilities
@@ -60,7 +61,7 @@ class Node:
     def __post_init__(self) -> None:
         several = isinstance(self.parts, Sequence) and not isinstance(self.parts, str)
         listed = tuple(self.parts) if several else (self.parts,)
-        parts = listed if listed == (MASK,) else tuple(map(Part.parse, listed))
+        parts = listed if listed == (MASK,) else tuple(map(Place.parse, listed))
         object.__setattr__(self, "parts", parts)
         object.__setattr__(self, "children", tuple(self.children))
         if self.edge not in EDGES:
@@ -120,7 +121,7 @@ class Node:
         return MASK in self.parts
 
     @property
-    def sites(self) -> tuple[Part, ...]:
+    def sites(self) -> tuple[Place, ...]:
         """The parts of the network it stands for, the attention mask left out."""
         return tuple(part for part in self.parts if part != MASK)
 
@@ -155,7 +156,7 @@ class Node:
         """Return the tree with fields of every node changed."""
         return replace(self, children=[child.each(**changes) for child in self.children], **changes)
 
-    def placed(self, move: Callable[[Part], Part]) -> Node:
+    def placed(self, move: Callable[[Place], Place]) -> Node:
         """Return the tree with every part moved."""
         parts = self.parts if self.is_mask else tuple(move(part) for part in self.sites)
         return replace(self, parts=parts, children=[child.placed(move) for child in self.children])
@@ -256,7 +257,7 @@ def check_tree(able: Abilities, root: Node, pool: PromptSet) -> None:
             )
 
 
-def _check_positions(node: Node, part: Part, pool: PromptSet) -> None:
+def _check_positions(node: Node, part: Place, pool: PromptSet) -> None:
     counts = pool.select(part.at).sum(1).unique().tolist()
     if counts == [0] or len(counts) > 1:
         raise SiteError(
@@ -289,7 +290,7 @@ def _check_edge(able: Abilities, child: Node, node: Node) -> None:
     ]
     for part in child.sites:
         require_writer(part.site)
-        if not any(part.depth < Part(stream).depth or part.site == stream for stream in streams):
+        if not any(part.depth < Place(stream).depth or part.site == stream for stream in streams):
             raise SiteError(f"no direct path leads from {part} to {where}", fix="choose a later reader, or all paths")
 
 

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mechcausal.address import HEAD_COMPONENTS, Site
-from mechcausal.causal.hypothesis import Part, table_of
+from mechcausal.address import HEAD_COMPONENTS, Place, Site
+from mechcausal.causal.hypothesis import table_of
 from mechcausal.causal.training.lessons import STREAM, Lesson, require_closed, require_teachable, words
 from mechcausal.data.prompts import PromptSet
 from mechcausal.data.table import Table, rows
@@ -127,7 +127,7 @@ class Pool:
 
         for number, (lesson, prompts) in enumerate(zip(self.lessons, sets, strict=True)):
             mine = slice(self.offsets[number], self.offsets[number + 1])
-            named: list[tuple[Part, np.ndarray]] = []
+            named: list[tuple[Place, np.ndarray]] = []
             for variable, parts in lesson.hypothesis.alignment.items():
                 places = self.places[number, variable] = []
                 for part in parts:
@@ -302,7 +302,7 @@ def nodes(able: Abilities) -> list[Site]:
     return found
 
 
-def _stands_for(part: Part, node: Site) -> bool:
+def _stands_for(part: Place, node: Site) -> bool:
     """Say whether a node is (part of) what an aligned part names, or what the part acts through."""
     site = part.site
     if site.layer != node.layer:
@@ -312,7 +312,7 @@ def _stands_for(part: Part, node: Site) -> bool:
     return site.component in _ATTENTION and (site.head in (None, node.head) or site.component in ("k", "v"))
 
 
-def _rest(parts: Iterable[Part]) -> Tensor:
+def _rest(parts: Iterable[Place]) -> Tensor:
     """Return the orthonormal columns of everything outside the subspaces of these parts."""
     spanned = [part.columns(torch.zeros((), dtype=torch.float64)) for part in parts]
     together = torch.cat([columns for columns in spanned if columns is not None], dim=1)

@@ -4,7 +4,8 @@ import pytest
 from zoo import loaded, make_pairs
 
 import mechcausal as mc
-from mechcausal.causal import Hypothesis, Part, path_effects
+from mechcausal.address import Place
+from mechcausal.causal import Hypothesis, Place, path_effects
 from mechcausal.causal.mediation.arrows import Arrow, graphs_of, within
 from mechcausal.causal.mediation.worlds import Worlds
 from mechcausal.errors import DataError, MechcausalError, SiteError, UnsupportedError
@@ -46,8 +47,8 @@ CHAIN = ["L0.z.H0@-1 -> L1.mlp_out@-1", "L1.mlp_out@-1 => logits"]
         ["L0.z.H0@-1 -> L1.mlp_out@-1", "L1.mlp_out@-1 => logits"],
         [("L0.z.H0@-1", "L1.mlp_out@-1"), ("L1.mlp_out@-1", "logits", "all")],
         [["L0.z.H0@-1", "L1.mlp_out@-1", "direct"], "L1.mlp_out@-1 => logits"],
-        [Arrow(Part.parse("L0.z.H0@-1"), Part.parse("L1.mlp_out@-1")), [("L1.mlp_out@-1", "logits", "all")]],
-        [({"site": "L0.z.H0", "at": -1}, Part.parse("L1.mlp_out@-1")), (Part.parse("L1.mlp_out@-1"), "logits", "all")],
+        [Arrow(Place.parse("L0.z.H0@-1"), Place.parse("L1.mlp_out@-1")), [("L1.mlp_out@-1", "logits", "all")]],
+        [({"site": "L0.z.H0", "at": -1}, Place.parse("L1.mlp_out@-1")), (Place.parse("L1.mlp_out@-1"), "logits", "all")],
         ["L0.z.H0@-1 -> L1.mlp_out@-1 => logits", "L0.z.H0@-1 -> L1.mlp_out@-1"],  # said twice, meant once
     ],
 )
@@ -83,7 +84,7 @@ def test_heads_that_receive_the_same_come_in_one_step(worlds):
 
 def test_edges_within_a_sublayer():
     def is_within(a, b):
-        return within(Arrow(Part.parse(a), Part.parse(b)))
+        return within(Arrow(Place.parse(a), Place.parse(b)))
 
     assert is_within("L1.v.H0@1", "L1.z.H0@-1")
     assert is_within("L1.mlp_post.N3", "L1.mlp_out")
