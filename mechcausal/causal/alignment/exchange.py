@@ -16,7 +16,7 @@ from mechcausal.causal.alignment.moves import moved, position_axis
 from mechcausal.causal.alignment.pairs import Pairs
 from mechcausal.causal.hypothesis import Hypothesis, same_kind
 from mechcausal.data.prompts import PromptSet
-from mechcausal.interventions.specs import Edit, Patch, vector
+from mechcausal.interventions.specs import Edit, Patch
 from mechcausal.metrics import at_read_position
 from mechcausal.models import bridge
 from mechcausal.models.abilities import Abilities

@@ -20,7 +20,6 @@ from torch import Tensor
 from mechcausal.address import Place
 from mechcausal.causal.alignment.search import Harvest, Moved
 from mechcausal.errors import DataError, SiteError
-from mechcausal.interventions.specs import vector
 
 Over = Literal["places", "directions"]
 _HOTTEST, _COLDEST = 1.0, 0.05

@@ -17,6 +17,7 @@ from mechcausal.causal.hypothesis import EDGES, Edge, Hypothesis
 from mechcausal.causal.mediation.worlds import Worlds
 from mechcausal.errors import DataError, SiteError, UnsupportedError
 from mechcausal.models.abilities import Abilities
+from mechcausal.models.anatomy import entry
 
 END = Place(Site("logits"))
 # What writes to the stream, what reads it, and what acts within one sublayer.
@@ -87,7 +88,7 @@ class Graph:
         groups: dict[Any, list[Place]] = {}
         for node in self.nodes:
             incoming = frozenset((arrow.sender, arrow.kind) for arrow in self.into(node))
-            stream = entry(node.site.component, node.site.layer, self.able) if incoming else None
+            stream = entry(node.site, self.able) if incoming else None
             groups.setdefault((stream, incoming, node.depth if incoming else None), []).append(node)
         return [tuple(group) for group in groups.values()]
 
@@ -233,7 +234,7 @@ def _check_ends(arrow: Arrow, able: Abilities) -> None:
             f"{able.architecture} does not add its sublayers to the stream unchanged, so it has no direct edges",
             fix="use edges along all paths: (sender, receiver, 'all')",
         )
-    stream = entry(receiver.component, receiver.layer, able)
+    stream = entry(receiver, able)
     beside = receiver.component in ("mlp_post", "mlp_out") and stream.component == "resid_pre"
     if beside and sender.layer == receiver.layer:
         raise UnsupportedError(

@@ -11,7 +11,6 @@ from mechcausal.causal.hypothesis import Hypothesis
 from mechcausal.data.places import Place, Positions, places
 from mechcausal.data.prompts import PromptSet
 from mechcausal.errors import SiteError
-from mechcausal.interventions.specs import Vector
 from mechcausal.models.abilities import Abilities
 
 

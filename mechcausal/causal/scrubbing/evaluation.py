@@ -20,6 +20,7 @@ from mechcausal.data.prompts import PromptSet
 from mechcausal.errors import DataError
 from mechcausal.models import bridge
 from mechcausal.models.abilities import abilities
+from mechcausal.models.anatomy import heads, mlps
 from mechcausal.models.engine import Exact, in_batches
 from mechcausal.models.readout import Readouts
 
@@ -72,12 +73,6 @@ class Tree:
         shape = self.able.shape
         ends = [part.depth for part in node.parts] or [(shape.n_layers, 0.0)]
         covered = {part.site for child in node.children for part in child.sites}
-        heads = [Site("z", layer, head=head) for layer in range(shape.n_layers) for head in range(shape.n_heads)]
-        mlps = (
-            [Site("mlp_out", layer) for layer in range(shape.n_layers)]
-            if self.able.components["mlp_out"].writes
-            else []
-        )
         # Side by side in one layer, heads do not read each other.
         early = [site for site in (*heads, *mlps) if Place(site).depth < max(ends)]
         return [site for site in early if site not in covered and site.whole not in covered]

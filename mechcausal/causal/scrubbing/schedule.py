@@ -19,6 +19,7 @@ from mechcausal.causal.scrubbing.runs import Runs
 from mechcausal.causal.scrubbing.sampling import Draw
 from mechcausal.causal.scrubbing.tree import Node
 from mechcausal.data.prompts import PromptSet
+from mechcausal.models.anatomy import entry
 
 
 @dataclass(frozen=True)
@@ -259,7 +260,7 @@ class Scheduler:
             return {entry("logits", None, able): []}
         streams: dict[Site, list[Place]] = {}
         for part in node.sites:
-            streams.setdefault(entry(part.site.component, part.site.layer, able), []).append(part)
+            streams.setdefault(entry(part.site, able), []).append(part)
         return streams
 
     def _wanted(self, samples: Mapping[str, Draw]) -> tuple[tuple[Site, Selection], ...]:

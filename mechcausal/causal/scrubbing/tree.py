@@ -23,6 +23,7 @@ from mechcausal.causal.hypothesis import EDGES, Edge, Hypothesis, column_of
 from mechcausal.data.prompts import PromptSet
 from mechcausal.errors import ArgumentError, DataError, SiteError, UnsupportedError, did_you_mean, shortened
 from mechcausal.models.abilities import Abilities
+from mechcausal.models.anatomy import entry
 from mechcausal.models.readout import require_writer
 
 EXACT = "exact"
@@ -53,7 +54,7 @@ class Node:
     name: str
     parts: Any = ()
     feature: Feature = EXACT
-    edge: Edge = "all"
+    edge: EdgeKind = "all"
     children: Sequence[Node] = ()
     given: tuple[str, ...] = ()
     estimate: Callable[[PromptSet], Tensor] | None = None
@@ -271,7 +272,7 @@ def _check_positions(node: Node, part: Place, pool: PromptSet) -> None:
 
 def _check_edge(able: Abilities, child: Node, node: Node) -> None:
     late = max(child.sites, key=lambda part: part.depth)
-    early = min((part.depth for part in node.sites), default=OUTPUT_DEPTH)
+    early = min((part.depth for part in node.sites), default=Site("logits").depth)
     where = " + ".join(map(str, node.parts)) or "the output"
     if late.depth >= early:
         raise SiteError(
@@ -285,9 +286,7 @@ def _check_edge(able: Abilities, child: Node, node: Node) -> None:
             f"{able.architecture} does not add its sublayers to the stream unchanged, so it has no direct paths",
             fix="let the edges stand for all paths",
         )
-    streams = [entry(part.site.component, part.site.layer, able) for part in node.sites] or [
-        entry("logits", None, able)
-    ]
+    streams = [entry(part.site, able) for part in node.sites] or [entry(Site("logits"), able)]
     for part in child.sites:
         require_writer(part.site)
         if not any(part.depth < Place(stream).depth or part.site == stream for stream in streams):

@@ -24,6 +24,7 @@ from mechcausal.data.table import Table, rows
 from mechcausal.errors import DataError
 from mechcausal.interventions.specs import Edit, Patch
 from mechcausal.models.abilities import Abilities
+from mechcausal.models.anatomy import heads, mlps
 from mechcausal.models.hooked import Source
 
 # What a named site stands for among the nodes that strictness covers: heads and MLPs.
@@ -295,11 +296,7 @@ class Batch:
 
 def nodes(able: Abilities) -> list[Site]:
     """Return the heads and the MLPs: the nodes of which most must not matter."""
-    shape = able.shape
-    found = [Site("z", layer, head=head) for layer in range(shape.n_layers) for head in range(shape.n_heads)]
-    if able.components["mlp_out"].reads:
-        found += [Site("mlp_out", layer) for layer in range(shape.n_layers)]
-    return found
+    return [*heads(able), *mlps(able)]
 
 
 def _stands_for(part: Place, node: Site) -> bool:

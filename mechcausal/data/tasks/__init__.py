@@ -5,29 +5,13 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from mechcausal.errors import DataError, did_you_mean
+from mechcausal.catalog import TASKS
 
 if TYPE_CHECKING:
     from mechcausal.data.contrast import Contrast
     from mechcausal.data.prompts import Side
     from mechcausal.data.scm import SCM
     from mechcausal.data.tasks.definition import Task
-
-# Where each task is; a module may hold several.
-MODULES = {
-    "hiring": "hiring",
-    "hiring_backup": "hiring",
-    "hiring_backups": "hiring",
-    "hiring_shared": "hiring",
-    "hiring_secret": "hiring",
-    "by_hand": "by_hand",
-    "reverse": "reverse",
-    "fraction": "fraction",
-    "bios": "bios",
-    "brackets": "brackets",
-    "induction": "induction",
-    "ioi": "ioi",
-}
 
 
 def task(name: str) -> Task:

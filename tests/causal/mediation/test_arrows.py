@@ -111,7 +111,7 @@ REFUSED = [
     ("L0.z.H0", DataError, "'L0.z.H0' is not an edge.*a form like"),
     (["L0.z.H0", "L1.z.H0", "L2.z.H0", "logits"], DataError, "'L0.z.H0' is not an edge"),
     (("L0.z.H0", "logits", "some"), DataError, "'all' or 'direct', not 'some'"),
-    (("L0.z.H0", 3), SiteError, "not a part of a network"),
+    (("L0.z.H0", 3), SiteError, "not a place in a network"),
     ("L0.zz.H0 -> logits", SiteError, "no component called 'zz'"),
     ("L7.z.H0 -> logits", SiteError, "L7.z.H0 is not in this model"),
     ("L0.z.H0@subject -> logits", SiteError, "no position called 'subject'"),
