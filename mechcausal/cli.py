@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 
@@ -206,8 +206,8 @@ def link(
     if (dictionary is None) == (not sites):
         raise MechcausalError("name what is linked", fix="give --dictionary FOLDER, or --sites z")
     loaded = load(model)
-    what = list(sites or ()) if dictionary is None else dictionary_of(dictionary, loaded)
-    others = [dictionary_of(one, loaded, name=f"other-{i}") for i, one in enumerate(other or ())]
+    what = list(sites or ()) if dictionary is None else dictionary_of(loaded, dictionary)
+    others = [dictionary_of(loaded, one, name=f"other-{i}") for i, one in enumerate(other or ())]
     found, notes, cards = {}, {}, {}
     asked = studies(suite, loaded, n, seed=seed)
     told: dict[str, Any] = {"do": do, "smallest_effect": smallest_effect, "others": others}
@@ -226,7 +226,7 @@ def link(
         if isinstance(what, Bound):
             used = [Site.parse(name).feature for name in links.verdicts["causal"]]
             cards[study.name] = [
-                card(loaded, what, number, study.pairs) for number in used[:_CARDS] if number is not None
+                card(loaded, study.pairs, what, number) for number in used[:_CARDS] if number is not None
             ]
         typer.echo("\n".join(filter(None, [study.name, links.summary(), notes[study.name]])) + "\n")
     if not found:
@@ -282,7 +282,7 @@ def sae_train(
     loaded = load(model)
     prompts = material.training(loaded)
     made = train(
-        loaded, prompts, site, width=width, kind=kind, k=k, site_out=site_out, tokens=tokens,
+        loaded, prompts, site, width=width, kind=cast(Any, kind), k=k, site_out=site_out, tokens=tokens,
         rate=rate, seed=seed, out=out, checkpoint_every=checkpoint_every, remember={"material": material.to_json()},
     )  # fmt: skip
     typer.echo(f"{made.features}: {made.n_features} features, digest {made.digest}, in {out}")
@@ -327,7 +327,7 @@ def sae_health(
         material = Material.from_facts(facts, folder)
     loaded = load(model or material.model)
     prompts, pairs = material.held_out(loaded), material.pairs(loaded)
-    found = health(loaded, dictionary_of(folder, loaded), prompts, pairs=pairs)
+    found = health(loaded, prompts, dictionary_of(loaded, folder), pairs=pairs)
     found.save(folder / "health.json")
     typer.echo(json.dumps(found.to_json()) if as_json else found.summary())
 

@@ -13,7 +13,7 @@ from mechcausal.circuits.features.ablating import ABLATIONS, Ablation
 from mechcausal.circuits.features.circuit import circuit
 from mechcausal.circuits.features.kept import faithfulness, in_turn, kept, kept_alone
 from mechcausal.circuits.features.scores import Scorer
-from mechcausal.errors import DataError, NumericsError, SiteError
+from mechcausal.errors import ArgumentError, DataError, NumericsError, SiteError
 from mechcausal.metrics import metric
 from mechcausal.models.hooked import forward
 
@@ -196,7 +196,7 @@ def test_behind_the_last_layer_scores_and_shares_are_written_down(kind, by_hand,
     some = expected.abs().topk(2).indices.tolist()
     found = circuit(by_hand, pairs, [known], nodes=12, steps=2, ablation=kind, reference=None, random=0)
     graph = Graph.of([str(known.feature(number)) for number in some])
-    measured = faithfulness(by_hand, graph, pairs, ablation=kind, random=0)
+    measured = faithfulness(by_hand, pairs, graph, ablation=kind, random=0)
     assert measured.faithfulness.estimate == pytest.approx(float(expected[some].sum() / expected.sum()), abs=1e-5)
     assert measured.completeness.estimate == pytest.approx(float(1 - expected[some].sum() / expected.sum()), abs=1e-5)
     assert measured.provenance.arguments["ablation"] == found.graph.about["ablation"] == kind
@@ -213,7 +213,7 @@ def test_what_all_prompts_share_is_no_part_of_a_difference_and_is_lost_by_zero(b
     known = bind(by_hand, Axes(), "L0.resid_post", "first")
     graph = Graph.of([str(known.feature(5))])
     shares = {
-        kind: faithfulness(by_hand, graph, pairs, ablation=kind, random=0).faithfulness.estimate for kind in ABLATIONS
+        kind: faithfulness(by_hand, pairs, graph, ablation=kind, random=0).faithfulness.estimate for kind in ABLATIONS
     }
     assert shares["counterfactual"] == pytest.approx(1, abs=1e-5)
     assert abs(shares["zero"] - 1) > 0.1
@@ -230,15 +230,15 @@ class Detached(Bent):
 def test_bad_input(bind):
     model, pairs = loaded("gpt2"), make_pairs((7,) * 16)
     one = bind(model, Turned(32), "L1.resid_post", "one")
-    with pytest.raises(DataError, match="no such ablation"):
+    with pytest.raises(ArgumentError, match="'counterfactual' or 'mean' or 'zero'"):
         circuit(model, pairs, [one], ablation="resample")
     with pytest.raises(DataError, match="zero ablation takes no means"):
-        faithfulness(model, Graph.of([str(one.feature(1))]), pairs, ablation="zero", reference=pairs)
+        faithfulness(model, pairs, Graph.of([str(one.feature(1))]), ablation="zero", reference=pairs)
     with pytest.raises(SiteError, match="would move it twice"):
         in_turn(model, [one, bind(model, Turned(32), "L2.resid_pre", "two")])
     graph = Graph.of([f"{one.feature(1)}@6"])
     with pytest.raises(DataError, match="no reference prompt has these positions"):
-        faithfulness(model, graph, pairs, ablation="mean", reference=make_pairs((5,)))
+        faithfulness(model, pairs, graph, ablation="mean", reference=make_pairs((5,)))
     stuck = bind(model, Detached(32), "L0.resid_post", "stuck")
     with pytest.raises(NumericsError, match="no gradient by its features"):
         circuit(model, pairs, [stuck])
