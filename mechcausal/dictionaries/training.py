@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -25,7 +25,7 @@ from tqdm.auto import tqdm
 
 from mechcausal import __version__
 from mechcausal.address import Site
-from mechcausal.arguments import Count, CountOrZero, Model, Positive, Seed
+from mechcausal.arguments import Count, CountOrZero, Model, Positive, Seed, number
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.prompts import PromptSet
 from mechcausal.dictionaries import folder
@@ -41,6 +41,7 @@ from mechcausal.models.fingerprint import weights_fingerprint
 CHECKPOINT = "checkpoint"
 _TOLD = 20  # steps between two lines of the progress bar
 DictionaryKind = Literal["topk", "batchtopk", "matryoshka", "jumprelu", "standard", "gated", "transcoder"]
+Price = Annotated[float, number("a number of at least 0", 0.0)]
 Prompts = PromptSet | Contrast
 Data = Prompts | Sequence[Prompts] | Activations | Tensor | str | Path
 
@@ -137,7 +138,7 @@ class DictionaryTraining(Method[Data, Bound]):
     width: Count
     kind: DictionaryKind = "topk"
     k: Count | None = None
-    price: Positive | None = None
+    price: Price | None = None
     tokens: Count = 400_000
     batch_size: Count = 512
     rate: Positive = 2e-3
