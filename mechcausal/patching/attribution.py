@@ -77,13 +77,7 @@ def attribute(
         raise DataError("steps is 0 or more and path is 'joint' or 'cell'", got=f"steps {steps}, path {path!r}")
     base, source = two_sides(pairs, direction)
     chosen = metric_of(metric)
-    if chosen.name == "accuracy":
-        raise DataError("accuracy has no gradient", fix="attribute to logit_diff, or use mc.patch")
-    if chosen.name == "kl" and direction == "noise" and steps == 0:
-        raise DataError(
-            "the KL divergence from the clean run has no slope at the clean run",
-            fix="pass steps=8, or direction='denoise', or another metric",
-        )
+    chosen.require_gradient(at_reference=direction == "noise" and steps == 0)
     check_exact(exact)
     recorder = Recorder(
         model, pairs, chosen, "attribute",

@@ -9,10 +9,11 @@ import numpy as np
 
 from mechcausal.address import Selection
 from mechcausal.arguments import Count, Seed, number
+from mechcausal.catalog import TASKS
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.places import Place
 from mechcausal.data.prompts import PromptSet
-from mechcausal.data.tasks import MODULES
+from mechcausal.data.splits import units
 from mechcausal.data.tasks import task as task_called
 from mechcausal.data.tasks.definition import Task
 from mechcausal.errors import DataError
@@ -22,7 +23,7 @@ from mechcausal.probes.bayes import bayes_accuracy, visible
 from mechcausal.probes.controls import DRAWS, online_code, permutation_null, selectivity
 from mechcausal.probes.held_out import HeldOut, cross_validate
 from mechcausal.probes.kinds import Settings
-from mechcausal.probes.labels import Labels, labels_of, units
+from mechcausal.probes.labels import Labels, labels_of
 from mechcausal.probes.readings import Pool, Reading
 
 At = str | int | slice | Selection
@@ -35,7 +36,7 @@ Score = Literal["accuracy", "balanced_accuracy"]
 
 def task_or_name(value: Any) -> Any:  # noqa: ANN401 - whatever a caller passes
     """Return a task that ships by its name, which a file can hold, and anything else as it is."""
-    ships = isinstance(value, Task) and value.name in MODULES and task_called(value.name) is value
+    ships = isinstance(value, Task) and value.name in TASKS and task_called(value.name) is value
     return value.name if ships else value
 
 

@@ -16,6 +16,7 @@ from mechcausal.address import expand
 from mechcausal.arguments import CountOrZero, Model
 from mechcausal.data.places import Place, Positions, SiteSpec, places, plain
 from mechcausal.data.prompts import PromptSet
+from mechcausal.data.splits import units
 from mechcausal.data.tasks.definition import Task
 from mechcausal.interventions.specs import Edit
 from mechcausal.method import function
@@ -23,7 +24,7 @@ from mechcausal.models.abilities import abilities
 from mechcausal.models.facts import facts
 from mechcausal.probes.fitted import Report
 from mechcausal.probes.held_out import HeldOut
-from mechcausal.probes.labels import Labels, labels_of, one_set, units
+from mechcausal.probes.labels import Labels, labels_of, one_set
 from mechcausal.probes.procedure import (
     ProbeCost,
     ProbeKind,

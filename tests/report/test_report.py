@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from commands import run
 
-from mechcausal.organisms import ORGANISMS
+from mechcausal.catalog import ORGANISMS
 from mechcausal.report import doctor
 from mechcausal.report.canary import candidate_logprobs, exposure
 from mechcausal.results.page import Page

@@ -33,6 +33,7 @@ from mechcausal.circuits.graph import Graph, Node
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.places import Positions, places
 from mechcausal.data.prompts import PromptSet
+from mechcausal.data.splits import FEWEST, cluster_numbers, split
 from mechcausal.dictionaries.screening.attribution import differentiable
 from mechcausal.errors import SiteError
 from mechcausal.method import Cost, Method, function
@@ -40,7 +41,6 @@ from mechcausal.metrics import Metric
 from mechcausal.models.abilities import abilities
 from mechcausal.models.attached import Bound, attached
 from mechcausal.patching.sweep import MetricSpec
-from mechcausal.results.shares import halves
 
 
 @dataclass(frozen=True, repr=False)
@@ -150,7 +150,9 @@ class FeatureCircuiting(Method[Contrast, FeatureCircuit]):
     def run(self, model: Model, data: Contrast) -> FeatureCircuit:
         """Score nodes and edges on one half of the pairs, and measure the circuit on the other."""
         dictionaries, metric = self._asked(model)
-        chosen_by, measured_on = halves(data.clean.clusters, len(data), self.seed)
+        chosen_by, measured_on = split(
+            cluster_numbers(data.clean.clusters, len(data)), 0.5, self.seed, fewest=FEWEST, what="pairs"
+        )
         pairs = data.take(chosen_by.tolist())
         at = tuple(place.at for place in places([dictionaries[0].features], self.at, pairs.clean))
         ablation = Ablation.of(model, dictionaries, at, pairs, self.ablation, self.reference, self.batch_size)

@@ -154,7 +154,8 @@ class FeatureAttributing(Method[PromptSet | Contrast, Attribution]):
                 "a path leads from one prompt of a pair to the other", got=f"steps {self.steps}", fix="give pairs"
             )
         metric = differentiable(self.metric)
-        _refuse_flat(metric, self.direction if isinstance(data, Contrast) else "noise", self.steps)
+        at_clean = self.direction == "noise" or not isinstance(data, Contrast)
+        metric.require_gradient(at_reference=at_clean and self.steps == 0)
         return resolved(model, self.dictionary), metric, Selection.parse(self.at)
 
 
@@ -170,17 +171,8 @@ def fitting(batch_size: int, width: int, *dictionaries: Bound) -> int:
 def differentiable(metric: MetricSpec) -> Metric:
     """Return a metric that has a gradient."""
     chosen = metric_of(metric)
-    if chosen.name == "accuracy":
-        raise DataError("accuracy has no gradient", fix="attribute to logit_diff, or measure exact effects")
+    chosen.require_gradient()
     return chosen
-
-
-def _refuse_flat(metric: Metric, direction: str, steps: int) -> None:
-    if metric.name == "kl" and direction == "noise" and steps == 0:
-        raise DataError(
-            "the KL divergence from the clean run has no slope at the clean run",
-            fix="pass pairs with steps=8 or direction='denoise', or another metric",
-        )
 
 
 def slope(

@@ -20,6 +20,7 @@ from mechcausal.address import Selection
 from mechcausal.arguments import Count, CountOrZero, Model, Seed
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.prompts import PromptSet
+from mechcausal.data.splits import FEWEST, cluster_numbers, split
 from mechcausal.dictionaries.screening.attribution import (
     At,
     Attribution,
@@ -38,7 +39,6 @@ from mechcausal.models.engine import Exact, Plan, evaluate
 from mechcausal.patching.activation import Direction
 from mechcausal.patching.sweep import MetricSpec, Place, Recorder, two_sides
 from mechcausal.results.result import Result
-from mechcausal.results.shares import halves
 from mechcausal.results.storage import replacing
 
 if TYPE_CHECKING:
@@ -220,7 +220,7 @@ class Screening(Method[PromptSet | Contrast, Screened]):
         abilities(model).require([dictionary.features])
         paired = isinstance(data, Contrast)
         one_side = data.clean if isinstance(data, Contrast) else data
-        chosen_by, measured_on = halves(one_side.clusters, len(data), self.seed)
+        chosen_by, measured_on = split(cluster_numbers(one_side.clusters, len(data)), 0.5, self.seed, fewest=FEWEST)
         part = np.zeros(len(data), dtype=int)
         part[measured_on] = 1
         held_out = data.take(measured_on.tolist())

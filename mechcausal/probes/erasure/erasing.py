@@ -15,13 +15,14 @@ from mechcausal.arguments import Count, Model, OpenShare, Seed
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.places import Place, SiteSpec, places
 from mechcausal.data.prompts import PromptSet
+from mechcausal.data.splits import split, units
 from mechcausal.errors import DataError, SiteError
 from mechcausal.interventions.specs import Edit, Erase, Set
 from mechcausal.method import Cost, Method, function
 from mechcausal.models.abilities import abilities
 from mechcausal.probes.erasure.fitting import fit_eraser, rank
 from mechcausal.probes.kinds import separation
-from mechcausal.probes.labels import Labels, labels_of, one_set, units
+from mechcausal.probes.labels import Labels, labels_of, one_set
 from mechcausal.probes.procedure import At, examples
 from mechcausal.probes.readings import readings
 
@@ -197,24 +198,10 @@ class Erasing(Method[PromptSet | Contrast, Erasure]):
         able = abilities(model)
         sites = expand(self.sites, able.shape)
         able.require(sites)
-        return prompts, labels, sorted(sites, key=_flow), split(prompts, self.share, self.seed)
+        return prompts, labels, sorted(sites, key=_flow), split(units(prompts), self.share, [self.seed, 5])
 
 
 erase = function(Erasing, data="prompts", about="The prompts, or pairs, of which both sides are taken.")
-
-
-def split(prompts: PromptSet, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the rows to fit to and the rows to hold out: whole clusters, and equal texts together."""
-    unit = units(prompts)
-    order = np.random.default_rng([seed, 5]).permutation(int(unit.max()) + 1)
-    chosen = order[unit] < round(share * len(order))
-    if not chosen.any() or chosen.all():
-        raise DataError(
-            "these prompts cannot be split into a fit set and a held-out set",
-            got=f"{len(order)} independent clusters",
-            expected="at least two",
-        )
-    return np.flatnonzero(chosen), np.flatnonzero(~chosen)
 
 
 def correlation_of(prompts: PromptSet, labels: Labels, outcome: Any = None) -> Correlation | None:  # noqa: ANN401

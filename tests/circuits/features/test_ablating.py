@@ -122,7 +122,7 @@ def test_scores_are_integrated_gradients_by_the_nodes_themselves(kind, make, bin
     made = make(32, n=20, seed=3)
     known = bind(model, made, "L0.resid_post", "d")
     how = Ablation.of(model, [known], (ALL,), pairs, kind, None, 64)
-    scores = Scorer(model, [known], LOGIT_DIFF, (ALL,), steps, "noise", 64, how).nodes(pairs)["d"][0]
+    scores = Scorer(model, [known], LOGIT_DIFF, (ALL,), steps, 64, how).nodes(pairs)["d"][0]
     ends = set_to(kind, made, model, pairs, 0)
     own = stream(model, pairs.clean, 0)
     f = made.encode(own)
@@ -146,7 +146,7 @@ def test_the_nodes_sum_to_the_exact_effect_of_ablating_them_all(kind, bind):
     model, pairs = loaded("gpt2"), make_pairs((7,) * 6)
     known = [bind(model, Bent(32, seed=1), "L0.resid_post", "bent"), bind(model, TopK(32), "L1.attn_out", "top")]
     how = Ablation.of(model, known, (ALL,), pairs, kind, None, 64)
-    job = Scorer(model, known, LOGIT_DIFF, (ALL,), 48, "noise", 64, how)
+    job = Scorer(model, known, LOGIT_DIFF, (ALL,), 48, 64, how)
     scores = job.nodes(pairs)
     for one in known:
         nothing = {one.name: torch.zeros(1, one.n_features + 1, dtype=torch.bool)}
@@ -162,7 +162,7 @@ def test_into_each_node_come_edges_that_sum_to_its_score_whatever_the_decoders(m
     model, pairs = loaded("gpt2"), make_pairs((7,) * 4)
     early = bind(model, make(32, n=12, seed=1, bias=2.0), "L0.resid_post", "early")
     late = bind(model, make(32, n=12, seed=2, bias=2.0), "L1.resid_post", "late")
-    job = Scorer(model, [early, late], LOGIT_DIFF, (ALL,), 32, "noise", 64)
+    job = Scorer(model, [early, late], LOGIT_DIFF, (ALL,), 32, 64)
     scores = job.nodes(pairs)["late"][0]
     edges = job.edges(pairs, nodes_of(early, late))
     for number in range(13):
@@ -202,7 +202,7 @@ def test_behind_the_last_layer_scores_and_shares_are_written_down(kind, by_hand,
     assert measured.provenance.arguments["ablation"] == found.graph.about["ablation"] == kind
     assert ("reference" in measured.provenance.arguments) == (kind == "mean")
     how = Ablation.of(by_hand, [known], (ALL,), pairs, kind, None, 64)
-    scores = Scorer(by_hand, [known], LOGIT_DIFF, (ALL,), 1, "noise", 64, how).nodes(pairs)["last"][0]
+    scores = Scorer(by_hand, [known], LOGIT_DIFF, (ALL,), 1, 64, how).nodes(pairs)["last"][0]
     np.testing.assert_allclose(scores[:-1], expected.numpy(), atol=1e-5)
     assert scores[-1] == pytest.approx(0, abs=1e-6)
 

@@ -50,7 +50,7 @@ def value(model, base, edits=(), sources=()):
 
 
 def scorer(model, *known, steps=1, at=(ALL,)):
-    return Scorer(model, in_turn(model, known), LOGIT_DIFF, at, steps, "noise", 64)
+    return Scorer(model, in_turn(model, known), LOGIT_DIFF, at, steps, 64)
 
 
 def all_nodes(*known, at=ALL):
