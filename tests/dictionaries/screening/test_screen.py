@@ -118,7 +118,7 @@ def test_known_effects(by_hand):
 
 def test_alone_a_feature_is_set_to_zero(known, pairs):
     found = screen(loaded("gpt2"), pairs.clean, known, top=6, random=0, seed=3)
-    _, measured = halves((), len(pairs), 3)
+    _, measured = split(np.arange(len(pairs)), 0.5, 3)
     exact = one_by_one(loaded("gpt2"), known, found.frame["feature"], pairs.clean.take(measured.tolist()))
     np.testing.assert_allclose(found.frame["change"], exact.mean(1), atol=2e-5)
     assert found.provenance.arguments["do"] == "zero"
