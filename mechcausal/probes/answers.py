@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from mechcausal.address import Site, expand
+from mechcausal.address import Place, Site, expand
 from mechcausal.arguments import CountOrZero, Model
-from mechcausal.data.places import Place, SiteSpec, places, plain
+from mechcausal.data.places import SiteSpec, places, plain
 from mechcausal.errors import DataError
 from mechcausal.method import function
 from mechcausal.metrics import metric

@@ -7,11 +7,10 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 
-from mechcausal.address import Selection
+from mechcausal.address import Place, Selection
 from mechcausal.arguments import Count, Seed, number
 from mechcausal.catalog import TASKS
 from mechcausal.data.contrast import Contrast
-from mechcausal.data.places import Place
 from mechcausal.data.prompts import PromptSet
 from mechcausal.data.splits import units
 from mechcausal.data.tasks import task as task_called

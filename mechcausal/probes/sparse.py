@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from mechcausal.address import Selection, Site, expand
+from mechcausal.address import Place, Selection, Site, expand
 from mechcausal.arguments import Count, Model
-from mechcausal.data.places import Place, places
+from mechcausal.data.places import places
 from mechcausal.data.prompts import PromptSet
 from mechcausal.data.tasks.definition import Task
 from mechcausal.errors import DataError

@@ -16,7 +16,7 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 from scipy import stats
 
-from mechcausal.address import Selection
+from mechcausal.address import Place, Selection
 from mechcausal.arguments import Count, CountOrZero, Model, Seed
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.prompts import PromptSet
@@ -37,7 +37,7 @@ from mechcausal.models.abilities import abilities
 from mechcausal.models.attached import Bound, resolved
 from mechcausal.models.engine import Exact, Plan, evaluate
 from mechcausal.patching.activation import Direction
-from mechcausal.patching.sweep import MetricSpec, Place, Recorder, two_sides
+from mechcausal.patching.sweep import MetricSpec, Recorder, two_sides
 from mechcausal.results.result import Result
 from mechcausal.results.storage import replacing
 
@@ -236,9 +236,7 @@ class Screening(Method[PromptSet | Contrast, Screened]):
         estimated = self._attributing(dictionary, metric, part).run(model, data)
         highest, others = _candidates(estimated, self.top, self.random, self.seed)
         base, source = two_sides(held_out, self.direction) if isinstance(held_out, Contrast) else (held_out, None)
-        where = [
-            Place(dictionary.feature(int(number)), at, str(at).removeprefix("@")) for number in (*highest, *others)
-        ]
+        where = [Place(dictionary.feature(int(number)), at) for number in (*highest, *others)]
         cells = [(Edit(place.site, Patch() if paired else Zero(), place.at),) for place in where]
         clean = held_out.clean if isinstance(held_out, Contrast) else held_out
         plan = Plan(base, cells, metric, rows=source, reference=clean)

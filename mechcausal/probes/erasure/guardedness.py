@@ -10,9 +10,9 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from mechcausal.address import expand
+from mechcausal.address import Place, expand
 from mechcausal.arguments import Model, Share
-from mechcausal.data.places import Place, SiteSpec, plain
+from mechcausal.data.places import SiteSpec, plain
 from mechcausal.data.splits import units
 from mechcausal.errors import DataError
 from mechcausal.method import function
@@ -152,7 +152,7 @@ class Guarding(ProbingMethod[Erasure, Guardedness]):
         where = erasure.places
         if self.sites is not None:
             at = where[0].at
-            where = [Place(site, at, str(at).removeprefix("@")) for site in expand(self.sites, abilities(model).shape)]
+            where = [Place(site, at) for site in expand(self.sites, abilities(model).shape)]
         others = [labels_of(erasure.prompts, values, name) for name, values in (self.others or {}).items()]
         asked = [replace(labels, codes=labels.codes[erasure.held_out]) for labels in (erasure.labels, *others)]
         return where, asked
