@@ -65,7 +65,8 @@ class Method(Generic[Data, Outcome]):
     """What all methods share. A subclass is a frozen dataclass with `word`, `run` and `cost`.
 
     Fields hold plain data: lists become tuples, and a field with `metadata={"read": function}` is read by that function
-    from its plain form. All fields are compared with their annotations when the specification is made.
+    from its plain form (`"write"` names the function back, where it is not `to_json`). All fields are compared with
+    their annotations when the specification is made.
     """
 
     word: ClassVar[str]
@@ -101,7 +102,8 @@ class Method(Generic[Data, Outcome]):
         for part in fields(self):
             value = getattr(self, part.name)
             if not _is_default(part, value):
-                told[part.name] = _plain(value, f"{part.name!r} of {self.word}")
+                write = part.metadata.get("write")
+                told[part.name] = _plain(write(value) if write else value, f"{part.name!r} of {self.word}")
         return told
 
     def to_toml(self) -> str:
@@ -161,7 +163,9 @@ def function(
         def call(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as the signature says
             given = bound(word, signature, args, kwargs)
             model, prompts = given.pop("model"), given.pop(data)
-            return act(spec(**given), model, prompts)
+            made = spec(**given)
+            check_all(spec.word, {data: prompts}, {data: hints_of(spec.run).get("data", Any)})
+            return act(made, model, prompts)
 
         described_as = {
             "__signature__": signature,

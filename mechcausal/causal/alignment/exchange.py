@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from mechcausal.address import Place, Site, vector
+from mechcausal.address import Place, Site
 from mechcausal.causal.alignment.moves import moved, position_axis
 from mechcausal.causal.alignment.pairs import Pairs
 from mechcausal.causal.hypothesis import Hypothesis, same_kind
@@ -183,6 +183,11 @@ def score(
     bar.close()
     hits, strict, toward, *before = found.reshape(6, len(cells), len(base))
     return Scores(hits, strict, toward, (before[0], before[1], before[2]), forwards, used)
+
+
+def forwards_of(cells: Sequence[Cell]) -> int:
+    """Return how many forwards `score` runs for each pair: the base, each set of source prompts once, and every cell."""
+    return 1 + len({id(source) for cell in cells for source in cell.pairs.sources.values()}) + len(cells)
 
 
 def _judged(logits: Tensor, pairs: Pairs, words: Tensor) -> np.ndarray:

@@ -7,7 +7,7 @@ from zoo import loaded, make_pairs
 
 import mechcausal as mc
 from mechcausal.address import Place, Site
-from mechcausal.causal import Hypothesis
+from mechcausal.causal import Hypothesis, Place
 from mechcausal.causal.mediation.mediators import Mediator, joint, mediators_of
 from mechcausal.errors import DataError, SiteError
 from mechcausal.models.abilities import abilities
