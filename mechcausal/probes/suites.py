@@ -14,12 +14,13 @@ import numpy as np
 
 from mechcausal.address import Selection
 from mechcausal.data.prompts import PromptSet
+from mechcausal.data.questions import Question as Question
 from mechcausal.data.tasks.definition import Task
 from mechcausal.errors import DataError, did_you_mean
 from mechcausal.metrics import metric
 from mechcausal.models.engine import measure
 from mechcausal.probes.fitted import Probe
-from mechcausal.probes.labels import Labels, column_of, labels_of
+from mechcausal.probes.labels import column_of, labels_of
 from mechcausal.probes.probing import At, in_words, probe
 from mechcausal.probes.readings import Pool
 
@@ -27,38 +28,6 @@ PROTECTED, STEREOTYPE, ERROR = "protected attribute", "stereotype association", 
 IDENTITY, PII, CANARY = "identity", "PII class of a token", "canary membership"
 MEMBER, INFERENCE = "training-set membership", "attribute inference"
 MEMBERSHIPS = (CANARY, MEMBER)
-
-
-@dataclass(frozen=True, eq=False)
-class Question:
-    """One thing to read.
-
-    Attributes:
-        family: `"fairness"` or `"privacy"`.
-        asks: What kind of question it is.
-        labels: What is read.
-        prompts: From which prompts.
-        at: At which positions.
-        pool: What becomes of several positions.
-        types: The type of each prompt for the control task; the token at the position unless said otherwise.
-        given: For a stereotype the protected attribute that it goes with.
-        task: The task the prompts are from, where the best possible accuracy can be computed.
-    """
-
-    family: str
-    asks: str
-    labels: Labels
-    prompts: PromptSet
-    at: Selection
-    pool: Pool = "mean"
-    types: Any = None
-    given: Labels | None = None
-    task: Task | None = None
-
-    @property
-    def name(self) -> str:
-        """What is asked, and where."""
-        return f"{self.labels.concept}{self.at}"
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,6 +24,7 @@ from mechcausal.metrics import at_read_position
 from mechcausal.models import bridge
 from mechcausal.models.engine import in_batches
 from mechcausal.models.hooked import Source, forward
+from mechcausal.models.redrawn import redraw
 
 _FLAT = 1e-5  # less than this times the widest direction is no variation
 _NOISE = 1e-6  # nor is less than this times the values themselves, which is rounding
@@ -209,12 +210,7 @@ def untrained(model: Any, seed: int = 0) -> Any:  # noqa: ANN401 - a Transformer
     """
     fresh = bridge.copied(bridge.require_bridge(model))
     fresh.cfg.model_name = f"{model.cfg.model_name}, untrained"
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for weight in bridge.underlying(fresh).parameters():
-            noise = torch.randn(weight.shape, generator=generator).to(weight)
-            spread = weight.float().std(unbiased=False).to(weight)
-            weight.copy_(weight.float().mean().to(weight) + spread * noise)
+    redraw(fresh, seed)
     return fresh
 
 
