@@ -1,6 +1,6 @@
 """Causal models of what a network does, and the methods that test them inside it."""
 
-from mechcausal.address import Place
+from mechcausal.address import Place as Place
 from mechcausal.causal.alignment.aligned import Aligned as Aligned
 from mechcausal.causal.alignment.das import das as das
 from mechcausal.causal.alignment.exchange import exchange as exchange

@@ -24,7 +24,6 @@ from mechcausal.data.prompts import PromptSet
 from mechcausal.data.scm import SCM, Table
 from mechcausal.data.tasks import name_of, task
 from mechcausal.errors import ArgumentError, DataError, SiteError, did_you_mean, shortened
-from mechcausal.interventions.specs import Vector, vector
 from mechcausal.models.abilities import Abilities
 from mechcausal.models.anatomy import belongs, heads, mlps
 from mechcausal.organisms import truth

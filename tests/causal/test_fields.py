@@ -89,7 +89,7 @@ def test_a_hypothesis_is_read_from_its_plain_form_where_one_is_asked_for():
         (lambda: Scrubbing({"name": "answer", "parts": ["L0.z"], "kids": []}), "this is not a node"),
         (lambda: Interchanging(mc.task("hiring")), "this is not a hypothesis .got a Task"),
         (lambda: Aligning("hirng", "merit", "L1.z.H0"), "did you mean 'hiring'"),
-        (lambda: Aligning("hiring", "merit", 3), "not a part of a network"),
+        (lambda: Aligning("hiring", "merit", 3), "not a place in a network"),
     ],
 )
 def test_what_is_none_of_it_is_refused_in_one_sentence(make, said):

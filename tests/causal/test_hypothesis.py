@@ -17,51 +17,6 @@ def scm():
     return mc.task("hiring").scm
 
 
-# Parts
-
-
-def test_parts_are_read_from_text_sites_and_mappings():
-    one = Place.parse("L1.z.H0@decision")
-    assert one == Place.parse({"site": "L1.z.H0", "at": "decision"}) == Place.parse(one)
-    assert Place.parse(Site.parse("L1.z.H0")) == Place.parse("L1.z.H0") == Place.parse({"site": "L1.z.H0"})
-    inside = Place.parse({"site": "L1.z.H0", "at": "@-1", "basis": torch.eye(3)[:2]})
-    assert str(inside) == "L1.z.H0@-1[2d]"
-    for part in (one, inside, Place.parse("embed")):
-        assert Place.parse(part.to_json()) == part
-
-
-def test_the_columns_of_a_part_are_orthonormal_and_span_its_directions():
-    rows = torch.tensor([[3.0, 4.0, 0.0, 0.0], [1.0, 0.0, 2.0, 0.0]])
-    columns = Place.parse({"site": "L1.resid_post", "basis": rows}).columns(torch.zeros(1, dtype=torch.float64))
-    torch.testing.assert_close(columns.T @ columns, torch.eye(2, dtype=torch.float64))
-    torch.testing.assert_close(columns @ columns.T @ rows.T.double(), rows.T.double())
-    assert Place.parse("L1.resid_post").columns(rows) is None
-    with pytest.raises(SiteError, match="not independent"):
-        Place.parse({"site": "L1.resid_post", "basis": torch.stack([rows[0], 2 * rows[0]])}).columns(rows)
-
-
-def test_depth_is_the_order_in_which_a_network_computes():
-    order = [
-        "embed", "L0.resid_pre", "L0.q.H1", "L0.pattern.H0", "L0.z.H1", "L0.attn_out", "L0.resid_mid",
-        "L0.mlp_post.N3", "L0.mlp_out", "L0.resid_post", "L1.resid_pre", "L1.z", "logits",
-    ]  # fmt: skip
-    depths = [Place.parse(text).depth for text in order]
-    assert depths == sorted(set(depths))
-    assert Place.parse("L1.z.H0").depth == Place.parse("L1.z.H3").depth
-
-
-@pytest.mark.parametrize(
-    ("site", "stream"),
-    [
-        ("L1.z.H0", "L1.resid_pre"), ("L1.attn_out", "L1.resid_pre"), ("L1.resid_pre", "L1.resid_pre"),
-        ("L1.mlp_out", "L1.resid_mid"), ("L1.mlp_post.N2", "L1.resid_mid"), ("logits", "L2.resid_post"),
-    ],
-)  # fmt: skip
-def test_a_direct_path_arrives_at_the_stream_that_is_read(gpt2, site, stream):
-    place = Site.parse(site)
-    assert str(entry(place.component, place.layer, abilities(gpt2))) == stream
-
-
 # Hypotheses
 
 

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 import mechcausal as mc
 from mechcausal.address import Place
-from mechcausal.causal import Hypothesis, Place
+from mechcausal.causal import Hypothesis
 from mechcausal.data.tasks import reverse as task
 from mechcausal.interventions.specs import Edit, Patch
 from mechcausal.models.abilities import abilities

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from mechcausal.address import Place, Site
+from mechcausal.address import Place, Site, vector
 from mechcausal.causal.alignment.moves import moved, position_axis
 from mechcausal.causal.alignment.pairs import Pairs
 from mechcausal.causal.hypothesis import Hypothesis, same_kind

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mechcausal.address import Place
+from mechcausal.address import Place, vector
 from mechcausal.causal.alignment.search import Harvest, Moved
 from mechcausal.errors import DataError, SiteError
 

@@ -13,7 +13,7 @@ import torch
 
 from mechcausal.address import Place, Site
 from mechcausal.causal.fields import read_places
-from mechcausal.causal.hypothesis import EDGES, Edge, Hypothesis
+from mechcausal.causal.hypothesis import EDGES, EdgeKind, Hypothesis
 from mechcausal.causal.mediation.worlds import Worlds
 from mechcausal.errors import DataError, SiteError, UnsupportedError
 from mechcausal.models.abilities import Abilities
@@ -38,7 +38,7 @@ class Arrow:
 
     sender: Place
     receiver: Place
-    kind: Edge = "direct"
+    kind: EdgeKind = "direct"
 
     def __str__(self) -> str:
         """Print as `L0.z.H0@end -> logits`, with `=>` for all paths."""
@@ -163,7 +163,7 @@ def _chain(text: str) -> list[Arrow]:
     if len(ends) < 3:
         raise DataError(f"{text!r} is not an edge", expected="a form like 'L0.z.H0@end -> L1.mlp_out@end -> logits'")
     parts = [Place.parse(end) for end in ends[::2]]
-    kinds: list[Edge] = ["all" if sign == "=>" else "direct" for sign in ends[1::2]]
+    kinds: list[EdgeKind] = ["all" if sign == "=>" else "direct" for sign in ends[1::2]]
     return [Arrow(*pair, kind) for pair, kind in zip(itertools.pairwise(parts), kinds, strict=True)]
 
 

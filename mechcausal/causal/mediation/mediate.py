@@ -23,7 +23,6 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from mechcausal.address import Place
 from mechcausal.arguments import Count, Model, Seed
 from mechcausal.causal.fields import read_places
 from mechcausal.causal.mediation.mediators import Mediator, mediators_of

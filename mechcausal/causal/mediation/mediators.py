@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mechcausal.address import Place, Selection, Site, expand
+from mechcausal.address import Place, Selection, Site, Vector, expand
 from mechcausal.causal.hypothesis import Hypothesis
-from mechcausal.data.places import Place, Positions, places
+from mechcausal.data.places import Positions, places
 from mechcausal.data.prompts import PromptSet
 from mechcausal.errors import SiteError
 from mechcausal.models.abilities import Abilities
@@ -99,7 +99,7 @@ def _single(item: Any, at: Positions, able: Abilities, prompts: PromptSet) -> li
             for place in places(expand(text, able.shape), at if written is None else written, prompts)
         ]
     part = Place.parse(item)
-    place = None if part.basis else Place(part.site, part.at, str(part.at).removeprefix("@"))
+    place = None if part.basis else Place(part.site, part.at)
     return [Mediator(str(part), (part,), place)]
 
 

@@ -30,6 +30,7 @@ from mechcausal.data.prompts import PromptSet
 from mechcausal.interventions.apply import edited
 from mechcausal.interventions.specs import AddDelta, Edit
 from mechcausal.method import Cost, Method, function
+from mechcausal.models.anatomy import entry, exit_of
 from mechcausal.models.hooked import Run, Source
 from mechcausal.results.charted import Charted
 from mechcausal.results.charts import Bar, Bars, bar_chart
@@ -118,7 +119,7 @@ class PathEffecting(Method[Pairs, PathEffects]):
         direct = [
             arrow.sender for graph in graphs for arrow in graph.arrows if arrow.kind == "direct" and not within(arrow)
         ]
-        watched = list(dict.fromkeys([*wholes(places), *map(entry_of, direct)]))
+        watched = list(dict.fromkeys([*wholes(places), *(exit_of(sender.site) for sender in direct)]))
 
         def one_batch(high: PromptSet, low: PromptSet) -> list[Tensor]:
             up, down = worlds.run(high, read=wholes(roots)), worlds.run(low, read=watched)
@@ -178,7 +179,7 @@ class _Trace:
         inside = frozenset(arrow.sender for arrow in arrows if within(arrow))
         far = frozenset(arrow.sender for arrow in arrows if arrow.kind == "all") - inside
         direct = frozenset(arrow.sender for arrow in arrows) - inside - far
-        stream = entry(receiver.site.component, receiver.site.layer, self.worlds.able)
+        stream = entry(receiver.site, self.worlds.able)
         edits = self._forced(far | inside, receiver, since=Place(stream))
         if direct:
             delta = self._delta(direct, self._forced(far, receiver) if far else [], (far, receiver))
@@ -199,7 +200,7 @@ class _Trace:
         """Return the change of the stream when these senders contribute what they pass on, in a run under `edits`."""
         by_entry: dict[Site, list[Place]] = {}
         for sender in _ordered(senders):
-            by_entry.setdefault(entry_of(sender), []).append(sender)
+            by_entry.setdefault(exit_of(sender.site), []).append(sender)
         return torch.stack([self._contributed(at, group, edits, context) for at, group in by_entry.items()]).sum(0)
 
     def _contributed(
@@ -216,12 +217,6 @@ class _Trace:
 
 def _ordered(parts: Iterable[Place]) -> list[Place]:
     return sorted(parts, key=lambda part: (part.depth, str(part)))
-
-
-def entry_of(sender: Place) -> Site:
-    """Return where a sender's contribution enters the stream."""
-    component = {"embed": "resid_pre", "z": "attn_out", "mlp_post": "mlp_out"}.get(sender.site.component)
-    return Site(component or sender.site.component, 0 if sender.site.layer is None else sender.site.layer)
 
 
 path_effects = function(PathEffecting)

@@ -74,7 +74,7 @@ class Tree:
         ends = [part.depth for part in node.parts] or [(shape.n_layers, 0.0)]
         covered = {part.site for child in node.children for part in child.sites}
         # Side by side in one layer, heads do not read each other.
-        early = [site for site in (*heads, *mlps) if Place(site).depth < max(ends)]
+        early = [site for site in (*heads(self.able), *mlps(self.able)) if site.depth < max(ends)]
         return [site for site in early if site not in covered and site.whole not in covered]
 
     def schedule(self, samples: Mapping[str, Draw]) -> Schedule:

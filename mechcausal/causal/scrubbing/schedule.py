@@ -257,7 +257,7 @@ class Scheduler:
         """Return the streams at which direct paths arrive, with the parts that read each."""
         able = self.runs.able
         if node is self.root:
-            return {entry("logits", None, able): []}
+            return {entry(Site("logits"), able): []}
         streams: dict[Site, list[Place]] = {}
         for part in node.sites:
             streams.setdefault(entry(part.site, able), []).append(part)

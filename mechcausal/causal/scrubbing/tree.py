@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from mechcausal.address import Place
+from mechcausal.address import Place, Site
 from mechcausal.causal.fields import read_hypothesis
-from mechcausal.causal.hypothesis import EDGES, Edge, Hypothesis, column_of
+from mechcausal.causal.hypothesis import EDGES, EdgeKind, Hypothesis, column_of
 from mechcausal.data.prompts import PromptSet
 from mechcausal.errors import ArgumentError, DataError, SiteError, UnsupportedError, did_you_mean, shortened
 from mechcausal.models.abilities import Abilities

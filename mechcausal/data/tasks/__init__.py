@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
 
 def task(name: str) -> Task:
-    """Return the task of that name."""
-    if not isinstance(name, str) or name not in MODULES:
-        raise DataError(f"there is no task called {name!r}", fix=did_you_mean(name, MODULES))
-    known = import_module(f"mechcausal.data.tasks.{MODULES[name]}").TASKS
-    return next(one for one in known if one.name == name)
+    """Return a task by its name: one that ships, or one of yours in `mechcausal.catalog.TASKS`."""
+    entry = TASKS[name]
+    if not isinstance(entry, str):
+        return entry
+    return next(shipped for shipped in import_module(entry).TASKS if shipped.name == name)
 
 
 def name_of(scm: SCM) -> str | None:
     """Return the name of the task whose causal model this is; None for any other causal model."""
-    return next((name for name in sorted(MODULES, key=scm.name.__ne__) if task(name).scm is scm), None)
+    return next((name for name in sorted(TASKS, key=scm.name.__ne__) if task(name).scm is scm), None)
 
 
 def contrast(

@@ -5,7 +5,7 @@ from zoo import loaded, make_pairs
 
 import mechcausal as mc
 from mechcausal.address import Place
-from mechcausal.causal import Hypothesis, Place, path_effects
+from mechcausal.causal import Hypothesis, path_effects
 from mechcausal.causal.mediation.arrows import Arrow, graphs_of, within
 from mechcausal.causal.mediation.worlds import Worlds
 from mechcausal.errors import DataError, MechcausalError, SiteError, UnsupportedError
@@ -48,7 +48,10 @@ CHAIN = ["L0.z.H0@-1 -> L1.mlp_out@-1", "L1.mlp_out@-1 => logits"]
         [("L0.z.H0@-1", "L1.mlp_out@-1"), ("L1.mlp_out@-1", "logits", "all")],
         [["L0.z.H0@-1", "L1.mlp_out@-1", "direct"], "L1.mlp_out@-1 => logits"],
         [Arrow(Place.parse("L0.z.H0@-1"), Place.parse("L1.mlp_out@-1")), [("L1.mlp_out@-1", "logits", "all")]],
-        [({"site": "L0.z.H0", "at": -1}, Place.parse("L1.mlp_out@-1")), (Place.parse("L1.mlp_out@-1"), "logits", "all")],
+        [
+            ({"site": "L0.z.H0", "at": -1}, Place.parse("L1.mlp_out@-1")),
+            (Place.parse("L1.mlp_out@-1"), "logits", "all"),
+        ],
         ["L0.z.H0@-1 -> L1.mlp_out@-1 => logits", "L0.z.H0@-1 -> L1.mlp_out@-1"],  # said twice, meant once
     ],
 )

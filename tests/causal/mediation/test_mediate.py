@@ -10,7 +10,6 @@ from saved import assert_kept
 from zoo import loaded, make_pairs
 
 import mechcausal as mc
-from mechcausal.address import Place
 from mechcausal.causal import Hypothesis, Place, mediate
 from mechcausal.causal.hypothesis import table_of
 from mechcausal.causal.mediation.mediate import EFFECTS

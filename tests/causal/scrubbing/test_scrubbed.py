@@ -6,7 +6,6 @@ import pytest
 from saved import assert_kept
 
 import mechcausal as mc
-from mechcausal.address import Place
 from mechcausal.causal import Hypothesis, Place, Scrubbed
 from mechcausal.causal.scrubbing.scrubbed import frame_of
 from mechcausal.errors import ResultError
