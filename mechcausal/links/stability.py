@@ -113,7 +113,7 @@ def _for_now(bench: Bench, dictionary: Bound, companion: Companion) -> Generator
     if not companion.finished:
         yield None
         return
-    other = load(companion.path, bench.model, name=f"{dictionary.name}-{companion.name}")
+    other = load(bench.model, companion.path, name=f"{dictionary.name}-{companion.name}")
     try:
         yield other
     finally:

@@ -18,7 +18,7 @@ from mechcausal.causal.hypothesis import Hypothesis
 from mechcausal.data.prompts import PromptSet
 from mechcausal.data.scm import Table
 from mechcausal.data.splits import split, units
-from mechcausal.errors import DataError, NumericsError
+from mechcausal.errors import NumericsError
 from mechcausal.interventions.specs import Edit, Patch
 from mechcausal.metrics import at_read_position
 from mechcausal.models import bridge
@@ -28,15 +28,6 @@ from mechcausal.models.redrawn import redraw
 
 _FLAT = 1e-5  # less than this times the widest direction is no variation
 _NOISE = 1e-6  # nor is less than this times the values themselves, which is rounding
-
-
-def check_search(*, steps: int, rate: float, batch_size: int, n: int) -> None:
-    """Refuse a search that cannot be made."""
-    for what, value in (("step", steps), ("pair in a batch", batch_size), ("pair to judge on", n)):
-        if value < 1:
-            raise DataError(f"at least one {what} is needed", got=value)
-    if not 0 < rate < np.inf:
-        raise DataError("the rate of a search is a positive number", got=rate)
 
 
 class Split(NamedTuple):
