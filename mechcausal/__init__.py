@@ -1,19 +1,22 @@
-"""mechcausal: intervene inside a transformer, see which mechanism carries which effect.
+"""Intervene inside a transformer and measure which mechanism carries which effect.
 
 Names are imported on first use, so that `import mechcausal` loads neither torch nor transformer-lens.
 """
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from mechcausal.face import lazy
 
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from mechcausal import causal as causal
+    from mechcausal import circuits as circuits
     from mechcausal import features as features
     from mechcausal import interventions as interventions
+    from mechcausal import methods as methods
     from mechcausal import metrics as metrics
     from mechcausal import patching as patching
     from mechcausal import results as results
@@ -50,16 +53,7 @@ _HOME = {
     "Result": "mechcausal.results",
     "MechcausalError": "mechcausal.errors",
 }
-_PACKAGES = ("results", "metrics", "interventions", "causal", "features", "patching")
+_PACKAGES = ("causal", "circuits", "features", "interventions", "methods", "metrics", "patching", "results")
 
-
-def __getattr__(name: str) -> Any:  # noqa: ANN401 - any public name
-    if name in _HOME:
-        return getattr(import_module(_HOME[name]), name)
-    if name in _PACKAGES:
-        return import_module(f"mechcausal.{name}")
-    raise AttributeError(f"module 'mechcausal' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOME, *_PACKAGES])
+if not TYPE_CHECKING:  # a checker knows the names from above, and refuses any other
+    __getattr__, __dir__ = lazy(__name__, _HOME | {name: f"mechcausal.{name}" for name in _PACKAGES}, "__version__")

@@ -82,7 +82,8 @@ class Method(Generic[Data, Outcome]):
         for part in fields(self):
             value = _tuples(getattr(self, part.name))
             read = part.metadata.get("read")
-            object.__setattr__(self, part.name, read(value) if read is not None and value is not None else value)
+            value = _tuples(read(value)) if read is not None and value is not None else value
+            object.__setattr__(self, part.name, value)
         values = {part.name: getattr(self, part.name) for part in fields(self)}
         check_all(self.word, values, hints_of(type(self)))
 
@@ -190,7 +191,7 @@ def _is_default(part: Field[Any], value: Any) -> bool:  # noqa: ANN401
     read = part.metadata.get("read")
     if default is MISSING:
         return False
-    default = read(default) if read is not None and default is not None else default
+    default = _tuples(read(default)) if read is not None and default is not None else default
     return type(value) is type(default) and bool(value == default)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from mechcausal.address import expand
 from mechcausal.arguments import Count, Model
@@ -16,7 +16,17 @@ from mechcausal.metrics import Metric
 from mechcausal.metrics import metric as metric_of
 from mechcausal.models.abilities import abilities
 from mechcausal.models.engine import Exact, Plan, align, evaluate
-from mechcausal.patching.sweep import MetricSpec, Positions, Recorder, SiteSpec, cells_of, places, plain, two_sides
+from mechcausal.patching.sweep import (
+    MetricSpec,
+    Positions,
+    Recorder,
+    SiteSpec,
+    as_text,
+    cells_of,
+    places,
+    plain,
+    two_sides,
+)
 from mechcausal.results.result import Result
 
 Direction = Literal["denoise", "noise"]
@@ -75,8 +85,8 @@ class Patching(Method[Contrast, Result]):
     """
 
     word: ClassVar[str] = "patch"
-    sites: SiteSpec = "resid_pre"
-    at: Positions = None
+    sites: SiteSpec = field(default="resid_pre", metadata={"read": as_text})
+    at: Positions = field(default=None, metadata={"read": as_text})
     direction: Direction = "denoise"
     metric: MetricSpec = "logit_diff"
     batch_size: Count = 64
@@ -105,8 +115,7 @@ class Patching(Method[Contrast, Result]):
     def cost(self, model: Model, data: Contrast) -> SweepCost:
         """Return what it would take; only the unedited runs are made."""
         _, plan = self._plan(model, data, metric_of(self.metric))
-        dry = evaluate(model, replace(plan, dry=True), batch_size=self.batch_size, exact=self.exact, unedited=True)
-        return sweep_cost(model, plan, dry.told)
+        return dry_run(model, plan, self.batch_size, self.exact)
 
     def _plan(self, model: Model, pairs: Contrast, metric: Metric) -> tuple[list[Place], Plan]:
         """Return the places of the sweep, and what is to be computed."""
@@ -117,8 +126,9 @@ class Patching(Method[Contrast, Result]):
         return where, Plan(base, cells_of(where, Patch()), metric, rows=source, reference=pairs.clean)
 
 
-def sweep_cost(model: Model, plan: Plan, dry: Mapping[str, Any]) -> SweepCost:
-    """Return the cost of a plan from what its dry run says."""
+def dry_run(model: Model, plan: Plan, batch_size: int, exact: Exact) -> SweepCost:
+    """Return the cost of a plan; only the unedited runs are made."""
+    dry = evaluate(model, replace(plan, dry=True), batch_size=batch_size, exact=exact).told
     n, cells = len(plan.base), len(plan.cells)
     columns = align(plan.base, plan.base if plan.rows is None else plan.rows)[0].tokens.shape[1]
     per_forward = columns * abilities(model).shape.n_layers

@@ -5,37 +5,44 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
+from mechcausal.arguments import Kind
 from mechcausal.data.contrast import Contrast
+from mechcausal.data.places import At as At
 from mechcausal.data.places import Place as Place
 from mechcausal.data.places import Positions as Positions
 from mechcausal.data.places import SiteSpec as SiteSpec
+from mechcausal.data.places import as_text as as_text
 from mechcausal.data.places import places as places
 from mechcausal.data.places import plain as plain
 from mechcausal.data.prompts import PromptSet
-from mechcausal.errors import DataError
 from mechcausal.interventions.specs import Edit, Intervention
 from mechcausal.metrics import Metric, MetricFunction
+from mechcausal.metrics import metric as metric_of
 from mechcausal.models import bridge
 from mechcausal.models.engine import Cell, check_prompts, measure
 from mechcausal.models.facts import facts
 from mechcausal.results.provenance import Provenance
 from mechcausal.results.result import Result, tabulate
 
-MetricSpec = str | MetricFunction | Metric
+
+def _is_metric(value: Any) -> bool:  # noqa: ANN401 - whatever a caller passes
+    if not isinstance(value, (str, Metric)) and (not callable(value) or isinstance(value, type)):
+        return False
+    return bool(metric_of(value))
+
+
+MetricSpec = Annotated[
+    str | MetricFunction | Metric,
+    Kind("the name of a metric such as 'logit_diff', or a function of (logits, batch)", _is_metric),
+]
 
 
 def two_sides(pairs: Contrast, direction: str) -> tuple[PromptSet, PromptSet]:
     """Return (base, source): denoising patches clean into corrupt, noising corrupt into clean."""
-    if not isinstance(pairs, Contrast):
-        raise DataError(
-            "patching needs pairs", got=type(pairs).__name__, fix="build them with mc.contrast or mc.Contrast.from_text"
-        )
-    if direction not in ("denoise", "noise"):
-        raise DataError("there are two directions", got=repr(direction), expected="'denoise' or 'noise'")
     return (pairs.corrupt, pairs.clean) if direction == "denoise" else (pairs.clean, pairs.corrupt)
 
 

@@ -86,7 +86,7 @@ def tour(*, n: int = 200, seed: int = 0) -> Findings:
     sweeps = {
         "stream": patch(model, gender, sites="resid_pre"),
         "heads": patch(model, gender, sites="z", at=DECISION),
-        "paths": path_patch(model, gender, senders="L1.z.H*", receivers="L2.mlp_out", positions=DECISION),
+        "paths": path_patch(model, gender, senders="L1.z.H*", receivers="L2.mlp_out", at=DECISION),
     }
     heads = sweeps["heads"].frame
     found = [str(site) for site in heads.loc[heads["effect_low"] > 0.02, "site"]]

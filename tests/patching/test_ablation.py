@@ -112,14 +112,14 @@ def test_closed_form(by_hand):
 
 def test_a_set_value_and_one_neuron(by_hand):
     pairs = mc.contrast("by_hand/gender", by_hand, n=16)
-    found = mc.ablate(by_hand, pairs.clean, sites="L1.mlp_post.N0", do=Set(2.0), positions="@end")
+    found = mc.ablate(by_hand, pairs.clean, sites="L1.mlp_post.N0", do=Set(2.0), at="@end")
     active = np.array([level == "high" for level in pairs.clean.groups])
     np.testing.assert_allclose(found.examples[0] - found.baselines["base"], 0.9 * (2.0 - active), atol=1e-5)
 
 
 def test_a_neuron_sweep_by_hand(pairs):
     clean, prompts = pairs.clean, torch.arange(len(pairs))
-    sweep = mc.ablate(loaded("gpt2"), clean, sites="L1.mlp_post.N*", do="zero", positions="@2:5")
+    sweep = mc.ablate(loaded("gpt2"), clean, sites="L1.mlp_post.N*", do="zero", at="@2:5")
     assert len(sweep) == 128
     for neuron in (0, 77, 127):
 
