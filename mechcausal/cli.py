@@ -143,9 +143,10 @@ def selftest(
     import json
     from dataclasses import asdict
 
+    from mechcausal.catalog import ORGANISMS
     from mechcausal.causal.selftest import selftest as checks_of
     from mechcausal.errors import DataError
-    from mechcausal.organisms import ORGANISMS, folder
+    from mechcausal.organisms import folder
 
     if what != "causal":
         raise DataError(f"there is no self-test called {what!r}", expected="causal")

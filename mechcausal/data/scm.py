@@ -26,7 +26,7 @@ from typing import Any
 import networkx as nx
 import numpy as np
 
-from mechcausal.data.table import Noise, Outcome, Table, drawn, outcome_of, probabilities, rows, units
+from mechcausal.data.table import Noise, Outcome, Table, drawn, n_units, outcome_of, probabilities, rows
 from mechcausal.errors import DataError, did_you_mean
 
 Mechanism = Callable[..., Any]
@@ -144,7 +144,7 @@ class SCM:
         missing = [name for name in self.noise if name not in noise]
         if missing:
             raise DataError(f"the noise of {self.name!r} lacks {missing[0]!r}", expected=", ".join(self.noise))
-        return self._solved({name: np.asarray(noise[name]) for name in self.noise}, units(noise) if noise else 1)
+        return self._solved({name: np.asarray(noise[name]) for name in self.noise}, n_units(noise) if noise else 1)
 
     def counterfactual(self, table: Table, /, **do: Any) -> Table:  # noqa: ANN401 - a value, a word, or one per unit
         """Return the same units with some variables set: only what is downstream of them changes.
@@ -153,7 +153,7 @@ class SCM:
         table stay, wherever they are not downstream.
         """
         self.require(*do)
-        n = units(table)
+        n = n_units(table)
         new = dict(table)
         downstream: set[str] = set()
         for variable, value in do.items():
@@ -285,7 +285,7 @@ class SCM:
                 return base[variable]
             if variable == cause:
                 return other
-            return self._call(variable, {p: value(p, here) for p in self.parents(variable)}, units(table))
+            return self._call(variable, {p: value(p, here) for p in self.parents(variable)}, n_units(table))
 
         new = dict(base)
         for end in ends:

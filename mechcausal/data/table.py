@@ -14,7 +14,7 @@ Noise = int | Sequence[float] | Callable[[np.random.Generator, int], np.ndarray]
 Outcome = str | Callable[[Table], np.ndarray]
 
 
-def units(table: Table) -> int:
+def n_units(table: Table) -> int:
     """Return how many units a table holds."""
     return len(next(iter(table.values()))) if table else 0
 

@@ -15,6 +15,7 @@ from mechcausal.address import ALL, Selection, Site
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.places import Place
 from mechcausal.data.prompts import PromptSet
+from mechcausal.data.splits import FEWEST, cluster_numbers, split, units
 from mechcausal.interventions.apply import view
 from mechcausal.interventions.specs import Intervention, Mean, Patch, Zero
 from mechcausal.links.association import fewest_clusters
@@ -25,9 +26,9 @@ from mechcausal.models.abilities import Abilities
 from mechcausal.models.engine import Cell, Exact, Plan, align, evaluate, in_batches, mean_activations
 from mechcausal.models.hooked import forward
 from mechcausal.models.sources import source_of
-from mechcausal.probes.labels import one_set, units
+from mechcausal.probes.labels import one_set
 from mechcausal.probes.readings import readings
-from mechcausal.results.shares import FEWEST, Shares, halves, shares
+from mechcausal.results.shares import Shares, shares
 
 Generalise = Literal["clusters", "texts"]
 _FIX = {
@@ -104,7 +105,14 @@ class Bench:
         With fewer clusters in a half than it takes for an exchange of labels to be rare, nothing could be claimed.
         """
         fewest = max(FEWEST, fewest_clusters(self.fdr))
-        return halves(self.clusters, len(self.pairs), self.seed, fewest=fewest, fix=_FIX[self.generalise])
+        return split(
+            cluster_numbers(self.clusters, len(self.pairs)),
+            0.5,
+            self.seed,
+            fewest=fewest,
+            what="pairs",
+            fix=_FIX[self.generalise],
+        )
 
     def both_sides(self, rows: np.ndarray) -> np.ndarray:
         """Return the prompts of these pairs, by their number in `prompts`."""

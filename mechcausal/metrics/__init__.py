@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mechcausal.data.prompts import PromptSet
-from mechcausal.errors import MechcausalError
+from mechcausal.errors import DataError, MechcausalError
 from mechcausal.registry import Registry
 
 MetricFunction = Callable[..., Tensor]
@@ -33,6 +33,10 @@ class Metric:
         compares: Whether it is given the logits of the unedited run as third argument.
         reads: Which logits it looks at: those of the answer and the foil at the read position (`"answers"`), all of that
             position (`"position"`), or any (`"all"`, as for a function of your own).
+        differentiable: Whether it has a gradient by the logits.
+        flat_at_reference: Whether its gradient is zero at the run it compares with, so that a first-order estimate from
+            there says nothing.
+        log_odds: Whether it is a difference of log-odds, on which effects of independent causes add up.
     """
 
     name: str
@@ -40,6 +44,14 @@ class Metric:
     needs: tuple[str, ...] = ()
     compares: bool = False
     reads: Literal["answers", "position", "all"] = "all"
+    differentiable: bool = True
+    flat_at_reference: bool = False
+    log_odds: bool = False
+
+    @property
+    def reads_one_position(self) -> bool:
+        """Whether it looks at the logits of the read position alone; a function of your own may look anywhere."""
+        return self.reads != "all"
 
     def __call__(self, logits: Tensor, batch: PromptSet, reference: Tensor | None = None) -> Float[Tensor, " batch"]:
         """Return one number per example."""
@@ -59,6 +71,23 @@ class Metric:
                     f"the metric {self.name!r} needs the {need} of each prompt and these have none",
                     fix=f"build them with {need}=..., or choose a metric that needs none, such as 'loss'",
                 )
+
+    def require_gradient(self, *, at_reference: bool = False) -> None:
+        """Raise if a first-order estimate of this metric is impossible.
+
+        Args:
+            at_reference: Whether the gradient is taken at the run that a comparing metric compares with.
+        """
+        if not self.differentiable:
+            raise DataError(
+                f"the metric {self.name!r} has no gradient",
+                fix="attribute to 'logit_diff', or measure exact effects with mc.patch",
+            )
+        if at_reference and self.flat_at_reference:
+            raise DataError(
+                f"the metric {self.name!r} has no slope at the clean run, which it compares with",
+                fix="pass pairs with steps=8 or direction='denoise', or choose another metric",
+            )
 
 
 METRICS: Registry[Metric] = Registry("metric")
@@ -92,15 +121,20 @@ def _file(
     *needs: str,
     compares: bool = False,
     reads: Literal["answers", "position", "all"] = "position",
+    differentiable: bool = True,
+    flat_at_reference: bool = False,
+    log_odds: bool = False,
 ) -> Callable[[MetricFunction], MetricFunction]:
     def decorate(function: MetricFunction) -> MetricFunction:
-        METRICS.register(name)(Metric(name, function, needs, compares, reads))
+        METRICS.register(name)(
+            Metric(name, function, needs, compares, reads, differentiable, flat_at_reference, log_odds)
+        )
         return function
 
     return decorate
 
 
-@_file("logit_diff", "answer", "foil", reads="answers")
+@_file("logit_diff", "answer", "foil", reads="answers", log_odds=True)
 def logit_diff(logits: Tensor, batch: PromptSet) -> Tensor:
     """Logit of the answer minus logit of the foil: their log-odds."""
     last = at_read_position(logits, batch)
@@ -119,14 +153,14 @@ def prob(logits: Tensor, batch: PromptSet) -> Tensor:
     return _pick(at_read_position(logits, batch).softmax(-1), batch.answer)
 
 
-@_file("accuracy", "answer")
+@_file("accuracy", "answer", differentiable=False)
 def accuracy(logits: Tensor, batch: PromptSet) -> Tensor:
     """1 where the answer is the most likely token, else 0."""
     assert batch.answer is not None  # `Metric.check` has refused this already
     return at_read_position(logits, batch).argmax(-1).eq(batch.answer).to(torch.float32)
 
 
-@_file("kl", compares=True)
+@_file("kl", compares=True, flat_at_reference=True)
 def kl(logits: Tensor, batch: PromptSet, reference: Tensor) -> Tensor:
     """KL divergence from the clean run's next-token distribution to this run's, in nats."""
     old, new = (at_read_position(x, batch).log_softmax(-1) for x in (reference, logits))

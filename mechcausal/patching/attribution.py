@@ -14,7 +14,7 @@ from mechcausal.address import ALL, Selection, Site, expand
 from mechcausal.arguments import Count, CountOrZero, Model
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.prompts import PromptSet
-from mechcausal.errors import DataError, NumericsError
+from mechcausal.errors import NumericsError
 from mechcausal.interventions.apply import spread, view
 from mechcausal.interventions.specs import Edit, Interpolate
 from mechcausal.method import Method, function
@@ -133,13 +133,7 @@ class Attributing(Method[Contrast, Result]):
 
     def _metric(self) -> Metric:
         chosen = metric_of(self.metric)
-        if chosen.name == "accuracy":
-            raise DataError("accuracy has no gradient", fix="attribute to logit_diff, or use mc.patch")
-        if chosen.name == "kl" and self.direction == "noise" and self.steps == 0:
-            raise DataError(
-                "the KL divergence from the clean run has no slope at the clean run",
-                fix="pass steps=8, or direction='denoise', or another metric",
-            )
+        chosen.require_gradient(at_reference=self.direction == "noise" and self.steps == 0)
         return chosen
 
     def _estimated(

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from mechcausal.data.contrast import Contrast
@@ -19,8 +15,6 @@ from mechcausal.errors import DataError, did_you_mean
 
 _COLUMNS = ("labels", "groups", "environments", "clusters")
 _MOST_CLASSES = 200
-# A sweep asks for the units of the same prompts at every place.
-_known: WeakKeyDictionary[PromptSet, np.ndarray] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,31 +105,6 @@ def column_of(prompts: PromptSet, name: str) -> np.ndarray:
         if prompts.variables or known
         else "pass the labels themselves",
     )
-
-
-def units(prompts: PromptSet) -> np.ndarray:
-    """Return the independent unit of each prompt, a number: its cluster, joined with those that hold the same text.
-
-    So nothing that a probe was fitted to is ever held out from it word for word.
-    """
-    if prompts not in _known:
-        _known[prompts] = _units(prompts)
-    return _known[prompts]
-
-
-def _units(prompts: PromptSet) -> np.ndarray:
-    n = len(prompts)
-    texts = _numbered([tuple(row) for row in prompts.real_tokens])
-    clusters = _numbered(prompts.clusters) if prompts.clusters else np.arange(n)
-    width = int(clusters.max()) + 1
-    size = width + int(texts.max()) + 1
-    joined = coo_array((np.ones(n), (clusters, width + texts)), shape=(size, size))
-    return connected_components(joined, directed=False)[1][clusters]
-
-
-def _numbered(values: Sequence[Any]) -> np.ndarray:
-    number = {value: code for code, value in enumerate(dict.fromkeys(values))}
-    return np.array([number[value] for value in values])
 
 
 def one_set(prompts: PromptSet | Contrast) -> PromptSet:

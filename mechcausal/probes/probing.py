@@ -12,6 +12,7 @@ from mechcausal.address import Selection, Site, expand
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.places import Place, places
 from mechcausal.data.prompts import PromptSet
+from mechcausal.data.splits import units
 from mechcausal.data.tasks.definition import Task
 from mechcausal.errors import DataError, SiteError
 from mechcausal.interventions.specs import Edit
@@ -22,7 +23,7 @@ from mechcausal.probes.controls import online_code, permutation_null, selectivit
 from mechcausal.probes.fitted import Probe, Report
 from mechcausal.probes.held_out import HeldOut, best_settings, cross_validate
 from mechcausal.probes.kinds import Settings, fit
-from mechcausal.probes.labels import Labels, labels_of, one_set, units
+from mechcausal.probes.labels import Labels, labels_of, one_set
 from mechcausal.probes.readings import Pool, Reading, readings
 
 At = str | int | slice | Selection

@@ -16,6 +16,7 @@ from mechcausal.address import expand
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.places import Place, Positions, SiteSpec, places, plain
 from mechcausal.data.prompts import PromptSet
+from mechcausal.data.splits import units
 from mechcausal.data.tasks.definition import Task
 from mechcausal.errors import DataError
 from mechcausal.interventions.specs import Edit
@@ -24,7 +25,7 @@ from mechcausal.models.facts import facts
 from mechcausal.probes.fitted import Report
 from mechcausal.probes.held_out import HeldOut
 from mechcausal.probes.kinds import Settings
-from mechcausal.probes.labels import Labels, labels_of, one_set, units
+from mechcausal.probes.labels import Labels, labels_of, one_set
 from mechcausal.probes.probing import Procedure, best_possible, check_pool, examples, in_words, settings_of
 from mechcausal.probes.readings import Pool, Reading, readings
 from mechcausal.results.multiplicity import benjamini_hochberg

@@ -18,8 +18,6 @@ from mechcausal.data.splits import cluster_numbers
 from mechcausal.errors import DataError
 from mechcausal.results.multiplicity import benjamini_hochberg
 
-FEWEST = 4  # clusters in each half
-
 
 @dataclass(frozen=True)
 class Shares:
@@ -100,29 +98,3 @@ def _beyond(share: np.ndarray, error: np.ndarray, freedom: np.ndarray, least: fl
         p = stats.t.sf(near, freedom) + stats.t.sf(far, freedom)
     exact = np.where(np.abs(share) > least, 0.0, 1.0)
     return np.where(np.isnan(share), np.nan, np.where(error == 0, exact, np.minimum(p, 1.0)))
-
-
-def halves(
-    clusters: Sequence[str], n: int, seed: int, *, fewest: int = FEWEST, fix: str | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the examples to choose by and those to estimate on: whole clusters, drawn at random.
-
-    Args:
-        clusters: The unit of independence of each example; each is its own without them.
-        n: How many examples.
-        seed: The seed of the draw.
-        fewest: How many clusters each half needs.
-        fix: What makes it possible where there are too few.
-    """
-    ids = cluster_numbers(clusters, n)
-    groups = int(ids.max()) + 1
-    if groups < 2 * fewest:
-        raise DataError(
-            "there are too few independent pairs to choose by one half and estimate on the other",
-            got=f"{groups} {'cluster' if groups == 1 else 'clusters'} of {n} pairs",
-            expected=f"at least {2 * fewest}",
-            fix=fix or "give more pairs, or name the templates they were made from more finely",
-        )
-    first = np.zeros(groups, dtype=bool)
-    first[np.random.default_rng(seed).permutation(groups)[: groups // 2]] = True
-    return np.flatnonzero(first[ids]), np.flatnonzero(~first[ids])

@@ -1,25 +1,20 @@
 """The self-test: it passes on what ships, and fails on a model that has something else in it."""
 
-import json
-
 import pytest
 import torch
-from typer.testing import CliRunner
+from commands import refused, run
 
-from mechcausal import cli
 from mechcausal.causal import selftest as module
 from mechcausal.causal.selftest import selftest
-from mechcausal.errors import ModelError
 from mechcausal.models.load import load
 
-runner = CliRunner()
 WRONG = {"missing variable", "wrong parent", "wrong site", "swapped variables", "over-coarse"}
 
 
 def test_what_ships_passes_and_every_kind_of_mistake_is_caught():
-    done = runner.invoke(cli.app, ["selftest", "causal", "--organism", "by_hand", "--json"])
-    assert done.exit_code == 0, done.output
-    checks = {check["what"]: check for check in map(json.loads, done.output.splitlines())}
+    done = run("selftest", "causal", "--organism", "by_hand", "--json")
+    assert done.code == 0, done.output
+    checks = {check["what"]: check for check in done.document}
     assert set(checks) >= WRONG | {"scrubbing, true", "IIA, worst placebo", "effects, largest gap"}
     assert checks["scrubbing, true"]["value"] == pytest.approx(1, abs=1e-6)
     assert all(checks[kind]["value"] < 0.7 for kind in WRONG)
@@ -46,13 +41,11 @@ def test_a_model_with_its_variables_elsewhere_does_not_pass(monkeypatch):
 
 def test_a_failure_is_said_and_leaves_with_one(monkeypatch):
     monkeypatch.setattr(module, "RECOVERED", 1.5)
-    done = runner.invoke(cli.app, ["selftest", "causal", "--organism", "by_hand"])
-    assert done.exit_code == 1
+    done = run("selftest", "causal", "--organism", "by_hand")
+    assert done.code == 1
     assert "  FAIL scrubbing, true" in done.output
     assert done.output.splitlines()[-1].startswith("8 of 9 checks passed")
 
 
 def test_an_unknown_organism_is_refused_before_any_work():
-    done = runner.invoke(cli.app, ["selftest", "causal", "--organism", "by_hand", "--organism", "hirring"])
-    assert isinstance(done.exception, ModelError)
-    assert done.output == ""
+    assert "did you mean 'hiring'" in refused("selftest", "causal", "--organism", "by_hand", "--organism", "hirring")

@@ -8,11 +8,9 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from typer.testing import CliRunner
 from zoo import loaded, make_pairs
 
 import mechcausal as mc
-from mechcausal.cli import app
 from mechcausal.dictionaries import folder, saelens
 from mechcausal.dictionaries.activations import Activations, harvest
 from mechcausal.dictionaries.companions import companions, found, halved, planned
@@ -176,30 +174,3 @@ def test_activations_are_halved_by_blocks_or_shards(prompts, gpt2, tmp_path, kep
         assert first.facts["prompts"] != second.facts["prompts"] != whole.facts["prompts"]
         assert first.facts["site"] == SITE
         assert sum(first.sizes) == len(first) == len(rows[1])
-
-
-@needs_sae_lens
-def test_the_command(tmp_path):
-    out = str(tmp_path / "sae")
-    asked = [
-        "sae",
-        "train",
-        "organism:hiring",
-        "--site",
-        "L2.resid_post",
-        "--width",
-        "16",
-        "-o",
-        out,
-        "--tokens",
-        "4096",
-    ]
-    asked += ["--prompts", "40"]
-    done = CliRunner().invoke(app, [*asked, "--companions", "0"], catch_exceptions=False)
-    assert "no companions, so links cannot say what is stable" in done.output
-    assert found(out) == []
-    done = CliRunner().invoke(app, asked, catch_exceptions=False)  # each takes a second
-    assert "seed-1, seed-2, half-1, half-2; about" in done.output
-    assert [one.finished for one in found(out)] == [True] * 4
-    facts = [folder.read(one.path).facts for one in found(out)]
-    assert {one["material"]["model"] for one in facts} == {"organism:hiring"}

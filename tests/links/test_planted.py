@@ -11,11 +11,11 @@ import torch
 import mechcausal as mc
 from mechcausal.address import Site
 from mechcausal.causal import untrained
+from mechcausal.data.splits import cluster_numbers, split, units
 from mechcausal.links.verdict import CAUSAL, CORRELATE, INCOMPLETE, INCONCLUSIVE
 from mechcausal.models.binding import attach, detach
 from mechcausal.models.hooked import forward
-from mechcausal.probes.labels import one_set, units
-from mechcausal.results.shares import halves
+from mechcausal.probes.labels import one_set
 
 QUICK = {"untrained": 0, "details": 0, "random": 8}
 
@@ -40,7 +40,7 @@ def streams(network, contrast):
 def rows_of(links, pairs):
     """Return which pairs were estimated on."""
     clusters = [str(i) for i in units(one_set(pairs))[: len(pairs)]]
-    return halves(clusters, len(pairs), links.provenance.seed)[1]
+    return split(cluster_numbers(clusters, len(pairs)), 0.5, links.provenance.seed)[1]
 
 
 def test_a_used_direction_is_causal_and_an_idle_one_is_not(network, contrast):

@@ -12,13 +12,14 @@ import torch
 
 import mechcausal as mc
 from mechcausal.address import Site
+from mechcausal.data.splits import units
 from mechcausal.data.tasks import hiring as task
 from mechcausal.errors import DataError
 from mechcausal.links.concepts import concepts_of
 from mechcausal.links.studies import studies
 from mechcausal.links.verdict import CAUSAL
 from mechcausal.models.hooked import forward
-from mechcausal.probes.labels import one_set, units
+from mechcausal.probes.labels import one_set
 
 SECRET = mc.truth("hiring")["variables"]["secret"]["site"]
 HEADS = ["L2.z.H*", "L1.z.H0", "L3.z.H1"]

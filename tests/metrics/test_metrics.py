@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from mechcausal.data import PromptSet, pad
-from mechcausal.errors import MechcausalError
+from mechcausal.errors import DataError, MechcausalError
 from mechcausal.metrics import METRICS, metric
 
 ROWS = [[5, 6, 7], [8, 9, 4, 2, 3]]
@@ -68,3 +68,28 @@ def test_what_is_missing_is_said():
     metric("loss").check(bare)
     with pytest.raises(MechcausalError, match="did you mean 'logprob'"):
         metric("logprb")
+
+
+def test_what_a_metric_says_of_its_gradient_is_true(case):
+    """Whether there is a gradient, and whether it vanishes at the compared run, against autograd."""
+    prompts, logits, _ = case
+    logits = logits.double().requires_grad_()
+    for name in METRICS:
+        chosen = metric(name)
+        values = chosen(logits, prompts, logits.detach())
+        assert chosen.differentiable == values.requires_grad, name
+        if values.requires_grad:
+            (slope,) = torch.autograd.grad(values.sum(), logits)
+            assert chosen.flat_at_reference == bool(slope.abs().max() < 1e-12), name
+            outside = slope.clone()
+            outside[torch.arange(2), prompts.read_columns] = 0
+            assert chosen.reads_one_position == bool((outside == 0).all()), name
+
+
+def test_a_gradient_that_does_not_exist_is_refused():
+    with pytest.raises(DataError, match=r"'accuracy' has no gradient.*mc\.patch"):
+        metric("accuracy").require_gradient()
+    metric("kl").require_gradient()
+    with pytest.raises(DataError, match="'kl' has no slope at the clean run"):
+        metric("kl").require_gradient(at_reference=True)
+    assert [name for name in METRICS if metric(name).log_odds] == ["logit_diff"]

@@ -1,11 +1,9 @@
 """What a sweep would cost is what it then costs."""
 
 import pytest
-from typer.testing import CliRunner
 from zoo import make_pairs
 
 import mechcausal as mc
-from mechcausal.cli import app
 from mechcausal.models import bridge
 from mechcausal.models.replay.twin import Twin
 
@@ -85,14 +83,3 @@ def test_the_loop_costs_everything(gpt2):
     cost = mc.patch.cost(gpt2, pairs, exact="naive")
     assert cost.token_layers == cost.naive_token_layers
     assert cost.naive_because == {"all": "asked for"}
-
-
-def test_the_command(tmp_path):
-    table = tmp_path / "heads.parquet"
-    asked = ["patch", "organism:hiring", "--contrast", "hiring/gender", "--sites", "z", "-n", "8", "-o", str(table)]
-    said = CliRunner().invoke(app, [*asked, "--dry-run"], catch_exceptions=False)
-    assert said.output.startswith("16 cells x 8 examples: ")
-    assert not table.exists()
-    done = CliRunner().invoke(app, asked, catch_exceptions=False)
-    assert done.exit_code == 0
-    assert len(mc.results.load(table)) == 16

@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from mechcausal.data import Contrast, PromptSet
+from mechcausal.data.splits import units
 from mechcausal.errors import DataError
 from mechcausal.probes import labels_of
-from mechcausal.probes.labels import one_set, units
+from mechcausal.probes.labels import one_set
 
 
 def prompts(n=6, **columns):
@@ -63,14 +64,6 @@ def test_wrong_labels_are_refused_in_one_sentence():
         labels_of(prompts(), [None] * 6)
     with pytest.raises(DataError, match="several values per prompt"):
         labels_of(prompts(variables={"number": torch.zeros(6, 4)}), "number")
-
-
-def test_equal_texts_and_clusters_are_one_unit():
-    tokens = torch.tensor([[1, 2], [1, 2], [3, 4], [5, 6], [7, 8]])
-    known = PromptSet(tokens=tokens, mask=torch.ones_like(tokens).bool(), clusters=("a", "b", "b", "c", "d"))
-    first = units(known)
-    assert first[0] == first[1] == first[2]
-    assert len(set(first)) == 3
 
 
 def test_both_sides_of_pairs_stay_together():

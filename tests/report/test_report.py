@@ -6,23 +6,19 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
+from commands import run
 
-import mechcausal as mc
-from mechcausal import cli
-from mechcausal.organisms import ORGANISMS
+from mechcausal.catalog import ORGANISMS
 from mechcausal.report import doctor
 from mechcausal.report.canary import candidate_logprobs, exposure
 from mechcausal.results.page import Page
-
-runner = CliRunner()
 
 
 @pytest.fixture(scope="module")
 def toured(tmp_path_factory):
     out = tmp_path_factory.mktemp("tour")
-    done = runner.invoke(cli.app, ["demo", "-o", str(out), "-n", "40"])
-    assert done.exit_code == 0, done.output
+    done = run("demo", "-o", out, "-n", "40")
+    assert done.code == 0, done.error
     return out, done.output
 
 
@@ -85,38 +81,10 @@ def test_the_null_of_exposure_has_its_mean():
     assert np.mean(found) == pytest.approx(1 / np.log(2), abs=0.08)
 
 
-def test_sites_and_version():
-    done = runner.invoke(cli.app, ["sites", "organism:hiring"])
-    assert done.exit_code == 0
-    assert "GPT2LMHeadModel, 4 layers, 4 heads" in done.output
-    rows = json.loads(runner.invoke(cli.app, ["sites", "organism:hiring", "--json"]).output)
-    assert {row["component"]: row["writes"] for row in rows}["resid_mid"] is True
-    assert runner.invoke(cli.app, ["--version"]).output.strip() == f"mechcausal {mc.__version__}"
-
-
-def test_the_table_of_organisms():
-    lines = runner.invoke(cli.app, ["organisms"]).output.splitlines()
-    assert lines[0].split() == ["name", "tasks", "size", "accuracy", "IIA", "true", "circuit"]
-    assert [line.split()[0] for line in lines[1 : len(ORGANISMS) + 1]] == list(ORGANISMS)
-    rows = json.loads(runner.invoke(cli.app, ["organisms", "--json"]).output)
-    told = {row["name"]: row for row in rows}
-    assert told["hiring"]["iia"] == min(mc.truth("hiring")["measured"]["iia_on_changed_answers"].values())
-    assert told["hiring_natural"]["circuit"] == "to be found (twin of hiring)"
-
-
-def test_a_mistake_is_one_line_without_a_traceback(monkeypatch, capsys):
-    monkeypatch.setattr("sys.argv", ["mechcausal", "sites", "organism:hirring"])
-    with pytest.raises(SystemExit) as left:
-        cli.main()
-    assert left.value.code == 4
-    assert capsys.readouterr().err == "mechcausal: there is no organism called 'hirring': did you mean 'hiring'?\n"
-
-
 def test_doctor_finds_nothing_wrong_here():
     checks = {check.topic: check for check in doctor.diagnose()}
     assert not any(check.fix for check in checks.values())
     assert checks["organisms"].finding == ", ".join(f"organism:{name}" for name in ORGANISMS)
-    assert runner.invoke(cli.app, ["doctor"]).exit_code == 0
 
 
 def test_doctor_names_the_command_that_mends(monkeypatch):

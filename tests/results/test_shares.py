@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mechcausal.errors import DataError
+from mechcausal.data.splits import split
 from mechcausal.results.intervals import ratio_interval
-from mechcausal.results.shares import halves, shares
+from mechcausal.results.shares import shares
 
 
 def draws(runs, n, share, draw, spread=0.3):
@@ -88,20 +88,6 @@ def test_what_is_absent_is_said_to_be():
     assert not found.beyond(0.05).any()
 
 
-def test_halves_are_whole_clusters_and_their_own_seed():
-    clusters = [f"t{i % 10}" for i in range(50)]
-    a, b = halves(clusters, 50, 0)
-    assert sorted([*a, *b]) == list(range(50))
-    assert not {clusters[i] for i in a} & {clusters[i] for i in b}
-    assert len({clusters[i] for i in a}) == 5
-    assert a.tolist() == halves(clusters, 50, 0)[0].tolist()
-    assert a.tolist() != halves(clusters, 50, 1)[0].tolist()
-    with pytest.raises(DataError, match=r"too few independent pairs.*got 3 clusters of 15 pairs"):
-        halves(["a", "b", "c"] * 5, 15, 0)
-    with pytest.raises(DataError, match=r"got 10 clusters.*at least 12\): bring people"):
-        halves(clusters, 50, 0, fewest=6, fix="bring people")
-
-
 @pytest.mark.parametrize("size", [1, 4])
 def test_chosen_on_one_half_the_estimate_on_the_other_is_not_flattered(size):
     draw = np.random.default_rng(4)
@@ -110,7 +96,7 @@ def test_chosen_on_one_half_the_estimate_on_the_other_is_not_flattered(size):
         truth = np.abs(draw.normal(0.03, 0.03, 60))
         total = 2 + 0.5 * draw.normal(size=60)
         change = truth[:, None] * total + 0.4 * draw.normal(size=(60, 60))
-        a, b = halves([], 60, run)
+        a, b = split(np.arange(60), 0.5, run)
         best = np.argsort(-shares(change[:, a], total[a]).share)[:size]
         together, really = change[best].sum(axis=0, keepdims=True), truth[best].sum()  # effects that add up
         found = shares(together[:, b], total[b])

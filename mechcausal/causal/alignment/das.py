@@ -39,7 +39,16 @@ from mechcausal.causal.alignment.pairs import (
     refuse_unchanged,
 )
 from mechcausal.causal.alignment.rotation import Cooling, Rotation, rows_of
-from mechcausal.causal.alignment.search import Harvest, Moved, Split, check_search, minimize, practice, split, untrained
+from mechcausal.causal.alignment.search import (
+    Harvest,
+    Moved,
+    Split,
+    check_search,
+    minimize,
+    practice,
+    split_for_search,
+    untrained,
+)
 from mechcausal.causal.hypothesis import Hypothesis, Part
 from mechcausal.data.prompts import PromptSet
 from mechcausal.data.scm import SCM, Table
@@ -113,7 +122,7 @@ def das(
     table = check_exchange(model, question, prompts, [variable])
     _check_width(part, able, None if boundless else k)
     check_search(steps=steps, rate=rate, batch_size=batch_size, n=n)
-    words, rows = answer_tokens(model, question), split(prompts, holdout, seed)
+    words, rows = answer_tokens(model, question), split_for_search(prompts, holdout, seed)
     rows = _without(rows, table[variable], variable, unseen)
     job = _Job(
         prompts, words, rows, variable, tuple(unseen), None if boundless else k, steps, rate, batch_size, n, seed

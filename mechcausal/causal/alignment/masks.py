@@ -42,7 +42,7 @@ from mechcausal.causal.alignment.pairs import (
     draw_pairs,
     refuse_unchanged,
 )
-from mechcausal.causal.alignment.search import Harvest, check_search, minimize, practice, split
+from mechcausal.causal.alignment.search import Harvest, check_search, minimize, practice, split_for_search
 from mechcausal.causal.alignment.units import Over, Soft, merged, principal, searched
 from mechcausal.causal.hypothesis import Hypothesis, Part
 from mechcausal.data.places import SiteSpec, plain
@@ -183,7 +183,7 @@ def mask(
     check_search(steps=steps, rate=rate, batch_size=batch_size, n=n)
     if price < 0 or slack < 0:
         raise DataError("neither the price of a place nor the slack is negative", got=f"{price} and {slack}")
-    words, rows = answer_tokens(model, question), split(prompts, holdout, seed)
+    words, rows = answer_tokens(model, question), split_for_search(prompts, holdout, seed)
     pairs = practice(question, table, variable, rows.train, steps * batch_size, seed)
     refuse_unchanged(pairs, [variable])
     with torch.inference_mode(False):  # what is made in inference mode cannot be searched

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 from tqdm.auto import tqdm
 
@@ -20,6 +17,7 @@ from mechcausal.causal.alignment.pairs import Pairs, base_rows, draw_pairs
 from mechcausal.causal.hypothesis import Hypothesis, Part
 from mechcausal.data.prompts import PromptSet
 from mechcausal.data.scm import Table
+from mechcausal.data.splits import split, units
 from mechcausal.errors import DataError, NumericsError
 from mechcausal.interventions.specs import Edit, Patch
 from mechcausal.metrics import at_read_position
@@ -40,42 +38,23 @@ def check_search(*, steps: int, rate: float, batch_size: int, n: int) -> None:
         raise DataError("the rate of a search is a positive number", got=rate)
 
 
-@dataclass(frozen=True, eq=False)
-class Split:
+class Split(NamedTuple):
     """The rows of prompts to search on, and the rows to judge on."""
 
     train: np.ndarray
     test: np.ndarray
 
 
-def split(prompts: PromptSet, holdout: float, seed: int) -> Split:
-    """Split prompts so that neither a unit nor a text is on both sides.
+def split_for_search(prompts: PromptSet, holdout: float, seed: int) -> Split:
+    """Split prompts into those to search on and those to judge on; no unit and no text is on both sides.
 
     Args:
-        prompts: The prompts; a unit is one of their clusters.
-        holdout: The share to judge on.
+        prompts: The prompts.
+        holdout: The share of the prompts to judge on.
         seed: The seed of the split.
     """
-    if not 0 < holdout < 1:
-        raise DataError("a share of the prompts is held out", got=holdout, expected="more than 0 and less than 1")
-    n = len(prompts)
-    texts = np.unique([str(row) for row in prompts.real_tokens], return_inverse=True)[1]
-    clusters = np.unique(prompts.clusters, return_inverse=True)[1] if prompts.clusters else np.arange(n)
-    nodes = n + int(texts.max()) + 1
-    graph = coo_array((np.ones(n), (clusters, n + texts)), shape=(nodes, nodes))
-    unit = connected_components(graph, directed=False)[1][clusters]
-    found, counts = np.unique(unit, return_counts=True)
-    order = np.random.default_rng([seed, 2]).permutation(len(found))
-    held = order[np.cumsum(counts[order]) <= holdout * n + 0.5]
-    test = np.isin(unit, found[held])
-    if min(len(held), len(found) - len(held)) < 2:
-        raise DataError(
-            "there are too few different units to hold some out",
-            got=f"{len(found)} units in {n} prompts",
-            expected="at least 2 on each side",
-            fix="draw more, and more varied, prompts",
-        )
-    return Split(np.flatnonzero(~test), np.flatnonzero(test))
+    test, train = split(units(prompts), holdout, [seed, 2], of="examples", fewest=2)
+    return Split(train, test)
 
 
 class Moved(NamedTuple):

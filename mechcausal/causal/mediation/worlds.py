@@ -34,9 +34,6 @@ from mechcausal.results.provenance import Provenance
 MetricSpec = str | MetricFunction | Metric
 Pairs = Contrast | tuple[PromptSet, PromptSet]
 
-# The metrics of the package that read the logits at the read position, and there alone.
-_READ_AT_ONE_POSITION = ("logit_diff", "logprob", "prob", "accuracy", "kl")
-
 
 @dataclass
 class Worlds:
@@ -77,7 +74,7 @@ class Worlds:
     @property
     def note(self) -> str | None:
         """What must be said where the outcome is not on the log-odds scale."""
-        if self.metric.name == "logit_diff":
+        if self.metric.log_odds:
             return None
         return (
             f"{self.metric.name} is not on the log-odds scale: an interaction may be the curvature of the scale alone"
@@ -148,7 +145,7 @@ class Worlds:
     @property
     def reads_one_position(self) -> bool:
         """Whether the metric looks at the read position alone; a metric of the caller's own may look anywhere."""
-        return self.metric.name in _READ_AT_ONE_POSITION
+        return self.metric.reads_one_position
 
     @property
     def read_mask(self) -> Tensor:

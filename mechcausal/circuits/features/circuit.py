@@ -32,12 +32,12 @@ from mechcausal.circuits.graph import Graph, Node
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.places import Positions, places
 from mechcausal.data.prompts import PromptSet
+from mechcausal.data.splits import FEWEST, cluster_numbers, split
 from mechcausal.dictionaries.screening.attribution import differentiable
 from mechcausal.errors import DataError, SiteError
 from mechcausal.models.abilities import abilities
 from mechcausal.models.attached import Bound, attached
 from mechcausal.patching.sweep import MetricSpec
-from mechcausal.results.shares import halves
 
 
 @dataclass(frozen=True, repr=False)
@@ -154,7 +154,9 @@ def circuit(
         raise SiteError("no dictionary is attached to this model", fix="mc.features.load(PATH, model) attaches one")
     chosen = differentiable(metric)
     abilities(model).require([one.features for one in known])
-    chosen_by, measured_on = halves(pairs.clean.clusters, len(pairs), seed)
+    chosen_by, measured_on = split(
+        cluster_numbers(pairs.clean.clusters, len(pairs)), 0.5, seed, fewest=FEWEST, what="pairs"
+    )
     ours = pairs.take(chosen_by.tolist())
     at = tuple(place.at for place in places([known[0].features], positions, ours.clean))
     how = Ablation.of(model, known, at, ours, ablation, reference, batch_size)

@@ -11,7 +11,7 @@ import numpy as np
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.prompts import PromptSet, Side
 from mechcausal.data.scm import SCM
-from mechcausal.data.table import Table, rows, units
+from mechcausal.data.table import Table, n_units, rows
 from mechcausal.errors import DataError, did_you_mean
 
 Words = Callable[[Table], Sequence[str]]
@@ -150,7 +150,7 @@ class Task:
             raise DataError(f"the task {self.name!r} has no contrast {variable!r}", fix=did_you_mean(variable, known))
         first, second = clean[self.outcome].astype(int), corrupt[self.outcome].astype(int)
         if self.words:
-            answer, foil = ([word] * units(clean) for word in self.words)
+            answer, foil = ([word] * n_units(clean) for word in self.words)
         else:
             other = np.where(first != second, second, (first + 1) % len(self.answers))
             answer, foil = ([self.answers[i] for i in column] for column in (first, other))
@@ -164,7 +164,7 @@ class Task:
             factor=variable,
             group=told["groups"],
             template=told["clusters"],
-            environment=[environment] * units(clean) if environment else (),
+            environment=[environment] * n_units(clean) if environment else (),
             labels=[self.answers[i] for i in first],
             positions=told["positions"],
             variables=clean,
@@ -176,9 +176,9 @@ class Task:
     def _told(self, table: Table) -> dict[str, Any]:
         places = self.positions if isinstance(self.positions, Mapping) else self.positions(table)
         return {
-            "positions": {name: [int(i) for i in np.broadcast_to(at, units(table))] for name, at in places.items()},
+            "positions": {name: [int(i) for i in np.broadcast_to(at, n_units(table))] for name, at in places.items()},
             "groups": list(self.group(table)) if self.group else (),
-            "clusters": list(self.cluster(table)) if self.cluster else [f"unit {i}" for i in range(units(table))],
+            "clusters": list(self.cluster(table)) if self.cluster else [f"unit {i}" for i in range(n_units(table))],
             "variables": table,
         }
 
@@ -223,7 +223,7 @@ class Task:
             raise DataError(f"{variable!r} has one value only, so there is no contrast", got=size)
         if size == 2:
             return scm.counterfactual(table, **{variable: 1}), scm.counterfactual(table, **{variable: 0})
-        shift = draw.integers(1, size, units(table))
+        shift = draw.integers(1, size, n_units(table))
         return table, scm.counterfactual(table, **{variable: (table[variable] + shift) % size})
 
     def _redrawn(
@@ -231,7 +231,7 @@ class Task:
     ) -> tuple[Table, Table]:
         """Draw the causes of the variable again."""
         causes = scm.ancestors(variable)
-        fresh = scm.sample(units(table), draw)
+        fresh = scm.sample(n_units(table), draw)
         redrawn = {noise: fresh[noise] for noise in scm.noise if noise in causes}
         return table, scm.counterfactual(table, **redrawn, **held)
 
@@ -243,7 +243,7 @@ class Task:
 
     def _apart(self, clean: Table, corrupt: Table, variable: str) -> np.ndarray:
         """Say which pairs differ in the variable and in their texts, which have the same number of words."""
-        differ = (clean[variable] != corrupt[variable]).reshape(units(clean), -1).any(axis=1)
+        differ = (clean[variable] != corrupt[variable]).reshape(n_units(clean), -1).any(axis=1)
         texts = zip(self.write(clean), self.write(corrupt), strict=True)
         return differ & np.array([a != b and len(a.split()) == len(b.split()) for a, b in texts])
 

@@ -109,7 +109,7 @@ def attribute(
     base, source = two_sides(prompts, direction) if paired else (prompts, None)
     if steps < 0 or (steps and not paired):
         raise DataError("a path leads from one prompt of a pair to the other", got=f"steps {steps}", fix="give pairs")
-    _refuse_flat(chosen, direction, steps)
+    chosen.require_gradient(at_reference=direction == "noise" and steps == 0)
     base, source, clean = align(base, source, prompts.clean if paired else prompts)
     part = np.zeros(len(base), dtype=int) if parts is None else np.asarray(parts, dtype=int)
     if part.shape != (len(base),):
@@ -160,17 +160,8 @@ def fitting(batch_size: int, width: int, *dictionaries: Bound) -> int:
 def differentiable(metric: MetricSpec) -> Metric:
     """Return a metric that has a gradient."""
     chosen = metric_of(metric)
-    if chosen.name == "accuracy":
-        raise DataError("accuracy has no gradient", fix="attribute to logit_diff, or measure exact effects")
+    chosen.require_gradient()
     return chosen
-
-
-def _refuse_flat(metric: Metric, direction: str, steps: int) -> None:
-    if metric.name == "kl" and direction == "noise" and steps == 0:
-        raise DataError(
-            "the KL divergence from the clean run has no slope at the clean run",
-            fix="pass pairs with steps=8 or direction='denoise', or another metric",
-        )
 
 
 def slope(

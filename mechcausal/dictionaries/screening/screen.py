@@ -19,6 +19,7 @@ from scipy import stats
 from mechcausal.address import Selection
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.prompts import PromptSet
+from mechcausal.data.splits import FEWEST, cluster_numbers, split
 from mechcausal.dictionaries.screening.attribution import Attribution, attribute, differentiable, fitting, resolved
 from mechcausal.dictionaries.screening.scatter import Dot, Scatter, figure, still
 from mechcausal.errors import DataError, ResultError
@@ -28,7 +29,6 @@ from mechcausal.models.attached import Bound
 from mechcausal.models.engine import Exact, Plan, evaluate
 from mechcausal.patching.sweep import MetricSpec, Place, Recorder, two_sides
 from mechcausal.results.result import Result
-from mechcausal.results.shares import halves
 from mechcausal.results.storage import replacing
 
 if TYPE_CHECKING:
@@ -210,7 +210,7 @@ def screen(
     known, at, chosen = resolved(model, dictionary), Selection.parse(positions), differentiable(metric)
     paired = isinstance(prompts, Contrast)
     one_side = prompts.clean if isinstance(prompts, Contrast) else prompts
-    chosen_by, measured_on = halves(one_side.clusters, len(prompts), seed)
+    chosen_by, measured_on = split(cluster_numbers(one_side.clusters, len(prompts)), 0.5, seed, fewest=FEWEST)
     part = np.zeros(len(prompts), dtype=int)
     part[measured_on] = 1
     held_out = prompts.take(measured_on.tolist())

@@ -14,12 +14,13 @@ from mechcausal.address import Selection, Site, expand
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.places import Place, SiteSpec, places
 from mechcausal.data.prompts import PromptSet
+from mechcausal.data.splits import split, units
 from mechcausal.errors import DataError, SiteError
 from mechcausal.interventions.specs import Edit, Erase, Set
 from mechcausal.models.abilities import abilities
 from mechcausal.probes.erasure.fitting import fit_eraser, rank
 from mechcausal.probes.kinds import separation
-from mechcausal.probes.labels import Labels, labels_of, one_set, units
+from mechcausal.probes.labels import Labels, labels_of, one_set
 from mechcausal.probes.probing import At, examples
 from mechcausal.probes.readings import readings
 
@@ -164,7 +165,7 @@ def erase(
     where = expand(sites, able.shape)
     able.require(where)
     where.sort(key=_flow)
-    fit_rows, held_rows = split(prompts, share, seed)
+    fit_rows, held_rows = split(units(prompts), share, [seed, 5])
     part = prompts.take(fit_rows.tolist())
     known = replace(named, codes=named.codes[fit_rows])
     edits: list[Edit] = []
@@ -186,22 +187,6 @@ def erase(
     if found.warning:
         logger.warning("%s", found.warning)
     return found
-
-
-def split(prompts: PromptSet, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the rows to fit to and the rows to hold out: whole clusters, and equal texts together."""
-    if not 0 < share < 1:
-        raise DataError("the share of prompts to fit to lies between 0 and 1", got=share)
-    unit = units(prompts)
-    order = np.random.default_rng([seed, 5]).permutation(int(unit.max()) + 1)
-    chosen = order[unit] < round(share * len(order))
-    if not chosen.any() or chosen.all():
-        raise DataError(
-            "these prompts cannot be split into a fit set and a held-out set",
-            got=f"{len(order)} independent clusters",
-            expected="at least two",
-        )
-    return np.flatnonzero(chosen), np.flatnonzero(~chosen)
 
 
 def correlation_of(prompts: PromptSet, labels: Labels, outcome: Any = None) -> Correlation | None:  # noqa: ANN401

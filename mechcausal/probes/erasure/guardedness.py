@@ -12,13 +12,14 @@ import pandas as pd
 
 from mechcausal.address import expand
 from mechcausal.data.places import Place, SiteSpec, plain
+from mechcausal.data.splits import units
 from mechcausal.errors import DataError
 from mechcausal.models.abilities import abilities
 from mechcausal.models.facts import facts
 from mechcausal.probes.erasure.erasing import Erasure
 from mechcausal.probes.held_out import HeldOut
 from mechcausal.probes.kinds import Settings
-from mechcausal.probes.labels import Labels, labels_of, units
+from mechcausal.probes.labels import Labels, labels_of
 from mechcausal.probes.probing import Procedure, examples
 from mechcausal.probes.readings import Pool, readings
 from mechcausal.results.intervals import mean_interval

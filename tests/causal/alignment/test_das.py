@@ -14,7 +14,7 @@ from mechcausal.causal.alignment import das as module
 from mechcausal.causal.alignment.aligned import LABELS, PLACEBO, RANDOM, UNSEEN, UNTRAINED, WHOLE
 from mechcausal.causal.alignment.das import das
 from mechcausal.causal.alignment.interchange import ALIGNED, interchange
-from mechcausal.causal.alignment.search import split, untrained
+from mechcausal.causal.alignment.search import split_for_search, untrained
 from mechcausal.causal.hypothesis import Hypothesis, Part
 from mechcausal.errors import DataError, MechcausalError, SiteError
 from mechcausal.models.fingerprint import weights_fingerprint
@@ -210,7 +210,7 @@ def test_a_random_network_is_at_chance(adder, sums, hiring):
 
 
 def test_held_out_prompts_are_held_out(merit, applicants):
-    rows = split(applicants, 0.5, 0)
+    rows = split_for_search(applicants, 0.5, 0)
     compute = merit.result.provenance.compute
     assert compute["n_test"] == len(rows.test)
     column = applicants.variables["merit"].numpy()
@@ -224,7 +224,7 @@ def test_the_accuracy_is_that_of_interchange(adder, sums):
     """Judged once more by `interchange` on the held-out prompts alone."""
     found = das(adder, linear.TASK, "a", linear.PLACE, sums, controls=False, **(QUICK | {"steps": 20}))
     assert 0.05 < found.changed < 0.95
-    test = split(sums, 0.5, 0).test
+    test = split_for_search(sums, 0.5, 0).test
     again = interchange(
         adder, Hypothesis(linear.TASK.scm, {"a": found.part}), sums.take(torch.tensor(test)), n=1000, placebo=False
     )

@@ -14,7 +14,7 @@ from mechcausal.causal.alignment.search import (
     frozen,
     minimize,
     practice,
-    split,
+    split_for_search,
     untrained,
 )
 from mechcausal.causal.hypothesis import Hypothesis, Part
@@ -32,14 +32,14 @@ def test_no_unit_and_no_text_is_on_both_sides():
     draw = np.random.default_rng(0)
     rows = [[1, int(a), int(b)] for a, b in draw.integers(5, 30, size=(200, 2))]
     clusters = [f"unit {i}" for i in draw.integers(0, 150, size=200)]
-    found = split(prompts_of(rows, clusters), 0.4, seed=1)
+    found = split_for_search(prompts_of(rows, clusters), 0.4, seed=1)
     assert sorted([*found.train, *found.test]) == list(range(200))
     for told in (clusters, list(map(tuple, rows))):
         assert not {told[i] for i in found.train} & {told[i] for i in found.test}
     assert 0.25 < len(found.test) / 200 <= 0.41
-    again = split(prompts_of(rows, clusters), 0.4, seed=1)
+    again = split_for_search(prompts_of(rows, clusters), 0.4, seed=1)
     np.testing.assert_array_equal(found.test, again.test)
-    assert not np.array_equal(found.test, split(prompts_of(rows, clusters), 0.4, seed=2).test)
+    assert not np.array_equal(found.test, split_for_search(prompts_of(rows, clusters), 0.4, seed=2).test)
 
 
 def test_texts_that_share_units_hang_together():
@@ -47,23 +47,23 @@ def test_texts_that_share_units_hang_together():
     rows = [[1, 5], [1, 6], [1, 6], [1, 7], [1, 8], [1, 9], [1, 10]]
     clusters = ["a", "a", "b", "c", "d", "e", "f"]
     for seed in range(6):
-        found = split(prompts_of(rows, clusters), 0.5, seed)
+        found = split_for_search(prompts_of(rows, clusters), 0.5, seed)
         assert len({i in found.test for i in (0, 1, 2)}) == 1
 
 
 def test_padding_makes_no_other_text():
     rows = [[1, 5], [1, 5], [1, 6], [1, 6], [1, 7, 8], [1, 7, 8], [1, 9], [1, 9]]
     for seed in range(4):
-        found = split(prompts_of(rows), 0.5, seed)
+        found = split_for_search(prompts_of(rows), 0.5, seed)
         assert all((i in found.test) == (i + 1 in found.test) for i in range(0, 8, 2))
 
 
 def test_what_cannot_be_split():
-    with pytest.raises(DataError, match=r"too few different units.*got 1 units in 6 prompts"):
-        split(prompts_of([[1, 5]] * 6), 0.5, 0)
+    with pytest.raises(DataError, match=r"too few independent prompts.*got 1 cluster of 6 prompts"):
+        split_for_search(prompts_of([[1, 5]] * 6), 0.5, 0)
     for share in (0, 1, 1.5):
-        with pytest.raises(DataError, match="a share of the prompts is held out"):
-            split(prompts_of([[1, 5], [1, 6]]), share, 0)
+        with pytest.raises(DataError, match="between 0 and 1"):
+            split_for_search(prompts_of([[1, 5], [1, 6]]), share, 0)
 
 
 @pytest.mark.parametrize(

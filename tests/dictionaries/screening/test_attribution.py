@@ -147,7 +147,7 @@ def test_a_transcoder_is_differentiated_where_it_writes(gpt2, pairs, bind):
 
 def test_bad_input(gpt2, llama, pairs, bind):
     known = bind(gpt2, Turned(32), "L1.resid_post")
-    with pytest.raises(DataError, match="accuracy has no gradient"):
+    with pytest.raises(DataError, match="'accuracy' has no gradient"):
         attribute(gpt2, known, pairs, metric="accuracy")
     with pytest.raises(DataError, match="no slope"):
         attribute(gpt2, known, pairs, metric="kl")

@@ -8,6 +8,7 @@ from saved import assert_kept
 from zoo import loaded, make_pairs
 
 import mechcausal as mc
+from mechcausal.data.splits import cluster_numbers, split
 from mechcausal.dictionaries.screening.attribution import attribute
 from mechcausal.dictionaries.screening.scatter import still
 from mechcausal.dictionaries.screening.screen import Calibration, Screening, screen
@@ -17,7 +18,6 @@ from mechcausal.metrics import metric
 from mechcausal.models.attached import detach
 from mechcausal.models.binding import attach
 from mechcausal.models.hooked import forward
-from mechcausal.results.shares import halves
 
 
 class Axes:
@@ -64,7 +64,7 @@ def one_by_one(model, known, features, base, source=None):
 
 
 def test_measured_exactly_on_the_pairs_that_were_not_chosen_by(found, known, pairs):
-    _, measured = halves(pairs.clean.clusters, len(pairs), 3)
+    _, measured = split(cluster_numbers(pairs.clean.clusters, len(pairs)), 0.5, 3)
     held_out = pairs.take(measured.tolist())
     exact = one_by_one(loaded("gpt2"), known, found.frame["feature"], held_out.clean, held_out.corrupt)
     np.testing.assert_allclose(found.examples - found.baselines["base"], exact, atol=2e-5)
@@ -74,7 +74,7 @@ def test_measured_exactly_on_the_pairs_that_were_not_chosen_by(found, known, pai
 
 
 def test_the_highest_on_one_half_and_some_others(found, known, pairs):
-    chosen_by, measured = halves(pairs.clean.clusters, len(pairs), 3)
+    chosen_by, measured = split(cluster_numbers(pairs.clean.clusters, len(pairs)), 0.5, 3)
     for part, column in ((chosen_by, "screened"), (measured, "estimate")):
         alone = attribute(loaded("gpt2"), known, pairs.take(part.tolist())).scores[0]
         np.testing.assert_allclose(found.frame[column], alone[found.frame["feature"].astype(int)], rtol=1e-4, atol=1e-6)
@@ -103,7 +103,11 @@ def test_known_effects(by_hand):
     known = attach(by_hand, Axes(12), "L0.resid_post", name="axes")
     found = screen(by_hand, known, pairs, top=2, random=10)
     frame = found.frame.set_index("feature")
-    joint = (pairs.clean.variables["level"][halves(pairs.clean.clusters, 32, 0)[1]] == 1).float().mean()
+    joint = (
+        (pairs.clean.variables["level"][split(cluster_numbers(pairs.clean.clusters, 32), 0.5, 0)[1]] == 1)
+        .float()
+        .mean()
+    )
     # Coordinate 5 is what the head writes: 1.3 a unit, and 0.9 more where the neuron is on.
     assert frame.loc[5, "change"] == pytest.approx(-2.6 - 0.9 * float(joint), abs=1e-5)
     assert frame.loc[5, "chosen"] == "highest"
@@ -114,7 +118,7 @@ def test_known_effects(by_hand):
 
 def test_alone_a_feature_is_set_to_zero(known, pairs):
     found = screen(loaded("gpt2"), known, pairs.clean, top=6, random=0, seed=3)
-    _, measured = halves((), len(pairs), 3)
+    _, measured = split(cluster_numbers(pairs.clean.clusters, len(pairs)), 0.5, 3)
     exact = one_by_one(loaded("gpt2"), known, found.frame["feature"], pairs.clean.take(measured.tolist()))
     np.testing.assert_allclose(found.frame["change"], exact.mean(1), atol=2e-5)
     assert found.provenance.arguments["do"] == "zero"
@@ -169,7 +173,7 @@ def test_bad_input(known, pairs):
     model = loaded("gpt2")
     with pytest.raises(DataError, match="at least one feature"):
         screen(model, known, pairs, top=0)
-    with pytest.raises(DataError, match="too few independent pairs"):
+    with pytest.raises(DataError, match="too few independent prompts"):
         screen(model, known, pairs.take([0, 1, 2]))
     with pytest.raises(DataError, match="no gradient"):
         screen(model, known, pairs, metric="accuracy")

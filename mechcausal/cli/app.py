@@ -1,0 +1,88 @@
+"""The program: its verbs, and what happens when one fails.
+
+Exit codes: 0 for success, 1 where a check failed (`selftest`, `doctor`), 2 for a command line that cannot be read, 4 for
+anything else that its reader can mend. Every error is one sentence on standard error. A traceback is a bug.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+from mechcausal import __version__
+from mechcausal.cli.demo import demo
+from mechcausal.cli.dictionaries import sae
+from mechcausal.cli.installation import doctor, selftest
+from mechcausal.cli.linking import link
+from mechcausal.cli.models import organisms, sites
+from mechcausal.cli.patching import patch
+from mechcausal.errors import MechcausalError
+
+_FAILED = 4
+_USAGE: Any = typer.BadParameter.__base__  # click's UsageError, of which typer may carry a copy of its own
+
+app = typer.Typer(
+    name="mechcausal",
+    help="Intervene inside a transformer and measure which mechanism carries which effect.",
+    epilog="Exit codes: 0 success, 1 a check failed, 2 a wrong command line, 4 any other error.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+for verb in (demo, organisms, sites, patch, link, selftest, doctor):
+    app.command()(verb)
+app.add_typer(sae)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"mechcausal {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Intervene inside a transformer and measure which mechanism carries which effect."""
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Run the command line and exit.
+
+    Args:
+        words: The words after `mechcausal`; those of this process if not given.
+    """
+    try:
+        code = app(words, prog_name="mechcausal", standalone_mode=False)
+    except MechcausalError as error:
+        _fail(str(error), _FAILED)
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        _fail(f"{place}{error.strerror or error}", _FAILED)
+    except typer.Abort:
+        _fail("stopped", 130)
+    except _USAGE as error:
+        if type(error).__name__ == "NoArgsIsHelpError":
+            error.show()
+            sys.exit(2)
+        _fail(_with_help(error), 2)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _with_help(error: Any) -> str:  # noqa: ANN401 - click's UsageError
+    """Return a wrong command line as one sentence that says where to look."""
+    what = error.format_message().strip().rstrip(".")
+    where = f"{error.ctx.command_path if error.ctx else 'mechcausal'} --help"
+    return what.replace(". Did", ": did") if what.endswith("?") else f"{what}: see {where}"
+
+
+def _fail(sentence: str, code: int) -> None:
+    typer.echo(f"mechcausal: {' '.join(sentence.split())}", err=True)
+    sys.exit(code)

@@ -1,0 +1,125 @@
+"""Sparse autoencoders: training and health."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mechcausal.cli.options import Json, ModelName, Seed
+from mechcausal.cli.output import require_folder, show_json
+from mechcausal.cli.threads import use_one_thread
+
+_COMPANIONS, _SECONDS = 2, 60.0  # other seeds trained without being asked for, where one takes fewer seconds
+
+sae = typer.Typer(name="sae", help="Train and measure sparse autoencoders.", no_args_is_help=True)
+
+
+@sae.command()
+def train(
+    model: ModelName,
+    site: Annotated[str, typer.Option(help="The activation it reads, such as L2.resid_post.")],
+    width: Annotated[int, typer.Option(min=1, help="How many features.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The folder it is written to.")],
+    kind: Annotated[
+        str, typer.Option(help="topk, batchtopk, matryoshka, jumprelu, standard, gated, transcoder.")
+    ] = "topk",
+    k: Annotated[int | None, typer.Option(min=1, help="How many features are active at a token.")] = None,
+    site_out: Annotated[str | None, typer.Option(help="What a transcoder reconstructs.")] = None,
+    text: Annotated[Path | None, typer.Option(help="A file with one prompt a line; an organism has its own.")] = None,
+    task: Annotated[list[str] | None, typer.Option(help="Draw prompts of this task; may be repeated.")] = None,
+    n: Annotated[int, typer.Option("--n", "-n", min=1, help="How many prompts of each task and environment.")] = 2000,
+    tokens: Annotated[int, typer.Option(min=1, help="How many tokens to train on.")] = 400_000,
+    rate: Annotated[float, typer.Option(help="The learning rate.")] = 2e-3,
+    checkpoint_every: Annotated[int, typer.Option(min=0, help="Steps between checkpoints; 0 for none.")] = 100,
+    companions: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Also train this many other seeds, and one dictionary on each half of the prompts; links use them to "
+            "judge stability. Default: 2 if one takes less than a minute. 0 for none.",
+        ),
+    ] = None,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Train a dictionary on a site of a model.
+
+    The same command resumes after an interruption.
+    """
+    require_folder(out)
+    use_one_thread()
+    from mechcausal.dictionaries import companions as beside
+    from mechcausal.dictionaries.folder import read
+    from mechcausal.dictionaries.material import Material
+    from mechcausal.dictionaries.training import train as train_dictionary
+    from mechcausal.models.load import load
+
+    def say(line: str) -> None:
+        if not as_json:
+            typer.echo(line)
+
+    material = Material.of(model, tasks=tuple(task or ()), text=text, n=n, seed=seed)
+    loaded = load(model)
+    prompts = material.training(loaded)
+    bound = train_dictionary(
+        loaded, prompts, site, width=width, kind=kind, k=k, site_out=site_out, tokens=tokens,
+        rate=rate, seed=seed, out=out, checkpoint_every=checkpoint_every, remember={"material": material.to_json()},
+    )  # fmt: skip
+    say(f"{bound.features}: {bound.n_features} features, digest {bound.digest}, in {out}")
+    seconds = float(read(out).facts["training"].get("seconds", math.inf))
+    count = companions if companions is not None else _COMPANIONS if seconds < _SECONDS else 0
+    names = [companion.name for companion in beside.planned(out, count)]
+    if names:
+        say(f"training companions: {', '.join(names)}; about {seconds:.0f} s each, --companions 0 leaves them out")
+        beside.companions(
+            loaded, prompts, out, count,
+            checkpoint_every=checkpoint_every, tell=lambda companion: say(f"  {companion.name} in {companion.path}"),
+        )  # fmt: skip
+    else:
+        say("no companions, so links cannot judge stability; --companions 2 trains them")
+    say(f"measure it: mechcausal sae health {out}")
+    if as_json:
+        show_json(
+            {
+                "folder": str(out),
+                "features": str(bound.features),
+                "n_features": bound.n_features,
+                "digest": bound.digest,
+                "companions": names,
+            }
+        )
+
+
+@sae.command()
+def health(
+    folder: Annotated[Path, typer.Argument(help="The folder of a dictionary.")],
+    model: Annotated[str | None, typer.Option(help="The model, if the folder does not name it.")] = None,
+    text: Annotated[Path | None, typer.Option(help="Other prompts, one a line.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Measure a dictionary on held-out prompts.
+
+    The numbers are also written into its folder, as health.json.
+    """
+    use_one_thread()
+    from mechcausal.dictionaries.folder import read
+    from mechcausal.dictionaries.loading import load as load_dictionary
+    from mechcausal.dictionaries.material import Material
+    from mechcausal.dictionaries.quality import health as measure
+    from mechcausal.models.load import load
+
+    facts = read(folder).facts
+    named = model or facts.get("material", {}).get("model")
+    if named is not None and (text is not None or "material" not in facts):
+        material = Material.of(named, text=text)
+    else:
+        material = Material.from_facts(facts, folder)
+    loaded = load(model or material.model)
+    prompts, pairs = material.held_out(loaded), material.pairs(loaded)
+    measured = measure(loaded, load_dictionary(folder, loaded), prompts, pairs=pairs)
+    measured.save(folder / "health.json")
+    show_json(json.loads(json.dumps(measured.to_json()))) if as_json else typer.echo(measured.summary())

@@ -1,0 +1,58 @@
+"""`mechcausal sae`: a dictionary is trained, resumed, accompanied and measured."""
+
+import json
+from importlib.util import find_spec
+
+import pytest
+from commands import refused, run
+
+from mechcausal.dictionaries import folder
+from mechcausal.dictionaries.companions import found
+from mechcausal.models.bridge import transformer_lens_version
+
+needs_sae_lens = pytest.mark.skipif(
+    find_spec("sae_lens") is None or not transformer_lens_version().startswith("3."),
+    reason="sae-lens cannot be imported beside transformer-lens 4",
+)
+TRAIN = ("sae", "train", "organism:hiring", "--site", "L2.resid_post")
+
+
+@needs_sae_lens
+def test_train_and_measure(tmp_path):
+    out = tmp_path / "sae"
+    words = (*TRAIN, "--width", "64", "-o", out, "--tokens", "60000", "-n", "300", "--companions", "0")
+    trained = run(*words)
+    assert trained.code == 0, trained.error
+    assert "L2.resid_post.sae:sae: 64 features" in trained.output
+    health = run("sae", "health", out, "--json")
+    assert health.code == 0
+    measures = health.document["measures"]
+    assert measures["explained_variance"]["estimate"] > 0.8
+    assert measures["l0"]["estimate"] == pytest.approx(6, abs=0.1)
+    assert abs(measures["error_share"]["estimate"]) < 0.3
+    assert json.loads((out / "health.json").read_text())["measures"] == measures
+    facts = json.loads((out / "mechcausal.json").read_text())
+    del facts["material"]
+    (out / "mechcausal.json").write_text(json.dumps(facts))
+    assert run("sae", "health", out, "--model", "organism:hiring").code == 0
+    assert "--model MODEL" in refused("sae", "health", out)
+    (tmp_path / "prompts.txt").write_text("she degree\nhe degree\n" * 10)
+    other = run("sae", "health", out, "--model", "organism:hiring", "--text", tmp_path / "prompts.txt")
+    assert "loss at the tokens" in other.output
+
+
+@needs_sae_lens
+def test_companions_are_trained_where_that_is_quick(tmp_path):
+    out = tmp_path / "sae"
+    words = (*TRAIN, "--width", "16", "-o", out, "--tokens", "4096", "-n", "40")
+    assert "no companions, so links cannot judge stability" in run(*words, "--companions", "0").output
+    assert found(out) == []
+    done = run(*words, "--json")  # each takes a second
+    assert done.document["companions"] == ["seed-1", "seed-2", "half-1", "half-2"]
+    assert [companion.finished for companion in found(out)] == [True] * 4
+    facts = [folder.read(companion.path).facts for companion in found(out)]
+    assert {entry["material"]["model"] for entry in facts} == {"organism:hiring"}
+
+
+def test_the_group_lists_its_verbs():
+    assert [line.split()[0] for line in run("sae", "--help").output.splitlines()[-2:]] == ["train", "health"]
