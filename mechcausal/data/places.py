@@ -18,6 +18,10 @@ def _names_sites(value: Any) -> bool:  # noqa: ANN401 - whatever a caller passes
     )
 
 
+def _names_cells(value: Any) -> bool:  # noqa: ANN401
+    return _names_sites(value) or (isinstance(value, (list, tuple)) and all(_names_sites(item) for item in value))
+
+
 def _is_position(value: Any) -> bool:  # noqa: ANN401
     if value is None or isinstance(value, bool):
         return value is None
@@ -33,6 +37,13 @@ def _is_positions(value: Any) -> bool:  # noqa: ANN401
 SiteSpec = Annotated[
     str | Site | list[str] | list[Site] | tuple[str | Site, ...],
     Kind("a site such as 'z' or 'L1.z.H2', or a list of these", _names_sites),
+]
+CellSpec = Annotated[
+    str | Site | list[Any] | tuple[Any, ...],
+    Kind(
+        "a site such as 'z' or 'L1.z.H2', or a list of these, in which a tuple of sites is one cell edited together",
+        _names_cells,
+    ),
 ]
 At = Annotated[
     str | int | slice | Selection | None, Kind("a position such as -1, '@subject', '@3:7' or '@all'", _is_position)

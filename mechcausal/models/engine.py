@@ -23,11 +23,11 @@ from mechcausal.errors import DataError, MechcausalError, NumericsError
 from mechcausal.metrics import Metric
 from mechcausal.models import bridge
 from mechcausal.models.abilities import abilities
-from mechcausal.models.hooked import Run, forward
+from mechcausal.models.hooked import forward
 from mechcausal.models.plan import Cell, Economy, Found, Plan
 from mechcausal.models.replay.evaluate import BUDGET, replay
 from mechcausal.models.replay.verify import SEVERAL, Replayer, replayer
-from mechcausal.models.sources import from_elsewhere, source_of
+from mechcausal.models.sources import SourceRun, check_source, from_elsewhere, source_of
 
 logger = logging.getLogger("mechcausal")
 
@@ -79,7 +79,12 @@ def evaluate(
     able = abilities(model)
     able.require([edit.site for cell in plan.cells for edit in cell])
     able.require(from_elsewhere(plan.cells), writes=False)
-    base, rows, reference = align(plan.base, plan.rows, plan.reference)
+    if plan.source is not None and plan.source.model is not None:
+        check_source(model, plan.source.model, from_elsewhere(plan.cells))
+    if plan.source is None or plan.source.at is None:
+        base, rows, reference = align(plan.base, plan.rows, plan.reference)
+    else:  # the source prompts keep their own lengths
+        (base, reference), rows = align(plan.base, plan.reference), plan.rows
     aligned = replace(plan, base=base, rows=rows, reference=reference)
     known, fast, reasons = _replayed(model, plan.cells) if exact == "replay" else (None, [], {"all": "asked for"})
     slow = sorted(set(range(len(plan.cells))) - set(fast))
@@ -136,20 +141,20 @@ def _looped(
     taken: dict[Site, Tensor] = {}
     forwards = len(plan.cells)
 
-    def measured(prompts: PromptSet, run: Run) -> np.ndarray:
-        return plan.metric(run.logits, prompts, compared).float().cpu().numpy()
+    def measured(prompts: PromptSet, logits: Tensor) -> np.ndarray:
+        return plan.metric(logits, prompts, compared).float().cpu().numpy()
 
     wholes = from_elsewhere(plan.cells)
     if plan.rows is not None and (wholes or unedited):
-        run = forward(model, plan.rows, read=wholes)
-        taken, forwards = run.read, forwards + 1
+        taken, logits = (plan.source or SourceRun()).recorded(model, plan.base, plan.rows, wholes)
+        forwards += 1
         if unedited:
-            source = measured(plan.rows, run)
+            source = measured(plan.rows, logits)
     if unedited:
-        base, forwards = measured(plan.base, forward(model, plan.base)), forwards + 1
+        base, forwards = measured(plan.base, forward(model, plan.base).logits), forwards + 1
     for number, cell in enumerate(() if plan.dry else plan.cells):
         sources = [source_of(edit, taken, plan.means, plan.base) for edit in cell]
-        values[number] = measured(plan.base, forward(model, plan.base, cell, sources=sources))
+        values[number] = measured(plan.base, forward(model, plan.base, cell, sources=sources).logits)
         tick(len(plan.base))
     return Found(values, base, source, forwards)
 

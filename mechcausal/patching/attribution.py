@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mechcausal.address import ALL, Selection, Site, expand
+from mechcausal.address import ALL, Selection, Site
 from mechcausal.arguments import Count, CountOrZero, Model
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.prompts import PromptSet
-from mechcausal.errors import NumericsError
+from mechcausal.errors import NumericsError, SiteError
 from mechcausal.interventions.apply import spread, view
 from mechcausal.interventions.specs import Edit, Interpolate
 from mechcausal.method import Method, function
@@ -31,14 +31,16 @@ from mechcausal.patching.activation import Direction, SweepCost
 from mechcausal.patching.backward import differentiable
 from mechcausal.patching.gradients import Slopes
 from mechcausal.patching.sweep import (
+    CellSpec,
     MetricSpec,
     Place,
     Positions,
     Recorder,
-    SiteSpec,
+    Swept,
     as_text,
-    places,
     plain,
+    sites_of,
+    swept,
     two_sides,
 )
 from mechcausal.results.result import Result
@@ -79,7 +81,7 @@ class Attributing(Method[Contrast, Result]):
     """
 
     word: ClassVar[str] = "attribute"
-    sites: SiteSpec = field(default="resid_pre", metadata={"read": as_text})
+    sites: CellSpec = field(default="resid_pre", metadata={"read": as_text})
     at: Positions = field(default=None, metadata={"read": as_text})
     direction: Direction = "denoise"
     steps: CountOrZero = 0
@@ -97,7 +99,7 @@ class Attributing(Method[Contrast, Result]):
                 "path": self.path,
             },
         )  # fmt: skip
-        where, estimates, used, job = self._estimated(model, data, recorder.metric, dry=False)
+        cells, estimates, used, job = self._estimated(model, data, recorder.metric, dry=False)
         if job.fast:
             measured = _baselines(estimates[-2], estimates[-1], self.direction)
             if not all(np.isfinite(side).all() for side in measured.values()):
@@ -105,7 +107,7 @@ class Attributing(Method[Contrast, Result]):
         else:
             measured = recorder.baselines("corrupt" if self.direction == "denoise" else "clean", used)
         return recorder.result(
-            [place.row() for place in where],
+            [cell.row() for cell in cells],
             measured["base"][None] + estimates[:-2],
             measured,
             forwards=job.forwards,
@@ -116,12 +118,12 @@ class Attributing(Method[Contrast, Result]):
 
     def cost(self, model: Model, data: Contrast) -> SweepCost:
         """Return what it would take; only the unedited runs are made."""
-        where, _, _, job = self._estimated(model, data, self._metric(), dry=True)
+        cells, _, _, job = self._estimated(model, data, self._metric(), dry=True)
         per_forward = align(data.clean, data.corrupt)[0].tokens.shape[1] * abilities(model).shape.n_layers
-        by_the_loop = job.loop_passes([where[number] for number in job.slow]) * len(data) * per_forward
+        by_the_loop = job.loop_passes([job.where[number] for number in job.slow]) * len(data) * per_forward
         computed, whole = job.economy.token_layers + by_the_loop, job.economy.naive_token_layers + by_the_loop
         return SweepCost(
-            cells=len(where),
+            cells=len(cells),
             examples=len(data),
             forwards=computed / per_forward,
             naive_forwards=whole / per_forward,
@@ -138,19 +140,22 @@ class Attributing(Method[Contrast, Result]):
 
     def _estimated(
         self, model: Model, pairs: Contrast, metric: Metric, *, dry: bool
-    ) -> tuple[list[Place], np.ndarray, int, _Job]:
-        """Return the places, their estimates and last the metric of both unedited runs, the batch size, and the job."""
+    ) -> tuple[list[Swept], np.ndarray, int, _Job]:
+        """Return the cells, their estimates and last the metric of both unedited runs, the batch size, and the job."""
         base, source = two_sides(pairs, self.direction)
         able = abilities(model)
-        where = places(expand(self.sites, able.shape), self.at, base)
-        able.require([place.site for place in where])
+        cells = swept(self.sites, self.at, able.shape, base)
+        able.require(sites_of(cells))
+        where = list(dict.fromkeys(place for cell in cells for place in cell.places))
+        if self.steps and self.path == "cell" and any(len(cell.places) > 1 for cell in cells):
+            raise SiteError("path='cell' moves one site at a time", fix="use path='joint' for sites in a tuple")
         base, source, clean = align(base, source, pairs.clean)
         # The caller may have switched gradients off, for good or for a while.
         with torch.inference_mode(False), torch.enable_grad():
             engine, reasons = _replayed(model, where) if self.exact == "replay" else (None, {"all": "asked for"})
             slow = [number for number, place in enumerate(where) if engine is None or place.site.kind in reasons]
             fast = sorted(set(range(len(where))) - set(slow))
-            job = _Job(model, metric, self.direction, self.steps, self.path, engine, fast, slow, reasons, dry)
+            job = _Job(model, metric, self.direction, self.steps, self.path, engine, where, fast, slow, reasons, dry)
 
             def one_batch(index: Tensor) -> np.ndarray:
                 device = bridge.device_of(model)
@@ -163,7 +168,10 @@ class Attributing(Method[Contrast, Result]):
                 return estimates
 
             estimates, used = in_batches(len(base), self.batch_size, one_batch)
-        return where, estimates, used, job
+        # To first order, what several sites do together is the sum of what each does.
+        number = {place: row for row, place in enumerate(where)}
+        together = [estimates[[number[place] for place in cell.places]].sum(0) for cell in cells]
+        return cells, np.concatenate([np.stack(together), estimates[-2:]]), used, job
 
 
 @dataclass
@@ -177,6 +185,7 @@ class _Job:
         steps: How many points of the path; 0 for the base run.
         path: What moves along it.
         engine: What the engine can do.
+        where: The places that are differentiated at.
         fast: The numbers of the places that the engine takes.
         slow: Those that are left to whole forwards.
         reasons: Why they are.
@@ -191,6 +200,7 @@ class _Job:
     steps: int
     path: str
     engine: Replayer | None
+    where: Sequence[Place]
     fast: Sequence[int]
     slow: Sequence[int]
     reasons: dict[str, str]

@@ -78,7 +78,7 @@ def test_every_kind_of_site_has_a_mean(sites, pairs):
 
 def test_resampling_takes_other_prompts_of_the_same_length():
     pairs = make_pairs((5, 7, 5, 7, 5))
-    picked = draw(pairs.clean, pairs.clean, seed=3)
+    picked, _ = draw(pairs.clean, pairs.clean, seed=3)
     assert picked.lengths.tolist() == pairs.clean.lengths.tolist()
     assert all(a != b for a, b in zip(picked.real_tokens, pairs.clean.real_tokens, strict=True))
     one = mc.ablate(loaded("gpt2"), pairs, do="resample", seed=1)
@@ -93,7 +93,7 @@ def test_resampling_is_patching_from_what_was_drawn(pairs):
 
     from mechcausal.data import Contrast
 
-    drawn = draw(pairs.clean, pairs.clean, seed=5)
+    drawn, _ = draw(pairs.clean, pairs.clean, seed=5)
     drawn = replace(drawn, answer=pairs.clean.answer, foil=pairs.clean.foil)
     expected = mc.patch(loaded("gpt2"), Contrast(pairs.clean, drawn, "drawn"), sites="z", direction="noise")
     found = mc.ablate(loaded("gpt2"), pairs.clean, sites="z", do="resample", seed=5)
