@@ -1,7 +1,7 @@
 """Hold a circuit as one graph of nodes and edges, with what each of them contributes."""
 
+from mechcausal.address import Place as Place
 from mechcausal.circuits.graph import Graph as Graph
-from mechcausal.circuits.graph import Node as Node
 from mechcausal.face import shown
 
 __dir__ = shown(globals())

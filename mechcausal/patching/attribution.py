@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mechcausal.address import ALL, Selection, Site
+from mechcausal.address import ALL, Place, Selection, Site
 from mechcausal.arguments import Count, CountOrZero, Model
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.prompts import PromptSet
@@ -33,7 +33,6 @@ from mechcausal.patching.gradients import Slopes
 from mechcausal.patching.sweep import (
     CellSpec,
     MetricSpec,
-    Place,
     Positions,
     Recorder,
     Swept,

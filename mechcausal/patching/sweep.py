@@ -9,12 +9,11 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from mechcausal.address import ModelShape, Selection, Site, expand
+from mechcausal.address import ModelShape, Place, Selection, Site, expand
 from mechcausal.arguments import Kind
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.places import At as At
 from mechcausal.data.places import CellSpec as CellSpec
-from mechcausal.data.places import Place as Place
 from mechcausal.data.places import Positions as Positions
 from mechcausal.data.places import SiteSpec as SiteSpec
 from mechcausal.data.places import as_text as as_text
