@@ -48,6 +48,10 @@ def number(words: str, low: float = -math.inf, high: float = math.inf, *, whole:
     return Kind(words, test)
 
 
+def _is_list(value: Any) -> bool:  # noqa: ANN401
+    return isinstance(value, Sequence) and not isinstance(value, (str, bytes, bytearray))
+
+
 def _is_model(value: Any) -> bool:  # noqa: ANN401
     # Asked without importing transformer-lens; `models.bridge.require_bridge` knows the rest.
     return hasattr(value, "original_model") and hasattr(value, "hook_dict") and hasattr(value, "cfg")
@@ -62,6 +66,18 @@ Share = Annotated[float, number("a number between 0 and 1", 0.0, 1.0)]
 OpenShare = Annotated[float, number("a number between 0 and 1, both excluded", math.ulp(0.0), 1.0 - 2**-53)]
 Positive = Annotated[float, number("a number above 0", math.ulp(0.0), sys.float_info.max)]
 Number = Annotated[float, number("a finite number", -sys.float_info.max, sys.float_info.max)]
+Reader = Annotated[
+    Any,
+    Kind(
+        "a model from mc.load, or anything with a tokenizer",
+        lambda value: _is_model(value) or hasattr(value, "tokenizer"),
+        "model = mc.load(...), and give it here",
+    ),
+]
+Column = Annotated[
+    Sequence[Any],
+    Kind("a list with one entry for each prompt", lambda value: _is_list(value) or getattr(value, "ndim", None) == 1),
+]
 Text = Annotated[str, Kind("a text that is not empty", lambda value: isinstance(value, str) and bool(value.strip()))]
 Texts = Annotated[
     Sequence[str],

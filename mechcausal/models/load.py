@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mechcausal.arguments import checked
 from mechcausal.catalog import ORGANISMS
 from mechcausal.errors import ModelError, NumericsError, UnsupportedError, did_you_mean
 from mechcausal.models import bridge, legacy
@@ -28,6 +29,7 @@ from mechcausal.organisms import folder
 _PREFIX = "organism:"
 
 
+@checked
 def load(
     source: Any,  # noqa: ANN401 - many kinds, see below
     *,
