@@ -154,8 +154,11 @@ def function(
 
         def call(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as the signature says
             given = bound(spec.word, signature, args, kwargs)
-            model, prompts = given.pop("model"), given.pop(data)
-            return act(spec(**given), model, prompts)
+            subject = {"model": given.pop("model"), data: given.pop(data)}
+            hints = hints_of(spec.run)
+            wanted = dict(zip(subject, (hints.get(each.name, Any) for each in run_parameters[1:3]), strict=True))
+            check_all(spec.word, subject, wanted)
+            return act(spec(**given), *subject.values())
 
         described_as = {
             "__signature__": signature,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
-from typing import Annotated, Any, SupportsIndex
+from typing import Annotated, Any
 
 from mechcausal.address import HEAD_COMPONENTS, Place, Selection, Site
 from mechcausal.arguments import Kind
@@ -24,7 +25,14 @@ def _names_cells(value: Any) -> bool:  # noqa: ANN401
 def _is_position(value: Any) -> bool:  # noqa: ANN401
     if value is None or isinstance(value, bool):
         return value is None
-    return isinstance(value, (str, slice, Selection, SupportsIndex)) and bool(Selection.parse(value))
+    return (isinstance(value, (str, slice, Selection)) or _is_index(value)) and bool(Selection.parse(value))
+
+
+def _is_index(value: Any) -> bool:  # noqa: ANN401 - an int of Python's, numpy's or torch's
+    try:
+        return not isinstance(value, bool) and operator.index(value) in range(-(2**31), 2**31)
+    except TypeError:
+        return False
 
 
 def _is_positions(value: Any) -> bool:  # noqa: ANN401
@@ -107,4 +115,4 @@ def as_text(spec: Any) -> Any:  # noqa: ANN401 - any way of naming sites or posi
         return str(spec)
     if isinstance(spec, slice):
         return str(Selection.parse(spec))
-    return int(spec) if isinstance(spec, SupportsIndex) and not isinstance(spec, bool) else spec
+    return operator.index(spec) if _is_index(spec) else spec
