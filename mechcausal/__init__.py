@@ -33,8 +33,10 @@ if TYPE_CHECKING:
     from mechcausal.organisms import truth as truth
     from mechcausal.patching import ablate as ablate
     from mechcausal.patching import attribute as attribute
+    from mechcausal.patching import measure as measure
     from mechcausal.patching import patch as patch
     from mechcausal.patching import path_patch as path_patch
+    from mechcausal.patching import read as read
     from mechcausal.results import Result as Result
 
 _HOME = {
@@ -50,6 +52,8 @@ _HOME = {
     "ablate": "mechcausal.patching",
     "attribute": "mechcausal.patching",
     "path_patch": "mechcausal.patching",
+    "read": "mechcausal.patching",
+    "measure": "mechcausal.patching",
     "scrub": "mechcausal.causal",
     "link": "mechcausal.links",
     "Result": "mechcausal.results",

@@ -82,8 +82,8 @@ Text = Annotated[str, Kind("a text that is not empty", lambda value: isinstance(
 Texts = Annotated[
     Sequence[str],
     Kind(
-        "a list of texts, at least one",
-        lambda value: isinstance(value, (list, tuple)) and bool(value) and all(isinstance(t, str) for t in value),
+        "a list of texts",
+        lambda value: isinstance(value, (list, tuple)) and all(isinstance(text, str) for text in value),
         "give a list of texts: list(...) makes one",
     ),
 ]

@@ -21,14 +21,18 @@ if TYPE_CHECKING:
     from mechcausal.patching.ablation import Ablating as Ablating
     from mechcausal.patching.activation import Patching as Patching
     from mechcausal.patching.attribution import Attributing as Attributing
+    from mechcausal.patching.measuring import Measuring as Measuring
     from mechcausal.patching.path import PathPatching as PathPatching
+    from mechcausal.patching.reading import Reading as Reading
 
 # One line for each specification: its class, the word it goes by in files, and where it stands.
 _SPECS = {
     "Ablating": ("ablate", "mechcausal.patching.ablation"),
     "Attributing": ("attribute", "mechcausal.patching.attribution"),
+    "Measuring": ("measure", "mechcausal.patching.measuring"),
     "Patching": ("patch", "mechcausal.patching.activation"),
     "PathPatching": ("path_patch", "mechcausal.patching.path"),
+    "Reading": ("read", "mechcausal.patching.reading"),
 }
 
 

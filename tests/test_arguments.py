@@ -217,7 +217,7 @@ def test_kinds():
     assert not any(fits(value, arguments.Share) for value in (1.1, float("nan"), "x", True))
     assert not any(fits(value, arguments.OpenShare) for value in (0, 1, 0.0, 1.0))
     assert fits(["a"], arguments.Texts)
-    assert not any(fits(value, arguments.Texts) for value in ([], "a", [1], [b"a"], {"a": 1}))
+    assert not any(fits(value, arguments.Texts) for value in ("a", [1], [b"a"], {"a": 1}))
     assert fits("a", Literal["a", "b"])
     assert not fits(1, Literal[True])
     assert fits({"a": 1}, dict[str, int])
