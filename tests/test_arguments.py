@@ -138,8 +138,6 @@ def test_every_argument_of_a_function(name, subject, stopped):
     function = FUNCTIONS[name]
     usual = {key: model if key == "model" else value for key, value in TRIED[name].items()}
     for parameter in inspect.signature(function).parameters:
-        if (name, parameter) in (("load", "device"), ("load", "dtype")):
-            continue  # torch says what it does not know
         for word, value in WRONG.items():
             given = usual | {parameter: value}
             never = word in NEVER and (name, parameter) not in TAKE_ANYTHING

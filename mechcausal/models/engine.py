@@ -24,7 +24,7 @@ from mechcausal.errors import DataError, MechcausalError, NumericsError
 from mechcausal.metrics import Metric
 from mechcausal.models import bridge
 from mechcausal.models.abilities import abilities
-from mechcausal.models.hooked import forward
+from mechcausal.models.hooked import Run, forward
 from mechcausal.models.plan import Cell, Economy, Found, Plan
 from mechcausal.models.replay.evaluate import BUDGET, replay
 from mechcausal.models.replay.verify import SEVERAL, Replayer, replayer
@@ -142,20 +142,22 @@ def _looped(
     taken: dict[Site, Tensor] = {}
     forwards = len(plan.cells)
 
-    def measured(prompts: PromptSet, logits: Tensor) -> np.ndarray:
-        return plan.metric(logits, prompts, compared).float().cpu().numpy()
+    def measured(prompts: PromptSet, run: Run) -> np.ndarray:
+        return (
+            plan.metric(run.output_for(needs_logits=plan.metric.needs_logits), prompts, compared).float().cpu().numpy()
+        )
 
     wholes = from_elsewhere(plan.cells)
     if plan.rows is not None and (wholes or unedited):
-        taken, logits = (plan.source or SourceRun()).recorded(model, plan.base, plan.rows, wholes)
+        taken, run = (plan.source or SourceRun()).recorded(model, plan.base, plan.rows, wholes)
         forwards += 1
         if unedited:
-            source = measured(plan.rows, logits)
+            source = measured(plan.rows, run)
     if unedited:
-        base, forwards = measured(plan.base, forward(model, plan.base).logits), forwards + 1
+        base, forwards = measured(plan.base, forward(model, plan.base)), forwards + 1
     for number, cell in enumerate(() if plan.dry else plan.cells):
         sources = [source_of(edit, taken, plan.means, plan.base) for edit in cell]
-        values[number] = measured(plan.base, forward(model, plan.base, cell, sources=sources).logits)
+        values[number] = measured(plan.base, forward(model, plan.base, cell, sources=sources))
         tick(len(plan.base))
     return Found(values, base, source, forwards)
 

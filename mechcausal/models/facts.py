@@ -11,6 +11,7 @@ from mechcausal.data.contrast import Contrast
 from mechcausal.data.prompts import PromptSet
 from mechcausal.models import bridge
 from mechcausal.models.fingerprint import tokenizer_fingerprint, weights_fingerprint
+from mechcausal.models.origin import origin_of
 
 
 def facts(
@@ -40,6 +41,7 @@ def facts(
             "architecture": bridge.architecture_of(model),
             "weights": weights_fingerprint(model),
             "tokenizer": tokenizer_fingerprint(model.tokenizer),
+            **origin_of(model).to_json(),
         },
         "prompts": {
             "name": getattr(prompts, "name", "own"),

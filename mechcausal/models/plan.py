@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch import Tensor
@@ -14,6 +14,9 @@ from mechcausal.data.prompts import PromptSet
 from mechcausal.interventions.specs import Edit
 from mechcausal.metrics import Metric
 from mechcausal.models.sources import SourceRun
+
+if TYPE_CHECKING:
+    from mechcausal.models.replay.memory import Memory
 
 Cell = tuple[Edit, ...]
 
@@ -32,6 +35,7 @@ class Plan:
         source: Who makes the source run and how its positions are matched; the model itself, token against token,
             where None.
         dry: Whether the cells are only counted: the unedited runs are made, and nothing else.
+        memory: Unedited runs that are shared with other plans on the same prompts.
     """
 
     base: PromptSet
@@ -42,6 +46,7 @@ class Plan:
     reference: PromptSet | None = None
     source: SourceRun | None = None
     dry: bool = False
+    memory: Memory | None = None
 
     def batch(self, index: Tensor, device: Any) -> Plan:  # noqa: ANN401 - whatever torch takes for a device
         """Return the plan for some of its rows, on a device."""

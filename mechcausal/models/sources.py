@@ -15,7 +15,7 @@ from mechcausal.interventions.specs import Edit, Interpolate, Mean, Patch, Resam
 from mechcausal.models import bridge
 from mechcausal.models.abilities import abilities
 from mechcausal.models.fingerprint import tokenizer_fingerprint
-from mechcausal.models.hooked import forward
+from mechcausal.models.hooked import Run, forward
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ class SourceRun:
         base: PromptSet,
         rows: PromptSet,
         sites: Sequence[Site],
-    ) -> tuple[dict[Site, Tensor], Tensor]:
-        """Run the source prompts once; return whole activations laid out as those of the base run, and the logits.
+    ) -> tuple[dict[Site, Tensor], Run]:
+        """Run the source prompts once; return whole activations laid out as those of the base run, and the run.
 
         Args:
             model: The model that is edited.
@@ -52,7 +52,8 @@ class SourceRun:
         values = {site: value.to(device=like.device, dtype=like.dtype) for site, value in run.read.items()}
         if self.at is not None:
             values = {site: self._matched(value, site, base, rows) for site, value in values.items()}
-        return values, run.logits.to(device=like.device)
+        run.output = run.output.to(like.device)
+        return values, run
 
     def _matched(self, values: Tensor, site: Site, base: PromptSet, rows: PromptSet) -> Tensor:
         """Return the values at the matched positions, put where these are in the base run; zero elsewhere."""

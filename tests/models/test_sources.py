@@ -13,9 +13,9 @@ from mechcausal.models.sources import SourceRun, check_source
 def test_positions_are_matched_in_their_order(gpt2):
     base, rows = make_pairs((7, 6)).clean, make_pairs((4, 5), seed=3).clean
     site, last = Site("resid_post", 1), Selection.parse("@-2:")
-    values, logits = SourceRun(at=last).recorded(gpt2, base, rows, [site])
+    values, run = SourceRun(at=last).recorded(gpt2, base, rows, [site])
     plain, expected = SourceRun().recorded(gpt2, rows, rows, [site])
-    torch.testing.assert_close(logits, expected)
+    torch.testing.assert_close(run.logits, expected.logits)
     torch.testing.assert_close(values[site][base.select(last)], plain[site][rows.select(last)])
     assert values[site].shape == (2, 7, 32)
     assert not values[site][~base.select(last)].any()
@@ -30,7 +30,7 @@ def test_another_model_makes_the_run(gpt2, pairs):
     site = Site("z", 1)
     ours, theirs = (SourceRun(model).recorded(gpt2, pairs.clean, pairs.clean, [site])[0] for model in (None, other))
     expected = other.original_model(pairs.clean.tokens).logits
-    torch.testing.assert_close(SourceRun(other).recorded(gpt2, pairs.clean, pairs.clean, [])[1], expected)
+    torch.testing.assert_close(SourceRun(other).recorded(gpt2, pairs.clean, pairs.clean, [])[1].logits, expected)
     assert (ours[site] - theirs[site]).abs().max() > 1e-3
 
 
