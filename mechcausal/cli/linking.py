@@ -55,8 +55,8 @@ def link(
     from mechcausal.report.links import write_links
 
     loaded = load(model)
-    what = list(sites or ()) if dictionary is None else load_dictionary(dictionary, loaded)
-    others = [load_dictionary(folder, loaded, name=f"other-{i}") for i, folder in enumerate(other or ())]
+    what = list(sites or ()) if dictionary is None else load_dictionary(loaded, dictionary)
+    others = [load_dictionary(loaded, folder, name=f"other-{i}") for i, folder in enumerate(other or ())]
     results, notes, cards = {}, {}, {}
     asked = questions(suite, loaded, n, seed=seed)
     options: dict[str, Any] = {"do": do, "smallest_effect": smallest_effect, "others": others}
@@ -74,7 +74,7 @@ def link(
         notes[name] = question.note if generalize is None else ""
         if isinstance(what, Bound) and question.pairs is not None:
             used = [Site.parse(candidate).feature for candidate in links.verdicts["causal"]]
-            cards[name] = [card(loaded, what, number, question.pairs) for number in used[:_CARDS] if number is not None]
+            cards[name] = [card(loaded, question.pairs, what, number) for number in used[:_CARDS] if number is not None]
         if not as_json:
             typer.echo("\n".join(filter(None, [name, links.summary(), notes[name]])) + "\n")
     if not results:

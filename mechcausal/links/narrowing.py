@@ -7,7 +7,7 @@ that may be available and not used. The random ones show what both estimates mis
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from mechcausal.dictionaries.screening.attribution import attribute
 from mechcausal.links.bench import Bench
 from mechcausal.links.measure import Available, Held
 from mechcausal.models.binding import bound
+from mechcausal.patching.activation import Direction
 
 # Of those that are measured: by gradient, by association; the rest at random.
 _BY_GRADIENT, _BY_ASSOCIATION = 0.6, 0.2
@@ -58,8 +59,8 @@ def _gradient(bench: Bench, held: Held) -> np.ndarray:
     pairs = bench.pairs.take(bench.split[0].tolist())
     for name in names:
         found = attribute(
-            bench.model, bound(bench.model, name), pairs,
-            direction=bench.direction, metric=bench.metric, positions=bench.where, batch_size=bench.batch_size,
+            bench.model, pairs, bound(bench.model, name),
+            direction=cast(Direction, bench.direction), metric=bench.metric, at=bench.where, batch_size=bench.batch_size,
         )  # fmt: skip
         bench.forwards += found.forwards
         for number, one in enumerate(held.candidates):

@@ -108,7 +108,7 @@ def _for_now(bench: Bench, own: Bound, one: Companion) -> Generator[Bound | None
     if not one.finished:
         yield None
         return
-    other = load(one.path, bench.model, name=f"{own.name}-{one.name}")
+    other = load(bench.model, one.path, name=f"{own.name}-{one.name}")
     try:
         yield other
     finally:

@@ -21,7 +21,8 @@ from mechcausal.metrics import metric
 from mechcausal.models.engine import measure
 from mechcausal.probes.fitted import Probe
 from mechcausal.probes.labels import column_of, labels_of
-from mechcausal.probes.probing import At, in_words, probe
+from mechcausal.probes.probing import probe
+from mechcausal.probes.procedure import At, ProbeKind, in_words
 from mechcausal.probes.readings import Pool
 
 PROTECTED, STEREOTYPE, ERROR = "protected attribute", "stereotype association", "group-conditional error"
@@ -73,7 +74,7 @@ class Suite:
             lines.append(f"  {one.family:<9} {one.asks:<24} {one.name} ({' / '.join(_few(one.labels.classes))})")
         return "\n".join([*lines, *(f"  skipped: {name}: {why}" for name, why in self.skipped.items())])
 
-    def probes(self, model: Any, site: str, *, kind: str = "logistic", **options: Any) -> list[Probe]:  # noqa: ANN401
+    def probes(self, model: Any, site: str, *, kind: ProbeKind = "logistic", **options: Any) -> list[Probe]:  # noqa: ANN401
         """Fit one probe to each question at a site; the options are those of `probe`."""
         return [
             probe(

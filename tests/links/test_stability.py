@@ -64,7 +64,7 @@ def home(network, pairs, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def links(network, pairs, home):
-    bound = mc.features.load(home[0], network, name="own")
+    bound = mc.features.load(network, home[0], name="own")
     before = set(attached(network))
     found = mc.link(network, pairs, bound, "high", **QUICK)
     assert set(attached(network)) == before  # companions are there for the moment only
@@ -108,15 +108,15 @@ def test_it_is_said_where_there_was_none(network, pairs, home, tmp_path):
 
 
 def test_a_companion_that_is_named_as_well_counts_once(network, pairs, home):
-    own = mc.features.load(home[0], network, name="own")
-    other = mc.features.load(home[0] / "companions" / "seed-1", network, name="given")
+    own = mc.features.load(network, home[0], name="own")
+    other = mc.features.load(network, home[0] / "companions" / "seed-1", name="given")
     links = mc.link(network, pairs, own, "high", others=[other], **QUICK)
     row = links.frame.set_index("feature").loc[min(home[1].used)]
     assert row[["seed_in", "half_in", "other_in", "other_used"]].tolist() == [1, 1, 1, 1]
 
 
 def test_a_stranger_is_refused_before_any_compute(network, pairs, home, monkeypatch):
-    own = mc.features.load(home[0], network, name="own")
+    own = mc.features.load(network, home[0], name="own")
     path = home[0] / "companions" / "seed-2" / folder.FACTS
     before = path.read_text()
     path.write_text(json.dumps(json.loads(before) | {"site": "L0.mlp_out"}))
