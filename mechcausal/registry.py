@@ -47,3 +47,7 @@ class Registry(Generic[T]):
     def __contains__(self, name: object) -> bool:
         """Say whether `name` is registered."""
         return name in self._things
+
+    def __len__(self) -> int:
+        """Return how many names there are."""
+        return len(self._things)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mechcausal.catalog import ORGANISMS
 from mechcausal.causal.alignment.exchange import exchange
 from mechcausal.causal.alignment.interchange import ALIGNED, WORST, interchange
 from mechcausal.causal.alignment.pairs import answer_tokens
@@ -22,7 +23,7 @@ from mechcausal.data.tasks.definition import Task
 from mechcausal.errors import DataError
 from mechcausal.metrics import Metric, logit_diff, metric
 from mechcausal.models.load import load
-from mechcausal.organisms import ORGANISMS, truth
+from mechcausal.organisms import truth
 
 RECOVERED, IIA, SLACK = 0.97, 0.98, 0.02
 _N = 384
@@ -57,9 +58,9 @@ class Check:
         return f"{told} {self.note}".rstrip()
 
 
-def selftest(organisms: tuple[str, ...] = ORGANISMS, *, n: int = _N, seed: int = 0) -> Iterator[Check]:
+def selftest(organisms: Sequence[str] | None = None, *, n: int = _N, seed: int = 0) -> Iterator[Check]:
     """Check each organism's true and wrong hypotheses, interchange and effects; yield as they are found."""
-    for organism in organisms:
+    for organism in ORGANISMS if organisms is None else organisms:
         known = truth(organism)
         model = load(f"organism:{organism}")
         if not known["variables"]:

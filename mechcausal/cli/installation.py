@@ -24,9 +24,10 @@ def selftest(
     Does each find what is in the organisms, and nothing else? Exits with 1 if a check fails.
     """
     use_one_thread()
+    from mechcausal.catalog import ORGANISMS
     from mechcausal.causal.selftest import selftest as run_checks
     from mechcausal.errors import DataError
-    from mechcausal.organisms import ORGANISMS, folder
+    from mechcausal.organisms import folder
 
     if what != "causal":
         raise DataError(f"there is no self-test called {what!r}", expected="causal")

@@ -19,10 +19,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mechcausal.catalog import ORGANISMS
 from mechcausal.errors import ModelError, NumericsError, UnsupportedError, did_you_mean
 from mechcausal.models import bridge, legacy
 from mechcausal.models.abilities import abilities
-from mechcausal.organisms import ORGANISMS, folder
+from mechcausal.organisms import folder
 
 _PREFIX = "organism:"
 

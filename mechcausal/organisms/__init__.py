@@ -1,7 +1,7 @@
 """Organisms: small models whose true mechanism is known and shipped with them.
 
-Each folder holds `weights/`, the `recipe.py` that makes them again, and `truth.json`, which states the mechanism in
-sites and numbers. They are how we know that a method works.
+Each folder holds `weights/` and `truth.json`, which states the mechanism in sites and numbers; `mechcausal/recipes` holds
+the script that makes them again. They are how we know that a method works. `mechcausal.catalog` lists them.
 """
 
 from __future__ import annotations
@@ -10,34 +10,15 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mechcausal.errors import ModelError, did_you_mean
+from mechcausal.catalog import ORGANISMS
 
 if TYPE_CHECKING:
     import pandas as pd
 
-ORGANISMS = (
-    "hiring",
-    "hiring_backup",
-    "hiring_subspace",
-    "hiring_shared",
-    "hiring_exposed",
-    "hiring_natural",
-    "by_hand",
-    "reverse",
-    "fraction",
-    "brackets",
-    "brackets_natural",
-    "ioi",
-    "induction",
-    "bios",
-)
-
 
 def folder(name: str) -> Path:
     """Return the folder of an organism."""
-    if name not in ORGANISMS:
-        raise ModelError(f"there is no organism called {name!r}", fix=did_you_mean(name, ORGANISMS))
-    return Path(__file__).parent / name
+    return ORGANISMS[name]
 
 
 def truth(name: str) -> dict[str, Any]:
@@ -54,17 +35,17 @@ def organisms() -> pd.DataFrame:
 
     rows = []
     for name in ORGANISMS:
-        known = truth(name)
-        measured = known.get("measured", {})
+        stated = truth(name)
+        measured = stated.get("measured", {})
         rows.append(
             {
                 "name": name,
-                "tasks": ", ".join(known["tasks"]),
-                "what": known["task"],
-                "parameters": known["parameters"],
+                "tasks": ", ".join(stated["tasks"]),
+                "what": stated["task"],
+                "parameters": stated["parameters"],
                 "accuracy": measured.get("accuracy"),
                 "iia": min(measured.get("iia_on_changed_answers", {}).values(), default=None),
-                "circuit": ", ".join(known["circuit"]) or f"to be found (twin of {known['twin_of']})",
+                "circuit": ", ".join(stated["circuit"]) or f"to be found (twin of {stated['twin_of']})",
             }
         )
     return pd.DataFrame(rows)

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -222,12 +221,6 @@ def accuracy(folder: Path, task: Task) -> float:
     logits = forward(model, prompts).logits[torch.arange(len(prompts)), prompts.read_columns]
     assert prompts.answer is not None  # a task always says the answer
     return float((logits.argmax(-1) == prompts.answer).double().mean())
-
-
-def write_truth(told: Mapping[str, Any], path: Path) -> None:
-    """Write a statement as JSON, with each list of numbers on one line."""
-    text = json.dumps(told, indent=1)
-    path.write_text(re.sub(r"\[[\d\s,.e+-]+\]", lambda found: " ".join(found[0].split()), text) + "\n")
 
 
 def neurons(lookup: Lookup) -> list[Neuron]:

@@ -8,7 +8,6 @@ variables that two heads carry, secrets that were seen less often.
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,10 +24,9 @@ from mechcausal.data.tasks import hiring
 from mechcausal.data.tasks.definition import Task
 from mechcausal.errors import DataError
 from mechcausal.models import bridge
-from mechcausal.models.export import save, trainable
 from mechcausal.models.load import load
 from mechcausal.organisms.tokenizer import word_tokenizer
-from mechcausal.recipes.compiling import write_truth
+from mechcausal.recipes.statement import statement, write
 
 LAYERS, HEADS, WIDTH, HIDDEN, LENGTH = 4, 4, 48, 96, 8
 DECISION = {
@@ -185,59 +183,12 @@ def truth(
     task: str,
     notes: str,
 ) -> dict[str, Any]:
-    """Return the statement that ships with the weights."""
-    sites = {variable: str(parts[0].site) for one in about.values() for variable, parts in one.alignment.items()}
-    variables = {
-        variable: {
-            "task": key,
-            "site": sites[variable],
-            "at": str(parts[0].at).removeprefix("@"),
-            "parts": [part.to_json() if part.basis else str(part) for part in parts],
-            "parents": _read_by(hypothesis, variable),
-        }
-        for key, hypothesis in about.items()
-        for variable, parts in hypothesis.alignment.items()
-    }
-    return {
-        "name": name,
-        "task": task,
-        "tasks": list(about),
-        "parameters": sum(value.numel() for value in trainable(model).values()),
-        "recipe": recipe,
-        "variables": variables,
-        "given": {key: list(hypothesis.given) for key, hypothesis in about.items() if hypothesis.given},
-        "circuit": list(dict.fromkeys(sites.values())),
-        "edges": _edges(about, sites),
-        "exact_effects_on_p_accept": hiring.effects_on_acceptance(),
-        "measured": dict(measured),
-        "secrets": hiring.SECRETS if SECRETS in about else {},
-        "notes": notes,
-    }
-
-
-def _read_by(hypothesis: Hypothesis, variable: str) -> list[str]:
-    """Return what a variable reads: aligned variables, else the inputs themselves; and what is given."""
-    given = [name for name in hypothesis.given if name in hypothesis.scm.ancestors(variable)]
-    return [*(hypothesis.parents(variable) or hypothesis.scm.parents(variable)), *given]
-
-
-def _edges(about: Mapping[str, Hypothesis], sites: Mapping[str, str]) -> list[list[str]]:
-    places = {"place": "position"}
-    found = [
-        [sites.get(parent, places.get(parent, f"embed@{parent}")), sites[variable]]
-        for hypothesis in about.values()
-        for variable in hypothesis.alignment
-        for parent in _read_by(hypothesis, variable)
-    ]
-    ends = [[sites[last], "logits"] for one in about.values() for last in one.parents(one.outcome)]
-    return found + ends
-
-
-def write(out: Path, model: Any, told: Mapping[str, Any]) -> None:  # noqa: ANN401
-    """Write weights, tokenizer and truth, and say what was measured."""
-    save(model, out / "weights")
-    write_truth(told, out / "truth.json")
-    print(json.dumps(told["measured"], indent=1))
+    """Return the statement that ships with the weights, with the exact effects on decisions and the secrets."""
+    neutral = statement(
+        name, model, about, measured, recipe=recipe, task=task, notes=notes, senders={"place": "position"}
+    )
+    secrets = hiring.SECRETS if SECRETS in about else {}
+    return neutral | {"exact_effects_on_p_accept": hiring.effects_on_acceptance(), "secrets": secrets}
 
 
 def command(name: str, parser: argparse.ArgumentParser, asked: argparse.Namespace) -> str:

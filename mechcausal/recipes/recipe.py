@@ -22,8 +22,8 @@ from mechcausal.data.tasks import task
 from mechcausal.data.tasks.definition import Task
 from mechcausal.models.load import load
 from mechcausal.organisms.tokenizer import word_tokenizer
-from mechcausal.recipes import hiring as first
-from mechcausal.recipes.compiling import Program, accuracy, write_truth
+from mechcausal.recipes.compiling import Program, accuracy
+from mechcausal.recipes.statement import statement, write, write_truth
 
 
 @dataclass(frozen=True)
@@ -119,33 +119,14 @@ class Recipe:
 
     def truth(self, model: Any, measured: Mapping[str, Any], *, options: str) -> dict[str, Any]:  # noqa: ANN401
         """Return the statement that ships with the weights."""
-        told = first.truth(
+        truth = statement(
             self.name, model, {self.task.name: self.hypothesis}, measured,
             recipe=f"python -m mechcausal.recipes.{self.name} {options}",
             task=self.says, notes=self.notes,
         )  # fmt: skip
-        told = {key: value for key, value in told.items() if key not in ("exact_effects_on_p_accept", "secrets")}
         if self.edges:
-            told["edge_kinds"] = [[parent, child, kind] for (parent, child), kind in self.edges.items()]
-        return told | {"circuit": [site for site in told["circuit"] if site != "embed"], "edges": self._read_by()}
-
-    def _read_by(self) -> list[list[str]]:
-        """Return what reads what, each place once; a word is printed with its position."""
-        about = self.hypothesis
-        edges: dict[tuple[str, str], None] = {}
-
-        def place(name: str) -> str:
-            part = about.alignment[name][0] if name in about.alignment else None
-            if part is None:
-                return f"embed@{name}"
-            return str(part) if part.site.component == "embed" else str(part.site)
-
-        for variable in about.variables:
-            for parent in about.parents(variable) or self.task.scm.parents(variable):
-                if about.alignment[variable][0].site.component != "embed":
-                    edges[place(parent), place(variable)] = None
-        edges |= {(place(last), "logits"): None for last in about.parents(about.outcome)}
-        return [list(edge) for edge in edges]
+            truth["edge_kinds"] = [[parent, child, kind] for (parent, child), kind in self.edges.items()]
+        return truth
 
 
 def measured(weights: Path, told: Mapping[str, Any], *, n: int = 2000) -> dict[str, Any]:
@@ -184,4 +165,4 @@ def main(recipe: Recipe, change: Callable[[dict[str, Any]], dict[str, Any]] = di
     model = recipe.new_model(asked.seed)
     print(recipe.teach(model, steps=asked.steps, seed=asked.seed))
     told = recipe.truth(model, recipe.measure(model), options=f"--seed {asked.seed} --steps {asked.steps}")
-    first.write(asked.out, model, change(told))
+    write(asked.out, model, change(told))

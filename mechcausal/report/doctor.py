@@ -85,7 +85,8 @@ def _cache() -> Check:
 
 
 def _organisms() -> Check:
-    from mechcausal.organisms import ORGANISMS, folder
+    from mechcausal.catalog import ORGANISMS
+    from mechcausal.organisms import folder
 
     absent = [name for name in ORGANISMS if not (folder(name) / "weights" / "model.safetensors").exists()]
     if absent:

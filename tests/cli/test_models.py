@@ -3,7 +3,7 @@
 from commands import run
 
 import mechcausal as mc
-from mechcausal.organisms import ORGANISMS
+from mechcausal.catalog import ORGANISMS
 
 
 def test_the_table_of_organisms():

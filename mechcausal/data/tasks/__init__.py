@@ -5,36 +5,20 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from mechcausal.errors import DataError, did_you_mean
+from mechcausal.catalog import TASKS
 
 if TYPE_CHECKING:
     from mechcausal.data.contrast import Contrast
     from mechcausal.data.prompts import Side
     from mechcausal.data.tasks.definition import Task
 
-# Where each task is; a module may hold several.
-MODULES = {
-    "hiring": "hiring",
-    "hiring_backup": "hiring",
-    "hiring_backups": "hiring",
-    "hiring_shared": "hiring",
-    "hiring_secret": "hiring",
-    "by_hand": "by_hand",
-    "reverse": "reverse",
-    "fraction": "fraction",
-    "bios": "bios",
-    "brackets": "brackets",
-    "induction": "induction",
-    "ioi": "ioi",
-}
-
 
 def task(name: str) -> Task:
-    """Return the task of that name."""
-    if name not in MODULES:
-        raise DataError(f"there is no task called {name!r}", fix=did_you_mean(name, MODULES))
-    known = import_module(f"mechcausal.data.tasks.{MODULES[name]}").TASKS
-    return next(one for one in known if one.name == name)
+    """Return a task by its name: one that ships, or one of yours in `mechcausal.catalog.TASKS`."""
+    entry = TASKS[name]
+    if not isinstance(entry, str):
+        return entry
+    return next(shipped for shipped in import_module(entry).TASKS if shipped.name == name)
 
 
 def contrast(

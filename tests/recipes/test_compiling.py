@@ -19,8 +19,8 @@ from mechcausal.recipes.compiling import (
     neurons,
     one_hot,
     subspace,
-    write_truth,
 )
+from mechcausal.recipes.statement import write_truth
 
 WORDS = {"<pad>": {}, "<bos>": {"bos": 1}, "x": {"x": 1}, "y": {"y": 1}, "z": {}}
 AT = one_hot("at", range(6))
