@@ -20,8 +20,8 @@ from mechcausal.links.specificity import Judge
 from mechcausal.links.stability import nothing
 from mechcausal.links.verdict import verdict
 from mechcausal.models.binding import bound
-from mechcausal.results.result import tabulate
 from mechcausal.results.shares import Shares
+from mechcausal.results.table import tabulate
 
 _LARGEST_SET = 8
 

@@ -37,7 +37,8 @@ from mechcausal.models.abilities import abilities
 from mechcausal.models.facts import facts
 from mechcausal.results.intervals import mean_interval
 from mechcausal.results.provenance import Provenance
-from mechcausal.results.result import Result, tabulate
+from mechcausal.results.result import Result
+from mechcausal.results.table import tabulate
 
 METRIC = "IIA on changed answers"
 ALIGNED, PLACEBOS, WORST = "aligned", "placebos", "worst placebo"

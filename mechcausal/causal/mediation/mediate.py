@@ -30,7 +30,7 @@ from mechcausal.data.prompts import PromptSet
 from mechcausal.results.charted import Charted
 from mechcausal.results.charts import Bar, Bars, bar_chart
 from mechcausal.results.intervals import mean_interval, ratio_interval
-from mechcausal.results.result import tabulate
+from mechcausal.results.table import tabulate
 
 if TYPE_CHECKING:
     pass

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from mechcausal.address import expand
 from mechcausal.data.places import Place, SiteSpec, plain
@@ -24,7 +23,8 @@ from mechcausal.probes.probing import Procedure, examples
 from mechcausal.probes.readings import Pool, readings
 from mechcausal.results.intervals import mean_interval
 from mechcausal.results.provenance import Provenance
-from mechcausal.results.result import Result, tabulate
+from mechcausal.results.result import Result
+from mechcausal.results.table import tabulate
 
 ADVERSARIES = ("logistic", "quadratic", "mlp")
 
@@ -137,11 +137,8 @@ def guardedness(
         **facts(model, part, started=started, forwards=2 * -(-len(part) // batch_size), batch_size=batch_size),
     )  # fmt: skip
     clusters = tuple(f"unit {unit}" for unit in units(part))
-    tables = [
-        tabulate([row], values[None], {"base": old, "clean": old, "corrupt": guess}, clusters)
-        for row, values, old, guess in zip(rows, hits, base, guesses, strict=True)
-    ]
-    frame = pd.concat(tables, ignore_index=True)
+    before = np.stack(base)
+    frame = tabulate(rows, np.stack(hits), {"base": before, "clean": before, "corrupt": np.stack(guesses)}, clusters)
     return Guardedness(frame, provenance, np.stack(hits), {"base": np.stack(base)}, part.groups, clusters)
 
 
