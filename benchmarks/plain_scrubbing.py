@@ -1,6 +1,6 @@
 """Causal scrubbing spelled out: one forward for every node of the tree and every example, nothing reused.
 
-This is what the package is compared with. It shares the declarations (`Node`, `Part`, `PromptSet`) and the drawn
+This is what the package is compared with. It shares the declarations (`Node`, `Place`, `PromptSet`) and the drawn
 indices, and nothing that computes: the forward is a GPT-2 written out below, from the weights of the `transformers`
 model. `evaluate` goes example by example, without padding, to be obviously right; `evaluate_batched` is the same tree
 over batches of examples, to be a fair opponent in time.
@@ -17,8 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mechcausal.address import Selection, Site
-from mechcausal.causal.hypothesis import Part
+from mechcausal.address import Place, Selection, Site
 from mechcausal.causal.scrubbing.tree import Node
 from mechcausal.data.prompts import PromptSet
 
@@ -220,7 +219,7 @@ class _OneExample:
         writes: Writes = {}
         for site, rows in self.draws[node.name].components.items():
             value = _view(self.model(*self._real(int(rows[self.number]))), site)[0]
-            write = _putting(Part(site), value, list(range(len(value))))
+            write = _putting(Place(site), value, list(range(len(value))))
             writes.setdefault(str(site.whole), []).append(write)
         return writes
 
@@ -237,12 +236,12 @@ class _OneExample:
         tokens = torch.tensor([self.prompts.real_tokens_of(row)])
         return tokens, torch.ones_like(tokens, dtype=torch.bool)
 
-    def _places(self, part: Part, row: int, shift: int = 0) -> list[int]:
+    def _places(self, part: Place, row: int, shift: int = 0) -> list[int]:
         columns = self.prompts.take([row]).select(part.at)[0].nonzero().flatten()
         return (columns - self.prompts.starts[row] + shift).tolist()
 
 
-def _putting(part: Part, value: Tensor, places: Sequence[int], *, added: bool = False) -> Callable[[Tensor], Tensor]:
+def _putting(part: Place, value: Tensor, places: Sequence[int], *, added: bool = False) -> Callable[[Tensor], Tensor]:
     """Return the write that sets a part, or adds to it, within its subspace, at these positions of the one example."""
 
     def write(activation: Tensor) -> Tensor:
@@ -316,7 +315,7 @@ class _Batched:
         for site, rows in self.draws[node.name].components.items():
             own = rows[numbers]
             seen = self.model(self.prompts.tokens[own], self.prompts.mask[own], n_layers=site.layer + 1)
-            self._put(writes, Part(site), self._cut(seen, Part(site), own), other)
+            self._put(writes, Place(site), self._cut(seen, Place(site), own), other)
         direct = []
         for child in node.children:
             if child.is_mask:
@@ -349,11 +348,11 @@ class _Batched:
         assert rows is not None
         return rows[numbers]
 
-    def _cut(self, seen: Seen, part: Part, rows: np.ndarray) -> Tensor:
+    def _cut(self, seen: Seen, part: Place, rows: np.ndarray) -> Tensor:
         value = _view(seen, part.site)[self._selected(part.at)[rows]]
         return value.unflatten(0, (len(rows), -1))
 
-    def _put(self, writes: Writes, part: Part, value: Tensor, rows: np.ndarray, *, added: bool = False) -> None:
+    def _put(self, writes: Writes, part: Place, value: Tensor, rows: np.ndarray, *, added: bool = False) -> None:
         mask = self._selected(part.at)[rows]
 
         def write(activation: Tensor) -> Tensor:
@@ -422,7 +421,7 @@ def _feature_shape(model: PlainGPT2, site: Site) -> tuple[int, ...]:
     return (model.d_model,)
 
 
-def _inside(part: Part, change: Tensor) -> Tensor:
+def _inside(part: Place, change: Tensor) -> Tensor:
     """Project a change onto the part's subspace."""
     if not part.basis:
         return change

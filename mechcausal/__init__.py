@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mechcausal import metrics as metrics
     from mechcausal import patching as patching
     from mechcausal import results as results
+    from mechcausal.address import Place as Place
     from mechcausal.causal import scrub as scrub
     from mechcausal.data import Contrast as Contrast
     from mechcausal.data import PromptSet as PromptSet
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "load": "mechcausal.models.load",
+    "Place": "mechcausal.address",
     "sites": "mechcausal.models.abilities",
     "truth": "mechcausal.organisms",
     "contrast": "mechcausal.data",

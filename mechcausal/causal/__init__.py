@@ -1,5 +1,6 @@
 """Causal models of what a network does, and the methods that test them inside it."""
 
+from mechcausal.address import Place as Place
 from mechcausal.causal.alignment.aligned import Aligned as Aligned
 from mechcausal.causal.alignment.das import das as das
 from mechcausal.causal.alignment.exchange import exchange as exchange
@@ -10,7 +11,6 @@ from mechcausal.causal.alignment.masks import Masked as Masked
 from mechcausal.causal.alignment.masks import mask as mask
 from mechcausal.causal.alignment.search import untrained as untrained
 from mechcausal.causal.hypothesis import Hypothesis as Hypothesis
-from mechcausal.causal.hypothesis import Part as Part
 from mechcausal.causal.mediation.controlled import Controlled as Controlled
 from mechcausal.causal.mediation.controlled import controlled as controlled
 from mechcausal.causal.mediation.mediate import Mediation as Mediation

@@ -13,96 +13,23 @@ Variables that are not aligned are computed in between: what `score` reads is fo
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from mechcausal.address import HEAD_COMPONENTS, Selection, Site, parse_address
+from mechcausal.address import HEAD_COMPONENTS, Place, Site
 from mechcausal.data.drawing import draw
 from mechcausal.data.prompts import PromptSet
 from mechcausal.data.scm import SCM, Table
 from mechcausal.data.tasks import task
 from mechcausal.errors import DataError, SiteError, did_you_mean
-from mechcausal.interventions.specs import Vector, vector
 from mechcausal.models.abilities import Abilities
+from mechcausal.models.anatomy import belongs, heads, mlps
 from mechcausal.organisms import truth
 
-Edge = Literal["all", "direct"]
+EdgeKind = Literal["all", "direct"]
 EDGES = ("all", "direct")
-
-
-@dataclass(frozen=True)
-class Part:
-    """A part of the network: a site, its positions, and the subspace within it if it is not all.
-
-    Attributes:
-        site: The site.
-        at: The positions.
-        basis: Rows that span the subspace; empty for the whole activation.
-    """
-
-    site: Site
-    at: Selection = field(default_factory=Selection)
-    basis: tuple[Vector, ...] = ()
-
-    @classmethod
-    def parse(cls, spec: str | Site | Part | Mapping[str, Any]) -> Part:
-        """Read `L1.z.H0@decision`, a site, or `{"site": ..., "at": ..., "basis": [[...], ...]}`."""
-        if isinstance(spec, Part):
-            return spec
-        if isinstance(spec, Site):
-            return cls(spec)
-        if isinstance(spec, str):
-            return cls(*parse_address(spec))
-        if not isinstance(spec, Mapping) or "site" not in spec:
-            raise SiteError(
-                "this is not a part of a network",
-                got=repr(spec),
-                expected='a form like "L1.z.H0@decision" or {"site": "L1.z.H0", "at": "decision", "basis": [[...]]}',
-            )
-        basis = spec.get("basis")
-        return cls(
-            Site.parse(spec["site"]),
-            Selection.parse(spec.get("at")),
-            () if basis is None else tuple(vector(row) for row in basis),
-        )
-
-    def __str__(self) -> str:
-        """Print as `L1.z.H0@decision`, with the dimension of a subspace."""
-        text = f"{self.site}{'' if self.at == Selection() else self.at}"
-        return f"{text}[{len(self.basis)}d]" if self.basis else text
-
-    def to_json(self) -> dict[str, Any]:
-        """Return a JSON object that `parse` reads."""
-        told: dict[str, Any] = {"site": str(self.site), "at": str(self.at)}
-        return told | ({"basis": [list(row) for row in self.basis]} if self.basis else {})
-
-    def columns(self, like: Tensor) -> Tensor | None:
-        """Return the subspace as orthonormal columns, [feature k], or None for all of the activation."""
-        if not self.basis:
-            return None
-        matrix = torch.tensor(self.basis, dtype=torch.float64)
-        columns, upper = torch.linalg.qr(matrix.T)
-        if bool((upper.diagonal().abs() < 1e-8).any()):
-            raise SiteError(f"the directions of {self} are not independent", fix="leave out those that repeat others")
-        return columns.to(dtype=like.dtype, device=like.device)
-
-    @property
-    def depth(self) -> tuple[int, float]:
-        """When it is computed: layer, then the order within a layer; logits last, embedding first."""
-        if self.site.layer is None:
-            return (-1, 0.0) if self.site.component == "embed" else OUTPUT_DEPTH
-        return self.site.layer, _WITHIN[self.site.component]
-
-
-OUTPUT_DEPTH = (1_000_000, 0.0)
-_WITHIN = {
-    "resid_pre": 0.0, "q": 1.0, "k": 1.0, "v": 1.0, "pattern": 1.5, "z": 2.0, "attn_out": 3.0, "resid_mid": 4.0,
-    "mlp_post": 5.0, "mlp_out": 6.0, "resid_post": 7.0,
-}  # fmt: skip
 
 
 class Hypothesis:
@@ -124,7 +51,7 @@ class Hypothesis:
         alignment: Mapping[str, Any],
         *,
         outcome: str | None = None,
-        edges: Mapping[tuple[str, str], Edge] | None = None,
+        edges: Mapping[tuple[str, str], EdgeKind] | None = None,
         given: Sequence[str] = (),
     ) -> None:
         self.scm = scm
@@ -134,8 +61,8 @@ class Hypothesis:
         if self.outcome in alignment:
             raise DataError(f"{self.outcome!r} is the outcome: the network's answer expresses it", fix="leave it out")
         places = {variable: _parts(spec) for variable, spec in alignment.items()}
-        self.alignment: dict[str, tuple[Part, ...]] = {v: places[v] for v in (*scm.order, *scm.noise) if v in places}
-        self.edges: dict[tuple[str, str], Edge] = dict(edges or {})
+        self.alignment: dict[str, tuple[Place, ...]] = {v: places[v] for v in (*scm.order, *scm.noise) if v in places}
+        self.edges: dict[tuple[str, str], EdgeKind] = dict(edges or {})
         self._check()
 
     @classmethod
@@ -187,7 +114,7 @@ class Hypothesis:
                 found.update(self.read_besides(parent))
         return tuple(name for name in self.given if name in found)
 
-    def edge(self, parent: str, child: str) -> Edge:
+    def edge(self, parent: str, child: str) -> EdgeKind:
         """Return the kind of an edge."""
         return self.edges.get((parent, child), "all")
 
@@ -200,7 +127,7 @@ class Hypothesis:
         *,
         scm: SCM | None = None,
         alignment: Mapping[str, Any] | None = None,
-        edges: Mapping[tuple[str, str], Edge] | None = None,
+        edges: Mapping[tuple[str, str], EdgeKind] | None = None,
     ) -> Hypothesis:
         """Return the hypothesis with something changed."""
         new = self.alignment if alignment is None else alignment
@@ -261,26 +188,14 @@ def _outcome(scm: SCM, alignment: Mapping[str, Any]) -> str:
     return ends[0]
 
 
-def _parts(spec: Any) -> tuple[Part, ...]:  # noqa: ANN401 - one part or several
+def _parts(spec: Any) -> tuple[Place, ...]:  # noqa: ANN401 - one part or several
     several = isinstance(spec, Sequence) and not isinstance(spec, str)
-    parts = tuple(Part.parse(one) for one in (spec if several else [spec]))
+    parts = tuple(Place.parse(one) for one in (spec if several else [spec]))
     if not parts:
         raise SiteError("a variable is aligned to no place", fix="name at least one site")
     if any(part.site.component == "logits" for part in parts):
         raise SiteError("the logits are the outcome's, no variable's", fix="align the variable to a site inside")
     return parts
-
-
-def entry(component: str, layer: int | None, able: Abilities) -> Site:
-    """Return the stream that a site reads: where a direct path arrives."""
-    if component == "logits":
-        return Site("resid_post", able.shape.n_layers - 1)
-    if component in ("resid_pre", "resid_mid", "resid_post"):
-        return Site(component, layer)
-    if component in ("mlp_out", "mlp_post"):
-        # In parallel blocks attention and MLP read the same stream.
-        return Site("resid_mid" if able.components["resid_mid"].writes else "resid_pre", layer)
-    return Site("resid_pre", 0 if layer is None else layer)
 
 
 def table_of(prompts: PromptSet) -> Table:
@@ -304,23 +219,10 @@ def complement(able: Abilities, hypotheses: Sequence[Hypothesis]) -> list[Site]:
     Whoever names a whole attention, or a place inside a head or an MLP, has named the heads or the MLP.
     """
     named = [part.site for h in hypotheses for parts in h.alignment.values() for part in parts]
-    shape = able.shape
-    nodes = [Site("z", layer, head=head) for layer in range(shape.n_layers) for head in range(shape.n_heads)]
-    if able.components["mlp_out"].reads:
-        nodes += [Site("mlp_out", layer) for layer in range(shape.n_layers)]
-    return sorted(site for site in nodes if not any(_same_block(site, other) for other in named))
+    return sorted(s for s in (*heads(able), *mlps(able)) if not any(belongs(other, s) for other in named))
 
 
-def _same_block(node: Site, other: Site) -> bool:
-    """Say whether a site is (part of) this head or MLP, or holds it."""
-    if node.layer != other.layer:
-        return False
-    if node.component == "mlp_out":
-        return other.component in ("mlp_post", "mlp_out")
-    return other.component in (*HEAD_COMPONENTS, "attn_out") and other.head in (None, node.head)
-
-
-def same_kind(able: Abilities, part: Part, avoid: Sequence[Site]) -> list[Part]:
+def same_kind(able: Abilities, part: Place, avoid: Sequence[Site]) -> list[Place]:
     """Return the parts of the same component that are not to be avoided: candidates for a placebo."""
     component, shape = part.site.component, able.shape
     if part.site.dictionary is not None:  # others of the same dictionary; its features at once have no like

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 
 import plotly.graph_objects as go
 
-from mechcausal.address import ALL, Selection
-from mechcausal.circuits.graph import Edge, Graph, Node
+from mechcausal.address import ALL, Place, Selection
+from mechcausal.circuits.graph import Edge, Graph
 from mechcausal.results import svg
 from mechcausal.results.pictures import Figure, color
 
@@ -35,7 +35,7 @@ class Layout:
     left_out: tuple[int, int]
     rows: tuple[tuple[str, float], ...]
     columns: tuple[tuple[str, float], ...]
-    places: dict[Node, tuple[float, float]]
+    places: dict[Place, tuple[float, float]]
     size: tuple[float, float]
 
     @property
@@ -60,7 +60,7 @@ def layout(graph: Graph, *, most_nodes: int = 80, most_edges: int = 240) -> Layo
     """Place the nodes: a row for each activation (features and error side by side), a column for each position."""
     drawn = graph.top(nodes=most_nodes, edges=most_edges)
     left_out = len(graph.nodes) - len(drawn.nodes), len(graph.edges) - len(drawn.edges)
-    groups: dict[tuple[_Row, Selection], list[Node]] = {}
+    groups: dict[tuple[_Row, Selection], list[Place]] = {}
     for node in sorted(drawn.nodes, key=lambda node: -_size(drawn.nodes[node])):
         groups.setdefault((_row(node), node.at), []).append(node)
     names = sorted({name for name, _ in groups}, key=lambda name: name[0], reverse=True)
@@ -69,7 +69,7 @@ def layout(graph: Graph, *, most_nodes: int = 80, most_edges: int = 240) -> Layo
     apart = {name for name, at in groups if at != ALL}
     positions = _in_order(graph, {at for name, at in groups if name in apart or not apart})
     left = 20 + svg.LETTER * max((len(name) for _, name in names), default=1) + _GAP
-    places: dict[Node, tuple[float, float]] = {}
+    places: dict[Place, tuple[float, float]] = {}
     columns, x = [], left
     for at in positions:
         own = {name: nodes for (name, other), nodes in groups.items() if other == at and (name in apart or not apart)}
@@ -91,7 +91,7 @@ def layout(graph: Graph, *, most_nodes: int = 80, most_edges: int = 240) -> Layo
 _Row = tuple[tuple[float, int], str]
 
 
-def _side_by_side(nodes: Sequence[Node], middle: float, height: float) -> dict[Node, tuple[float, float]]:
+def _side_by_side(nodes: Sequence[Place], middle: float, height: float) -> dict[Place, tuple[float, float]]:
     return {node: (middle + _STEP * (i - (len(nodes) - 1) / 2), height) for i, node in enumerate(nodes)}
 
 
@@ -101,8 +101,8 @@ def _in_order(graph: Graph, positions: set[Selection]) -> list[Selection]:
     return sorted(positions, key=lambda at: (listed.index(at) if at in listed else len(listed), _across(at)))
 
 
-def _row(node: Node) -> _Row:
-    return node.turn, str(replace(node.site.whole, error=False))
+def _row(node: Place) -> _Row:
+    return node.depth, str(replace(node.site.whole, error=False))
 
 
 def _across(at: Selection) -> tuple[int, int, str]:
@@ -161,7 +161,7 @@ def _edge(plan: Layout, edge: Edge, scale: float) -> str:
     )
 
 
-def _node(plan: Layout, node: Node, scale: float) -> str:
+def _node(plan: Layout, node: Place, scale: float) -> str:
     x, y = plan.places[node]
     score = plan.graph.nodes[node]
     tip = html.escape(f"{node}: {_number(score)}")
@@ -175,7 +175,7 @@ def _node(plan: Layout, node: Node, scale: float) -> str:
     return f"<g><title>{tip}</title>{round_or_square}</g>"
 
 
-def _named(plan: Layout, node: Node) -> str:
+def _named(plan: Layout, node: Place) -> str:
     """Write the name of a node, with a rim in the color of the page so that edges do not cross it."""
     x, y = plan.places[node]
     rim = 'style="paint-order:stroke" stroke="Canvas" stroke-width="3.5" stroke-linejoin="round"'

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import networkx as nx
 import pandas as pd
 
-from mechcausal.address import ALL, Selection, Site, parse_address
+from mechcausal.address import Place, Site
 from mechcausal.errors import ResultError, SiteError
 from mechcausal.results.storage import replacing
 
@@ -28,54 +28,8 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 FORMAT = 1
-# What a layer computes, in turn.
-_TURNS = {
-    "resid_pre": 0, "q": 1, "k": 1, "v": 1, "pattern": 2, "z": 3, "attn_out": 4, "resid_mid": 5, "mlp_post": 6,
-    "mlp_out": 7, "resid_post": 8,
-}  # fmt: skip
 
-
-@dataclass(frozen=True)
-class Node:
-    """A place of a circuit; `str(node)` and `Node.parse` are inverse to each other."""
-
-    site: Site
-    at: Selection = ALL
-
-    def __str__(self) -> str:
-        """Print as a site, with its positions where these are not all."""
-        return f"{self.site}{'' if self.at == ALL else self.at}"
-
-    @classmethod
-    def parse(cls, text: str | Site | Node) -> Node:
-        """Read a node from its printed form."""
-        if isinstance(text, Node):
-            return text
-        return cls(text) if isinstance(text, Site) else cls(*parse_address(text))
-
-    @property
-    def turn(self) -> tuple[float, int]:
-        """When it is computed: layer, and step within the layer; the embedding first, the logits last."""
-        return turn_of(self.site)
-
-    @property
-    def short(self) -> str:
-        """The part of its name that tells it from other nodes of one activation."""
-        site = self.site
-        for letter, number in (("F", site.feature), ("H", site.head), ("N", site.neuron)):
-            if number is not None:
-                return f"{letter}{number}"
-        return "error" if site.error else site.component
-
-
-def turn_of(site: Site) -> tuple[float, int]:
-    """Return when a site is computed; of two that an edge may join, the sender comes first."""
-    if site.layer is None:
-        return (-1, 0) if site.component == "embed" else (math.inf, 0)
-    return site.layer, _TURNS[site.component]
-
-
-Edge = tuple[Node, Node]
+Edge = tuple[Place, Place]
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +42,7 @@ class Graph:
         about: What the scores are and where they come from, as JSON data.
     """
 
-    nodes: Mapping[Node, float]
+    nodes: Mapping[Place, float]
     edges: Mapping[Edge, float] = field(default_factory=dict)
     about: Mapping[str, Any] = field(default_factory=dict)
 
@@ -96,7 +50,7 @@ class Graph:
         for sender, receiver in self.edges:
             if missing := [str(node) for node in (sender, receiver) if node not in self.nodes]:
                 raise SiteError("an edge ends at a node that the graph does not have", got=", ".join(missing))
-            if sender.turn >= receiver.turn:
+            if sender.depth >= receiver.depth:
                 raise SiteError(f"no edge leads from {sender} to {receiver}", expected="a sender before its receiver")
 
     @classmethod
@@ -110,8 +64,8 @@ class Graph:
         scored = nodes if isinstance(nodes, Mapping) else dict.fromkeys(nodes, math.nan)
         joined = edges if isinstance(edges, Mapping) else dict.fromkeys(edges, math.nan)
         return cls(
-            {Node.parse(node): float(score) for node, score in scored.items()},
-            {(Node.parse(a), Node.parse(b)): float(score) for (a, b), score in joined.items()},
+            {Place.parse(node): float(score) for node, score in scored.items()},
+            {(Place.parse(a), Place.parse(b)): float(score) for (a, b), score in joined.items()},
             about or {},
         )
 
@@ -121,7 +75,7 @@ class Graph:
 
     def __contains__(self, node: object) -> bool:
         """Say whether the graph has a node, given as such, as a site or printed."""
-        return isinstance(node, (str, Site, Node)) and Node.parse(node) in self.nodes
+        return isinstance(node, (str, Site, Place)) and Place.parse(node) in self.nodes
 
     def __eq__(self, other: object) -> bool:
         """Say whether two graphs hold the same nodes and edges with the same scores."""
@@ -155,9 +109,9 @@ class Graph:
         rows = [{"sender": str(a), "receiver": str(b), "score": score} for (a, b), score in self.edges.items()]
         return _sorted(rows, ["sender", "receiver", "score"])
 
-    def subgraph(self, nodes: Iterable[str | Site | Node]) -> Graph:
+    def subgraph(self, nodes: Iterable[str | Site | Place]) -> Graph:
         """Return these nodes and the edges between them."""
-        wanted = {Node.parse(node) for node in nodes}
+        wanted = {Place.parse(node) for node in nodes}
         if missing := sorted(str(node) for node in wanted - set(self.nodes)):
             raise SiteError("the graph does not have these nodes", got=", ".join(missing[:5]))
         return self._kept(wanted, self.edges)
@@ -177,9 +131,9 @@ class Graph:
         ranked = sorted(kept.edges, key=lambda name: -abs(kept.edges[name]))
         return self._kept(set(kept.nodes), ranked[:edges])
 
-    def connected(self, target: str | Site | Node = "logits") -> Graph:
+    def connected(self, target: str | Site | Place = "logits") -> Graph:
         """Return what lies on a way to the target: no edge of a circuit leads nowhere."""
-        end = Node.parse(target)
+        end = Place.parse(target)
         if end not in self.nodes:
             raise SiteError(f"the graph has no node {end} to lead to", got=f"{len(self)} nodes")
         return self._kept({end, *nx.ancestors(self.network, end)}, self.edges)
@@ -190,7 +144,7 @@ class Graph:
             {n for n, score in self.nodes.items() if n not in other.nodes or math.isnan(score)}, self.edges
         )
 
-    def _kept(self, nodes: set[Node], edges: Iterable[Edge]) -> Graph:
+    def _kept(self, nodes: set[Place], edges: Iterable[Edge]) -> Graph:
         wanted = {(a, b) for a, b in edges if a in nodes and b in nodes}
         return replace(
             self,
@@ -202,9 +156,9 @@ class Graph:
         """Return JSON data from which `from_json` makes an equal graph."""
         return {
             "format": FORMAT,
-            "nodes": [{"node": str(node), "score": _plain(score)} for node, score in self.nodes.items()],
+            "nodes": [{"node": _written(node), "score": _plain(score)} for node, score in self.nodes.items()],
             "edges": [
-                {"from": str(sender), "to": str(receiver), "score": _plain(score)}
+                {"from": _written(sender), "to": _written(receiver), "score": _plain(score)}
                 for (sender, receiver), score in self.edges.items()
             ],
             "about": dict(self.about),
@@ -217,8 +171,8 @@ class Graph:
             raise ResultError("this is not a graph, or one of another format", got=data.get("format"), expected=FORMAT)
         number = lambda value: math.nan if value is None else float(value)  # noqa: E731
         try:
-            nodes = {Node.parse(row["node"]): number(row["score"]) for row in data["nodes"]}
-            edges = {(Node.parse(row["from"]), Node.parse(row["to"])): number(row["score"]) for row in data["edges"]}
+            nodes = {Place.parse(row["node"]): number(row["score"]) for row in data["nodes"]}
+            edges = {(Place.parse(row["from"]), Place.parse(row["to"])): number(row["score"]) for row in data["edges"]}
         except (KeyError, TypeError) as error:
             raise ResultError("a node or an edge of this graph is incomplete", got=str(error)) from error
         return cls(nodes, edges, data.get("about", {}))
@@ -273,6 +227,10 @@ class Graph:
         from mechcausal.circuits.drawing import figure
 
         return figure(self, most_nodes=most_nodes, most_edges=most_edges)
+
+
+def _written(place: Place) -> Any:  # noqa: ANN401 - JSON data
+    return place.to_json() if place.basis else str(place)
 
 
 def _plain(score: float) -> float | None:

@@ -3,34 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from mechcausal.address import HEAD_COMPONENTS, Selection, Site
+from mechcausal.address import HEAD_COMPONENTS, Place, Selection, Site
+from mechcausal.address import SiteSpec as SiteSpec
 from mechcausal.data.prompts import PromptSet
 from mechcausal.errors import SiteError
 
-SiteSpec = str | Site | list[str] | list[Site] | tuple[str | Site, ...]
 Positions = str | int | slice | Selection | Sequence[str | int | Selection] | None
-
-
-@dataclass(frozen=True)
-class Place:
-    """One cell of a sweep: a site at a selection, and what the selection is called."""
-
-    site: Site
-    at: Selection
-    label: str
-
-    def row(self) -> dict[str, Any]:
-        """Return the columns that say where this is."""
-        site = self.site
-        position = self.at.start if self.at.is_single else None
-        row = {
-            "site": str(site), "component": site.component, "layer": site.layer, "head": site.head,
-            "neuron": site.neuron, "at": str(self.at), "position": position, "label": self.label,
-        }  # fmt: skip
-        return row if site.dictionary is None else row | {"dictionary": site.dictionary, "feature": site.feature}
 
 
 def places(sites: Sequence[Site], positions: Positions, prompts: PromptSet) -> list[Place]:
@@ -44,7 +24,7 @@ def places(sites: Sequence[Site], positions: Positions, prompts: PromptSet) -> l
         chosen = positions
         if chosen is None:
             chosen = "all" if site.component in HEAD_COMPONENTS or site.unit is not None else "each"
-        out += [Place(site, at, label) for at, label in _selections(chosen, prompts)]
+        out += [Place(site, at, label=label) for at, label in _selections(chosen, prompts)]
     return out
 
 

@@ -8,10 +8,9 @@ from dataclasses import asdict, dataclass, field
 from dataclasses import fields as dataclass_fields
 from typing import Any, ClassVar
 
-from mechcausal.address import Selection, Site
+from mechcausal.address import Selection, Site, Vector
+from mechcausal.address import vector as vector
 from mechcausal.errors import InterventionError, did_you_mean
-
-Vector = tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -135,12 +134,6 @@ def from_json(data: dict[str, Any] | str) -> Intervention:
 
 def _tuples(value: Any) -> Any:  # noqa: ANN401 - JSON in, JSON out
     return tuple(_tuples(item) for item in value) if isinstance(value, (list, tuple)) else value
-
-
-def vector(values: Any) -> Vector:  # noqa: ANN401 - a tensor, an array or a sequence
-    """Turn a tensor, array or sequence into the tuple of floats that a spec holds."""
-    values = values.tolist() if hasattr(values, "tolist") else values
-    return tuple(float(value) for value in values)
 
 
 @dataclass(frozen=True)

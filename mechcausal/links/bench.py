@@ -11,9 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mechcausal.address import ALL, Selection, Site
+from mechcausal.address import ALL, Place, Selection, Site
 from mechcausal.data.contrast import Contrast
-from mechcausal.data.places import Place
 from mechcausal.data.prompts import PromptSet
 from mechcausal.data.splits import FEWEST, cluster_numbers, split, units
 from mechcausal.interventions.apply import view
@@ -194,7 +193,7 @@ class Bench:
 
         A prompt that lacks the position has NaN.
         """
-        where = [Place(site, selection, str(selection)) for site in sites for selection in (at, ALL)]
+        where = [Place(site, selection) for site in sites for selection in (at, ALL)]
         found = readings(self.model, self.prompts, where, pool="mean", batch_size=self.batch_size)
         self.forwards += -(-len(self.prompts) // self.batch_size)
         full = []

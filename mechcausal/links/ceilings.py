@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from mechcausal.address import ALL, Selection, Site
-from mechcausal.data.places import Place
+from mechcausal.address import ALL, Place, Selection, Site, vector
 from mechcausal.data.prompts import pad
-from mechcausal.interventions.specs import Edit, Erase, vector
+from mechcausal.interventions.specs import Edit, Erase
 from mechcausal.links.association import mean_difference
 from mechcausal.links.bench import Bench
 from mechcausal.links.candidates import Candidate, Directions
@@ -145,7 +144,7 @@ def _erased(bench: Bench, site: Site, concept: Concept, where: Selection) -> np.
     """Return what is gone of the total effect, [pair], when the concept is erased from both sides at these tokens."""
     chosen = bench.both_sides(bench.split[0])
     chosen = chosen[concept.known[chosen]]
-    held = readings(bench.model, bench.prompts.take(torch.as_tensor(chosen)), [Place(site, where, "")], pool="each")[0]
+    held = readings(bench.model, bench.prompts.take(torch.as_tensor(chosen)), [Place(site, where)], pool="each")[0]
     edit = Edit(site, leace(held.x, concept.labels[chosen][held.rows]), where)
     base, source = (bench.values([(edit,)], base=side)[0] for side in (bench.base, bench.source))
     return bench.total - (source - base)

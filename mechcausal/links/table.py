@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mechcausal.address import Site
-from mechcausal.data.places import Place
+from mechcausal.address import Place, Site
 from mechcausal.interventions.specs import Edit
 from mechcausal.links.bench import Bench
 from mechcausal.links.ceilings import Completeness
@@ -104,7 +103,7 @@ def frame_of(
         at_random = {site: bench.shares(change, of_it).share for site, change in drawn.items()}
         seen = np.where(np.isin(estimated, of_it), 0.0, np.nan)
         for number, one in enumerate(held.candidates):
-            place = Place(one.site, bench.where, str(bench.where).removeprefix("@")).row()
+            place = Place(one.site, bench.where).row()
             row = {**place, "concept": concept.concept.name, "candidate": one.name, "kind": one.kind}
             row |= {"feature": one.site.feature, "frequency": held.frequency[number]}
             row |= _association(concept, number) | _effect(used, number)

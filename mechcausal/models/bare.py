@@ -14,7 +14,7 @@ from mechcausal.address import Site
 from mechcausal.errors import UnsupportedError
 from mechcausal.models import bridge
 
-Place = tuple[nn.Module, bool]  # a module, and whether it is what goes in there, or what comes out
+Port = tuple[nn.Module, bool]  # a module, and whether it is what goes in there, or what comes out
 
 
 def bare(wrapped: Any) -> nn.Module:  # noqa: ANN401 - a TransformerBridge
@@ -46,7 +46,7 @@ def bare(wrapped: Any) -> nn.Module:  # noqa: ANN401 - a TransformerBridge
     return twin.eval()
 
 
-def places(wrapped: Any, model: nn.Module, sites: Sequence[Site]) -> dict[Site, Place]:  # noqa: ANN401
+def ports(wrapped: Any, model: nn.Module, sites: Sequence[Site]) -> dict[Site, Port]:  # noqa: ANN401
     """Return where each of these sites is read in the bare model, as far as it is read at a module."""
     found = {}
     for site in sites:
@@ -74,9 +74,9 @@ def chain(block: Any, model: nn.Module) -> Sequence[nn.Module]:  # noqa: ANN401 
     return [model.get_submodule(f"{block.name}.{name}") for name in names]
 
 
-def hooked(place: Place, act: Callable[[Tensor], Tensor | None]) -> Any:  # noqa: ANN401 - a handle
+def hooked(port: Port, act: Callable[[Tensor], Tensor | None]) -> Any:  # noqa: ANN401 - a handle
     """Let a function see what enters or leaves a module, and put in its place what it returns."""
-    module, enters = place
+    module, enters = port
 
     def before(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
         new = act(args[0])

@@ -60,6 +60,7 @@ def attach(
     Site(place.component, place.layer, dictionary=name)  # refuses a wrong name, or a site that no dictionary reads
     able.require([place], writes=out is None)
     if out is not None:
+        Site(out.component, out.layer, dictionary=name)
         able.require([out])
         _check_order(place, out)
     for one in (place, out):
@@ -86,13 +87,8 @@ def attach(
 
 
 def _check_order(site: Site, out: Site) -> None:
-    if site.layer is None or out.layer is None or _turn(site) >= _turn(out):
+    if site.depth >= out.depth:
         raise SiteError("a transcoder writes to what comes after what it reads", got=f"{site} to {out}")
-
-
-def _turn(site: Site) -> tuple[int, int]:
-    order = ("resid_pre", "q", "k", "v", "z", "attn_out", "resid_mid", "mlp_post", "mlp_out", "resid_post")
-    return site.layer or 0, order.index(site.component)
 
 
 @torch.no_grad()

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from mechcausal.address import ALL, Site
+from mechcausal.address import ALL, GLOBAL_COMPONENTS, Site
+from mechcausal.address.components import ORDER
 from mechcausal.data.prompts import PromptSet
 from mechcausal.data.selected import Selected
 from mechcausal.errors import DataError, MechcausalError, NumericsError
@@ -337,13 +338,9 @@ def align(base: PromptSet, *others: PromptSet | None) -> tuple[Any, ...]:
 
 def _refuse_nan(model: Any, batch: PromptSet) -> None:  # noqa: ANN401
     able = abilities(model)
-    order = [Site("embed")]
-    for layer in range(able.shape.n_layers):
-        order += [
-            Site(name, layer)
-            for name in ("resid_pre", "q", "k", "v", "z", "attn_out", "mlp_post", "mlp_out", "resid_post")
-        ]
-    readable = [site for site in order if able.components[site.component].reads]
+    layers = range(able.shape.n_layers)
+    inside = [Site(name, layer) for layer in layers for name in ORDER if name not in (*GLOBAL_COMPONENTS, "pattern")]
+    readable = [site for site in (Site("embed"), *inside) if able.components[site.component].reads]
     read = forward(model, batch, read=readable).read
     where = next((site for site in readable if not bool(torch.isfinite(read[site])[batch.mask].all())), None)
     place = f"first in {where}" if where else "in the logits or in the edit itself"

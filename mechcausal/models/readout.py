@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mechcausal.address import Site
+from mechcausal.address.components import LINEAR_WRITERS, STREAM, SUBLAYERS
 from mechcausal.data.prompts import PromptSet
 from mechcausal.errors import UnsupportedError
 from mechcausal.interventions.apply import view
@@ -18,8 +19,7 @@ from mechcausal.models.abilities import Abilities
 from mechcausal.models.attached import bound
 from mechcausal.models.hooked import forward
 
-_WRITES_TO = {"z": "attn_out", "mlp_post": "mlp_out"}
-_STREAM = ("embed", "resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out")
+_ADDED = (*STREAM, *SUBLAYERS)  # what is in the stream as it is
 
 
 class Readouts:
@@ -48,7 +48,7 @@ class Readouts:
         """Return the function from a change of the site's activation to the change of the stream."""
         if site.dictionary is not None:
             return self._decoded(site)
-        if site.component in _STREAM and site.neuron is None:
+        if site.component in _ADDED and site.neuron is None:
             return lambda change: change
         require_writer(site)
         matrix = self._map(site.whole)
@@ -98,7 +98,7 @@ class Readouts:
     def _written(self, whole: Site, values: Tensor) -> Tensor:
         """Return what each of these activations writes to the stream at a one-token prompt, over what zero writes."""
         assert whole.layer is not None
-        out = Site(_WRITES_TO[whole.component], whole.layer)
+        out = Site(LINEAR_WRITERS[whole.component], whole.layer)
         shape = self.able.components[whole.component].shape[2:]
         rows = torch.cat([torch.zeros_like(values[:1]), values]).reshape(-1, 1, *shape)
         tokens = torch.zeros(len(rows), 1, dtype=torch.long, device=values.device)
@@ -114,7 +114,7 @@ def _linear(matrix: Tensor, mixed: Tensor, written: Tensor) -> bool:
 
 def require_writer(site: Site) -> None:
     """Refuse a site that does not itself write to the stream, from which no direct path leads."""
-    if site.component not in (*_STREAM, *_WRITES_TO) or (site.component in _STREAM and site.neuron is not None):
+    if site.component not in (*_ADDED, *LINEAR_WRITERS) or (site.component in _ADDED and site.neuron is not None):
         raise UnsupportedError(
             f"{site} has no direct path: it does not write to the stream",
             fix="use a head (z), neurons (mlp_post) or a residual site, or let the edge stand for all paths",

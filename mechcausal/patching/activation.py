@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
-from mechcausal.address import expand
+from mechcausal.address import Place, expand
 from mechcausal.arguments import Count, Model
 from mechcausal.data.contrast import Contrast
-from mechcausal.data.places import Place
 from mechcausal.interventions.specs import Patch
 from mechcausal.method import Cost, Method, function
 from mechcausal.metrics import Metric

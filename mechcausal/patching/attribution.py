@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mechcausal.address import ALL, Selection, Site, expand
+from mechcausal.address import ALL, Place, Selection, Site, expand
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.prompts import PromptSet
 from mechcausal.errors import DataError, NumericsError
@@ -28,7 +28,7 @@ from mechcausal.models.replay.verify import Replayer, recorded
 from mechcausal.patching.activation import Direction
 from mechcausal.patching.backward import differentiable
 from mechcausal.patching.gradients import Slopes
-from mechcausal.patching.sweep import MetricSpec, Place, Positions, Recorder, SiteSpec, places, plain, two_sides
+from mechcausal.patching.sweep import MetricSpec, Positions, Recorder, SiteSpec, places, plain, two_sides
 from mechcausal.results.result import Result
 
 

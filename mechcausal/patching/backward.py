@@ -65,7 +65,7 @@ def slopes(
     stream = base.hidden[first][rows, start:]
     with ExitStack() as hooks:
         for site in modules:
-            hooks.callback(hooked(twin.places[site], partial(leaf, site)).remove)
+            hooks.callback(hooked(twin.ports[site], partial(leaf, site)).remove)
         for layer in range(first, last + 1):
             if Site("resid_pre", layer) in streams:
                 stream = leaf(Site("resid_pre", layer), stream)

@@ -14,8 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mechcausal.address import Selection, Site
-from mechcausal.data.places import Place
+from mechcausal.address import Place, Selection, Site
 from mechcausal.interventions.apply import view
 from mechcausal.models.plan import Economy
 from mechcausal.models.replay.evaluate import BUDGET

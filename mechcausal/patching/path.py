@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from mechcausal.address import Selection, Site, expand
+from mechcausal.address import Place, Selection, Site, expand
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.prompts import PromptSet
 from mechcausal.errors import NumericsError, SiteError, UnsupportedError
@@ -24,32 +24,18 @@ from mechcausal.metrics import Metric
 from mechcausal.metrics import metric as metric_of
 from mechcausal.models import bridge
 from mechcausal.models.abilities import Abilities, abilities
+from mechcausal.models.anatomy import entry, exit_of
 from mechcausal.models.engine import Exact, align, check_exact, in_batches
 from mechcausal.models.hooked import forward
 from mechcausal.models.plan import Economy
 from mechcausal.models.replay.verify import Replayer, replayer
 from mechcausal.patching.activation import Direction
 from mechcausal.patching.direct import can_trace, trace
-from mechcausal.patching.sweep import MetricSpec, Place, Positions, Recorder, SiteSpec, places, plain, two_sides
+from mechcausal.patching.sweep import MetricSpec, Positions, Recorder, SiteSpec, places, plain, two_sides
 from mechcausal.results.result import Result
 
-# Where each sender's contribution enters the stream, and where each receiver reads it.
-_WRITES_TO = {
-    "embed": "resid_pre",
-    "z": "attn_out",
-    "v": "attn_out",
-    "attn_out": "attn_out",
-    "mlp_post": "mlp_out",
-    "mlp_out": "mlp_out",
-}
-_READS_FROM = {
-    "q": "resid_pre",
-    "k": "resid_pre",
-    "v": "resid_pre",
-    "attn_out": "resid_pre",
-    "mlp_out": "resid_mid",
-    "logits": "resid_post",
-}
+SENDERS = ("embed", "z", "v", "attn_out", "mlp_post", "mlp_out")
+RECEIVERS = ("q", "k", "v", "attn_out", "mlp_out", "logits")
 
 
 def path_patch(
@@ -138,11 +124,10 @@ def _replayed(
 
 
 def _refuse(able: Abilities, senders: Sequence[Site], receivers: Sequence[Site]) -> None:
-    for site, known, role in [(s, _WRITES_TO, "sender") for s in senders] + [
-        (r, _READS_FROM, "receiver") for r in receivers
-    ]:
-        if site.component not in known:
-            raise SiteError(f"{site} cannot be a {role} of a path", fix="use one of " + ", ".join(known))
+    for sites, components, role in ((senders, SENDERS, "sender"), (receivers, RECEIVERS, "receiver")):
+        for site in sites:
+            if site.component not in components:
+                raise SiteError(f"{site} cannot be a {role} of a path", fix="use one of " + ", ".join(components))
     if not able.additive:
         raise UnsupportedError(
             f"{able.architecture} does not add its sublayers to the stream unchanged, so it has no direct paths",
@@ -158,15 +143,8 @@ def _refuse(able: Abilities, senders: Sequence[Site], receivers: Sequence[Site])
         )
     for sender in senders:
         for receiver in receivers:
-            if _order(sender) >= _order(receiver):
+            if exit_of(sender).depth >= entry(receiver, able).depth and sender.layer is not None:
                 raise SiteError(f"no path leads from {sender} to {receiver}", expected="a sender before its receiver")
-
-
-def _order(site: Site) -> tuple[int, int]:
-    """Return when a site is computed: layer, then attention before MLP; logits last, embedding first."""
-    if site.layer is None:
-        return (-1, 0) if site.component == "embed" else (1_000_000, 0)
-    return site.layer, int(site.component in ("mlp_post", "mlp_out"))
 
 
 class _Tracer:
@@ -175,8 +153,6 @@ class _Tracer:
     def __init__(self, model: Any, able: Abilities, receivers: Sequence[Site], at: Selection, metric: Metric) -> None:  # noqa: ANN401
         self.model, self.receivers, self.at, self.metric = model, receivers, at, metric
         self.last = able.shape.n_layers - 1
-        # In parallel blocks attention and MLP read the same stream.
-        self.mlp_reads = "resid_mid" if able.components["resid_mid"].writes else "resid_pre"
         self.able, self.forwards, self.economy = able, 0, Economy()
 
     def replay(
@@ -195,17 +171,17 @@ class _Tracer:
         return values
 
     def run(self, where: Sequence[Place], batch: PromptSet, source: PromptSet, clean: PromptSet) -> np.ndarray:
-        entries = list(dict.fromkeys(self._entry(place.site) for place in where))
+        entries = list(dict.fromkeys(exit_of(place.site) for place in where))
         wholes = list(dict.fromkeys(place.site.whole for place in where))
         before = self._forward(batch, read=entries)
         there = self._forward(source, read=wholes).read
         compared = self._forward(clean).logits if self.metric.compares else None
         out = np.empty((len(where), len(batch)))
         for number, place in enumerate(where):
-            entry = self._entry(place.site)
+            enters = exit_of(place.site)
             edit = Edit(place.site, Patch(), place.at)
-            moved = self._forward(batch, [edit], read=[entry], sources=[there[place.site.whole]])
-            delta = moved.read[entry] - before.read[entry]
+            moved = self._forward(batch, [edit], read=[enters], sources=[there[place.site.whole]])
+            delta = moved.read[enters] - before.read[enters]
             logits = self._react(batch, delta)
             out[number] = self.metric(logits, batch, compared).float().cpu().numpy()
             out[number][~_refuse_nan(place, batch, out[number])] = np.nan
@@ -215,8 +191,10 @@ class _Tracer:
         """Let each receiver react to the difference, then run with the reactions in place."""
         edits: list[Edit] = []
         sources: list[Tensor | None] = []
-        for stream in dict.fromkeys(self._stream(site) for site in self.receivers if site.component != "logits"):
-            reading = [site for site in self.receivers if site.component != "logits" and self._stream(site) == stream]
+        for stream in dict.fromkeys(entry(site, self.able) for site in self.receivers if site.component != "logits"):
+            reading = [
+                site for site in self.receivers if site.component != "logits" and entry(site, self.able) == stream
+            ]
             wholes = list(dict.fromkeys(site.whole for site in reading))
             felt = self._forward(batch, [Edit(stream, AddDelta(), self.at)], read=wholes, sources=[delta]).read
             edits += [Edit(site, Patch(), self.at) for site in reading]
@@ -231,14 +209,6 @@ class _Tracer:
     def _forward(self, batch: PromptSet, edits: Sequence[Edit] = (), **options: Any) -> Any:  # noqa: ANN401
         self.forwards += 1
         return forward(self.model, batch, edits, **options)
-
-    def _entry(self, sender: Site) -> Site:
-        component = _WRITES_TO[sender.component]
-        return Site(component, 0 if sender.layer is None else sender.layer)
-
-    def _stream(self, receiver: Site) -> Site:
-        component = self.mlp_reads if receiver.component == "mlp_out" else _READS_FROM[receiver.component]
-        return Site(component, receiver.layer)
 
 
 def _refuse_nan(place: Place, batch: PromptSet, values: np.ndarray) -> np.ndarray:

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from mechcausal.address import Place
 from mechcausal.data.contrast import Contrast
-from mechcausal.data.places import Place as Place
 from mechcausal.data.places import Positions as Positions
 from mechcausal.data.places import SiteSpec as SiteSpec
 from mechcausal.data.places import places as places

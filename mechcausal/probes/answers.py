@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from mechcausal.address import expand
-from mechcausal.data.places import Place, SiteSpec, places, plain
+from mechcausal.address import Place, expand
+from mechcausal.data.places import SiteSpec, places, plain
 from mechcausal.errors import DataError
 from mechcausal.metrics import metric
 from mechcausal.models.abilities import abilities

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from mechcausal.address import Selection, Site, expand
+from mechcausal.address import Place, Selection, Site, expand
 from mechcausal.data.contrast import Contrast
-from mechcausal.data.places import Place, places
+from mechcausal.data.places import places
 from mechcausal.data.prompts import PromptSet
 from mechcausal.data.splits import units
 from mechcausal.data.tasks.definition import Task

@@ -10,8 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mechcausal.address import Site
-from mechcausal.data.places import Place
+from mechcausal.address import Place, Site
 from mechcausal.data.prompts import PromptSet
 from mechcausal.errors import DataError, NumericsError, UnsupportedError
 from mechcausal.interventions.apply import view

@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from mechcausal.address import expand
+from mechcausal.address import Place, expand
 from mechcausal.data.contrast import Contrast
-from mechcausal.data.places import Place, Positions, SiteSpec, places, plain
+from mechcausal.data.places import Positions, SiteSpec, places, plain
 from mechcausal.data.prompts import PromptSet
 from mechcausal.data.splits import units
 from mechcausal.data.tasks.definition import Task

@@ -22,8 +22,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from mechcausal.address import Site
-from mechcausal.causal.hypothesis import Part
+from mechcausal.address import Place, Site
 from mechcausal.causal.scrubbing.scrub import scrub
 from mechcausal.causal.scrubbing.tree import Node, classes
 from mechcausal.data.contrast import Contrast
@@ -114,7 +113,7 @@ def published(where: Mapping[str, list[str]], model: Any, prompts: PromptSet) ->
         return Node(f"elevation in {part}", part, ("elevation", "first_open"), **more)
 
     def along_a_line(part: str) -> _Line:
-        return _Line(_values(model, prompts, Part.parse(part)), prompts)
+        return _Line(_values(model, prompts, Place.parse(part)), prompts)
 
     count, finer = Node("count", stream, "level"), Node("count", stream, tests)
     horizon = Node("horizon", looking, "horizon")
@@ -185,7 +184,7 @@ class _Line:
         return torch.stack([torch.ones_like(elevation), elevation], dim=1)
 
 
-def _values(model: Any, prompts: PromptSet, part: Part) -> Tensor:  # noqa: ANN401
+def _values(model: Any, prompts: PromptSet, part: Place) -> Tensor:  # noqa: ANN401
     """Return what the network computes at a part in every prompt."""
     whole = forward(model, prompts, read=[part.site.whole]).read[part.site.whole]
     return pick(whole, part.site, prompts.select(part.at))

@@ -16,7 +16,7 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from mechcausal.causal.alignment.interchange import interchange
-from mechcausal.causal.hypothesis import Edge, Hypothesis
+from mechcausal.causal.hypothesis import EdgeKind, Hypothesis
 from mechcausal.causal.training.train import Lesson, Trained, assess, train
 from mechcausal.data.tasks import task
 from mechcausal.data.tasks.definition import Task
@@ -67,7 +67,7 @@ class Recipe:
     width: int = 48
     heads: int = 4
     inner: int | None = None
-    edges: Mapping[tuple[str, str], Edge] = field(default_factory=dict)
+    edges: Mapping[tuple[str, str], EdgeKind] = field(default_factory=dict)
     spread: float = 0.02
 
     @property

@@ -3,8 +3,8 @@ import pytest
 import torch
 
 import mechcausal as mc
-from mechcausal.address import Site
-from mechcausal.causal.hypothesis import Hypothesis, Part, column_of, complement, entry, same_kind, table_of
+from mechcausal.address import Place, Site
+from mechcausal.causal.hypothesis import Hypothesis, column_of, complement, same_kind, table_of
 from mechcausal.data.scm import SCM
 from mechcausal.errors import DataError, MechcausalError, SiteError
 from mechcausal.models.abilities import abilities
@@ -15,51 +15,6 @@ SCORE = {"merit": "L1.z.H0@decision", "score": "L2.mlp_out@decision"}
 @pytest.fixture(scope="module")
 def scm():
     return mc.task("hiring").scm
-
-
-# Parts
-
-
-def test_parts_are_read_from_text_sites_and_mappings():
-    one = Part.parse("L1.z.H0@decision")
-    assert one == Part.parse({"site": "L1.z.H0", "at": "decision"}) == Part.parse(one)
-    assert Part.parse(Site.parse("L1.z.H0")) == Part.parse("L1.z.H0") == Part.parse({"site": "L1.z.H0"})
-    inside = Part.parse({"site": "L1.z.H0", "at": "@-1", "basis": torch.eye(3)[:2]})
-    assert str(inside) == "L1.z.H0@-1[2d]"
-    for part in (one, inside, Part.parse("embed")):
-        assert Part.parse(part.to_json()) == part
-
-
-def test_the_columns_of_a_part_are_orthonormal_and_span_its_directions():
-    rows = torch.tensor([[3.0, 4.0, 0.0, 0.0], [1.0, 0.0, 2.0, 0.0]])
-    columns = Part.parse({"site": "L1.resid_post", "basis": rows}).columns(torch.zeros(1, dtype=torch.float64))
-    torch.testing.assert_close(columns.T @ columns, torch.eye(2, dtype=torch.float64))
-    torch.testing.assert_close(columns @ columns.T @ rows.T.double(), rows.T.double())
-    assert Part.parse("L1.resid_post").columns(rows) is None
-    with pytest.raises(SiteError, match="not independent"):
-        Part.parse({"site": "L1.resid_post", "basis": torch.stack([rows[0], 2 * rows[0]])}).columns(rows)
-
-
-def test_depth_is_the_order_in_which_a_network_computes():
-    order = [
-        "embed", "L0.resid_pre", "L0.q.H1", "L0.pattern.H0", "L0.z.H1", "L0.attn_out", "L0.resid_mid",
-        "L0.mlp_post.N3", "L0.mlp_out", "L0.resid_post", "L1.resid_pre", "L1.z", "logits",
-    ]  # fmt: skip
-    depths = [Part.parse(text).depth for text in order]
-    assert depths == sorted(set(depths))
-    assert Part.parse("L1.z.H0").depth == Part.parse("L1.z.H3").depth
-
-
-@pytest.mark.parametrize(
-    ("site", "stream"),
-    [
-        ("L1.z.H0", "L1.resid_pre"), ("L1.attn_out", "L1.resid_pre"), ("L1.resid_pre", "L1.resid_pre"),
-        ("L1.mlp_out", "L1.resid_mid"), ("L1.mlp_post.N2", "L1.resid_mid"), ("logits", "L2.resid_post"),
-    ],
-)  # fmt: skip
-def test_a_direct_path_arrives_at_the_stream_that_is_read(gpt2, site, stream):
-    place = Site.parse(site)
-    assert str(entry(place.component, place.layer, abilities(gpt2))) == stream
 
 
 # Hypotheses
@@ -218,10 +173,10 @@ def test_what_computes_or_carries_a_named_place_is_not_outside_the_hypothesis(sc
 
 def test_places_of_the_same_kind_keep_position_and_subspace(hiring):
     able = abilities(hiring)
-    part = Part.parse({"site": "L1.z.H0", "at": "decision", "basis": torch.eye(12)[:2]})
+    part = Place.parse({"site": "L1.z.H0", "at": "decision", "basis": torch.eye(12)[:2]})
     found = same_kind(able, part, [part.site, Site.parse("L3.z.H3")])
     assert len(found) == 14
     assert {(one.at, one.basis) for one in found} == {(part.at, part.basis)}
     assert {one.site.component for one in found} == {"z"}
-    mlps = same_kind(able, Part.parse("L2.mlp_out@decision"), [Site.parse("L2.mlp_out")])
+    mlps = same_kind(able, Place.parse("L2.mlp_out@decision"), [Site.parse("L2.mlp_out")])
     assert [str(one) for one in mlps] == ["L0.mlp_out@decision", "L1.mlp_out@decision", "L3.mlp_out@decision"]

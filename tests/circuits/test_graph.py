@@ -8,8 +8,8 @@ import networkx as nx
 import numpy as np
 import pytest
 
-from mechcausal.address import Selection, Site
-from mechcausal.circuits import Graph, Node
+from mechcausal.address import Place, Selection, Site
+from mechcausal.circuits import Graph
 from mechcausal.circuits.drawing import layout, still
 from mechcausal.errors import ResultError, SiteError
 
@@ -27,15 +27,15 @@ def graph():
 
 def test_nodes_print_and_parse():
     for text in (A, B, ERROR, HEAD, END, "embed@3:7"):
-        assert str(Node.parse(text)) == text
-    assert Node.parse(HEAD).at == Selection(name="subject")
-    assert [Node.parse(text).short for text in (A, ERROR, HEAD, END)] == ["F3", "error", "H2", "logits"]
+        assert str(Place.parse(text)) == text
+    assert Place.parse(HEAD).at == Selection(name="subject")
+    assert [Place.parse(text).short for text in (A, ERROR, HEAD, END)] == ["F3", "error", "H2", "logits"]
 
 
 def test_the_order_of_computation():
     order = ["embed", "L0.resid_pre", "L0.q.H1", "L0.pattern.H1", "L0.z.H1", "L0.attn_out", "L0.resid_mid",
              "L0.mlp_post.N3", "L0.mlp_out", "L0.resid_post", "L1.resid_pre", "logits"]  # fmt: skip
-    turns = [Node.parse(text).turn for text in order]
+    turns = [Place.parse(text).depth for text in order]
     assert turns == sorted(set(turns))
 
 
@@ -120,7 +120,7 @@ def test_what_is_not_a_graph_is_said(tmp_path, graph):
 
 def test_the_network_has_the_scores(graph):
     assert nx.is_directed_acyclic_graph(graph.network)
-    assert graph.network.edges[Node.parse(A), Node.parse(B)]["score"] == 0.4
+    assert graph.network.edges[Place.parse(A), Place.parse(B)]["score"] == 0.4
 
 
 def test_tables_begin_with_the_largest(graph):

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from mechcausal.address import Site
+from mechcausal.address import Site, vector
 from mechcausal.errors import InterventionError
 from mechcausal.interventions import Add, Edit, Erase, Patch, Project, Scale, Set, Zero
 from mechcausal.interventions.apply import edited
-from mechcausal.interventions.specs import AddDelta, Interpolate, vector
+from mechcausal.interventions.specs import AddDelta, Interpolate
 
 X = torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(0))
 OTHER = torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(1))

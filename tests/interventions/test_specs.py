@@ -3,17 +3,10 @@ import json
 import pytest
 import torch
 
+from mechcausal.address import vector
 from mechcausal.errors import InterventionError
 from mechcausal.interventions import Add, Edit, Erase, Mean, Patch, Project, Resample, Scale, Set, Zero
-from mechcausal.interventions.specs import (
-    KINDS,
-    AddDelta,
-    Interpolate,
-    canonical_json,
-    edit_from_json,
-    from_json,
-    vector,
-)
+from mechcausal.interventions.specs import KINDS, AddDelta, Interpolate, canonical_json, edit_from_json, from_json
 
 EXAMPLES = [
     Zero(), Mean(), Resample(seed=3), Patch(), Interpolate(0.25), Set(1.5), Set((1.0, 2.0)), Add((0.5, 1.0), scale=-2.0), AddDelta(),

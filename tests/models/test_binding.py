@@ -426,3 +426,9 @@ def test_a_complete_dictionary_has_no_error(gpt2, pairs):
         read = forward(gpt2, pairs.clean, read=[turned.error, turned.features, turned.site]).read
         assert float(read[turned.error].abs().max()) < 1e-5
         torch.testing.assert_close(read[turned.features] @ turned.W_dec, read[turned.site])
+
+
+@pytest.mark.parametrize("out", ["L1.pattern", "logits", "L0.resid_pre", "L1.resid_mid", "embed"])
+def test_a_transcoder_writes_to_a_later_activation_or_is_refused(gpt2, out):
+    with pytest.raises((SiteError, UnsupportedError)):
+        attach(gpt2, TopK(32), "L1.resid_mid", name="over", site_out=out)

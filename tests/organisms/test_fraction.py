@@ -11,7 +11,8 @@ from plain import Plain
 from safetensors.torch import load_file
 
 import mechcausal as mc
-from mechcausal.causal import Hypothesis, Part
+from mechcausal.address import Place
+from mechcausal.causal import Hypothesis
 from mechcausal.data.tasks import fraction as task
 from mechcausal.interventions.specs import Edit, Patch
 from mechcausal.models.abilities import abilities
@@ -130,7 +131,7 @@ def test_any_set_of_variables_each_from_a_text_of_its_own(plain):
 @pytest.mark.parametrize("variable", ["hit_1", "hit_4", "seen_1", "seen_3", "share", "word"])
 def test_the_stated_places_carry_the_variables(fraction, kind, variable):
     told = mc.truth("fraction")
-    part = Part.parse(told["variables"][variable]["parts"][0] if kind == "variables" else told["subspaces"][variable])
+    part = Place.parse(told["variables"][variable]["parts"][0] if kind == "variables" else told["subspaces"][variable])
     base, other = (task.TASK.prompts(fraction, 400, seed=seed) for seed in (1, 2))
     values = forward(fraction, other, read=[part.site.whole]).read[part.site.whole]
     source = Source(values, basis=part.columns(values))

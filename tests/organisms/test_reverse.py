@@ -9,7 +9,8 @@ from plain import Plain
 from safetensors.torch import load_file
 
 import mechcausal as mc
-from mechcausal.causal import Hypothesis, Part
+from mechcausal.address import Place
+from mechcausal.causal import Hypothesis
 from mechcausal.data.tasks import reverse as task
 from mechcausal.interventions.specs import Edit, Patch
 from mechcausal.models.abilities import abilities
@@ -133,7 +134,7 @@ def test_any_set_of_variables_each_from_a_text_of_its_own(plain):
 def interchange(model, part, n=400, seed=8):
     """Return prompts, other prompts, and the package's answers to the first with a part from the second, end for end."""
     base, other = (task.TASK.prompts(model, n, seed=s) for s in (seed, seed + 1))
-    part = Part.parse(part)
+    part = Place.parse(part)
     site, row = part.site.whole, torch.arange(n)
     seen = forward(model, other, read=[site]).read[site]
     own = forward(model, base, read=[site]).read[site]

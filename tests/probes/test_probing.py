@@ -6,9 +6,8 @@ import torch
 from saved import assert_kept
 
 import mechcausal as mc
-from mechcausal.address import Selection, Site
+from mechcausal.address import Place, Selection, Site
 from mechcausal.data import PromptSet
-from mechcausal.data.places import Place
 from mechcausal.errors import DataError, SiteError, UnsupportedError
 from mechcausal.features import probe, probe_sweep
 from mechcausal.models.hooked import forward
@@ -31,7 +30,7 @@ def test_readings_are_what_a_forward_holds(hiring, prompts):
     sites = [Site.parse(text) for text in ("L1.resid_post", "L2.z.H1", "L2.z", "L3.mlp_post.N5")]
     held = forward(hiring, part, read=[site.whole for site in sites]).read
     at = Selection.parse("@decision")
-    found = readings(hiring, part, [Place(site, at, "") for site in sites], batch_size=3)
+    found = readings(hiring, part, [Place(site, at) for site in sites], batch_size=3)
     np.testing.assert_allclose(found[0].x, held[sites[0]][:, 7], atol=1e-6)
     np.testing.assert_allclose(found[1].x, held[sites[1].whole][:, 7, 1], atol=1e-6)
     np.testing.assert_allclose(found[2].x, held[sites[2]][:, 7].flatten(1), atol=1e-6)
@@ -42,7 +41,7 @@ def test_readings_are_what_a_forward_holds(hiring, prompts):
 def test_pooling_leaves_the_padding_out(hiring, side):
     texts = ["<id> adam <key>", "<id> adam <key> 4 0 7"]
     padded = PromptSet.from_text(hiring, texts, side=side)
-    place = [Place(Site("resid_post", 2), Selection(), "all")]
+    place = [Place(Site("resid_post", 2), Selection())]
     alone = [
         forward(hiring, one, read=[place[0].site]).read[place[0].site][0]
         for one in (PromptSet.from_text(hiring, [text]) for text in texts)
@@ -53,7 +52,7 @@ def test_pooling_leaves_the_padding_out(hiring, side):
     each = readings(hiring, padded, place, pool="each")[0]
     np.testing.assert_allclose(each.x, torch.cat(alone), atol=1e-5)
     assert each.rows.tolist() == [0] * 4 + [1] * 7
-    short = readings(hiring, padded, [Place(Site("resid_post", 2), Selection.parse("@5"), "")])[0]
+    short = readings(hiring, padded, [Place(Site("resid_post", 2), Selection.parse("@5"))])[0]
     assert short.rows.tolist() == [1]
 
 
@@ -88,7 +87,7 @@ def test_a_probe_says_what_it_reached_and_how(hiring, task, prompts):
     assert told.compression > 1.5
     assert told.information.low > 0.6
     assert told.information.estimate == pytest.approx(told.entropy - told.bits)
-    x = readings(hiring, prompts, [Place(found.site, found.at, "")])[0].x
+    x = readings(hiring, prompts, [Place(found.site, found.at)])[0].x
     scores = found.scores(x)
     np.testing.assert_allclose(scores, x @ found.direction.numpy() + float(found.bias), rtol=1e-4, atol=1e-4)
     right = found.predict(x) == np.where(prompts.variables["gender"] == 1, "he", "she")

@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 from scipy.linalg import subspace_angles
 
+from mechcausal.address import Place
 from mechcausal.causal.alignment.interchange import ALIGNED, Interchange
-from mechcausal.causal.hypothesis import Part
 from mechcausal.errors import DataError
 from mechcausal.results.result import Judged
 
@@ -37,7 +37,7 @@ class Aligned(Judged):
     """
 
     variable: str
-    part: Part
+    part: Place
     result: Interchange
     losses: tuple[float, ...]
 
@@ -49,7 +49,7 @@ class Aligned(Judged):
     def restored(cls, path: Path, held: Mapping[str, Any], found: Mapping[str, Any]) -> Aligned:
         """Make one from what a file holds."""
         del path  # one file holds all there is
-        return cls(found["variable"], Part.parse(found["part"]), held["result"], tuple(found["losses"]))
+        return cls(found["variable"], Place.parse(found["part"]), held["result"], tuple(found["losses"]))
 
     @property
     def basis(self) -> np.ndarray:
@@ -101,7 +101,7 @@ class Aligned(Judged):
 
     def angles(self, to: Any) -> np.ndarray:  # noqa: ANN401 - rows, or a part with a basis
         """Return the principal angles to another subspace in degrees, smallest first."""
-        rows = np.atleast_2d(np.array(to.basis if isinstance(to, Part) else to, dtype=float))
+        rows = np.atleast_2d(np.array(to.basis if isinstance(to, Place) else to, dtype=float))
         if rows.shape[1] != self.basis.shape[1]:
             raise DataError(
                 "the other subspace is one of another activation",

@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mechcausal.address import Place
 from mechcausal.causal.alignment.aligned import (
     LABELS,
     PLACEBO,
@@ -49,7 +50,7 @@ from mechcausal.causal.alignment.search import (
     split_for_search,
     untrained,
 )
-from mechcausal.causal.hypothesis import Hypothesis, Part
+from mechcausal.causal.hypothesis import Hypothesis
 from mechcausal.data.prompts import PromptSet
 from mechcausal.data.scm import SCM, Table
 from mechcausal.data.tasks.definition import Task
@@ -66,7 +67,7 @@ def das(
     model: Any,  # noqa: ANN401 - a TransformerBridge
     about: Hypothesis | SCM | Task,
     variable: str,
-    part: str | Part,
+    part: str | Place,
     prompts: PromptSet,
     *,
     k: int = 1,
@@ -115,7 +116,7 @@ def das(
         'L1.z.H0@decision[1d]'
     """
     started = time.perf_counter()
-    part, able = Part.parse(part), abilities(model)
+    part, able = Place.parse(part), abilities(model)
     wanted = _controls(controls)
     _check_kind(part)
     question = asked(about, variable, part)
@@ -159,17 +160,17 @@ class _Trial:
 
     role: str
     model: Any
-    part: Part
+    part: Place
     question: Hypothesis
     table: Table
-    found: Part
+    found: Place
     losses: tuple[float, ...] = ()
 
 
 def _trials(
     model: Any,  # noqa: ANN401
     about: Hypothesis | SCM | Task,
-    part: Part,
+    part: Place,
     question: Hypothesis,
     table: Table,
     controls: Sequence[Control],
@@ -198,7 +199,7 @@ class _Entry:
 
     role: str
     trial: _Trial
-    part: Part
+    part: Place
 
 
 @dataclass(eq=False)
@@ -264,7 +265,7 @@ class _Job:
             )
         return torch.eye(values.width(trial.part), device=values.device, dtype=span.dtype)
 
-    def judge(self, trials: Sequence[_Trial], named: Part | None) -> list[Line]:
+    def judge(self, trials: Sequence[_Trial], named: Place | None) -> list[Line]:
         """Measure what was found on held-out prompts and on those searched on, beside what needs no search."""
         draw = np.random.default_rng([self.seed, 5])
         first = trials[0]
@@ -347,7 +348,7 @@ def _without(rows: Split, column: np.ndarray, variable: str, unseen: Sequence[in
     return Split(train, rows.test)
 
 
-def _named(about: Hypothesis | SCM | Task, variable: str, part: Part) -> Part | None:
+def _named(about: Hypothesis | SCM | Task, variable: str, part: Place) -> Place | None:
     """Return the subspace of this place where a hypothesis has the variable."""
     if not isinstance(about, Hypothesis):
         return None
@@ -357,7 +358,7 @@ def _named(about: Hypothesis | SCM | Task, variable: str, part: Part) -> Part | 
     return None
 
 
-def _check_kind(part: Part) -> None:
+def _check_kind(part: Place) -> None:
     site = part.site
     if part.basis:
         raise SiteError(
@@ -369,7 +370,7 @@ def _check_kind(part: Part) -> None:
         raise SiteError(f"{site} is all heads at once", fix=f"name one head, as {site}.H0")
 
 
-def _check_width(part: Part, able: Abilities, k: int | None) -> None:
+def _check_width(part: Place, able: Abilities, k: int | None) -> None:
     width = able.shape_at(part.site)[-1]
     if k is not None and not 1 <= k <= width:
         raise DataError(f"{part} has {width} directions", got=f"k = {k}", expected=f"1 to {width}")

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from mechcausal.address import Site
+from mechcausal.address import Place, Site, vector
 from mechcausal.causal.alignment.moves import moved, position_axis
 from mechcausal.causal.alignment.pairs import Pairs
-from mechcausal.causal.hypothesis import Hypothesis, Part, same_kind
+from mechcausal.causal.hypothesis import Hypothesis, same_kind
 from mechcausal.data.prompts import PromptSet
-from mechcausal.interventions.specs import Edit, Patch, vector
+from mechcausal.interventions.specs import Edit, Patch
 from mechcausal.metrics import at_read_position
 from mechcausal.models import bridge
 from mechcausal.models.abilities import Abilities
@@ -30,7 +30,7 @@ Readings = Mapping[Site, Tensor]
 def exchange(
     model: Any,  # noqa: ANN401 - a TransformerBridge
     base: PromptSet,
-    *swaps: tuple[str | Part | Sequence[str | Part], PromptSet],
+    *swaps: tuple[str | Place | Sequence[str | Place], PromptSet],
 ) -> Tensor:
     """Return the logits at the read position, [batch vocab], with parts set to what they are in other runs.
 
@@ -52,13 +52,13 @@ def exchange(
     base = base.padded(width).to(device)
     made = []
     for spec, prompts in swaps:
-        parts = [Part.parse(one) for one in ([spec] if isinstance(spec, (str, Part)) else spec)]
+        parts = [Place.parse(one) for one in ([spec] if isinstance(spec, (str, Place)) else spec)]
         source = prompts.padded(width).to(device)
         made.append((parts, source, read_parts(model, source, parts)))
     return run_with(model, base, made)[0]
 
 
-def read_parts(model: Any, prompts: PromptSet, parts: Sequence[Part]) -> Readings:  # noqa: ANN401
+def read_parts(model: Any, prompts: PromptSet, parts: Sequence[Place]) -> Readings:  # noqa: ANN401
     """Run prompts as they are and return the whole activations that hold these parts."""
     return forward(model, prompts, read=list(dict.fromkeys(part.site.whole for part in parts))).read
 
@@ -66,7 +66,7 @@ def read_parts(model: Any, prompts: PromptSet, parts: Sequence[Part]) -> Reading
 def run_with(
     model: Any,  # noqa: ANN401
     base: PromptSet,
-    swaps: Sequence[tuple[Sequence[Part], PromptSet, Readings]],
+    swaps: Sequence[tuple[Sequence[Place], PromptSet, Readings]],
 ) -> tuple[Tensor, Tensor]:
     """Run the base with parts taken from source runs.
 
@@ -100,7 +100,7 @@ class Cell:
     """One thing to measure: pairs, and where each exchanged variable is said to be."""
 
     pairs: Pairs
-    parts: Mapping[str, Sequence[Part]]
+    parts: Mapping[str, Sequence[Place]]
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ def score(
         forwards += 1
         out = np.full((6, len(cells), len(rows)), np.nan)
         # One run for each source prompt set, whichever cells and variables read it.
-        wanted: dict[int, list[Part]] = {}
+        wanted: dict[int, list[Place]] = {}
         for cell in cells:
             for variable, source in cell.pairs.sources.items():
                 wanted.setdefault(id(source), []).extend(cell.parts[variable])
@@ -198,15 +198,15 @@ def _judged(logits: Tensor, pairs: Pairs, words: Tensor) -> np.ndarray:
 
 
 def placebos(
-    able: Abilities, parts: Sequence[Part], hypothesis: Hypothesis, count: int, draw: np.random.Generator
-) -> list[tuple[Part, ...]]:
+    able: Abilities, parts: Sequence[Place], hypothesis: Hypothesis, count: int, draw: np.random.Generator
+) -> list[tuple[Place, ...]]:
     """Return places like these that the hypothesis does not name, at most `count`, drawn at random.
 
     For a subspace they are random subspaces of the same size in the rest of the activation; for a head or a sublayer
     others of its kind; for a whole stream the streams of earlier layers, because later ones carry all that it carries.
     """
     named = [part for other in hypothesis.alignment.values() for part in other]
-    choices: list[list[Part]] = []
+    choices: list[list[Place]] = []
     for part in parts:
         if part.basis:
             taken = [row for one in (*named, part) if (one.site, one.at) == (part.site, part.at) for row in one.basis]
@@ -217,7 +217,7 @@ def placebos(
             if part.site.component in _STREAMS:
                 rooms = [room for room in rooms if room.depth < part.depth]
         choices.append([rooms[i] for i in draw.permutation(len(rooms))])
-    out: list[tuple[Part, ...]] = []
+    out: list[tuple[Place, ...]] = []
     for number in range(min(count, *(len(rooms) for rooms in choices))):
         # Two parts of one variable go to two places.
         one = tuple(rooms[(number + shift) % len(rooms)] for shift, rooms in enumerate(choices))
@@ -226,11 +226,11 @@ def placebos(
     return out
 
 
-def _random_subspace(part: Part, taken: np.ndarray, draw: np.random.Generator) -> Part | None:
+def _random_subspace(part: Place, taken: np.ndarray, draw: np.random.Generator) -> Place | None:
     span = np.linalg.qr(taken.T)[0]
     width, size = taken.shape[1], len(part.basis)
     if width - span.shape[1] < size:
         return None
     random = draw.normal(size=(width, size))
     columns = np.linalg.qr(random - span @ (span.T @ random))[0]
-    return Part(part.site, part.at, tuple(vector(row) for row in columns.T))
+    return Place(part.site, part.at, tuple(vector(row) for row in columns.T))

@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 import pandas as pd
 
-from mechcausal.address import Selection, Site, expand
+from mechcausal.address import Place, Selection, Site, expand
 from mechcausal.causal.alignment.exchange import Cell, Scores, placebos, score
 from mechcausal.causal.alignment.pairs import (
     Pairs,
@@ -27,7 +27,7 @@ from mechcausal.causal.alignment.pairs import (
     draw_pairs,
     refuse_unchanged,
 )
-from mechcausal.causal.hypothesis import Hypothesis, Part
+from mechcausal.causal.hypothesis import Hypothesis
 from mechcausal.data.places import Positions, SiteSpec, places, plain
 from mechcausal.data.prompts import PromptSet
 from mechcausal.data.scm import SCM
@@ -215,8 +215,8 @@ def interchange_sweep(
     where = places(expand(sites, able.shape), positions, prompts)
     able.require([place.site for place in where])
     if any(place.site.component == "pattern" for place in where):
-        check_movable(Part(Site("pattern", 0), _LAST), prompts)
-    question = asked(about, variable, Part(where[0].site, where[0].at))
+        check_movable(Place(Site("pattern", 0), _LAST), prompts)
+    question = asked(about, variable, Place(where[0].site, where[0].at))
     table = check_variables(model, question, prompts, [variable])
     words = answer_tokens(model, question)
     rows = _base(prompts, n, seed)
@@ -224,7 +224,7 @@ def interchange_sweep(
         question, table, [variable], rows, np.random.default_rng([seed, 1]), changed_only=changed_only
     )  # fmt: skip
     refuse_unchanged(pairs, [variable])
-    cells = [Cell(pairs, {variable: [Part(place.site, place.at)]}) for place in where]
+    cells = [Cell(pairs, {variable: [Place(place.site, place.at)]}) for place in where]
     found = score(model, prompts, cells, words, batch_size=batch_size)
     lines = [Line.of(place.row(), pairs, found, [number]) for number, place in enumerate(where)]
     return assembled(
@@ -277,7 +277,7 @@ def _lines(names: tuple[str, ...], group: range, cells: Sequence[Cell], found: S
     return lines
 
 
-def row_of(parts: Sequence[Part], names: Sequence[str], role: str, *, site: str | None = None) -> dict[str, Any]:
+def row_of(parts: Sequence[Place], names: Sequence[str], role: str, *, site: str | None = None) -> dict[str, Any]:
     """Return the columns that say what was exchanged and where."""
     one = parts[0].site if len(parts) == 1 and site is None else None
     components = {part.site.component for part in parts}
@@ -320,7 +320,7 @@ def assembled(
     return kind(tabulate(where, examples, baselines, clusters), provenance, examples, baselines, groups, clusters)
 
 
-def asked(about: Hypothesis | SCM | Task, variable: str, part: Part) -> Hypothesis:
+def asked(about: Hypothesis | SCM | Task, variable: str, part: Place) -> Hypothesis:
     """Return the hypothesis that one variable of a causal model is at one part."""
     if isinstance(about, Hypothesis):
         return about.replaced(alignment={variable: part})

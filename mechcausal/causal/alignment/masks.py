@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mechcausal.address import Selection, expand
+from mechcausal.address import Place, Selection, expand
 from mechcausal.causal.alignment.exchange import Cell, score
 from mechcausal.causal.alignment.interchange import (
     ALIGNED,
@@ -44,7 +44,7 @@ from mechcausal.causal.alignment.pairs import (
 )
 from mechcausal.causal.alignment.search import Harvest, check_search, minimize, practice, split_for_search
 from mechcausal.causal.alignment.units import Over, Soft, merged, principal, searched
-from mechcausal.causal.hypothesis import Hypothesis, Part
+from mechcausal.causal.hypothesis import Hypothesis
 from mechcausal.data.places import SiteSpec, plain
 from mechcausal.data.prompts import PromptSet
 from mechcausal.data.scm import SCM
@@ -74,7 +74,7 @@ class Masked(Judged):
     """
 
     variable: str
-    parts: tuple[Part, ...]
+    parts: tuple[Place, ...]
     weights: pd.DataFrame
     result: Interchange
     losses: tuple[float, ...]
@@ -90,7 +90,7 @@ class Masked(Judged):
     def restored(cls, path: Path, held: Mapping[str, Any], found: Mapping[str, Any]) -> Masked:
         """Make one from what a file holds."""
         del path  # one file holds all there is
-        parts = tuple(Part.parse(part) for part in found["parts"])
+        parts = tuple(Place.parse(part) for part in found["parts"])
         return cls(found["variable"], parts, pd.DataFrame(found["weights"]), held["result"], tuple(found["losses"]))
 
     @property
@@ -177,7 +177,7 @@ def mask(
     """
     started = time.perf_counter()
     at = Selection.parse(at)
-    places = searched([Part(site, at) for site in expand(sites, abilities(model).shape)], over, components)
+    places = searched([Place(site, at) for site in expand(sites, abilities(model).shape)], over, components)
     question = asked(about, variable, places[0])
     table = check_exchange(model, question.replaced(alignment={variable: places}), prompts, [variable])
     check_search(steps=steps, rate=rate, batch_size=batch_size, n=n)
@@ -264,7 +264,7 @@ class _Trim:
     batch_size: int
     forwards: int = 0
 
-    def needed(self, places: Sequence[Part], slack: float) -> list[Part]:
+    def needed(self, places: Sequence[Place], slack: float) -> list[Place]:
         """Return the places that cannot be left out, in their own order."""
         if len(places) < 2:
             return list(places)
@@ -279,7 +279,7 @@ class _Trim:
             fewest, most = (middle, most) if self._scores([kept])[0][0] >= hits[0] - slack else (fewest, middle - 1)
         return [places[number] for number in sorted(order[fewest:])]
 
-    def _scores(self, rooms: Sequence[Sequence[Part]]) -> tuple[np.ndarray, np.ndarray]:
+    def _scores(self, rooms: Sequence[Sequence[Place]]) -> tuple[np.ndarray, np.ndarray]:
         """Return for each set of places the share of expected answers, and their mean logit difference."""
         cells = [Cell(self.pairs, {self.variable: merged(parts, self.values)}) for parts in rooms]
         found = score(self.model, self.prompts, cells, self.words, batch_size=self.batch_size, progress="mask, trimmed")
@@ -287,6 +287,6 @@ class _Trim:
         return found.hits.mean(1), found.toward.mean(1)
 
 
-def _listed(parts: Sequence[Part], most: int = 5) -> str:
+def _listed(parts: Sequence[Place], most: int = 5) -> str:
     named = ", ".join(str(part) for part in parts[:most])
     return named if len(parts) <= most else f"{named} and {len(parts) - most} more"

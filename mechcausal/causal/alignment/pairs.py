@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mechcausal.causal.hypothesis import Hypothesis, Part, column_of, table_of
+from mechcausal.address import Place
+from mechcausal.causal.hypothesis import Hypothesis, column_of, table_of
 from mechcausal.data.prompts import PromptSet
 from mechcausal.data.scm import Table, rows
 from mechcausal.data.tokens import single_token, tokenizer_of
@@ -211,7 +212,7 @@ def check_variables(
     return table
 
 
-def check_movable(part: Part, prompts: PromptSet) -> None:
+def check_movable(part: Place, prompts: PromptSet) -> None:
     """Refuse a part whose values cannot be moved from any of these prompts to any other."""
     counts = prompts.select(part.at).sum(1)
     if int(counts.min()) != int(counts.max()) or int(counts.max()) == 0:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mechcausal.interventions.specs import Vector, vector
+from mechcausal.address import Vector, vector
 
 _HOTTEST, _COLDEST = 0.25, 0.1  # how soft the boundary is: at first a quarter of the width, at last a tenth of a place
 _SLOW = 0.1  # the rate of the boundary beside that of the directions

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from mechcausal.address import Selection, Site
+from mechcausal.address import Place, Selection, Site
 from mechcausal.causal.alignment.moves import gather, position_axis, scatter
 from mechcausal.causal.alignment.pairs import Pairs, base_rows, draw_pairs
-from mechcausal.causal.hypothesis import Hypothesis, Part
+from mechcausal.causal.hypothesis import Hypothesis
 from mechcausal.data.prompts import PromptSet
 from mechcausal.data.scm import Table
 from mechcausal.data.splits import split, units
@@ -66,7 +66,7 @@ class Moved(NamedTuple):
         share: How much of it is moved, [k] along each column, else [feature] of each number; all without it.
     """
 
-    part: Part
+    part: Place
     columns: Tensor | None = None
     share: Tensor | None = None
 
@@ -87,7 +87,7 @@ class Harvest:
         model: Any,  # noqa: ANN401
         prompts: PromptSet,
         rows: np.ndarray,
-        parts: Sequence[Part],
+        parts: Sequence[Place],
         *,
         batch_size: int,
     ) -> None:
@@ -113,11 +113,11 @@ class Harvest:
         self.values = {place: torch.cat(values) for place, values in kept.items()}
         self.forwards = -(-len(rows) // batch_size)
 
-    def width(self, part: Part) -> int:
+    def width(self, part: Place) -> int:
         """Return how many features a part has."""
         return self.values[part.site.whole, part.at].shape[-1]
 
-    def span(self, part: Part) -> Tensor:
+    def span(self, part: Place) -> Tensor:
         """Return orthonormal columns, [feature rank], of the directions in which the values of a part vary at all.
 
         An exchange along any other direction does nothing to these prompts, and anything to others.

@@ -17,16 +17,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mechcausal.address import Place, vector
 from mechcausal.causal.alignment.search import Harvest, Moved
-from mechcausal.causal.hypothesis import Part
 from mechcausal.errors import DataError, SiteError
-from mechcausal.interventions.specs import vector
 
 Over = Literal["places", "directions"]
 _HOTTEST, _COLDEST = 1.0, 0.05
 
 
-def searched(places: list[Part], over: Over, components: int | None) -> list[Part]:
+def searched(places: list[Place], over: Over, components: int | None) -> list[Place]:
     """Return places that can be searched as asked; others are refused."""
     if over not in get_args(Over):
         raise DataError("a mask is over places or directions", got=repr(over), expected=" or ".join(get_args(Over)))
@@ -45,7 +44,7 @@ def searched(places: list[Part], over: Over, components: int | None) -> list[Par
     return places
 
 
-def principal(places: Sequence[Part], values: Harvest, components: int | None) -> list[Part]:
+def principal(places: Sequence[Place], values: Harvest, components: int | None) -> list[Place]:
     """Return the principal directions of each place over what was harvested, largest variance first, one part each."""
     found = []
     for part in places:
@@ -59,11 +58,11 @@ def principal(places: Sequence[Part], values: Harvest, components: int | None) -
 class Soft:
     """A share for every unit, and the moves that exchange each by its share."""
 
-    def __init__(self, units: Sequence[Part], values: Harvest) -> None:
+    def __init__(self, units: Sequence[Place], values: Harvest) -> None:
         self.units, self.values = units, values
         self.raw = torch.zeros(len(units), device=values.device, requires_grad=True)
         # The numbers of one activation are one move, and so are its directions.
-        self.groups: dict[Part, list[int]] = {}
+        self.groups: dict[Place, list[int]] = {}
         for number, unit in enumerate(units):
             self.groups.setdefault(holder(unit), []).append(number)
         self.columns = {
@@ -89,17 +88,17 @@ class Soft:
         return out
 
 
-def holder(unit: Part) -> Part:
+def holder(unit: Place) -> Place:
     """Return the part that is moved: the whole activation for one of its numbers or directions."""
     if unit.basis:
         return replace(unit, basis=())
     return unit if unit.site.unit is None else replace(unit, site=unit.site.whole)
 
 
-def merged(units: Sequence[Part], values: Harvest) -> list[Part]:
+def merged(units: Sequence[Place], values: Harvest) -> list[Place]:
     """Return the same units with the numbers, and the directions, of one activation as one subspace of it."""
-    out: list[Part] = []
-    groups: dict[Part, list[Part]] = {}
+    out: list[Place] = []
+    groups: dict[Place, list[Place]] = {}
     for unit in units:
         if unit.basis or unit.site.unit is not None:
             groups.setdefault(holder(unit), []).append(unit)

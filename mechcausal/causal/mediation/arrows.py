@@ -11,13 +11,14 @@ from typing import Any
 
 import torch
 
-from mechcausal.address import Site
-from mechcausal.causal.hypothesis import EDGES, Edge, Hypothesis, Part, entry
+from mechcausal.address import Place, Site
+from mechcausal.causal.hypothesis import EDGES, EdgeKind, Hypothesis
 from mechcausal.causal.mediation.worlds import Worlds
 from mechcausal.errors import DataError, SiteError, UnsupportedError
 from mechcausal.models.abilities import Abilities
+from mechcausal.models.anatomy import entry
 
-END = Part(Site("logits"))
+END = Place(Site("logits"))
 # What writes to the stream, what reads it, and what acts within one sublayer.
 SENDERS = ("embed", "z", "attn_out", "mlp_post", "mlp_out")
 RECEIVERS = ("q", "k", "v", "pattern", "z", "attn_out", "mlp_post", "mlp_out", "logits")
@@ -34,9 +35,9 @@ _POINTWISE = (("q", "pattern"), ("q", "z"), ("pattern", "z"), ("z", "attn_out"))
 class Arrow:
     """One edge: the sender's value reaches the receiver directly, or along all paths between them."""
 
-    sender: Part
-    receiver: Part
-    kind: Edge = "direct"
+    sender: Place
+    receiver: Place
+    kind: EdgeKind = "direct"
 
     def __str__(self) -> str:
         """Print as `L0.z.H0@end -> logits`, with `=>` for all paths."""
@@ -58,35 +59,35 @@ class Graph:
     name: str
     arrows: tuple[Arrow, ...]
     able: Abilities
-    held: tuple[Part, ...] = ()
-    end: Part = END
+    held: tuple[Place, ...] = ()
+    end: Place = END
 
     @cached_property
-    def nodes(self) -> tuple[Part, ...]:
+    def nodes(self) -> tuple[Place, ...]:
         """The places but the logits, in the order they are computed."""
         found = dict.fromkeys(part for arrow in self.arrows for part in (arrow.sender, arrow.receiver))
         return tuple(sorted((part for part in found if part != END), key=lambda part: (part.depth, str(part))))
 
     @cached_property
-    def roots(self) -> tuple[Part, ...]:
+    def roots(self) -> tuple[Place, ...]:
         """The places into which no edge leads: they have their values of the high world."""
         return tuple(node for node in self.nodes if not self.into(node))
 
     @cached_property
-    def places(self) -> tuple[Part, ...]:
+    def places(self) -> tuple[Place, ...]:
         """The places but the logits, and those that are held besides."""
         return tuple(dict.fromkeys((*self.nodes, *self.held)))
 
-    def into(self, receiver: Part) -> tuple[Arrow, ...]:
+    def into(self, receiver: Place) -> tuple[Arrow, ...]:
         """Return the edges that lead to a place."""
         return tuple(arrow for arrow in self.arrows if arrow.receiver == receiver)
 
-    def steps(self) -> list[tuple[Part, ...]]:
+    def steps(self) -> list[tuple[Place, ...]]:
         """Return the places in the order they are computed; those that receive the same come together."""
-        groups: dict[Any, list[Part]] = {}
+        groups: dict[Any, list[Place]] = {}
         for node in self.nodes:
             incoming = frozenset((arrow.sender, arrow.kind) for arrow in self.into(node))
-            stream = entry(node.site.component, node.site.layer, self.able) if incoming else None
+            stream = entry(node.site, self.able) if incoming else None
             groups.setdefault((stream, incoming, node.depth if incoming else None), []).append(node)
         return [tuple(group) for group in groups.values()]
 
@@ -106,7 +107,7 @@ def within(arrow: Arrow) -> bool:
 
 def graphs_of(edges: Any, worlds: Worlds) -> list[Graph]:  # noqa: ANN401 - edges, named sets of edges, or a hypothesis
     """Read sets of edges and refuse those along which nothing can pass."""
-    held: tuple[Part, ...] = ()
+    held: tuple[Place, ...] = ()
     if isinstance(edges, Hypothesis):
         sets = _sets_of(edges)
         held = tuple(part for parts in edges.alignment.values() for part in parts)
@@ -135,7 +136,7 @@ def _arrows(spec: Any) -> list[Arrow]:  # noqa: ANN401 - a chain, an edge, or se
         sender, receiver, kind = (*spec, "direct")[:3]
         if kind not in EDGES:
             raise DataError(f"an edge is 'all' or 'direct', not {kind!r}")
-        return [Arrow(Part.parse(sender), Part.parse(receiver), kind)]
+        return [Arrow(Place.parse(sender), Place.parse(receiver), kind)]
     return [arrow for item in spec for arrow in _arrows(item)]
 
 
@@ -149,8 +150,8 @@ def _chain(text: str) -> list[Arrow]:
     ends = re.split(r"\s*(->|=>)\s*", text.strip())
     if len(ends) < 3:
         raise DataError(f"{text!r} is not an edge", expected="a form like 'L0.z.H0@end -> L1.mlp_out@end -> logits'")
-    parts = [Part.parse(end) for end in ends[::2]]
-    kinds: list[Edge] = ["all" if sign == "=>" else "direct" for sign in ends[1::2]]
+    parts = [Place.parse(end) for end in ends[::2]]
+    kinds: list[EdgeKind] = ["all" if sign == "=>" else "direct" for sign in ends[1::2]]
     return [Arrow(*pair, kind) for pair, kind in zip(itertools.pairwise(parts), kinds, strict=True)]
 
 
@@ -221,7 +222,7 @@ def _check_ends(arrow: Arrow, able: Abilities) -> None:
             f"{able.architecture} does not add its sublayers to the stream unchanged, so it has no direct edges",
             fix="use edges along all paths: (sender, receiver, 'all')",
         )
-    stream = entry(receiver.component, receiver.layer, able)
+    stream = entry(receiver, able)
     beside = receiver.component in ("mlp_post", "mlp_out") and stream.component == "resid_pre"
     if beside and sender.layer == receiver.layer:
         raise UnsupportedError(
@@ -250,7 +251,7 @@ def _reaches(arrow: Arrow, worlds: Worlds) -> bool:
     return bool((first & second).any())
 
 
-def _refuse_twice(one: Part, other: Part, receiver: Part, worlds: Worlds) -> None:
+def _refuse_twice(one: Place, other: Place, receiver: Place, worlds: Worlds) -> None:
     """Refuse two senders that hold some of the same, which would be passed on twice."""
     if not (_holds(one.site, other.site) or _holds(other.site, one.site)):
         return

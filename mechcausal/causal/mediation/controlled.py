@@ -16,15 +16,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mechcausal.address import Site
+from mechcausal.address import Place, Site, Vector, vector
 from mechcausal.causal.alignment.moves import gather, position_axis, scatter, slots
-from mechcausal.causal.hypothesis import Part
 from mechcausal.causal.mediation.mediators import Mediator, joint
 from mechcausal.causal.mediation.worlds import MetricSpec, Pairs, Worlds, family_of, wholes
 from mechcausal.data.prompts import PromptSet
 from mechcausal.errors import DataError, SiteError, did_you_mean
 from mechcausal.interventions.apply import view
-from mechcausal.interventions.specs import Edit, Patch, Vector, vector
+from mechcausal.interventions.specs import Edit, Patch
 from mechcausal.models.hooked import Source
 from mechcausal.results.charted import Charted
 from mechcausal.results.charts import Bar, Bars, Lines, bar_chart, line_chart
@@ -195,7 +194,7 @@ def _level(value: Any) -> _Level:  # noqa: ANN401 - a word, a number or a vector
     return _Level(f"({', '.join(f'{number:.3g}' for number in numbers)})", numbers=numbers)
 
 
-def _check(level: _Level, parts: Sequence[Part], worlds: Worlds) -> None:
+def _check(level: _Level, parts: Sequence[Place], worlds: Worlds) -> None:
     if not np.isfinite(level.numbers).all():
         raise DataError(f"a mediator cannot be held at {level.clamp}", expected="finite numbers")
     for part in parts:
@@ -218,13 +217,13 @@ def _check(level: _Level, parts: Sequence[Part], worlds: Worlds) -> None:
         raise DataError(f"the vector {level.clamp} does not fit {part}", got=len(level.numbers), expected=width)
 
 
-def _means(worlds: Worlds, parts: Sequence[Part], batch_size: int) -> dict[Part, Tensor]:
+def _means(worlds: Worlds, parts: Sequence[Place], batch_size: int) -> dict[Place, Tensor]:
     """Return the mean of each part over both worlds, by position of the selection, [slot feature...]."""
-    sums: dict[Part, Tensor] = {}
+    sums: dict[Place, Tensor] = {}
 
     def one_batch(high: PromptSet, low: PromptSet) -> list[Tensor]:
         runs = [worlds.run(batch, read=wholes(parts)).read for batch in (high, low)]
-        added: dict[Part, Tensor] = {}
+        added: dict[Place, Tensor] = {}
         for part in parts:
             mask, axis = high.select(part.at), position_axis(part.site)
             both = [gather(read[part.site.whole], mask, axis=axis) for read in runs]
@@ -238,7 +237,7 @@ def _means(worlds: Worlds, parts: Sequence[Part], batch_size: int) -> dict[Part,
 
 
 def _clamped(
-    level: _Level, part: Part, high: Activations, low: Activations, batch: PromptSet, means: dict[Part, Tensor]
+    level: _Level, part: Place, high: Activations, low: Activations, batch: PromptSet, means: dict[Place, Tensor]
 ) -> tuple[Edit, Source]:
     """Return the edit that holds a part at a level; it is the same in both worlds."""
     up, down = high[part.site.whole], low[part.site.whole]
@@ -255,7 +254,7 @@ def _clamped(
     return Edit(part.site, Patch(), part.at), Source(target, mask, basis)
 
 
-def _aim(level: _Level, part: Part, like: Tensor) -> Tensor:
+def _aim(level: _Level, part: Place, like: Tensor) -> Tensor:
     """Return the activation that has these coordinates: along unit vectors of the given directions in a subspace."""
     numbers = torch.tensor(level.numbers, dtype=torch.float64)
     if part.basis:

@@ -120,7 +120,7 @@ def mediate(
         model: The model.
         pairs: A contrast, or a pair of prompt sets (high, low).
         mediators: Sites or patterns of sites (one mediator each), a list of them, a list within the list for parts that
-            mediate together, a `Part` with a subspace, a mapping from names to any of these, or a `Hypothesis`, whose
+            mediate together, a `Place` with a subspace, a mapping from names to any of these, or a `Hypothesis`, whose
             variables are mediators where they live.
         positions: Where, for sites that do not say it: `"each"`, `"all"`, or selections, as in `mc.patch`. Parts that
             mediate together take one selection, all positions unless said.

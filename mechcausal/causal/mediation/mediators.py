@@ -6,12 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mechcausal.address import Selection, Site, expand
-from mechcausal.causal.hypothesis import Hypothesis, Part
-from mechcausal.data.places import Place, Positions, places
+from mechcausal.address import Place, Selection, Site, Vector, expand
+from mechcausal.causal.hypothesis import Hypothesis
+from mechcausal.data.places import Positions, places
 from mechcausal.data.prompts import PromptSet
 from mechcausal.errors import SiteError
-from mechcausal.interventions.specs import Vector
 from mechcausal.models.abilities import Abilities
 
 
@@ -26,7 +25,7 @@ class Mediator:
     """
 
     name: str
-    parts: tuple[Part, ...]
+    parts: tuple[Place, ...]
     place: Place | None = None
 
     def row(self) -> dict[str, Any]:
@@ -76,7 +75,7 @@ def mediators_of(spec: Any, positions: Positions, able: Abilities, prompts: Prom
     return list(dict.fromkeys(found))
 
 
-def joint(spec: Any, able: Abilities, positions: Positions = None) -> tuple[Part, ...]:  # noqa: ANN401
+def joint(spec: Any, able: Abilities, positions: Positions = None) -> tuple[Place, ...]:  # noqa: ANN401
     """Return the parts that one mediator is made of; where a site names no position, it is all of them unless said."""
     items = list(spec) if isinstance(spec, (list, tuple)) else [spec]
     parts = []
@@ -84,9 +83,9 @@ def joint(spec: Any, able: Abilities, positions: Positions = None) -> tuple[Part
         if isinstance(item, (str, Site)):
             text, at = _split(item)
             chosen = _one_selection(positions if at is None else at)
-            parts += [Part(site, chosen) for site in expand(text, able.shape)]
+            parts += [Place(site, chosen) for site in expand(text, able.shape)]
         else:
-            parts.append(Part.parse(item))
+            parts.append(Place.parse(item))
     if not parts:
         raise SiteError("a mediator has no part", fix="name at least one site")
     return _joined(parts)
@@ -96,11 +95,11 @@ def _single(item: Any, positions: Positions, able: Abilities, prompts: PromptSet
     if isinstance(item, (str, Site)):
         text, at = _split(item)
         return [
-            Mediator(str(Part(place.site, place.at)), (Part(place.site, place.at),), place)
+            Mediator(str(Place(place.site, place.at)), (Place(place.site, place.at),), place)
             for place in places(expand(text, able.shape), positions if at is None else at, prompts)
         ]
-    part = Part.parse(item)
-    place = None if part.basis else Place(part.site, part.at, str(part.at).removeprefix("@"))
+    part = Place.parse(item)
+    place = None if part.basis else Place(part.site, part.at)
     return [Mediator(str(part), (part,), place)]
 
 
@@ -122,11 +121,11 @@ def _one_selection(positions: Positions) -> Selection:
     return Selection.parse(positions)
 
 
-def _joined(parts: Sequence[Part]) -> tuple[Part, ...]:
+def _joined(parts: Sequence[Place]) -> tuple[Place, ...]:
     """Join subspaces of one activation, which one after the other would undo each other where they are oblique."""
     together: dict[tuple[Site, Selection], tuple[Vector, ...] | None] = {}
     for part in dict.fromkeys(parts):
         key = part.site, part.at
         before = together.get(key, ())
         together[key] = None if before is None or not part.basis else (*before, *part.basis)
-    return tuple(Part(site, at, basis or ()) for (site, at), basis in together.items())
+    return tuple(Place(site, at, basis or ()) for (site, at), basis in together.items())

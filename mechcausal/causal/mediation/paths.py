@@ -22,13 +22,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mechcausal.address import Site
-from mechcausal.causal.hypothesis import Part, entry
+from mechcausal.address import Place, Site
 from mechcausal.causal.mediation.arrows import Arrow, Graph, graphs_of, within
 from mechcausal.causal.mediation.worlds import MetricSpec, Pairs, Worlds, family_of, swap, wholes
 from mechcausal.data.prompts import PromptSet
 from mechcausal.interventions.apply import edited
 from mechcausal.interventions.specs import AddDelta, Edit
+from mechcausal.models.anatomy import entry, exit_of
 from mechcausal.models.hooked import Run, Source
 from mechcausal.results.charted import Charted
 from mechcausal.results.charts import Bar, Bars, bar_chart
@@ -119,7 +119,7 @@ def path_effects(
     direct = [
         arrow.sender for graph in graphs for arrow in graph.arrows if arrow.kind == "direct" and not within(arrow)
     ]
-    watched = list(dict.fromkeys([*wholes(places), *map(entry_of, direct)]))
+    watched = list(dict.fromkeys([*wholes(places), *(exit_of(sender.site) for sender in direct)]))
 
     def one_batch(high: PromptSet, low: PromptSet) -> list[Tensor]:
         up, down = worlds.run(high, read=wholes(roots)), worlds.run(low, read=watched)
@@ -147,7 +147,7 @@ class _Trace:
     def __init__(self, worlds: Worlds, graph: Graph, high: PromptSet, low: PromptSet, up: Run, down: Run) -> None:
         self.worlds, self.graph, self.high, self.low, self.up, self.down = worlds, graph, high, low, up, down
         # For each place the whole activation of the low world in which that place has the value it passes on.
-        self.values: dict[Part, Tensor] = {}
+        self.values: dict[Place, Tensor] = {}
         self._added: dict[tuple[Any, ...], Tensor] = {}
 
     def run(self) -> Run:
@@ -162,19 +162,19 @@ class _Trace:
         arrows = self.graph.into(self.graph.end)
         return self._received(self.graph.end, arrows, []) if arrows else self.down
 
-    def _received(self, receiver: Part, arrows: Sequence[Arrow], read: Sequence[Site]) -> Run:
+    def _received(self, receiver: Place, arrows: Sequence[Arrow], read: Sequence[Site]) -> Run:
         """Run the low world in which these arrows bring a receiver what their senders pass on."""
         inside = frozenset(arrow.sender for arrow in arrows if within(arrow))
         far = frozenset(arrow.sender for arrow in arrows if arrow.kind == "all") - inside
         direct = frozenset(arrow.sender for arrow in arrows) - inside - far
-        stream = entry(receiver.site.component, receiver.site.layer, self.worlds.able)
-        edits = self._forced(far | inside, receiver, since=Part(stream))
+        stream = entry(receiver.site, self.worlds.able)
+        edits = self._forced(far | inside, receiver, since=Place(stream))
         if direct:
             delta = self._delta(direct, self._forced(far, receiver) if far else [], (far, receiver))
             edits.append((Edit(stream, AddDelta()), Source(delta, torch.ones_like(self.low.mask))))
         return self.worlds.run(self.low, edits, read)
 
-    def _forced(self, senders: frozenset[Part], receiver: Part, since: Part | None = None) -> list[Swap]:
+    def _forced(self, senders: frozenset[Place], receiver: Place, since: Place | None = None) -> list[Swap]:
         """Return the edits that force senders, with the other declared places on the way held where the low world is.
 
         What passes through those is another edge, which is declared or not in its own right.
@@ -186,15 +186,15 @@ class _Trace:
         low = [swap(part, self.down.read, self.high) for part in held]
         return [*low, *(swap(part, {part.site.whole: self.values[part]}, self.high) for part in _ordered(senders))]
 
-    def _delta(self, senders: frozenset[Part], edits: list[Swap], context: tuple[frozenset[Part], Part]) -> Tensor:
+    def _delta(self, senders: frozenset[Place], edits: list[Swap], context: tuple[frozenset[Place], Place]) -> Tensor:
         """Return the change of the stream when these senders contribute what they pass on, in a run under `edits`."""
-        by_entry: dict[Site, list[Part]] = {}
+        by_entry: dict[Site, list[Place]] = {}
         for sender in _ordered(senders):
-            by_entry.setdefault(entry_of(sender), []).append(sender)
+            by_entry.setdefault(exit_of(sender.site), []).append(sender)
         return torch.stack([self._contributed(at, own, edits, context) for at, own in by_entry.items()]).sum(0)
 
     def _contributed(
-        self, at: Site, senders: list[Part], edits: list[Swap], context: tuple[frozenset[Part], Part]
+        self, at: Site, senders: list[Place], edits: list[Swap], context: tuple[frozenset[Place], Place]
     ) -> Tensor:
         # Without edits it is the low run, whoever receives.
         key = (at, tuple(senders), *(context if edits else ()))
@@ -205,11 +205,5 @@ class _Trace:
         return self._added[key]
 
 
-def _ordered(parts: Iterable[Part]) -> list[Part]:
+def _ordered(parts: Iterable[Place]) -> list[Place]:
     return sorted(parts, key=lambda part: (part.depth, str(part)))
-
-
-def entry_of(sender: Part) -> Site:
-    """Return where a sender's contribution enters the stream."""
-    component = {"embed": "resid_pre", "z": "attn_out", "mlp_post": "mlp_out"}.get(sender.site.component)
-    return Site(component or sender.site.component, 0 if sender.site.layer is None else sender.site.layer)

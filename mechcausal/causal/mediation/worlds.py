@@ -15,8 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mechcausal.address import Site
-from mechcausal.causal.hypothesis import Part
+from mechcausal.address import Place, Site
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.prompts import PromptSet
 from mechcausal.errors import DataError, NumericsError, SiteError
@@ -123,7 +122,7 @@ class Worlds:
         p = t_test(kept, self.high.clusters)[1]
         return {"p": p, "q": benjamini_hochberg(p), "p_max": max_t(kept, self.high.clusters, seed=seed)}
 
-    def check(self, parts: Sequence[Part]) -> None:
+    def check(self, parts: Sequence[Place]) -> None:
         """Refuse parts that the model lacks, or that cannot act on what the metric reads."""
         for part in parts:
             if part.site.component == "logits":
@@ -183,7 +182,7 @@ class Worlds:
         return Provenance(method, told, run["model"], run["prompts"], run["compute"], seed)
 
 
-def swap(part: Part, values: Mapping[Site, Tensor], batch: PromptSet) -> tuple[Edit, Source]:
+def swap(part: Place, values: Mapping[Site, Tensor], batch: PromptSet) -> tuple[Edit, Source]:
     """Return the edit that gives a part the value it has in these whole activations."""
     whole = values[part.site.whole]
     return Edit(part.site, Patch(), part.at), Source(whole, batch.select(part.at), part.columns(whole))
@@ -194,12 +193,12 @@ def family_of(rows: Sequence[Any], what: str) -> str:
     return f"{len(rows)} {what}: q by Benjamini-Hochberg, p_max by step-down max-T"
 
 
-def wholes(parts: Sequence[Part]) -> list[Site]:
+def wholes(parts: Sequence[Place]) -> list[Site]:
     """Return the whole activations that hold these parts."""
     return list(dict.fromkeys(part.site.whole for part in parts))
 
 
-def _check_basis(part: Part, able: Abilities) -> None:
+def _check_basis(part: Place, able: Abilities) -> None:
     columns = part.columns(torch.zeros(1, dtype=torch.float64))
     if columns is None:
         return

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from mechcausal.address import Site
-from mechcausal.causal.hypothesis import Part
+from mechcausal.address import Place, Site
 from mechcausal.causal.scrubbing.runs import Forced, Outcome, Runs
 from mechcausal.causal.scrubbing.sampling import Draw
 from mechcausal.causal.scrubbing.schedule import Schedule, Scheduler, Step, Steps, arrives
@@ -21,6 +20,7 @@ from mechcausal.data.prompts import PromptSet
 from mechcausal.errors import DataError
 from mechcausal.models import bridge
 from mechcausal.models.abilities import abilities
+from mechcausal.models.anatomy import heads, mlps
 from mechcausal.models.engine import Exact, in_batches
 from mechcausal.models.readout import Readouts
 
@@ -73,14 +73,8 @@ class Tree:
         shape = self.able.shape
         ends = [part.depth for part in node.parts] or [(shape.n_layers, 0.0)]
         covered = {part.site for child in node.children for part in child.sites}
-        heads = [Site("z", layer, head=head) for layer in range(shape.n_layers) for head in range(shape.n_heads)]
-        mlps = (
-            [Site("mlp_out", layer) for layer in range(shape.n_layers)]
-            if self.able.components["mlp_out"].writes
-            else []
-        )
         # Side by side in one layer, heads do not read each other.
-        early = [site for site in (*heads, *mlps) if Part(site).depth < max(ends)]
+        early = [site for site in (*heads(self.able), *mlps(self.able)) if site.depth < max(ends)]
         return [site for site in early if site not in covered and site.whole not in covered]
 
     def schedule(self, samples: Mapping[str, Draw]) -> Schedule:
@@ -120,7 +114,7 @@ class _Evaluation:
         self, tree: Tree, schedule: Schedule, samples: Mapping[str, Draw], runs: Runs, tick: Callable[[int], object]
     ) -> None:
         self.tree, self.schedule, self.samples, self.runs, self.tick = tree, schedule, samples, runs, tick
-        self.values: dict[tuple[str, Part], Tensor] = {}
+        self.values: dict[tuple[str, Place], Tensor] = {}
 
     def run(self, score: Score) -> np.ndarray:
         """Return the scores of every example."""
@@ -143,7 +137,7 @@ class _Evaluation:
         schedule = self.schedule
         keys, moved, steps = schedule.keys[node.name], schedule.moved[node.name], schedule.steps[node.name]
 
-        def put(part: Part, index: np.ndarray, value: Tensor) -> None:
+        def put(part: Place, index: np.ndarray, value: Tensor) -> None:
             if (node.name, part) not in self.values:
                 self.values[node.name, part] = value.new_zeros(len(keys), *value.shape[1:])
             self.values[node.name, part][torch.as_tensor(index, device=value.device)] = value
@@ -219,8 +213,8 @@ class _Evaluation:
         rows = keys[:, 0]
         seen: PromptSet | None = None
         forced: list[Forced] = []
-        direct: list[tuple[Part, Tensor]] = []
-        moved: list[tuple[Part, Tensor]] = []
+        direct: list[tuple[Place, Tensor]] = []
+        moved: list[tuple[Place, Tensor]] = []
         for column, child in enumerate(node.children, start=1):
             if child.is_mask:
                 batch = self.runs.prompts(rows)
@@ -238,7 +232,7 @@ class _Evaluation:
                     (moved if estimated else direct).append((part, given))
         first = 1 + len(node.children)
         for column, site in enumerate(self.samples[node.name].components, start=first):
-            part = Part(site)
+            part = Place(site)
             forced.append(Forced(part, self.runs.values[site, part.at][torch.as_tensor(keys[:, column])]))
 
         def run(step: Step, also: Sequence[Forced] = (), *, logits: bool) -> Outcome:
@@ -256,11 +250,11 @@ class _Evaluation:
         for step in steps.each:
             assert step.stream is not None  # a node with direct children reads streams
             arriving = [(part, change) for part, change in moved if arrives(part, step.stream)]
-            change = Forced(Part(step.stream), self._delta(rows, arriving), added=True, everywhere=True)
+            change = Forced(Place(step.stream), self._delta(rows, arriving), added=True, everywhere=True)
             outcomes.append(run(step, [change] if arriving else [], logits=at_the_end))
         return outcomes
 
-    def _delta(self, rows: np.ndarray, direct: Sequence[tuple[Part, Tensor]]) -> Tensor:
+    def _delta(self, rows: np.ndarray, direct: Sequence[tuple[Place, Tensor]]) -> Tensor:
         """Return how the stream changes where the values of direct children do."""
         batch = self.runs.prompts(rows)
         delta = torch.zeros(*batch.tokens.shape, self.tree.able.shape.d_model, device=batch.tokens.device)
@@ -272,7 +266,7 @@ class _Evaluation:
             delta[batch.select(part.at)] += added.flatten(0, 1)
         return delta
 
-    def _estimate(self, node: Node, part: Part) -> Tensor:
+    def _estimate(self, node: Node, part: Place) -> Tensor:
         assert node.estimate is not None  # the caller has looked
         pool = self.tree.pool
         value = torch.as_tensor(node.estimate(pool)).to(bridge.device_of(self.tree.model))

@@ -16,8 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mechcausal.address import Selection, Site
-from mechcausal.causal.hypothesis import Part
+from mechcausal.address import Place, Selection, Site
 from mechcausal.causal.scrubbing.route import Route, arrival, layer_after, layer_before
 from mechcausal.data.prompts import PromptSet
 from mechcausal.interventions.apply import edited
@@ -45,7 +44,7 @@ class Forced:
         everywhere: Whether there is a value for each position of the prompt, padding too.
     """
 
-    part: Part
+    part: Place
     values: Tensor
     added: bool = False
     everywhere: bool = False
@@ -60,7 +59,7 @@ class Outcome:
         logits: The logits at the read position, if they were asked for.
     """
 
-    values: dict[Part, Tensor]
+    values: dict[Place, Tensor]
     logits: Tensor | None
 
 
@@ -127,7 +126,7 @@ class Runs:
             return self.known.makes(next(iter(wholes)).kind)
         return {whole.kind for whole in wholes} <= self.known.together
 
-    def route(self, changed: Sequence[Part], read: Sequence[Part], *, logits: bool) -> Route:
+    def route(self, changed: Sequence[Place], read: Sequence[Place], *, logits: bool) -> Route:
         """Return where a run begins in which these parts change, and where it ends if these are read."""
         width, n_layers = self.pool.tokens.shape[1], self.able.shape.n_layers
         if not (self.writes([part.site for part in changed]) and self.reads([part.site for part in read])):
@@ -258,7 +257,7 @@ class Runs:
         rows: np.ndarray,
         route: Route,
         forced: Sequence[Forced],
-        parts: Sequence[Part],
+        parts: Sequence[Place],
         *,
         seen: PromptSet | None = None,
         logits: bool = False,
@@ -302,7 +301,7 @@ class Runs:
         batch: PromptSet,
         route: Route,
         edits: Sequence[tuple[Edit, Source]],
-        parts: Sequence[Part],
+        parts: Sequence[Place],
         logits: bool,
     ) -> Outcome:
         twin, start = self.twin, route.start

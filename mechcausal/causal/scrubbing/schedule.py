@@ -13,13 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from mechcausal.address import Selection, Site
-from mechcausal.causal.hypothesis import Part, entry
+from mechcausal.address import Place, Selection, Site
 from mechcausal.causal.scrubbing.route import Route
 from mechcausal.causal.scrubbing.runs import Runs
 from mechcausal.causal.scrubbing.sampling import Draw
 from mechcausal.causal.scrubbing.tree import Node
 from mechcausal.data.prompts import PromptSet
+from mechcausal.models.anatomy import entry
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Step:
     """
 
     stream: Site | None
-    parts: tuple[Part, ...]
+    parts: tuple[Place, ...]
     route: Route
 
 
@@ -229,7 +229,7 @@ class Scheduler:
         """Return the runs that a key of an inner node takes."""
         is_root = node is self.root
         edited = [child for child in node.children if child.edge == "all" and not child.is_mask]
-        changed = [part for child in edited for part in child.sites] + [Part(site) for site in draw.components]
+        changed = [part for child in edited for part in child.sites] + [Place(site) for site in draw.components]
         masked = any(child.is_mask for child in node.children)
         direct = [part for child in node.children if child.edge == "direct" for part in child.sites]
         replaced = [
@@ -237,7 +237,7 @@ class Scheduler:
         ]
         n_layers = self.runs.able.shape.n_layers
 
-        def step(stream: Site | None, parts: Sequence[Part], also: Sequence[Part], *, logits: bool) -> Step:
+        def step(stream: Site | None, parts: Sequence[Place], also: Sequence[Place], *, logits: bool) -> Step:
             several = [*changed, *also]
             route = Route(0, n_layers, 0, fast=False)
             if several and not masked:
@@ -249,18 +249,18 @@ class Scheduler:
         before = None if as_it_is(node, draw) or not replaced else step(None, replaced, (), logits=False)
         each = []
         for stream, parts in self._streams(node).items():
-            arriving = [Part(stream, part.at) for part in direct if arrives(part, stream)]
+            arriving = [Place(stream, part.at) for part in direct if arrives(part, stream)]
             each.append(step(stream, parts, arriving, logits=is_root))
         return Steps(before, tuple(each))
 
-    def _streams(self, node: Node) -> dict[Site, list[Part]]:
+    def _streams(self, node: Node) -> dict[Site, list[Place]]:
         """Return the streams at which direct paths arrive, with the parts that read each."""
         able = self.runs.able
         if node is self.root:
-            return {entry("logits", None, able): []}
-        streams: dict[Site, list[Part]] = {}
+            return {entry(Site("logits"), able): []}
+        streams: dict[Site, list[Place]] = {}
         for part in node.sites:
-            streams.setdefault(entry(part.site.component, part.site.layer, able), []).append(part)
+            streams.setdefault(entry(part.site, able), []).append(part)
         return streams
 
     def _wanted(self, samples: Mapping[str, Draw]) -> tuple[tuple[Site, Selection], ...]:
@@ -271,7 +271,7 @@ class Scheduler:
             for part in node.sites
             if node.estimate is None and (not node.children or node.edge == "direct")
         ]
-        components = [(site, Part(site).at) for draw in samples.values() for site in draw.components]
+        components = [(site, Place(site).at) for draw in samples.values() for site in draw.components]
         return tuple(dict.fromkeys([*leaves, *components]))
 
     def _plain_runs(self, node: Node) -> int:
@@ -287,9 +287,9 @@ def as_it_is(node: Node, draw: Draw) -> bool:
     return bool(node.children) and all(child.edge == "direct" for child in node.children) and not draw.components
 
 
-def arrives(part: Part, stream: Site) -> bool:
+def arrives(part: Place, stream: Site) -> bool:
     """Say whether what a part writes is in a stream."""
-    return part.depth < Part(stream).depth or stream == part.site
+    return part.depth < Place(stream).depth or stream == part.site
 
 
 def _tokens(pool: PromptSet, last: torch.Tensor | int) -> torch.Tensor:

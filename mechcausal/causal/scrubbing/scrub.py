@@ -18,8 +18,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from mechcausal.address import Site
-from mechcausal.causal.hypothesis import Hypothesis, Part, same_kind
+from mechcausal.address import Place, Site
+from mechcausal.causal.hypothesis import Hypothesis, same_kind
 from mechcausal.causal.scrubbing.evaluation import Schedule, Tree
 from mechcausal.causal.scrubbing.sampling import CLAIM, REST, Draw, Sampler, Unimportant
 from mechcausal.causal.scrubbing.scrubbed import Scrubbed, frame_of
@@ -310,7 +310,7 @@ class _Job:
         for _ in range(_TRIES):
             taken: dict[Site, Site] = {}
             for site in named:
-                rooms = [room.site for room in same_kind(tree.able, Part(site), [*named, *taken.values()])]
+                rooms = [room.site for room in same_kind(tree.able, Place(site), [*named, *taken.values()])]
                 if not rooms:
                     return None
                 taken[site] = rooms[draw.integers(len(rooms))]

@@ -17,10 +17,12 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from mechcausal.causal.hypothesis import EDGES, OUTPUT_DEPTH, Edge, Hypothesis, Part, column_of, entry
+from mechcausal.address import Place, Site
+from mechcausal.causal.hypothesis import EDGES, EdgeKind, Hypothesis, column_of
 from mechcausal.data.prompts import PromptSet
 from mechcausal.errors import DataError, SiteError, UnsupportedError, did_you_mean
 from mechcausal.models.abilities import Abilities
+from mechcausal.models.anatomy import entry
 from mechcausal.models.readout import require_writer
 
 EXACT = "exact"
@@ -51,7 +53,7 @@ class Node:
     name: str
     parts: Any = ()
     feature: Feature = EXACT
-    edge: Edge = "all"
+    edge: EdgeKind = "all"
     children: Sequence[Node] = ()
     given: tuple[str, ...] = ()
     estimate: Callable[[PromptSet], Tensor] | None = None
@@ -62,7 +64,7 @@ class Node:
             parts: tuple[Any, ...] = (MASK,)
         else:
             several = isinstance(given, Sequence) and not isinstance(given, str)
-            parts = tuple(Part.parse(one) for one in (given if several else [given]))
+            parts = tuple(Place.parse(one) for one in (given if several else [given]))
         object.__setattr__(self, "parts", parts)
         object.__setattr__(self, "children", tuple(self.children))
         if self.edge not in EDGES:
@@ -84,7 +86,7 @@ class Node:
         return MASK in self.parts
 
     @property
-    def sites(self) -> tuple[Part, ...]:
+    def sites(self) -> tuple[Place, ...]:
         """The parts of the network it stands for, the attention mask left out."""
         return tuple(part for part in self.parts if part != MASK)
 
@@ -119,7 +121,7 @@ class Node:
         """Return the tree with fields of every node changed."""
         return replace(self, children=[child.each(**changes) for child in self.children], **changes)
 
-    def placed(self, move: Callable[[Part], Part]) -> Node:
+    def placed(self, move: Callable[[Place], Place]) -> Node:
         """Return the tree with every part moved."""
         parts = self.parts if self.is_mask else tuple(move(part) for part in self.sites)
         return replace(self, parts=parts, children=[child.placed(move) for child in self.children])
@@ -213,7 +215,7 @@ def check_tree(able: Abilities, root: Node, pool: PromptSet) -> None:
             )
 
 
-def _check_positions(node: Node, part: Part, pool: PromptSet) -> None:
+def _check_positions(node: Node, part: Place, pool: PromptSet) -> None:
     counts = pool.select(part.at).sum(1).unique().tolist()
     if counts == [0] or len(counts) > 1:
         raise SiteError(
@@ -227,7 +229,7 @@ def _check_positions(node: Node, part: Part, pool: PromptSet) -> None:
 
 def _check_edge(able: Abilities, child: Node, node: Node) -> None:
     late = max(child.sites, key=lambda part: part.depth)
-    early = min((part.depth for part in node.sites), default=OUTPUT_DEPTH)
+    early = min((part.depth for part in node.sites), default=Site("logits").depth)
     where = " + ".join(map(str, node.parts)) or "the output"
     if late.depth >= early:
         raise SiteError(
@@ -241,12 +243,10 @@ def _check_edge(able: Abilities, child: Node, node: Node) -> None:
             f"{able.architecture} does not add its sublayers to the stream unchanged, so it has no direct paths",
             fix="let the edges stand for all paths",
         )
-    streams = [entry(part.site.component, part.site.layer, able) for part in node.sites] or [
-        entry("logits", None, able)
-    ]
+    streams = [entry(part.site, able) for part in node.sites] or [entry(Site("logits"), able)]
     for part in child.sites:
         require_writer(part.site)
-        if not any(part.depth < Part(stream).depth or part.site == stream for stream in streams):
+        if not any(part.depth < Place(stream).depth or part.site == stream for stream in streams):
             raise SiteError(f"no direct path leads from {part} to {where}", fix="choose a later reader, or all paths")
 
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from mechcausal.causal.hypothesis import Hypothesis, Part, column_of, same_kind, table_of
+from mechcausal.address import Place
+from mechcausal.causal.hypothesis import Hypothesis, column_of, same_kind, table_of
 from mechcausal.causal.scrubbing.sampling import CLAIM, REST
 from mechcausal.causal.scrubbing.tree import Node, check_tree, tree_of
 from mechcausal.data.prompts import PromptSet
@@ -133,7 +134,7 @@ def _wrong_site(able: Any, hypothesis: Hypothesis, root: Node, variable: str, se
         return None
     room = rooms[np.random.default_rng([seed, 37]).integers(len(rooms))]
 
-    def move(part: Part) -> Part:
+    def move(part: Place) -> Place:
         return replace(part, site=room.site) if part == parts[0] else part
 
     blame = tuple((reader.name, REST) for reader in readers)

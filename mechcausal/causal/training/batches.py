@@ -16,14 +16,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mechcausal.address import HEAD_COMPONENTS, Site
-from mechcausal.causal.hypothesis import Part, table_of
+from mechcausal.address import HEAD_COMPONENTS, Place, Site
+from mechcausal.causal.hypothesis import table_of
 from mechcausal.causal.training.lessons import STREAM, Lesson, require_closed, require_teachable, words
 from mechcausal.data.prompts import PromptSet
 from mechcausal.data.table import Table, rows
 from mechcausal.errors import DataError
 from mechcausal.interventions.specs import Edit, Patch
 from mechcausal.models.abilities import Abilities
+from mechcausal.models.anatomy import heads, mlps
 from mechcausal.models.hooked import Source
 
 # What a named site stands for among the nodes that strictness covers: heads and MLPs.
@@ -127,7 +128,7 @@ class Pool:
 
         for number, (lesson, prompts) in enumerate(zip(self.lessons, sets, strict=True)):
             mine = slice(self.offsets[number], self.offsets[number + 1])
-            named: list[tuple[Part, np.ndarray]] = []
+            named: list[tuple[Place, np.ndarray]] = []
             for variable, parts in lesson.hypothesis.alignment.items():
                 places = self.places[number, variable] = []
                 for part in parts:
@@ -295,14 +296,10 @@ class Batch:
 
 def nodes(able: Abilities) -> list[Site]:
     """Return the heads and the MLPs: the nodes of which most must not matter."""
-    shape = able.shape
-    found = [Site("z", layer, head=head) for layer in range(shape.n_layers) for head in range(shape.n_heads)]
-    if able.components["mlp_out"].reads:
-        found += [Site("mlp_out", layer) for layer in range(shape.n_layers)]
-    return found
+    return [*heads(able), *mlps(able)]
 
 
-def _stands_for(part: Part, node: Site) -> bool:
+def _stands_for(part: Place, node: Site) -> bool:
     """Say whether a node is (part of) what an aligned part names, or what the part acts through."""
     site = part.site
     if site.layer != node.layer:
@@ -312,7 +309,7 @@ def _stands_for(part: Part, node: Site) -> bool:
     return site.component in _ATTENTION and (site.head in (None, node.head) or site.component in ("k", "v"))
 
 
-def _rest(parts: Iterable[Part]) -> Tensor:
+def _rest(parts: Iterable[Place]) -> Tensor:
     """Return the orthonormal columns of everything outside the subspaces of these parts."""
     spanned = [part.columns(torch.zeros((), dtype=torch.float64)) for part in parts]
     together = torch.cat([columns for columns in spanned if columns is not None], dim=1)

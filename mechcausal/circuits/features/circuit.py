@@ -24,11 +24,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mechcausal.address import Selection
+from mechcausal.address import Place, Selection
 from mechcausal.circuits.features.ablating import Ablation
 from mechcausal.circuits.features.kept import Faithfulness, faithfulness, in_turn
 from mechcausal.circuits.features.scores import OUTPUT, Scorer
-from mechcausal.circuits.graph import Graph, Node
+from mechcausal.circuits.graph import Graph
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.places import Positions, places
 from mechcausal.data.prompts import PromptSet
@@ -177,11 +177,11 @@ def circuit(
     return FeatureCircuit(graph, measured)
 
 
-def _scored(known: Sequence[Bound], at: Sequence[Selection], scores: dict[str, np.ndarray]) -> dict[Node, float]:
+def _scored(known: Sequence[Bound], at: Sequence[Selection], scores: dict[str, np.ndarray]) -> dict[Place, float]:
     """Return the nodes that have a score; the error comes after the features."""
     found = {}
     for one in known:
         for place, number in zip(*np.nonzero(scores[one.name]), strict=True):
             site = one.error if number == one.n_features else one.feature(int(number))
-            found[Node(site, at[place])] = float(scores[one.name][place, number])
+            found[Place(site, at[place])] = float(scores[one.name][place, number])
     return found

@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mechcausal.address import Selection, Site
+from mechcausal.address import Place, Selection, Site
 from mechcausal.circuits.features.ablating import Ablation, Move, told_apart
-from mechcausal.circuits.graph import Graph, Node, turn_of
+from mechcausal.circuits.graph import Graph
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.prompts import PromptSet
 from mechcausal.dictionaries.screening.attribution import fitting
@@ -180,9 +180,9 @@ def faithfulness(
 def in_turn(model: Any, dictionaries: Sequence[Bound | str]) -> list[Bound]:  # noqa: ANN401
     """Return dictionaries in the order in which the model meets them; no two may be about one activation."""
     known = [one if isinstance(one, Bound) else bound(model, one) for one in dictionaries]
-    known.sort(key=lambda one: turn_of(one.written))
+    known.sort(key=lambda one: one.written.depth)
     for first, second in itertools.pairwise(known):
-        if turn_of(_same(first.written)) == turn_of(_same(second.written)):
+        if _same(first.written).depth == _same(second.written).depth:
             raise SiteError(
                 "each of two dictionaries of one activation describes all of it, so their nodes would move it twice",
                 got=f"{first.name} at {first.written} and {second.name} at {second.written}",
@@ -197,7 +197,7 @@ def _same(site: Site) -> Site:
     return Site("resid_post", (site.layer or 0) - 1) if before else site
 
 
-def kept(known: Sequence[Bound], places: Sequence[Selection], nodes: Sequence[Node]) -> dict[str, Tensor]:
+def kept(known: Sequence[Bound], places: Sequence[Selection], nodes: Sequence[Place]) -> dict[str, Tensor]:
     """Return for each dictionary which nodes are kept, [place feature]; the error comes last."""
     masks = {one.name: torch.zeros(len(places), one.n_features + 1, dtype=torch.bool) for one in known}
     for node in nodes:

@@ -10,9 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mechcausal.address import Selection, Site
+from mechcausal.address import Place, Selection, Site
 from mechcausal.circuits.features.ablating import Ablation, Move, Values, told_apart
-from mechcausal.circuits.graph import Node, turn_of
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.prompts import PromptSet
 from mechcausal.dictionaries.screening.attribution import add_scores, fitting, through_decoder
@@ -24,7 +23,7 @@ from mechcausal.models.engine import align, in_batches
 from mechcausal.models.hooked import Run, Source, forward, gradient_reads, gradients
 from mechcausal.patching.sweep import two_sides
 
-OUTPUT = Node(Site("logits"))
+OUTPUT = Place(Site("logits"))
 
 
 @dataclass
@@ -70,12 +69,12 @@ class Scorer:
         self.effects = {name: total / n for name, total in exact.items()}
         return {name: (total / n).numpy() for name, total in totals.items()}
 
-    def edges(self, pairs: Contrast, nodes: Sequence[Node]) -> dict[tuple[Node, Node], float]:
+    def edges(self, pairs: Contrast, nodes: Sequence[Place]) -> dict[tuple[Place, Place], float]:
         """Return the score of every edge between these nodes, and from them to the metric."""
-        totals: dict[tuple[Node, Node], float] = {}
+        totals: dict[tuple[Place, Place], float] = {}
 
         def one_batch(batch: _Batch) -> None:
-            new: dict[tuple[Node, Node], float] = {}
+            new: dict[tuple[Place, Place], float] = {}
             for number, sender in enumerate(self.known):
                 for receiver in (*self.known[number + 1 :], None):
                     new |= batch.between(sender, receiver, nodes, self.steps)
@@ -170,21 +169,21 @@ class _Batch:
         return float(after - before)
 
     def between(
-        self, sender: Bound, receiver: Bound | None, nodes: Sequence[Node], steps: int
-    ) -> dict[tuple[Node, Node], float]:
+        self, sender: Bound, receiver: Bound | None, nodes: Sequence[Place], steps: int
+    ) -> dict[tuple[Place, Place], float]:
         """Return the edges from one dictionary to another, or to the metric, with everything between them held."""
-        begin = turn_of(sender.written)
-        end = OUTPUT.turn if receiver is None else turn_of(receiver.site)
+        begin = sender.written.depth
+        end = OUTPUT.depth if receiver is None else receiver.site.depth
         senders = [node for node in nodes if node.site.dictionary == sender.name]
         ends = [OUTPUT] if receiver is None else [node for node in nodes if node.site.dictionary == receiver.name]
         if begin >= end or not senders or not ends:
             return {}
-        held = [one.written for one in self.job.known if begin < turn_of(one.written) < end]
+        held = [one.written for one in self.job.known if begin < one.written.depth < end]
         edits = [Edit(site, Patch()) for site in (sender.written, *held)]
         still = [Source(self.here[site], self.inside) for site in held]
         (leaf,) = gradient_reads([sender.written])
         reads = list(dict.fromkeys([leaf, *([] if receiver is None else [receiver.site, receiver.written])]))
-        out: dict[tuple[Node, Node], float] = {}
+        out: dict[tuple[Place, Place], float] = {}
         for part in _points(steps):
             sources = [self._at(sender, part), *still]
             run = forward(self.model, self.batch, edits, read=reads, sources=sources, grad=True)
@@ -206,7 +205,7 @@ class _Batch:
         values[self.inside] = self.moves[one.name].at(part)
         return Source(values, self.inside)
 
-    def _targets(self, receiver: Bound | None, ends: Sequence[Node], run: Run) -> list[Tensor]:
+    def _targets(self, receiver: Bound | None, ends: Sequence[Place], run: Run) -> list[Tensor]:
         """Return for each receiving node what it does to the metric, as a function of what it receives."""
         if receiver is None:
             return [self.job.metric(run.logits, self.batch, self.compared).sum()]
@@ -248,7 +247,7 @@ class _Batch:
         return found
 
     @torch.no_grad()
-    def _shared(self, sender: Bound, nodes: Sequence[Node], part: float, slope: Tensor) -> list[tuple[Node, float]]:
+    def _shared(self, sender: Bound, nodes: Sequence[Place], part: float, slope: Tensor) -> list[tuple[Place, float]]:
         """Return what each sending node adds to one receiver at a point of the path, the receiver's slope given."""
         numbers = _features(nodes)
         change, missed = self._sent(sender, tuple(numbers))
@@ -277,6 +276,6 @@ def _points(steps: int) -> list[float]:
     return [(step + 0.5) / steps for step in range(steps)]
 
 
-def _features(nodes: Sequence[Node]) -> list[int]:
+def _features(nodes: Sequence[Place]) -> list[int]:
     """Return the numbers of the features among nodes, each once."""
     return list(dict.fromkeys(node.site.feature for node in nodes if node.site.feature is not None))

@@ -16,7 +16,7 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 from scipy import stats
 
-from mechcausal.address import Selection
+from mechcausal.address import Place, Selection
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.prompts import PromptSet
 from mechcausal.data.splits import FEWEST, cluster_numbers, split
@@ -27,7 +27,7 @@ from mechcausal.interventions.specs import Edit, Patch, Zero
 from mechcausal.models.abilities import abilities
 from mechcausal.models.attached import Bound
 from mechcausal.models.engine import Exact, Plan, evaluate
-from mechcausal.patching.sweep import MetricSpec, Place, Recorder, two_sides
+from mechcausal.patching.sweep import MetricSpec, Recorder, two_sides
 from mechcausal.results.result import Result
 from mechcausal.results.storage import replacing
 
@@ -230,7 +230,7 @@ def screen(
     )  # fmt: skip
     highest, others = _candidates(found, top, random, seed)
     base, source = two_sides(held_out, direction) if isinstance(held_out, Contrast) else (held_out, None)
-    where = [Place(known.feature(int(number)), at, str(at).removeprefix("@")) for number in (*highest, *others)]
+    where = [Place(known.feature(int(number)), at) for number in (*highest, *others)]
     cells = [(Edit(place.site, Patch() if paired else Zero(), place.at),) for place in where]
     clean = held_out.clean if isinstance(held_out, Contrast) else held_out
     plan = Plan(base, cells, chosen, rows=source, reference=clean)

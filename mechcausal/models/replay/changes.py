@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from mechcausal.address import Site
+from mechcausal.address.components import ORDER
 from mechcausal.data.selected import Selected
 from mechcausal.interventions.apply import edited, new_value, spread, view
 from mechcausal.interventions.specs import Intervention
@@ -20,14 +21,10 @@ from mechcausal.models.abilities import Abilities
 from mechcausal.models.plan import Cell
 from mechcausal.models.replay.twin import Base, Twin
 
-# Components in the order in which a layer computes them.
-_ORDER = (
-    "embed", "resid_pre", "q", "k", "v", "z", "attn_out", "resid_mid", "mlp_post", "mlp_out", "resid_post",
-)  # fmt: skip
 _AFTER_ATTENTION = ("resid_mid", "attn_out", "z")
 # Components whose edits can be carried to the end of their layer, and those whose edits can be made on the run.
 CARRIED = ("embed", "resid_pre", "resid_post", *_AFTER_ATTENTION, "mlp_out", "mlp_post")
-MADE = _ORDER[1:]
+MADE = tuple(name for name in ORDER if name not in ("embed", "pattern", "logits"))
 
 _TOKENS = 4096  # at most, in one call of an MLP
 
@@ -56,16 +53,12 @@ def divided(cell: Cell, carried: Collection[str]) -> Divided:
         cell: The edits.
         carried: The kinds of sites whose edits can be carried to the end of their layer.
     """
-    first, *others = sorted({edit.site.whole for edit in cell}, key=_turn)
+    first, *others = sorted({edit.site.whole for edit in cell}, key=lambda site: (site.depth, str(site)))
     enters = 0 if first.layer is None else first.layer + (first.component != "resid_pre")
-    if first.kind in carried and all(_turn(site) >= (enters, 0) for site in others):
+    if first.kind in carried and all(site.depth >= (enters, 0) for site in others):
         own, later = (tuple(e for e in cell if (e.site.whole == first) == here) for here in (True, False))
         return Divided(own, later, enters)
     return Divided((), cell, first.layer or 0)
-
-
-def _turn(site: Site) -> tuple[int, int]:
-    return site.layer or 0, _ORDER.index(site.component)
 
 
 @dataclass(frozen=True)

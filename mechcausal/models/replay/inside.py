@@ -115,7 +115,7 @@ class Passage:
 
         with ExitStack() as hooks:
             for site in modules:
-                hooks.callback(hooked(self.twin.places[site], at(site)).remove)
+                hooks.callback(hooked(self.twin.ports[site], at(site)).remove)
             yield
         if Counter(fired) != Counter(list(modules)):
             raise UnsupportedError(f"layer {layer} does not call each of its modules once")

@@ -24,7 +24,7 @@ from mechcausal.data.prompts import PromptSet
 from mechcausal.errors import UnsupportedError
 from mechcausal.models.abilities import abilities
 from mechcausal.models.attached import bound
-from mechcausal.models.bare import bare, chain, first, hooked, places
+from mechcausal.models.bare import bare, chain, first, hooked, ports
 from mechcausal.models.hooked import forward
 from mechcausal.models.readout import Readouts
 
@@ -90,7 +90,7 @@ class Twin:
         weights = sum(parameter.numel() for parameter in self.layers[0].parameters())
         self.free_tokens = _FETCH + _CALL // (2 * max(1, weights))
         inner = [Site(name, layer) for layer in range(len(self.layers)) for name in _AT_MODULES]
-        self.places = places(wrapped, self.model, inner)
+        self.ports = ports(wrapped, self.model, inner)
         self.readable: frozenset[str] = frozenset()
         self.leaves_early = False
         self._leaving = False
@@ -106,7 +106,7 @@ class Twin:
     @property
     def readouts(self) -> Readouts:
         """How heads and neurons enter the stream; what was measured of it before is remembered."""
-        return Readouts(self.wrapped(), self.able, self._maps, self.places)
+        return Readouts(self.wrapped(), self.able, self._maps, self.ports)
 
     @torch.no_grad()
     def record(self, batch: PromptSet, read: Mapping[Site, tuple[int, ...]] | None = None) -> Base:
@@ -126,8 +126,8 @@ class Twin:
         ]
         handles.append(hooked((self.layers[-1], False), last.append))
         for site in dict.fromkeys(Site("attn_out", s.layer) if s.component == "resid_mid" else s for s in read):
-            if site in self.places:
-                handles.append(hooked(self.places[site], partial(taken.__setitem__, site)))
+            if site in self.ports:
+                handles.append(hooked(self.ports[site], partial(taken.__setitem__, site)))
         padded = not bool(batch.mask.all())
         options: dict[str, Any] = {"attention_mask": batch.mask.long()} if padded else {}
         if padded and "position_ids" in self._parameters:

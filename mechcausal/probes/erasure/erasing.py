@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from mechcausal.address import Selection, Site, expand
+from mechcausal.address import HEAD_COMPONENTS, Place, Selection, Site, expand
 from mechcausal.data.contrast import Contrast
-from mechcausal.data.places import Place, SiteSpec, places
+from mechcausal.data.places import SiteSpec, places
 from mechcausal.data.prompts import PromptSet
 from mechcausal.data.splits import split, units
 from mechcausal.errors import DataError, SiteError
@@ -28,10 +28,6 @@ logger = logging.getLogger("mechcausal")
 
 # From which on a concept and an outcome are called correlated: Cramer's V, and the p-value of its chi-square.
 CORRELATED, CERTAIN = 0.1, 0.05
-# The order in which the components of a layer are computed.
-_FLOW = (
-    "embed", "resid_pre", "q", "k", "v", "pattern", "z", "attn_out", "resid_mid", "mlp_post", "mlp_out", "resid_post",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -95,7 +91,7 @@ class Erasure:
     def places(self) -> list[Place]:
         """Where something is erased, each activation and selection once."""
         seen = dict.fromkeys((replace(edit.site, feature=None), edit.at) for edit in self.edits)
-        return [Place(site, at, str(at).removeprefix("@")) for site, at in seen]
+        return [Place(site, at) for site, at in seen]
 
     def summary(self) -> str:
         """Say what is erased where, on how many prompts it was fitted, and what to beware of."""
@@ -164,7 +160,7 @@ def erase(
     able = abilities(model)
     where = expand(sites, able.shape)
     able.require(where)
-    where.sort(key=_flow)
+    where.sort(key=_order)
     fit_rows, held_rows = split(units(prompts), share, [seed, 5])
     part = prompts.take(fit_rows.tolist())
     known = replace(named, codes=named.codes[fit_rows])
@@ -228,7 +224,7 @@ def _features(site: Site, x: np.ndarray, y: np.ndarray, k: int, fill: str, at: S
 
 
 def _vector_site(site: Site) -> Site:
-    if site.component in ("q", "k", "v", "z", "pattern") and site.head is None:
+    if site.component in HEAD_COMPONENTS and site.head is None:
         raise SiteError(
             f"{site} is several heads, each with its own space",
             fix=f"name one, or all: L{site.layer}.{site.component}.H*",
@@ -240,10 +236,10 @@ def _vector_site(site: Site) -> Site:
     return site
 
 
-def _flow(site: Site) -> tuple[int, int, int]:
-    return -1 if site.layer is None else site.layer, _FLOW.index(site.component), site.head or 0
+def _order(site: Site) -> tuple[float, int, int]:
+    return (*site.depth, site.head or 0)
 
 
 def joined(erasures: Sequence[Erasure]) -> tuple[Edit, ...]:
     """Return the edits of several erasures, in the order in which the model computes them."""
-    return tuple(sorted((edit for one in erasures for edit in one.edits), key=lambda edit: _flow(edit.site)))
+    return tuple(sorted((edit for one in erasures for edit in one.edits), key=lambda edit: _order(edit.site)))

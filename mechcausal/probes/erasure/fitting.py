@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mechcausal.address import vector
 from mechcausal.errors import DataError, UnsupportedError, did_you_mean
-from mechcausal.interventions.specs import Erase, vector
+from mechcausal.interventions.specs import Erase
 
 _NONE = 1e-10
 

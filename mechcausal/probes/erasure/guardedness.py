@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from mechcausal.address import expand
-from mechcausal.data.places import Place, SiteSpec, plain
+from mechcausal.address import Place, expand
+from mechcausal.data.places import SiteSpec, plain
 from mechcausal.data.splits import units
 from mechcausal.errors import DataError
 from mechcausal.models.abilities import abilities
@@ -107,7 +107,7 @@ def guardedness(
     where = erasure.places
     if sites is not None:
         at = where[0].at
-        where = [Place(site, at, str(at).removeprefix("@")) for site in expand(sites, abilities(model).shape)]
+        where = [Place(site, at) for site in expand(sites, abilities(model).shape)]
     asked = [erasure.labels, *(labels_of(erasure.prompts, values, name) for name, values in (others or {}).items())]
     asked = [replace(one, codes=one.codes[erasure.held_out]) for one in asked]
     settings = settings or Settings(seed=seed)

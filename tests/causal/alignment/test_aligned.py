@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from mechcausal.address import Place
 from mechcausal.causal.alignment.aligned import LABELS, PLACEBO, RANDOM, UNTRAINED, Aligned, angles_between
 from mechcausal.causal.alignment.interchange import ALIGNED, Interchange
-from mechcausal.causal.hypothesis import Part
 from mechcausal.errors import DataError
 from mechcausal.results.provenance import Provenance
 
@@ -29,7 +29,7 @@ def found(value, train, *others, k=2, **columns):
         method="das", arguments={}, seed=0, model={}, prompts={"n": 200}, compute={"forwards": 10}
     )  # fmt: skip
     result = Interchange(frame, told, np.zeros((len(frame), 100)))
-    return Aligned("merit", Part.parse({"site": "L1.resid_post", "at": "end", "basis": np.eye(4)[:k]}), result, (1.0,))
+    return Aligned("merit", Place.parse({"site": "L1.resid_post", "at": "end", "basis": np.eye(4)[:k]}), result, (1.0,))
 
 
 NOTHING = (row(LABELS, 0.4), row(PLACEBO, 0.1, label="L0.resid_post@end"), row(UNTRAINED, 0.3), row(RANDOM, 0.99))

@@ -10,12 +10,13 @@ import torch
 from saved import assert_kept
 
 import mechcausal as mc
+from mechcausal.address import Place
 from mechcausal.causal.alignment import das as module
 from mechcausal.causal.alignment.aligned import LABELS, PLACEBO, RANDOM, UNSEEN, UNTRAINED, WHOLE
 from mechcausal.causal.alignment.das import das
 from mechcausal.causal.alignment.interchange import ALIGNED, interchange
 from mechcausal.causal.alignment.search import split_for_search, untrained
-from mechcausal.causal.hypothesis import Hypothesis, Part
+from mechcausal.causal.hypothesis import Hypothesis
 from mechcausal.errors import DataError, MechcausalError, SiteError
 from mechcausal.models.fingerprint import weights_fingerprint
 
@@ -245,7 +246,7 @@ def test_the_network_stays_as_it_is(adder, sums):
 def test_provenance(merit):
     arguments = merit.result.provenance.arguments
     json.dumps(merit.result.provenance.to_json())
-    assert Part.parse(arguments["found"]) == merit.part
+    assert Place.parse(arguments["found"]) == merit.part
     assert arguments["controls"] == ["labels", "place", "model"]
     assert arguments["unseen"] == [5]
     assert merit.result.provenance.compute["forwards"] > 4 * 60

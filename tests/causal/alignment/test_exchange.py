@@ -6,9 +6,10 @@ import torch
 from zoo import bare, build, loaded, make_pairs
 
 import mechcausal as mc
+from mechcausal.address import Place
 from mechcausal.causal.alignment.exchange import Cell, exchange, placebos, score
 from mechcausal.causal.alignment.pairs import answer_tokens, draw_pairs
-from mechcausal.causal.hypothesis import Hypothesis, Part, table_of
+from mechcausal.causal.hypothesis import Hypothesis, table_of
 from mechcausal.data import PromptSet, pad
 from mechcausal.models.abilities import abilities
 
@@ -92,7 +93,7 @@ def first(out):
 def test_one_part_against_plain_hooks(sides, site, k):
     columns = None if k is None else rotation(k, HEAD if ".z." in site else 32)
     part = {"site": site, "at": f"@{AT}"} | ({} if k is None else {"basis": columns.T})
-    ours = exchange(loaded("gpt2"), sides.clean, (Part.parse(part), sides.corrupt))
+    ours = exchange(loaded("gpt2"), sides.clean, (Place.parse(part), sides.corrupt))
     theirs = with_hooks(sides.clean.tokens, [(site, AT, sides.corrupt.tokens, AT, columns)])
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-4)
     assert (ours - loaded("gpt2")(sides.clean.tokens)[:, -1]).abs().max() > 1e-3
@@ -100,7 +101,7 @@ def test_one_part_against_plain_hooks(sides, site, k):
 
 def test_several_sources_against_plain_hooks(sides, another):
     columns = rotation(2)
-    first, second = f"L0.z.H1@{AT}", Part.parse({"site": "L1.resid_post", "at": "@2", "basis": columns.T})
+    first, second = f"L0.z.H1@{AT}", Place.parse({"site": "L1.resid_post", "at": "@2", "basis": columns.T})
     ours = exchange(loaded("gpt2"), sides.clean, (first, sides.corrupt), (second, another))
     swaps = [("L0.z.H1", AT, sides.corrupt.tokens, AT, None), ("L1.resid_post", 2, another.tokens, 2, columns)]
     torch.testing.assert_close(ours, with_hooks(sides.clean.tokens, swaps), rtol=0, atol=1e-4)
@@ -173,7 +174,7 @@ def test_directions_equal_to_pyvene(pyvene, sides):
         "intervention_type": pyvene.LowRankRotatedSpaceIntervention,
     }  # fmt: skip
     theirs = in_pyvene(pyvene, [kind], sides.clean, [sides.corrupt], AT, columns)
-    part = Part.parse({"site": "L1.resid_post", "at": f"@{AT}", "basis": columns.T})
+    part = Place.parse({"site": "L1.resid_post", "at": f"@{AT}", "basis": columns.T})
     ours = exchange(loaded("gpt2"), sides.clean, (part, sides.corrupt))
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-4)
 
@@ -205,7 +206,7 @@ def many(hiring):
 
 def test_scores_against_one_exchange_after_the_other(hiring, many):
     hypothesis, prompts, pairs, words = many
-    elsewhere = {"merit": [Part.parse("L1.z.H3@decision")], "bias": [Part.parse("L2.z.H1@decision")]}
+    elsewhere = {"merit": [Place.parse("L1.z.H3@decision")], "bias": [Place.parse("L2.z.H1@decision")]}
     cells = [Cell(pairs, {v: hypothesis.alignment[v] for v in ("merit", "bias")}), Cell(pairs, elsewhere)]
     found = score(hiring, prompts, cells, words, batch_size=16)
     assert found.forwards == 3 * (1 + 2 + 2)  # in each batch: the base, both sources once for both cells, the cells
@@ -229,7 +230,7 @@ def test_rows_that_lack_a_position_are_no_number(by_hand):
     hypothesis = Hypothesis.of("by_hand")
     prompts = mc.task("by_hand").prompts(by_hand, 8)
     pairs = draw_pairs(hypothesis, table_of(prompts), ["gender"], np.arange(8), np.random.default_rng(0))
-    cells = [Cell(pairs, {"gender": [Part.parse(f"L0.resid_post@{at}")]}) for at in (3, 9)]
+    cells = [Cell(pairs, {"gender": [Place.parse(f"L0.resid_post@{at}")]}) for at in (3, 9)]
     found = score(by_hand, prompts, cells, answer_tokens(by_hand, hypothesis), batch_size=8)
     assert np.isfinite(found.hits[0]).all()
     assert np.isnan(found.hits[1]).all()

@@ -10,11 +10,12 @@ import torch
 from saved import assert_kept
 
 import mechcausal as mc
+from mechcausal.address import Place
 from mechcausal.causal.alignment import masks as module
 from mechcausal.causal.alignment.interchange import ALIGNED, interchange
 from mechcausal.causal.alignment.masks import ANY, EVERY, mask
 from mechcausal.causal.alignment.search import untrained
-from mechcausal.causal.hypothesis import Hypothesis, Part
+from mechcausal.causal.hypothesis import Hypothesis
 from mechcausal.data.scm import SCM
 from mechcausal.errors import DataError, MechcausalError, SiteError
 from mechcausal.models.fingerprint import weights_fingerprint
@@ -68,7 +69,7 @@ def test_dimensions_of_the_stream(hiring, applicants):
     assert rows.loc[ANY, "value"] < 0.5
     assert rows.loc[EVERY, "value"] >= 0.98
     eye = np.eye(48)[[part.site.neuron for part in found.parts]]
-    whole = Part.parse({"site": "L2.resid_post", "at": "decision", "basis": eye})
+    whole = Place.parse({"site": "L2.resid_post", "at": "decision", "basis": eye})
     hypothesis = Hypothesis(mc.task("hiring").scm, {"score": whole})
     again = interchange(hiring, hypothesis, applicants, n=300, placebo=False)
     assert again.frame["value"][0] == pytest.approx(found.changed, abs=0.1)

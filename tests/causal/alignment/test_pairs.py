@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import mechcausal as mc
+from mechcausal.address import Place
 from mechcausal.causal.alignment.interchange import interchange, interchange_sweep
 from mechcausal.causal.alignment.pairs import (
     answer_tokens,
@@ -16,7 +17,7 @@ from mechcausal.causal.alignment.pairs import (
     draw_pairs,
     refuse_unchanged,
 )
-from mechcausal.causal.hypothesis import Hypothesis, Part, table_of
+from mechcausal.causal.hypothesis import Hypothesis, table_of
 from mechcausal.data import PromptSet, pad
 from mechcausal.data.scm import SCM
 from mechcausal.errors import DataError, MechcausalError, SiteError
@@ -190,13 +191,13 @@ def test_a_variable_that_decides_nothing_is_refused(idle, prompts):
 
 def test_parts_that_cannot_move():
     uneven = PromptSet(*pad([[5, 6, 7], [5, 6, 7, 8, 9]]))
-    check_movable(Part.parse("L0.resid_post@-1"), uneven)
+    check_movable(Place.parse("L0.resid_post@-1"), uneven)
     with pytest.raises(SiteError, match=r"several numbers of positions \(got 3 to 5 positions"):
-        check_movable(Part.parse("L0.resid_post"), uneven)
+        check_movable(Place.parse("L0.resid_post"), uneven)
     with pytest.raises(SiteError, match="no value to move"):
-        check_movable(Part.parse("L0.resid_post@4"), uneven)
+        check_movable(Place.parse("L0.resid_post@4"), uneven)
     with pytest.raises(SiteError, match="cannot move between prompts of unequal length"):
-        check_movable(Part.parse("L0.pattern.H0@-1"), uneven)
+        check_movable(Place.parse("L0.pattern.H0@-1"), uneven)
 
 
 def test_pairs_without_change_are_refused(table):

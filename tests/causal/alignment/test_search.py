@@ -6,6 +6,7 @@ import torch
 from zoo import loaded, make_pairs
 
 import mechcausal as mc
+from mechcausal.address import Place
 from mechcausal.causal.alignment.exchange import exchange
 from mechcausal.causal.alignment.search import (
     Harvest,
@@ -17,7 +18,7 @@ from mechcausal.causal.alignment.search import (
     split_for_search,
     untrained,
 )
-from mechcausal.causal.hypothesis import Hypothesis, Part
+from mechcausal.causal.hypothesis import Hypothesis
 from mechcausal.data import PromptSet, pad
 from mechcausal.errors import DataError, NumericsError
 from mechcausal.models import bridge
@@ -91,7 +92,7 @@ def uneven():
 @pytest.mark.parametrize("k", [None, 2])
 def test_a_run_with_harvested_values_is_an_exchange(uneven, spec, k):
     model = loaded("gpt2")
-    part = Part.parse(spec)
+    part = Place.parse(spec)
     width = 8 if part.site.head is not None else 32
     columns = torch.linalg.qr(torch.randn(width, k or width, generator=torch.Generator().manual_seed(0)))[0]
     rows = np.array([1, 2, 5, 8, 9])
@@ -101,13 +102,13 @@ def test_a_run_with_harvested_values_is_an_exchange(uneven, spec, k):
     base, source = np.array([0, 3, 9, 4]), np.array([2, 9, 1, 8])
     got = values.logits(base, source, [Moved(part, columns)])
     basis = {} if k is None else {"basis": columns.T}
-    whole = Part.parse(part.to_json() | basis)
+    whole = Place.parse(part.to_json() | basis)
     expected = exchange(model, uneven.take(torch.tensor(base)), (whole, uneven.take(torch.tensor(source))))
     torch.testing.assert_close(got.detach(), expected, rtol=0, atol=1e-4)
 
 
 def test_the_run_can_be_differentiated(uneven):
-    part = Part.parse("L1.resid_post@word")
+    part = Place.parse("L1.resid_post@word")
     values = Harvest(loaded("gpt2"), uneven, np.arange(10), [part], batch_size=10)
     columns = torch.linalg.qr(torch.randn(32, 2, generator=torch.Generator().manual_seed(0)))[0].requires_grad_(True)
 
@@ -125,15 +126,15 @@ def test_the_span_is_where_values_vary(uneven):
     """The stream at BOS is the same in every prompt; at a word of three kinds it varies in two directions."""
     model = loaded("gpt2")
     rows = [[1, 5 + i % 3, 9, 9] for i in range(12)]
-    values = Harvest(model, prompts_of(rows), np.arange(12), [Part.parse("L0.resid_post@1")], batch_size=4)
-    span = values.span(Part.parse("L0.resid_post@1"))
+    values = Harvest(model, prompts_of(rows), np.arange(12), [Place.parse("L0.resid_post@1")], batch_size=4)
+    span = values.span(Place.parse("L0.resid_post@1"))
     assert span.shape == (32, 2)
     torch.testing.assert_close(span.T @ span, torch.eye(2), rtol=0, atol=1e-5)
-    whole = values.values[Part.parse("L0.resid_post").site, Part.parse("L0.resid_post@1").at][:, 0]
+    whole = values.values[Place.parse("L0.resid_post").site, Place.parse("L0.resid_post@1").at][:, 0]
     gaps = whole - whole[0]
     torch.testing.assert_close(gaps @ span @ span.T, gaps, rtol=0, atol=1e-4)
-    constant = Harvest(model, prompts_of(rows), np.arange(12), [Part.parse("L0.resid_post@0")], batch_size=4)
-    assert constant.span(Part.parse("L0.resid_post@0")).shape == (32, 0)
+    constant = Harvest(model, prompts_of(rows), np.arange(12), [Place.parse("L0.resid_post@0")], batch_size=4)
+    assert constant.span(Place.parse("L0.resid_post@0")).shape == (32, 0)
 
 
 # Pairs to practice on

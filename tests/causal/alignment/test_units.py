@@ -10,12 +10,12 @@ from saved import assert_kept
 from zoo import loaded, make_pairs
 
 import mechcausal as mc
-from mechcausal.address import Selection, expand
+from mechcausal.address import Place, Selection, expand
 from mechcausal.causal.alignment.interchange import ALIGNED, interchange
 from mechcausal.causal.alignment.masks import ANY, EVERY, mask
 from mechcausal.causal.alignment.search import Harvest, Moved
 from mechcausal.causal.alignment.units import Soft, principal
-from mechcausal.causal.hypothesis import Hypothesis, Part
+from mechcausal.causal.hypothesis import Hypothesis
 from mechcausal.errors import DataError, SiteError
 from mechcausal.models.abilities import abilities
 from mechcausal.models.hooked import forward
@@ -97,7 +97,7 @@ def test_no_directions_where_the_variable_is_not(subspace, applicants):
 def test_principal_directions_are_those_of_the_covariance():
     model = loaded("gpt2")
     prompts = make_pairs((6,) * 16).clean
-    parts = [Part.parse(spec) for spec in ("L1.resid_post@-1", "L0.z.H2@1")]
+    parts = [Place.parse(spec) for spec in ("L1.resid_post@-1", "L0.z.H2@1")]
     values = Harvest(model, prompts, np.arange(16), parts, batch_size=5)
     for part, width in zip(parts, (32, 8), strict=True):
         read = forward(model, prompts, read=[part.site.whole]).read[part.site.whole]
@@ -148,7 +148,7 @@ SPECS = ["L1.resid_post.sae:small.F*", "L1.resid_post.N*", "L1.z.H*", "L1.mlp_ou
 def soft(spec):
     model, prompts = loaded("gpt2"), make_pairs((6,) * 8).clean
     sites = expand("L1.resid_post" if spec == "directions" else spec, abilities(model).shape)
-    places = [Part(site, Selection(-1)) for site in sites]
+    places = [Place(site, Selection(-1)) for site in sites]
     values = Harvest(model, prompts, np.arange(8), places, batch_size=8)
     return model, prompts, values, Soft(principal(places, values, None) if spec == "directions" else places, values)
 

@@ -4,7 +4,8 @@ import pytest
 from zoo import loaded, make_pairs
 
 import mechcausal as mc
-from mechcausal.causal import Hypothesis, Part, path_effects
+from mechcausal.address import Place
+from mechcausal.causal import Hypothesis, path_effects
 from mechcausal.causal.mediation.arrows import Arrow, graphs_of, within
 from mechcausal.causal.mediation.worlds import Worlds
 from mechcausal.errors import DataError, MechcausalError, SiteError, UnsupportedError
@@ -46,8 +47,11 @@ CHAIN = ["L0.z.H0@-1 -> L1.mlp_out@-1", "L1.mlp_out@-1 => logits"]
         ["L0.z.H0@-1 -> L1.mlp_out@-1", "L1.mlp_out@-1 => logits"],
         [("L0.z.H0@-1", "L1.mlp_out@-1"), ("L1.mlp_out@-1", "logits", "all")],
         [["L0.z.H0@-1", "L1.mlp_out@-1", "direct"], "L1.mlp_out@-1 => logits"],
-        [Arrow(Part.parse("L0.z.H0@-1"), Part.parse("L1.mlp_out@-1")), [("L1.mlp_out@-1", "logits", "all")]],
-        [({"site": "L0.z.H0", "at": -1}, Part.parse("L1.mlp_out@-1")), (Part.parse("L1.mlp_out@-1"), "logits", "all")],
+        [Arrow(Place.parse("L0.z.H0@-1"), Place.parse("L1.mlp_out@-1")), [("L1.mlp_out@-1", "logits", "all")]],
+        [
+            ({"site": "L0.z.H0", "at": -1}, Place.parse("L1.mlp_out@-1")),
+            (Place.parse("L1.mlp_out@-1"), "logits", "all"),
+        ],
         ["L0.z.H0@-1 -> L1.mlp_out@-1 => logits", "L0.z.H0@-1 -> L1.mlp_out@-1"],  # said twice, meant once
     ],
 )
@@ -83,7 +87,7 @@ def test_heads_that_receive_the_same_come_in_one_step(worlds):
 
 def test_edges_within_a_sublayer():
     def is_within(a, b):
-        return within(Arrow(Part.parse(a), Part.parse(b)))
+        return within(Arrow(Place.parse(a), Place.parse(b)))
 
     assert is_within("L1.v.H0@1", "L1.z.H0@-1")
     assert is_within("L1.mlp_post.N3", "L1.mlp_out")
@@ -110,7 +114,7 @@ REFUSED = [
     ("L0.z.H0", DataError, "'L0.z.H0' is not an edge.*a form like"),
     (["L0.z.H0", "L1.z.H0", "L2.z.H0", "logits"], DataError, "'L0.z.H0' is not an edge"),
     (("L0.z.H0", "logits", "some"), DataError, "'all' or 'direct', not 'some'"),
-    (("L0.z.H0", 3), SiteError, "not a part of a network"),
+    (("L0.z.H0", 3), SiteError, "not a place in a network"),
     ("L0.zz.H0 -> logits", SiteError, "no component called 'zz'"),
     ("L7.z.H0 -> logits", SiteError, "L7.z.H0 is not in this model"),
     ("L0.z.H0@subject -> logits", SiteError, "no position called 'subject'"),

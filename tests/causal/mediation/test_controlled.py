@@ -165,7 +165,7 @@ def test_the_result(hand, tmp_path):
         ("L0.mlp_post.N1", {"values": [[1.0, 2.0]]}, SiteError, "one number, not a vector"),
         ("L0.mlp_out.N99", {}, SiteError, "not in this model"),
         (LEVEL, {"values": [0.0, float("nan")]}, DataError, "cannot be held at nan .expected finite numbers"),
-        (3, {}, SiteError, "not a part of a network"),
+        (3, {}, SiteError, "not a place in a network"),
     ],
 )
 def test_what_is_refused_before_compute(hand, monkeypatch, mediator, options, error, said):

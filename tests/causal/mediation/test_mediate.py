@@ -10,7 +10,8 @@ from saved import assert_kept
 from zoo import loaded, make_pairs
 
 import mechcausal as mc
-from mechcausal.causal import Hypothesis, Part, mediate
+from mechcausal.address import Place
+from mechcausal.causal import Hypothesis, mediate
 from mechcausal.causal.hypothesis import table_of
 from mechcausal.causal.mediation.mediate import EFFECTS
 from mechcausal.data.tasks import by_hand as formula
@@ -105,7 +106,7 @@ def test_a_subspace_mediates_what_it_holds(by_hand):
         "beside": {"site": "L0.z.H0", "at": "end", "basis": others},
         "oblique": [
             {"site": "L0.z.H0", "at": "end", "basis": [[1.0, 1.0, 0]]},
-            Part.parse({"site": "L0.z.H0", "at": "end", "basis": [[0, 1.0, 0]]}),
+            Place.parse({"site": "L0.z.H0", "at": "end", "basis": [[0, 1.0, 0]]}),
         ],
         "whole": "L0.z.H0@end",
     }

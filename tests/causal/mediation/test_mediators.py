@@ -6,8 +6,8 @@ import torch
 from zoo import loaded, make_pairs
 
 import mechcausal as mc
-from mechcausal.address import Site
-from mechcausal.causal import Hypothesis, Part
+from mechcausal.address import Place, Site
+from mechcausal.causal import Hypothesis
 from mechcausal.causal.mediation.mediators import Mediator, joint, mediators_of
 from mechcausal.errors import DataError, SiteError
 from mechcausal.models.abilities import abilities
@@ -32,7 +32,7 @@ def test_sites_and_patterns_are_one_mediator_each(read):
     assert names(read("z")) == [f"L{layer}.z.H{head}" for layer in range(2) for head in range(4)]
     assert names(read("L0.mlp_out")) == [f"L0.mlp_out@{i}" for i in range(4)]
     assert names(read(Site("z", 0, head=1))) == ["L0.z.H1"]
-    assert names(read(Part.parse("L0.z.H1@end"))) == ["L0.z.H1@end"]
+    assert names(read(Place.parse("L0.z.H1@end"))) == ["L0.z.H1@end"]
     assert names(read(["L0.z.H1@end", "L0.z.H*@end"])) == [f"L0.z.H{head}@end" for head in (1, 0, 2, 3)]
 
 
@@ -49,16 +49,16 @@ def test_parts_that_mediate_together(read, by_hand):
     assert names(read(both)) == ["L0.z.H1 + L1.z.H0@end", "L0.z.H1@end"]
     assert [len(mediator.parts) for mediator in read(both)] == [2, 1]
     assert names(read({"both": both[0], "one": "embed", "layer": "L1.z.H*"})) == ["both", "one", "layer"]
-    assert [len(mediator.parts) for mediator in read({"layer": "L1.z.H*", "one": Part.parse("embed@end")})] == [4, 1]
+    assert [len(mediator.parts) for mediator in read({"layer": "L1.z.H*", "one": Place.parse("embed@end")})] == [4, 1]
     assert len(joint("z", abilities(by_hand))) == 8
-    assert [mediator.parts for mediator in read([["L0.z.H1", "L0.z.H1"]])] == [(Part.parse("L0.z.H1"),)]
+    assert [mediator.parts for mediator in read([["L0.z.H1", "L0.z.H1"]])] == [(Place.parse("L0.z.H1"),)]
 
 
 def test_positions_of_parts_that_mediate_together(read):
-    spec = [["L0.z.H1", "L1.z.H0@gender", Site("mlp_out", 1), Part.parse("embed")]]
+    spec = [["L0.z.H1", "L1.z.H0@gender", Site("mlp_out", 1), Place.parse("embed")]]
     assert names(read(spec)) == ["L0.z.H1 + L1.z.H0@gender + L1.mlp_out + embed"]
     assert names(read(spec, positions="end")) == ["L0.z.H1@end + L1.z.H0@gender + L1.mlp_out@end + embed"]
-    assert read({"own": spec[0]}, positions=-1)[0].parts[0] == Part.parse("L0.z.H1@-1")
+    assert read({"own": spec[0]}, positions=-1)[0].parts[0] == Place.parse("L0.z.H1@-1")
     for several in ("each", [1, 2]):
         with pytest.raises(SiteError, match=r"one selection of positions.*write it with each part"):
             read(spec, positions=several)
@@ -81,7 +81,7 @@ def test_subspaces_of_one_activation_are_joined(read):
     columns = plane.columns(torch.zeros(1, dtype=torch.float64))
     torch.testing.assert_close(columns @ columns.T, torch.diag(torch.tensor([1.0, 1, 0], dtype=torch.float64)))
     ((whole,),) = (mediator.parts for mediator in read([[first, "L0.z.H1@end"]]))
-    assert whole == Part.parse("L0.z.H1@end")
+    assert whole == Place.parse("L0.z.H1@end")
     (apart,) = (mediator.parts for mediator in read([[first, {**second, "at": "gender"}]]))
     assert len(apart) == 2
 
@@ -117,9 +117,9 @@ def test_where_a_mediator_is(read):
         ([], SiteError, "the list of mediators is empty"),
         ({}, SiteError, "the list of mediators is empty"),
         ([[]], SiteError, "a mediator has no part"),
-        (None, SiteError, "this is not a part of a network .got None; expected a form like"),
-        ([3], SiteError, "this is not a part of a network .got 3"),
-        ([{"basis": [[1.0, 0, 0]]}], SiteError, "this is not a part of a network"),
+        (None, SiteError, "this is not a place in a network .got None; expected a form like"),
+        ([3], SiteError, "this is not a place in a network .got 3"),
+        ([{"basis": [[1.0, 0, 0]]}], SiteError, "this is not a place in a network"),
         ("L5.z.H0", SiteError, "L5.z.H0 is not in this model"),
         (["L0.z.H9@end"], SiteError, "L0.z.H9 is not in this model"),
         ("attention", SiteError, "not a site|no component"),

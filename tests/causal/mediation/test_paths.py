@@ -10,8 +10,9 @@ from saved import assert_kept
 from zoo import build, loaded, make_pairs
 
 import mechcausal as mc
+from mechcausal.address import Place
 from mechcausal.causal import Hypothesis, mediate, path_effects
-from mechcausal.causal.hypothesis import Part, table_of
+from mechcausal.causal.hypothesis import table_of
 from mechcausal.causal.mediation.arrows import Arrow, graphs_of
 from mechcausal.causal.mediation.worlds import Worlds
 from mechcausal.errors import MechcausalError
@@ -152,7 +153,7 @@ class Recursion:
 
     @cached_property
     def logits(self):
-        end = Part.parse("logits")
+        end = Place.parse("logits")
         return self.arriving(end)["logits"] if end in self.places else self.low["logits"]
 
 
@@ -180,14 +181,14 @@ def random_place(draw):
         text += f".N{draw.integers(128)}"
     at = draw.choice(["@1", "@3", "@2:5", "@-1", "@-1", "@all"])
     basis = draw.normal(size=(2, D_HEAD)).tolist() if component in "qkvz" and draw.random() < 0.2 else ()
-    return Part.parse({"site": text, "at": at, "basis": basis})
+    return Place.parse({"site": text, "at": at, "basis": basis})
 
 
 def random_graph(draw, worlds):
     """Return edges that are accepted: places wired at random, what leads nowhere left out."""
     while True:
         places = sorted({random_place(draw) for _ in range(draw.integers(2, 7))}, key=lambda place: place.depth)
-        ends = [*places, Part.parse("logits")]
+        ends = [*places, Place.parse("logits")]
         wanted = [
             Arrow(a, b, str(draw.choice(["direct", "direct", "all"])))
             for number, a in enumerate(places)

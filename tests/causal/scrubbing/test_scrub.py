@@ -13,7 +13,8 @@ from scipy.stats import chisquare
 from zoo import VOCAB, build
 
 import mechcausal as mc
-from mechcausal.causal.hypothesis import Hypothesis, Part
+from mechcausal.address import Place
+from mechcausal.causal.hypothesis import Hypothesis
 from mechcausal.causal.scrubbing.evaluation import Tree
 from mechcausal.causal.scrubbing.sampling import Sampler
 from mechcausal.causal.scrubbing.tree import Node, classes
@@ -102,10 +103,10 @@ def random_part(draw, before, equal, direct):
         if component not in ("pattern", "embed") and "N" not in text and draw.random() < 0.25:
             width = {"mlp_post": D_MLP}.get(component, D_HEAD if component in "qkvz" else D_MODEL)
             basis = draw.normal(size=(draw.integers(1, 4), width)).tolist()
-        part = Part.parse({"site": text, "at": at, "basis": basis})
+        part = Place.parse({"site": text, "at": at, "basis": basis})
         if part.depth < before:
             return part
-    return Part.parse("embed@-1")
+    return Place.parse("embed@-1")
 
 
 def overlap(first, second):
@@ -120,7 +121,7 @@ def overlap(first, second):
 def entry_depth(part):
     """Return when the stream is complete that a part reads."""
     if part.site.component in ("mlp_post", "mlp_out"):
-        return Part.parse(f"L{part.site.layer}.resid_mid").depth
+        return Place.parse(f"L{part.site.layer}.resid_mid").depth
     if part.site.component in ("resid_mid", "resid_post"):
         return part.depth
     return (part.site.layer, 0.0) if part.site.layer is not None else (-1, 0.0)

@@ -6,7 +6,8 @@ import pytest
 from saved import assert_kept
 
 import mechcausal as mc
-from mechcausal.causal import Hypothesis, Part, Scrubbed
+from mechcausal.address import Place
+from mechcausal.causal import Hypothesis, Scrubbed
 from mechcausal.causal.scrubbing.scrubbed import frame_of
 from mechcausal.errors import ResultError
 from mechcausal.results.provenance import Provenance
@@ -18,7 +19,7 @@ def made(shares, method="scrub", seed=0):
     """Return a result whose rows (node, kind) recover these shares of every example, give or take the same noise."""
     noise = np.random.default_rng(seed).normal(0, 0.02, 40)
     rows = [
-        {"node": node, "kind": kind, "parts": (Part.parse("L1.z.H0@-1"),) if kind in ("claim", "rest") else ()}
+        {"node": node, "kind": kind, "parts": (Place.parse("L1.z.H0@-1"),) if kind in ("claim", "rest") else ()}
         | {
             "examples": OTHERS + 4 * (share + noise),
             "accuracy": share,

@@ -3,7 +3,8 @@ import pytest
 import torch
 
 import mechcausal as mc
-from mechcausal.causal.hypothesis import Hypothesis, Part
+from mechcausal.address import Place
+from mechcausal.causal.hypothesis import Hypothesis
 from mechcausal.causal.scrubbing.tree import Node, check_tree, classes, tree_of
 from mechcausal.data import PromptSet
 from mechcausal.data.scm import SCM
@@ -44,7 +45,7 @@ def test_a_tree_prints_what_it_says_one_node_a_line():
 def test_nodes_are_walked_parents_first_and_found_by_name():
     root = example()
     assert [node.name for node in root.walk()] == ["answer", "count", "early", "horizon", "mask"]
-    assert root.find("early").parts == (Part.parse("L0.z.H1@1"), Part.parse("L0.mlp_out@1"))
+    assert root.find("early").parts == (Place.parse("L0.z.H1@1"), Place.parse("L0.mlp_out@1"))
     assert root.find("mask").is_mask
     assert root.find("mask").sites == ()
     assert not root.find("count").is_mask
@@ -79,7 +80,7 @@ def test_every_node_can_be_changed_and_every_part_moved():
     root = example()
     assert all(node.given == ("x",) for node in root.each(given=("x",)).walk())
     assert root.changed("mask", feature="exact").find("mask").is_mask
-    moved = root.placed(lambda part: Part(part.site, part.at))
+    moved = root.placed(lambda part: Place(part.site, part.at))
     assert str(moved.find("horizon")) == "horizon: L2.z@-1, by low, high"
     assert moved.find("mask").is_mask
     assert [node.name for node in moved.walk()] == [node.name for node in root.walk()]

@@ -7,8 +7,8 @@ from random_dictionaries import Bent, Rectified, Remembering, TopK, Turned
 from zoo import loaded, make_pairs
 
 import mechcausal as mc
-from mechcausal.address import ALL, Selection
-from mechcausal.circuits import Graph, Node
+from mechcausal.address import ALL, Place, Selection
+from mechcausal.circuits import Graph
 from mechcausal.circuits.features.ablating import ABLATIONS, Ablation
 from mechcausal.circuits.features.circuit import circuit
 from mechcausal.circuits.features.kept import faithfulness, in_turn, kept, kept_alone
@@ -41,8 +41,8 @@ def set_to(kind, dictionary, model, pairs, layer):
 
 
 def nodes_of(*known, at=ALL):
-    features = [Node(one.feature(number), at) for one in known for number in range(one.n_features)]
-    return [*features, *(Node(one.error, at) for one in known)]
+    features = [Place(one.feature(number), at) for one in known for number in range(one.n_features)]
+    return [*features, *(Place(one.error, at) for one in known)]
 
 
 # What is kept, by hooks
@@ -166,7 +166,7 @@ def test_into_each_node_come_edges_that_sum_to_its_score_whatever_the_decoders(m
     scores = job.nodes(pairs)["late"][0]
     edges = job.edges(pairs, nodes_of(early, late))
     for number in range(13):
-        node = Node(late.error if number == 12 else late.feature(number))
+        node = Place(late.error if number == 12 else late.feature(number))
         total = sum(score for (_, receiver), score in edges.items() if receiver == node)
         assert total == pytest.approx(scores[number], abs=0.02 * np.abs(scores).max())
     assert np.abs(scores[:-1]).max() > 0.05

@@ -10,8 +10,8 @@ from saved import assert_kept
 from zoo import VOCAB, loaded, make_pairs
 
 import mechcausal as mc
-from mechcausal.address import ALL, Selection
-from mechcausal.circuits import Graph, Node
+from mechcausal.address import ALL, Place, Selection
+from mechcausal.circuits import Graph
 from mechcausal.circuits.features.ablating import Ablation
 from mechcausal.circuits.features.circuit import FeatureCircuit, circuit
 from mechcausal.circuits.features.kept import faithfulness, in_turn, kept, kept_alone
@@ -54,8 +54,8 @@ def scorer(model, *known, steps=1, at=(ALL,)):
 
 
 def all_nodes(*known, at=ALL):
-    features = [Node(one.feature(number), at) for one in known for number in range(one.n_features)]
-    return [*features, *(Node(one.error, at) for one in known)]
+    features = [Place(one.feature(number), at) for one in known for number in range(one.n_features)]
+    return [*features, *(Place(one.error, at) for one in known)]
 
 
 # Nodes
@@ -150,7 +150,7 @@ def test_on_a_linear_model_every_edge_is_what_it_does_alone(linear, bind):
         for i in (0, 5, 11):
             for j in (1, 7):
                 to = None if second is None else {"aside": aside, "late": late}[second].feature(j)
-                found = edges[Node(sender.feature(i)), OUTPUT if to is None else Node(to)]
+                found = edges[Place(sender.feature(i)), OUTPUT if to is None else Place(to)]
                 sites_held = [mc.features.attached(linear)["aside"].site] if sites else []
                 assert found == pytest.approx(brute_edge(linear, pairs, sender.feature(i), to, sites_held), abs=1e-5)
     # The stream behind layer 1 is all that is read later: nothing goes around it.
@@ -166,13 +166,13 @@ def test_into_each_node_come_edges_that_sum_to_its_score(bind):
     scores = job.nodes(pairs)["late"][0]
     edges = job.edges(pairs, all_nodes(early, late))
     for number in range(13):
-        node = Node(late.error if number == 12 else late.feature(number))
+        node = Place(late.error if number == 12 else late.feature(number))
         total = sum(score for (_, receiver), score in edges.items() if receiver == node)
         assert total == pytest.approx(scores[number], abs=0.02 * np.abs(scores).max())
     assert np.abs(scores[:-1]).max() > 0.05
     last = {sender: score for (sender, receiver), score in edges.items() if receiver == OUTPUT}
     for number in range(12):  # behind the last dictionary an edge is all that its node does
-        assert last.get(Node(late.feature(number)), 0.0) == pytest.approx(scores[number], abs=1e-5)
+        assert last.get(Place(late.feature(number)), 0.0) == pytest.approx(scores[number], abs=1e-5)
 
 
 def test_a_known_path(by_hand, bind):
@@ -192,7 +192,7 @@ def test_a_known_path(by_hand, bind):
     assert score["F5", "logits"] == pytest.approx(-2.6, abs=1e-4)
     assert 0.2 < share < 0.8
     assert score["F8", "logits"] == pytest.approx(-0.9 * share, abs=1e-4)
-    assert ours.nodes[Node.parse("L0.resid_post.sae:first.F5")] == pytest.approx(-2.6 - 0.9 * share, abs=1e-4)
+    assert ours.nodes[Place.parse("L0.resid_post.sae:first.F5")] == pytest.approx(-2.6 - 0.9 * share, abs=1e-4)
     assert found.faithfulness.faithfulness.estimate == pytest.approx(1, abs=1e-5)
     assert found.faithfulness.completeness.estimate == pytest.approx(0, abs=1e-5)
 

@@ -1,35 +1,22 @@
-"""The language of *where*: sites (component x layer x head or neuron) and selections (which positions).
-
-    L3.resid_post          a whole activation            @-1        the last token of each prompt
-    L9.z.H6                one head                      @3:7       tokens 3 to 6
-    L2.mlp_post.N17        one neuron                    @subject   the position each prompt calls "subject"
-    embed, logits          no layer                      @all       every token (the default)
-
-    L2.resid_post.sae:NAME        all features of a dictionary that is attached to the model under this name
-    L2.resid_post.sae:NAME.F17    one feature
-    L2.resid_post.sae:NAME.error  what the dictionary does not reconstruct
-
-Position is a selection, not a part of the site. `*` stands for every layer, head or neuron when a site is
-*expanded* over a model (`L*.z.H*`), and a bare component word means all of it (`resid_pre`, `z`). Hook names as
-transformer-lens writes them (`blocks.3.hook_resid_post`) are read as sites. Everything here is pure: no torch.
-"""
+"""Sites: one place inside a model, as a component of a layer, and a head, neuron or feature of it."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import SupportsIndex
 
+from mechcausal.address.components import (
+    COMPONENTS,
+    GLOBAL_COMPONENTS,
+    HEAD_COMPONENTS,
+    KV_COMPONENTS,
+    VECTOR_COMPONENTS,
+    depth,
+)
 from mechcausal.errors import SiteError, did_you_mean
 
-VECTOR_COMPONENTS = ("resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out", "mlp_post")
-HEAD_COMPONENTS = ("q", "k", "v", "z", "pattern")
-KV_COMPONENTS = ("k", "v")
-GLOBAL_COMPONENTS = ("embed", "logits")
-COMPONENTS = ("embed", *VECTOR_COMPONENTS, *HEAD_COMPONENTS, "logits")
-
-_SITE = re.compile(
+PATTERN = re.compile(
     r"(?:L(?P<layer>\d+|\*)\.)?(?P<component>[a-z]\w*)"
     r"(?:\.(?P<kind>[HN])(?P<unit>\d+|\*)"
     r"|\.sae:(?P<dictionary>[\w-]+|\*)(?:\.F(?P<feature>\d+|\*)|\.(?P<error>error))?)?"
@@ -157,6 +144,11 @@ class Site:
         return self.neuron if self.feature is None else self.feature
 
     @property
+    def depth(self) -> tuple[float, int]:
+        """When it is computed: the layer, then the step within it; the embedding is first, the logits are last."""
+        return depth(self.component, self.layer)
+
+    @property
     def kind(self) -> str:
         """What the engine compares with the loop as one: a component, or the features and the error of a dictionary."""
         return self.component if self.dictionary is None else f"{self.component}.sae:{self.dictionary}"
@@ -232,7 +224,7 @@ def _read(text: str) -> Site:
     if (hook := _HOOK.fullmatch(plain)) and hook["name"] in _HOOK_NAMES:
         found = Site(_HOOK_NAMES[hook["name"]], int(hook["layer"]))
         return _read(f"{found}{dot}{rest}") if dot else found
-    if (match := _SITE.fullmatch(text)) is None:
+    if (match := PATTERN.fullmatch(text)) is None:
         word = re.split(r"[.@]", text.removeprefix("blocks."))[-1].removeprefix("hook_")
         raise SiteError(
             f"{text!r} is not a site",
@@ -249,143 +241,3 @@ def _read(text: str) -> Site:
         feature=None if match["feature"] is None else int(match["feature"]),
         error=match["error"] is not None,
     )
-
-
-def expand(spec: str | Site | list[str] | list[Site] | tuple[str | Site, ...], shape: ModelShape) -> list[Site]:
-    """Turn a site, a pattern, a component word or a list of them into the checked sites of one model.
-
-    A bare head component means every head (`z` is `L*.z.H*`); `L3.z` is the whole of it, all heads at once.
-    """
-    if isinstance(spec, (list, tuple)):
-        if not spec:
-            raise SiteError("the list of sites is empty", fix="name at least one site, for example 'resid_pre'")
-        return list(dict.fromkeys(site for item in spec for site in expand(item, shape)))
-    if isinstance(spec, Site):
-        return [spec.check(shape)]
-    text = spec.strip()
-    if text in GLOBAL_COMPONENTS or ("*" not in text and text not in COMPONENTS):
-        return [_read(text).check(shape)]
-    if text in COMPONENTS:
-        text = f"L*.{text}.H*" if text in HEAD_COMPONENTS else f"L*.{text}"
-    if (match := _SITE.fullmatch(text)) is None:
-        raise SiteError(
-            f"{spec!r} is not a pattern of sites", expected="a form like L*.z.H*, L3.z.H* or L*.mlp_post.N5"
-        )
-    if match["dictionary"] is not None:
-        return _expand_dictionaries(spec, match, shape)
-    component, kind, unit = match["component"], match["kind"], match["unit"]
-    layers: Sequence[int | None] = range(shape.n_layers)
-    if match["layer"] != "*":
-        layers = [None if match["layer"] is None else int(match["layer"])]
-    if unit is None:
-        return [Site(component, layer).check(shape) for layer in layers]
-    if kind == "H":
-        heads = range(shape.heads(component)) if unit == "*" else [int(unit)]
-        return [Site(component, layer, head=head).check(shape) for layer in layers for head in heads]
-    neurons = range(shape.width(component)) if unit == "*" else [int(unit)]
-    if not neurons:
-        raise SiteError(f"{spec!r} matches nothing in this model", got="no neurons", expected="a model with MLPs")
-    return [Site(component, layer, neuron=neuron).check(shape) for layer in layers for neuron in neurons]
-
-
-def _expand_dictionaries(spec: str, match: re.Match[str], shape: ModelShape) -> list[Site]:
-    """Return the sites of a pattern of features; `sae:*` stands for every dictionary attached at the activation."""
-    name, layer, feature = match["dictionary"], match["layer"], match["feature"]
-    if name == "*" or layer == "*":
-        here = [
-            (other, known)
-            for other, known in shape.dictionaries.items()
-            if name in ("*", other)
-            and known.site.component == match["component"]
-            and layer in ("*", None if known.site.layer is None else str(known.site.layer))
-        ]
-        if not here:
-            raise SiteError(
-                f"{spec!r} matches nothing in this model",
-                got=", ".join(f"{known.site}.sae:{other}" for other, known in shape.dictionaries.items())
-                or "no dictionary attached",
-            )
-        wholes = [replace(known.site, dictionary=other) for other, known in here]
-    else:
-        wholes = [Site(match["component"], None if layer is None else int(layer), dictionary=name).check(shape)]
-    if feature is None:
-        return [replace(whole, error=match["error"] is not None) for whole in wholes]
-    numbers = {whole: range(shape.dictionaries[str(whole.dictionary)].n_features) for whole in wholes}
-    return [
-        replace(whole, feature=number).check(shape)
-        for whole in wholes
-        for number in (numbers[whole] if feature == "*" else [int(feature)])
-    ]
-
-
-@dataclass(frozen=True)
-class Selection:
-    """Which positions of each prompt: all, one index, a range, or a named position.
-
-    Indices count the real tokens of a prompt, so they mean the same with padding on either side; negative ones
-    count from the end.
-    """
-
-    start: int | None = None
-    stop: int | None = None
-    name: str | None = None
-
-    @classmethod
-    def parse(cls, text: str | SupportsIndex | slice | Selection | None) -> Selection:
-        """Read `@-1`, `@3:7`, `@subject`, `@all` (the `@` may be left out), an int, a slice, or None for all."""
-        if isinstance(text, Selection):
-            return text
-        if text is None:
-            return ALL
-        if isinstance(text, slice):
-            if text.step not in (None, 1):
-                raise SiteError("a selection cannot skip positions", got=f"step {text.step}", expected="step 1")
-            return ALL if text.start is None and text.stop is None else cls(text.start or 0, text.stop)
-        if isinstance(text, SupportsIndex):  # an int of Python's, numpy's or torch's
-            index = int(text.__index__())
-            return cls(index, index + 1 if index != -1 else None)
-        word = text.strip().removeprefix("@")
-        if word in ("", "all"):
-            return ALL
-        if re.fullmatch(r"-?\d+", word):
-            return cls.parse(int(word))
-        if match := re.fullmatch(r"(-?\d+)?:(-?\d+)?", word):
-            start, stop = (None if part is None else int(part) for part in match.groups())
-            return ALL if start is None and stop is None else cls(start or 0, stop)
-        if re.fullmatch(r"[A-Za-z_]\w*", word):
-            return cls(name=word)
-        raise SiteError(f"{text!r} is not a selection", expected="a form like @-1, @3:7, @subject or @all")
-
-    def __str__(self) -> str:
-        """Print the selection in the form that `parse` reads."""
-        if self.name is not None:
-            return f"@{self.name}"
-        if self.start is None:
-            return "@all"
-        if self.is_single:
-            return f"@{self.start}"
-        return f"@{self.start}:{'' if self.stop is None else self.stop}"
-
-    @property
-    def is_single(self) -> bool:
-        """Whether this picks one position by its index."""
-        return self.start is not None and (self.stop == self.start + 1 or (self.start == -1 and self.stop is None))
-
-    def bounds(self, length: int) -> tuple[int, int]:
-        """Return (start, stop) within a prompt of `length` real tokens; empty where the prompt is too short."""
-        if self.start is None:
-            return 0, length
-        if self.is_single:
-            index = self.start + length if self.start < 0 else self.start
-            return (index, index + 1) if 0 <= index < length else (0, 0)
-        start, stop, _ = slice(self.start, self.stop).indices(length)
-        return start, max(start, stop)
-
-
-ALL = Selection()
-
-
-def parse_address(text: str) -> tuple[Site, Selection]:
-    """Read a site with an optional selection: `L3.resid_post@-1`."""
-    site, at, selection = text.partition("@")
-    return Site.parse(site), Selection.parse(selection if at else None)
