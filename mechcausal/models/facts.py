@@ -9,6 +9,7 @@ import torch
 
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.prompts import PromptSet
+from mechcausal.data.templates import undeclared_templates
 from mechcausal.models import bridge
 from mechcausal.models.fingerprint import tokenizer_fingerprint, weights_fingerprint
 
@@ -34,6 +35,7 @@ def facts(
     """
     parameter = next(bridge.underlying(model).parameters())
     one_side = prompts.clean if isinstance(prompts, Contrast) else prompts
+    templates = undeclared_templates(one_side)
     return {
         "model": {
             "name": str(model.cfg.model_name),
@@ -47,6 +49,7 @@ def facts(
             "n": len(prompts),
             "n_clusters": one_side.n_clusters,
             **({"factor": prompts.factor} if isinstance(prompts, Contrast) else {}),
+            **({"undeclared_templates": templates} if templates is not None else {}),
         },
         "compute": {
             "device": str(parameter.device),
