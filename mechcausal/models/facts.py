@@ -12,6 +12,7 @@ from mechcausal.data.prompts import PromptSet
 from mechcausal.data.templates import undeclared_templates
 from mechcausal.models import bridge
 from mechcausal.models.fingerprint import tokenizer_fingerprint, weights_fingerprint
+from mechcausal.models.origin import origin_of
 
 
 def facts(
@@ -42,6 +43,7 @@ def facts(
             "architecture": bridge.architecture_of(model),
             "weights": weights_fingerprint(model),
             "tokenizer": tokenizer_fingerprint(model.tokenizer),
+            **origin_of(model).to_json(),
         },
         "prompts": {
             "name": getattr(prompts, "name", "own"),
