@@ -219,7 +219,11 @@ def ratio_means(
     if not keep.all():
         numerator, denominator = (np.where(keep, part, np.nan) for part in (numerator, denominator))
     above, counts = cluster_sums(numerator, clusters)
-    below = cluster_sums(denominator, clusters)[0]
+    return ratio_of_sums(above, cluster_sums(denominator, clusters)[0], counts)
+
+
+def ratio_of_sums(above: np.ndarray, below: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, Means]:
+    """Return what `ratio_means` does, from the sums of the clusters, [cell cluster] each."""
     with np.errstate(divide="ignore", invalid="ignore"):  # rows without values: NaN
         average = below.sum(1) / counts.sum(1)
         average = np.where(np.abs(average) < 1e-12, np.nan, average)  # there is no ratio to nothing
