@@ -82,12 +82,38 @@ def cells(draws: int) -> Iterator[dict[str, Any]]:
         }  # fmt: skip
 
 
+def beyond(draws: int) -> Iterator[dict[str, Any]]:
+    """Measure where the intervals are known to cover less: skewed clusters, and effects that depend on the size."""
+    for number, (clusters, kind) in enumerate(itertools.product(CLUSTERS, SIZES)):
+        for what in ("skewed", "depends on size"):
+            draw = np.random.default_rng(number)
+            sizes = sizes_of(kind, clusters, "sampled", draws, draw)
+            target = 0.0
+            if what == "skewed":
+                values = sums(sizes, 0.0, draw) + sizes * (draw.exponential(size=sizes.shape) - 1)
+            else:  # by one standard deviation where the size is e times as large
+                values = sums(sizes, 0.3, draw) + sizes * np.log(sizes)
+                many = sizes_of(kind, 400, "sampled", 2_000, draw)
+                target = float((many * np.log(many)).sum() / many.sum())
+            low, high = clustered_means(values, sizes).interval()
+            hits = (low <= target) & (high >= target)
+            yield {
+                "table": "beyond", "what": what, "clusters": clusters, "sizes": kind, "draws": draws,
+                "coverage": round(100 * float(hits.mean()), 2),
+            }  # fmt: skip
+
+
 def main() -> int:
     """Print one JSON line a cell, and say at the end whether all are within the bars."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a tenth of the draws")
     parser.add_argument("--only", choices=("clusters", "scrubbing"), help="one table alone")
+    parser.add_argument("--beyond", action="store_true", help="where they cover less; these cells have no bar")
     asked = parser.parse_args()
+    if asked.beyond:
+        for cell in beyond(20_000):
+            print(json.dumps(cell), flush=True)
+        return 0
     tables = []
     if asked.only != "scrubbing":
         tables.append(cells(2_000 if asked.quick else 20_000))
