@@ -60,6 +60,24 @@ class PromptSet:
             raise DataError(
                 "tokens and mask differ in shape", got=tuple(self.mask.shape), expected=tuple(self.tokens.shape)
             )
+        for name, column in (
+            ("tokens", self.tokens),
+            ("answer", self.answer),
+            ("foil", self.foil),
+            ("read", self.read),
+        ):
+            if column is not None and (column.is_floating_point() or column.dtype == torch.bool):
+                raise DataError(
+                    f"{name} must be whole numbers", got=str(column.dtype).removeprefix("torch."), expected="torch.long"
+                )
+        if self.mask.dtype != torch.bool:
+            raise DataError("the mask must be True or False", got=self.mask.dtype, expected="torch.bool")
+        missing = [row for row, label in enumerate(self.labels) if isinstance(label, float) and label != label]
+        if missing:
+            raise DataError(
+                f"the label of prompt {missing[0]} is NaN ({len(missing)} such prompts)",
+                fix="give None where a label is not known, or leave these prompts out",
+            )
         if bool((~self.mask).all(dim=1).any()):
             row = int((~self.mask).all(dim=1).nonzero()[0])
             raise DataError(f"prompt {row} has no tokens", fix="give every prompt at least one token")

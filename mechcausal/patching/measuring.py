@@ -20,7 +20,8 @@ from mechcausal.metrics import metric as metric_of
 from mechcausal.models.engine import measure as measured
 from mechcausal.patching.sweep import MetricSpec, Recorder
 from mechcausal.results.intervals import mean_interval, mean_intervals
-from mechcausal.results.result import Result, tabulate
+from mechcausal.results.result import Result
+from mechcausal.results.table import tabulate
 
 
 @dataclass(frozen=True)
