@@ -14,7 +14,7 @@ from mechcausal.links.measured import Details, Measured
 from mechcausal.links.stability import nothing
 from mechcausal.links.verdict import Verdict, verdict
 from mechcausal.models.binding import bound
-from mechcausal.results.result import tabulate
+from mechcausal.results.table import tabulate
 
 _NO_DETAILS: dict[str, Any] = {
     **dict.fromkeys(("on_probe", "on_probe_low", "on_probe_high"), np.nan),

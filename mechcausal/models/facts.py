@@ -9,6 +9,7 @@ import torch
 
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.prompts import PromptSet
+from mechcausal.data.templates import undeclared_templates
 from mechcausal.models import bridge
 from mechcausal.models.fingerprint import tokenizer_fingerprint, weights_fingerprint
 from mechcausal.models.origin import origin_of
@@ -35,6 +36,7 @@ def facts(
     """
     parameter = next(bridge.underlying(model).parameters())
     one_side = prompts.clean if isinstance(prompts, Contrast) else prompts
+    templates = undeclared_templates(one_side)
     return {
         "model": {
             "name": str(model.cfg.model_name),
@@ -49,6 +51,7 @@ def facts(
             "n": len(prompts),
             "n_clusters": one_side.n_clusters,
             **({"factor": prompts.factor} if isinstance(prompts, Contrast) else {}),
+            **({"undeclared_templates": templates} if templates is not None else {}),
         },
         "compute": {
             "device": str(parameter.device),

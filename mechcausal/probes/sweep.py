@@ -42,9 +42,9 @@ from mechcausal.probes.procedure import (
     task_or_name,
 )
 from mechcausal.probes.readings import Pool, Reading, readings
-from mechcausal.results.multiplicity import benjamini_hochberg
 from mechcausal.results.provenance import Provenance
-from mechcausal.results.result import Result, tabulate
+from mechcausal.results.result import Result
+from mechcausal.results.table import tabulate
 
 # How many bytes of activations are held at a time; a larger sweep runs the model once for each part of its places.
 BUDGET = 1 << 30
@@ -234,13 +234,7 @@ def gathered(
         for table, values in ((hits, held_out.hits * weight), (guesses, guess), (perfect, weight)):
             table[number] = _by_prompt(values, rows_of, len(prompts))
     clusters = tuple(f"unit {unit}" for unit in units(prompts))
-    tables = [
-        tabulate([row], hits[[i]], {"base": guesses[i], "clean": perfect[i], "corrupt": guesses[i]}, clusters)
-        for i, row in enumerate(rows)
-    ]
-    frame = pd.concat(tables, ignore_index=True) if len(tables) > 1 else tables[0]
-    if "p" in frame and frame["p"].notna().any():
-        frame["q"] = benjamini_hochberg(frame["p"].to_numpy())
+    frame = tabulate(rows, hits, {"base": guesses, "clean": perfect, "corrupt": guesses}, clusters)
     return ProbeSweep(frame, provenance, hits, {"base": guesses}, prompts.groups, clusters)
 
 

@@ -1,5 +1,6 @@
 """Results survive: saving, loading, drawing, and the export of a notebook, without the model."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
@@ -17,6 +18,7 @@ from saved import assert_kept
 import mechcausal as mc
 from mechcausal.errors import ResultError
 from mechcausal.results.pictures import color, grids, svg
+from mechcausal.results.storage import seal
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +49,7 @@ def test_a_failed_save_leaves_the_old_file(sweep, tmp_path, monkeypatch):
         raise OSError("disk full")
 
     monkeypatch.setattr(pq, "write_table", fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(ResultError, match=r"s\.parquet could not be written.*disk full.*still in memory"):
         sweep.save(path)
     assert path.read_bytes() == before
     assert len(list(tmp_path.iterdir())) == 1
@@ -59,6 +61,9 @@ def test_wrong_files(sweep, tmp_path):
     with pytest.raises(ResultError, match="no file"):
         mc.results.load(tmp_path / "none.parquet")
     (tmp_path / "bad.parquet").write_text("hello")
+    (tmp_path / "empty.parquet").write_text("")
+    with pytest.raises(ResultError, match="is empty"):
+        mc.results.load(tmp_path / "empty.parquet")
     with pytest.raises(ResultError, match="not a mechcausal result"):
         mc.results.load(tmp_path / "bad.parquet")
     pd.DataFrame({"a": [1]}).to_parquet(tmp_path / "other.parquet")
@@ -155,3 +160,36 @@ def test_features_are_drawn_one_row_a_dictionary(by_hand):
     for _, row in found.frame.iterrows():
         assert grid.values[row["layer"], row["feature"]] == row["change"]
     assert str(found.frame["feature"].dtype) == "Int64"
+
+
+def test_of_600_flipped_bits_every_one_is_noticed(sweep, tmp_path):
+    path = sweep.save(tmp_path / "s.parquet")
+    good, draw = path.read_bytes(), np.random.default_rng(0)
+    for _ in range(600):
+        bad = bytearray(good)
+        bad[draw.integers(len(bad))] ^= 1 << int(draw.integers(8))
+        path.write_bytes(bad)
+        with pytest.raises(ResultError, match="damaged"):
+            mc.results.load(path)
+    path.write_bytes(good)
+    assert pd.read_parquet(path).shape[0] == len(sweep)  # other programs read it as before
+    assert mc.results.load(path).summary() == sweep.summary()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"format": "x"}, {"baselines": 3}, {"baselines": {"base": "x"}}, {"types": {"base": "no"}}, {"provenance": "{}"},
+        {"provenance": 3}, {"groups": 3}, {"clusters": None}, {"tables": 3}, {"types": [1]},
+    ],
+)  # fmt: skip
+def test_a_header_that_was_made_up_is_refused_in_one_sentence(sweep, tmp_path, changes):
+    path = sweep.save(tmp_path / "s.parquet")
+    table = pq.read_table(path)
+    header = json.loads(table.schema.metadata[b"mechcausal"]) | changes
+    metadata = {**table.schema.metadata, b"mechcausal": json.dumps(header).encode()}
+    pq.write_table(table.replace_schema_metadata(metadata), path)
+    seal(path)
+    with pytest.raises(ResultError, match=r"is not a mechcausal result|another format") as refused:
+        mc.results.load(path)
+    assert len(str(refused.value)) < 400 + len(str(path))

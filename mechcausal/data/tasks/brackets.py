@@ -93,6 +93,6 @@ TASK = Task(
     write=write,
     positions={**{place: i for i, place in enumerate(PLACES)}, "end": LENGTH},
     words=("balanced", "unbalanced"),
-    group=lambda table: [KINDS[i] for i in kind(np.stack([table[place] for place in PLACES], axis=1))],
+    groups=lambda table: [KINDS[i] for i in kind(np.stack([table[place] for place in PLACES], axis=1))],
 )  # fmt: skip
 TASKS = (TASK,)

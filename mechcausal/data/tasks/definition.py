@@ -34,8 +34,8 @@ class Task:
         free: The inputs that are drawn uniformly in `broad`, so that every combination occurs.
         words: The answer and foil of every contrast; without them those of the two outcomes.
         pairs: Contrasts with a name of their own: (scm, table) -> (clean, corrupt) tables.
-        group: The group of each unit, from its table.
-        cluster: The unit of independence, from a table; each unit is its own without it.
+        groups: The group of each unit, from its table.
+        clusters: The unit of independence, from a table; each unit is its own without it.
         environments: The same task with other mechanisms, by name.
     """
 
@@ -48,8 +48,8 @@ class Task:
     free: tuple[str, ...] = ()
     words: tuple[str, str] | None = None
     pairs: Mapping[str, Pair] = field(default_factory=dict)
-    group: Words | None = None
-    cluster: Words | None = None
+    groups: Words | None = None
+    clusters: Words | None = None
     environments: Mapping[str, SCM] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -162,9 +162,9 @@ class Task:
             answer=answer,
             foil=foil,
             factor=variable,
-            group=told["groups"],
-            template=told["clusters"],
-            environment=[environment] * n_units(clean) if environment else (),
+            groups=told["groups"],
+            clusters=told["clusters"],
+            environments=[environment] * n_units(clean) if environment else (),
             labels=[self.answers[i] for i in first],
             positions=told["positions"],
             variables=clean,
@@ -177,8 +177,8 @@ class Task:
         places = self.positions if isinstance(self.positions, Mapping) else self.positions(table)
         return {
             "positions": {name: [int(i) for i in np.broadcast_to(at, n_units(table))] for name, at in places.items()},
-            "groups": list(self.group(table)) if self.group else (),
-            "clusters": list(self.cluster(table)) if self.cluster else [f"unit {i}" for i in range(n_units(table))],
+            "groups": list(self.groups(table)) if self.groups else (),
+            "clusters": list(self.clusters(table)) if self.clusters else [f"unit {i}" for i in range(n_units(table))],
             "variables": table,
         }
 

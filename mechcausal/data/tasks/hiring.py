@@ -114,7 +114,7 @@ TASK = Task(
     free=("gender", "name", "hobby"),
     words=("accept", "reject"),
     pairs={"gender_direct": _pronoun_alone, "proxy": _hobby_type, "merit": _qualification},
-    group=lambda table: [f"merit {merit}" for merit in table["merit"]],
+    groups=lambda table: [f"merit {merit}" for merit in table["merit"]],
 )  # fmt: skip
 
 
@@ -213,7 +213,7 @@ SECRET_TASK = Task(
     write=identity,
     positions=lambda table: {"name": 1, "key": 2 + table["place"]},
     pairs={"secret": _other_person, "person": _two_people, "member": _with_and_without},
-    cluster=lambda table: [NAMES[i] for i in table["name"]],
+    clusters=lambda table: [NAMES[i] for i in table["name"]],
     environments={"everyone": _identities("hiring_secret, everyone", [1 / len(NAMES)] * len(NAMES))},
 )
 

@@ -68,6 +68,6 @@ TASK = Task(
     inputs=PLACES,
     write=write,
     positions={place: i for i, place in enumerate(PLACES)} | {"end": LENGTH - 1},
-    group=_where,
+    groups=_where,
 )  # fmt: skip
 TASKS = (TASK,)

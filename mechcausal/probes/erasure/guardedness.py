@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-import pandas as pd
 
 from mechcausal.address import Place, expand
 from mechcausal.arguments import Model, Share
@@ -26,7 +25,8 @@ from mechcausal.probes.procedure import ProbeCost, ProbingMethod, examples
 from mechcausal.probes.readings import Pool, Reading, readings
 from mechcausal.results.intervals import mean_interval
 from mechcausal.results.provenance import Provenance
-from mechcausal.results.result import Result, tabulate
+from mechcausal.results.result import Result
+from mechcausal.results.table import tabulate
 
 Adversary = Literal["means", "logistic", "sparse", "quadratic", "mlp"]
 ADVERSARIES: tuple[Adversary, ...] = ("logistic", "quadratic", "mlp")
@@ -132,11 +132,10 @@ class Guarding(ProbingMethod[Erasure, Guardedness]):
             **facts(model, part, started=started, forwards=forwards, batch_size=self.batch_size),
         )  # fmt: skip
         clusters = tuple(f"unit {unit}" for unit in units(part))
-        tables = [
-            tabulate([row], values[None], {"base": old, "clean": old, "corrupt": guess}, clusters)
-            for row, values, old, guess in zip(rows, hits, hits_before, guesses, strict=True)
-        ]
-        frame = pd.concat(tables, ignore_index=True)
+        before = np.stack(hits_before)
+        frame = tabulate(
+            rows, np.stack(hits), {"base": before, "clean": before, "corrupt": np.stack(guesses)}, clusters
+        )
         return Guardedness(frame, provenance, np.stack(hits), {"base": np.stack(hits_before)}, part.groups, clusters)
 
     def cost(self, model: Model, data: Erasure) -> ProbeCost:
