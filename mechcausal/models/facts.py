@@ -10,6 +10,7 @@ import torch
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.prompts import PromptSet
 from mechcausal.models import bridge
+from mechcausal.models.condition import altered
 from mechcausal.models.fingerprint import tokenizer_fingerprint, weights_fingerprint
 
 
@@ -40,6 +41,7 @@ def facts(
             "architecture": bridge.architecture_of(model),
             "weights": weights_fingerprint(model),
             "tokenizer": tokenizer_fingerprint(model.tokenizer),
+            **({"altered": changes} if (changes := altered(model)) else {}),
         },
         "prompts": {
             "name": getattr(prompts, "name", "own"),

@@ -96,8 +96,8 @@ _reasons: WeakKeyDictionary[Replayer, dict[str, str]] = WeakKeyDictionary()  # e
 
 def differentiable(model: Any, components: Sequence[str]) -> tuple[Replayer | None, dict[str, str]]:  # noqa: ANN401
     """Return the engine, and why gradients at some of these components are taken through whole forwards instead."""
-    if bridge.is_hooked(model):
-        return None, dict.fromkeys(components, "hooks of others are attached to the model")
+    if foreign := bridge.foreign(model):
+        return None, dict.fromkeys(components, foreign)
     known = replayer(model)
     reasons = _reasons.setdefault(known, {})
     for component in components:

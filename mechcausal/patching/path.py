@@ -116,8 +116,8 @@ def _replayed(
     check_exact(exact)
     if exact == "naive":
         return None, "asked for"
-    if bridge.is_hooked(model):
-        return None, "hooks of others are attached to the model"
+    if foreign := bridge.foreign(model):
+        return None, foreign
     known = replayer(model)
     reason = can_trace(known, senders, receivers)
     return (None, reason) if reason else (known, "")
