@@ -2,30 +2,50 @@
 PYTHON ?= python3
 VENV := .venv
 VENV4 := .venv-tl4
+LOWEST := .venv-lowest
 # One thread is far faster than two for models this small.
 ENV := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
 # Two processes, a file of tests to each: what a file loads is loaded once.
-SPLIT := -n 2 --dist loadfile
+PYTEST := -m pytest -q -n 2 --dist loadfile --durations=15
+# What shows a version of a dependency that is too old: every library is used, at a small price.
+SMOKE := tests/address tests/test_errors.py tests/cli/test_models.py tests/cli/test_patching.py tests/data \
+	tests/interventions tests/metrics tests/organisms/test_by_hand.py tests/patching/test_activation.py tests/results
 
-.PHONY: demo test test-tl4 lint format clean
+.PHONY: demo test test-slow test-tl4 test-lowest coverage wheel lint format hooks clean
 
 demo: $(VENV)/.installed
 	$(ENV) $(VENV)/bin/mechcausal demo
 
 test: $(VENV)/.installed
-	$(ENV) $(VENV)/bin/python -m pytest -q $(SPLIT)
+	$(ENV) $(VENV)/bin/python $(PYTEST) -m "not slow"
+
+test-slow: $(VENV)/.installed
+	$(ENV) $(VENV)/bin/python $(PYTEST) -m slow
 
 test-tl4: $(VENV4)/.installed
-	$(ENV) $(VENV4)/bin/python -m pytest -q $(SPLIT)
+	$(ENV) $(VENV4)/bin/python $(PYTEST) -m "not slow"
+
+test-lowest: $(LOWEST)/.installed
+	$(ENV) $(LOWEST)/bin/python $(PYTEST) $(SMOKE)
+
+coverage: $(VENV)/.installed
+	$(ENV) $(VENV)/bin/python $(PYTEST) --cov --cov-branch --cov-report=term
+
+wheel: $(VENV)/.installed
+	$(ENV) .ci/wheel
 
 lint: $(VENV)/.installed
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ty check
+	git ls-files -z '*.ipynb' | xargs -0 -r $(VENV)/bin/python .ci/strip_notebooks.py
 
 format: $(VENV)/.installed
 	$(VENV)/bin/ruff format .
 	$(VENV)/bin/ruff check --fix .
+
+hooks: $(VENV)/.installed
+	$(VENV)/bin/pre-commit install
 
 $(VENV)/.installed: pyproject.toml requirements/tl3.txt
 	$(PYTHON) -m venv $(VENV)
@@ -37,5 +57,10 @@ $(VENV4)/.installed: pyproject.toml requirements/tl4.txt
 	$(VENV4)/bin/python -m pip install --quiet -c requirements/tl4.txt -e ".[dev]"
 	touch $@
 
+$(LOWEST)/.installed: pyproject.toml requirements/lowest.txt
+	$(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet -c requirements/lowest.txt -e . beartype pytest pytest-xdist
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(VENV4) mechcausal-demo
+	rm -rf $(VENV) $(VENV4) $(LOWEST) dist mechcausal-demo

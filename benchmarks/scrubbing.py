@@ -135,7 +135,7 @@ def measure(case: Case, n: int, runs: int) -> dict[str, Any]:
     expected = plain()
     checked = evaluate(written_out, case.root, prompts, draws, references[:CHECKED])
     seconds, plain_seconds = in_turns(runs, shared, plain)
-    result = mc.scrub(model, case.root, prompts, seeds=SEEDS, report=False, controls=False, lonely="keep")
+    result = mc.scrub(model, prompts, case.root, seeds=SEEDS, report=False, controls=False, lonely="keep")
     return {
         "case": case.name,
         "nodes": len(list(case.root.walk())),

@@ -60,6 +60,7 @@ Seed = Annotated[int, number("a whole number from 0 to 2**63 - 1", 0, 2**63 - 1,
 Share = Annotated[float, number("a number between 0 and 1", 0.0, 1.0)]
 OpenShare = Annotated[float, number("a number between 0 and 1, both excluded", math.ulp(0.0), 1.0 - 2**-53)]
 Positive = Annotated[float, number("a number above 0", math.ulp(0.0), sys.float_info.max)]
+NotNegative = Annotated[float, number("a number of at least 0", 0.0, sys.float_info.max)]
 Number = Annotated[float, number("a finite number", -sys.float_info.max, sys.float_info.max)]
 
 

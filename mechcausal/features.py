@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mechcausal.dictionaries.quality import Health as Health
     from mechcausal.dictionaries.quality import health as health
     from mechcausal.dictionaries.screening.attribution import attribute as attribute
-    from mechcausal.dictionaries.screening.screen import Screening as Screening
+    from mechcausal.dictionaries.screening.screen import Screened as Screened
     from mechcausal.dictionaries.screening.screen import screen as screen
     from mechcausal.dictionaries.training import train as train
     from mechcausal.links import Candidate as Candidate
@@ -53,7 +53,7 @@ _HOME = {
     "Health": "mechcausal.dictionaries.quality",
     "attribute": "mechcausal.dictionaries.screening.attribution",
     "screen": "mechcausal.dictionaries.screening.screen",
-    "Screening": "mechcausal.dictionaries.screening.screen",
+    "Screened": "mechcausal.dictionaries.screening.screen",
     "card": "mechcausal.dictionaries.cards.card",
     "Card": "mechcausal.dictionaries.cards.card",
     "circuit": "mechcausal.circuits.features.circuit",

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, dataclass, fields
 from typing import Any, ClassVar, Concatenate, Generic, ParamSpec, Protocol, TypeVar
@@ -64,7 +65,8 @@ class Method(Generic[Data, Outcome]):
     """What all methods share. A subclass is a frozen dataclass with `word`, `run` and `cost`.
 
     Fields hold plain data: lists become tuples, and a field with `metadata={"read": function}` is read by that function
-    from its plain form. All fields are compared with their annotations when the specification is made.
+    from its plain form (`"write"` names the function back, where it is not `to_json`). All fields are compared with
+    their annotations when the specification is made.
     """
 
     word: ClassVar[str]
@@ -100,7 +102,8 @@ class Method(Generic[Data, Outcome]):
         for part in fields(self):
             value = getattr(self, part.name)
             if not _is_default(part, value):
-                told[part.name] = _plain(value, f"{part.name!r} of {self.word}")
+                write = part.metadata.get("write")
+                told[part.name] = _plain(write(value) if write else value, f"{part.name!r} of {self.word}")
         return told
 
     def to_toml(self) -> str:
@@ -131,7 +134,11 @@ class MethodFunction(Protocol[P, Data, Outcome]):
 
 
 def function(
-    make: Callable[P, Method[Data, Outcome]], *, data: str = "pairs", about: str = "Clean and corrupt prompts."
+    make: Callable[P, Method[Data, Outcome]],
+    *,
+    data: str = "pairs",
+    about: str = "Clean and corrupt prompts.",
+    name: str | None = None,
 ) -> MethodFunction[P, Data, Outcome]:
     """Return the function that users call for a method.
 
@@ -139,8 +146,10 @@ def function(
         make: The specification's class.
         data: What the second argument is called.
         about: What it is, in a sentence.
+        name: What the function is called, where another method has the word already; the method's word by default.
     """
     spec: Any = make
+    word = name or spec.word
     run_parameters = list(inspect.signature(spec.run).parameters.values())
     first = [
         inspect.Parameter("model", _BY_PLACE_OR_NAME, annotation="Model"),
@@ -152,9 +161,11 @@ def function(
         signature = inspect.Signature(parameters, return_annotation=returns)
 
         def call(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as the signature says
-            given = bound(spec.word, signature, args, kwargs)
+            given = bound(word, signature, args, kwargs)
             model, prompts = given.pop("model"), given.pop(data)
-            return act(spec(**given), model, prompts)
+            made = spec(**given)
+            check_all(spec.word, {data: prompts}, {data: hints_of(spec.run).get("data", Any)})
+            return act(made, model, prompts)
 
         described_as = {
             "__signature__": signature,
@@ -166,19 +177,36 @@ def function(
             setattr(call, attribute, value)
         return call
 
-    run = caller(spec.word, lambda made, *given: made.run(*given), inspect.signature(spec.run).return_annotation)
+    run = caller(word, lambda made, *given: made.run(*given), inspect.signature(spec.run).return_annotation)
     run.__doc__ = _doc(spec, data, about)
     run.spec = spec
     run.cost = caller("cost", lambda made, *given: made.cost(*given), "Cost")
-    run.cost.__doc__ = f"Return what `{spec.word}` would take with these arguments; only unedited runs are made."
+    run.cost.__doc__ = f"Return what `{word}` would take with these arguments; only unedited runs are made."
     return run
 
 
-def _doc(spec: type, data: str, about: str) -> str:
+def _doc(spec: Any, data: str, about: str) -> str:  # noqa: ANN401 - a dataclass
     """Return the docstring of a specification as that of its function."""
     text = inspect.getdoc(spec) or ""
     head = f"Args:\n    model: The model, from `mc.load`.\n    {data}: {about}\n"
-    return text.replace("Attributes:\n", head, 1) if "Attributes:\n" in text else f"{text}\n\n{head}"
+    told: dict[str, str] = {}
+    for owner in reversed(spec.__mro__):  # a specification may inherit fields, which are described where they stand
+        told |= _attributes(inspect.cleandoc(vars(owner).get("__doc__") or ""))
+    head += "".join(told[part.name] for part in fields(spec) if part.name in told)
+    own = "".join(_attributes(text).values())
+    return text.replace(f"Attributes:\n{own}", head, 1) if own else f"{text}\n\n{head}"
+
+
+def _attributes(text: str) -> dict[str, str]:
+    """Return what a docstring says of each attribute: its lines as they stand."""
+    told: dict[str, str] = {}
+    name = ""
+    for line in text.partition("Attributes:\n")[2].splitlines():
+        if not line.startswith("    "):
+            break
+        name = name if line.startswith("     ") else line.strip().partition(":")[0]
+        told[name] = told.get(name, "") + f"{line}\n"
+    return told
 
 
 def _tuples(value: Any) -> Any:  # noqa: ANN401
@@ -217,4 +245,6 @@ def _toml(value: Any) -> str:  # noqa: ANN401
         return "{" + ", ".join(f"{json.dumps(key)} = {_toml(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list):
         return "[" + ", ".join(map(_toml, value)) + "]"
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)  # as TOML writes infinity
     return json.dumps(value, ensure_ascii=False)

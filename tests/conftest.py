@@ -7,6 +7,10 @@ import os
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+from shapes import check_shapes
+
+check_shapes()  # before anything imports the package
+
 import socket
 
 import pytest

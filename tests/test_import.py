@@ -18,7 +18,7 @@ DESIGN = (ROOT.parent / "docs" / "design.md").read_text()
 TIERS = [tier.split() for tier in re.search(r"^`(errors [^`]*)`", DESIGN, re.MULTILINE)[1].split("->")]
 # Folders within a tier, or within a folder, that may not look at each other; "a b" means a is below b.
 WITHIN = {
-    "causal": ["hypothesis", "scrubbing alignment training", "mediation", "selftest"],
+    "causal": ["hypothesis", "answers fields", "scrubbing alignment training", "mediation", "selftest"],
     "dictionaries": ["*", "screening", "cards"],
     "probes": ["*", "erasure"],
     "circuits": ["*", "features"],

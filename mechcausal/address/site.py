@@ -192,7 +192,7 @@ class Site:
 
     def _check_attached(self, shape: ModelShape) -> None:
         if (known := shape.dictionaries.get(str(self.dictionary))) is None:
-            how = "mc.features.load(PATH, model) attaches one"
+            how = "mc.features.load(model, PATH) attaches one"
             raise SiteError(
                 f"no dictionary called {self.dictionary!r} is attached to this model",
                 fix=f"{did_you_mean(str(self.dictionary), shape.dictionaries)} ({how})" if shape.dictionaries else how,

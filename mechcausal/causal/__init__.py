@@ -18,7 +18,6 @@ from mechcausal.causal.mediation.mediate import mediate as mediate
 from mechcausal.causal.mediation.paths import PathEffects as PathEffects
 from mechcausal.causal.mediation.paths import path_effects as path_effects
 from mechcausal.causal.scrubbing.scrub import ladder as ladder
-from mechcausal.causal.scrubbing.scrub import plan as plan
 from mechcausal.causal.scrubbing.scrub import scrub as scrub
 from mechcausal.causal.scrubbing.scrubbed import Scrubbed as Scrubbed
 from mechcausal.causal.scrubbing.tree import EXACT as EXACT

@@ -22,14 +22,15 @@ from mechcausal.address import HEAD_COMPONENTS, Place, Site
 from mechcausal.data.drawing import draw
 from mechcausal.data.prompts import PromptSet
 from mechcausal.data.scm import SCM, Table
-from mechcausal.data.tasks import task
-from mechcausal.errors import DataError, SiteError, did_you_mean
+from mechcausal.data.tasks import name_of, task
+from mechcausal.errors import ArgumentError, DataError, SiteError, did_you_mean, shortened
 from mechcausal.models.abilities import Abilities
 from mechcausal.models.anatomy import belongs, heads, mlps
 from mechcausal.organisms import truth
 
 EdgeKind = Literal["all", "direct"]
 EDGES = ("all", "direct")
+_PLAIN = ("task", "alignment", "outcome", "edges", "given")
 
 
 class Hypothesis:
@@ -83,6 +84,56 @@ class Hypothesis:
         edges = {(a, b): kind for a, b, kind in known.get("edge_kinds", ()) if a in places and b in ends}
         given = known.get("given", {}).get(name, ())
         return cls(own.scm, places, outcome=own.outcome, edges=edges, given=given)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the plain form that `from_json` reads: the name of the task, the alignment and what differs from defaults."""
+        name = name_of(self.scm)
+        if name is None:
+            raise ArgumentError(
+                f"a hypothesis about the causal model {self.scm.name!r} cannot be written to a file",
+                expected="the causal model of a task that ships",
+                fix="run it from Python",
+            )
+        alignment = {
+            v: [part.to_json() if part.basis else str(part) for part in parts] for v, parts in self.alignment.items()
+        }
+        plain: dict[str, Any] = {"task": name, "alignment": alignment, "outcome": self.outcome}
+        plain |= {"edges": [[*pair, kind] for pair, kind in self.edges.items()]} if self.edges else {}
+        return plain | ({"given": list(self.given)} if self.given else {})
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any]) -> Hypothesis:
+        """Read `{"task": "hiring", "alignment": {"score": "L2.mlp_out@decision"}}`, with `outcome`, `edges`, `given`."""
+        edges = plain.get("edges", ())
+        unknown = [name for name in plain if name not in _PLAIN]
+        wrong = not all(isinstance(edge, Sequence) and len(edge) == 3 for edge in edges)
+        if unknown or wrong or "task" not in plain or not isinstance(plain.get("alignment"), Mapping):
+            raise ArgumentError(
+                "this is not a hypothesis",
+                got=shortened(repr(dict(plain))),
+                expected='{"task": NAME, "alignment": {VARIABLE: PLACE}}, and perhaps outcome, edges, given',
+                fix="give edges as [parent, child, kind]" if wrong else None,
+            )
+        about = task(plain["task"])
+        return cls(
+            about.scm,
+            plain["alignment"],
+            outcome=plain.get("outcome", about.outcome),
+            edges={(parent, child): kind for parent, child, kind in edges},
+            given=plain.get("given", ()),
+        )
+
+    def __eq__(self, other: object) -> bool:
+        """Say whether two hypotheses claim the same of the same causal model."""
+        return isinstance(other, Hypothesis) and self._claims == other._claims
+
+    def __hash__(self) -> int:
+        return hash((id(self.scm), tuple(self.alignment.items()), self.outcome))
+
+    @property
+    def _claims(self) -> tuple[Any, ...]:
+        edges = {pair: kind for pair, kind in self.edges.items() if kind != "all"}
+        return id(self.scm), self.alignment, self.outcome, edges, self.given
 
     def __repr__(self) -> str:
         """Say which variable is where."""

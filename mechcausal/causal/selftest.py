@@ -12,8 +12,9 @@ from torch import Tensor
 
 from mechcausal.catalog import ORGANISMS
 from mechcausal.causal.alignment.exchange import exchange
-from mechcausal.causal.alignment.interchange import ALIGNED, WORST, interchange
-from mechcausal.causal.alignment.pairs import answer_tokens
+from mechcausal.causal.alignment.interchange import interchange
+from mechcausal.causal.alignment.interchanged import ALIGNED, WORST
+from mechcausal.causal.answers import answer_tokens
 from mechcausal.causal.hypothesis import Hypothesis, table_of
 from mechcausal.causal.scrubbing.scrub import scrub
 from mechcausal.causal.scrubbing.wrong import wrong_hypotheses
@@ -71,7 +72,7 @@ def selftest(organisms: Sequence[str] | None = None, *, n: int = _N, seed: int =
             hypothesis = Hypothesis.of(organism, name)
             prompts = own.prompts(model, n, seed=seed, environment="broad" if own.free else None)
             yield from _scrubbed(organism, name, model, hypothesis, prompts, seed)
-            yield from _exchanged(organism, name, model, hypothesis, prompts, seed)
+            yield from _exchanged(organism, name, model, hypothesis, prompts, n, seed)
             yield from _effects(organism, own, model, hypothesis, n, seed)
 
 
@@ -101,14 +102,14 @@ def _scrubbed(
     seed: int,
 ) -> Iterator[Check]:
     fit = fidelity(hypothesis)
-    true = scrub(model, hypothesis, prompts, metric=fit, seed=seed, lonely="keep", report=False, controls=False)
+    true = scrub(model, prompts, hypothesis, metric=fit, seed=seed, lonely="keep", report=False, controls=False)
     share = true.recovered
     yield Check(
         organism, name, "scrubbing, true", share.estimate, f">= {RECOVERED}", bool(share.estimate >= RECOVERED),
         f"[{share.low:.4f}, {share.high:.4f}], {true.provenance.compute['forwards']} runs",
     )  # fmt: skip
     for wrong in wrong_hypotheses(model, hypothesis, prompts, seed):
-        found = scrub(model, wrong.root, prompts, metric=fit, seeds=1, seed=seed, lonely="keep", controls=False)
+        found = scrub(model, prompts, wrong.root, metric=fit, seeds=1, seed=seed, lonely="keep", controls=False)
         lost = found.recovered.high < share.low - SLACK
         named = found.culprit in wrong.blame
         culprit = ": ".join(found.culprit) if found.culprit else "none"
@@ -124,9 +125,10 @@ def _exchanged(
     model: Any,  # noqa: ANN401
     hypothesis: Hypothesis,
     prompts: PromptSet,
+    n: int,
     seed: int,
 ) -> Iterator[Check]:
-    frame = interchange(model, hypothesis, prompts, n=_N, seed=seed).frame
+    frame = interchange(model, prompts, hypothesis, n=n, seed=seed).frame
     for _, row in frame[frame["role"] == ALIGNED].iterrows():
         if row["n"]:
             yield Check(
@@ -184,8 +186,8 @@ def _twin(organism: str, of: str, model: Any, n: int, seed: int) -> Iterator[Che
     for name in truth(of)["tasks"]:
         own, hypothesis = task(name), Hypothesis.of(of, name)
         prompts = own.prompts(model, n, seed=seed, environment="broad" if own.free else None)
-        found = scrub(model, hypothesis, prompts, seed=seed, lonely="keep", report=False, controls=False)
-        frame = interchange(model, hypothesis, prompts, n=n, seed=seed, placebo=False).frame
+        found = scrub(model, prompts, hypothesis, seed=seed, lonely="keep", report=False, controls=False)
+        frame = interchange(model, prompts, hypothesis, n=n, seed=seed, placebo=False).frame
         right = float(found.provenance.compute["accuracy"])
         yield Check(organism, name, "accuracy", right, f">= {IIA}", right >= IIA)
         share = found.recovered

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, cast
 
 import typer
 
@@ -55,7 +55,7 @@ def train(
     from mechcausal.dictionaries import companions as beside
     from mechcausal.dictionaries.folder import read
     from mechcausal.dictionaries.material import Material
-    from mechcausal.dictionaries.training import train as train_dictionary
+    from mechcausal.dictionaries.training import DictionaryTraining
     from mechcausal.models.load import load
 
     def say(line: str) -> None:
@@ -63,12 +63,13 @@ def train(
             typer.echo(line)
 
     material = Material.of(model, tasks=tuple(task or ()), text=text, n=n, seed=seed)
+    method = DictionaryTraining(
+        site, width=width, kind=cast(Any, kind), k=k, site_out=site_out, tokens=tokens, rate=rate, seed=seed, out=out,
+        checkpoint_every=checkpoint_every, remember={"material": material.to_json()},
+    )  # fmt: skip
     loaded = load(model)
     prompts = material.training(loaded)
-    bound = train_dictionary(
-        loaded, prompts, site, width=width, kind=kind, k=k, site_out=site_out, tokens=tokens,
-        rate=rate, seed=seed, out=out, checkpoint_every=checkpoint_every, remember={"material": material.to_json()},
-    )  # fmt: skip
+    bound = method.run(loaded, prompts)
     say(f"{bound.features}: {bound.n_features} features, digest {bound.digest}, in {out}")
     seconds = float(read(out).facts["training"].get("seconds", math.inf))
     count = companions if companions is not None else _COMPANIONS if seconds < _SECONDS else 0
@@ -120,6 +121,6 @@ def health(
         material = Material.from_facts(facts, folder)
     loaded = load(model or material.model)
     prompts, pairs = material.held_out(loaded), material.pairs(loaded)
-    measured = measure(loaded, load_dictionary(folder, loaded), prompts, pairs=pairs)
+    measured = measure(loaded, prompts, load_dictionary(loaded, folder), pairs=pairs)
     measured.save(folder / "health.json")
     show_json(json.loads(json.dumps(measured.to_json()))) if as_json else typer.echo(measured.summary())

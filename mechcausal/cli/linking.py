@@ -29,7 +29,7 @@ def link(
     n: Annotated[int, typer.Option("--n", "-n", min=16, help="How many pairs.")] = 256,
     do: Annotated[str, typer.Option(help="What is done at a candidate: patch, mean or zero.")] = "patch",
     smallest_effect: Annotated[float, typer.Option(help="The smallest share of the total effect of interest.")] = 0.02,
-    generalise: Annotated[
+    generalize: Annotated[
         str | None,
         typer.Option(
             help="What claims are about: new clusters (people, templates), or new texts of the same clusters."
@@ -49,39 +49,39 @@ def link(
     from mechcausal.address import Site
     from mechcausal.dictionaries.cards.card import card
     from mechcausal.dictionaries.loading import load as load_dictionary
-    from mechcausal.links.studies import studies
+    from mechcausal.links.asking import answer, questions
     from mechcausal.models.binding import Bound
     from mechcausal.models.load import load
     from mechcausal.report.links import write_links
 
     loaded = load(model)
-    what = list(sites or ()) if dictionary is None else load_dictionary(dictionary, loaded)
-    others = [load_dictionary(folder, loaded, name=f"other-{i}") for i, folder in enumerate(other or ())]
+    what = list(sites or ()) if dictionary is None else load_dictionary(loaded, dictionary)
+    others = [load_dictionary(loaded, folder, name=f"other-{i}") for i, folder in enumerate(other or ())]
     results, notes, cards = {}, {}, {}
-    asked = studies(suite, loaded, n, seed=seed)
+    asked = questions(suite, loaded, n, seed=seed)
     options: dict[str, Any] = {"do": do, "smallest_effect": smallest_effect, "others": others}
-    options |= {} if generalise is None else {"generalise": generalise}
-    for study in asked:
+    options |= {} if generalize is None else {"generalize": generalize}
+    for question in asked:
+        name = question.name
         try:
-            links = study.link(loaded, what, seed=seed, **options)
+            links = answer(loaded, question, what, seed=seed, **options)
         except DataError as reason:
             if len(asked) == 1:
                 raise
-            notes[study.name] = f"Not run: {reason}"
-            if not as_json:
-                typer.echo(f"{study.name}\nnot run: {reason}\n")
+            notes[name] = f"Not run: {reason}"
             continue
-        results[study.name] = links
-        notes[study.name] = study.note if generalise is None else ""
-        if isinstance(what, Bound):
-            used = [Site.parse(name).feature for name in links.verdicts["causal"]]
-            cards[study.name] = [
-                card(loaded, what, number, study.pairs) for number in used[:_CARDS] if number is not None
-            ]
+        results[name] = links
+        notes[name] = question.note if generalize is None else ""
+        if isinstance(what, Bound) and question.pairs is not None:
+            used = [Site.parse(candidate).feature for candidate in links.verdicts["causal"]]
+            cards[name] = [card(loaded, question.pairs, what, number) for number in used[:_CARDS] if number is not None]
         if not as_json:
-            typer.echo("\n".join(filter(None, [study.name, links.summary(), notes[study.name]])) + "\n")
+            typer.echo("\n".join(filter(None, [name, links.summary(), notes[name]])) + "\n")
     if not results:
-        raise DataError("none of these studies can be run", got="; ".join(notes.values()))
+        reason = next(iter(notes.values())).removeprefix("Not run: ")
+        raise DataError(f"none of these {len(asked)} questions can be answered; the first because {reason}")
+    for name in () if as_json else (name for name in notes if name not in results):
+        typer.echo(f"{name}\nnot run: {notes[name].removeprefix('Not run: ')}\n")
     data = write_links(results, out, title=f"Links: {model}", notes=notes, cards=cards)
     if as_json:
         verdicts = {name: links.verdicts for name, links in results.items()}

@@ -43,7 +43,7 @@ class SCM:
         noise: The exogenous variables: an integer k (uniform over k values), a list of probabilities (of 0, 1, ...), or
             a function `(generator, n) -> array` (which can be sampled, not enumerated).
         mechanisms: For each endogenous variable a function of its parents' arrays, row by row.
-        values: The names of a variable's values, in order; the values of the outcome are the words of the answer.
+        values: The names of a variable's values, in order; those of the outcome are the words, or token ids, of the answer.
         order: The endogenous variables, parents first.
         graph: The graph as a networkx DiGraph, noise included.
     """
@@ -54,7 +54,7 @@ class SCM:
         *,
         noise: Mapping[str, Noise],
         mechanisms: Mapping[str, Mechanism],
-        values: Mapping[str, Sequence[str]] | None = None,
+        values: Mapping[str, Sequence[str | int]] | None = None,
         check: bool = True,
     ) -> None:
         self.name = name

@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -20,9 +20,11 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from mechcausal.address import Site
+from mechcausal.arguments import Count, Model
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.prompts import PromptSet
 from mechcausal.errors import DataError, NumericsError
+from mechcausal.method import Cost, Method, function
 from mechcausal.models import bridge
 from mechcausal.models.abilities import abilities
 from mechcausal.models.engine import check_prompts
@@ -153,21 +155,28 @@ class Activations:
             epoch += 1
 
 
-def harvest(
-    model: Any,  # noqa: ANN401 - a TransformerBridge
-    prompts: PromptSet | Contrast,
-    site: str | Site,
-    *,
-    site_out: str | Site | None = None,
-    out: str | Path | None = None,
-    batch_size: int = 64,
-    skip_first: bool | None = None,
-) -> Activations:
+@dataclass(frozen=True)
+class HarvestCost(Cost):
+    """What reading activations would take.
+
+    Attributes:
+        tokens: How many tokens are read.
+        gigabytes: How much they hold.
+    """
+
+    tokens: int = 0
+    gigabytes: float = 0.0
+
+    def __str__(self) -> str:
+        """Say it in one line."""
+        return f"{self.examples:,} prompts, {self.tokens:,} tokens, {self.gigabytes:.2f} GB"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Harvesting(Method[PromptSet | Contrast, Activations]):
     """Read the activations of a site at every real token.
 
-    Args:
-        model: The model.
-        prompts: What it reads; both sides of a contrast.
+    Attributes:
         site: The activation.
         site_out: What a transcoder is to reconstruct.
         out: A folder to keep them in; memory if None. Harvesting again into it goes on where it stopped.
@@ -181,47 +190,70 @@ def harvest(
         >>> mc.features.harvest(model, mc.task("hiring").prompts(model, n=4), "L1.resid_post").width
         48
     """
-    prompts = prompts.pooled if isinstance(prompts, Contrast) else prompts
-    sites = [Site.parse(one) for one in (site, site_out) if one is not None]
-    able = abilities(model)
-    able.require(sites, writes=False)
-    check_prompts(model, prompts)
-    skips = begins_alike(model, prompts) if skip_first is None else skip_first
-    per_shard = max(1, TOKENS // prompts.tokens.shape[1])
-    facts = {
-        "site": str(sites[0]), "site_out": str(sites[1]) if len(sites) > 1 else None,
-        "model": str(model.cfg.model_name), "model_digest": weights_fingerprint(model), "prompts": prompts.hash,
-        "n_prompts": len(prompts), "skip_first": skips, "n_shards": -(-len(prompts) // per_shard),
-        "width_in": int(torch.Size(able.shape_at(sites[0])).numel()),
-    }  # fmt: skip
-    folder = None if out is None else _room(Path(out), facts)
-    shards: list[Tensor | Path] = []
-    sizes: list[int] = []
-    bar = tqdm(total=len(prompts), desc="reading activations", unit="prompt", disable=None, leave=False)
-    for number in range(facts["n_shards"]):
-        own = range(number * per_shard, min((number + 1) * per_shard, len(prompts)))
-        path = None if folder is None else folder / f"{number:05d}.safetensors"
-        if path is not None and path.is_file():
-            sizes.append(len(load_file(path)["activations"]))
-        else:
-            rows = _read(model, prompts, own, sites, batch_size, skips)
-            sizes.append(len(rows))
-            if path is not None:
-                with replacing(path) as temporary:
-                    save_file({"activations": rows}, temporary)
+
+    word: ClassVar[str] = "harvest"
+    site: str | Site = field(kw_only=False)
+    site_out: str | Site | None = None
+    out: str | Path | None = None
+    batch_size: Count = 64
+    skip_first: bool | None = None
+
+    def run(self, model: Model, data: PromptSet | Contrast) -> Activations:
+        """Read them, or go on reading them."""
+        prompts, sites, skips = self._asked(model, data)
+        per_shard = max(1, TOKENS // prompts.tokens.shape[1])
+        facts = {
+            "site": str(sites[0]), "site_out": str(sites[1]) if len(sites) > 1 else None,
+            "model": str(model.cfg.model_name), "model_digest": weights_fingerprint(model), "prompts": prompts.hash,
+            "n_prompts": len(prompts), "skip_first": skips, "n_shards": -(-len(prompts) // per_shard),
+            "width_in": int(torch.Size(abilities(model).shape_at(sites[0])).numel()),
+        }  # fmt: skip
+        folder = None if self.out is None else _room(Path(self.out), facts)
+        shards: list[Tensor | Path] = []
+        sizes: list[int] = []
+        bar = tqdm(total=len(prompts), desc="reading activations", unit="prompt", disable=None, leave=False)
+        for number in range(facts["n_shards"]):
+            rows = range(number * per_shard, min((number + 1) * per_shard, len(prompts)))
+            path = None if folder is None else folder / f"{number:05d}.safetensors"
+            if path is not None and path.is_file():
+                sizes.append(len(load_file(path)["activations"]))
             else:
-                shards.append(rows)
-        shards += [path] if path is not None else []
-        bar.update(len(own))
-    bar.close()
-    if not sum(sizes):
-        raise DataError("these prompts leave no token to read", fix="pass skip_first=False, or longer prompts")
-    if folder is None:  # in memory all tokens are mixed with each other
-        whole = torch.cat([shard for shard in shards if isinstance(shard, Tensor)])
-        return Activations((whole,), facts | {"sizes": [len(whole)]}, (len(whole),))
-    with replacing(folder / FACTS) as temporary:
-        temporary.write_text(json.dumps(facts | {"sizes": sizes}, indent=1, sort_keys=True) + "\n")
-    return Activations(tuple(shards), facts | {"sizes": sizes}, tuple(sizes))
+                values = _read(model, prompts, rows, sites, self.batch_size, skips)
+                sizes.append(len(values))
+                if path is not None:
+                    with replacing(path) as temporary:
+                        save_file({"activations": values}, temporary)
+                else:
+                    shards.append(values)
+            shards += [path] if path is not None else []
+            bar.update(len(rows))
+        bar.close()
+        if not sum(sizes):
+            raise DataError("these prompts leave no token to read", fix="pass skip_first=False, or longer prompts")
+        if folder is None:  # in memory all tokens are mixed with each other
+            tokens = torch.cat([shard for shard in shards if isinstance(shard, Tensor)])
+            return Activations((tokens,), facts | {"sizes": [len(tokens)]}, (len(tokens),))
+        with replacing(folder / FACTS) as temporary:
+            temporary.write_text(json.dumps(facts | {"sizes": sizes}, indent=1, sort_keys=True) + "\n")
+        return Activations(tuple(shards), facts | {"sizes": sizes}, tuple(sizes))
+
+    def cost(self, model: Model, data: PromptSet | Contrast) -> HarvestCost:
+        """Return what it would take; nothing is run."""
+        prompts, sites, skips = self._asked(model, data)
+        tokens = int(counted(prompts, skips).sum())
+        width = sum(torch.Size(abilities(model).shape_at(site)).numel() for site in sites)
+        return HarvestCost(1, len(prompts), len(prompts), len(prompts), tokens, 4 * tokens * width / 1e9)
+
+    def _asked(self, model: Model, data: PromptSet | Contrast) -> tuple[PromptSet, list[Site], bool]:
+        """Return the prompts, the sites, and whether first tokens are left out."""
+        prompts = data.pooled if isinstance(data, Contrast) else data
+        sites = [Site.parse(site) for site in (self.site, self.site_out) if site is not None]
+        abilities(model).require(sites, writes=False)
+        check_prompts(model, prompts)
+        return prompts, sites, begins_alike(model, prompts) if self.skip_first is None else self.skip_first
+
+
+harvest = function(Harvesting, data="prompts", about="What the model reads; both sides of pairs.")
 
 
 def _read(

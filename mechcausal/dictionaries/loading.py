@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mechcausal.address import Site
+from mechcausal.arguments import Model, checked
 from mechcausal.dictionaries import folder
 from mechcausal.dictionaries.saelens import Renormalised, from_disk, from_release
 from mechcausal.errors import DataError, ModelError, SiteError
@@ -14,9 +15,10 @@ from mechcausal.models.binding import Bound, attach
 from mechcausal.organisms import folder as organism
 
 
+@checked
 def load(
+    model: Model,
     source: str | Path,
-    model: Any,  # noqa: ANN401 - a TransformerBridge
     *,
     site: str | Site | None = None,
     site_out: str | Site | None = None,
@@ -27,9 +29,9 @@ def load(
     """Load a dictionary and attach it to the model.
 
     Args:
+        model: The model it belongs to.
         source: A folder (of ours or of sae-lens), `organism:NAME` for the one that ships with an organism, or the name
             of a release of sae-lens.
-        model: The model it belongs to.
         site: The activation it reads; told by most folders, and compared where both tell it.
         site_out: What a transcoder reconstructs, likewise.
         name: What sites call it; by default the folder's name.
@@ -39,7 +41,7 @@ def load(
     Example:
         >>> import mechcausal as mc
         >>> model = mc.load("organism:hiring")
-        >>> mc.features.load("organism:hiring", model).n_features
+        >>> mc.features.load(model, "organism:hiring").n_features
         256
     """
     facts: dict[str, Any] = {}

@@ -58,7 +58,7 @@ class Material:
         if told is None:
             raise ModelError(
                 f"the folder {folder} does not say which model and prompts it belongs to",
-                fix="say which: --model MODEL --text FILE, or from Python: mc.features.health(model, mc.features.load(folder, model), prompts)",
+                fix="say which: --model MODEL --text FILE, or from Python: mc.features.health(model, prompts, mc.features.load(model, folder))",
             )
         return cls(str(told["model"]), tuple(told["tasks"]), told["text"], int(told["n"]), int(told["seed"]))
 

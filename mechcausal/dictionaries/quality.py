@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -17,15 +17,16 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from mechcausal.address import Site
+from mechcausal.arguments import Count, Model
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.prompts import PromptSet
 from mechcausal.dictionaries.activations import begins_alike, counted
 from mechcausal.errors import DataError
 from mechcausal.interventions.specs import Edit, Patch
+from mechcausal.method import Cost, Method, function
 from mechcausal.metrics import METRICS
 from mechcausal.models import bridge
-from mechcausal.models.binding import Bound
-from mechcausal.models.binding import bound as bound_of
+from mechcausal.models.attached import Bound, resolved
 from mechcausal.models.engine import Plan, check_prompts, evaluate, in_batches
 from mechcausal.models.facts import facts
 from mechcausal.models.hooked import Source, forward
@@ -131,21 +132,15 @@ def _plain(told: dict[str, Any]) -> dict[str, Any]:
     return {name: None if isinstance(value, float) and np.isnan(value) else value for name, value in told.items()}
 
 
-def health(
-    model: Any,  # noqa: ANN401 - a TransformerBridge
-    dictionary: Bound | str,
-    prompts: PromptSet | Contrast,
-    *,
-    pairs: Contrast | None = None,
-    batch_size: int = 64,
-    skip_first: bool | None = None,
-) -> Health:
+@dataclass(frozen=True, kw_only=True)
+class HealthChecking(Method[PromptSet | Contrast, Health]):
     """Measure what a dictionary is worth on these prompts.
 
-    Args:
-        model: The model.
+    Estimand of `loss_recovered`: the share of the loss that is restored where the reconstruction takes the place of the
+    activation: 1 is as good as the activation, 0 as bad as its mean, negative is worse than that.
+
+    Attributes:
         dictionary: The dictionary, or the name under which it is attached.
-        prompts: Prompts that it was not trained on; of pairs the clean side.
         pairs: Pairs for `error_share`; the prompts themselves if they are pairs.
         batch_size: How many prompts at a time.
         skip_first: Leave the first token of each prompt as it is and out of the counts; by default where the tokenizer
@@ -154,41 +149,64 @@ def health(
     Example:
         >>> import mechcausal as mc
         >>> model = mc.load("organism:hiring")
-        >>> small = mc.features.load("organism:hiring", model)
-        >>> found = mc.features.health(model, small, mc.task("hiring").prompts(model, n=64, seed=9))
-        >>> found["explained_variance"] > 0.9
+        >>> small = mc.features.load(model, "organism:hiring")
+        >>> measured = mc.features.health(model, mc.task("hiring").prompts(model, n=64, seed=9), small)
+        >>> measured["explained_variance"] > 0.9
         True
     """
-    shown = prompts.clean if isinstance(prompts, Contrast) else prompts
-    one = bound_of(model, dictionary if isinstance(dictionary, str) else dictionary.name)
-    if not isinstance(dictionary, str) and one is not dictionary:
-        raise DataError(f"the name {one.name!r} stands for another dictionary by now", fix="attach it again")
-    started = time.perf_counter()
-    check_prompts(model, shown)
-    reads = "answer" if shown.answer is not None else "tokens"
-    skips = begins_alike(model, shown) if skip_first is None else skip_first
-    counts = _Counts(model, one, _mean(model, one.written, shown, skips, batch_size), reads, skips)
-    bar = tqdm(total=len(shown), desc="measuring", unit="prompt", disable=None, leave=False)
 
-    def one_batch(index: Tensor) -> np.ndarray:
-        found = counts.of(shown.take(index).to(bridge.device_of(model)))
-        bar.update(len(index))
-        return found
+    word: ClassVar[str] = "health"
+    dictionary: Bound | str = field(kw_only=False)
+    pairs: Contrast | None = None
+    batch_size: Count = 64
+    skip_first: bool | None = None
 
-    values, used = in_batches(len(shown), batch_size, one_batch)
-    bar.close()
-    rows = dict(zip(_Counts.ROWS, values, strict=True))
-    measures = _measures(rows, counts, shown.clusters)
-    pairs = prompts if pairs is None and isinstance(prompts, Contrast) else pairs
-    if pairs is not None:
-        measures["error_share"] = _error_share(model, one, pairs, batch_size)
-    frequency = (counts.active / max(counts.n_tokens, 1)).cpu().numpy()
-    size = torch.where(counts.active > 0, counts.total / counts.active, torch.nan).cpu().numpy()
-    told = facts(model, prompts, started=started, forwards=-(-len(shown) // used) * 4, batch_size=used)
-    provenance = Provenance(method="health", arguments={"dictionary": one.name, "digest": one.digest}, **told)
-    return Health(
-        str(one.features), measures, frequency, size, counts.n_tokens, reads, provenance, tuple(_notes(measures))
-    )
+    def run(self, model: Model, data: PromptSet | Contrast) -> Health:
+        """Measure it."""
+        started = time.perf_counter()
+        prompts, dictionary = self._asked(model, data)
+        reads = "answer" if prompts.answer is not None else "tokens"
+        skips = begins_alike(model, prompts) if self.skip_first is None else self.skip_first
+        mean = _mean(model, dictionary.written, prompts, skips, self.batch_size)
+        counts = _Counts(model, dictionary, mean, reads, skips)
+        bar = tqdm(total=len(prompts), desc="measuring", unit="prompt", disable=None, leave=False)
+
+        def one_batch(index: Tensor) -> np.ndarray:
+            sums = counts.of(prompts.take(index).to(bridge.device_of(model)))
+            bar.update(len(index))
+            return sums
+
+        values, used = in_batches(len(prompts), self.batch_size, one_batch)
+        bar.close()
+        measures = _measures(dict(zip(_Counts.ROWS, values, strict=True)), counts, prompts.clusters)
+        pairs = data if self.pairs is None and isinstance(data, Contrast) else self.pairs
+        if pairs is not None:
+            measures["error_share"] = _error_share(model, dictionary, pairs, self.batch_size)
+        frequency = (counts.active / max(counts.n_tokens, 1)).cpu().numpy()
+        size = torch.where(counts.active > 0, counts.total / counts.active, torch.nan).cpu().numpy()
+        described = facts(model, data, started=started, forwards=-(-len(prompts) // used) * 4, batch_size=used)
+        arguments = {"dictionary": dictionary.name, "digest": dictionary.digest}
+        provenance = Provenance(method=self.word, arguments=arguments, **described)
+        return Health(
+            str(dictionary.features), measures, frequency, size, counts.n_tokens, reads, provenance,
+            tuple(_notes(measures)),
+        )  # fmt: skip
+
+    def cost(self, model: Model, data: PromptSet | Contrast) -> Cost:
+        """Return what it would take: four runs of each prompt, and four of each pair; nothing is run."""
+        prompts, dictionary = self._asked(model, data)
+        pairs = data if self.pairs is None and isinstance(data, Contrast) else self.pairs
+        forwards = 4 * len(prompts) + (0 if pairs is None else 4 * len(pairs))
+        return Cost(dictionary.n_features, len(prompts), forwards, forwards)
+
+    def _asked(self, model: Model, data: PromptSet | Contrast) -> tuple[PromptSet, Bound]:
+        """Return the prompts and the dictionary; refuse one of another model."""
+        prompts = data.clean if isinstance(data, Contrast) else data
+        check_prompts(model, prompts)
+        return prompts, resolved(model, self.dictionary)
+
+
+health = function(HealthChecking, data="prompts", about="Prompts that it was not trained on; of pairs the clean side.")
 
 
 def _mean(model: Any, site: Site, prompts: PromptSet, skips: bool, batch_size: int) -> Tensor:  # noqa: ANN401

@@ -14,10 +14,10 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -25,12 +25,14 @@ from tqdm.auto import tqdm
 
 from mechcausal import __version__
 from mechcausal.address import Site
+from mechcausal.arguments import Count, CountOrZero, Model, Positive, Seed, number
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.prompts import PromptSet
 from mechcausal.dictionaries import folder
 from mechcausal.dictionaries.activations import Activations, digest, harvest
-from mechcausal.dictionaries.saelens import KINDS, PRICES, Trainer
-from mechcausal.errors import DataError, NumericsError, did_you_mean
+from mechcausal.dictionaries.saelens import PRICES, Trainer
+from mechcausal.errors import DataError, NumericsError
+from mechcausal.method import Cost, Method, function
 from mechcausal.models import bridge
 from mechcausal.models.abilities import abilities
 from mechcausal.models.binding import Bound, attach
@@ -38,6 +40,8 @@ from mechcausal.models.fingerprint import weights_fingerprint
 
 CHECKPOINT = "checkpoint"
 _TOLD = 20  # steps between two lines of the progress bar
+DictionaryKind = Literal["topk", "batchtopk", "matryoshka", "jumprelu", "standard", "gated", "transcoder"]
+Price = Annotated[float, number("a number of at least 0", 0.0)]
 Prompts = PromptSet | Contrast
 Data = Prompts | Sequence[Prompts] | Activations | Tensor | str | Path
 
@@ -72,39 +76,41 @@ class Recipe:
         return self.tokens // self.batch_size
 
 
-def train(
-    model: Any,  # noqa: ANN401 - a TransformerBridge
-    data: Data,
-    site: str | Site,
-    *,
-    width: int,
-    kind: str = "topk",
-    k: int | None = None,
-    price: float | None = None,
-    tokens: int = 400_000,
-    batch_size: int = 512,
-    rate: float = 2e-3,
-    seed: int = 0,
-    site_out: str | Site | None = None,
-    name: str | None = None,
-    out: str | Path | None = None,
-    checkpoint_every: int = 0,
-    companions: int = 0,
-    remember: Mapping[str, Any] | None = None,
-) -> Bound:
+@dataclass(frozen=True)
+class TrainingCost(Cost):
+    """What training a dictionary would take.
+
+    Attributes:
+        tokens: How many tokens are shown, again and again from those there are.
+        steps: How many steps of the optimizer.
+        parameters: How many numbers are learned.
+    """
+
+    tokens: int = 0
+    steps: int = 0
+    parameters: int = 0
+
+    def __str__(self) -> str:
+        """Say it in one line."""
+        return (
+            f"{self.examples:,} prompts read once, then {self.steps:,} steps on {self.tokens:,} tokens, "
+            f"{self.parameters:,} parameters"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DictionaryTraining(Method[Data, Bound]):
     """Train a dictionary and attach it to the model.
 
-    What it is worth is not what it was told: measure it on your own prompts with `mc.features.health`. Where `out` holds
-    this very dictionary already, it is not trained again.
+    Its quality is not what the training was told: measure it on your own prompts with `mc.features.health`. Where `out`
+    holds this very dictionary already, it is not trained again.
 
-    Args:
-        model: The model.
-        data: Prompts, a list of sets of prompts, or activations of the site: from `mc.features.harvest`, its folder, or a tensor [token d].
+    Attributes:
         site: The activation it reads.
         width: How many features it has.
         kind: `topk`, `batchtopk`, `matryoshka`, `jumprelu`, `standard`, `gated`; `transcoder` with `site_out`.
-        k: How many features are to be active at a token; by default an eighth of the activation's
-            width, and at most a quarter of all.
+        k: How many features are to be active at a token; by default an eighth of the activation's width, and at most a
+            quarter of all features.
         price: The price of activity of the kinds that have one; higher is sparser.
         tokens: How many tokens are shown, again and again from those there are.
         batch_size: How many tokens at a step.
@@ -116,44 +122,108 @@ def train(
         checkpoint_every: After how many steps a checkpoint is left in `out`, to go on from when the same call is made
             again; none by default.
         companions: How many dictionaries of other seeds are trained beside it in `out`, and then one on each half of the
-            data, so that `mc.link` can say which of its features are there again.
+            data, so that `mc.link` can say in how many of them each of its features occurs again.
         remember: What else the folder is to say of itself, as JSON data.
 
     Example:
         >>> import mechcausal as mc
         >>> model = mc.load("organism:hiring")
         >>> prompts = mc.task("hiring").prompts(model, n=64)
-        >>> small = mc.features.train(model, prompts, "L2.resid_post", width=128, tokens=20_000)  # doctest: +SKIP
-        >>> small.feature(3)  # doctest: +SKIP
-        Site('L2.resid_post.sae:topk.F3')
+        >>> mc.features.train.cost(model, prompts, "L2.resid_post", width=128, tokens=20_000).steps
+        39
     """
-    place, target = Site.parse(site), None if site_out is None else Site.parse(site_out)
-    recipe = _recipe(model, place, target, kind, width, k, price, tokens, batch_size, rate, seed)
-    named = name or (Path(out).name if out is not None else kind)
-    Site(place.component, place.layer, dictionary=named)  # refuses a wrong name before any compute
-    if companions < 0 or (companions and out is None):
-        raise DataError(
-            "companions are kept in the folder of the dictionary", got=f"companions={companions}, out={out}",
-            fix="give out=FOLDER, or companions=0",
-        )  # fmt: skip
-    activations = gathered(model, data, place, target)
-    recipe = _fitting(recipe, activations)
-    facts = {
-        "site": str(place), "site_out": None if target is None else str(target), "name": named,
-        "model": str(model.cfg.model_name), "model_digest": weights_fingerprint(model), "recipe": asdict(recipe),
-        "data": {**activations.facts, "digest": digest(activations), "tokens": len(activations)},
-        **(remember or {}),
-    }  # fmt: skip
-    facts["data"].pop("sizes", None)
-    device = bridge.device_of(model)
-    held = None if out is None else folder.holding(out, facts | {"versions": _versions()})
-    if held is None:
-        held = _made(recipe, activations, facts, None if out is None else Path(out), checkpoint_every, str(device))
-    if companions and out is not None:
-        from mechcausal.dictionaries import companions as beside
 
-        beside.companions(model, data, out, companions, checkpoint_every=checkpoint_every)
-    return attach(model, held.coder().folded().to(device), place, name=named, site_out=target, folder=out)
+    word: ClassVar[str] = "train_dictionary"
+    site: str | Site = field(kw_only=False)
+    width: Count
+    kind: DictionaryKind = "topk"
+    k: Count | None = None
+    price: Price | None = None
+    tokens: Count = 400_000
+    batch_size: Count = 512
+    rate: Positive = 2e-3
+    seed: Seed = 0
+    site_out: str | Site | None = None
+    name: str | None = None
+    out: str | Path | None = None
+    checkpoint_every: CountOrZero = 0
+    companions: CountOrZero = 0
+    remember: Mapping[str, Any] | None = None
+
+    def run(self, model: Model, data: Data) -> Bound:
+        """Train it, or go on training it, and attach it."""
+        site, site_out, recipe = self._asked(model)
+        name, out = self._name(site), None if self.out is None else Path(self.out)
+        activations = gathered(model, data, site, site_out)
+        recipe = replace(recipe, batch_size=min(recipe.batch_size, len(activations)))
+        facts = {
+            "site": str(site), "site_out": None if site_out is None else str(site_out), "name": name,
+            "model": str(model.cfg.model_name), "model_digest": weights_fingerprint(model), "recipe": asdict(recipe),
+            "data": {**activations.facts, "digest": digest(activations), "tokens": len(activations)},
+            **(self.remember or {}),
+        }  # fmt: skip
+        facts["data"].pop("sizes", None)
+        device = bridge.device_of(model)
+        kept = None if out is None else folder.holding(out, facts | {"versions": _versions()})
+        if kept is None:
+            kept = _made(recipe, activations, facts, out, self.checkpoint_every, str(device))
+        if self.companions and out is not None:
+            from mechcausal.dictionaries import companions as beside
+
+            beside.companions(model, data, out, self.companions, checkpoint_every=self.checkpoint_every)
+        return attach(model, kept.coder().folded().to(device), site, name=name, site_out=site_out, folder=out)
+
+    def cost(self, model: Model, data: Data) -> TrainingCost:
+        """Return what it would take; nothing is run."""
+        site, site_out, recipe = self._asked(model)
+        sets = [data] if isinstance(data, (PromptSet, Contrast)) else data if isinstance(data, (list, tuple)) else []
+        prompts = sum(len(part) * (1 + isinstance(part, Contrast)) for part in sets)
+        width, width_out = (math.prod(abilities(model).shape_at(place)) for place in (site, site_out or site))
+        parameters = recipe.width * (width + width_out + 1) + width_out
+        return TrainingCost(
+            1 + self.companions + 2 * (self.companions > 0), prompts, prompts, prompts, recipe.tokens, recipe.steps, parameters
+        )  # fmt: skip
+
+    def _name(self, site: Site) -> str:
+        name = self.name or (Path(self.out).name if self.out is not None else self.kind)
+        Site(site.component, site.layer, dictionary=name)  # refuses a wrong name before any compute
+        return name
+
+    def _asked(self, model: Model) -> tuple[Site, Site | None, Recipe]:
+        """Return the sites and the recipe; refuse what does not go together."""
+        site, site_out = Site.parse(self.site), None if self.site_out is None else Site.parse(self.site_out)
+        if self.companions and self.out is None:
+            raise DataError(
+                "companions are kept in the folder of the dictionary", got=f"companions={self.companions}, out=None",
+                fix="give out=FOLDER, or companions=0",
+            )  # fmt: skip
+        if (self.kind == "transcoder") != (site_out is not None):
+            raise DataError(
+                "a transcoder, and nothing else, has a site_out", got=f"kind {self.kind!r}, site_out {site_out}"
+            )
+        able = abilities(model)
+        able.require([site], writes=site_out is None)
+        able.require([] if site_out is None else [site_out])
+        k = max(1, min(math.prod(able.shape_at(site)) // 8, self.width // 4)) if self.k is None else self.k
+        if k > self.width:
+            raise DataError("a dictionary has more features than are active at once", got=f"k {k}, width {self.width}")
+        if self.tokens < self.batch_size:
+            raise DataError(
+                "training takes at least one step", got=f"tokens {self.tokens}, batch_size {self.batch_size}"
+            )
+        price = PRICES.get(self.kind, 0.0) if self.price is None else self.price
+        self._name(site)
+        return site, site_out, Recipe(
+            self.kind, self.width, k, price, self.tokens, self.batch_size, self.rate, self.seed
+        )  # fmt: skip
+
+
+train = function(
+    DictionaryTraining,
+    data="prompts",
+    about="Prompts, a list of sets of prompts, activations from `mc.features.harvest`, its folder, or a tensor.",
+    name="train",
+)
 
 
 def _made(
@@ -187,37 +257,6 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _recipe(
-    model: Any,  # noqa: ANN401
-    site: Site,
-    site_out: Site | None,
-    kind: str,
-    width: int,
-    k: int | None,
-    price: float | None,
-    tokens: int,
-    batch_size: int,
-    rate: float,
-    seed: int,
-) -> Recipe:
-    if kind not in KINDS:
-        raise DataError(f"there is no dictionary of the kind {kind!r}", fix=did_you_mean(kind, KINDS))
-    if (kind == "transcoder") != (site_out is not None):
-        raise DataError("a transcoder, and nothing else, has a site_out", got=f"kind {kind!r}, site_out {site_out}")
-    able = abilities(model)
-    able.require([site], writes=site_out is None)
-    able.require([] if site_out is None else [site_out])
-    d_in = math.prod(able.shape_at(site))
-    k = max(1, min(d_in // 8, width // 4)) if k is None else k
-    if not 0 < k <= width:
-        raise DataError("a dictionary has more features than are active at once", got=f"k {k}, width {width}")
-    if batch_size < 1 or tokens < batch_size or rate <= 0:
-        raise DataError(
-            "training takes at least one step", got=f"tokens {tokens}, batch_size {batch_size}, rate {rate}"
-        )
-    return Recipe(kind, width, k, PRICES.get(kind, 0.0) if price is None else price, tokens, batch_size, rate, seed)
-
-
 def gathered(
     model: Any,  # noqa: ANN401
     data: Data,
@@ -243,12 +282,6 @@ def gathered(
     if found.width != width:
         raise DataError(f"these activations do not fit {site}", got=f"{found.width} numbers a token", expected=width)
     return found
-
-
-def _fitting(recipe: Recipe, activations: Activations) -> Recipe:
-    """Return the recipe with a batch that the activations can fill."""
-    size = min(recipe.batch_size, len(activations))
-    return replace(recipe, batch_size=size)
 
 
 def _trained(

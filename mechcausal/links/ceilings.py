@@ -1,7 +1,7 @@
-"""What a candidate is measured against: everything at its place, what its dictionary leaves out, and the dense baselines.
+"""Reference effects for candidates: the whole activation, the error of the dictionary, and dense baselines.
 
 Each row is a share of the total effect on the half that nothing was fitted to. For the eraser it is the share of the gap
-between the two sides that is gone when the concept is erased from both.
+between the two sides that disappears when the concept is erased from both.
 """
 
 from __future__ import annotations
@@ -11,22 +11,19 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
 
-from mechcausal.address import ALL, Place, Selection, Site, vector
+from mechcausal.address import ALL, Selection, Site, vector
 from mechcausal.data.prompts import pad
 from mechcausal.interventions.specs import Edit, Erase
 from mechcausal.links.association import mean_difference
-from mechcausal.links.bench import Bench
+from mechcausal.links.bench import CHOOSE, ESTIMATE, Bench
 from mechcausal.links.candidates import Candidate, Directions
 from mechcausal.links.concepts import Concept
 from mechcausal.links.nulls import for_now
 from mechcausal.links.verdict import INCOMPLETE, Verdict
 from mechcausal.models import bridge
 from mechcausal.models.binding import bound
-from mechcausal.models.engine import measure
 from mechcausal.probes.kinds import Linear, Settings, fit
-from mechcausal.probes.readings import readings
 from mechcausal.results.intervals import ratio_interval
 from mechcausal.results.shares import Shares
 
@@ -75,7 +72,8 @@ def completeness(bench: Bench, candidates: Sequence[Candidate]) -> tuple[list[di
     for name in names:
         own = bound(bench.model, name)
         sites = {WHOLE: own.written, FEATURES: own.features, ERROR: own.error}
-        change = bench.changes([(Edit(site, bench.do, bench.where),) for site in sites.values()])
+        cells = [(Edit(site, bench.do, bench.where),) for site in sites.values()]
+        change = bench.changes(cells, "whole activations and errors")
         rows += _rows(list(sites), [str(site) for site in sites.values()], bench.shares(change, estimated))
         part = ratio_interval(change[2, estimated], change[0, estimated], tuple(clusters))
         found[name] = Completeness(name, part.estimate, part.low, part.high)
@@ -87,12 +85,12 @@ def baselines(
 ) -> list[dict[str, Any]]:
     """Measure dense directions, an eraser and the deletion of tokens, each fitted on the half to choose by."""
     rows: list[dict[str, Any]] = []
-    for site in _sites(bench, candidates):
+    for site in dense_sites(bench, candidates):
         for concept in concepts:
             estimated = concept.judged(bench.split[1])
             made = _directions(bench, site, concept, at)
             with for_now(bench, Directions(made, bridge.device_of(bench.model)), site, _NAME) as cells:
-                found = bench.shares(bench.changes(cells), estimated)
+                found = bench.shares(bench.changes(cells, "dense baselines"), estimated)
             told = _rows([MEANS, PROBE], [f"{site}: {concept.name}"] * 2, found)
             erased = np.stack([_erased(bench, site, concept, where) for where in (at, ALL)])
             rows += told + _rows([ERASER, ERASER_ALL], [f"{site}: {concept.name}"] * 2, bench.shares(erased, estimated))
@@ -120,7 +118,7 @@ def ranges(bench: Bench, drawn: Mapping[Site, np.ndarray]) -> list[dict[str, Any
     ]
 
 
-def _sites(bench: Bench, candidates: Sequence[Candidate]) -> list[Site]:
+def dense_sites(bench: Bench, candidates: Sequence[Candidate]) -> list[Site]:
     """Return where dense baselines are fitted: where dictionaries write, or the stream behind the last candidate."""
     names = dict.fromkeys(one.site.dictionary for one in candidates if one.site.dictionary is not None)
     if names:
@@ -131,8 +129,8 @@ def _sites(bench: Bench, candidates: Sequence[Candidate]) -> list[Site]:
 
 
 def _directions(bench: Bench, site: Site, concept: Concept, at: Selection) -> dict[str, np.ndarray]:
-    values, _ = bench.held([site], at)[site]
-    fitted = bench.both_sides(bench.split[0])
+    values, _ = bench.held([site], at, halves=[CHOOSE])[site]
+    fitted = bench.both_sides(bench.split[CHOOSE])
     fitted = fitted[concept.known[fitted] & np.isfinite(values[fitted]).all(axis=1)]
     x, y = values[fitted], concept.labels[fitted]
     readout = fit("logistic", x, y, Settings(seed=bench.seed))
@@ -141,12 +139,13 @@ def _directions(bench: Bench, site: Site, concept: Concept, at: Selection) -> di
 
 
 def _erased(bench: Bench, site: Site, concept: Concept, where: Selection) -> np.ndarray:
-    """Return what is gone of the total effect, [pair], when the concept is erased from both sides at these tokens."""
-    chosen = bench.both_sides(bench.split[0])
-    chosen = chosen[concept.known[chosen]]
-    held = readings(bench.model, bench.prompts.take(torch.as_tensor(chosen)), [Place(site, where)], pool="each")[0]
-    edit = Edit(site, leace(held.x, concept.labels[chosen][held.rows]), where)
-    base, source = (bench.values([(edit,)], base=side)[0] for side in (bench.base, bench.source))
+    """Return how much of the total effect is gone, [pair], when the concept is erased from both sides at these tokens."""
+    numbers, rows = bench.tokens(site, where, CHOOSE)
+    known = concept.known[rows]
+    edit = Edit(site, leace(numbers[known], concept.labels[rows[known]]), where)
+    base, source = (
+        bench.values([(edit,)], "erased", halves=[ESTIMATE], swapped=swapped)[0] for swapped in (False, True)
+    )
     return bench.total - (source - base)
 
 
@@ -182,4 +181,4 @@ def _deleted(bench: Bench) -> np.ndarray | None:
     fewer = (kept.long().cumsum(1) - 1).gather(1, base.read_columns[:, None])[:, 0].clamp(min=0)
     read = None if base.read is None else fewer
     shorter = replace(base, tokens=tokens, mask=mask, texts=(), positions={}, read=read)
-    return measure(bench.model, shorter, bench.metric, batch_size=bench.batch_size).values[0] - bench.unedited[0]
+    return bench.values([()], "tokens deleted", halves=[ESTIMATE], base=shorter)[0] - bench.unedited[0]

@@ -10,7 +10,7 @@ import numpy as np
 from mechcausal.address import Selection
 from mechcausal.errors import DataError
 from mechcausal.links.association import Association, associations, mean_difference
-from mechcausal.links.bench import Bench
+from mechcausal.links.bench import BOTH, Bench
 from mechcausal.links.candidates import Candidate
 from mechcausal.links.concepts import Concept
 from mechcausal.links.verdict import YES, answers
@@ -45,7 +45,7 @@ class Available:
     shuffled: float
 
     @property
-    def told(self) -> np.ndarray:
+    def yes(self) -> np.ndarray:
         """Which candidates tell the concept."""
         return self.answer == YES
 
@@ -185,7 +185,7 @@ def use(bench: Bench, candidates: Sequence[Candidate], concepts: Sequence[Concep
 
     They are all pairs but for a value of a concept with many; then the effects on all values are corrected for together.
     """
-    change = bench.changes(bench.cells(candidates))
+    change = bench.changes(bench.cells(candidates), "candidates", halves=BOTH)
     whole = _used(bench, change, *bench.split)
     found = [whole if one.sides is None else _used(bench, change, *map(one.judged, bench.split)) for one in concepts]
     if all(one is whole for one in found):

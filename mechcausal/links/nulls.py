@@ -1,4 +1,4 @@
-"""What nothing looks like: untrained networks, directions turned at random, and others of the same kind."""
+"""Null distributions: directions drawn at random, features turned at random, and other candidates of the same kind."""
 
 from __future__ import annotations
 
@@ -9,75 +9,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy import stats
 from torch import Tensor
 
 from mechcausal.address import Site
-from mechcausal.causal.alignment.search import untrained as untrained_copy
 from mechcausal.interventions.specs import Edit
 from mechcausal.links.bench import Bench
 from mechcausal.links.candidates import Candidate, Directions
-from mechcausal.links.verdict import INCONCLUSIVE, Verdict
 from mechcausal.models import bridge
 from mechcausal.models.binding import Bound, attach, bound, detach
-from mechcausal.models.engine import Cell, align, in_batches
-from mechcausal.models.hooked import forward
-from mechcausal.results.intervals import Interval, mean_interval
-
-_LEVEL = 0.99
-
-
-@dataclass(frozen=True)
-class Total:
-    """The total effect, and what networks that have learned nothing do.
-
-    Attributes:
-        effect: The mean total effect on the half that effects are estimated on, with its interval.
-        untrained: The mean total effect of each untrained network.
-        bound: What another untrained network stays below in 99 of 100 cases; 0 where none was asked.
-    """
-
-    effect: Interval
-    untrained: tuple[float, ...]
-    bound: float
-
-    @property
-    def blocked(self) -> Verdict | None:
-        """Why no candidate can be judged, where that is so."""
-        if not (self.effect.low > 0 or self.effect.high < 0):
-            return Verdict(INCONCLUSIVE, "the pairs do not move the behavior, so there is no effect to share out")
-        if abs(self.effect.estimate) <= self.bound:
-            return Verdict(INCONCLUSIVE, "a network with random weights moves the behavior as much")
-        return None
-
-
-def total_effect(bench: Bench, count: int) -> Total:
-    """Measure the total effect, and that of `count` copies of the model with random weights.
-
-    The bound is a prediction interval: the model's own total effect lies beyond it by chance in one of a hundred
-    models that have learned nothing.
-    """
-    rows = bench.split[1]
-    effect = mean_interval(bench.total[rows], tuple(np.asarray(bench.clusters)[rows]))
-    found = tuple(_total_of(bench, untrained_copy(bench.model, seed), rows) for seed in range(count))
-    if not found:
-        return Total(effect, (), 0.0)
-    spread = float(np.sqrt(np.mean(np.square(found))))
-    return Total(effect, found, float(stats.t.ppf(0.5 + _LEVEL / 2, count) * spread * np.sqrt(1 + 1 / count)))
-
-
-@torch.no_grad()
-def _total_of(bench: Bench, model: Any, rows: np.ndarray) -> float:  # noqa: ANN401 - a TransformerBridge
-    sides = align(bench.base, bench.source, bench.pairs.clean)
-
-    def one_batch(index: Tensor) -> np.ndarray:
-        device = bridge.device_of(model)
-        base, source, clean = (side.take(torch.as_tensor(rows)[index]).to(device) for side in sides)
-        compared = forward(model, clean).logits if bench.metric.compares else None
-        values = [bench.metric(forward(model, side).logits, side, compared).float() for side in (base, source)]
-        return (values[1] - values[0]).cpu().numpy()[None]
-
-    return float(in_batches(len(rows), bench.batch_size, one_batch)[0].mean())
+from mechcausal.models.engine import Cell
 
 
 class Turned:
@@ -116,10 +56,7 @@ def for_now(
 
 
 def random_directions(bench: Bench, candidates: Sequence[Candidate], copies: int) -> dict[Site, np.ndarray]:
-    """Return for each place of a dictionary what directions drawn at random there change, patched like a candidate.
-
-    That is [copy pair] for each.
-    """
+    """Return for each place of a dictionary what random directions there change, patched like a candidate: [copy pair]."""
     found: dict[Site, np.ndarray] = {}
     places = dict.fromkeys(bound(bench.model, one.site.dictionary).written for one in candidates if one.site.dictionary)
     for number, site in enumerate(places if copies else ()):
@@ -127,15 +64,15 @@ def random_directions(bench: Bench, candidates: Sequence[Candidate], copies: int
         rows = np.random.default_rng([bench.seed, 2, number]).normal(size=(copies, width))
         drawn = Directions(rows, bridge.device_of(bench.model))
         with for_now(bench, drawn, site, "link-random") as cells:
-            found[site] = bench.changes(cells)
+            found[site] = bench.changes(cells, "random directions")
     return found
 
 
 def turned(bench: Bench, candidates: Sequence[Candidate], copies: int) -> np.ndarray:
-    """Return what directions turned at random change that move as far as each candidate, [candidate copy pair].
+    """Return what each candidate changes when it writes along a random direction instead, [candidate copy pair].
 
-    They need not lie where activations ever vary, so this is what the behavior is sensitive to, not what it hears. A
-    candidate that has no direction (a head, a neuron) has NaN.
+    Random directions may lie where activations never vary: this measures the sensitivity of the behavior to a change of
+    that size, not the information that passes. A candidate without a direction (a head, a neuron) has NaN.
     """
     out = np.full((len(candidates), max(copies, 1), len(bench.pairs)), np.nan)
     draw = np.random.default_rng([bench.seed, 3])
@@ -145,8 +82,8 @@ def turned(bench: Bench, candidates: Sequence[Candidate], copies: int) -> np.nda
         which = [number for number, one in enumerate(candidates) if one.site.dictionary == name]
         made = Turned(own, [candidates[number].site.feature or 0 for number in which], copies, draw)
         with for_now(bench, made, own.site, f"{name}-turned", own.site_out) as cells:
-            found = bench.changes(cells)
-        out[which] = found.reshape(len(which), copies, -1)
+            change = bench.changes(cells, "turned features")
+        out[which] = change.reshape(len(which), copies, -1)
     return out
 
 

@@ -1,4 +1,4 @@
-"""What a link found: the table of verdicts, the nulls and ceilings beside it, and the picture available x used."""
+"""The result of a link: the table of verdicts, null distributions, reference effects, and the picture available x used."""
 
 from __future__ import annotations
 
@@ -22,18 +22,23 @@ if TYPE_CHECKING:
 class Links(Result):
     """The result of `link`: one row for each concept and candidate.
 
-    Beside the columns of every result: `concept`, `candidate`, `kind`, `frequency` (share of prompts in which it is
-    active); `auc` and `auc_pooled` with intervals, p and q, and `available`; `share` of the total effect with its
-    interval, p, q, the share on the half to choose by, and `used` (for a value of a concept with many over the pairs that
-    differ in it, as are `value`, `change` and `effect`); `random_low` and `random_high`, the full range of
-    directions drawn at random at its place; the range of `turned` ones that move as far as it does; that of its `peers`,
-    active about as often, and the percentile among them; `on_probe` (the probe that was
-    given) and `on_readout` (one behind the last layer), as shares of their own total effects; `on_other_probe`,
-    `worst_group`, `kl_neutral`; in how many other dictionaries a counterpart was sought (`seed_in`, `half_in`, `other_in`,
-    together `matched_in`) and is alike and does the same (`seed_used`, ...), and the least cosine; `verdict` and `why`.
+    Columns beside those of every result:
 
-    `tables` holds the total effect with that of untrained networks, the ceilings, the completeness of dictionaries,
-    the set chosen by one half, and the sizes of the families.
+    - `concept`, `candidate`, `kind`, `frequency` (the share of prompts in which it is active); `verdict` and `why`;
+    - `auc` and `auc_pooled` with intervals, p and q, and `available`;
+    - `share` of the total effect with its interval, p and q, `share_other_half` (where candidates are chosen) and `used`.
+      A value of a concept with many values is judged on the pairs that differ in it, and so are `value`, `change` and
+      `effect`;
+    - `random_low`, `random_high`: the full range of random directions at its place; `turned_low`, `turned_high`: that of
+      random directions that move the activation as far; `peers_low`, `peers_high`, `peers_percentile`: candidates of the
+      same kind that are active about as often;
+    - `on_probe` (the probe that was given) and `on_readout` (one after the last layer), as shares of their own total
+      effects; `other_probe`, `on_other_probe`, `worst_group`, `worst_group_share`, `kl_neutral`;
+    - `seed_in`, `half_in`, `other_in`, `matched_in`: the number of other dictionaries in which a counterpart was looked
+      for; `seed_used`, ...: in how many it is alike and used in the same way; `matched_cosine`: the least cosine.
+
+    `tables` holds the total effect and that of networks with redrawn weights, reference effects, the completeness of
+    dictionaries, the set chosen on one half, and the number of tests.
     """
 
     @property
@@ -49,7 +54,7 @@ class Links(Result):
 
     @property
     def ceilings(self) -> pd.DataFrame:
-        """What the candidates are measured against, as shares of the total effect."""
+        """Reference effects, as shares of the total effect: whole activations, errors, dense directions, erasure."""
         return pd.DataFrame(self.tables["ceilings"])
 
     def of(self, concept: str) -> pd.DataFrame:
@@ -67,7 +72,7 @@ class Links(Result):
         return str(found.iloc[0])
 
     def summary(self, k: int = 5) -> str:
-        """Say in a few lines what was asked, what was found, and what nothing looks like."""
+        """Say in a few lines what was asked, what was found, and how it compares with null distributions."""
         p, told = self.provenance, self.tables
         total, family = told["total"], told["family"]
         asked = p.arguments
@@ -78,12 +83,15 @@ class Links(Result):
         dead = f", {family['dead']} dead features left out" if family["dead"] else ""
         lines = [
             f"{head}{dead}",
-            f"  {asked['metric']} under {asked['do']['do']}{asked['positions']}, decision {asked['at']}; chosen on "
+            f"  {asked['metric']} under {asked['do']['do']}{asked['at']} ({asked['direction']}), concepts read at "
+            f"{asked['read_at']}; chosen on "
             f"{told['halves']['chosen']} pairs, estimated on {told['halves']['estimated']} others{_about(asked)}",
-            f"  total effect {total['effect']:+.3f} [{total['low']:+.3f}, {total['high']:+.3f}]" + _untrained(total),
+            f"  total effect {total['effect']:+.3f} [{total['low']:+.3f}, {total['high']:+.3f}]",
+            f"  {total['sentence']}",
         ]
+        lines += [f"  {told['fixed']}"] if told.get("fixed") else []
         lines += [
-            f"  {one['name']}: the error carries {one['error']:.1%} of what goes through its place"
+            f"  {one['name']}: the error carries {one['error']:.1%} of the effect that passes its place"
             for one in told["complete"]
         ]
         for concept in self.concepts:
@@ -116,10 +124,10 @@ class Links(Result):
     def _chosen_lines(self) -> list[str]:
         found = self.tables["chosen"]
         if not found["members"]:
-            return ["no candidate was chosen on the one half"]
+            return ["no candidate was chosen on the first half"]
         line = (
-            f"the {len(found['members'])} chosen on the one half do {found['share']:.1%} "
-            f"[{found['share_low']:.1%}, {found['share_high']:.1%}] of it on the other"
+            f"the {len(found['members'])} chosen on the first half have {found['share']:.1%} "
+            f"[{found['share_low']:.1%}, {found['share_high']:.1%}] of the total effect on the other half"
         )
         if found["random_sets"]:
             line += f"; {found['random_sets']} random sets of that size {found['random_low']:.1%} to {found['random_high']:.1%}"
@@ -139,14 +147,7 @@ class Links(Result):
 
 def _about(asked: dict[str, Any]) -> str:
     """Say what claims are about, where that is narrower than usual."""
-    return "; holds for these clusters in new texts" if asked.get("generalise") == "texts" else ""
-
-
-def _untrained(total: dict[str, Any]) -> str:
-    count = len(total["untrained"])
-    if not count:
-        return ""
-    return f"; {count} networks with random weights stay below {total['untrained_bound']:.3f} (99 %)"
+    return "; holds for these clusters in new texts" if asked.get("generalize") == "texts" else ""
 
 
 def _line(row: pd.Series, word: str) -> str:
@@ -157,22 +158,22 @@ def _line(row: pd.Series, word: str) -> str:
         f"share {row['share']:+.1%} [{row['share_low']:+.1%}, {row['share_high']:+.1%}]"
     )
     if np.isfinite(row["turned_high"]):
-        text += f"  at random {row['random_low']:+.1%} to {row['random_high']:+.1%}, "
-        text += f"moved as far {row['turned_low']:+.1%} to {row['turned_high']:+.1%}"
-    return text + (f"  again in {again}" if (again := there_again(row)) and word == CAUSAL else "")
+        text += f"  random {row['random_low']:+.1%} to {row['random_high']:+.1%}, "
+        text += f"random of the same size {row['turned_low']:+.1%} to {row['turned_high']:+.1%}"
+    return text + (f"  replicated in {replicated}" if (replicated := replicated_in(row)) and word == CAUSAL else "")
 
 
 _MANY = {"seed": "seeds", "half": "halves", "other": "others"}
 
 
-def there_again(row: pd.Series) -> str:
-    """Say in how many other dictionaries a feature is there again and does the same; nothing where none was looked at."""
+def replicated_in(row: pd.Series) -> str:
+    """Say in how many other dictionaries a feature is replicated: alike, and used in the same way; empty without any."""
     asked = [kind for kind in _MANY if row.get(f"{kind}_in", 0)]
     return ", ".join(f"{row[f'{kind}_used']} of {row[f'{kind}_in']} {_MANY[kind]}" for kind in asked)
 
 
 def compared_with(told: dict[str, Any]) -> str:
-    """Say with which other dictionaries features were compared, or that there was none; nothing of what has no features."""
+    """Say with which other dictionaries features were compared; empty where there are no features."""
     found = told.get("stability")
     if not found or not found["features"]:
         return ""
@@ -181,6 +182,6 @@ def compared_with(told: dict[str, Any]) -> str:
     if not there:
         return f"stability: no other dictionary to compare with{late} (mechcausal sae train --companions 2 makes some)"
     return (
-        f"stability: compared with {' and '.join(there)}; a feature is there again where one with a decoder cosine of "
+        f"stability: compared with {' and '.join(there)}; a feature is replicated where one with a decoder cosine of "
         f"{found['alike']:g} or more is used in the same way{late}"
     )

@@ -1,4 +1,4 @@
-"""What else a candidate does: to the probes, to the worst group, to neutral text."""
+"""How specific a candidate is: its effects on probes, on the worst group, on neutral text."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mechcausal.address import Selection, Site
 from mechcausal.data.prompts import PromptSet
 from mechcausal.errors import UnsupportedError
 from mechcausal.interventions.specs import Edit, Mean
-from mechcausal.links.bench import Bench
+from mechcausal.links.bench import CHOOSE, ESTIMATE, Bench
 from mechcausal.links.candidates import Candidate
 from mechcausal.links.concepts import Concept
 from mechcausal.metrics import metric
@@ -45,8 +45,8 @@ class Judge:
 def judges(bench: Bench, concepts: Sequence[Concept], at: Selection) -> list[Judge]:
     """Return for each concept the probe it came with, and one behind the last layer fitted on the half to choose by."""
     end = Site("resid_post", bench.able.shape.n_layers - 1)
-    values, _ = bench.held([end], at)[end]
-    chosen = bench.both_sides(bench.split[0])
+    values, _ = bench.held([end], at, halves=[CHOOSE])[end]
+    chosen = bench.both_sides(bench.split[CHOOSE])
     found = []
     for concept in concepts:
         if concept.probe is not None:
@@ -77,8 +77,9 @@ def _one_column(readout: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[np
 
 def on_probes(bench: Bench, candidates: Sequence[Candidate], probes: Sequence[Judge]) -> list[Shares]:
     """Return for each probe the share of its own total effect that every candidate moves."""
-    rows = bench.split[1]
-    runs = bench.read_under(bench.cells(candidates), [one.site for one in probes], [one.at for one in probes], rows)
+    rows = bench.split[ESTIMATE]
+    sites, places = [judge.site for judge in probes], [judge.at for judge in probes]
+    runs = bench.read_under(bench.cells(candidates), sites, places, "probes under interventions")
     clusters = np.asarray(bench.clusters)[rows]
     found = []
     for number, judge in enumerate(probes):
@@ -92,7 +93,7 @@ def on_probes(bench: Bench, candidates: Sequence[Candidate], probes: Sequence[Ju
 
 def worst_groups(bench: Bench, change: np.ndarray) -> list[tuple[str, float]]:
     """Return for each candidate the group it moves most, and how far as a share of the mean total effect."""
-    rows = bench.split[1]
+    rows = bench.split[ESTIMATE]
     groups = np.asarray(bench.pairs.clean.groups)
     if len(groups) == 0:
         return [("", np.nan)] * len(change)
@@ -114,6 +115,7 @@ def on_neutral_text(bench: Bench, candidates: Sequence[Candidate], neutral: Prom
     means = mean_activations(bench.model, neutral, wholes, batch_size=bench.batch_size, per_position=False)
     cells = [(Edit(one.site, Mean()),) for one in candidates]
     plan = Plan(replace(neutral, read=None), cells, metric("kl"), means=means, reference=neutral)
-    found = evaluate(bench.model, plan, batch_size=bench.batch_size, progress="neutral text", exact=bench.exact)
+    found = evaluate(bench.model, plan, batch_size=bench.batch_size, progress="link: neutral text", exact=bench.exact)
     bench.forwards += found.forwards
+    bench.stages["neutral text"] = found.values.size
     return found.values.mean(axis=1)

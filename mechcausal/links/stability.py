@@ -15,7 +15,6 @@ from scipy.optimize import linear_sum_assignment
 
 from mechcausal.dictionaries.companions import Companion, found
 from mechcausal.dictionaries.loading import load
-from mechcausal.errors import DataError
 from mechcausal.interventions.specs import Edit
 from mechcausal.links.bench import Bench
 from mechcausal.links.candidates import Candidate
@@ -109,7 +108,7 @@ def _for_now(bench: Bench, own: Bound, one: Companion) -> Generator[Bound | None
     if not one.finished:
         yield None
         return
-    other = load(one.path, bench.model, name=f"{own.name}-{one.name}")
+    other = load(bench.model, one.path, name=f"{own.name}-{one.name}")
     try:
         yield other
     finally:
@@ -131,7 +130,8 @@ def _counterparts(
     there = [i for i, one in enumerate(survivors) if one in place]
     cells = [(Edit(other.feature(int(partner[place[survivors[i]]])), bench.do, bench.where),) for i in there]
     cosine, change = np.full(len(survivors), np.nan), np.full((len(survivors), len(bench.pairs)), np.nan)
-    cosine[there], change[there] = [alike[place[survivors[i]]] for i in there], bench.changes(cells)
+    cosine[there] = [alike[place[survivors[i]]] for i in there]
+    change[there] = bench.changes(cells, "other dictionaries")
     return Counterparts(other.name, kind, other.digest, own.name, cosine, change)
 
 
@@ -177,10 +177,10 @@ def nothing() -> dict[str, Any]:
     return dict(_NONE)
 
 
-def told_of(
+def summary_of(
     found: Sequence[Counterparts], candidates: Sequence[Candidate], companions: Mapping[str, Sequence[Companion]]
 ) -> dict[str, Any]:
-    """Return what there was to compare with, as JSON data."""
+    """Return which dictionaries were compared, as JSON data."""
     return {
         "features": any(one.kind == "feature" for one in candidates),
         "alike": ALIKE,
@@ -193,9 +193,5 @@ def check_others(model: Any, others: Sequence[Bound | str]) -> list[Bound]:  # n
     """Return the dictionaries that are meant; each is attached to this model."""
     out = []
     for one in others:
-        if not isinstance(one, (str, Bound)):
-            raise DataError(
-                "stability is over other dictionaries", got=type(one).__name__, fix="attach them and pass them"
-            )
         out.append(bound(model, one if isinstance(one, str) else one.name))
     return out

@@ -37,6 +37,8 @@ class Metric:
         flat_at_reference: Whether its gradient is zero at the run it compares with, so that a first-order estimate from
             there says nothing.
         log_odds: Whether it is a difference of log-odds, on which effects of independent causes add up.
+        needs_logits: Whether it reads logits. A function of your own is given the last hidden state instead, [batch pos
+            d_model], by a model that has no language-model head.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Metric:
     differentiable: bool = True
     flat_at_reference: bool = False
     log_odds: bool = False
+    needs_logits: bool = True
 
     @property
     def reads_one_position(self) -> bool:
@@ -101,7 +104,7 @@ def metric(spec: str | MetricFunction | Metric) -> Metric:
         return METRICS[spec]
     if not callable(spec) or len(inspect.signature(spec).parameters) != 2:
         raise MechcausalError("a metric is a name or a function of (logits, batch)", got=spec)
-    return Metric(getattr(spec, "__name__", "custom"), spec)
+    return Metric(getattr(spec, "__name__", "custom"), spec, needs_logits=False)
 
 
 def at_read_position(logits: Float[Tensor, "batch pos vocab"], batch: PromptSet) -> Float[Tensor, "batch vocab"]:

@@ -184,6 +184,8 @@ def _site(component: str, layer: int) -> Site:
 
 def _readable(model: Any, batch: PromptSet, component: str, shape: ModelShape) -> Ability:  # noqa: ANN401
     if component == "logits":
+        if not bridge.has_head(model):
+            return Ability("logits", note="this model has no language-model head")
         return Ability("logits", "the model's output", reads=True, note="a receiver only, never edited")
     site = _site(component, 0)
     point = bridge.hook_point(model, site)
@@ -264,7 +266,7 @@ def _felt(
     read = [site, *mlp, *([watched] if watched else [])]
     before = forward(model, batch, read=read)
     after = forward(model, batch, [Edit(site, AddDelta())], read=read, sources=[delta])
-    old, new = (run.read[watched] if watched else run.logits for run in (before, after))
+    old, new = (run.read[watched] if watched else run.output for run in (before, after))
     if _same(old, new):
         return False
     if mlp and not _same(new - after.read[mlp[0]], before.read[site] + delta):

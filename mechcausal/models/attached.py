@@ -134,7 +134,7 @@ def bound(model: Any, name: str) -> Bound:  # noqa: ANN401 - a TransformerBridge
     """Return the dictionary that is attached to the model under this name."""
     known = _attached.get(model, {})
     if name not in known:
-        how = "mc.features.load(PATH, model) attaches one"
+        how = "mc.features.load(model, PATH) attaches one"
         raise SiteError(
             f"no dictionary called {name!r} is attached to this model",
             fix=f"{did_you_mean(name, known)} ({how})" if known else how,
@@ -156,3 +156,15 @@ def with_dictionaries(model: Any, shape: ModelShape, digest: str | None = None) 
         for name, one in _attached.get(model, {}).items()
     }
     return replace(shape, dictionaries=known) if known or shape.dictionaries else shape
+
+
+def resolved(model: Any, dictionary: Bound | str) -> Bound:  # noqa: ANN401 - a TransformerBridge
+    """Return a dictionary that is attached to this model, given itself or by its name."""
+    if isinstance(dictionary, str):
+        return bound(model, dictionary)
+    if attached(model).get(dictionary.name) is not dictionary:
+        raise SiteError(
+            f"the dictionary {dictionary.name!r} is attached to another model, or no longer to this one",
+            fix="attach it again: mc.features.load(model, PATH)",
+        )
+    return dictionary

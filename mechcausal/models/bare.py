@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from transformers.activations import NewGELUActivation
 
@@ -28,9 +26,9 @@ def bare(wrapped: Any) -> nn.Module:  # noqa: ANN401 - a TransformerBridge
         *module.named_buffers(remove_duplicate=False),
     ):
         state.setdefault(name.replace("._original_component", ""), value)
-    config = copy.deepcopy(module.config)
-    with torch.device("meta"):
-        twin = type(module)(config)
+    if not bridge.has_head(wrapped):
+        raise UnsupportedError("a model without a language-model head runs on the plain loop")
+    twin = bridge.skeleton(module)
     for name, value in [*twin.named_parameters(remove_duplicate=False), *twin.named_buffers(remove_duplicate=False)]:
         if name not in state or state[name].shape != value.shape:
             raise UnsupportedError(f"the parameter {name!r} is not to be found beneath the bridge")

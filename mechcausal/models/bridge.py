@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import version
 from typing import Any
 
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from mechcausal.address import ModelShape, Site
-from mechcausal.errors import ModelError, UnsupportedError
+from mechcausal.errors import DataError, ModelError, UnsupportedError
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # about HookedTransformer, which nothing here uses
@@ -45,6 +45,10 @@ _ALIASES = {
     "z": "blocks.{}.attn.hook_z",
     "pattern": "blocks.{}.attn.hook_pattern",
 }
+
+
+class NoHead(nn.Identity):
+    """Stands where a model that was saved without its language-model head has none."""
 
 
 @cache
@@ -81,7 +85,10 @@ def is_bridge(model: object) -> bool:
 def build(module: Any, architecture: str, tokenizer: Any, name: str) -> TransformerBridge:  # noqa: ANN401
     """Wrap a `transformers` model, in place, without any network attempt."""
     try:
-        bridge = build_bridge_from_module(module, architecture, hf_config=module.config, model_name=name)
+        bridge = build_bridge_from_module(
+            module, architecture, hf_config=module.config, model_name=name,
+            post_adapter_hook=None if _headed(module) else partial(_drop_head, module.base_model_prefix),
+        )  # fmt: skip
     except (ValueError, KeyError) as error:
         raise UnsupportedError(
             f"transformer-lens {transformer_lens_version()} has no adapter for {architecture}",
@@ -101,7 +108,13 @@ def build_native(
     """Build a transformer-lens native model with these weights (already under native names)."""
     cfg = TransformerBridgeConfig.from_dict(config)
     cfg.init_weights = False
-    module = NativeModel(cfg)
+    try:
+        module = NativeModel(cfg)
+    except ValueError as error:
+        raise UnsupportedError(
+            f"transformer-lens {transformer_lens_version()} cannot build this legacy model",
+            got=str(error).splitlines()[0][:160],
+        ) from error
     if "head.bias" in state:
         module.head = nn.Linear(module.head.in_features, module.head.out_features, bias=True)
     try:
@@ -111,6 +124,32 @@ def build_native(
         raise ModelError(f"weights and configuration do not fit in {len(wrong)} places", got=wrong[0][:200]) from error
     module = module.to(dtype).eval()
     return _finish(build_bridge_from_module(module, NATIVE, tl_config=cfg, model_name=name), tokenizer)
+
+
+def _drop_head(prefix: str, adapter: Any) -> None:  # noqa: ANN401 - the adapter of an architecture
+    """Take out of the map of a bridge what stands outside the base model."""
+    for name, component in list(adapter.component_mapping.items()):
+        if component.name and not component.name.startswith(f"{prefix}."):
+            del adapter.component_mapping[name]
+
+
+def has_head(model: TransformerBridge) -> bool:
+    """Say whether the model gives logits; one without a head gives its last hidden state in their place."""
+    return _headed(underlying(model))
+
+
+def _headed(module: nn.Module) -> bool:
+    return not any(isinstance(child, NoHead) for child in module.children())
+
+
+def skeleton(module: Any) -> Any:  # noqa: ANN401 - a transformers model
+    """Return a model of the same class and configuration, without storage, and without a head where this has none."""
+    with torch.device("meta"):
+        twin = type(module)(copy.deepcopy(module.config))
+    for name, child in module.named_children():
+        if isinstance(child, NoHead):
+            setattr(twin, name, NoHead())
+    return twin
 
 
 def _finish(bridge: TransformerBridge, tokenizer: Any) -> TransformerBridge:  # noqa: ANN401
@@ -164,6 +203,12 @@ def hook_point(model: TransformerBridge, site: Site) -> HookPoint | None:
 
 def run(model: TransformerBridge, tokens: Tensor, mask: Tensor) -> Tensor:
     """Return the logits of one batch; the mask is passed only where there is padding."""
+    low, high = int(tokens.min()), int(tokens.max())
+    if low < 0 or high >= model.cfg.d_vocab:
+        raise DataError(
+            "the tokens of these prompts are not in the model's vocabulary", got=f"ids {low} to {high}",
+            expected=f"0 to {model.cfg.d_vocab - 1}", fix="build the prompts with this model's tokenizer",
+        )  # fmt: skip
     attention_mask = None if bool(mask.all()) else mask.long()
     return model(tokens, attention_mask=attention_mask, return_type="logits")
 

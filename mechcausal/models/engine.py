@@ -138,7 +138,9 @@ def _looped(
     forwards = len(plan.cells)
 
     def measured(prompts: PromptSet, run: Run) -> np.ndarray:
-        return plan.metric(run.logits, prompts, compared).float().cpu().numpy()
+        return (
+            plan.metric(run.output_for(needs_logits=plan.metric.needs_logits), prompts, compared).float().cpu().numpy()
+        )
 
     wholes = from_elsewhere(plan.cells)
     if plan.rows is not None and (wholes or unedited):

@@ -61,10 +61,13 @@ def plain_weights(model: Any) -> dict[str, Tensor]:  # noqa: ANN401
 def save(model: Any, folder: Path | str) -> Path:  # noqa: ANN401
     """Write configuration, weights and tokenizer, so that `mc.load(folder)` and `transformers` read them."""
     weights, wrapped = plain_weights(model), bridge.underlying(model)
-    plain = _skeleton(wrapped)
+    plain = bridge.skeleton(wrapped)
     plain.load_state_dict(weights, assign=True)
-    plain.tie_weights()
-    plain.save_pretrained(folder)
+    if bridge.has_head(model):
+        plain.tie_weights()
+        plain.save_pretrained(folder)
+    else:
+        plain.base_model.save_pretrained(folder)
     if model.tokenizer is not None:
         model.tokenizer.save_pretrained(folder)
     return Path(folder)
@@ -78,12 +81,7 @@ def _named(model: Any) -> Iterator[tuple[str, nn.Parameter]]:  # noqa: ANN401
 def _keys(model: Any) -> set[str] | None:  # noqa: ANN401
     """Return the names of the weights in the format of `transformers`, or None for a native model."""
     wrapped = bridge.underlying(model)
-    return set(_skeleton(wrapped).state_dict()) if hasattr(wrapped, "save_pretrained") else None
-
-
-def _skeleton(wrapped: Any) -> Any:  # noqa: ANN401 - a transformers model without storage
-    with torch.device("meta"):
-        return type(wrapped)(wrapped.config)
+    return set(bridge.skeleton(wrapped).state_dict()) if hasattr(wrapped, "save_pretrained") else None
 
 
 def _joint_attentions(model: Any) -> list[Any]:  # noqa: ANN401

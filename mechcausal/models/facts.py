@@ -12,6 +12,7 @@ from mechcausal.data.prompts import PromptSet
 from mechcausal.models import bridge
 from mechcausal.models.condition import altered
 from mechcausal.models.fingerprint import tokenizer_fingerprint, weights_fingerprint
+from mechcausal.models.origin import origin_of
 
 
 def facts(
@@ -41,6 +42,7 @@ def facts(
             "architecture": bridge.architecture_of(model),
             "weights": weights_fingerprint(model),
             "tokenizer": tokenizer_fingerprint(model.tokenizer),
+            **origin_of(model).to_json(),
             **({"altered": changes} if (changes := altered(model)) else {}),
         },
         "prompts": {

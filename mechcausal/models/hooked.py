@@ -19,7 +19,7 @@ from torch import Tensor
 
 from mechcausal.address import Site
 from mechcausal.data.prompts import PromptSet
-from mechcausal.errors import InterventionError, SiteError
+from mechcausal.errors import InterventionError, SiteError, UnsupportedError
 from mechcausal.interventions.apply import edited
 from mechcausal.interventions.specs import Edit
 from mechcausal.models import bridge
@@ -54,14 +54,30 @@ class Run:
     """What one forward gave.
 
     Attributes:
-        logits: The logits, [batch pos vocab].
+        output: The logits, [batch pos vocab], or the last hidden state of a model without a head, [batch pos d_model].
         read: The activations asked for, after all edits, by whole site.
         fired: How often each hook point fired; every one is 1.
+        headed: Whether the model has a language-model head.
     """
 
-    logits: Tensor
+    output: Tensor
     read: dict[Site, Tensor] = field(default_factory=dict)
     fired: dict[str, int] = field(default_factory=dict)
+    headed: bool = True
+
+    @property
+    def logits(self) -> Tensor:
+        """The logits; refused where the model has no head."""
+        return self.output_for(needs_logits=True)
+
+    def output_for(self, *, needs_logits: bool) -> Tensor:
+        """Return the output, for a metric that needs logits or one that can read hidden states instead."""
+        if needs_logits and not self.headed:
+            raise UnsupportedError(
+                "this model has no language-model head, so it gives no logits",
+                fix="read its sites, or pass metric= as a function of (last hidden states, batch)",
+            )
+        return self.output
 
 
 @dataclass(frozen=True)
@@ -148,12 +164,13 @@ def forward(
     """
     plan = _plan(_Plan(model, grad), batch, edits, read, sources or [None] * len(edits))
     with torch.set_grad_enabled(grad), _hooked(model, plan, grad):
-        logits = bridge.run(model, batch.tokens, batch.mask)
+        output = bridge.run(model, batch.tokens, batch.mask)
     _check_fired(plan)
-    if isinstance(logits, Tensor) and edits and logits.shape[0] != len(batch):
-        raise InterventionError("the edits changed the batch size", got=logits.shape[0], expected=len(batch))
+    if isinstance(output, Tensor) and edits and output.shape[0] != len(batch):
+        raise InterventionError("the edits changed the batch size", got=output.shape[0], expected=len(batch))
     kept = {site: _reading(plan, site) for site in read}
-    return Run(logits, kept, {str(p.site): p.fired for p in plan.points.values()})
+    fired = {str(point.site): point.fired for point in plan.points.values()}
+    return Run(output, kept, fired, bridge.has_head(model))
 
 
 def readings(model: Any, batch: PromptSet, sites: Sequence[Site]) -> dict[Site, Tensor]:  # noqa: ANN401

@@ -1,9 +1,13 @@
-"""Legacy HookedTransformer checkpoints (a state dict and a dict of its configuration) as native bridge models."""
+"""Legacy checkpoints (a state dict and a dict of its configuration) as native bridge models.
+
+Shapes tell how many layers and heads there are and how wide they are; a configuration may repeat that, and is refused
+where it contradicts. Every tensor must have its place and every place its tensor.
+"""
 
 from __future__ import annotations
 
 import math
-import pickle
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,113 +15,279 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from mechcausal.errors import ModelError, UnsupportedError
+from mechcausal.arguments import described
+from mechcausal.errors import ModelError, UnsupportedError, did_you_mean, shortened
+from mechcausal.models.files import name_of, read_safetensors, read_torch, tensors_in
+from mechcausal.models.layouts import LAYOUTS, Layout
 
-# What old checkpoints carry beside weights; the native model computes these itself.
-_BUFFERS = ("mask", "IGNORE", "rotary_sin", "rotary_cos")
+Config = Mapping[str, Any]
+State = Mapping[str, Tensor]
+
+# What the native model is told.
 _KEPT = (
     "n_layers", "d_model", "n_ctx", "d_head", "n_heads", "d_mlp", "d_vocab", "d_vocab_out", "act_fn", "eps",
     "normalization_type", "attn_only", "attention_dir", "final_rms", "default_prepend_bos",
 )  # fmt: skip
-_REQUIRED = ("n_layers", "d_model", "n_ctx", "d_head", "n_heads", "d_vocab")
+_FROM_SHAPES = ("n_layers", "d_model", "n_ctx", "d_head", "n_heads", "d_mlp", "d_vocab", "d_vocab_out")
+# What changes how a model computes, and is not translated.
 _REFUSED = {
     "use_local_attn": "local attention",
     "gated_mlp": "gated MLPs",
     "parallel_attn_mlp": "parallel blocks",
     "scale_attn_by_inverse_layer_idx": "attention scaled by layer",
     "attn_scores_soft_cap": "soft-capped scores",
+    "output_logits_soft_cap": "soft-capped logits",
+    "num_experts": "a mixture of experts",
+    "post_embedding_ln": "a norm behind the embedding",
+    "use_normalization_before_and_after": "norms behind sublayers",
+    "use_qk_norm": "norms of queries and keys",
+    "use_attention_sinks": "attention sinks",
+    "use_logn_attn": "attention scaled by length",
+    "clip_qkv": "clipped queries and keys",
 }
+# Of the others these say how a model was made, how it is watched, or what the refused would need.
+_WITHOUT_EFFECT = (
+    "attn_scale", "attn_types", "checkpoint_index", "checkpoint_label_type", "checkpoint_value", "decoder_start_token_id",
+    "device", "dtype", "experts_per_token", "from_checkpoint", "init_mode", "init_weights", "initializer_range",
+    "layer_norm_folding", "load_in_4bit", "model_name", "n_devices", "n_key_value_heads", "n_params", "norm_topk_prob",
+    "original_architecture", "positional_embedding_type", "quantization_method", "relative_attention_max_distance",
+    "relative_attention_num_buckets", "seed", "tie_word_embeddings", "tokenizer_name", "tokenizer_prepends_bos",
+    "train_seq_length", "trust_remote_code", "ungroup_grouped_query_attention", "use_attn_in", "use_attn_result",
+    "use_attn_scale", "use_hook_mlp_in", "use_hook_tokens", "use_split_qkv_input", "uses_rms_norm", "window_size",
+)  # fmt: skip
+_ROTARY = ("rotary", "NTK", "yarn", "use_yarn", "use_NTK", "use_dynamic_ntk")
+_OFF = (None, False, -1, -1.0, 0)
 
 
-def read_checkpoint(path: Path, config: dict[str, Any] | None) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def is_hooked_transformer(source: object) -> bool:
+    """Say whether this is a HookedTransformer, asked without importing the class, which newer versions do not have."""
+    return any(kind.__name__ == "HookedTransformer" for kind in type(source).__mro__)
+
+
+def in_memory(source: Any, config: Config | None) -> tuple[Config, State]:  # noqa: ANN401
+    """Return (configuration, state dict) of a HookedTransformer, or of a state dict, in memory."""
+    if is_hooked_transformer(source):
+        return {**source.cfg.to_dict(), **(config or {})}, {
+            name: value.detach().cpu() for name, value in source.state_dict().items()
+        }
+    return _parts(source, config, "this state dict")
+
+
+def read_checkpoint(path: Path, config: Config | None) -> tuple[Config, State]:
     """Return (configuration, state dict) of a `.pt` or `.safetensors` file, never running code from it."""
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
+    content = read_safetensors(path) if path.suffix == ".safetensors" else read_torch(path)
+    if not isinstance(content, Mapping):
+        raise ModelError(f"{name_of(path)} holds no state dict", got=described(content))
+    return _parts(content, config, name_of(path))
 
-        content: Any = load_file(path)
-    else:
-        try:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-        except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-            raise ModelError(
-                f"{path} is not a file of weights, and a pickle is never run",
-                got=str(error).strip().splitlines()[0][:160],
-                fix="save torch.save(model.state_dict(), path) or safetensors",
-            ) from error
-    if not isinstance(content, dict):
-        raise ModelError(f"{path} holds no state dict", got=type(content).__name__)
+
+def _parts(content: Mapping[Any, Any], config: Config | None, what: str) -> tuple[Config, State]:
     inner = next(
-        (content[key] for key in ("state_dict", "model", "weights") if isinstance(content.get(key), dict)), content
+        (content[key] for key in ("state_dict", "model", "weights") if isinstance(content.get(key), Mapping)), content
     )
-    stored = next((content[key] for key in ("config", "cfg") if isinstance(content.get(key), dict)), None)
-    config = stored if config is None else config
-    if config is None:
-        raise ModelError(f"{path} comes without a configuration", fix="mc.load(path, config={'n_layers': ..., ...})")
-    return config, {key: value for key, value in inner.items() if isinstance(value, Tensor)}
+    stored = next((content[key] for key in ("config", "cfg") if isinstance(content.get(key), Mapping)), {})
+    tensors = tensors_in(dict(inner))
+    if not tensors:
+        raise ModelError(f"{what} holds no tensors", got=shortened(", ".join(map(str, inner)) or "nothing"))
+    if config is not None and not isinstance(config, Mapping):
+        raise ModelError("'config' is a mapping", got=described(config), fix="config={'act_fn': 'relu', ...}")
+    prefix = "_orig_mod."  # of a compiled model
+    tensors = {name.removeprefix(prefix): value.detach().cpu() for name, value in tensors.items()}
+    return (stored if config is None else config), tensors
 
 
-def to_native(config: dict[str, Any], state: dict[str, Tensor]) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Translate a HookedTransformer configuration and state dict into those of a native model."""
-    missing = [key for key in _REQUIRED if key not in config]
-    if missing:
-        raise ModelError("the configuration lacks " + ", ".join(missing), fix="pass config= with these entries")
-    refused = [words for key, words in _REFUSED.items() if config.get(key) not in (None, False, -1, -1.0, 0)]
+def to_native(config: Config, state: State) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Translate a configuration and a state dict of a known layout into those of a native model."""
+    layout, sizes, tensors = _recognized(config, state)
+    stated = {**layout.says, **config}
+    facts = {**_told_by_keys(tensors, stated), **sizes}
+    _refuse_unsupported(config)
+    problems = [
+        *_unknown_words(config),
+        *_contradictions(config, facts),
+        *_gaps(config, facts, layout),
+        *_absent(tensors, facts),
+        *_leftover(layout, state),
+    ]
+    if problems:
+        raise ModelError(
+            f"the checkpoint ({layout.name}) and its configuration do not fit: " + "; ".join(problems),
+            fix="correct config=" if len(problems) < 3 else None,
+        )
+    whole = {**stated, **facts}
+    native = {key: whole[key] for key in _KEPT if whole.get(key) is not None}
+    native["normalization_type"] = whole.get("normalization_type", "LN")
+    return native, _native_weights(whole, {name: value.float() for name, value in tensors.items()})
+
+
+def _recognized(config: Config, state: State) -> tuple[Layout, dict[str, int], dict[str, Tensor]]:
+    """Return the layout, the sizes that the shapes tell, and the tensors in canonical names and axes."""
+    by_keys = [layout for layout in LAYOUTS if layout.recognizes(state)]
+    if not by_keys:
+        raise ModelError(
+            "these tensors are in no layout that is known",
+            got=shortened(", ".join(list(state)[:3]), 120), expected=", ".join(layout.name for layout in LAYOUTS),
+            fix="load the model through transformers",
+        )  # fmt: skip
+    heads = config.get("n_heads")
+    given = {"n_heads": heads} if isinstance(heads, int) and not isinstance(heads, bool) and heads > 0 else {}
+    tried = [(layout, *layout.sizes(state, given)) for layout in by_keys]
+    fitting = [(layout, sizes) for layout, sizes, misfits in tried if not misfits]
+    if not fitting:
+        layout, _, misfits = min(tried, key=lambda entry: len(entry[2]))
+        raise ModelError(
+            f"the shapes of {len(misfits)} tensors do not fit the others ({layout.name})",
+            got=shortened(", ".join(misfits[:3]), 160), fix="load an intact checkpoint, with the right n_heads",
+        )  # fmt: skip
+    if len(fitting) > 1:
+        raise ModelError(
+            "the shapes fit more than one layout", got=" and ".join(layout.name for layout, _ in fitting),
+            fix="build a HookedTransformer with these weights and pass that",
+        )  # fmt: skip
+    layout, sizes = fitting[0]
+    if "n_heads" not in sizes:
+        raise ModelError(
+            f"the shapes of this checkpoint ({layout.name}) do not tell the number of heads",
+            fix="config={'n_heads': ...}",
+        )
+    return layout, {**sizes, "n_layers": layout.layers_in(state)}, layout.canonical(state, sizes)
+
+
+def _told_by_keys(tensors: State, stated: Config) -> dict[str, Any]:
+    """Return what the presence of tensors tells; a norm without biases is of root mean squares unless stated."""
+    said: dict[str, Any] = {"attn_only": not any(".mlp." in name for name in tensors)}
+    scales, shifts = (any(f"ln1.{part}" in name or f"ln_final.{part}" in name for name in tensors) for part in "wb")
+    if scales and not shifts and stated.get("normalization_type") != "LN":
+        said["normalization_type"] = "RMS"
+    elif scales:
+        said["normalization_type"] = "LN"
+    return said
+
+
+def _refuse_unsupported(config: Config) -> None:
+    refused = [words for key, words in _REFUSED.items() if config.get(key) not in _OFF]
     positional = config.get("positional_embedding_type", "standard")
     if positional != "standard":
         refused.append(f"{positional} positions")
+    groups = config.get("n_key_value_heads")
+    if groups not in _OFF and groups != config.get("n_heads", groups):
+        refused.append("grouped queries")
     if refused:
         raise UnsupportedError(
             "this legacy checkpoint uses " + ", ".join(refused), fix="load the model through transformers"
         )
-    native = {key: config[key] for key in _KEPT if config.get(key) is not None}
-    native["normalization_type"] = config.get("normalization_type", "LN")
-    state = {key: value.float() for key, value in state.items() if key.rsplit(".", 1)[-1] not in _BUFFERS}
-    try:
-        weights = _weights(config, state)
-    except KeyError as error:
-        raise ModelError(
-            f"the state dict lacks {error}", got=f"{len(state)} tensors", fix="check the configuration"
-        ) from error
-    return native, weights
 
 
-def _weights(config: dict[str, Any], state: dict[str, Tensor]) -> dict[str, Tensor]:
-    normalised = config.get("normalization_type", "LN") in ("LN", "RMS")
+def _unknown_words(config: Config) -> list[str]:
+    words = (*_KEPT, *_REFUSED, *_WITHOUT_EFFECT)
+    unknown = [str(key) for key in config if key not in words and not str(key).startswith(_ROTARY)]
+    shown = [f"no entry is called {shortened(key, 30)!r} ({did_you_mean(key, words)})" for key in unknown[:1]]
+    if shown and not shown[0].endswith("?)"):
+        shown = [shown[0].partition(" (use one of")[0]]
+    return shown + ([f"nor {_some(unknown[1:])}"] if unknown[1:] else [])
+
+
+def _contradictions(config: Config, facts: Config) -> list[str]:
+    """Return what the configuration says otherwise than the tensors."""
+    said = []
+    for key in (*_FROM_SHAPES, "attn_only"):
+        unset = key not in config or config[key] is None or (key == "d_vocab_out" and config[key] == -1)
+        if not unset and config[key] != facts.get(key, config[key]):
+            said.append(f"{key} is {facts[key]}, not {shortened(repr(config[key]), 20)}")
+    kind, found = config.get("normalization_type", ""), facts.get("normalization_type")
+    if kind in (None, "LNPre", "RMSPre") and found:
+        said.append(f"there are weights of norms, and normalization_type is {kind!r}")
+    if kind in ("LN", "RMS") and not found:
+        said.append(f"there are no weights of norms, and normalization_type is {kind!r}")
+    if kind == "RMS" and found == "LN":
+        said.append("norms have biases, and normalization_type is 'RMS'")
+    return said
+
+
+def _gaps(config: Config, facts: Config, layout: Layout) -> list[str]:
+    """Return what neither the tensors nor the configuration say."""
+    gaps = []
+    if not facts["attn_only"] and config.get("act_fn") is None and "act_fn" not in layout.says:
+        gaps.append("act_fn is not given")
+    if "normalization_type" not in facts and "normalization_type" not in config:
+        gaps.append("normalization_type is not given (None, 'LNPre' or 'RMSPre')")
+    return gaps
+
+
+def _absent(tensors: State, facts: Config) -> list[str]:
+    """Return which tensors are missing. Biases and norms may be missing everywhere, and not here and there."""
+    n_layers = facts["n_layers"]
+    families = {f"attn.{name}": True for name in ("W_Q", "W_K", "W_V", "W_O")}
+    families |= {f"attn.{name}": False for name in ("b_Q", "b_K", "b_V", "b_O")}
+    if not facts["attn_only"]:
+        families |= {"mlp.W_in": True, "mlp.W_out": True, "mlp.b_in": False, "mlp.b_out": False}
+    norms = facts.get("normalization_type") in ("LN", "RMS")
+    numbers = (1,) if facts["attn_only"] else (1, 2)
+    families |= {f"ln{number}.w": norms for number in numbers} | {f"ln{number}.b": False for number in numbers}
+    absent = [name for name in ("embed.W_E", "pos_embed.W_pos", "unembed.W_U") if name not in tensors]
+    absent += ["ln_final.w"] if norms and "ln_final.w" not in tensors else []
+    for family, needed in families.items():
+        names = [f"blocks.{layer}.{family}" for layer in range(n_layers)]
+        there = [name in tensors for name in names]
+        if not all(there) and (needed or any(there)):
+            absent += [name for name, is_there in zip(names, there, strict=True) if not is_there]
+    return [f"no tensor {_some(absent)}"] if absent else []
+
+
+def _leftover(layout: Layout, state: State) -> list[str]:
+    placed = {key for _, key, _ in layout.keys(layout.layers_in(state))}
+    left = [key for key in state if key not in placed and not layout.is_buffer(key)]
+    return [f"no place for {_some(left)}"] if left else []
+
+
+def _some(names: Sequence[str]) -> str:
+    more = len(names) - 2
+    return ", ".join(shortened(name, 50) for name in names[:2]) + (f" and {more} more" if more > 0 else "")
+
+
+def _native_weights(config: Config, state: State) -> dict[str, Tensor]:
+    """Return the weights under native names; what a native model must have and this one has not is zero."""
+    sharpness = _score_factor(config)
     out = {"tok_embed.weight": state["embed.W_E"], "pos.weight": state["pos_embed.W_pos"]}
+
+    def bias(name: str, like: Tensor) -> Tensor:
+        return state.get(name, torch.zeros(like.shape[0]))
+
     for layer in range(config["n_layers"]):
         old, new = f"blocks.{layer}.", f"layers.{layer}."
-        sharpness = _score_factor(config)
         for name in "QKV":
-            factor = sharpness if name == "Q" else 1.0
-            weight, bias = state[f"{old}attn.W_{name}"], state[f"{old}attn.b_{name}"]
-            target = f"{new}attn.{name.lower()}"
-            out[f"{target}.weight"] = factor * rearrange(weight, "head d_model d_head -> (head d_head) d_model")
-            out[f"{target}.bias"] = factor * bias.reshape(-1)
+            factor, target = sharpness if name == "Q" else 1.0, f"{new}attn.{name.lower()}"
+            weight = rearrange(state[f"{old}attn.W_{name}"], "head d_model d_head -> (head d_head) d_model")
+            out[f"{target}.weight"] = factor * weight
+            out[f"{target}.bias"] = factor * bias(f"{old}attn.b_{name}", weight).reshape(-1)
         out[f"{new}attn.o.weight"] = rearrange(state[f"{old}attn.W_O"], "head d_head d_model -> d_model (head d_head)")
-        out[f"{new}attn.o.bias"] = state[f"{old}attn.b_O"]
-        if not config.get("attn_only"):
+        out[f"{new}attn.o.bias"] = bias(f"{old}attn.b_O", out[f"{new}attn.o.weight"])
+        if not config["attn_only"]:
             for legacy, native in (("in", "fc_in"), ("out", "fc_out")):
                 out[f"{new}mlp.{native}.weight"] = state[f"{old}mlp.W_{legacy}"].T
-                out[f"{new}mlp.{native}.bias"] = state[f"{old}mlp.b_{legacy}"]
-        for norm in ("ln1", "ln2") if normalised else ():
-            if f"{old}{norm}.w" in state:
-                out[f"{new}{norm}.weight"] = state[f"{old}{norm}.w"]
-                if f"{old}{norm}.b" in state:
-                    out[f"{new}{norm}.bias"] = state[f"{old}{norm}.b"]
-    if normalised:
-        out |= {
-            f"ln_out.{new}": state[f"ln_final.{old}"]
-            for old, new in (("w", "weight"), ("b", "bias"))
-            if f"ln_final.{old}" in state
-        }
+                out[f"{new}mlp.{native}.bias"] = bias(f"{old}mlp.b_{legacy}", out[f"{new}mlp.{native}.weight"])
+        for norm in ("ln1",) if config["attn_only"] else ("ln1", "ln2"):
+            out |= _norm(config, state, f"{old}{norm}", f"{new}{norm}")
+    out |= _norm(config, state, "ln_final", "ln_out")
     out["head.weight"] = state["unembed.W_U"].T
-    bias = state.get("unembed.b_U")
-    if bias is not None and bool(bias.any()):
-        out["head.bias"] = bias
+    if "unembed.b_U" in state and bool(state["unembed.b_U"].any()):
+        out["head.bias"] = state["unembed.b_U"]
     return {key: value.contiguous() for key, value in out.items()}
 
 
-def _score_factor(config: dict[str, Any]) -> float:
+def _norm(config: Config, state: State, old: str, new: str) -> dict[str, Tensor]:
+    kind = config.get("normalization_type")
+    if kind not in ("LN", "RMS"):
+        return {}
+    weight = {f"{new}.weight": state[f"{old}.w"]}
+    return (
+        weight
+        if kind == "RMS"
+        else weight | {f"{new}.bias": state.get(f"{old}.b", torch.zeros_like(state[f"{old}.w"]))}
+    )
+
+
+def _score_factor(config: Config) -> float:
     """Native attention always divides scores by sqrt(d_head); what the checkpoint divides by goes into W_Q."""
     root = math.sqrt(config["d_head"])
     if not config.get("use_attn_scale", True):

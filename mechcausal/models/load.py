@@ -1,29 +1,29 @@
 """`mc.load`: a plain TransformerBridge from a name, a folder, a model object, a checkpoint or an organism.
 
-Every model is checked as it comes in: no NaN in its weights, the same logits as the bare `transformers` model, and what
-can be read and written inside it.
+Every model is checked as it comes in: every weight accounted for, no NaN among them, the same logits as the bare
+`transformers` model, and what can be read and written inside it.
 A local path is never looked up on the network, and code from a model repository is never run.
 """
 
 from __future__ import annotations
 
 import copy as copying
-import json
-import os
-import sys
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from mechcausal.arguments import described
 from mechcausal.catalog import ORGANISMS
-from mechcausal.errors import ModelError, NumericsError, UnsupportedError, did_you_mean
-from mechcausal.models import bridge, legacy
+from mechcausal.errors import ArgumentError, ModelError, NumericsError, did_you_mean
+from mechcausal.models import bridge, headless, legacy
 from mechcausal.models.abilities import abilities
-from mechcausal.organisms import folder
+from mechcausal.models.files import TORCH, name_of, read_json
+from mechcausal.models.origin import Origin, remember, require_digest
+from mechcausal.models.placement import device_called, dtype_called
+from mechcausal.models.pretrained import from_folder, from_hub, holds_tokenizer, refuse_two_stacks, tokenizer_from
 
 _PREFIX = "organism:"
 
@@ -32,23 +32,28 @@ def load(
     source: Any,  # noqa: ANN401 - many kinds, see below
     *,
     tokenizer: Any = None,  # noqa: ANN401
-    config: dict[str, Any] | None = None,
-    dtype: torch.dtype = torch.float32,
+    config: Mapping[str, Any] | None = None,
+    dtype: torch.dtype | str = torch.float32,
     device: str | torch.device | None = None,
     revision: str | None = None,
+    expect: str | None = None,
     copy: bool = True,
     check: bool = True,
 ) -> Any:  # noqa: ANN401 - a TransformerBridge
     """Load a model as a TransformerBridge.
 
     Args:
-        source: `"organism:NAME"`, a local folder, a `.pt` or `.safetensors` checkpoint of a legacy HookedTransformer,
-            a hub name, a `transformers` model object, or a bridge, which is returned as it is.
+        source: `"organism:NAME"`, a local folder, a `.pt` or `.safetensors` checkpoint of a legacy HookedTransformer or
+            of an older layout, a hub name, a `transformers` model object, a HookedTransformer, a state dict in memory,
+            or a bridge, which is returned as it is. A model without a language-model head, such as a `BertModel`, loads
+            as such: its sites can be read and written, and logits are refused.
         tokenizer: A tokenizer object, or the folder of one, where the source brings none.
-        config: The configuration of a legacy checkpoint that does not hold its own.
-        dtype: The precision of the weights when they are read from files.
-        device: Where to put the model; None leaves it where it is (CPU for files).
+        config: The configuration of a legacy checkpoint that does not hold its own; only what shapes do not tell.
+        dtype: The precision of the weights when they are read from files, such as `"bfloat16"`.
+        device: Where to put the model, such as `"cuda"`; None leaves it where it is (CPU for files).
         revision: The revision of a hub name.
+        expect: The digest that the weights must have: `result.provenance.model["weights"]`, or the SHA-256 of a file of
+            weights. Of either the first 8 characters are enough.
         copy: Whether a model object is copied first. The bridge instruments what it wraps; pass False to save the
             memory of a copy.
         check: Whether to measure at once what can be read and written in it (short forwards, site by site, remembered
@@ -62,171 +67,158 @@ def load(
         >>> model.cfg.n_layers
         4
     """
+    precision, place = dtype_called(dtype), device_called(device)
     if bridge.is_bridge(source) or type(source).__name__ == "SAETransformerBridge":
-        wrapped = bridge.require_bridge(source)
+        model = bridge.require_bridge(source)
     else:
-        tokenizer = _tokenizer(Path(tokenizer)) if isinstance(tokenizer, (str, Path)) else tokenizer
-        wrapped = _load_any(source, tokenizer, config, dtype, device, revision, copy)
+        model, origin = _loaded(source, _tokenizer(tokenizer), config, precision, place, revision, copy)
+        remember(model, origin)
+    if expect is not None:
+        require_digest(model, expect)
     if check:
-        abilities(wrapped)
-    return wrapped
+        abilities(model)
+    return model
 
 
-def _load_any(
+def _tokenizer(given: Any) -> Any:  # noqa: ANN401
+    if isinstance(given, (str, Path)):
+        return tokenizer_from(Path(given).expanduser())
+    if given is not None and not (callable(given) and hasattr(given, "get_vocab")):
+        raise ArgumentError(
+            "load cannot take this 'tokenizer'",
+            got=described(given),
+            expected="a tokenizer of transformers, or a folder",
+        )
+    return given
+
+
+def _loaded(
     source: Any,  # noqa: ANN401
     tokenizer: Any,  # noqa: ANN401
-    config: dict[str, Any] | None,
+    config: Mapping[str, Any] | None,
     dtype: torch.dtype,
-    device: Any,  # noqa: ANN401
+    device: torch.device | None,
     revision: str | None,
     copy: bool,
-) -> Any:  # noqa: ANN401
+) -> tuple[Any, Origin]:
+    if legacy.is_hooked_transformer(source):
+        content = legacy.in_memory(source, config)
+        return _native(*content, tokenizer or source.tokenizer, "HookedTransformer", dtype, device), Origin()
+    if isinstance(source, Mapping):
+        return _native(*legacy.in_memory(source, config), tokenizer, "state dict", dtype, device), Origin()
+    path = Path(source).expanduser() if isinstance(source, (str, Path)) else None
+    if path is not None and path.is_file() and not str(source).startswith(_PREFIX):
+        return _checkpoint(path, config, tokenizer, str(path), dtype, device)
+    if config is not None:
+        raise ArgumentError(
+            "load takes 'config' for a legacy checkpoint only",
+            got=described(source),
+            fix="edit the model's config.json",
+        )
     if isinstance(source, nn.Module):
-        if not hasattr(source, "config"):
-            raise ModelError(
-                "the model object has no config", got=type(source).__name__, fix="pass a transformers model"
-            )
-        module = copying.deepcopy(source) if copy else source
-        return _wrap(module, tokenizer, str(module.config.name_or_path or "model"), device)
-    if not isinstance(source, (str, Path)):
+        return _object(source, tokenizer, device, copy), Origin()
+    if path is None:
         raise ModelError(
-            "a model is a name, a path or a model object", got=type(source).__name__, fix='mc.load("organism:hiring")'
+            "a model is a name, a path or a model object", got=described(source), fix='mc.load("organism:hiring")'
         )
     if str(source).startswith(_PREFIX):
-        return _load_organism(str(source).removeprefix(_PREFIX), dtype, device)
-    if (path := Path(source).expanduser()).exists():
-        return _load_path(path, tokenizer, config, dtype, device)
-    return _load_hub(str(source), tokenizer, dtype, device, revision)
+        folder = ORGANISMS[str(source).removeprefix(_PREFIX)] / "weights"
+        return _folder(folder, tokenizer, str(source), dtype, device)
+    if path.exists():
+        return _folder(path, tokenizer, str(path), dtype, device)
+    return _hub(str(source), tokenizer, dtype, device, revision)
 
 
-def _load_organism(name: str, dtype: torch.dtype, device: Any) -> Any:  # noqa: ANN401
-    if name not in ORGANISMS:
-        raise ModelError(f"there is no organism called {name!r}", fix=did_you_mean(name, ORGANISMS))
-    return _load_path(folder(name) / "weights", None, None, dtype, device, label=_PREFIX + name)
+def _object(source: nn.Module, tokenizer: Any, device: torch.device | None, copy: bool) -> Any:  # noqa: ANN401
+    if not hasattr(source, "config"):
+        raise ModelError(
+            "the model object has no config", got=type(source).__name__,
+            fix="pass a transformers model, or state_dict() and config= of a legacy model",
+        )  # fmt: skip
+    module: Any = copying.deepcopy(source) if copy else source
+    if any(parameter.is_meta for parameter in module.parameters()):
+        raise ModelError("the model object holds no weights", got="parameters on the meta device")
+    label = str(getattr(module.config, "name_or_path", "") or "model")
+    refuse_two_stacks(module.config, label)
+    if headless.is_base(module):
+        module = headless.around(module)
+    return _wrap(module, tokenizer, label, device)
 
 
-def _load_path(
+def _folder(
     path: Path,
     tokenizer: Any,  # noqa: ANN401
-    config: dict[str, Any] | None,
+    label: str,
     dtype: torch.dtype,
-    device: Any,  # noqa: ANN401
-    label: str | None = None,
-) -> Any:  # noqa: ANN401
-    label = label or str(path)
-    if path.is_file():
-        return _load_legacy(path, config, tokenizer, dtype, device, label)
-    described = path / "config.json"
-    if not described.exists():
-        holds = sorted(item.name for item in path.iterdir())[:5]
+    device: torch.device | None,
+) -> tuple[Any, Origin]:
+    if not (path / "config.json").exists():
+        names = sorted(item.name for item in path.iterdir())[:5]
         raise ModelError(
-            f"{path} is not a model folder", got=holds or "an empty folder", expected="a config.json and weights"
+            f"{name_of(path)} is not a model folder",
+            got=names or "an empty folder",
+            expected="a config.json and weights",
         )
-    stored = json.loads(described.read_text())
-    if tokenizer is None and any(
-        (path / name).exists() for name in ("tokenizer.json", "tokenizer_config.json", "vocab.json")
-    ):
-        tokenizer = _tokenizer(path)
-    if "model_type" not in stored and "d_head" in stored:
+    described_by = read_json(path / "config.json")
+    if tokenizer is None and holds_tokenizer(path):
+        tokenizer = tokenizer_from(path)
+    if "model_type" not in described_by and "d_head" in described_by:
         weights = next((path / name for name in ("model.safetensors", "model.pt") if (path / name).exists()), None)
         if weights is None:
-            raise ModelError(f"{path} has a configuration but no weights", expected="model.safetensors or model.pt")
-        return _load_legacy(weights, stored, tokenizer, dtype, device, label)
-    return _wrap(_from_pretrained(str(path), dtype, local=True), tokenizer, label, device)
+            raise ModelError(f"{name_of(path)} holds no weights", expected="model.safetensors or model.pt")
+        return _checkpoint(weights, described_by, tokenizer, label, dtype, device)
+    module, origin = from_folder(path, dtype, label)
+    return _wrap(module, tokenizer, label, device), origin
 
 
-def _load_legacy(
+def _checkpoint(
     path: Path,
-    config: dict[str, Any] | None,
+    config: Mapping[str, Any] | None,
     tokenizer: Any,  # noqa: ANN401
-    dtype: torch.dtype,
-    device: Any,  # noqa: ANN401
     label: str,
+    dtype: torch.dtype,
+    device: torch.device | None,
+) -> tuple[Any, Origin]:
+    if path.suffix not in (*TORCH, ".safetensors"):
+        raise ModelError(
+            f"{name_of(path)} is not a checkpoint", got=path.suffix or "no suffix", expected=".pt or .safetensors"
+        )
+    content = legacy.read_checkpoint(path, config)
+    return _native(*content, tokenizer, label, dtype, device), Origin.of([path])
+
+
+def _native(
+    config: Mapping[str, Any],
+    state: Mapping[str, Tensor],
+    tokenizer: Any,  # noqa: ANN401
+    label: str,
+    dtype: torch.dtype,
+    device: torch.device | None,
 ) -> Any:  # noqa: ANN401
-    if path.suffix not in (".pt", ".pth", ".bin", ".safetensors"):
-        raise ModelError(f"{path} is not a checkpoint", got=path.suffix or "no suffix", expected=".pt or .safetensors")
-    native_config, state = legacy.to_native(*legacy.read_checkpoint(path, config))
-    _refuse_nan(state.items())
-    model = bridge.build_native(native_config, state, tokenizer, label, dtype)
+    native_config, weights = legacy.to_native(config, state)
+    _refuse_nan(weights.items())
+    model = bridge.build_native(native_config, weights, tokenizer, label, dtype)
     return model if device is None else model.to(device)
 
 
-def _load_hub(name: str, tokenizer: Any, dtype: torch.dtype, device: Any, revision: str | None) -> Any:  # noqa: ANN401
+def _hub(
+    name: str,
+    tokenizer: Any,  # noqa: ANN401
+    dtype: torch.dtype,
+    device: torch.device | None,
+    revision: str | None,
+) -> tuple[Any, Origin]:
     if name.startswith((".", "/", "~")) or name.count("/") > 1 or Path(name).suffix in (".pt", ".safetensors"):
-        raise ModelError(f"there is nothing at {name}", fix="check the path")
+        raise ModelError(f"there is nothing at {name_of(Path(name))}", fix="check the path")
     if name in ORGANISMS:
-        raise ModelError(f"there is no model called {name!r}", fix=f"did you mean {_PREFIX + name!r}?")
-    module = _from_pretrained(name, dtype, local=False, revision=revision)
-    if tokenizer is None:
-        from transformers import AutoTokenizer
-
-        tokenizer = AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=False)
-    return _wrap(module, tokenizer, name, device)
+        raise ModelError(f"there is no model called {name!r}", fix=did_you_mean(_PREFIX + name, [_PREFIX + name]))
+    module, origin = from_hub(name, dtype, revision)
+    return _wrap(module, tokenizer or tokenizer_from(name, revision=revision), name, device), origin
 
 
-def _tokenizer(path: Path) -> Any:  # noqa: ANN401
-    from transformers import AutoTokenizer
-
-    try:
-        return AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"{path} holds no readable tokenizer", got=_first_line(error)) from error
-
-
-def _from_pretrained(name: str, dtype: torch.dtype, *, local: bool, revision: str | None = None) -> Any:  # noqa: ANN401
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM
-
-    options: dict[str, Any] = {"local_files_only": local, "trust_remote_code": False, "revision": revision}
-    try:
-        hf_config = AutoConfig.from_pretrained(name, **options)
-        kinds = hf_config.architectures or []
-        if getattr(hf_config, "vision_config", None) is not None:
-            raise UnsupportedError(f"{name} is a multimodal model", got=kinds, fix="load its language model on its own")
-        masked = any(kind.endswith("ForMaskedLM") for kind in kinds)
-        auto = AutoModelForMaskedLM if masked else AutoModelForCausalLM
-        with _quiet():
-            return auto.from_pretrained(name, dtype=dtype, attn_implementation="eager", **options)
-    except UnsupportedError:
-        raise
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        where = "in this folder" if local else "on the hub or in the offline cache"
-        offline = bool(os.environ.get("HF_HUB_OFFLINE"))
-        fix = (
-            None
-            if local
-            else ("unset HF_HUB_OFFLINE, or pass" if offline else "check the name and the network, or pass")
-            + " a folder"
-        )
-        raise ModelError(f"no loadable model called {name!r} {where}", got=_first_line(error), fix=fix) from error
-
-
-@contextmanager
-def _quiet() -> Generator[None]:
-    """Hide the progress bar of reading weights where nobody watches a terminal."""
-    from transformers.utils import logging
-
-    if sys.stderr.isatty() or not logging.is_progress_bar_enabled():
-        yield
-        return
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.enable_progress_bar()
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
-
-
-def _wrap(module: Any, tokenizer: Any, label: str, device: Any) -> Any:  # noqa: ANN401
+def _wrap(module: Any, tokenizer: Any, label: str, device: torch.device | None) -> Any:  # noqa: ANN401
     if device is not None:
         module = module.to(device)
-    if getattr(module.config, "is_encoder_decoder", False):
-        raise UnsupportedError(
-            f"{label} is an encoder-decoder model, and sites name one stack of layers",
-            fix="load a decoder or an encoder",
-        )
     module = module.eval()
     if hasattr(module, "set_attn_implementation"):
         module.set_attn_implementation("eager")  # patterns exist only there
@@ -248,7 +240,7 @@ def _wrap(module: Any, tokenizer: Any, label: str, device: Any) -> Any:  # noqa:
     return wrapped
 
 
-def _refuse_nan(parameters: Any) -> None:  # noqa: ANN401 - pairs of name and tensor
+def _refuse_nan(parameters: Iterable[tuple[str, Tensor]]) -> None:
     for name, value in parameters:
-        if isinstance(value, Tensor) and not bool(torch.isfinite(value.detach()).all()):
+        if not bool(torch.isfinite(value.detach()).all()):
             raise NumericsError(f"the weights hold NaN or infinity, first in {name}", fix="load an intact checkpoint")

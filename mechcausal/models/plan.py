@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch import Tensor
@@ -13,6 +13,9 @@ from mechcausal.address import Site
 from mechcausal.data.prompts import PromptSet
 from mechcausal.interventions.specs import Edit
 from mechcausal.metrics import Metric
+
+if TYPE_CHECKING:
+    from mechcausal.models.replay.memory import Memory
 
 Cell = tuple[Edit, ...]
 
@@ -29,6 +32,7 @@ class Plan:
         means: Whole activations to set, by whole site, each [feature...] or [pos feature...] (mean ablation).
         reference: The prompts whose unedited run a comparing metric compares with.
         dry: Whether the cells are only counted: the unedited runs are made, and nothing else.
+        memory: Unedited runs that are shared with other plans on the same prompts.
     """
 
     base: PromptSet
@@ -38,6 +42,7 @@ class Plan:
     means: Mapping[Site, Tensor] = field(default_factory=dict)
     reference: PromptSet | None = None
     dry: bool = False
+    memory: Memory | None = None
 
     def batch(self, index: Tensor, device: Any) -> Plan:  # noqa: ANN401 - whatever torch takes for a device
         """Return the plan for some of its rows, on a device."""

@@ -181,7 +181,8 @@ class _Job:
             self.forwards += 1
             sources = [goal[edit.site.whole] for edit in edits]
             run = forward(self.model, batch, edits, read=gradient_reads(targets), sources=sources, grad=True)
-            return gradients(self.metric(run.logits, batch, reference).sum(), run, targets)
+            output = run.output_for(needs_logits=self.metric.needs_logits)
+            return gradients(self.metric(output, batch, reference).sum(), run, targets)
 
         self.forwards += 2 + int(self.metric.compares)
         found = np.empty((len(where), len(batch)))

@@ -1,5 +1,6 @@
 """Probes: what can be read at a place, how easily, and what the controls reach."""
 
+from mechcausal.probes.answers import ProbingSuite as ProbingSuite
 from mechcausal.probes.answers import SuiteResult as SuiteResult
 from mechcausal.probes.answers import probe_suite as probe_suite
 from mechcausal.probes.bayes import bayes_accuracy as bayes_accuracy
@@ -14,8 +15,11 @@ from mechcausal.probes.kinds import KINDS as KINDS
 from mechcausal.probes.kinds import Settings as Settings
 from mechcausal.probes.labels import Labels as Labels
 from mechcausal.probes.labels import labels_of as labels_of
+from mechcausal.probes.probing import Probing as Probing
 from mechcausal.probes.probing import probe as probe
+from mechcausal.probes.procedure import ProbeCost as ProbeCost
 from mechcausal.probes.sparse import SparseProbes as SparseProbes
+from mechcausal.probes.sparse import SparseProbing as SparseProbing
 from mechcausal.probes.sparse import sparse_probes as sparse_probes
 from mechcausal.probes.storage import load as load
 from mechcausal.probes.suites import Question as Question
@@ -25,4 +29,5 @@ from mechcausal.probes.suites import mistakes as mistakes
 from mechcausal.probes.suites import privacy as privacy
 from mechcausal.probes.suites import suite as suite
 from mechcausal.probes.sweep import ProbeSweep as ProbeSweep
+from mechcausal.probes.sweep import ProbeSweeping as ProbeSweeping
 from mechcausal.probes.sweep import probe_sweep as probe_sweep

@@ -5,25 +5,26 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from mechcausal.address import Place, expand
+from mechcausal.address import Place, Site, expand
+from mechcausal.arguments import CountOrZero, Model
 from mechcausal.data.places import SiteSpec, places, plain
 from mechcausal.errors import DataError
+from mechcausal.method import function
 from mechcausal.metrics import metric
 from mechcausal.models.abilities import abilities
 from mechcausal.models.engine import measure
 from mechcausal.models.facts import facts
 from mechcausal.probes.held_out import area
-from mechcausal.probes.kinds import Settings
-from mechcausal.probes.probing import Procedure, examples
+from mechcausal.probes.procedure import ProbeCost, ProbeKind, ProbingMethod, Procedure, Score, examples
 from mechcausal.probes.readings import Reading, readings
 from mechcausal.probes.suites import MEMBERSHIPS, Question, Suite
-from mechcausal.probes.sweep import ProbeSweep, Score, gathered, read_cell
+from mechcausal.probes.sweep import ProbeSweep, gathered, read_cell
 from mechcausal.results.intervals import Interval, ratio_interval
 from mechcausal.results.multiplicity import benjamini_hochberg
 from mechcausal.results.provenance import Provenance
@@ -60,88 +61,100 @@ class SuiteResult(ProbeSweep):
         return "\n".join(lines)
 
 
-def probe_suite(
-    model: Any,  # noqa: ANN401 - a TransformerBridge
-    suite: Suite,
-    *,
-    sites: SiteSpec = "resid_post",
-    kinds: Sequence[str] = ("logistic",),
-    score: Score = "accuracy",
-    control: bool = True,
-    mdl: bool = False,
-    permutations: int = 0,
-    settings: Settings | None = None,
-    folds: int = 5,
-    batch_size: int = 64,
-    seed: int = 0,
-) -> SuiteResult:
+@dataclass(frozen=True, kw_only=True)
+class ProbingSuite(ProbingMethod[Suite, SuiteResult]):
     """Answer every question of a suite at every site.
 
-    Args:
-        model: The model.
-        suite: The questions: `suite("hiring", model)`, `fairness(...)`, `privacy(...)`, or several added up.
+    Estimand: as for `probe`, for each question and site.
+
+    Attributes:
         sites: Where to read: a component word, a pattern, a site, or a list of these.
         kinds: What kinds of probes.
         score: What `value` is: `"accuracy"` or `"balanced_accuracy"`.
         control: Whether to run control tasks.
         mdl: Whether to compute the online code.
         permutations: How many times labels are shuffled for p; `q` is over all rows.
-        settings: How probes are fitted.
-        folds: How many folds.
-        batch_size: How many prompts at a time.
-        seed: The seed of folds, controls and networks.
 
     Example:
         >>> import mechcausal as mc
         >>> model = mc.load("organism:hiring")
         >>> asked = mc.features.suite("hiring/fairness", model, 200)
-        >>> found = mc.features.probe_suite(model, asked, sites="L2.resid_post")
-        >>> sorted(set(found.frame["asks"]))
+        >>> answers = mc.features.probe_suite(model, asked, sites="L2.resid_post")
+        >>> sorted(set(answers.frame["asks"]))
         ['group-conditional error', 'protected attribute', 'stereotype association']
     """
-    started = time.perf_counter()
-    if not len(suite) or not kinds:
-        raise DataError("there is nothing to answer", fix="give a suite with questions, and at least one kind of probe")
-    settings = settings or Settings(seed=seed)
-    wholes = expand(sites, abilities(model).shape)
-    parts, forwards = [], 0
-    bar = tqdm(total=len(suite) * len(wholes) * len(kinds), desc="probing", unit="probe", disable=None, leave=False)
-    for question in suite:
-        where = [places([site], question.at, question.prompts)[0] for site in wholes]
-        found = readings(model, question.prompts, where, pool=question.pool, batch_size=batch_size)
-        forwards += -(-len(question.prompts) // batch_size)
-        told: dict[str, Any] = {"loss_auc": np.nan}
-        if question.asks in MEMBERSHIPS:
-            told["loss_auc"] = _by_loss(model, question, batch_size)
-            forwards += -(-len(question.prompts) // batch_size)
-        rows, cells = [], []
-        for place, read in zip(where, found, strict=True):
-            linked = _association(question, read, Procedure("logistic", settings, folds, seed))
-            for kind in kinds:
-                asked = Procedure(kind, settings, folds, seed, control, mdl, permutations)
-                row, cell = read_cell(question.prompts, read, question.labels, question.types, question.task, asked)
-                rows.append(row | told | linked | _asked(question, place, kind))
-                cells.append(cell)
-                bar.update()
-        parts.append((rows, cells, question))
-    bar.close()
-    provenance = Provenance(
-        method="probe_suite",
-        arguments={
-            "metric": score, "score": score, "suite": suite.name, "skipped": dict(suite.skipped), "kind": list(kinds),
-            "sites": plain(sites), "folds": folds, "settings": {"C": settings.C, "k": settings.k},
-        },
-        seed=seed,
-        **facts(model, suite.questions[0].prompts, started=started, forwards=forwards, batch_size=batch_size),
-    )  # fmt: skip
-    results = [gathered(rows, cells, q.prompts, q.pool, score, provenance) for rows, cells, q in parts]
-    frame = pd.concat([one.frame for one in results], ignore_index=True)
-    if permutations:
-        frame["q"] = benjamini_hochberg(frame["p"].to_numpy())
-    widest = max(one.examples.shape[1] for one in results)
-    stacked = [np.concatenate([_widened(table, widest) for table in tables]) for tables in
-               ([one.examples for one in results], [one.baselines["base"] for one in results])]  # fmt: skip
-    return SuiteResult(frame, provenance, stacked[0], {"base": stacked[1]})
+
+    word: ClassVar[str] = "probe_suite"
+    sites: SiteSpec = "resid_post"
+    kinds: Sequence[ProbeKind] = ("logistic",)
+    score: Score = "accuracy"
+    control: bool = True
+    mdl: bool = False
+    permutations: CountOrZero = 0
+
+    def run(self, model: Model, data: Suite) -> SuiteResult:
+        """Fit and measure one probe for each question, site and kind."""
+        started = time.perf_counter()
+        sites = self._sites(model, data)
+        size, forwards, parts = self.batch_size, 0, []
+        total = len(data) * len(sites) * len(self.kinds)
+        bar = tqdm(total=total, desc="probing", unit="probe", disable=None, leave=False)
+        for question in data:
+            where = [places([site], question.at, question.prompts)[0] for site in sites]
+            batches = -(-len(question.prompts) // size)
+            forwards += batches * (1 + (question.asks in MEMBERSHIPS))
+            attack = {"loss_auc": _by_loss(model, question, size) if question.asks in MEMBERSHIPS else np.nan}
+            rows, cells = [], []
+            for reading in readings(model, question.prompts, where, pool=question.pool, batch_size=size):
+                linked = _association(question, reading, Procedure("logistic", self.settings, self.folds, self.seed))
+                for kind in self.kinds:
+                    row, cell = read_cell(
+                        question.prompts, reading, question.labels, question.types, question.task, self._procedure(kind)
+                    )
+                    rows.append(row | attack | linked | _asked(question, reading.place, kind))
+                    cells.append(cell)
+                    bar.update()
+            parts.append((rows, cells, question))
+        bar.close()
+        provenance = Provenance(
+            method=self.word,
+            arguments={
+                "metric": self.score, "score": self.score, "suite": data.name, "skipped": dict(data.skipped),
+                "kind": list(self.kinds), "sites": plain(self.sites), "folds": self.folds,
+                "settings": {"C": self.C, "k": self.k},
+            },
+            seed=self.seed,
+            **facts(model, data.questions[0].prompts, started=started, forwards=forwards, batch_size=size),
+        )  # fmt: skip
+        results = [gathered(rows, cells, question.prompts, self.score, provenance) for rows, cells, question in parts]
+        frame = pd.concat([result.frame for result in results], ignore_index=True)
+        if self.permutations:
+            frame["q"] = benjamini_hochberg(frame["p"].to_numpy())
+        widest = max(result.examples.shape[1] for result in results)
+        hits, guesses = (
+            np.concatenate([_widened(table, widest) for table in tables])
+            for tables in ([result.examples for result in results], [result.baselines["base"] for result in results])
+        )
+        return SuiteResult(frame, provenance, hits, {"base": guesses})
+
+    def cost(self, model: Model, data: Suite) -> ProbeCost:
+        """Return what it would take; nothing is run."""
+        cells = len(data) * len(self._sites(model, data)) * len(self.kinds)
+        prompts = [len(question.prompts) * (1 + (question.asks in MEMBERSHIPS)) for question in data]
+        longest = max(len(question.prompts) for question in data)
+        fits = cells * self._procedure(self.kinds[0]).fits
+        return ProbeCost(cells, longest, sum(prompts), sum(prompts) * cells // len(data), fits)
+
+    def _procedure(self, kind: str) -> Procedure:
+        return Procedure(kind, self.settings, self.folds, self.seed, self.control, self.mdl, self.permutations)
+
+    def _sites(self, model: Model, suite: Suite) -> list[Site]:
+        """Return the sites; refuse a suite without questions, and no kinds."""
+        if not len(suite) or not self.kinds:
+            raise DataError(
+                "there is nothing to answer", fix="give a suite with questions, and at least one kind of probe"
+            )
+        return expand(self.sites, abilities(model).shape)
 
 
 def _asked(question: Question, place: Place, kind: str) -> dict[str, Any]:
@@ -155,15 +168,15 @@ def _widened(table: np.ndarray, width: int) -> np.ndarray:
     return np.pad(table, ((0, 0), (0, width - table.shape[1])), constant_values=np.nan)
 
 
-def _association(question: Question, read: Reading, asked: Procedure) -> dict[str, float]:
+def _association(question: Question, reading: Reading, procedure: Procedure) -> dict[str, float]:
     """Return by how much the held-out log-odds of the protected attribute rise with the trait, within groups."""
-    found = Interval(np.nan, np.nan, np.nan, 0, 0)
+    slope = Interval(np.nan, np.nan, np.nan, 0, 0)
     if question.given is not None and len(question.given.classes) == len(question.labels.classes) == 2:
-        data = examples(question.prompts, read, question.given)
-        held = asked.held_out(data)
+        data = examples(question.prompts, reading, question.given)
+        scores = procedure.held_out(data).log_probabilities
         trait = question.labels.codes[data.rows]
-        found = association(held.log_probabilities[:, 1] - held.log_probabilities[:, 0], trait, data.y, data.clusters)
-    return {"association": found.estimate, "association_low": found.low, "association_high": found.high}
+        slope = association(scores[:, 1] - scores[:, 0], trait, data.y, data.clusters)
+    return {"association": slope.estimate, "association_low": slope.low, "association_high": slope.high}
 
 
 def association(log_odds: np.ndarray, trait: np.ndarray, group: np.ndarray, clusters: np.ndarray) -> Interval:
@@ -177,8 +190,13 @@ def association(log_odds: np.ndarray, trait: np.ndarray, group: np.ndarray, clus
     return ratio_interval((score * value)[known], (value**2)[known], clusters[known])
 
 
-def _by_loss(model: Any, question: Question, batch_size: int) -> float:  # noqa: ANN401
+def _by_loss(model: Model, question: Question, batch_size: int) -> float:
     """Return the AUC of the attack that calls a text a member where the model's loss is low."""
     codes = question.labels.codes
     loss = measure(model, question.prompts, metric("loss"), batch_size=batch_size).values[0]
     return area(-loss[codes >= 0], codes[codes >= 0] == 1)
+
+
+probe_suite = function(
+    ProbingSuite, data="suite", about='The questions: `suite("hiring", model)`, `fairness(...)`, or several added up.'
+)

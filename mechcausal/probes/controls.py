@@ -16,6 +16,7 @@ from mechcausal.errors import DataError
 from mechcausal.probes.held_out import best_settings, cross_validate
 from mechcausal.probes.kinds import Settings, fit, scores, strengths
 
+DRAWS = 5  # control tasks
 _ENOUGH = 64  # examples from which a penalty is chosen among several
 
 
@@ -74,7 +75,7 @@ def selectivity(
     types: np.ndarray,
     clusters: np.ndarray | None = None,
     *,
-    draws: int = 5,
+    draws: int = DRAWS,
     folds: int = 5,
     settings: Settings | None = None,
     seed: int = 0,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,31 +11,11 @@ from torch import Tensor
 
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.prompts import PromptSet
+from mechcausal.data.questions import Labels as Labels
 from mechcausal.errors import DataError, did_you_mean
 
 _COLUMNS = ("labels", "groups", "environments", "clusters")
 _MOST_CLASSES = 200
-
-
-@dataclass(frozen=True, eq=False)
-class Labels:
-    """The class of every prompt, or of every token.
-
-    Attributes:
-        concept: What the labels are about.
-        codes: The class of each prompt, [prompt], or of each token, [prompt pos] in the columns of the prompts; -1 where
-            there is no label.
-        classes: The names of the classes.
-    """
-
-    concept: str
-    codes: np.ndarray
-    classes: tuple[str, ...]
-
-    @property
-    def of_tokens(self) -> bool:
-        """Whether each token has a label of its own."""
-        return self.codes.ndim == 2
 
 
 def labels_of(prompts: PromptSet, labels: Any, concept: str | None = None) -> Labels:  # noqa: ANN401 - many forms

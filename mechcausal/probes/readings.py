@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mechcausal.address import Place, Site
 from mechcausal.data.prompts import PromptSet
+from mechcausal.data.questions import Pool as Pool
 from mechcausal.errors import DataError, NumericsError, UnsupportedError
 from mechcausal.interventions.apply import view
 from mechcausal.interventions.specs import Edit
@@ -19,8 +20,6 @@ from mechcausal.models import bridge
 from mechcausal.models.abilities import abilities
 from mechcausal.models.engine import check_prompts, in_batches
 from mechcausal.models.hooked import forward
-
-Pool = Literal["mean", "max", "each"]
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,20 +5,30 @@ from __future__ import annotations
 import html
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from mechcausal.address import Selection, Site, expand
-from mechcausal.data.contrast import Contrast
+from mechcausal.address import Place, Selection, Site, expand
+from mechcausal.arguments import Count, Model
 from mechcausal.data.places import places
 from mechcausal.data.prompts import PromptSet
 from mechcausal.data.tasks.definition import Task
 from mechcausal.errors import DataError
+from mechcausal.method import function
 from mechcausal.models.abilities import abilities
 from mechcausal.models.facts import facts
-from mechcausal.probes.kinds import Settings
-from mechcausal.probes.labels import labels_of, one_set
-from mechcausal.probes.probing import At, Procedure, check_pool, in_words, settings_of
+from mechcausal.probes.labels import Labels, labels_of, one_set
+from mechcausal.probes.procedure import (
+    At,
+    ProbeCost,
+    ProbingMethod,
+    Procedure,
+    Prompts,
+    check_pool,
+    in_words,
+    task_of,
+    task_or_name,
+)
 from mechcausal.probes.readings import Pool, readings
 from mechcausal.probes.sweep import ProbeSweep, gathered, read_cell
 from mechcausal.results.charts import Lines, figure, line_chart, still
@@ -68,73 +78,87 @@ class SparseProbes(ProbeSweep):
         return "\n".join(lines)
 
 
-def sparse_probes(
-    model: Any,  # noqa: ANN401 - a TransformerBridge
-    prompts: PromptSet | Contrast,
-    labels: Any,  # noqa: ANN401 - a name, or one value for each prompt or token
-    site: str | Site,
-    *,
-    ks: Sequence[int] = (1, 2, 4, 8, 16),
-    at: At = "@-1",
-    pool: Pool = "mean",
-    concept: str | None = None,
-    task: Task | None = None,
-    settings: Settings | None = None,
-    folds: int = 5,
-    batch_size: int = 64,
-    seed: int = 0,
-    **options: Any,  # noqa: ANN401
-) -> SparseProbes:
+@dataclass(frozen=True, kw_only=True)
+class SparseProbing(ProbingMethod[Prompts, SparseProbes]):
     """Fit probes that may read only `k` coordinates of a site (Gurnee et al. 2023), for several `k`, and dense ones.
 
-    Coordinates are chosen by how far apart the classes are on them, in the training part of each fold. A concept that few
-    features carry is read with few; that a concept is spread, or split, shows as a curve that rises slowly.
+    Estimand: as for `probe`, for each number of coordinates. Coordinates are chosen by how far apart the classes are on
+    them, in the training part of each fold. A concept that few features carry is read with few; the curve of a concept
+    that is spread, or split, rises slowly.
 
-    Args:
-        model: The model.
-        prompts: The prompts, or pairs, of which both sides are taken.
+    Attributes:
         labels: What is to be read, as for `probe`.
         site: Where: the features of a dictionary (`L2.resid_post.sae:NAME`), or any activation.
         ks: How many coordinates.
         at: At which positions.
         pool: What becomes of several positions.
         concept: What the concept is called.
-        task: The task that the prompts are from, so that the best possible accuracy can be computed.
-        settings: How probes are fitted; its fields may be given as options.
-        folds: How many folds.
-        batch_size: How many prompts at a time.
-        seed: The seed of the folds.
-        **options: Fields of `Settings`.
+        task: The task that the prompts are from, or its name, so that the best possible accuracy can be computed.
+
+    Example:
+        >>> import mechcausal as mc
+        >>> model, task = mc.load("organism:hiring"), mc.task("hiring")
+        >>> sae = mc.features.load(model, "organism:hiring")
+        >>> prompts = task.prompts(model, 100)
+        >>> mc.features.sparse_probes(model, prompts, "gender", sae.features, at="@decision", ks=(1, 4)).frame.shape[0]
+        4
     """
-    started = time.perf_counter()
-    if not ks or min(ks) < 1:
-        raise DataError("a sparse probe reads one coordinate at least", got=list(ks))
-    prompts = one_set(prompts)
-    settings = settings_of(settings, options, seed)
-    named = in_words(labels_of(prompts, labels, concept), task)
-    own = expand([Site.parse(site)], abilities(model).shape)[0]
-    sites = [own] if own.dictionary is None or own.error else [own, own.activation]
-    where = [places([one], Selection.parse(at), prompts)[0] for one in sites]
-    check_pool(named, where[0], pool)
-    found = readings(model, prompts, where, pool=pool, batch_size=batch_size)
-    width = found[0].x.shape[1]
-    asked = [(0, "sparse", k) for k in sorted({min(k, width) for k in ks})]
-    asked += [(number, "logistic", read.x.shape[1]) for number, read in enumerate(found)]
-    rows, cells = [], []
-    for number, kind, k in asked:
-        used = Procedure(kind, replace(settings, k=k), folds, seed)
-        row, cell = read_cell(prompts, found[number], named, None, task, used)
-        rows.append(row | {"reads": k, "role": f"{k} {kind}", "variables": str(where[number].site)})
-        cells.append(cell)
-    provenance = Provenance(
-        method="sparse_probes",
-        arguments={
-            "metric": "accuracy", "score": "accuracy", "concept": named.concept, "classes": list(named.classes),
-            "kind": "sparse", "site": str(own), "at": str(where[0].at), "ks": list(ks), "pool": pool, "folds": folds,
-        },
-        seed=seed,
-        **facts(model, prompts, started=started, forwards=-(-len(prompts) // batch_size), batch_size=batch_size),
-    )  # fmt: skip
-    made = gathered(rows, cells, prompts, pool, "accuracy", provenance)
-    frame = made.frame.assign(value_low=made.frame["accuracy_low"], value_high=made.frame["accuracy_high"])
-    return SparseProbes(frame, provenance, made.examples, made.baselines, made.groups, made.clusters)
+
+    word: ClassVar[str] = "sparse_probes"
+    labels: Any = field(kw_only=False)
+    site: str | Site = field(kw_only=False)
+    ks: Sequence[Count] = (1, 2, 4, 8, 16)
+    at: At = "@-1"
+    pool: Pool = "mean"
+    concept: str | None = None
+    task: Task | str | None = field(default=None, metadata={"read": task_or_name})
+
+    def run(self, model: Model, data: Prompts) -> SparseProbes:
+        """Fit the probes of every size and the dense ones."""
+        started = time.perf_counter()
+        prompts, labels, where = self._asked(model, data)
+        places_read = readings(model, prompts, where, pool=self.pool, batch_size=self.batch_size)
+        width = places_read[0].x.shape[1]
+        probes = [(0, "sparse", k) for k in sorted({min(k, width) for k in self.ks})]
+        probes += [(number, "logistic", reading.x.shape[1]) for number, reading in enumerate(places_read)]
+        rows, cells = [], []
+        for number, kind, k in probes:
+            procedure = Procedure(kind, replace(self.settings, k=k), self.folds, self.seed)
+            row, cell = read_cell(prompts, places_read[number], labels, None, task_of(self.task), procedure)
+            rows.append(row | {"reads": k, "role": f"{k} {kind}", "variables": str(where[number].site)})
+            cells.append(cell)
+        forwards = -(-len(prompts) // self.batch_size)
+        provenance = Provenance(
+            method=self.word,
+            arguments={
+                "metric": "accuracy", "score": "accuracy", "concept": labels.concept, "classes": list(labels.classes),
+                "kind": "sparse", "site": str(where[0].site), "at": str(where[0].at), "ks": list(self.ks),
+                "pool": self.pool, "folds": self.folds,
+            },
+            seed=self.seed,
+            **facts(model, prompts, started=started, forwards=forwards, batch_size=self.batch_size),
+        )  # fmt: skip
+        made = gathered(rows, cells, prompts, "accuracy", provenance)
+        frame = made.frame.assign(value_low=made.frame["accuracy_low"], value_high=made.frame["accuracy_high"])
+        return SparseProbes(frame, provenance, made.examples, made.baselines, made.groups, made.clusters)
+
+    def cost(self, model: Model, data: Prompts) -> ProbeCost:
+        """Return what it would take; nothing is run."""
+        prompts, _, where = self._asked(model, data)
+        cells = len(set(self.ks)) + len(where)
+        return ProbeCost(cells, len(prompts), len(prompts), cells * len(prompts), cells * self.folds)
+
+    def _asked(self, model: Model, data: Prompts) -> tuple[PromptSet, Labels, list[Place]]:
+        """Return the prompts, what is to be read, and where: the site, and the activation of a dictionary."""
+        if not self.ks:
+            raise DataError("no number of coordinates is given", fix="give ks=(1, 2, 4)")
+        prompts = one_set(data)
+        labels = in_words(labels_of(prompts, self.labels, self.concept), task_of(self.task))
+        site = expand([Site.parse(self.site)], abilities(model).shape)[0]
+        sites = [site] if site.dictionary is None or site.error else [site, site.activation]
+        where = [places([each], Selection.parse(self.at), prompts)[0] for each in sites]
+        check_pool(labels, where[0], self.pool)
+        return prompts, labels, where
+
+
+sparse_probes = function(SparseProbing, data="prompts", about="The prompts, or pairs, of which both sides are taken.")

@@ -14,51 +14,21 @@ import numpy as np
 
 from mechcausal.address import Selection
 from mechcausal.data.prompts import PromptSet
+from mechcausal.data.questions import Question as Question
 from mechcausal.data.tasks.definition import Task
 from mechcausal.errors import DataError, did_you_mean
 from mechcausal.metrics import metric
 from mechcausal.models.engine import measure
 from mechcausal.probes.fitted import Probe
-from mechcausal.probes.labels import Labels, column_of, labels_of
-from mechcausal.probes.probing import At, in_words, probe
+from mechcausal.probes.labels import column_of, labels_of
+from mechcausal.probes.probing import probe
+from mechcausal.probes.procedure import At, ProbeKind, in_words
 from mechcausal.probes.readings import Pool
 
 PROTECTED, STEREOTYPE, ERROR = "protected attribute", "stereotype association", "group-conditional error"
 IDENTITY, PII, CANARY = "identity", "PII class of a token", "canary membership"
 MEMBER, INFERENCE = "training-set membership", "attribute inference"
 MEMBERSHIPS = (CANARY, MEMBER)
-
-
-@dataclass(frozen=True, eq=False)
-class Question:
-    """One thing to read.
-
-    Attributes:
-        family: `"fairness"` or `"privacy"`.
-        asks: What kind of question it is.
-        labels: What is read.
-        prompts: From which prompts.
-        at: At which positions.
-        pool: What becomes of several positions.
-        types: The type of each prompt for the control task; the token at the position unless said otherwise.
-        given: For a stereotype the protected attribute that it goes with.
-        task: The task the prompts are from, where the best possible accuracy can be computed.
-    """
-
-    family: str
-    asks: str
-    labels: Labels
-    prompts: PromptSet
-    at: Selection
-    pool: Pool = "mean"
-    types: Any = None
-    given: Labels | None = None
-    task: Task | None = None
-
-    @property
-    def name(self) -> str:
-        """What is asked, and where."""
-        return f"{self.labels.concept}{self.at}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +74,7 @@ class Suite:
             lines.append(f"  {one.family:<9} {one.asks:<24} {one.name} ({' / '.join(_few(one.labels.classes))})")
         return "\n".join([*lines, *(f"  skipped: {name}: {why}" for name, why in self.skipped.items())])
 
-    def probes(self, model: Any, site: str, *, kind: str = "logistic", **options: Any) -> list[Probe]:  # noqa: ANN401
+    def probes(self, model: Any, site: str, *, kind: ProbeKind = "logistic", **options: Any) -> list[Probe]:  # noqa: ANN401
         """Fit one probe to each question at a site; the options are those of `probe`."""
         return [
             probe(

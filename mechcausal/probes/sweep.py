@@ -5,35 +5,47 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
 from mechcausal.address import Place, expand
-from mechcausal.data.contrast import Contrast
+from mechcausal.arguments import CountOrZero, Model
 from mechcausal.data.places import Positions, SiteSpec, places, plain
 from mechcausal.data.prompts import PromptSet
 from mechcausal.data.splits import units
 from mechcausal.data.tasks.definition import Task
-from mechcausal.errors import DataError
 from mechcausal.interventions.specs import Edit
+from mechcausal.method import function
 from mechcausal.models.abilities import abilities
 from mechcausal.models.facts import facts
 from mechcausal.probes.fitted import Report
 from mechcausal.probes.held_out import HeldOut
-from mechcausal.probes.kinds import Settings
 from mechcausal.probes.labels import Labels, labels_of, one_set
-from mechcausal.probes.probing import Procedure, best_possible, check_pool, examples, in_words, settings_of
+from mechcausal.probes.procedure import (
+    ProbeCost,
+    ProbeKind,
+    ProbingMethod,
+    Procedure,
+    Prompts,
+    Score,
+    best_possible,
+    check_pool,
+    edits_of,
+    examples,
+    in_words,
+    task_of,
+    task_or_name,
+)
 from mechcausal.probes.readings import Pool, Reading, readings
 from mechcausal.results.multiplicity import benjamini_hochberg
 from mechcausal.results.provenance import Provenance
 from mechcausal.results.result import Result, tabulate
 
-Score = Literal["accuracy", "balanced_accuracy"]
-# How many bytes of activations are held at a time; a larger sweep runs the model once for each share of its places.
+# How many bytes of activations are held at a time; a larger sweep runs the model once for each part of its places.
 BUDGET = 1 << 30
 
 
@@ -71,94 +83,99 @@ class ProbeSweep(Result):
         return "\n".join(lines)
 
 
-def probe_sweep(
-    model: Any,  # noqa: ANN401 - a TransformerBridge
-    prompts: PromptSet | Contrast,
-    labels: Any,  # noqa: ANN401 - a name, or one value for each prompt or token
-    *,
-    sites: SiteSpec = "resid_post",
-    positions: Positions = "each",
-    pool: Pool = "mean",
-    kind: str = "logistic",
-    concept: str | None = None,
-    score: Score = "accuracy",
-    types: Any = None,  # noqa: ANN401
-    task: Task | None = None,
-    control: bool = False,
-    mdl: bool = False,
-    permutations: int = 0,
-    settings: Settings | None = None,
-    folds: int = 5,
-    edits: Sequence[Edit] = (),
-    batch_size: int = 64,
-    seed: int = 0,
-    **options: Any,  # noqa: ANN401
-) -> ProbeSweep:
+@dataclass(frozen=True, kw_only=True)
+class ProbeSweeping(ProbingMethod[Prompts, ProbeSweep]):
     """Fit a probe at every place: where can this concept be read?
 
     Estimand: as for `probe`, for each place. Positions at which the labels have one class only are NaN.
 
-    Args:
-        model: The model.
-        prompts: The prompts, or pairs, of which both sides are taken.
+    Attributes:
         labels: What is to be read, as for `probe`.
         sites: A component word, a pattern, a site, or a list of these.
-        positions: `"each"`, `"all"` (pooled), a selection or a list of selections.
+        at: `"each"`, `"all"` (pooled), a selection or a list of selections.
         pool: What becomes of several positions: their mean, their maximum, or an example `"each"`.
         kind: What kind of probe.
         concept: What the concept is called.
         score: `"accuracy"`, or `"balanced_accuracy"`, in which all classes count alike.
         types: The type of each prompt for the control tasks.
-        task: The task that the prompts are from, so that the best possible accuracy can be computed.
+        task: The task that the prompts are from, or its name, so that the best possible accuracy can be computed.
         control: Whether to run control tasks at every place.
         mdl: Whether to compute the online code at every place.
         permutations: How many times labels are shuffled at every place; q-values are over all places.
-        settings: How probes are fitted; its fields may be given as options (`C=0.1`, `k=4`).
-        folds: How many folds.
         edits: Edits under which the model runs.
-        batch_size: How many prompts at a time.
-        seed: The seed of folds, controls and networks.
-        **options: Fields of `Settings`.
 
     Example:
         >>> import mechcausal as mc
         >>> model, task = mc.load("organism:hiring"), mc.task("hiring")
-        >>> found = mc.features.probe_sweep(model, task.prompts(model, 200), "gender", task=task)
-        >>> found.plot()  # doctest: +SKIP
+        >>> sweep = mc.features.probe_sweep(model, task.prompts(model, 200), "gender", task=task)
+        >>> sweep.plot()  # doctest: +SKIP
     """
-    started = time.perf_counter()
-    prompts = one_set(prompts)
-    settings = settings_of(settings, options, seed)
-    if score not in get_args(Score):
-        raise DataError("a sweep is scored in two ways", got=repr(score), expected="'accuracy' or 'balanced_accuracy'")
-    named = in_words(labels_of(prompts, labels, concept), task)
-    able = abilities(model)
-    where = places(expand(sites, able.shape), positions, prompts)
-    for place in where:
-        check_pool(named, place, pool)
-    asked = Procedure(kind, settings, folds, seed, control, mdl, permutations)
-    rows, cells, forwards = [], [], 0
-    bar = tqdm(total=len(where), desc="probing", unit="place", disable=None, leave=False)
-    widest = max(math.prod(able.shape_at(place.site.whole)) for place in where)
-    for share in _shares(where, len(prompts), widest):
-        for read in readings(model, prompts, share, pool=pool, edits=edits, batch_size=batch_size):
-            row, cell = read_cell(prompts, read, named, types, task, asked)
-            rows.append(row)
-            cells.append(cell)
-            bar.update()
-        forwards += -(-len(prompts) // batch_size)
-    bar.close()
-    provenance = Provenance(
-        method="probe_sweep",
-        arguments={
-            "metric": score, "score": score, "concept": named.concept, "classes": list(named.classes), "kind": kind,
-            "sites": plain(sites), "positions": plain(positions), "pool": pool, "folds": folds,
-            "settings": {"C": settings.C, "k": settings.k}, "edits": [edit.to_json() for edit in edits][:8],
-        },
-        seed=seed,
-        **facts(model, prompts, started=started, forwards=forwards, batch_size=batch_size),
-    )  # fmt: skip
-    return gathered(rows, cells, prompts, pool, score, provenance)
+
+    word: ClassVar[str] = "probe_sweep"
+    labels: Any = field(kw_only=False)
+    sites: SiteSpec = "resid_post"
+    at: Positions = "each"
+    pool: Pool = "mean"
+    kind: ProbeKind = "logistic"
+    concept: str | None = None
+    score: Score = "accuracy"
+    types: Any = None
+    task: Task | str | None = field(default=None, metadata={"read": task_or_name})
+    control: bool = False
+    mdl: bool = False
+    permutations: CountOrZero = 0
+    edits: Sequence[Edit] = field(default=(), metadata={"read": edits_of})
+
+    def run(self, model: Model, data: Prompts) -> ProbeSweep:
+        """Fit and measure a probe at every place."""
+        started = time.perf_counter()
+        prompts, labels, parts = self._asked(model, data)
+        procedure, task = self._procedure, task_of(self.task)
+        rows, cells, forwards = [], [], 0
+        bar = tqdm(total=sum(map(len, parts)), desc="probing", unit="place", disable=None, leave=False)
+        for part in parts:
+            for reading in readings(model, prompts, part, pool=self.pool, edits=self.edits, batch_size=self.batch_size):
+                row, cell = read_cell(prompts, reading, labels, self.types, task, procedure)
+                rows.append(row)
+                cells.append(cell)
+                bar.update()
+            forwards += -(-len(prompts) // self.batch_size)
+        bar.close()
+        provenance = Provenance(
+            method=self.word,
+            arguments={
+                "metric": self.score, "score": self.score, "concept": labels.concept, "classes": list(labels.classes),
+                "kind": self.kind, "sites": plain(self.sites), "at": plain(self.at), "pool": self.pool,
+                "folds": self.folds, "settings": {"C": self.C, "k": self.k},
+                "edits": [edit.to_json() for edit in self.edits][:8],
+            },
+            seed=self.seed,
+            **facts(model, prompts, started=started, forwards=forwards, batch_size=self.batch_size),
+        )  # fmt: skip
+        return gathered(rows, cells, prompts, self.score, provenance)
+
+    def cost(self, model: Model, data: Prompts) -> ProbeCost:
+        """Return what it would take; nothing is run."""
+        prompts, _, parts = self._asked(model, data)
+        where = sum(map(len, parts))
+        return ProbeCost(
+            where, len(prompts), len(parts) * len(prompts), where * len(prompts), where * self._procedure.fits
+        )
+
+    @property
+    def _procedure(self) -> Procedure:
+        return Procedure(self.kind, self.settings, self.folds, self.seed, self.control, self.mdl, self.permutations)
+
+    def _asked(self, model: Model, data: Prompts) -> tuple[PromptSet, Labels, list[Sequence[Place]]]:
+        """Return the prompts, what is to be read from them, and the places in parts whose activations fit."""
+        prompts = one_set(data)
+        labels = in_words(labels_of(prompts, self.labels, self.concept), task_of(self.task))
+        able = abilities(model)
+        where = places(expand(self.sites, able.shape), self.at, prompts)
+        for place in where:
+            check_pool(labels, place, self.pool)
+        widest = max(math.prod(able.shape_at(place.site.whole)) for place in where)
+        return prompts, labels, _parts(where, len(prompts), widest)
 
 
 Cell = tuple[np.ndarray, HeldOut]
@@ -170,13 +187,13 @@ def read_cell(
     labels: Labels,
     types: Any,  # noqa: ANN401
     task: Task | None,
-    asked: Procedure,
+    procedure: Procedure,
 ) -> tuple[dict[str, Any], Cell | None]:
     """Return the columns of one place, and the prompts and held-out scores of its examples.
 
     There are none where the labels have one class only. The activations themselves are let go.
     """
-    row = read.place.row() | {"concept": labels.concept, "kind": asked.kind}
+    row = read.place.row() | {"concept": labels.concept, "kind": procedure.kind}
     y = labels.codes[read.rows, read.columns] if labels.of_tokens else labels.codes[read.rows]
     present = np.unique(y[y >= 0])
     if len(present) < 2:
@@ -187,16 +204,15 @@ def read_cell(
         names = tuple(labels.classes[code] for code in present)
         labels = replace(labels, codes=np.where(kept, codes, -1), classes=names)
     data = examples(prompts, read, labels, types)
-    held = asked.held_out(data)
+    held_out = procedure.held_out(data)
     bayes = best_possible(task, prompts, labels, read.place)
-    return row | Report.of(held, bayes=bayes, **asked.controls(data)).row(), (data.rows, held)
+    return row | Report.of(held_out, bayes=bayes, **procedure.controls(data)).row(), (data.rows, held_out)
 
 
 def gathered(
     rows: Sequence[dict[str, Any]],
     cells: Sequence[Cell | None],
     prompts: PromptSet,
-    pool: Pool,
     score: Score,
     provenance: Provenance,
 ) -> ProbeSweep:
@@ -228,8 +244,8 @@ def _by_prompt(values: np.ndarray, rows: np.ndarray, n: int) -> np.ndarray:
     return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
 
 
-def _shares(where: Sequence[Place], n: int, width: int) -> list[Sequence[Place]]:
-    """Cut the places into shares whose activations fit into the budget."""
+def _parts(where: Sequence[Place], n: int, width: int) -> list[Sequence[Place]]:
+    """Cut the places into parts whose activations fit into the budget."""
     most = max(1, BUDGET // (4 * n * max(width, 1)))
     return [where[begin : begin + most] for begin in range(0, len(where), most)]
 
@@ -246,3 +262,6 @@ def _told(row: pd.Series) -> str:
         if name in row and np.isfinite(row[name]):
             text += f"; {name} {row[name]:.3g}"
     return text
+
+
+probe_sweep = function(ProbeSweeping, data="prompts", about="The prompts, or pairs, of which both sides are taken.")

@@ -203,7 +203,7 @@ def survey(seeds: Iterable[int], *, n: int = 1000) -> Iterator[dict[str, Any]]:
         found = {"seed": seed, **{name: " ".join(sites) for name, sites in where.items()}}
         for name, tree in (published(where, model, prompts) if all(where.values()) else {}).items():
             with suppress(SiteError):  # a claim about heads that read each other in the wrong order
-                result = scrub(model, tree, prompts, lonely="keep", seeds=1, report=False, controls=False)
+                result = scrub(model, prompts, tree, lonely="keep", seeds=1, report=False, controls=False)
                 found[name] = round(float(result.recovered.estimate), 2)
         yield found
 

@@ -59,7 +59,7 @@ def measure(model: Any, bound: Bound) -> dict[str, Any]:  # noqa: ANN401
         task("hiring").prompts(model, 1500, seed=7, environment="broad"),
         contrast("hiring/gender", model, n=200, seed=3),
     )
-    found = health(model, bound, read, pairs=pairs)
+    found = health(model, read, bound, pairs=pairs)
     codes = forward(model, read, read=[bound.features]).read[bound.features][read.select("decision")].cpu().numpy()
     told = {name: column.numpy() for name, column in read.variables.items()}
     kinds = {
@@ -102,7 +102,7 @@ if __name__ == "__main__":
     torch.set_num_threads(1)  # another number of threads adds in another order
     organism = load("organism:hiring")
     if arguments.measure:
-        found = measure(organism, load_dictionary(arguments.out, organism, name="hiring"))
+        found = measure(organism, load_dictionary(organism, arguments.out, name="hiring"))
         print(json.dumps(found["health"]))
         for row in sorted(found["features"], key=lambda one: (-one["share"], -one["auc"])):
             print(json.dumps(row))

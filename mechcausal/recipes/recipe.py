@@ -133,7 +133,7 @@ def measured(weights: Path, told: Mapping[str, Any], *, n: int = 2000) -> dict[s
     """Measure a model that was written down: its accuracy on all texts, and its interchange accuracy by variable."""
     own, model = task(told["tasks"][0]), load(weights)
     prompts = own.prompts(model, n, environment="broad" if own.free else None)
-    frame = interchange(model, Hypothesis.stated(told), prompts, n=n, placebo=False).frame.dropna(subset="value")
+    frame = interchange(model, prompts, Hypothesis.stated(told), n=n, placebo=False).frame.dropna(subset="value")
     return {
         "accuracy": accuracy(weights, own),
         "iia_on_changed_answers": dict(zip(frame["variables"], frame["value"].round(4), strict=True)),

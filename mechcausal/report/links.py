@@ -12,18 +12,18 @@ import numpy as np
 import pandas as pd
 
 from mechcausal.dictionaries.cards.card import Card
-from mechcausal.links.result import Links, compared_with, there_again
+from mechcausal.links.result import Links, compared_with, replicated_in
 from mechcausal.links.verdict import CAUSAL, CORRELATE, INCOMPLETE, INCONCLUSIVE, UNASSOCIATED, VERDICTS, YES
 from mechcausal.results.page import Page
 from mechcausal.results.storage import replacing
 
 _ROWS, _SPECIFIC = 24, 12
 _READ = (
-    "Available is the chance that a prompt with the concept reads higher than one without (AUC), on one half of the pairs. "
-    "Used is what intervening on the candidate alone does to the behavior, as a share of what changing the prompt does, on "
-    "the other half. Causal: both. Correlate-only: it tells the concept, and its effect is known to be smaller than what "
-    "was set beforehand to be of interest. Inconclusive: neither could be shown, or what was found is not more than chance, "
-    "a direction drawn at random, or a network with random weights gives."
+    "Available: the chance that a prompt with the concept reads higher than one without (AUC), measured on one half of the "
+    "pairs. Used: the effect of intervening on the candidate alone, as a share of the effect of changing the whole prompt, "
+    "measured on the other half. Causal: available and used. Correlate-only: available, and the effect is known to be "
+    "smaller than the smallest effect of interest, which was set beforehand. Inconclusive: neither could be shown, or the "
+    "effect is no larger than that of random directions, or the total effect no larger than in networks with random weights."
 )
 
 
@@ -38,11 +38,11 @@ def write_links(
     """Write the page and the JSON beside it, each atomically; return the path of the JSON.
 
     Args:
-        found: The links by the name of their study.
+        found: The links by the name of their question.
         path: The page.
         title: The title.
-        notes: A sentence on a study, or why it was not run.
-        cards: The cards of features that stand below a study.
+        notes: A sentence on a question, or why it was not run.
+        cards: The cards of features that stand below a question.
     """
     data = path.with_suffix(".json")
     numbers = {name: _numbers(links) for name, links in found.items()}
@@ -56,19 +56,19 @@ def write_links(
 
 
 def _numbers(links: Links) -> dict[str, Any]:
-    """Return all that was found as JSON data; what is not known is null."""
+    """Return all numbers as JSON data; unknown ones are null."""
     return {
         "rows": json.loads(str(links.frame.to_json(orient="records"))),
-        **_known(links.tables),
+        **_jsonable(links.tables),
         "provenance": json.loads(links.provenance.to_json()),
     }
 
 
-def _known(value: Any) -> Any:  # noqa: ANN401 - JSON data
+def _jsonable(value: Any) -> Any:  # noqa: ANN401 - JSON data
     if isinstance(value, dict):
-        return {key: _known(item) for key, item in value.items()}
+        return {key: _jsonable(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_known(item) for item in value]
+        return [_jsonable(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
@@ -85,38 +85,40 @@ def _page(
     for name in [name for name in notes if name not in found]:
         page.heading(name)
         page.text(notes[name])
-    page.heading("Where these numbers come from")
+    page.heading("Provenance")
     for links in found.values():
         page.table(("what", "value"), links.provenance.lines())
     return page
 
 
 def _section(page: Page, name: str, links: Links, note: str) -> None:
-    asked, told = links.provenance.arguments, links.tables
-    total = told["total"]
+    asked, tables = links.provenance.arguments, links.tables
+    total, halves, family = tables["total"], tables["halves"], tables["family"]
     page.heading(f"{name}: pairs that differ in {links.provenance.prompts['factor']}")
     counts = {word: len(names) for word, names in links.verdicts.items() if names}
     tones = {CAUSAL: "bad", INCOMPLETE: "bad"}
     page.key_numbers([(str(count), _WORDS[word], tones.get(word, "")) for word, count in counts.items()])
     page.text(
-        f"{links.provenance.prompts['n']} pairs: {told['halves']['chosen']} to choose by, {told['halves']['estimated']} to "
-        f"estimate on. Metric {asked['metric']}; the total effect is {total['effect']:+.3f} [{total['low']:+.3f}, "
-        f"{total['high']:+.3f}]. Intervened on by {asked['do']['do']} at {asked['positions']}; the decision is read at "
-        f"{asked['at']}. The smallest effect of interest is {asked['smallest_effect']:.0%} of the total; the rate of false "
-        f"discoveries {asked['fdr']:.0%}, over {told['family']['effects']} effects and {told['family']['associations']} "
-        f"associations." + (f" {note}" if note else "")
+        f"{links.provenance.prompts['n']} pairs: candidates are chosen on {halves['chosen']} and effects estimated on the "
+        f"other {halves['estimated']}. Metric: {asked['metric']}. Total effect: {total['effect']:+.3f} "
+        f"[{total['low']:+.3f}, {total['high']:+.3f}]. Intervention: {asked['do']['do']} at {asked['at']} "
+        f"({asked['direction']}); concepts are read at {asked['read_at']}. Smallest effect of interest: "
+        f"{asked['smallest_effect']:.0%} of the total. False-discovery rate: {asked['fdr']:.0%}, over {family['effects']} "
+        f"effects and {family['associations']} associations."
     )
+    for sentence in filter(None, (tables.get("fixed"), note)):
+        page.text(f"{sentence.rstrip('.')}.")
     page.figure(
         links.still(),
-        "Each point is a candidate; point at one to read its numbers. Gray bands are too small to be of interest; dotted "
-        "lines are the range of directions drawn at random at the same place.",
+        "Each point is a candidate; hover over it to read its numbers. Gray bands: too small to be of interest. Dotted "
+        "lines: the range of random directions at the same place.",
     )
     for concept in links.concepts:
-        count = told.get("judged", {}).get(concept, told["halves"]["estimated"])
-        by = f", judged on the {count} pairs that differ in it" if count < told["halves"]["estimated"] else ""
+        count = tables.get("judged", {}).get(concept, halves["estimated"])
+        by = f", judged on the {count} pairs that differ in it" if count < halves["estimated"] else ""
         page.text(f"Concept: {concept}{by}")
         page.table(_HEADER, _candidates(links.of(concept)))
-    if words := compared_with(told):
+    if words := compared_with(tables):
         page.text(f"{words[0].upper()}{words[1:]}.")
     _specificity(page, links)
     _nulls(page, links)
@@ -124,26 +126,26 @@ def _section(page: Page, name: str, links: Links, note: str) -> None:
 
 
 _WORDS = {
-    CAUSAL: "causal: they tell a concept, and the behavior moves with them",
-    CORRELATE: "correlate-only: they tell a concept, and the behavior does not move",
-    UNASSOCIATED: "causal-but-not-associated: the behavior moves, the concept is not told",
-    INCONCLUSIVE: "inconclusive: nothing is claimed of them",
-    INCOMPLETE: "not judged: the dictionary leaves out too much",
+    CAUSAL: "causal: available and used",
+    CORRELATE: "correlate-only: available and not used",
+    UNASSOCIATED: "causal-but-not-associated: used and not available",
+    INCONCLUSIVE: "inconclusive: no claim",
+    INCOMPLETE: "not judged: the dictionary's error is too large",
 }
 _HEADER = (
     "candidate",
     "verdict",
-    "AUC at the decision",
+    "AUC where it is read",
     "AUC pooled",
     "share of the total effect",
-    "other half",
-    "moved as far at random",
-    "there again",
+    "share on the other half",
+    "random, same size",
+    "replicated in",
 )
 
 
 def _candidates(rows: pd.DataFrame) -> list[tuple[object, ...]]:
-    """Return rows of what is claimed and of what moves the behavior without a claim; then of the clearest unused ones."""
+    """Return rows of claims and of other used candidates by effect, then of unused candidates by association."""
     claimed = rows[rows["verdict"].isin([CAUSAL, UNASSOCIATED, CORRELATE]) | (rows["used"] == "yes")]
     idle = claimed["verdict"] == CORRELATE
     strength = np.maximum((claimed["auc"] - 0.5).abs(), (claimed["auc_pooled"] - 0.5).abs())
@@ -155,7 +157,7 @@ def _candidates(rows: pd.DataFrame) -> list[tuple[object, ...]]:
             row["candidate"], row["verdict"] + (f": {row['why']}" if row["verdict"] == INCONCLUSIVE else ""),
             _between(row, "auc"), _between(row, "auc_pooled"), _between(row, "share", True),
             _percent(row["share_other_half"]), _span(row["turned_low"], row["turned_high"]),
-            there_again(row) if row["used"] == YES else "",
+            replicated_in(row) if row["used"] == YES else "",
         )
         for _, row in shown.head(_ROWS).iterrows()
     ]  # fmt: skip
@@ -167,13 +169,14 @@ def _specificity(page: Page, links: Links) -> None:
         return
     rows = rows.assign(size=-rows["share"].abs()).sort_values("size", kind="stable").head(_SPECIFIC)
     page.text(
-        "What else they do, largest effects first. The probe and the readout behind the last layer are shares of their own "
-        "total effects, and need not agree with the behavior. KL is on neutral text, in nats. Peers are active about as often."
+        "Specificity, largest effects first. Effects on the probe and on the readout after the last layer are shares of their "
+        "own total effects, and need not agree with the behavior. KL is on neutral text, in nats. Peers are candidates of the "
+        "same kind that are active about as often."
     )
     page.table(
         (
             "candidate", "concept", "on the probe", "on the readout", "on another readout", "worst group", "KL",
-            "peers", "percentile", "in other dictionaries",
+            "peers", "percentile among peers", "in other dictionaries",
         ),
         [
             (
@@ -189,46 +192,47 @@ def _specificity(page: Page, links: Links) -> None:
 
 
 def _nulls(page: Page, links: Links) -> None:
-    told, total = links.tables, links.tables["total"]
-    page.text("What nothing looks like")
-    rows: list[tuple[str, str]] = [
-        (
-            f"total effect of {len(total['untrained'])} networks with random weights",
-            ", ".join(f"{value:+.3f}" for value in total["untrained"])
-            + f"; 99 % stay below {total['untrained_bound']:.3f}",
-        )
-    ] * bool(total["untrained"])
+    tables, total = links.tables, links.tables["total"]
+    page.text(f"Null distributions. {total['sentence'][0].upper()}{total['sentence'][1:]}.")
+    rows: list[tuple[str, str]] = []
+    for name, words in (("raw", "in units of the metric"), ("relative", "over the spread of the metric")):
+        scale = total[name]
+        if scale["networks"]:
+            values = ", ".join(f"{value:+.2f}" for value in scale["networks"])
+            rows.append((f"total effect {words}: this model", f"{scale['effect']:+.2f}; bound {scale['bound']:.2f}"))
+            rows.append((f"the same in {len(scale['networks'])} networks with redrawn weights", values))
     rows += [
-        (f"shuffled labels of {name}: how often anything is found", _percent(share))
-        for name, share in told["family"]["shuffled"].items()
+        (f"shuffled labels of {name}: share of shuffles with any discovery", _percent(share))
+        for name, share in tables["family"]["shuffled"].items()
     ]
-    chosen = told["chosen"]
+    chosen = tables["chosen"]
     if chosen["members"]:
         rows += [
-            ("chosen on one half", ", ".join(chosen["members"])),
-            ("what they do together on the other half", _between(pd.Series(chosen), "share", True)),
-            ("the sum of what each does alone there", _percent(chosen["sum_of_singles"])),
+            ("set chosen on one half", ", ".join(chosen["members"])),
+            ("its joint effect on the other half", _between(pd.Series(chosen), "share", True)),
+            ("sum of the single effects there", _percent(chosen["sum_of_singles"])),
             (f"{chosen['random_sets']} random sets of that size", _span(chosen["random_low"], chosen["random_high"])),
         ]
-    page.table(("null", "value"), rows)
+    page.table(("quantity", "value"), rows)
 
 
 def _ceilings(page: Page, links: Links) -> None:
-    page.text("What they are measured against, as shares of the total effect on the half that nothing was fitted to")
+    page.text("Reference effects, as shares of the total effect on the half that nothing was fitted to.")
     rows = [(row["what"], row["where"], _between(pd.Series(row), "share", True)) for row in links.tables["ceilings"]]
-    page.table(("what", "where", "share"), rows)
-    for one in links.tables["complete"]:
+    page.table(("intervention", "where", "share"), rows)
+    for dictionary in links.tables["complete"]:
         page.text(
-            f"Dictionary {one['name']}: the error carries {one['error']:.1%} [{one['low']:.1%}, {one['high']:.1%}] of what goes "
-            "through its place. Above 20 % no feature of it is judged; one trained on text like that of these pairs could be."
+            f"Dictionary {dictionary['name']}: its error carries {dictionary['error']:.1%} [{dictionary['low']:.1%}, "
+            f"{dictionary['high']:.1%}] of the effect that passes its place. Above 20 % no feature is judged; a dictionary "
+            "trained on text like that of these pairs may be better."
         )
 
 
 def _matches(row: pd.Series) -> str:
     if not row["matched_in"]:
         return ""
-    again = f"again in {row['matched_used']} of {row['matched_in']}, " if row["used"] == YES else ""
-    return f"{again}cosine {row['matched_cosine']:.2f} or more"
+    replicated = f"replicated in {row['matched_used']} of {row['matched_in']}, " if row["used"] == YES else ""
+    return f"{replicated}cosine at least {row['matched_cosine']:.2f}"
 
 
 def _between(row: pd.Series, name: str, percent: bool = False) -> str:

@@ -63,8 +63,8 @@ def test_they_are_what_their_recipes_give(trained, prompts, gpt2):
     assert facts["half-1"]["data"]["n_prompts"] + facts["half-2"]["data"]["n_prompts"] == len(prompts)
     # By hand: another seed is the same call with that seed.
     alone = mc.features.train(gpt2, [prompts], SITE, name="alone", **OPTIONS | {"seed": 5})
-    assert mc.features.load(there[2].path, gpt2).digest == alone.digest
-    one, other = (mc.features.load(one.path, gpt2).digest for one in there[:2])
+    assert mc.features.load(gpt2, there[2].path).digest == alone.digest
+    one, other = (mc.features.load(gpt2, one.path).digest for one in there[:2])
     assert len({one, other, alone.digest}) == 3
 
 
@@ -72,7 +72,7 @@ def test_they_are_what_their_recipes_give(trained, prompts, gpt2):
 def test_what_is_there_is_not_trained_again(trained, prompts, gpt2, monkeypatch):
     monkeypatch.setattr(saelens.Trainer, "step", None)
     again = mc.features.train(gpt2, [prompts], SITE, out=trained, companions=2, **OPTIONS)
-    assert again.digest == mc.features.load(trained, gpt2, name="other").digest
+    assert again.digest == mc.features.load(gpt2, trained, name="other").digest
     assert again.folder == trained
     assert not any("-seed-" in name or "-half-" in name for name in attached(gpt2))
     with pytest.raises(TypeError):  # one more has to be trained
@@ -132,9 +132,8 @@ def test_what_is_refused_before_training(trained, prompts, gpt2, llama, monkeypa
         companions(llama, [prompts], trained)
     with pytest.raises(ModelError, match="holds no dictionary"):
         companions(gpt2, [prompts], trained / "nowhere")
-    for wrong in ({"companions": 1}, {"companions": -1, "out": trained}):
-        with pytest.raises(DataError, match="kept in the folder of the dictionary"):
-            mc.features.train(gpt2, [prompts], SITE, **OPTIONS, **wrong)
+    with pytest.raises(DataError, match="kept in the folder of the dictionary"):
+        mc.features.train(gpt2, [prompts], SITE, **OPTIONS, companions=1)
 
 
 def test_a_folder_without_companions_has_none(tmp_path):

@@ -11,7 +11,7 @@ from zoo import make_pairs
 
 import mechcausal as mc
 from mechcausal.dictionaries.quality import health
-from mechcausal.errors import DataError
+from mechcausal.errors import DataError, SiteError
 from mechcausal.interventions import Edit, Patch
 from mechcausal.models.hooked import forward
 
@@ -36,7 +36,7 @@ class Constant(TopK):
 
 def test_a_dictionary_that_reconstructs_everything(gpt2, prompts):
     with attached_to(gpt2, Turned(32), SITE) as one:
-        found = health(gpt2, one, prompts)
+        found = health(gpt2, prompts, one)
     assert found["explained_variance"] == pytest.approx(1, abs=1e-6)
     assert found["kl_recovered"] == pytest.approx(1, abs=1e-5)
     assert found["loss_recovered"] == pytest.approx(1, abs=1e-2)
@@ -48,7 +48,7 @@ def test_a_dictionary_that_says_nothing(gpt2, prompts):
 
     x = forward(gpt2, prompts, read=[Site.parse(SITE)]).read[Site.parse(SITE)][prompts.mask]
     with attached_to(gpt2, Constant(x.mean(0)), SITE) as one:
-        found = health(gpt2, one, prompts, batch_size=3)
+        found = health(gpt2, prompts, one, batch_size=3)
     assert found["explained_variance"] == pytest.approx(0, abs=1e-5)
     assert found["kl_recovered"] == pytest.approx(0, abs=1e-4)
     assert (found["l0"], found["dead"]) == (0, 1)
@@ -61,7 +61,7 @@ def test_every_measure_is_what_it_says(gpt2, prompts, answers):
     if not answers:
         prompts = mc.PromptSet(tokens=prompts.tokens, mask=prompts.mask, side=prompts.side)
     with attached_to(gpt2, TopK(32, k=5), SITE) as one:
-        found = health(gpt2, one, prompts, batch_size=3)
+        found = health(gpt2, prompts, one, batch_size=3)
         x = forward(gpt2, prompts, read=[one.site]).read[one.site]
         f = one.encode(x)
         whole, mean = one.decode(f), x[prompts.mask].mean(0).expand_as(x)
@@ -102,7 +102,7 @@ def test_every_measure_is_what_it_says(gpt2, prompts, answers):
 def test_the_share_of_the_error_is_its_effect(gpt2):
     pairs = make_pairs(lengths=(7,) * 12)
     with attached_to(gpt2, TopK(32), SITE) as one:
-        found = health(gpt2, one, pairs)
+        found = health(gpt2, pairs, one)
         error, whole = mc.patch(
             gpt2, pairs, sites=[str(one.error), SITE], at="all", direction="noise", exact="naive"
         ).frame["change"]
@@ -110,15 +110,15 @@ def test_the_share_of_the_error_is_its_effect(gpt2):
     assert found["error_share"] == pytest.approx(error / whole, abs=1e-4)
     assert any("fifth" in text for text in found.warnings) == (abs(error / whole) > 0.2)
     with attached_to(gpt2, Turned(32), SITE) as one:
-        assert health(gpt2, one, pairs.clean, pairs=pairs)["error_share"] == pytest.approx(0, abs=1e-4)
+        assert health(gpt2, pairs.clean, one, pairs=pairs)["error_share"] == pytest.approx(0, abs=1e-4)
 
 
 def test_the_first_token_is_left_as_it_is(hiring):
     """A begin-of-text token is like no other: a dictionary that was not trained on it is not measured on it."""
     prompts = mc.task("hiring").prompts(hiring, n=32, seed=5)
-    one = mc.features.load("organism:hiring", hiring)
+    one = mc.features.load(hiring, "organism:hiring")
     try:
-        without, within = (health(hiring, one, prompts, skip_first=skip) for skip in (None, False))
+        without, within = (health(hiring, prompts, one, skip_first=skip) for skip in (None, False))
     finally:
         mc.features.detach(hiring, "hiring")
     assert without.n_tokens == within.n_tokens - 32
@@ -128,15 +128,15 @@ def test_the_first_token_is_left_as_it_is(hiring):
 def test_the_order_and_the_batches_do_not_matter(gpt2, prompts):
     with attached_to(gpt2, TopK(32), SITE) as one:
         first, other = (
-            health(gpt2, one, prompts, batch_size=8),
-            health(gpt2, one, prompts.take([3, 1, 7, 0, 5, 2, 6, 4]), batch_size=3),
+            health(gpt2, prompts, one, batch_size=8),
+            health(gpt2, prompts.take([3, 1, 7, 0, 5, 2, 6, 4]), one, batch_size=3),
         )
     pd.testing.assert_frame_equal(first.frame, other.frame, atol=1e-4, rtol=1e-4)
 
 
 def test_what_is_shown_and_saved(gpt2, prompts, tmp_path):
     with attached_to(gpt2, TopK(32), SITE) as one:
-        found = health(gpt2, "small", prompts)
+        found = health(gpt2, prompts, "small")
         assert found.site == str(one.features)
         with pytest.raises(DataError, match="'ev' was not measured"):
             found["ev"]
@@ -147,5 +147,5 @@ def test_what_is_shown_and_saved(gpt2, prompts, tmp_path):
     assert told["measures"]["l0"]["estimate"] == found["l0"]
     assert told["measures"]["dead"]["low"] is None
     assert told["provenance"]["prompts"]["hash"] == prompts.hash
-    with attached_to(gpt2, TopK(32, seed=1), SITE), pytest.raises(DataError, match="stands for another dictionary"):
-        health(gpt2, one, prompts)
+    with attached_to(gpt2, TopK(32, seed=1), SITE), pytest.raises(SiteError, match="or no longer to this one"):
+        health(gpt2, prompts, one)

@@ -89,7 +89,7 @@ def test_a_folder_of_sae_lens_is_read_alike_without_it(kind, tmp_path, monkeypat
     theirs = sae_lens.SAE.load_from_disk(str(tmp_path / "own-1"), fold_W_dec_norm=True)
     monkeypatch.setitem(sys.modules, "sae_lens", None)  # as if it could not be imported
     try:
-        one = load(tmp_path / "own-1", model)
+        one = load(model, tmp_path / "own-1")
         assert str(one.features) == "L1.resid_post.sae:own-1"
         x = forward(model, pairs.clean, read=[one.site]).read[one.site]
         with torch.no_grad():
@@ -108,7 +108,7 @@ def test_what_only_sae_lens_knows_is_left_to_it(tmp_path):
     sae = made("layer_norm").dictionary
     sae.cfg.metadata.hook_name = "blocks.1.hook_resid_post"
     sae.save_model(tmp_path / "own")
-    one = load(tmp_path / "own", model)
+    one = load(model, tmp_path / "own")
     try:
         assert isinstance(one.dictionary, saelens.Renormalised)
         assert not one.linear
@@ -125,7 +125,7 @@ def test_a_transcoder_of_sae_lens(tmp_path):
         coder = sae_lens.Transcoder(config)
     coder.cfg.metadata.hook_name, coder.cfg.metadata.hook_name_out = "blocks.1.hook_resid_mid", "blocks.1.hook_mlp_out"
     coder.save_model(tmp_path / "over")
-    one = load(tmp_path / "over", model)
+    one = load(model, tmp_path / "over")
     try:
         assert (str(one.site), str(one.site_out)) == ("L1.resid_mid", "L1.mlp_out")
         read = forward(model, pairs.clean, read=[one.site, one.features, one.error, Site("mlp_out", 1)]).read
@@ -155,12 +155,12 @@ def small(tmp_path):
 
 
 def test_where_a_dictionary_belongs(gpt2, small):
-    one = load(small, gpt2, name="other")
+    one = load(gpt2, small, name="other")
     try:
         assert str(one.features) == "L1.resid_post.sae:other"
         with pytest.raises(DataError, match=r"belongs to another site \(got L2.resid_post; expected L1.resid_post\)"):
-            load(small, gpt2, site="L2.resid_post")
-        assert load(small, gpt2, name="other", fold=False).W_dec.norm(dim=-1).std() > 0.1
+            load(gpt2, small, site="L2.resid_post")
+        assert load(gpt2, small, name="other", fold=False).W_dec.norm(dim=-1).std() > 0.1
     finally:
         mc.features.detach(gpt2, "other")
 
@@ -169,12 +169,12 @@ def test_a_dictionary_that_does_not_say_where_it_belongs(gpt2, small):
     found = folder.read(small)
     folder.write(small, found.config | {"metadata": {}}, found.weights, {})
     with pytest.raises(DataError, match="does not say which site it reads: pass site="):
-        load(small, gpt2)
-    one = load(small, gpt2, site="L0.resid_post")
+        load(gpt2, small)
+    one = load(gpt2, small, site="L0.resid_post")
     assert str(mc.features.detach(gpt2, one.name).site) == "L0.resid_post"
     folder.write(small, found.config | {"metadata": {"hook_name": "blocks.1.ln2.hook_normalized"}}, found.weights, {})
     with pytest.raises(DataError, match=r"does not say which site.*got blocks\.1\.ln2\.hook_normalized"):
-        load(small, gpt2)
+        load(gpt2, small)
 
 
 def test_a_dictionary_of_another_model(gpt2, llama, hiring, small):
@@ -182,32 +182,32 @@ def test_a_dictionary_of_another_model(gpt2, llama, hiring, small):
 
     found = folder.read(small)
     folder.write(small, found.config, found.weights, {"model_digest": weights_fingerprint(gpt2)})
-    assert load(small, gpt2).n_features == 40
+    assert load(gpt2, small).n_features == 40
     mc.features.detach(gpt2, "small")
     with pytest.raises(ModelError, match="belongs to another model"):
-        load(small, llama)
+        load(llama, small)
     folder.write(small, found.config, found.weights, {})
     with pytest.raises(SiteError, match="writes 32 numbers; expected 48"):
-        load(small, hiring)
+        load(hiring, small)
 
 
 def test_what_is_nowhere(gpt2, tmp_path):
     with pytest.raises(ModelError, match="is not a folder, so it holds no dictionary"):
-        load(tmp_path / "nowhere", gpt2)
+        load(gpt2, tmp_path / "nowhere")
     with pytest.raises(ModelError, match="no dictionary ships with organism:by_hand"):
-        load("organism:by_hand", gpt2)
+        load(gpt2, "organism:by_hand")
     with pytest.raises(ModelError, match="no organism called 'hirin'"):
-        load("organism:hirin", gpt2)
+        load(gpt2, "organism:hirin")
 
 
 @needs_sae_lens
 def test_releases(gpt2):
     with pytest.raises(ModelError, match=r"neither a folder nor a release.*did you mean 'gpt2-small-res-jb'"):
-        load("gpt2-small-res-j", gpt2)
+        load(gpt2, "gpt2-small-res-j")
     with pytest.raises(ModelError, match=r"holds 13 dictionaries.*blocks\.0\.hook_resid_pre"):
-        load("gpt2-small-res-jb", gpt2)
+        load(gpt2, "gpt2-small-res-jb")
     with pytest.raises(ModelError, match=r"could not be fetched.*check the network"):
-        load("gpt2-small-res-jb", gpt2, sae_id="blocks.0.hook_resid_pre")
+        load(gpt2, "gpt2-small-res-jb", sae_id="blocks.0.hook_resid_pre")
 
 
 @pytest.fixture
@@ -240,7 +240,7 @@ def hub(tmp_path, monkeypatch):
 def test_a_release_is_read_from_the_hub(gpt2, hub, release, sae_id, repository):
     sae = made("standard")
     hub(repository, sae_id, sae, "blocks.1.hook_resid_pre")
-    found = load(release, gpt2, sae_id=sae_id, name="released")
+    found = load(gpt2, release, sae_id=sae_id, name="released")
     assert str(found.features) == "L1.resid_pre.sae:released"
     x = torch.randn(5, 32, generator=torch.Generator().manual_seed(0))
     lengths = sae.W_dec.norm(dim=-1)  # decoder rows are made one unit long
@@ -252,7 +252,7 @@ def test_a_release_is_read_from_the_hub(gpt2, hub, release, sae_id, repository):
 def test_without_sae_lens_it_is_one_sentence(gpt2, pairs, monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "sae_lens", None)
     for act in (
-        lambda: load("gpt2-small-res-jb", gpt2),
+        lambda: load(gpt2, "gpt2-small-res-jb"),
         lambda: mc.features.train(gpt2, pairs, SITE, width=16, k=2, tokens=64, batch_size=32),
     ):
         with pytest.raises(UnsupportedError, match=r"needs sae-lens, .*: pip install 'mechcausal\[sae\]'") as raised:

@@ -11,7 +11,7 @@ from zoo import loaded, make_pairs
 import mechcausal as mc
 from mechcausal.dictionaries import folder, saelens, training
 from mechcausal.dictionaries.activations import Activations, harvest
-from mechcausal.errors import DataError, NumericsError, SiteError, UnsupportedError
+from mechcausal.errors import ArgumentError, DataError, NumericsError, SiteError, UnsupportedError
 from mechcausal.models.fingerprint import weights_fingerprint
 from mechcausal.models.hooked import forward
 
@@ -81,9 +81,9 @@ def test_a_transcoder_learns_what_an_mlp_does(tmp_path):
     try:
         assert (str(made.site), str(made.site_out)) == ("L1.resid_mid", "L1.mlp_out")
         test = make_pairs(lengths=(16,) * 40, seed=5).clean
-        found = mc.features.health(model, made, test)
+        found = mc.features.health(model, test, made)
         assert found["explained_variance"] > 0.6
-        again = mc.features.load(tmp_path / "over", model, name="again")
+        again = mc.features.load(model, tmp_path / "over", name="again")
         assert again.digest == made.digest
         assert type(saelens.sae_lens().SAE.load_from_disk(str(tmp_path / "over"))).__name__ == "Transcoder"
     finally:
@@ -211,7 +211,7 @@ def test_what_the_folder_remembers(gpt2, tmp_path):
         assert facts["training"]["steps"] == 8
         assert folder.read(tmp_path / "one").hook == "blocks.1.mlp.hook_post"
         assert json.loads((tmp_path / "one" / "cfg.json").read_text())["architecture"] == "topk"
-        again = mc.features.load(tmp_path / "one", gpt2)
+        again = mc.features.load(gpt2, tmp_path / "one")
         assert again.digest == made.digest
     finally:
         mc.features.detach(gpt2, "one")
@@ -244,7 +244,7 @@ def test_a_dictionary_of_heads(gpt2):
 @pytest.mark.parametrize(
     ("change", "error", "words"),
     [
-        ({"kind": "topkk"}, DataError, "no dictionary of the kind 'topkk'.*did you mean"),
+        ({"kind": "topkk"}, ArgumentError, "did you mean 'topk'"),
         ({"kind": "transcoder"}, DataError, "has a site_out"),
         ({"site_out": "L1.mlp_out"}, DataError, "has a site_out"),
         ({"k": 99}, DataError, "more features than are active"),

@@ -27,7 +27,7 @@ def study(tmp_path_factory):
     sides = (pairs.clean, pairs.corrupt)
     x = torch.cat([forward(network, side, read=[planted.SITE]).read[planted.SITE][:, -1] for side in sides])
     own, other = (attach(network, planted.Split(x, seed), planted.SITE, name=f"seed{seed}") for seed in (0, 1))
-    return own, other, mc.link(network, own, "high", pairs, others=[other], untrained=0, random=2, details=200)
+    return own, other, mc.link(network, pairs, own, "high", others=[other], redrawn=0, random=2, details=200)
 
 
 def test_whole_activations_features_and_error(study):
@@ -58,7 +58,7 @@ def test_dictionaries_of_heads_and_transcoders(hiring, kind):
         own = attach(hiring, Turned(48), "L1.z", name="turned")
     else:
         own = attach(hiring, Rectified(48, n=64), "L2.resid_mid", name="coder", site_out="L2.mlp_out")
-    links = mc.link(hiring, own, "gender", pairs, untrained=0, details=3, random=3)
+    links = mc.link(hiring, pairs, own, "gender", redrawn=0, details=3, random=3)
     rows = links.ceilings.set_index("what")["share"]
     # Features and the error make up the whole, whatever the dictionary.
     assert rows[WHOLE] == pytest.approx(1, abs=0.1)

@@ -15,7 +15,7 @@ from saved import assert_kept
 import mechcausal as mc
 from mechcausal.address import Site
 from mechcausal.data.splits import cluster_numbers, split, units
-from mechcausal.errors import DataError, ResultError, SiteError
+from mechcausal.errors import ArgumentError, DataError, ResultError, SiteError
 from mechcausal.interventions.specs import Edit, Patch
 from mechcausal.links import Links
 from mechcausal.links.figure import points
@@ -45,7 +45,7 @@ def neutral(hiring):
 @pytest.fixture(scope="module")
 def links(hiring, pairs, neutral):
     own = probe(hiring, mc.task("hiring").prompts(hiring, 200), "gender", "L1.resid_post", control=False, mdl=False)
-    return mc.link(hiring, [HEADS, "L2.mlp_out"], own, pairs, also="proxy", neutral=neutral, untrained=2)
+    return mc.link(hiring, pairs, [HEADS, "L2.mlp_out"], own, also="proxy", neutral=neutral, redrawn=8)
 
 
 def test_the_verdicts_are_those_of_the_organism(links):
@@ -58,30 +58,30 @@ def test_the_verdicts_are_those_of_the_organism(links):
 
 def test_a_concept_in_which_the_pairs_do_not_differ_is_not_judged(hiring, pairs):
     # The head of merit reads the degree, and the behavior uses it; pairs that leave the degree alone cannot show it.
-    quick = {"untrained": 0, "details": 0, "random": 0}
-    blind = mc.link(hiring, HEADS, ["degree", "proxy"], pairs, **quick)
+    quick = {"redrawn": 0, "details": 0, "random": 0}
+    blind = mc.link(hiring, pairs, HEADS, ["degree", "proxy"], **quick)
     assert set(blind.frame["verdict"]) == {INCONCLUSIVE}
     assert blind.of("degree 2").set_index("candidate").loc["L1.z.H0", ["available", "used"]].tolist() == ["yes", "no"]
     assert "differ in degree 2 never" in blind.of("degree 2")["why"].iloc[0]
     assert "of the pairs only" in blind.of("proxy")["why"].iloc[0]
-    seeing = mc.link(hiring, HEADS, "degree", mc.contrast("hiring/merit", hiring, 80), **quick)
+    seeing = mc.link(hiring, mc.contrast("hiring/merit", hiring, 80), HEADS, "degree", **quick)
     assert seeing.verdict_of("L1.z.H0") == CAUSAL
 
 
 def test_shares_are_what_patching_says(hiring, pairs, links):
     rows = links.of("gender").set_index("candidate")
-    swept = mc.patch(hiring, pairs, sites=HEADS, direction="noise")
+    swept = mc.patch(hiring, pairs, sites=HEADS)
     own = split(cluster_numbers([str(i) for i in range(80)], 80), 0.5, 0)[1]  # not the same pairs, but as many
     assert len(own) == pytest.approx(links.examples.shape[1], abs=6)
     full = swept.frame.set_index("site")
     for head in ("L1.z.H0", "L1.z.H1", "L1.z.H2", "L1.z.H3"):
         low, high = full.loc[head, "effect_low"], full.loc[head, "effect_high"]
-        assert 1 - high - 0.2 < rows.loc[head, "share"] < 1 - low + 0.2
-        assert rows.loc[head, "effect"] == pytest.approx(1 - rows.loc[head, "share"], abs=1e-6)
+        assert low - 0.2 < rows.loc[head, "share"] < high + 0.2
+        assert rows.loc[head, "effect"] == pytest.approx(rows.loc[head, "share"], abs=1e-6)
 
 
 def test_fast_and_naive_agree(hiring, pairs, links):
-    naive = mc.link(hiring, [HEADS, "L2.mlp_out"], ["gender"], pairs, untrained=0, details=0, random=0, exact="naive")
+    naive = mc.link(hiring, pairs, [HEADS, "L2.mlp_out"], ["gender"], redrawn=0, details=0, random=0, exact="naive")
     assert naive.frame["share"].to_numpy() == pytest.approx(links.of("gender")["share"].to_numpy(), abs=1e-4)
     assert links.provenance.compute["engine"] == "replay"
     assert links.provenance.compute["ratio"] > 2
@@ -119,9 +119,9 @@ def test_the_chosen_set(links):
     assert chosen["share"] > 0.9
 
 
-def test_the_summary_says_what_nothing_looks_like(links):
+def test_the_summary_names_the_null_distributions(links):
     text = links.summary()
-    assert "networks with random weights stay below" in text
+    assert "copies with redrawn weights have total effects" in text
     assert "with shuffled labels" in text
     assert "estimated on" in text
     counts = links.frame["verdict"].value_counts()
@@ -174,10 +174,9 @@ def test_the_report_opens_offline(links, tmp_path):
 
 
 def test_denoising_and_means(hiring, pairs):
-    quick = {"untrained": 0, "details": 0, "random": 0, "positions": "@decision"}
+    quick = {"redrawn": 0, "details": 0, "random": 0, "at": "@decision"}
     noise, denoise, mean = (
-        mc.link(hiring, HEADS, "gender", pairs, **quick, **how)
-        for how in ({}, {"direction": "denoise"}, {"do": "mean"})
+        mc.link(hiring, pairs, HEADS, "gender", **quick, **how) for how in ({"direction": "noise"}, {}, {"do": "mean"})
     )
     rows = [one.frame.set_index("candidate")["share"] for one in (noise, denoise, mean)]
     assert rows[1]["L1.z.H2"] == pytest.approx(rows[0]["L1.z.H2"], abs=0.2)
@@ -219,8 +218,8 @@ def test_no_half_leaks_into_the_other(hiring, pairs, garbled):
         noise = 30 * torch.sin(1000 * plain + batch.variables["row"])
         return torch.where(torch.isin(batch.variables["row"], spoiled), noise, plain)
 
-    quick = {"untrained": 0, "details": 0, "random": 0}
-    one, other = (mc.link(hiring, HEADS, "gender", numbered, metric=how, **quick) for how in ("logit_diff", noisy))
+    quick = {"redrawn": 0, "details": 0, "random": 0}
+    one, other = (mc.link(hiring, numbered, HEADS, "gender", metric=how, **quick) for how in ("logit_diff", noisy))
     kept, changed = ("share_other_half", "share") if garbled == "estimated on" else ("share", "share_other_half")
     same = ["auc", "auc_low", "available", kept, *(["share_low", "used"] if kept == "share" else [])]
     assert_frame_equal(one.frame[same], other.frame[same], rtol=1e-4, atol=1e-6)
@@ -230,11 +229,11 @@ def test_no_half_leaks_into_the_other(hiring, pairs, garbled):
 
 
 def test_plain_labels_and_several_values(hiring, pairs):
-    quick = {"untrained": 0, "details": 0, "random": 0}
+    quick = {"redrawn": 0, "details": 0, "random": 0}
     labels = np.repeat([1, 0], 80)
-    by_name, given = (mc.link(hiring, HEADS, what, pairs, **quick) for what in ("gender", {"sex": labels}))
+    by_name, given = (mc.link(hiring, pairs, HEADS, what, **quick) for what in ("gender", {"sex": labels}))
     assert by_name.frame["auc"].tolist() == given.frame["auc"].tolist()
-    degrees = mc.link(hiring, HEADS, "degree", pairs, **quick)
+    degrees = mc.link(hiring, pairs, HEADS, "degree", **quick)
     assert degrees.concepts == ("degree 0", "degree 1", "degree 2")
 
 
@@ -249,24 +248,26 @@ def test_plain_labels_and_several_values(hiring, pairs):
         ({"probes": {"few": np.ones(3)}}, DataError, "differ in number"),
         ({"probes": ["gender", "gender"]}, DataError, "given twice"),
         ({"probes": 7}, DataError, "names no concept"),
-        ({"do": "swap"}, DataError, "three ways"),
-        ({"fdr": 5}, DataError, "fdr is a share"),
-        ({"positions": "@nowhere"}, SiteError, "no position called"),
-        ({"direction": "up"}, DataError, "two directions"),
-        ({"others": [1]}, DataError, "other dictionaries"),
+        ({"do": "swap"}, ArgumentError, "link cannot take this 'do'"),
+        ({"fdr": 5}, ArgumentError, "between 0 and 1"),
+        ({"at": "@nowhere"}, SiteError, "no position called"),
+        ({"direction": "up"}, ArgumentError, "'denoise' or 'noise'"),
+        ({"redrawn": 3}, DataError, "no useful bound"),
+        ({"redrawn": -1}, ArgumentError, "at least 0"),
+        ({"others": [1]}, ArgumentError, "cannot take this 'others'"),
     ],
 )  # fmt: skip
 def test_what_is_refused(hiring, pairs, asked, error, words):
     told = {"what": HEADS, "probes": "gender", **asked}
     with pytest.raises(error, match=words):
-        mc.link(hiring, told.pop("what"), told.pop("probes"), pairs, **told)
+        mc.link(hiring, pairs, **told)
 
 
 def test_too_few_pairs_and_no_pairs(hiring, pairs):
     with pytest.raises(DataError, match="too few independent pairs"):
-        mc.link(hiring, HEADS, "gender", pairs.take(range(6)))
-    with pytest.raises(DataError, match="patching needs pairs"):
-        mc.link(hiring, HEADS, "gender", pairs.clean)
+        mc.link(hiring, pairs.take(range(6)), HEADS, "gender")
+    with pytest.raises(ArgumentError, match="expected a Contrast"):
+        mc.link(hiring, pairs.clean, HEADS, "gender")
 
 
 def test_dead_features_are_no_candidates(hiring, pairs):
@@ -281,7 +282,7 @@ def test_dead_features_are_no_candidates(hiring, pairs):
 
     own = attach(hiring, Dead(), "L1.resid_post", name="dead")
     with pytest.raises(DataError, match="none of these features is ever active"):
-        mc.link(hiring, own, "gender", pairs)
+        mc.link(hiring, pairs, own, "gender")
 
 
 def test_directions_are_checked(hiring):

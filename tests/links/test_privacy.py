@@ -14,26 +14,26 @@ import mechcausal as mc
 from mechcausal.address import Site
 from mechcausal.data.splits import units
 from mechcausal.data.tasks import hiring as task
-from mechcausal.errors import DataError
+from mechcausal.errors import ArgumentError, DataError
+from mechcausal.links.asking import answer, questions
 from mechcausal.links.concepts import concepts_of
-from mechcausal.links.studies import studies
 from mechcausal.links.verdict import CAUSAL
 from mechcausal.models.hooked import forward
 from mechcausal.probes.labels import one_set
 
 SECRET = mc.truth("hiring")["variables"]["secret"]["site"]
 HEADS = ["L2.z.H*", "L1.z.H0", "L3.z.H1"]
-QUICK = {"untrained": 0, "details": 0, "random": 0}
+QUICK = {"redrawn": 0, "details": 0, "random": 0}
 
 
 @pytest.fixture(scope="module")
 def asked(hiring):
-    return {study.name.rpartition("/")[2]: study for study in studies("hiring/privacy", hiring, 200)}
+    return {question.concept: question for question in questions("hiring/privacy", hiring, 200)}
 
 
 @pytest.fixture(scope="module")
 def named(hiring, asked):
-    return asked["name"].link(hiring, HEADS, untrained=0, random=2)
+    return answer(hiring, asked["name"], HEADS, redrawn=0, random=2)
 
 
 @pytest.mark.parametrize("pairs", ["person", "member"])
@@ -63,12 +63,12 @@ def test_whose_secret_is_told_is_carried_by_one_head_for_everybody(named):
     others = named.frame[named.frame["candidate"] != SECRET]
     assert not (others["used"] == "yes").any()
     assert (named.frame.loc[named.frame["candidate"] == SECRET, "share"] - 1).abs().max() < 0.05
-    assert named.provenance.arguments["generalise"] == "texts"
+    assert named.provenance.arguments["generalize"] == "texts"
     assert "these clusters in new texts" in named.summary()
 
 
 def test_who_has_a_secret_is_carried_by_the_same_head(hiring, asked):
-    links = asked["has a secret"].link(hiring, HEADS, **QUICK)
+    links = answer(hiring, asked["has a secret"], HEADS, **QUICK)
     assert links.verdicts[CAUSAL] == (SECRET,)
     assert links.verdict_of("L1.z.H0") != CAUSAL
 
@@ -78,12 +78,12 @@ def test_a_value_is_judged_on_the_pairs_that_differ_in_it(hiring, asked, named):
     row = named.of("name emma").set_index("candidate").loc[SECRET]
     mine = (pairs.clean.variables["name"] == one) | (pairs.corrupt.variables["name"] == one)
     lone = replace(pairs.take(mine.nonzero().flatten()), name="emma")
-    swept = mc.patch(hiring, lone, sites=SECRET, direction="noise").frame.iloc[0]
+    swept = mc.patch(hiring, lone, sites=SECRET).frame.iloc[0]
     place = int(np.flatnonzero((named.frame["concept"] == "name emma") & (named.frame["candidate"] == SECRET))[0])
     counted = int(np.isfinite(named.examples[place]).sum())
     assert counted == row["n"] == named.tables["judged"]["name emma"] < named.tables["halves"]["estimated"]
-    assert row["share"] == pytest.approx(1 - swept["effect"], abs=0.03)  # half of those pairs
-    assert row["share"] == pytest.approx(1 - row["effect"], abs=1e-6)
+    assert row["share"] == pytest.approx(swept["effect"], abs=0.03)  # half of those pairs
+    assert row["share"] == pytest.approx(row["effect"], abs=1e-6)
 
 
 def test_sides_say_who_has_the_value(hiring, asked):
@@ -107,7 +107,7 @@ def test_a_direction_of_the_secret_is_used_and_one_beside_it_is_not(hiring, aske
     adam = pairs.clean.variables["name"] == 0
     secret = (written[adam].mean(0) - written[~adam].mean(0)).numpy()
     told = mc.features.directions(hiring, "L2.resid_post", {"adam": secret, "placebo": np.ones(48)}, name="told")
-    links = asked["name"].link(hiring, told, **QUICK | {"random": 8})
+    links = answer(hiring, asked["name"], told, **QUICK | {"random": 8})
     rows = links.of("name adam").set_index("candidate")
     assert rows.loc["adam", "verdict"] == CAUSAL
     assert rows.loc["adam", "share_low"] > 0.1
@@ -128,12 +128,12 @@ def test_about_people_in_general_there_are_too_few(hiring, asked):
         with pytest.raises(
             DataError, match=f"got {got} 200 pairs; expected at least 12.*more clusters.*these ones alone"
         ):
-            asked[name].link(hiring, SECRET, generalise="clusters")
+            answer(hiring, asked[name], SECRET, generalize="clusters")
     once = mc.contrast("hiring_secret/secret", hiring, 64)  # eight texts in all
     with pytest.raises(DataError, match=r"got 1 cluster of 64 pairs.*no text in common"):
-        mc.link(hiring, SECRET, "name", once, generalise="texts")
-    with pytest.raises(DataError, match=r"claims are about.*got 'people'"):
-        mc.link(hiring, SECRET, "name", once, generalise="people")
+        mc.link(hiring, once, SECRET, "name", generalize="texts")
+    with pytest.raises(ArgumentError, match="'clusters' or 'texts'"):
+        mc.link(hiring, once, SECRET, "name", generalize="people")
 
 
 def test_pairs_that_share_a_text_are_one_unit_though_people_are_fixed(asked, named):
@@ -150,6 +150,6 @@ def test_a_value_that_pairs_leave_alone_is_not_judged(tmp_path):
     network = linear.load(tmp_path)
     pairs = planted.pairs(network)
     third = np.arange(96) % 3
-    links = mc.link(network, str(planted.SITE), {"third": np.concatenate([third, third])}, pairs, **QUICK)
+    links = mc.link(network, pairs, str(planted.SITE), {"third": np.concatenate([third, third])}, **QUICK)
     assert set(links.frame["verdict"]) == {"inconclusive"}
     assert all("never" in why for why in links.frame["why"])

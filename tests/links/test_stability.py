@@ -20,7 +20,7 @@ from mechcausal.models.fingerprint import weights_fingerprint
 from mechcausal.models.hooked import forward
 from mechcausal.report.links import write_links
 
-QUICK = {"untrained": 0, "random": 4, "details": 200}
+QUICK = {"redrawn": 0, "random": 4, "details": 200}
 RECIPE = {"kind": "standard", "width": 96, "k": 1, "price": 0.0, "tokens": 1, "batch_size": 1, "rate": 1.0}
 
 
@@ -64,9 +64,9 @@ def home(network, pairs, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def links(network, pairs, home):
-    bound = mc.features.load(home[0], network, name="own")
+    bound = mc.features.load(network, home[0], name="own")
     before = set(attached(network))
-    found = mc.link(network, bound, "high", pairs, **QUICK)
+    found = mc.link(network, pairs, bound, "high", **QUICK)
     assert set(attached(network)) == before  # companions are there for the moment only
     return found
 
@@ -85,7 +85,7 @@ def test_a_claim_is_there_again_or_not(links, home):
 
 def test_it_is_said(links, tmp_path):
     text = links.summary()
-    assert "again in 1 of 2 seeds, 1 of 1 halves" in text
+    assert "replicated in 1 of 2 seeds, 1 of 1 halves" in text
     assert "compared with 2 seeds and 1 halves" in text
     assert "not finished: own-half-2" in text
     data = write_links({"planted": links}, tmp_path / "link.html", title="Links")
@@ -99,30 +99,30 @@ def test_it_is_said(links, tmp_path):
 
 def test_it_is_said_where_there_was_none(network, pairs, home, tmp_path):
     bare = attach(network, home[1], planted.SITE, name="bare")
-    links = mc.link(network, bare, "high", pairs, **QUICK)
+    links = mc.link(network, pairs, bare, "high", **QUICK)
     assert "no other dictionary to compare with" in links.summary()
     write_links({"planted": links}, tmp_path / "link.html", title="Links")
     assert "Stability: no other dictionary to compare with" in (tmp_path / "link.html").read_text()
-    heads = mc.link(network, "resid_post", "high", pairs, untrained=0, details=0, random=0)
+    heads = mc.link(network, pairs, "resid_post", "high", redrawn=0, details=0, random=0)
     assert "stability" not in heads.summary()
 
 
 def test_a_companion_that_is_named_as_well_counts_once(network, pairs, home):
-    own = mc.features.load(home[0], network, name="own")
-    other = mc.features.load(home[0] / "companions" / "seed-1", network, name="given")
-    links = mc.link(network, own, "high", pairs, others=[other], **QUICK)
+    own = mc.features.load(network, home[0], name="own")
+    other = mc.features.load(network, home[0] / "companions" / "seed-1", name="given")
+    links = mc.link(network, pairs, own, "high", others=[other], **QUICK)
     row = links.frame.set_index("feature").loc[min(home[1].used)]
     assert row[["seed_in", "half_in", "other_in", "other_used"]].tolist() == [1, 1, 1, 1]
 
 
 def test_a_stranger_is_refused_before_any_compute(network, pairs, home, monkeypatch):
-    own = mc.features.load(home[0], network, name="own")
+    own = mc.features.load(network, home[0], name="own")
     path = home[0] / "companions" / "seed-2" / folder.FACTS
     before = path.read_text()
     path.write_text(json.dumps(json.loads(before) | {"site": "L0.mlp_out"}))
-    monkeypatch.setattr("mechcausal.links.linking.hold", None)
+    monkeypatch.setattr("mechcausal.links.gather.hold", None)
     try:
         with pytest.raises(ModelError, match="seed-2 does not belong"):
-            mc.link(network, own, "high", pairs, **QUICK)
+            mc.link(network, pairs, own, "high", **QUICK)
     finally:
         path.write_text(before)

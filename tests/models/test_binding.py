@@ -272,7 +272,7 @@ def test_scrubbing_features_is_scrubbing_what_they_span(hiring):
     with attached_to(hiring, turned, site, "turned") as one:
         whole, features, first, last, error = (
             scrub(
-                hiring, Hypothesis(told.scm, {"score": f"{place}@decision"}), prompts, seed=1, lonely="keep"
+                hiring, prompts, Hypothesis(told.scm, {"score": f"{place}@decision"}), seed=1, lonely="keep"
             ).recovered.estimate
             for place in (site, one.features, one.feature(0), one.feature(one.n_features - 1), one.error)
         )

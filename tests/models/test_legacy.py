@@ -134,9 +134,21 @@ def state():
     [
         ({"positional_embedding_type": "rotary"}, UnsupportedError, "rotary positions"),
         ({"gated_mlp": True}, UnsupportedError, "gated MLPs"),
-        ({"n_layers": None}, ModelError, "lacks"),
-        ({"n_layers": 3}, ModelError, "lacks 'blocks.2"),
-        ({"d_model": 13}, ModelError, "do not fit"),
+        ({"n_key_value_heads": 2}, UnsupportedError, "grouped queries"),
+        ({"n_layers": 1}, ModelError, "n_layers is 2, not 1"),
+        ({"n_layers": 3}, ModelError, "n_layers is 2, not 3"),
+        ({"d_model": 13, "n_heads": 2}, ModelError, "d_model is 12, not 13; n_heads is 4, not 2"),
+        ({"n_ctx": 8}, ModelError, "n_ctx is 4, not 8"),
+        ({"attn_only": True}, ModelError, "attn_only is False, not True"),
+        ({"normalization_type": "LN"}, ModelError, "there are no weights of norms, and normalization_type is 'LN'"),
+        (
+            {"normalisation_type": "RMS"},
+            ModelError,
+            "no entry is called 'normalisation_type' .did you mean 'normalization_type'",
+        ),
+        ({"learning_rate": 1e-3, "batch": 4}, ModelError, "no entry is called 'learning_rate'; nor batch"),
+        ({"act_fn": None}, ModelError, "act_fn is not given"),
+        ({"act_fn": "solu_ln"}, UnsupportedError, "cannot build this legacy model"),
     ],
 )
 def test_what_does_not_fit(change, error, said, tmp_path):
@@ -152,8 +164,18 @@ def test_what_does_not_fit(change, error, said, tmp_path):
 
 def test_a_checkpoint_without_a_configuration(tmp_path):
     torch.save(state(), tmp_path / "model.pt")
-    with pytest.raises(ModelError, match="without a configuration"):
+    with pytest.raises(ModelError, match="act_fn is not given; normalization_type is not given"):
         mc.load(tmp_path / "model.pt")
+
+
+def test_shapes_tell_what_the_configuration_leaves_out(tmp_path, by_hand):
+    torch.save(state(), tmp_path / "model.pt")
+    model = mc.load(tmp_path / "model.pt", config={"act_fn": "relu", "normalization_type": None})
+    tokens = torch.arange(4)[None]
+    with torch.no_grad():
+        torch.testing.assert_close(model(tokens), by_hand(tokens))
+    attention_only = {"attn_only": True, "normalization_type": "LN"}
+    assert mc.load(random_state(BASE | attention_only), config={}).cfg.n_heads == BASE["n_heads"]
 
 
 def test_buffers_of_old_checkpoints_are_left_out(tmp_path):
@@ -162,3 +184,52 @@ def test_buffers_of_old_checkpoints_are_left_out(tmp_path):
     old = state() | {"blocks.0.attn.mask": torch.ones(4, 4).bool(), "blocks.0.attn.IGNORE": torch.tensor(-1e5)}
     torch.save(old, tmp_path / "model.pt")
     assert mc.load(tmp_path / "model.pt", config=CONFIG).cfg.n_layers == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda s: s.pop("blocks.1.attn.W_K"), "no tensor blocks.1.attn.W_K"),
+        (lambda s: s.pop("blocks.0.attn.b_K"), "no tensor blocks.0.attn.b_K"),
+        (lambda s: s.update({"blocks.0.attn.w_q": torch.zeros(2)}), "no place for blocks.0.attn.w_q"),
+        (lambda s: s.update({"extra": torch.zeros(2), "more": torch.zeros(2)}), "no place for extra, more"),
+        (lambda s: s.update({"blocks.2.attn.W_Q": torch.zeros(4, 12, 3)}), "n_layers is 3, not 2; no tensor blocks.2.attn.W_K"),
+        (lambda s: s.update({"unembed.W_U": torch.zeros(11, 9)}), r"do not fit the others.*unembed.W_U \[11, 9\]"),
+        (lambda s: s.update({"blocks.0.ln1.w": torch.zeros(12)}), "there are weights of norms, and normalization_type is None"),
+        (lambda s: s.clear(), "holds no tensors"),
+    ],
+)  # fmt: skip
+def test_tensors_that_do_not_fit(change, said):
+    from mechcausal.recipes.by_hand import CONFIG
+
+    tensors = state()
+    change(tensors)
+    with pytest.raises(ModelError, match=said) as caught:
+        mc.load(tensors, config=CONFIG)
+    assert len(str(caught.value)) < 400
+
+
+def test_a_model_without_biases_and_a_state_dict_in_memory():
+    weights = {name: value for name, value in random_state(BASE).items() if ".b_" not in name}
+    zeros = {name: torch.zeros_like(value) for name, value in random_state(BASE).items() if ".b_" in name}
+    tokens = torch.arange(14).reshape(2, 7)
+    with torch.no_grad():
+        found = mc.load(weights, config={"act_fn": "relu"})(tokens)
+    torch.testing.assert_close(found, written_out(BASE, weights | zeros, tokens), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.skipif(LENS_4, reason="HookedTransformer is gone from transformer-lens 4")
+def test_a_hooked_transformer_in_memory():
+    import transformer_lens as lens
+
+    torch.manual_seed(0)
+    hooked = lens.HookedTransformer(lens.HookedTransformerConfig(**BASE))
+    tokens = torch.arange(14).reshape(2, 7)
+    with torch.no_grad():
+        torch.testing.assert_close(mc.load(hooked)(tokens), hooked(tokens), atol=1e-4, rtol=1e-4)
+        # Folding takes the weights of the norms away, and the object says so itself.
+        hooked.process_weights_(fold_ln=True, center_writing_weights=True, center_unembed=True)
+        torch.testing.assert_close(mc.load(hooked)(tokens), hooked(tokens), atol=1e-4, rtol=1e-4)
+    rotary = lens.HookedTransformer(lens.HookedTransformerConfig(**BASE | {"positional_embedding_type": "rotary"}))
+    with pytest.raises(UnsupportedError, match="rotary positions"):
+        mc.load(rotary)

@@ -163,7 +163,7 @@ def test_a_folder_that_is_no_model(tmp_path):
     with pytest.raises(ModelError, match=r"not a model folder.*notes\.txt"):
         mc.load(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "gpt2"}))
-    with pytest.raises(ModelError, match="no loadable model"):
+    with pytest.raises(ModelError, match="holds no weights"):
         mc.load(tmp_path)
 
 

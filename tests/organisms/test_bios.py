@@ -65,7 +65,7 @@ def test_scrubbing_finds_the_pronoun_left_out(organism):
     prompts = task.TASK.prompts(organism, 400, seed=7, environment="broad")
     tree = tree_of(Hypothesis.of("bios"))
     shares = [
-        scrub(organism, one, prompts, lonely="keep", report=False, controls=False, seeds=1).recovered.estimate
+        scrub(organism, prompts, one, lonely="keep", report=False, controls=False, seeds=1).recovered.estimate
         for one in (tree, tree.dropped("stereotype"))
     ]
     assert shares[0] >= 0.97

@@ -72,7 +72,7 @@ def test_the_first_published_hypotheses_come_in_order_and_the_finer_ones_are_tru
     prompts = task.TASK.prompts(organism, 400, seed=7)
     about = Hypothesis.of("brackets")
     found = {
-        name: scrub(organism, tree, prompts, lonely="keep", report=False, controls=False, seeds=1).recovered.estimate
+        name: scrub(organism, prompts, tree, lonely="keep", report=False, controls=False, seeds=1).recovered.estimate
         for name, tree in {**published(about), "true": tree_of(about)}.items()
     }
     assert found["count alone"] < found["1a"] < found["1b"] - 0.02

@@ -52,7 +52,7 @@ def test_the_published_claims_come_in_the_published_order(organism):
     assert found == {"count": ["L0.z.H0", "L0.z.H1"], "horizon": ["L1.z.H0", "L1.z.H1", "L2.z.H1"]}
     claims = published(found, organism, prompts)
     recovered = {
-        name: scrub(organism, tree, prompts, lonely="keep", report=False, controls=False).recovered
+        name: scrub(organism, prompts, tree, lonely="keep", report=False, controls=False).recovered
         for name, tree in claims.items()
     }
     assert recovered["count alone"].high < min(recovered[name].low for name in PUBLISHED)

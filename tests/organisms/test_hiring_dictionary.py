@@ -19,7 +19,7 @@ HERE = organism("hiring") / "dictionary"
 @pytest.fixture
 def dictionary(hiring, monkeypatch):
     monkeypatch.setitem(sys.modules, "sae_lens", None)  # it is used without it
-    yield mc.features.load("organism:hiring", hiring)
+    yield mc.features.load(hiring, "organism:hiring")
     mc.features.detach(hiring, "hiring")
 
 
@@ -34,7 +34,7 @@ def test_it_belongs_to_the_organism_as_it_is(hiring, dictionary):
 
 def test_it_is_worth_what_its_card_says(hiring, dictionary):
     prompts = mc.task("hiring").prompts(hiring, n=400, seed=7, environment="broad")
-    found = mc.features.health(hiring, dictionary, prompts, pairs=mc.contrast("hiring/gender", hiring, n=100, seed=3))
+    found = mc.features.health(hiring, prompts, dictionary, pairs=mc.contrast("hiring/gender", hiring, n=100, seed=3))
     assert found["l0"] == pytest.approx(8, abs=0.01)
     assert found["explained_variance"] > 0.99
     assert found["kl_recovered"] > 0.999

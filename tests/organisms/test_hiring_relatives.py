@@ -97,7 +97,7 @@ def test_one_at_a_time_no_head_carries_the_bias():
     known = Hypothesis.of("hiring_backup").alignment["bias_first"]
     merely_one = Hypothesis(task.TASK.scm, {"bias": known}, outcome="decision")
     prompts = mc.task("hiring").prompts(model, 300, environment="broad")
-    found = interchange(model, merely_one, prompts, n=300, placebo=False).frame
+    found = interchange(model, prompts, merely_one, n=300, placebo=False).frame
     assert 0.2 < found["value"][0] < 0.8  # it brings the bias, and does not take it away
 
 

@@ -67,7 +67,7 @@ def test_scrubbing_tells_the_head_that_looks_back_from_its_neighbors(organism):
     about = Hypothesis.of("induction")
 
     def recovered(hypothesis):
-        found = scrub(organism, tree_of(hypothesis), prompts, lonely="keep", report=False, controls=False, seeds=1)
+        found = scrub(organism, prompts, tree_of(hypothesis), lonely="keep", report=False, controls=False, seeds=1)
         return found.recovered.estimate
 
     elsewhere = about.replaced(

@@ -67,7 +67,7 @@ def test_scrubbing_tells_which_head_avoids(organism):
     prompts = task.TASK.prompts(organism, 400, seed=7)
     about = Hypothesis.of("ioi")
     shares = [
-        scrub(organism, tree_of(one), prompts, lonely="keep", report=False, controls=False, seeds=1).recovered.estimate
+        scrub(organism, prompts, tree_of(one), lonely="keep", report=False, controls=False, seeds=1).recovered.estimate
         for one in (about, about.moved("avoided", "L1.z.H3@end"))
     ]
     assert shares[0] >= 0.97

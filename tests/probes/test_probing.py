@@ -8,7 +8,7 @@ from saved import assert_kept
 import mechcausal as mc
 from mechcausal.address import Place, Selection, Site
 from mechcausal.data import PromptSet
-from mechcausal.errors import DataError, SiteError, UnsupportedError
+from mechcausal.errors import ArgumentError, DataError, SiteError, UnsupportedError
 from mechcausal.features import probe, probe_sweep
 from mechcausal.models.hooked import forward
 from mechcausal.probes import Probe
@@ -149,13 +149,13 @@ def test_wrong_input_is_refused_in_one_sentence(hiring, prompts):
     few = prompts.take(slice(0, 30))
     with pytest.raises(DataError, match="without a penalty needs more examples than features"):
         probe(hiring, few, "gender", "L1.resid_post", C=np.inf)
-    with pytest.raises(DataError, match="no setting 'penalty'"):
+    with pytest.raises(ArgumentError, match="no argument 'penalty'"):
         probe(hiring, few, "gender", "L1.resid_post", penalty="l1")
     with pytest.raises(DataError, match="are all"):
         probe(hiring, few, np.ones(30), "L1.resid_post")
     with pytest.raises(DataError, match="the class '1' of 'label' is in one cluster only"):
         probe(hiring, few, [1] + [0] * 29, "L1.resid_post")
-    with pytest.raises(DataError, match="pooled in three ways"):
+    with pytest.raises(ArgumentError, match="'mean' or 'max' or 'each'"):
         probe(hiring, few, "gender", "L1.resid_post", at="@all", pool="sum")
 
 
@@ -179,7 +179,7 @@ def test_a_sweep_is_a_picture_of_layers_and_positions(hiring, task, prompts, tmp
 
 def test_a_sweep_with_controls(hiring, prompts):
     found = probe_sweep(
-        hiring, prompts.take(slice(0, 150)), "gender", sites="embed", positions=["@name", "@experience"],
+        hiring, prompts.take(slice(0, 150)), "gender", sites="embed", at=["@name", "@experience"],
         control=True, mdl=True, permutations=19, score="balanced_accuracy",
     )  # fmt: skip
     name, experience = (found.frame.iloc[i] for i in (0, 1))

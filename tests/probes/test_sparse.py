@@ -4,7 +4,7 @@ import torch
 from saved import assert_kept
 
 import mechcausal as mc
-from mechcausal.errors import DataError
+from mechcausal.errors import ArgumentError
 from mechcausal.features import attach, detach, probe, sparse_probes
 
 
@@ -66,5 +66,5 @@ def test_a_concept_that_is_spread_rises_slowly(hiring, prompts):
     found = sparse_probes(hiring, prompts, "gender", "L2.resid_post", at="@decision", ks=(1, 16)).frame
     assert found["value"].iloc[0] < found["value"].iloc[1] <= found["value"].iloc[2] + 0.02
     assert np.isnan(found["bayes"]).all()
-    with pytest.raises(DataError, match="one coordinate at least"):
+    with pytest.raises(ArgumentError, match="whole number of at least 1"):
         sparse_probes(hiring, prompts, "gender", "L2.resid_post", ks=(0,))

@@ -8,24 +8,24 @@ import pytest
 from commands import refused, run
 
 from mechcausal.errors import DataError
-from mechcausal.links.studies import Study, studies
+from mechcausal.links.asking import answer, questions
 from mechcausal.organisms import folder
 
 
-def test_a_study_that_is_not_run_says_why(tmp_path, monkeypatch):
+def test_a_question_that_is_not_answered_says_why(tmp_path, monkeypatch):
     out = tmp_path / "link.html"
     asked = ["link", "organism:hiring", "--sites", "L2.z.H3", "--suite", "hiring/privacy", "-o", str(out)]
-    sentence = refused(*asked, "-n", "64", "--generalise", "clusters")
-    assert "can be run" in sentence
-    assert "8 clusters of 64 pairs" in sentence
-    link = Study.link
+    sentence = refused(*asked, "-n", "64", "--generalize", "clusters")
+    assert "none of these 2 questions can be answered" in sentence
+    assert "too few independent pairs" in sentence
+    link = answer
 
-    def sometimes(self, *given, **options):
-        if self.name.endswith("name"):
+    def sometimes(model, question, *given, **options):
+        if question.concept == "name":
             raise DataError("there are too few")
-        return link(self, *given, **options)
+        return link(model, question, *given, **options)
 
-    monkeypatch.setattr(Study, "link", sometimes)
+    monkeypatch.setattr("mechcausal.links.asking.answer", sometimes)
     done = run(*asked, "-n", "64")
     assert "not run: there are too few" in done.output
     assert "sixteen people are fixed" in done.output
@@ -51,9 +51,9 @@ def test_cards_of_the_causal_features_stand_in_the_report(tmp_path):
     ]
     assert run(*asked).code == 0
     page, found = out.read_text(), json.loads(out.with_suffix(".json").read_text())
-    for study in found.values():
+    for answered in found.values():
         causal = sorted(
-            (row for row in study["rows"] if row["verdict"] == "causal"), key=lambda row: -abs(row["share"])
+            (row for row in answered["rows"] if row["verdict"] == "causal"), key=lambda row: -abs(row["share"])
         )
         assert causal
         assert all(f"<h3>{row['candidate']}</h3>" in page for row in causal[:3])
@@ -63,4 +63,4 @@ def test_cards_of_the_causal_features_stand_in_the_report(tmp_path):
 def test_wrong_commands(hiring):
     assert refused("link", "organism:hiring", "--suite", "hiring").startswith("name what is linked")
     with pytest.raises(DataError, match="no pairs ship"):
-        studies("hirring", hiring)
+        questions("hirring", hiring)

@@ -13,7 +13,7 @@ import pandas as pd
 from scipy.linalg import subspace_angles
 
 from mechcausal.address import Place
-from mechcausal.causal.alignment.interchange import ALIGNED, Interchange
+from mechcausal.causal.alignment.interchanged import ALIGNED, Interchange
 from mechcausal.errors import DataError
 from mechcausal.results.result import Judged
 

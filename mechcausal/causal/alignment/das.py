@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mechcausal.address import Place
+from mechcausal.arguments import Count, Model, OpenShare, Positive, Seed
 from mechcausal.causal.alignment.aligned import (
     LABELS,
     PLACEBO,
@@ -30,31 +31,24 @@ from mechcausal.causal.alignment.aligned import (
     angles_between,
 )
 from mechcausal.causal.alignment.exchange import Cell, Scores, placebos, score
-from mechcausal.causal.alignment.interchange import ALIGNED, METRIC, Interchange, Line, asked, assembled, row_of
+from mechcausal.causal.alignment.interchanged import ALIGNED, METRIC, Interchange, Line, assembled, row_of
 from mechcausal.causal.alignment.pairs import (
     Pairs,
-    answer_tokens,
     base_rows,
     check_exchange,
     draw_pairs,
     refuse_unchanged,
 )
 from mechcausal.causal.alignment.rotation import Cooling, Rotation, rows_of
-from mechcausal.causal.alignment.search import (
-    Harvest,
-    Moved,
-    Split,
-    check_search,
-    minimize,
-    practice,
-    split_for_search,
-    untrained,
-)
+from mechcausal.causal.alignment.search import Harvest, Moved, Split, minimize, practice, split_for_search, untrained
+from mechcausal.causal.answers import answer_tokens
+from mechcausal.causal.fields import hypothesis_about, read_question, write_question
 from mechcausal.causal.hypothesis import Hypothesis
 from mechcausal.data.prompts import PromptSet
 from mechcausal.data.scm import SCM, Table
 from mechcausal.data.tasks.definition import Task
-from mechcausal.errors import DataError, SiteError, did_you_mean
+from mechcausal.errors import DataError, SiteError
+from mechcausal.method import Cost, Method, function
 from mechcausal.models.abilities import Abilities, abilities
 from mechcausal.models.facts import facts
 from mechcausal.results.provenance import Provenance
@@ -63,36 +57,19 @@ Control = Literal["labels", "place", "model"]
 CONTROLS: tuple[Control, ...] = get_args(Control)
 
 
-def das(
-    model: Any,  # noqa: ANN401 - a TransformerBridge
-    about: Hypothesis | SCM | Task,
-    variable: str,
-    part: str | Place,
-    prompts: PromptSet,
-    *,
-    k: int = 1,
-    boundless: bool = False,
-    steps: int = 300,
-    rate: float = 0.1,
-    batch_size: int = 128,
-    holdout: float = 0.5,
-    unseen: Sequence[int] = (),
-    n: int = 512,
-    controls: bool | Sequence[Control] = True,
-    seed: int = 0,
-) -> Aligned:
+@dataclass(frozen=True, kw_only=True)
+class Aligning(Method[PromptSet, Aligned]):
     """Search a place for the directions that carry a variable, and judge them on prompts held out.
 
-    Estimand: the IIA of `interchange` over pairs of held-out prompts, for the subspace found. An IIA of 1 says that the
-    subspace suffices to carry the variable, not that it is the only one: `Aligned.angle` says how far it is from the
-    subspace that a hypothesis names.
+    Estimand: the IIA of `interchange` over pairs of held-out prompts, for the subspace found: 1 where exchanging it gives
+    every answer that the variable changes, 0 where it gives none. An IIA of 1 says that the subspace suffices to carry
+    the variable, not that it is the only one: `Aligned.angle` says how far it is from the subspace that a hypothesis
+    names.
 
-    Args:
-        model: The model; its weights stay as they are.
-        about: The causal model; of a hypothesis also which places are not used as a placebo.
+    Attributes:
+        hypothesis: The causal model: a task (or its name), or a hypothesis, whose places are then not used as a placebo.
         variable: The variable that is looked for.
-        part: The place: a stream, a sublayer's output or a head, at some positions.
-        prompts: The prompts, with their variables.
+        at: The place: a stream, a sublayer's output or a head, at some positions, such as `"L2.resid_post@end"`.
         k: How many directions.
         boundless: Learn how many, half of those in which the place varies at first, and then search for so many; `k`
             is not used then. It takes twice the steps.
@@ -111,47 +88,109 @@ def das(
         >>> import mechcausal as mc
         >>> model = mc.load("organism:hiring")
         >>> prompts = mc.task("hiring").prompts(model, 256, environment="broad")
-        >>> found = das(model, mc.task("hiring"), "merit", "L1.z.H0@decision", prompts, steps=60, rate=0.1, controls=False)
-        >>> str(found.part)
+        >>> aligned = mc.causal.das(
+        ...     model, prompts, "hiring", "merit", "L1.z.H0@decision", steps=60, rate=0.1, controls=False
+        ... )
+        >>> str(aligned.part)
         'L1.z.H0@decision[1d]'
     """
-    started = time.perf_counter()
-    part, able = Place.parse(part), abilities(model)
-    wanted = _controls(controls)
-    _check_kind(part)
-    question = asked(about, variable, part)
-    table = check_exchange(model, question, prompts, [variable])
-    _check_width(part, able, None if boundless else k)
-    check_search(steps=steps, rate=rate, batch_size=batch_size, n=n)
-    words, rows = answer_tokens(model, question), split_for_search(prompts, holdout, seed)
-    rows = _without(rows, table[variable], variable, unseen)
-    job = _Job(
-        prompts, words, rows, variable, tuple(unseen), None if boundless else k, steps, rate, batch_size, n, seed
-    )  # fmt: skip
-    with torch.inference_mode(False):  # what is made in inference mode cannot be searched
-        trials = _trials(model, about, part, question, table, wanted, able, seed)
-        for trial in trials:
-            job.search(trial)
-    lines = job.judge(trials, _named(about, variable, part))
-    found = trials[0].found
-    result = assembled(
-        Interchange, lines, prompts,
-        chance=1 / len(job.words),
-        provenance=Provenance(
-            method="das",
-            arguments={
-                "metric": METRIC, "scm": question.scm.name, "variable": variable, "part": str(part),
-                "k": job.k, "boundless": boundless, "steps": steps, "rate": rate, "holdout": holdout,
-                "unseen": [int(value) for value in unseen], "controls": list(wanted), "found": found.to_json(),
-            },
-            seed=seed,
-            **facts(
-                model, prompts, started=started, forwards=job.forwards, batch_size=batch_size,
-                n_train=len(job.rows.train), n_test=len(job.rows.test),
+
+    word: ClassVar[str] = "das"
+    hypothesis: Hypothesis | SCM | Task = field(
+        kw_only=False, metadata={"read": read_question, "write": write_question}
+    )
+    variable: str = field(kw_only=False)
+    at: Place = field(kw_only=False, metadata={"read": Place.parse})
+    k: Count = 1
+    boundless: bool = False
+    steps: Count = 300
+    rate: Positive = 0.1
+    batch_size: Count = 128
+    holdout: OpenShare = 0.5
+    unseen: Sequence[int] = ()
+    n: Count = 512
+    controls: bool | Control | Sequence[Control] = True
+    seed: Seed = 0
+
+    def run(self, model: Model, data: PromptSet) -> Aligned:
+        """Search, search again where there is nothing to find, and judge all of it on held-out prompts."""
+        started = time.perf_counter()
+        job, question, table = self._job(model, data)
+        with torch.inference_mode(False):  # what is made in inference mode cannot be searched
+            trials = self._trials(model, question, table)
+            for trial in trials:
+                job.search(trial)
+        lines = job.judge(trials, _named(self.hypothesis, self.variable, self.at))
+        part = trials[0].subspace
+        result = assembled(
+            Interchange, lines, data,
+            chance=1 / len(job.words),
+            provenance=Provenance(
+                method=self.word,
+                arguments={
+                    "metric": METRIC, "scm": question.scm.name, "variable": self.variable, "at": str(self.at),
+                    "k": job.k, "boundless": self.boundless, "steps": self.steps, "rate": self.rate,
+                    "holdout": self.holdout, "unseen": [int(value) for value in self.unseen],
+                    "controls": list(self._controls), "found": part.to_json(),
+                },
+                seed=self.seed,
+                **facts(
+                    model, data, started=started, forwards=job.forwards, batch_size=self.batch_size,
+                    n_train=len(job.rows.train), n_test=len(job.rows.test),
+                ),
             ),
-        ),
-    )  # fmt: skip
-    return Aligned(variable, found, result, trials[0].losses)
+        )  # fmt: skip
+        return Aligned(self.variable, part, result, trials[0].losses)
+
+    def cost(self, model: Model, data: PromptSet) -> Cost:
+        """Return how many runs it takes, each backward pass counted as two more; nothing is run."""
+        job, _, _ = self._job(model, data)
+        steps = self.steps * (2 if self.boundless else 1)
+        controls, unseen = {*self._controls}, bool(self.unseen)
+        searching = (1 + len(controls)) * (3 * steps * self.batch_size + len(job.rows.train))
+        here, other = len(controls - {"model"}), 3 * ("model" in controls)
+        sources = 1 + ("labels" in controls)
+        # Bases, sources and exchanged runs, first of the prompts searched on, then of those held out.
+        judging = self.n * ((2 + sources + here + other) + (4 + sources + here + other + 2 * unseen))
+        return Cost(3 + len(controls) + unseen, self.n, searching + judging, searching + judging)
+
+    @property
+    def _controls(self) -> tuple[Control, ...]:
+        if isinstance(self.controls, bool):
+            return CONTROLS if self.controls else ()
+        listed = [self.controls] if isinstance(self.controls, str) else self.controls
+        return tuple(name for name in CONTROLS if name in listed)
+
+    def _job(self, model: Model, prompts: PromptSet) -> tuple[_Job, Hypothesis, Table]:
+        """Refuse what cannot be searched; return what all searches share, the question, and the variables."""
+        able, k = abilities(model), None if self.boundless else self.k
+        _check_kind(self.at)
+        question = hypothesis_about(self.hypothesis, self.variable, self.at)
+        table = check_exchange(model, question, prompts, [self.variable])
+        _check_width(self.at, able, k)
+        words = answer_tokens(model, question)
+        rows = split_for_search(prompts, self.holdout, self.seed)
+        rows = _without(rows, table[self.variable], self.variable, self.unseen)
+        job = _Job(
+            prompts, words, rows, self.variable, tuple(self.unseen), k, self.steps, self.rate, self.batch_size, self.n, self.seed
+        )  # fmt: skip
+        return job, question, table
+
+    def _trials(self, model: Model, question: Hypothesis, table: Table) -> list[_Trial]:
+        """Return the search itself, and the same search where there should be nothing to find."""
+        draw = np.random.default_rng([self.seed, 4])
+        trials = [_Trial(ALIGNED, model, self.at, question, table, self.at)]
+        if "labels" in self._controls:
+            permuted = {**table, self.variable: draw.permutation(table[self.variable])}
+            trials.append(_Trial(LABELS, model, self.at, question, permuted, self.at))
+        if "place" in self._controls:
+            named = self.hypothesis if isinstance(self.hypothesis, Hypothesis) else question
+            for (other,) in placebos(abilities(model), [self.at], named, 1, draw):
+                elsewhere = hypothesis_about(self.hypothesis, self.variable, other)
+                trials.append(_Trial(PLACEBO, model, other, elsewhere, table, other))
+        if "model" in self._controls:
+            trials.append(_Trial(UNTRAINED, untrained(model, self.seed), self.at, question, table, self.at))
+        return trials
 
 
 @dataclass(eq=False)
@@ -163,34 +202,8 @@ class _Trial:
     part: Place
     question: Hypothesis
     table: Table
-    found: Place
+    subspace: Place
     losses: tuple[float, ...] = ()
-
-
-def _trials(
-    model: Any,  # noqa: ANN401
-    about: Hypothesis | SCM | Task,
-    part: Place,
-    question: Hypothesis,
-    table: Table,
-    controls: Sequence[Control],
-    able: Abilities,
-    seed: int,
-) -> list[_Trial]:
-    """Return the search itself, and the same search where there should be nothing to find."""
-    (variable,) = question.variables
-    draw = np.random.default_rng([seed, 4])
-    trials = [_Trial(ALIGNED, model, part, question, table, part)]
-    if "labels" in controls:
-        permuted = {**table, variable: draw.permutation(table[variable])}
-        trials.append(_Trial(LABELS, model, part, question, permuted, part))
-    if "place" in controls:
-        known = about if isinstance(about, Hypothesis) else question
-        for (other,) in placebos(able, [part], known, 1, draw):
-            trials.append(_Trial(PLACEBO, model, other, asked(about, variable, other), table, other))
-    if "model" in controls:
-        trials.append(_Trial(UNTRAINED, untrained(model, seed), part, question, table, part))
-    return trials
 
 
 @dataclass(frozen=True)
@@ -239,15 +252,15 @@ class _Job:
                 return F.cross_entropy(logits.float() / temperature, expected) + rotation.penalty / temperature
 
             self.forwards += self.steps
-            told = f"das, {trial.role}"
-            return minimize(trial.model, rotation.parameters(self.rate), objective, self.steps, progress=told)
+            name = f"das, {trial.role}"
+            return minimize(trial.model, rotation.parameters(self.rate), objective, self.steps, progress=name)
 
         rotation = Rotation(self._span(values, trial), self.k, self.seed)
         trial.losses = descend(rotation)
-        if self.k is None:  # how many is known now; which ones is found better without the others in the way
+        if self.k is None:  # it is clear now how many; which ones is found better without the others in the way
             rotation = rotation.settled()
             trial.losses += descend(rotation)
-        trial.found = replace(trial.part, basis=rotation.basis())
+        trial.subspace = replace(trial.part, basis=rotation.basis())
         self.forwards += values.forwards
 
     def _span(self, values: Harvest, trial: _Trial) -> Tensor:
@@ -269,24 +282,24 @@ class _Job:
         """Measure what was found on held-out prompts and on those searched on, beside what needs no search."""
         draw = np.random.default_rng([self.seed, 5])
         first = trials[0]
-        k, width = len(first.found.basis), len(first.found.basis[0])
+        k, width = len(first.subspace.basis), len(first.subspace.basis[0])
         random = replace(first.part, basis=rows_of(np.linalg.qr(draw.normal(size=(width, k)))[0].T))
-        found = [_Entry(trial.role, trial, trial.found) for trial in trials]
+        searched = [_Entry(trial.role, trial, trial.subspace) for trial in trials]
         others = [_Entry(WHOLE, first, first.part), _Entry(RANDOM, first, random)]
-        others += [_Entry(UNSEEN, first, first.found)] if self.unseen else []
-        before = self._measured(found, self.rows.train, draw)
-        after = self._measured([*found, *others], self.rows.test, draw)
+        others += [_Entry(UNSEEN, first, first.subspace)] if self.unseen else []
+        before = self._measured(searched, self.rows.train, draw)
+        after = self._measured([*searched, *others], self.rows.test, draw)
         lines = []
-        for number, (entry, (pairs, scores, cell)) in enumerate(zip([*found, *others], after, strict=True)):
-            told = {"train": np.nan, "train_iia": np.nan, "angle_least": np.nan, "angle": np.nan}
-            if number < len(found):
-                practiced, known, own = before[number]
-                hits = known.hits[own]
-                told |= {"train": float(hits[practiced.changed].mean()), "train_iia": float(hits.mean())}
+        for number, (entry, (pairs, scores, cell)) in enumerate(zip([*searched, *others], after, strict=True)):
+            columns = {"train": np.nan, "train_iia": np.nan, "angle_least": np.nan, "angle": np.nan}
+            if number < len(searched):
+                practiced, train_scores, train_cell = before[number]
+                hits = train_scores.hits[train_cell]
+                columns |= {"train": float(hits[practiced.changed].mean()), "train_iia": float(hits.mean())}
             if named is not None and entry.part.basis and entry.trial is first:
                 angles = angles_between(np.array(entry.part.basis), np.array(named.basis))
-                told |= {"angle_least": float(angles[0]), "angle": float(angles[-1])}
-            lines.append(Line.of(row_of([entry.part], [self.variable], entry.role) | told, pairs, scores, [cell]))
+                columns |= {"angle_least": float(angles[0]), "angle": float(angles[-1])}
+            lines.append(Line.of(row_of([entry.part], [self.variable], entry.role) | columns, pairs, scores, [cell]))
         return lines
 
     def _measured(
@@ -307,25 +320,15 @@ class _Job:
             numbers = [number for number, entry in enumerate(entries) if id(entry.trial.model) == network]
             cells = [Cell(drawn[_kind(entries[i])], {self.variable: [entries[i].part]}) for i in numbers]
             owner = entries[numbers[0]].trial.model
-            found = score(owner, self.prompts, cells, self.words, batch_size=self.batch_size, progress="das, judged")
-            self.forwards += found.forwards
-            out |= {number: (cells[cell].pairs, found, cell) for cell, number in enumerate(numbers)}
+            scores = score(owner, self.prompts, cells, self.words, batch_size=self.batch_size, progress="das, judged")
+            self.forwards += scores.forwards
+            out |= {number: (cells[cell].pairs, scores, cell) for cell, number in enumerate(numbers)}
         return [out[number] for number in range(len(entries))]
 
 
 def _kind(entry: _Entry) -> str:
     """Say which pairs an entry is judged on: permuted labels and unseen values have their own."""
     return entry.role if entry.role in (LABELS, UNSEEN) else ALIGNED
-
-
-def _controls(asked_for: bool | Sequence[Control]) -> tuple[Control, ...]:
-    if isinstance(asked_for, bool):
-        return CONTROLS if asked_for else ()
-    listed = [asked_for] if isinstance(asked_for, str) else list(asked_for)
-    for name in listed:
-        if name not in CONTROLS:
-            raise DataError(f"there is no control {name!r}", fix=did_you_mean(name, CONTROLS))
-    return tuple(name for name in CONTROLS if name in listed)
 
 
 def _without(rows: Split, column: np.ndarray, variable: str, unseen: Sequence[int]) -> Split:
@@ -348,13 +351,11 @@ def _without(rows: Split, column: np.ndarray, variable: str, unseen: Sequence[in
     return Split(train, rows.test)
 
 
-def _named(about: Hypothesis | SCM | Task, variable: str, part: Place) -> Place | None:
+def _named(question: Hypothesis | SCM | Task, variable: str, part: Place) -> Place | None:
     """Return the subspace of this place where a hypothesis has the variable."""
-    if not isinstance(about, Hypothesis):
-        return None
-    for known in about.alignment.get(variable, ()):
-        if known.basis and (known.site, known.at) == (part.site, part.at):
-            return known
+    for named in question.alignment.get(variable, ()) if isinstance(question, Hypothesis) else ():
+        if named.basis and (named.site, named.at) == (part.site, part.at):
+            return named
     return None
 
 
@@ -374,3 +375,6 @@ def _check_width(part: Place, able: Abilities, k: int | None) -> None:
     width = able.shape_at(part.site)[-1]
     if k is not None and not 1 <= k <= width:
         raise DataError(f"{part} has {width} directions", got=f"k = {k}", expected=f"1 to {width}")
+
+
+das = function(Aligning, data="prompts", about="The prompts, with the value of every variable.")

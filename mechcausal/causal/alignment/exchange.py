@@ -185,6 +185,11 @@ def score(
     return Scores(hits, strict, toward, (before[0], before[1], before[2]), forwards, used)
 
 
+def forwards_of(cells: Sequence[Cell]) -> int:
+    """Return how many forwards `score` runs for each pair: the base, each set of source prompts once, and every cell."""
+    return 1 + len({id(source) for cell in cells for source in cell.pairs.sources.values()}) + len(cells)
+
+
 def _judged(logits: Tensor, pairs: Pairs, words: Tensor) -> np.ndarray:
     """Return hits, strict hits and the logit difference towards the expected answer, [3 pair]."""
     expected = torch.as_tensor(pairs.expected, device=words.device)

@@ -13,9 +13,9 @@ from __future__ import annotations
 import html
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -24,32 +24,20 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mechcausal.address import Place, Selection, expand
-from mechcausal.causal.alignment.exchange import Cell, score
-from mechcausal.causal.alignment.interchange import (
-    ALIGNED,
-    METRIC,
-    Interchange,
-    Line,
-    asked,
-    assembled,
-    row_of,
-)
-from mechcausal.causal.alignment.pairs import (
-    Pairs,
-    answer_tokens,
-    base_rows,
-    check_exchange,
-    draw_pairs,
-    refuse_unchanged,
-)
-from mechcausal.causal.alignment.search import Harvest, check_search, minimize, practice, split_for_search
+from mechcausal.arguments import Count, Model, NotNegative, OpenShare, Positive, Seed
+from mechcausal.causal.alignment.exchange import Cell, Scores, score
+from mechcausal.causal.alignment.interchanged import ALIGNED, METRIC, Interchange, Line, assembled, row_of
+from mechcausal.causal.alignment.pairs import Pairs, base_rows, check_exchange, draw_pairs, refuse_unchanged
+from mechcausal.causal.alignment.search import Harvest, Split, minimize, practice, split_for_search
 from mechcausal.causal.alignment.units import Over, Soft, merged, principal, searched
+from mechcausal.causal.answers import answer_tokens
+from mechcausal.causal.fields import hypothesis_about, read_question, write_question
 from mechcausal.causal.hypothesis import Hypothesis
 from mechcausal.data.places import SiteSpec, plain
 from mechcausal.data.prompts import PromptSet
-from mechcausal.data.scm import SCM
+from mechcausal.data.scm import SCM, Table
 from mechcausal.data.tasks.definition import Task
-from mechcausal.errors import DataError
+from mechcausal.method import Cost, Method, function
 from mechcausal.models.abilities import abilities
 from mechcausal.models.facts import facts
 from mechcausal.results.provenance import Provenance
@@ -132,34 +120,16 @@ class Masked(Judged):
         return f"<p>{html.escape(self.verdict)}</p>{self.result._repr_html_()}"
 
 
-def mask(
-    model: Any,  # noqa: ANN401 - a TransformerBridge
-    about: Hypothesis | SCM | Task,
-    variable: str,
-    prompts: PromptSet,
-    *,
-    sites: SiteSpec = "z",
-    at: str | int | Selection = -1,
-    over: Over = "places",
-    components: int | None = None,
-    price: float = 0.05,
-    slack: float = 0.01,
-    steps: int = 200,
-    rate: float = 0.1,
-    batch_size: int = 64,
-    holdout: float = 0.5,
-    n: int = 512,
-    seed: int = 0,
-) -> Masked:
+@dataclass(frozen=True, kw_only=True)
+class Masking(Method[PromptSet, Masked]):
     """Select, of many places, those that carry a variable.
 
-    Estimand: the IIA of `interchange` over pairs of held-out prompts, for the selected places exchanged together.
+    Estimand: the IIA of `interchange` over pairs of held-out prompts, for the selected places exchanged together: 1 where
+    they give every answer that the variable changes, 0 where they give none.
 
-    Args:
-        model: The model; its weights stay as they are.
-        about: The causal model.
+    Attributes:
+        hypothesis: The causal model: a task (or its name), a causal model or a hypothesis.
         variable: The variable that is looked for.
-        prompts: The prompts, with their variables.
         sites: The places: heads (`"z"`), neurons (`"L1.mlp_post.N*"`), dimensions (`"L1.resid_post.N*"`), whole sites
             (`"mlp_out"`), features of an attached dictionary (`"L1.resid_post.sae:NAME.F*"`), which are moved as the
             difference that they decode to, or a list of these.
@@ -174,81 +144,138 @@ def mask(
         holdout: The share of the units that is judged on; no unit and no text is on both sides.
         n: How many pairs are judged on.
         seed: The seed of split and draws.
+
+    Example:
+        >>> import mechcausal as mc
+        >>> model = mc.load("organism:hiring")
+        >>> prompts = mc.task("hiring").prompts(model, 256, environment="broad")
+        >>> masked = mc.causal.mask(model, prompts, "hiring", "merit", sites="L1.z.H*", at="@decision", steps=60)
+        >>> [str(part) for part in masked.parts]
+        ['L1.z.H0@decision']
     """
-    started = time.perf_counter()
-    at = Selection.parse(at)
-    places = searched([Place(site, at) for site in expand(sites, abilities(model).shape)], over, components)
-    question = asked(about, variable, places[0])
-    table = check_exchange(model, question.replaced(alignment={variable: places}), prompts, [variable])
-    check_search(steps=steps, rate=rate, batch_size=batch_size, n=n)
-    if price < 0 or slack < 0:
-        raise DataError("neither the price of a place nor the slack is negative", got=f"{price} and {slack}")
-    words, rows = answer_tokens(model, question), split_for_search(prompts, holdout, seed)
-    pairs = practice(question, table, variable, rows.train, steps * batch_size, seed)
-    refuse_unchanged(pairs, [variable])
-    with torch.inference_mode(False):  # what is made in inference mode cannot be searched
-        values = Harvest(model, prompts, rows.train, places, batch_size=batch_size)
-        units = places if over == "places" else principal(places, values, components)
-        soft = Soft(units, values)
-    tokens = words.to(values.device)
 
-    def objective(step: int) -> Tensor:
-        batch = pairs.take(np.arange(step * batch_size, (step + 1) * batch_size))
-        shares = soft.shares(step / max(steps - 1, 1))
-        logits = values.logits(batch.base, batch.sources[variable], soft.moves(shares))
-        expected = torch.as_tensor(batch.expected, device=tokens.device)
-        return F.cross_entropy(logits.float(), tokens[expected]) + price * shares.sum()
+    word: ClassVar[str] = "mask"
+    hypothesis: Hypothesis | SCM | Task = field(
+        kw_only=False, metadata={"read": read_question, "write": write_question}
+    )
+    variable: str = field(kw_only=False)
+    sites: SiteSpec = "z"
+    at: Selection = field(default=Selection(-1), metadata={"read": Selection.parse, "write": str})
+    over: Over = "places"
+    components: Count | None = None
+    price: NotNegative = 0.05
+    slack: NotNegative = 0.01
+    steps: Count = 200
+    rate: Positive = 0.1
+    batch_size: Count = 64
+    holdout: OpenShare = 0.5
+    n: Count = 512
+    seed: Seed = 0
 
-    losses = minimize(model, [(soft.raw, rate)], objective, steps, progress="mask")
-    share = soft.shares(1.0).detach().cpu().numpy()
-    draw = np.random.default_rng([seed, 5])
-    trimmed = _Trim(model, prompts, variable, pairs.take(np.arange(min(n, len(pairs)))), words, values, batch_size)
-    chosen = trimmed.needed([units[i] for i in np.flatnonzero(share > 0.5)], slack)
-    rooms = {
-        ALIGNED: chosen,
-        EVERY: units,
-        ANY: [units[i] for i in draw.choice(len(units), size=len(chosen), replace=False)],
-    }
-    forwards, found = values.forwards + steps + trimmed.forwards, {}
-    for side, side_rows in (("train", rows.train), ("test", rows.test)):
-        drawn = draw_pairs(question, table, [variable], base_rows(n, side_rows, draw), draw, pool=side_rows)
-        refuse_unchanged(drawn, [variable])
-        cells = [Cell(drawn, {variable: merged(parts, values)}) for parts in rooms.values()]
-        found[side] = score(model, prompts, cells, words, batch_size=batch_size), drawn
-        forwards += found[side][0].forwards
-    selected = tuple(chosen if over == "places" else merged(chosen, values))
-    before, practiced = found["train"]
-    after, drawn = found["test"]
-    lines = []
-    for number, (role, parts) in enumerate(rooms.items()):
-        hits = before.hits[number]
-        told = {"train": float(hits[practiced.changed].mean()), "train_iia": float(hits.mean()), "places": len(parts)}
-        shown = parts if over == "places" else merged(parts, values)
-        name = None if 0 < len(shown) <= 3 else f"{len(parts)} {over}"
-        lines.append(Line.of(row_of(shown, [variable], role, site=name) | told, drawn, after, [number]))
-    result = assembled(
-        Interchange, lines, prompts,
-        chance=1 / len(words),
-        provenance=Provenance(
-            method="mask",
-            arguments={
-                "metric": METRIC, "scm": question.scm.name, "variable": variable, "sites": plain(sites), "at": str(at), "over": over,
-                "price": price, "slack": slack, "steps": steps, "rate": rate, "holdout": holdout,
-                **({} if over == "places" else {"components": components}), "found": [str(part) for part in selected],
-            },
-            seed=seed,
-            **facts(
-                model, prompts, started=started, forwards=forwards, batch_size=batch_size,
-                n_train=len(rows.train), n_test=len(rows.test),
+    def run(self, model: Model, data: PromptSet) -> Masked:
+        """Search for the shares, leave out what no answer needs, and judge the rest on held-out prompts."""
+        started = time.perf_counter()
+        places, question, table, rows = self._search(model, data)
+        words = answer_tokens(model, question)
+        pairs = practice(question, table, self.variable, rows.train, self.steps * self.batch_size, self.seed)
+        refuse_unchanged(pairs, [self.variable])
+        with torch.inference_mode(False):  # what is made in inference mode cannot be searched
+            values = Harvest(model, data, rows.train, places, batch_size=self.batch_size)
+            units = places if self.over == "places" else principal(places, values, self.components)
+            soft = Soft(units, values)
+        losses = self._descend(model, values, soft, pairs, words)
+        share = soft.shares(1.0).detach().cpu().numpy()
+        draw = np.random.default_rng([self.seed, 5])
+        trim = _Trim(
+            model, data, self.variable, pairs.take(np.arange(min(self.n, len(pairs)))), words, values, self.batch_size
+        )
+        chosen = trim.needed([units[i] for i in np.flatnonzero(share > 0.5)], self.slack)
+        rooms = {
+            ALIGNED: chosen,
+            EVERY: units,
+            ANY: [units[i] for i in draw.choice(len(units), size=len(chosen), replace=False)],
+        }
+        forwards, judged = values.forwards + self.steps + trim.forwards, {}
+        for side, side_rows in (("train", rows.train), ("test", rows.test)):
+            base = base_rows(self.n, side_rows, draw)
+            drawn = draw_pairs(question, table, [self.variable], base, draw, pool=side_rows)
+            refuse_unchanged(drawn, [self.variable])
+            cells = [Cell(drawn, {self.variable: merged(parts, values)}) for parts in rooms.values()]
+            judged[side] = score(model, data, cells, words, batch_size=self.batch_size), drawn
+            forwards += judged[side][0].forwards
+        selected = tuple(chosen if self.over == "places" else merged(chosen, values))
+        result = assembled(
+            Interchange, self._lines(rooms, values, judged), data,
+            chance=1 / len(words),
+            provenance=Provenance(
+                method=self.word,
+                arguments={
+                    "metric": METRIC, "scm": question.scm.name, "variable": self.variable, "sites": plain(self.sites),
+                    "at": str(self.at), "over": self.over, "price": self.price, "slack": self.slack,
+                    "steps": self.steps, "rate": self.rate, "holdout": self.holdout,
+                    **({} if self.over == "places" else {"components": self.components}),
+                    "found": [str(part) for part in selected],
+                },
+                seed=self.seed,
+                **facts(
+                    model, data, started=started, forwards=forwards, batch_size=self.batch_size,
+                    n_train=len(rows.train), n_test=len(rows.test),
+                ),
             ),
-        ),
-    )  # fmt: skip
-    weights = pd.DataFrame({"site": [str(part.site) for part in units]})
-    if over == "directions":
-        weights["direction"] = weights.groupby("site").cumcount()
-    weights["share"], weights["selected"] = share.astype(float), [part in chosen for part in units]
-    weights = weights.sort_values(["selected", "share"], ascending=False, ignore_index=True, kind="stable")
-    return Masked(variable, selected, weights, result, losses)
+        )  # fmt: skip
+        weights = pd.DataFrame({"site": [str(part.site) for part in units]})
+        if self.over == "directions":
+            weights["direction"] = weights.groupby("site").cumcount()
+        weights["share"], weights["selected"] = share.astype(float), [part in chosen for part in units]
+        weights = weights.sort_values(["selected", "share"], ascending=False, ignore_index=True, kind="stable")
+        return Masked(self.variable, selected, weights, result, losses)
+
+    def cost(self, model: Model, data: PromptSet) -> Cost:
+        """Return how many runs it takes without what leaving places out needs, a backward pass counted as two more."""
+        _, _, _, rows = self._search(model, data)
+        total = len(rows.train) + 3 * self.steps * self.batch_size + 2 * self.n * 5
+        return Cost(3, self.n, total, total)
+
+    def _search(self, model: Model, prompts: PromptSet) -> tuple[list[Place], Hypothesis, Table, Split]:
+        """Refuse what cannot be searched; return places, question, variables, and the rows to search and judge on."""
+        able = abilities(model)
+        places = searched([Place(site, self.at) for site in expand(self.sites, able.shape)], self.over, self.components)
+        question = hypothesis_about(self.hypothesis, self.variable, places[0])
+        everywhere = hypothesis_about(self.hypothesis, self.variable, *places)
+        table = check_exchange(model, everywhere, prompts, [self.variable])
+        answer_tokens(model, question)
+        return places, question, table, split_for_search(prompts, self.holdout, self.seed)
+
+    def _descend(self, model: Model, values: Harvest, soft: Soft, pairs: Pairs, words: Tensor) -> tuple[float, ...]:
+        """Search for the share of every unit; return the losses."""
+        tokens = words.to(values.device)
+
+        def objective(step: int) -> Tensor:
+            batch = pairs.take(np.arange(step * self.batch_size, (step + 1) * self.batch_size))
+            shares = soft.shares(step / max(self.steps - 1, 1))
+            logits = values.logits(batch.base, batch.sources[self.variable], soft.moves(shares))
+            expected = torch.as_tensor(batch.expected, device=tokens.device)
+            return F.cross_entropy(logits.float(), tokens[expected]) + self.price * shares.sum()
+
+        return minimize(model, [(soft.raw, self.rate)], objective, self.steps, progress="mask")
+
+    def _lines(
+        self, rooms: Mapping[str, Sequence[Place]], values: Harvest, judged: Mapping[str, tuple[Scores, Pairs]]
+    ) -> list[Line]:
+        """Return a row for the places selected, for all places, and for as many at random."""
+        (before, practiced), (after, drawn) = judged["train"], judged["test"]
+        lines = []
+        for number, (role, parts) in enumerate(rooms.items()):
+            hits = before.hits[number]
+            columns = {
+                "train": float(hits[practiced.changed].mean()),
+                "train_iia": float(hits.mean()),
+                "places": len(parts),
+            }
+            shown = parts if self.over == "places" else merged(parts, values)
+            name = None if 0 < len(shown) <= 3 else f"{len(parts)} {self.over}"
+            lines.append(Line.of(row_of(shown, [self.variable], role, site=name) | columns, drawn, after, [number]))
+        return lines
 
 
 @dataclass(eq=False)
@@ -290,3 +317,6 @@ class _Trim:
 def _listed(parts: Sequence[Place], most: int = 5) -> str:
     named = ", ".join(str(part) for part in parts[:most])
     return named if len(parts) <= most else f"{named} and {len(parts) - most} more"
+
+
+mask = function(Masking, data="prompts", about="The prompts, with the value of every variable.")

@@ -7,14 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from mechcausal.address import Place
 from mechcausal.causal.hypothesis import Hypothesis, column_of, table_of
 from mechcausal.data.prompts import PromptSet
 from mechcausal.data.scm import Table, rows
-from mechcausal.data.tokens import single_token, tokenizer_of
 from mechcausal.errors import DataError, SiteError, did_you_mean
 from mechcausal.models.abilities import abilities
 from mechcausal.models.engine import check_prompts
@@ -157,17 +154,6 @@ def base_rows(n: int, pool: np.ndarray, draw: np.random.Generator) -> np.ndarray
     """Return `n` base rows, every row of the pool equally often."""
     rounds = -(-n // len(pool))
     return np.concatenate([draw.permutation(pool) for _ in range(rounds)])[:n]
-
-
-def answer_tokens(model: Any, hypothesis: Hypothesis) -> Tensor:  # noqa: ANN401 - a TransformerBridge
-    """Return the token of each value of the outcome."""
-    words = hypothesis.scm.values.get(hypothesis.outcome)
-    if words is None:
-        raise DataError(
-            f"the values of the outcome {hypothesis.outcome!r} have no words", fix="pass values={...} to the SCM"
-        )
-    tokenizer = tokenizer_of(model)
-    return torch.tensor([single_token(tokenizer, word) for word in words])
 
 
 def check_exchange(

@@ -18,24 +18,16 @@ from mechcausal.causal.hypothesis import Hypothesis
 from mechcausal.data.prompts import PromptSet
 from mechcausal.data.scm import Table
 from mechcausal.data.splits import split, units
-from mechcausal.errors import DataError, NumericsError
+from mechcausal.errors import NumericsError
 from mechcausal.interventions.specs import Edit, Patch
 from mechcausal.metrics import at_read_position
 from mechcausal.models import bridge
 from mechcausal.models.engine import in_batches
 from mechcausal.models.hooked import Source, forward
+from mechcausal.models.redrawn import redraw
 
 _FLAT = 1e-5  # less than this times the widest direction is no variation
 _NOISE = 1e-6  # nor is less than this times the values themselves, which is rounding
-
-
-def check_search(*, steps: int, rate: float, batch_size: int, n: int) -> None:
-    """Refuse a search that cannot be made."""
-    for what, value in (("step", steps), ("pair in a batch", batch_size), ("pair to judge on", n)):
-        if value < 1:
-            raise DataError(f"at least one {what} is needed", got=value)
-    if not 0 < rate < np.inf:
-        raise DataError("the rate of a search is a positive number", got=rate)
 
 
 class Split(NamedTuple):
@@ -218,12 +210,7 @@ def untrained(model: Any, seed: int = 0) -> Any:  # noqa: ANN401 - a Transformer
     """
     fresh = bridge.copied(bridge.require_bridge(model))
     fresh.cfg.model_name = f"{model.cfg.model_name}, untrained"
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for weight in bridge.underlying(fresh).parameters():
-            noise = torch.randn(weight.shape, generator=generator).to(weight)
-            spread = weight.float().std(unbiased=False).to(weight)
-            weight.copy_(weight.float().mean().to(weight) + spread * noise)
+    redraw(fresh, seed)
     return fresh
 
 

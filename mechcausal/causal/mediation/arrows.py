@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from mechcausal.address import Place, Site
+from mechcausal.causal.fields import read_places
 from mechcausal.causal.hypothesis import EDGES, EdgeKind, Hypothesis
 from mechcausal.causal.mediation.worlds import Worlds
 from mechcausal.errors import DataError, SiteError, UnsupportedError
@@ -52,21 +53,21 @@ class Graph:
         name: What it is called.
         arrows: The edges.
         able: What the model can do.
-        held: Further places that no edge along all paths passes: the other variables of a hypothesis.
+        others: Further places that no edge along all paths passes: the other variables of a hypothesis.
         end: The logits.
     """
 
     name: str
     arrows: tuple[Arrow, ...]
     able: Abilities
-    held: tuple[Place, ...] = ()
+    others: tuple[Place, ...] = ()
     end: Place = END
 
     @cached_property
     def nodes(self) -> tuple[Place, ...]:
         """The places but the logits, in the order they are computed."""
-        found = dict.fromkeys(part for arrow in self.arrows for part in (arrow.sender, arrow.receiver))
-        return tuple(sorted((part for part in found if part != END), key=lambda part: (part.depth, str(part))))
+        ends = dict.fromkeys(part for arrow in self.arrows for part in (arrow.sender, arrow.receiver))
+        return tuple(sorted((part for part in ends if part != END), key=lambda part: (part.depth, str(part))))
 
     @cached_property
     def roots(self) -> tuple[Place, ...]:
@@ -75,8 +76,8 @@ class Graph:
 
     @cached_property
     def places(self) -> tuple[Place, ...]:
-        """The places but the logits, and those that are held besides."""
-        return tuple(dict.fromkeys((*self.nodes, *self.held)))
+        """The places but the logits, and those that no edge passes."""
+        return tuple(dict.fromkeys((*self.nodes, *self.others)))
 
     def into(self, receiver: Place) -> tuple[Arrow, ...]:
         """Return the edges that lead to a place."""
@@ -105,21 +106,32 @@ def within(arrow: Arrow) -> bool:
     return a.layer == b.layer and (a.component, b.component) in WITHIN
 
 
+def read_edges(value: Any) -> Any:  # noqa: ANN401 - edges, named sets of edges, or a hypothesis
+    """Return edges as tuples and texts, in lists and mappings as they were given."""
+    if isinstance(value, Arrow):
+        return read_places(value.sender), read_places(value.receiver), value.kind
+    if isinstance(value, (list, tuple)):
+        return tuple(map(read_edges, value))
+    if isinstance(value, Mapping) and not {"site", "task"} & {*value}:
+        return {name: read_edges(edges) for name, edges in value.items()}
+    return read_places(value)
+
+
 def graphs_of(edges: Any, worlds: Worlds) -> list[Graph]:  # noqa: ANN401 - edges, named sets of edges, or a hypothesis
     """Read sets of edges and refuse those along which nothing can pass."""
-    held: tuple[Place, ...] = ()
+    others: tuple[Place, ...] = ()
     if isinstance(edges, Hypothesis):
         sets = _sets_of(edges)
-        held = tuple(part for parts in edges.alignment.values() for part in parts)
+        others = tuple(part for parts in edges.alignment.values() for part in parts)
     elif isinstance(edges, Mapping):
-        sets = {str(name): _arrows(own) for name, own in edges.items()}
+        sets = {str(name): _arrows(group) for name, group in edges.items()}
     else:
         arrows = list(dict.fromkeys(_arrows(edges)))
         few = "; ".join(map(str, arrows)) or "no edge"
         sets = {few if len(arrows) < 4 else f"{len(arrows)} edges": arrows}
     if not sets:
         raise DataError("there is no set of edges", fix='name one, as {"direct": [("L0.z.H0@end", "logits")]}')
-    graphs = [Graph(name, tuple(dict.fromkeys(arrows)), worlds.able, held) for name, arrows in sets.items()]
+    graphs = [Graph(name, tuple(dict.fromkeys(arrows)), worlds.able, others) for name, arrows in sets.items()]
     for graph in graphs:
         _check(graph, worlds)
     return graphs
@@ -173,7 +185,7 @@ def _sets_of(hypothesis: Hypothesis) -> dict[str, list[Arrow]]:
         if len(trail) > 1
     }
     if len(sets) > 1:
-        sets["all paths"] = [arrow for own in sets.values() for arrow in own]
+        sets["all paths"] = [arrow for arrows in sets.values() for arrow in arrows]
     return sets
 
 
@@ -186,20 +198,18 @@ def _check(graph: Graph, worlds: Worlds) -> None:
                 f"{arrow} leads nowhere: nothing at the sender's positions is seen at the receiver's",
                 fix="name positions at which the receiver reads the sender",
             )
-    known = {arrow.sender for arrow in graph.arrows}
+    senders = {arrow.sender for arrow in graph.arrows}
     for arrow in graph.arrows:
-        if arrow.receiver != END and arrow.receiver not in known:
-            near = [str(part) for part in known if part.site == arrow.receiver.site]
+        if arrow.receiver != END and arrow.receiver not in senders:
+            near = [str(part) for part in senders if part.site == arrow.receiver.site]
             raise SiteError(
                 f"{arrow} leads nowhere: no edge goes on from {arrow.receiver}",
                 got=f"edges from {', '.join(near)}" if near else None,
                 fix="write a place the same way wherever it occurs" if near else "add the edge on to 'logits'",
             )
     for receiver in dict.fromkeys(arrow.receiver for arrow in graph.arrows):
-        senders = [arrow.sender for arrow in graph.into(receiver)]
-        for i, one in enumerate(senders):
-            for other in senders[i + 1 :]:
-                _refuse_twice(one, other, receiver, worlds)
+        for first, second in itertools.combinations([arrow.sender for arrow in graph.into(receiver)], 2):
+            _refuse_twice(first, second, receiver, worlds)
 
 
 def _check_ends(arrow: Arrow, able: Abilities) -> None:
@@ -212,10 +222,12 @@ def _check_ends(arrow: Arrow, able: Abilities) -> None:
         return
     if arrow.kind == "all":
         return
-    for site, known, role in ((sender, SENDERS, "sender"), (receiver, RECEIVERS, "receiver")):
-        if site.component not in known:
+    for site, allowed, role in ((sender, SENDERS, "sender"), (receiver, RECEIVERS, "receiver")):
+        if site.component not in allowed:
             raise SiteError(
-                f"{site} cannot be the {role} of a direct edge", expected=", ".join(known), fix="or use all paths: '=>'"
+                f"{site} cannot be the {role} of a direct edge",
+                expected=", ".join(allowed),
+                fix="or use all paths: '=>'",
             )
     if not able.additive:
         raise UnsupportedError(
@@ -251,21 +263,21 @@ def _reaches(arrow: Arrow, worlds: Worlds) -> bool:
     return bool((first & second).any())
 
 
-def _refuse_twice(one: Place, other: Place, receiver: Place, worlds: Worlds) -> None:
+def _refuse_twice(first: Place, second: Place, receiver: Place, worlds: Worlds) -> None:
     """Refuse two senders that hold some of the same, which would be passed on twice."""
-    if not (_holds(one.site, other.site) or _holds(other.site, one.site)):
+    if not (_holds(first.site, second.site) or _holds(second.site, first.site)):
         return
-    if not bool((worlds.high.select(one.at) & worlds.high.select(other.at)).any()):
+    if not bool((worlds.high.select(first.at) & worlds.high.select(second.at)).any()):
         return
-    if one.basis and other.basis and one.site == other.site:
+    if first.basis and second.basis and first.site == second.site:
         like = torch.zeros(1, dtype=torch.float64)
-        first, second = one.columns(like), other.columns(like)
-        assert first is not None
-        assert second is not None
-        if float((first.T @ second).abs().max()) < 1e-6:
+        these, those = first.columns(like), second.columns(like)
+        assert these is not None
+        assert those is not None
+        if float((these.T @ those).abs().max()) < 1e-6:
             return
     raise SiteError(
-        f"{one} and {other} hold some of the same, so {receiver} would receive it twice", fix="name only one of them"
+        f"{first} and {second} hold some of the same, so {receiver} would receive it twice", fix="name only one of them"
     )
 
 

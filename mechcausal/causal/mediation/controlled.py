@@ -9,29 +9,29 @@ it, CDE is the natural direct effect, and where the high world has it the total 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from mechcausal.address import Place, Site, Vector, vector
+from mechcausal.arguments import Count, Model, Seed
 from mechcausal.causal.alignment.moves import gather, position_axis, scatter, slots
+from mechcausal.causal.fields import read_numbers, read_places
 from mechcausal.causal.mediation.mediators import Mediator, joint
 from mechcausal.causal.mediation.worlds import MetricSpec, Pairs, Worlds, family_of, wholes
 from mechcausal.data.prompts import PromptSet
 from mechcausal.errors import DataError, SiteError, did_you_mean
 from mechcausal.interventions.apply import view
 from mechcausal.interventions.specs import Edit, Patch
+from mechcausal.method import Cost, Method, function
 from mechcausal.models.hooked import Source
 from mechcausal.results.charted import Charted
 from mechcausal.results.charts import Bar, Bars, Lines, bar_chart, line_chart
 from mechcausal.results.intervals import mean_interval, ratio_interval
 from mechcausal.results.result import tabulate
-
-if TYPE_CHECKING:
-    pass
 
 WORDS = ("zero", "mean", "low", "high")
 _ALIKE = "'zero', 'mean', 'low' or 'high'"
@@ -94,22 +94,14 @@ class _Level:
     numbers: Vector = ()
 
 
-def controlled(
-    model: Any,  # noqa: ANN401 - a TransformerBridge
-    pairs: Pairs,
-    mediator: Any,  # noqa: ANN401 - one part, or several that are held together
-    values: Clamp | Sequence[Clamp] | None = None,
-    *,
-    points: int = 9,
-    metric: MetricSpec = "logit_diff",
-    batch_size: int = 64,
-    seed: int = 0,
-) -> Controlled:
+@dataclass(frozen=True, kw_only=True)
+class Controlling(Method[Pairs, Controlled]):
     """Measure the effect of a contrast with a mediator held at one value after the other.
 
-    Args:
-        model: The model.
-        pairs: A contrast, or a pair of prompt sets (high, low).
+    Estimand: for each level m, the mean over pairs of Y(high, m) - Y(low, m). `effect` is its share of the total effect:
+    1 where holding the mediator takes nothing away, 0 where nothing goes past it, negative against the total effect.
+
+    Attributes:
         mediator: A site, a part with a subspace, a list of these held together.
         values: None for a grid of `points` from where each pair's low world has the mediator (0) to where its high
             world has it (1). Otherwise one value or several: a number for all its entries (the coordinate, in a
@@ -127,48 +119,71 @@ def controlled(
         >>> len(mc.causal.controlled(model, pairs, "L1.mlp_out@end"))
         9
     """
-    worlds = Worlds.of(model, pairs, metric)
-    parts = joint(mediator, worlds.able)
-    worlds.check(parts)
-    held = Mediator(" + ".join(map(str, parts)), parts)
-    levels = _levels(values, points)
-    for level in levels:
-        _check(level, parts, worlds)
-    read = wholes(parts)
-    means = _means(worlds, parts, batch_size) if any(level.clamp == "mean" for level in levels) else {}
 
-    def one_batch(high: PromptSet, low: PromptSet) -> list[Tensor]:
-        up, down = worlds.run(high, read=read), worlds.run(low, read=read)
-        found = [worlds.outcome(up, high, up.logits), worlds.outcome(down, low, up.logits)]
-        reached = torch.stack([high.select(part.at).any(1) for part in parts]).any(0)
-        for batch in (high, low):
-            for level in levels:
-                edits = [_clamped(level, part, up.read, down.read, high, means) for part in parts]
-                outcome = worlds.outcome(worlds.run(batch, edits), batch, up.logits)
-                found.append(outcome.double().masked_fill(~reached, float("nan")))
-        return found
+    word: ClassVar[str] = "controlled"
+    mediator: Any = field(kw_only=False, metadata={"read": read_places})
+    values: Any = field(default=None, kw_only=False, metadata={"read": read_numbers})
+    points: Count = 9
+    metric: MetricSpec = "logit_diff"
+    batch_size: Count = 64
+    seed: Seed = 0
 
-    outcomes, used = worlds.evaluate(one_batch, batch_size)
-    high, low, above, below = outcomes[0], outcomes[1], outcomes[2 : 2 + len(levels)], outcomes[2 + len(levels) :]
-    baselines = {"base": below, "clean": high, "corrupt": low}
-    clean = worlds.high
-    tests = worlds.tested(above - below, (high, low), seed)
-    rows = [
-        {**held.row(), "label": level.clamp, "clamp": level.clamp, "level": level.number}
-        | {name: values[number] for name, values in tests.items()}
-        for number, level in enumerate(levels)
-    ]
-    frame = tabulate(rows, above, baselines, clean.clusters)
-    # The share is that of the controlled effect, not of what the high world has become.
-    shares = [ratio_interval(up - down, high - low, clean.clusters) for up, down in zip(above, below, strict=True)]
-    frame["effect"] = [share.estimate for share in shares]
-    frame["effect_low"], frame["effect_high"] = [s.low for s in shares], [s.high for s in shares]
-    scale = f"{held.name}, from the low world (0) to the high one (1)" if values is None else f"value of {held.name}"
-    provenance = worlds.provenance(
-        "controlled", used, seed, mediator=held.name, values=[level.clamp for level in levels], scale=scale,
-        family=family_of(levels, "controlled effects, one per level"),
-    )  # fmt: skip
-    return Controlled(frame, provenance, above, baselines, clean.groups, clean.clusters)
+    def run(self, model: Model, data: Pairs) -> Controlled:
+        """Run both worlds with the mediator held at each level."""
+        worlds, mediator, levels = self._levels(model, data)
+        parts = mediator.parts
+        read = wholes(parts)
+        means = _means(worlds, parts, self.batch_size) if any(level.clamp == "mean" for level in levels) else {}
+
+        def one_batch(high: PromptSet, low: PromptSet) -> list[Tensor]:
+            up, down = worlds.run(high, read=read), worlds.run(low, read=read)
+            outcomes = [worlds.outcome(up, high, up.logits), worlds.outcome(down, low, up.logits)]
+            reached = torch.stack([high.select(part.at).any(1) for part in parts]).any(0)
+            for batch in (high, low):
+                for level in levels:
+                    edits = [_clamped(level, part, up.read, down.read, high, means) for part in parts]
+                    outcome = worlds.outcome(worlds.run(batch, edits), batch, up.logits)
+                    outcomes.append(outcome.double().masked_fill(~reached, float("nan")))
+            return outcomes
+
+        outcomes, used = worlds.evaluate(one_batch, self.batch_size)
+        high, low, above, below = outcomes[0], outcomes[1], outcomes[2 : 2 + len(levels)], outcomes[2 + len(levels) :]
+        baselines = {"base": below, "clean": high, "corrupt": low}
+        clean = worlds.high
+        tests = worlds.tested(above - below, (high, low), self.seed)
+        rows = [
+            {**mediator.row(), "label": level.clamp, "clamp": level.clamp, "level": level.number}
+            | {name: column[number] for name, column in tests.items()}
+            for number, level in enumerate(levels)
+        ]
+        frame = tabulate(rows, above, baselines, clean.clusters)
+        # The share is that of the controlled effect, not of what the high world has become.
+        shares = [ratio_interval(up - down, high - low, clean.clusters) for up, down in zip(above, below, strict=True)]
+        frame["effect"] = [share.estimate for share in shares]
+        frame["effect_low"], frame["effect_high"] = [s.low for s in shares], [s.high for s in shares]
+        grid = f"{mediator.name}, from the low world (0) to the high one (1)"
+        provenance = worlds.provenance(
+            self.word, used, self.seed, mediator=mediator.name, values=[level.clamp for level in levels],
+            scale=grid if self.values is None else f"value of {mediator.name}",
+            family=family_of(levels, "controlled effects, one per level"),
+        )  # fmt: skip
+        return Controlled(frame, provenance, above, baselines, clean.groups, clean.clusters)
+
+    def cost(self, model: Model, data: Pairs) -> Cost:
+        """Return how many runs it takes; nothing is run unless the metric may look ahead."""
+        worlds, _, levels = self._levels(model, data)
+        n, means = len(worlds.pairs), 2 * any(level.clamp == "mean" for level in levels)
+        return Cost(len(levels), n, (2 + means + 2 * len(levels)) * n, (means + 4 * len(levels)) * n)
+
+    def _levels(self, model: Model, pairs: Pairs) -> tuple[Worlds, Mediator, list[_Level]]:
+        """Return the two worlds, the mediator and its levels, which are refused where they do not fit it."""
+        worlds = Worlds.of(model, pairs, self.metric)
+        parts = joint(self.mediator, worlds.able)
+        worlds.check(parts)
+        levels = _levels(self.values, self.points)
+        for level in levels:
+            _check(level, parts, worlds)
+        return worlds, Mediator(" + ".join(map(str, parts)), parts), levels
 
 
 def _levels(values: Clamp | Sequence[Clamp] | None, points: int) -> list[_Level]:
@@ -262,3 +277,6 @@ def _aim(level: _Level, part: Place, like: Tensor) -> Tensor:
         directions = directions / directions.norm(dim=1, keepdim=True)
         numbers = torch.linalg.pinv(directions) @ numbers.expand(len(part.basis))
     return numbers.squeeze().to(dtype=like.dtype, device=like.device)
+
+
+controlled = function(Controlling)

@@ -15,25 +15,25 @@ TE = NDE + total NIE = TDE + pure NIE = NDE + pure NIE + interaction, for every 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
+from mechcausal.arguments import Count, Model, Seed
+from mechcausal.causal.fields import read_places
 from mechcausal.causal.mediation.mediators import Mediator, mediators_of
 from mechcausal.causal.mediation.worlds import MetricSpec, Pairs, Worlds, family_of, swap, wholes
 from mechcausal.data.places import Positions, plain
 from mechcausal.data.prompts import PromptSet
+from mechcausal.method import Cost, Method, function
 from mechcausal.results.charted import Charted
 from mechcausal.results.charts import Bar, Bars, bar_chart
 from mechcausal.results.intervals import mean_interval, ratio_interval
 from mechcausal.results.result import tabulate
-
-if TYPE_CHECKING:
-    pass
 
 EFFECTS = ("te", "nde", "tde", "nie_pure", "nie_total", "interaction")
 _SHOWN = {"nde": "direct", "nie_pure": "indirect (pure)", "interaction": "interaction"}
@@ -63,8 +63,8 @@ class Mediation(Charted):
             member = names == group
             clusters = tuple(np.asarray(self.clusters)[member]) if self.clusters else ()
             for number, mediator in enumerate(self.frame["mediator"]):
-                own = {name: values[number, member] for name, values in parts.items()}
-                rows.append({"mediator": mediator, "group": group, **_estimates(own, clusters)})
+                effects = {name: values[number, member] for name, values in parts.items()}
+                rows.append({"mediator": mediator, "group": group, **_estimates(effects, clusters)})
         return pd.DataFrame(rows)
 
     def chart(self, k: int = 12) -> Bars:
@@ -100,30 +100,22 @@ class Mediation(Charted):
         return "\n".join([*lines, *(p.arguments[key] for key in ("family", "note") if key in p.arguments)])
 
 
-def mediate(
-    model: Any,  # noqa: ANN401 - a TransformerBridge
-    pairs: Pairs,
-    mediators: Any = "z",  # noqa: ANN401 - sites, parts, or a hypothesis
-    *,
-    positions: Positions = None,
-    metric: MetricSpec = "logit_diff",
-    batch_size: int = 64,
-    seed: int = 0,
-) -> Mediation:
+@dataclass(frozen=True, kw_only=True)
+class Mediating(Method[Pairs, Mediation]):
     """Split the effect of a contrast into what passes through each mediator and what goes past it.
 
     Estimands: see the head of this module. The clean side of the pairs is the high world and the corrupt side the low
     one. A mediator's two values are those of the unedited runs, so it is as if the cause had changed for it alone.
-    The identities hold on any scale; on the log-odds an interaction is not made by the scale itself.
+    `proportion`, the share of the total effect that passes through the mediator, is 1 where all of it does and 0 where
+    nothing does; negative is against the total effect. The identities hold on any scale; on the log-odds an interaction
+    is not made by the scale itself.
 
-    Args:
-        model: The model.
-        pairs: A contrast, or a pair of prompt sets (high, low).
+    Attributes:
         mediators: Sites or patterns of sites (one mediator each), a list of them, a list within the list for parts that
             mediate together, a `Place` with a subspace, a mapping from names to any of these, or a `Hypothesis`, whose
             variables are mediators where they live.
-        positions: Where, for sites that do not say it: `"each"`, `"all"`, or selections, as in `mc.patch`. Parts that
-            mediate together take one selection, all positions unless said.
+        at: Where, for sites that do not say it: `"each"`, `"all"`, or selections, as in `mc.patch`. Parts that mediate
+            together take one selection, all positions unless said.
         metric: A metric's name, or a function of (logits, batch).
         batch_size: How many pairs at a time.
         seed: The seed of the sign flips behind `p_max`.
@@ -131,48 +123,69 @@ def mediate(
     Example:
         >>> import mechcausal as mc
         >>> model = mc.load("organism:by_hand")
-        >>> found = mc.causal.mediate(model, mc.contrast("by_hand/gender", model, n=8), "z")
-        >>> found.frame["mediator"].tolist()[:2]
+        >>> effects = mc.causal.mediate(model, mc.contrast("by_hand/gender", model, n=8), "z")
+        >>> effects.frame["mediator"].tolist()[:2]
         ['L0.z.H0', 'L0.z.H1']
     """
-    worlds = Worlds.of(model, pairs, metric)
-    chosen = mediators_of(mediators, positions, worlds.able, worlds.high)
-    for mediator in chosen:
-        worlds.check(mediator.parts)
-    read = wholes([part for mediator in chosen for part in mediator.parts])
 
-    def one_batch(high: PromptSet, low: PromptSet) -> list[Tensor]:
-        up, down = worlds.run(high, read=read), worlds.run(low, read=read)
+    word: ClassVar[str] = "mediate"
+    mediators: Any = field(default="z", kw_only=False, metadata={"read": read_places})
+    at: Positions = None
+    metric: MetricSpec = "logit_diff"
+    batch_size: Count = 64
+    seed: Seed = 0
 
-        def mixed(batch: PromptSet, mediator: Mediator, values: dict[Any, Tensor]) -> Tensor:
-            run = worlds.run(batch, [swap(part, values, high) for part in mediator.parts])
-            outcome = worlds.outcome(run, batch, up.logits)
-            reached = torch.stack([high.select(part.at).any(1) for part in mediator.parts]).any(0)
-            return outcome.double().masked_fill(~reached, float("nan"))
+    def run(self, model: Model, data: Pairs) -> Mediation:
+        """Run both worlds, and each with the mediator as it is in the other."""
+        worlds, chosen = self._chosen(model, data)
+        read = wholes([part for mediator in chosen for part in mediator.parts])
 
-        plain_runs = [worlds.outcome(up, high, up.logits), worlds.outcome(down, low, up.logits)]
-        through = [mixed(low, mediator, up.read) for mediator in chosen]
-        return [*plain_runs, *through, *(mixed(high, mediator, down.read) for mediator in chosen)]
+        def one_batch(high: PromptSet, low: PromptSet) -> list[Tensor]:
+            up, down = worlds.run(high, read=read), worlds.run(low, read=read)
 
-    values, used = worlds.evaluate(one_batch, batch_size)
-    high, low, through, past = values[0], values[1], values[2 : 2 + len(chosen)], values[2 + len(chosen) :]
-    clean = worlds.high
-    baselines = {"base": low, "clean": high, "corrupt": low, "reversed": past}
-    effects = effects_of(high, low, through, past)
-    tests = worlds.tested(effects["nie_total"], (high, low), seed)
-    rows = [
-        {
-            **mediator.row(),
-            **_estimates({name: values[number] for name, values in effects.items()}, clean.clusters),
-            **{name: values[number] for name, values in tests.items()},
-        }
-        for number, mediator in enumerate(chosen)
-    ]
-    frame = tabulate(rows, through, baselines, clean.clusters)
-    named = mediators if isinstance(mediators, str) else [mediator.name for mediator in chosen]
-    family = family_of(rows, "total indirect effects, one per mediator")
-    provenance = worlds.provenance("mediate", used, seed, mediators=named, positions=plain(positions), family=family)
-    return Mediation(frame, provenance, through, baselines, clean.groups, clean.clusters)
+            def mixed(batch: PromptSet, mediator: Mediator, values: dict[Any, Tensor]) -> Tensor:
+                run = worlds.run(batch, [swap(part, values, high) for part in mediator.parts])
+                outcome = worlds.outcome(run, batch, up.logits)
+                reached = torch.stack([high.select(part.at).any(1) for part in mediator.parts]).any(0)
+                return outcome.double().masked_fill(~reached, float("nan"))
+
+            plain_runs = [worlds.outcome(up, high, up.logits), worlds.outcome(down, low, up.logits)]
+            through = [mixed(low, mediator, up.read) for mediator in chosen]
+            return [*plain_runs, *through, *(mixed(high, mediator, down.read) for mediator in chosen)]
+
+        values, used = worlds.evaluate(one_batch, self.batch_size)
+        high, low, through, past = values[0], values[1], values[2 : 2 + len(chosen)], values[2 + len(chosen) :]
+        clean = worlds.high
+        baselines = {"base": low, "clean": high, "corrupt": low, "reversed": past}
+        effects = effects_of(high, low, through, past)
+        tests = worlds.tested(effects["nie_total"], (high, low), self.seed)
+        rows = [
+            {
+                **mediator.row(),
+                **_estimates({name: values[number] for name, values in effects.items()}, clean.clusters),
+                **{name: values[number] for name, values in tests.items()},
+            }
+            for number, mediator in enumerate(chosen)
+        ]
+        frame = tabulate(rows, through, baselines, clean.clusters)
+        named = self.mediators if isinstance(self.mediators, str) else [mediator.name for mediator in chosen]
+        family = family_of(rows, "total indirect effects, one per mediator")
+        provenance = worlds.provenance(self.word, used, self.seed, mediators=named, at=plain(self.at), family=family)
+        return Mediation(frame, provenance, through, baselines, clean.groups, clean.clusters)
+
+    def cost(self, model: Model, data: Pairs) -> Cost:
+        """Return how many runs it takes; nothing is run unless the metric may look ahead."""
+        worlds, chosen = self._chosen(model, data)
+        n = len(worlds.pairs)
+        return Cost(len(chosen), n, (2 + 2 * len(chosen)) * n, 4 * len(chosen) * n)
+
+    def _chosen(self, model: Model, pairs: Pairs) -> tuple[Worlds, list[Mediator]]:
+        """Return the two worlds and the mediators, which are refused where they cannot act on the outcome."""
+        worlds = Worlds.of(model, pairs, self.metric)
+        chosen = mediators_of(self.mediators, self.at, worlds.able, worlds.high)
+        for mediator in chosen:
+            worlds.check(mediator.parts)
+        return worlds, chosen
 
 
 def effects_of(high: np.ndarray, low: np.ndarray, through: np.ndarray, past: np.ndarray) -> dict[str, np.ndarray]:
@@ -186,15 +199,18 @@ def effects_of(high: np.ndarray, low: np.ndarray, through: np.ndarray, past: np.
     """
     pure, whole = through - low, high - past
     total = np.where(np.isfinite(through), high - low, np.nan)
-    found = (total, past - low, high - through, pure, whole, whole - pure)
-    return dict(zip(EFFECTS, found, strict=True))
+    effects = (total, past - low, high - through, pure, whole, whole - pure)
+    return dict(zip(EFFECTS, effects, strict=True))
 
 
-def _estimates(own: dict[str, np.ndarray], clusters: tuple[str, ...]) -> dict[str, float]:
+def _estimates(effects: dict[str, np.ndarray], clusters: tuple[str, ...]) -> dict[str, float]:
     """Return the mean of each effect with its interval, and the share that is mediated."""
-    told: dict[str, float] = {}
-    found = {name: mean_interval(values, clusters) for name, values in own.items()}
-    found["proportion"] = ratio_interval(own["nie_total"], own["te"], clusters)
-    for name, interval in found.items():
-        told |= {name: interval.estimate, f"{name}_low": interval.low, f"{name}_high": interval.high}
-    return told
+    columns: dict[str, float] = {}
+    intervals = {name: mean_interval(values, clusters) for name, values in effects.items()}
+    intervals["proportion"] = ratio_interval(effects["nie_total"], effects["te"], clusters)
+    for name, interval in intervals.items():
+        columns |= {name: interval.estimate, f"{name}_low": interval.low, f"{name}_high": interval.high}
+    return columns
+
+
+mediate = function(Mediating)

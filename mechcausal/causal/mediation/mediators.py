@@ -50,7 +50,7 @@ class Mediator:
         }  # fmt: skip
 
 
-def mediators_of(spec: Any, positions: Positions, able: Abilities, prompts: PromptSet) -> list[Mediator]:  # noqa: ANN401
+def mediators_of(spec: Any, at: Positions, able: Abilities, prompts: PromptSet) -> list[Mediator]:  # noqa: ANN401
     """Read what a caller may give as mediators.
 
     A pattern such as `"z"` or `"L1.z.H*@end"` stands for one mediator per site, a list for one per entry, a list
@@ -64,25 +64,25 @@ def mediators_of(spec: Any, positions: Positions, able: Abilities, prompts: Prom
     if not items:
         raise SiteError("the list of mediators is empty", fix="name at least one, for example 'z'")
     if named:
-        return [Mediator(str(name), joint(own, able, positions)) for name, own in spec.items()]
-    found: list[Mediator] = []
+        return [Mediator(str(name), joint(parts, able, at)) for name, parts in spec.items()]
+    mediators: list[Mediator] = []
     for item in items:
         if isinstance(item, (list, tuple)):
-            parts = joint(item, able, positions)
-            found.append(Mediator(" + ".join(map(str, parts)), parts))
+            parts = joint(item, able, at)
+            mediators.append(Mediator(" + ".join(map(str, parts)), parts))
         else:
-            found += _single(item, positions, able, prompts)
-    return list(dict.fromkeys(found))
+            mediators += _single(item, at, able, prompts)
+    return list(dict.fromkeys(mediators))
 
 
-def joint(spec: Any, able: Abilities, positions: Positions = None) -> tuple[Place, ...]:  # noqa: ANN401
+def joint(spec: Any, able: Abilities, at: Positions = None) -> tuple[Place, ...]:  # noqa: ANN401
     """Return the parts that one mediator is made of; where a site names no position, it is all of them unless said."""
     items = list(spec) if isinstance(spec, (list, tuple)) else [spec]
     parts = []
     for item in items:
         if isinstance(item, (str, Site)):
-            text, at = _split(item)
-            chosen = _one_selection(positions if at is None else at)
+            text, written = _split(item)
+            chosen = _one_selection(at if written is None else written)
             parts += [Place(site, chosen) for site in expand(text, able.shape)]
         else:
             parts.append(Place.parse(item))
@@ -91,12 +91,12 @@ def joint(spec: Any, able: Abilities, positions: Positions = None) -> tuple[Plac
     return _joined(parts)
 
 
-def _single(item: Any, positions: Positions, able: Abilities, prompts: PromptSet) -> list[Mediator]:  # noqa: ANN401
+def _single(item: Any, at: Positions, able: Abilities, prompts: PromptSet) -> list[Mediator]:  # noqa: ANN401
     if isinstance(item, (str, Site)):
-        text, at = _split(item)
+        text, written = _split(item)
         return [
             Mediator(str(Place(place.site, place.at)), (Place(place.site, place.at),), place)
-            for place in places(expand(text, able.shape), positions if at is None else at, prompts)
+            for place in places(expand(text, able.shape), at if written is None else written, prompts)
         ]
     part = Place.parse(item)
     place = None if part.basis else Place(part.site, part.at)
@@ -111,14 +111,14 @@ def _split(item: str | Site) -> tuple[str | Site, str | None]:
     return text, selection if at else None
 
 
-def _one_selection(positions: Positions) -> Selection:
-    if positions == "each" or (isinstance(positions, Sequence) and not isinstance(positions, str)):
+def _one_selection(at: Positions) -> Selection:
+    if at == "each" or (isinstance(at, Sequence) and not isinstance(at, str)):
         raise SiteError(
             "parts that mediate together are taken at one selection of positions",
-            got=repr(positions),
+            got=repr(at),
             fix="write it with each part, as 'L1.z.H0@end'",
         )
-    return Selection.parse(positions)
+    return Selection.parse(at)
 
 
 def _joined(parts: Sequence[Place]) -> tuple[Place, ...]:

@@ -15,28 +15,27 @@ sender's value, everything between reacts but those places.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from mechcausal.address import Place, Site
-from mechcausal.causal.mediation.arrows import Arrow, Graph, graphs_of, within
+from mechcausal.arguments import Count, Model, Seed
+from mechcausal.causal.mediation.arrows import Arrow, Graph, graphs_of, read_edges, within
 from mechcausal.causal.mediation.worlds import MetricSpec, Pairs, Worlds, family_of, swap, wholes
 from mechcausal.data.prompts import PromptSet
 from mechcausal.interventions.apply import edited
 from mechcausal.interventions.specs import AddDelta, Edit
+from mechcausal.method import Cost, Method, function
 from mechcausal.models.anatomy import entry, exit_of
 from mechcausal.models.hooked import Run, Source
 from mechcausal.results.charted import Charted
 from mechcausal.results.charts import Bar, Bars, bar_chart
 from mechcausal.results.intervals import mean_interval
 from mechcausal.results.result import tabulate
-
-if TYPE_CHECKING:
-    pass
 
 Swap = tuple[Edit, Source]
 
@@ -77,29 +76,22 @@ class PathEffects(Charted):
         return "\n".join([*lines, *(p.arguments[key] for key in ("family", "note") if key in p.arguments)])
 
 
-def path_effects(
-    model: Any,  # noqa: ANN401 - a TransformerBridge
-    pairs: Pairs,
-    edges: Any,  # noqa: ANN401 - edges, named sets of edges, or a hypothesis
-    *,
-    metric: MetricSpec = "logit_diff",
-    batch_size: int = 64,
-    seed: int = 0,
-) -> PathEffects:
+@dataclass(frozen=True, kw_only=True)
+class PathEffecting(Method[Pairs, PathEffects]):
     """Measure the effect that is passed on along declared edges alone.
 
     Estimand: the mean over pairs of Y(low world in which the declared edges are active) - Y(low). All edges from the
-    embedding to the logits give the total effect, none gives zero.
+    embedding to the logits give the total effect, none gives zero. `effect` is the share of the total effect: 1 where
+    the edges pass on all of it, 0 where nothing, negative against it.
 
-    Args:
-        model: The model; it must add its sublayers to the stream for direct edges.
-        pairs: A contrast, or a pair of prompt sets (high, low).
+    Attributes:
         edges: A list of (sender, receiver) or (sender, receiver, "direct" or "all"), or of chains as text, in which
             `->` is direct and `=>` all paths (`"L0.z.H0@end -> L1.mlp_out@end => logits"`); or such lists by name, one row
             each; or a `Hypothesis`, one row for each of its causal paths and one for all of them. Senders are `embed`,
             heads (`z`), `attn_out`, `mlp_out` and neurons (`mlp_post`); receivers are heads, their `q`, `k`, `v` or
             `pattern`, sublayers and `logits`. Within an attention or an MLP, (`L1.v.H0`, `L1.z.H0`) and the like are
-            edges too. A place is written the same way wherever it occurs.
+            edges too. A place is written the same way wherever it occurs. Direct edges need a model that adds its
+            sublayers to the stream.
         metric: A metric's name, or a function of (logits, batch).
         batch_size: How many pairs at a time.
         seed: The seed of the sign flips behind `p_max`.
@@ -112,33 +104,53 @@ def path_effects(
         >>> len(mc.causal.path_effects(model, pairs, {"through the MLP": through, "past it": [("L0.z.H0@end", "logits")]}))
         2
     """
-    worlds = Worlds.of(model, pairs, metric)
-    graphs = graphs_of(edges, worlds)
-    roots = [node for graph in graphs for node in graph.roots]
-    places = [place for graph in graphs for place in graph.places]
-    direct = [
-        arrow.sender for graph in graphs for arrow in graph.arrows if arrow.kind == "direct" and not within(arrow)
-    ]
-    watched = list(dict.fromkeys([*wholes(places), *(exit_of(sender.site) for sender in direct)]))
 
-    def one_batch(high: PromptSet, low: PromptSet) -> list[Tensor]:
-        up, down = worlds.run(high, read=wholes(roots)), worlds.run(low, read=watched)
-        found = [worlds.outcome(up, high, up.logits), worlds.outcome(down, low, up.logits)]
-        for graph in graphs:
-            run = _Trace(worlds, graph, high, low, up, down).run()
-            found.append(worlds.outcome(run, low, up.logits))
-        return found
+    word: ClassVar[str] = "path_effects"
+    edges: Any = field(kw_only=False, metadata={"read": read_edges})
+    metric: MetricSpec = "logit_diff"
+    batch_size: Count = 64
+    seed: Seed = 0
 
-    values, used = worlds.evaluate(one_batch, batch_size)
-    baselines = {"base": values[1], "clean": values[0], "corrupt": values[1]}
-    clean = worlds.high
-    tests = worlds.tested(values[2:] - values[1], (values[0], values[1]), seed)
-    rows = [graph.row() | {name: own[i] for name, own in tests.items()} for i, graph in enumerate(graphs)]
-    frame = tabulate(rows, values[2:], baselines, clean.clusters)
-    told = {graph.name: [str(arrow) for arrow in graph.arrows] for graph in graphs}
-    family = family_of(graphs, "path-specific effects, one per set of edges")
-    provenance = worlds.provenance("path_effects", used, seed, edges=told, family=family)
-    return PathEffects(frame, provenance, values[2:], baselines, clean.groups, clean.clusters)
+    def run(self, model: Model, data: Pairs) -> PathEffects:
+        """Run the low world with each set of edges active."""
+        worlds, graphs = self._graphs(model, data)
+        roots = [node for graph in graphs for node in graph.roots]
+        places = [place for graph in graphs for place in graph.places]
+        direct = [
+            arrow.sender for graph in graphs for arrow in graph.arrows if arrow.kind == "direct" and not within(arrow)
+        ]
+        watched = list(dict.fromkeys([*wholes(places), *(exit_of(sender.site) for sender in direct)]))
+
+        def one_batch(high: PromptSet, low: PromptSet) -> list[Tensor]:
+            up, down = worlds.run(high, read=wholes(roots)), worlds.run(low, read=watched)
+            outcomes = [worlds.outcome(up, high, up.logits), worlds.outcome(down, low, up.logits)]
+            for graph in graphs:
+                run = _Trace(worlds, graph, high, low, up, down).run()
+                outcomes.append(worlds.outcome(run, low, up.logits))
+            return outcomes
+
+        values, used = worlds.evaluate(one_batch, self.batch_size)
+        baselines = {"base": values[1], "clean": values[0], "corrupt": values[1]}
+        clean = worlds.high
+        tests = worlds.tested(values[2:] - values[1], (values[0], values[1]), self.seed)
+        rows = [graph.row() | {name: column[i] for name, column in tests.items()} for i, graph in enumerate(graphs)]
+        frame = tabulate(rows, values[2:], baselines, clean.clusters)
+        named = {graph.name: [str(arrow) for arrow in graph.arrows] for graph in graphs}
+        family = family_of(graphs, "path-specific effects, one per set of edges")
+        provenance = worlds.provenance(self.word, used, self.seed, edges=named, family=family)
+        return PathEffects(frame, provenance, values[2:], baselines, clean.groups, clean.clusters)
+
+    def cost(self, model: Model, data: Pairs) -> Cost:
+        """Return at most how many runs it takes: for each set two a receiver, and one more for each sender's stream."""
+        worlds, graphs = self._graphs(model, data)
+        n = len(worlds.pairs)
+        runs = [len(graph.steps()) + 1 + len({arrow.sender for arrow in graph.arrows}) for graph in graphs]
+        return Cost(len(graphs), n, (2 + sum(runs)) * n, sum(2 + count for count in runs) * n)
+
+    def _graphs(self, model: Model, pairs: Pairs) -> tuple[Worlds, list[Graph]]:
+        """Return the two worlds and the sets of edges, which are refused where nothing can pass along them."""
+        worlds = Worlds.of(model, pairs, self.metric)
+        return worlds, graphs_of(self.edges, worlds)
 
 
 class _Trace:
@@ -157,8 +169,8 @@ class _Trace:
             read = self._received(group[0], incoming, wholes(group)).read if incoming else self.up.read
             for node in group:
                 edit, source = swap(node, read, self.high)
-                own, mask = self.down.read[node.site.whole], self.high.select(node.at)
-                self.values[node] = edited(own, edit, mask, source.values, source.basis)
+                low, mask = self.down.read[node.site.whole], self.high.select(node.at)
+                self.values[node] = edited(low, edit, mask, source.values, source.basis)
         arrows = self.graph.into(self.graph.end)
         return self._received(self.graph.end, arrows, []) if arrows else self.down
 
@@ -180,10 +192,8 @@ class _Trace:
         What passes through those is another edge, which is declared or not in its own right.
         """
         first = min(part.depth for part in (*senders, *([since] if since else [])))
-        held = [
-            part for part in self.graph.places if first <= part.depth < receiver.depth and part not in senders
-        ]  # fmt: skip
-        low = [swap(part, self.down.read, self.high) for part in held]
+        others = [part for part in self.graph.places if first <= part.depth < receiver.depth and part not in senders]
+        low = [swap(part, self.down.read, self.high) for part in others]
         return [*low, *(swap(part, {part.site.whole: self.values[part]}, self.high) for part in _ordered(senders))]
 
     def _delta(self, senders: frozenset[Place], edits: list[Swap], context: tuple[frozenset[Place], Place]) -> Tensor:
@@ -191,7 +201,7 @@ class _Trace:
         by_entry: dict[Site, list[Place]] = {}
         for sender in _ordered(senders):
             by_entry.setdefault(exit_of(sender.site), []).append(sender)
-        return torch.stack([self._contributed(at, own, edits, context) for at, own in by_entry.items()]).sum(0)
+        return torch.stack([self._contributed(at, group, edits, context) for at, group in by_entry.items()]).sum(0)
 
     def _contributed(
         self, at: Site, senders: list[Place], edits: list[Swap], context: tuple[frozenset[Place], Place]
@@ -207,3 +217,6 @@ class _Trace:
 
 def _ordered(parts: Iterable[Place]) -> list[Place]:
     return sorted(parts, key=lambda part: (part.depth, str(part)))
+
+
+path_effects = function(PathEffecting)

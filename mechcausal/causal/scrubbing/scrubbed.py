@@ -115,7 +115,7 @@ class Scrubbed(Result):
         clean, corrupt = (np.nanmean(self.baselines[name]) for name in ("clean", "corrupt"))
         lines = [
             f"{p.method}: {p.arguments['references']} prompts x {p.arguments['draws']} draws, metric {p.arguments['metric']}, "
-            f"{p.compute['forwards']} forwards ({p.compute['plain_forwards']} without sharing)",
+            f"{p.compute['forwards']} forwards ({p.compute['naive_forwards']} without sharing)",
             f"untouched {clean:.3f}, outputs of other prompts {corrupt:.3f}",
         ]
         if p.method == "ladder":

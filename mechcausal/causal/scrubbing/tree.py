@@ -10,7 +10,7 @@ A tree is made from a `Hypothesis`, or written by hand where the hypothesis is n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,9 +18,10 @@ import numpy as np
 from torch import Tensor
 
 from mechcausal.address import Place, Site
+from mechcausal.causal.fields import read_hypothesis
 from mechcausal.causal.hypothesis import EDGES, EdgeKind, Hypothesis, column_of
 from mechcausal.data.prompts import PromptSet
-from mechcausal.errors import DataError, SiteError, UnsupportedError, did_you_mean
+from mechcausal.errors import ArgumentError, DataError, SiteError, UnsupportedError, did_you_mean, shortened
 from mechcausal.models.abilities import Abilities
 from mechcausal.models.anatomy import entry
 from mechcausal.models.readout import require_writer
@@ -59,12 +60,9 @@ class Node:
     estimate: Callable[[PromptSet], Tensor] | None = None
 
     def __post_init__(self) -> None:
-        given = self.parts
-        if given in (MASK, (MASK,)):
-            parts: tuple[Any, ...] = (MASK,)
-        else:
-            several = isinstance(given, Sequence) and not isinstance(given, str)
-            parts = tuple(Place.parse(one) for one in (given if several else [given]))
+        several = isinstance(self.parts, Sequence) and not isinstance(self.parts, str)
+        listed = tuple(self.parts) if several else (self.parts,)
+        parts = listed if listed == (MASK,) else tuple(map(Place.parse, listed))
         object.__setattr__(self, "parts", parts)
         object.__setattr__(self, "children", tuple(self.children))
         if self.edge not in EDGES:
@@ -79,6 +77,44 @@ class Node:
             raise DataError(f"{self.name!r} is said to depend on nothing", fix="leave the node out")
         if self.estimate is not None and (self.children or len(self.parts) != 1):
             raise DataError(f"the estimate of {self.name!r} is one of one part, and has no children")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the plain form of the tree, which `from_json` reads; functions have none."""
+        if callable(self.feature) or self.estimate is not None:
+            raise ArgumentError(
+                f"the node {self.name!r} holds a function, which cannot be written to a file",
+                fix="name a variable of the prompts as its feature, or run it from Python",
+            )
+        plain: dict[str, Any] = {"name": self.name}
+        parts = [
+            part if part == MASK else part.to_json() if part.basis else f"{part.site}{part.at}" for part in self.parts
+        ]
+        feature = list(self.feature) if isinstance(self.feature, tuple) else self.feature
+        plain |= {"parts": parts} if parts else {}
+        plain |= {"feature": feature} if feature != EXACT else {}
+        plain |= {"edge": self.edge} if self.edge != "all" else {}
+        plain |= {"children": [child.to_json() for child in self.children]} if self.children else {}
+        return plain | ({"given": list(self.given)} if self.given else {})
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any]) -> Node:
+        """Read `{"name": ..., "parts": [...], "feature": ..., "children": [{...}, ...]}`."""
+        unknown = [name for name in plain if name not in ("name", "parts", "feature", "edge", "children", "given")]
+        if unknown or "name" not in plain:
+            raise ArgumentError(
+                "this is not a node of a tree",
+                got=shortened(repr(dict(plain))),
+                expected='{"name": ..., "parts": [...], "feature": ..., "edge": ..., "children": [...], "given": [...]}',
+            )
+        feature = plain.get("feature", EXACT)
+        return cls(
+            plain["name"],
+            plain.get("parts", ()),
+            feature if isinstance(feature, str) else tuple(feature),
+            plain.get("edge", "all"),
+            [cls.from_json(child) for child in plain.get("children", ())],
+            tuple(plain.get("given", ())),
+        )
 
     @property
     def is_mask(self) -> bool:
@@ -137,6 +173,13 @@ class Node:
         for child in self.children:
             lines += child._lines(indent + "  ")
         return lines
+
+
+def read_claims(value: Any) -> Hypothesis | Node:  # noqa: ANN401 - whatever a caller passes
+    """Return a hypothesis or a tree, also from its plain form."""
+    if isinstance(value, Node):
+        return value
+    return Node.from_json(value) if isinstance(value, Mapping) and "name" in value else read_hypothesis(value)
 
 
 def tree_of(hypothesis: Hypothesis) -> Node:

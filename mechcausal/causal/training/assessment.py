@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,21 +9,23 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from mechcausal.arguments import Count, Model, Seed, checked
 from mechcausal.causal.training.batches import Batch, Pool
-from mechcausal.causal.training.lessons import Lesson, listed
+from mechcausal.causal.training.lessons import Lessons, listed
 from mechcausal.errors import DataError
 from mechcausal.models.abilities import abilities
 from mechcausal.models.hooked import forward
 
 
+@checked
 def assess(
-    model: Any,  # noqa: ANN401
-    lessons: Sequence[Lesson] | Lesson,
+    model: Model,
+    lessons: Lessons,
     *,
-    n: int | None = None,
-    seed: int = 0,
+    n: Count | None = None,
+    seed: Seed = 0,
     strict: bool = True,
-    batch_size: int = 512,
+    batch_size: Count = 512,
 ) -> pd.DataFrame:
     """Measure how true hypotheses are of a model, by exchanging activations between random prompts.
 
@@ -41,10 +42,10 @@ def assess(
         `iia_changed` on the prompts whose answer the exchange changes (where it changes few answers, a useless place has
         a high `iia` too); `strict` of each thing that must not matter, exchanged alone; `strict_all` with all of them.
     """
-    lessons, able, found = listed(lessons), abilities(model), []
-    if not lessons:
+    taught, able, rows = listed(lessons), abilities(model), []
+    if not taught:
         raise DataError("there is nothing to assess", fix="give at least one Lesson(hypothesis, prompts)")
-    for lesson in lessons:
+    for lesson in taught:
         pool = Pool(model, able, [lesson], strict=strict)
         draw = np.random.default_rng(seed)
         chosen = draw.permutation(len(pool))[:n]
@@ -55,10 +56,10 @@ def assess(
         for (measure, of), parts in hits.items():
             right = np.concatenate(parts)
             value = float(right.mean()) if len(right) else float("nan")
-            found.append(
+            rows.append(
                 {"lesson": lesson.hypothesis.scm.name, "measure": measure, "of": of, "value": value, "n": len(right)}
             )
-    return pd.DataFrame(found)
+    return pd.DataFrame(rows)
 
 
 def _assess_batch(

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from mechcausal.causal.answers import answer_tokens
 from mechcausal.causal.hypothesis import Hypothesis, table_of
 from mechcausal.data.prompts import PromptSet
-from mechcausal.data.tokens import single_token, tokenizer_of
 from mechcausal.errors import DataError, SiteError, UnsupportedError
 from mechcausal.models.abilities import Abilities
 from mechcausal.models.engine import check_prompts
@@ -33,7 +33,10 @@ class Lesson:
     share: float = 1.0
 
 
-def listed(lessons: Sequence[Lesson] | Lesson | None) -> list[Lesson]:
+Lessons = Sequence[Lesson] | Lesson
+
+
+def listed(lessons: Lessons | None) -> list[Lesson]:
     """Return one lesson, several or none as a list."""
     if lessons is None:
         return []
@@ -43,19 +46,17 @@ def listed(lessons: Sequence[Lesson] | Lesson | None) -> list[Lesson]:
 def words(model: Any, lesson: Lesson) -> np.ndarray:  # noqa: ANN401
     """Return the token of each value of the outcome."""
     hypothesis = lesson.hypothesis
-    names = hypothesis.scm.values.get(hypothesis.outcome)
-    if names is None:
-        raise DataError(f"the values of the outcome {hypothesis.outcome!r} have no words", fix="pass values={...}")
-    tokenizer = tokenizer_of(model)
-    tokens = np.array([single_token(tokenizer, name) for name in names])
+    tokens = answer_tokens(model, hypothesis).numpy()
     answer, table = lesson.prompts.answer, table_of(lesson.prompts)
     expected = tokens[table[hypothesis.outcome].astype(int)]
     if answer is not None and (answer.cpu().numpy() != expected).any():
         row = int((answer.cpu().numpy() != expected).argmax())
+        tokenizer = getattr(model, "tokenizer", None)
+        printed = int if tokenizer is None else tokenizer.convert_ids_to_tokens
         raise DataError(
             f"the answer of prompt {row} is not the word of its {hypothesis.outcome}",
-            got=tokenizer.convert_ids_to_tokens(int(answer[row])),
-            expected=tokenizer.convert_ids_to_tokens(int(expected[row])),
+            got=printed(int(answer[row])),
+            expected=printed(int(expected[row])),
             fix="name the hypothesis's outcome, or draw the prompts from its task",
         )
     return tokens

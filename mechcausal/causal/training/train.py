@@ -1,6 +1,6 @@
 """Interchange intervention training: teach a network to compute as a causal model does, and where.
 
-    trained = train(model, [Lesson(Hypothesis.of("hiring"), task("hiring").prompts(model, 5000))], steps=1000)
+    trained = train(model, Lesson(Hypothesis.of("hiring"), task("hiring").prompts(model, 5000)), steps=1000)
 
 Each step runs a batch twice: once as it is, once with activations taken from other examples of the same batch. Where
 the places of some variables are exchanged, the right answer is the causal model's with those variables exchanged
@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -24,12 +24,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from mechcausal.arguments import Count, Model, NotNegative, Positive, Seed, Share, number
 from mechcausal.causal.training.assessment import assess
 from mechcausal.causal.training.batches import Batch, Pool
 from mechcausal.causal.training.checkpoint import Checkpoint
-from mechcausal.causal.training.lessons import Lesson, listed
+from mechcausal.causal.training.lessons import Lesson, Lessons, listed
 from mechcausal.causal.training.lora import Adapters
 from mechcausal.errors import DataError, ModelError, NumericsError
+from mechcausal.method import Cost, Method, function
 from mechcausal.models.abilities import abilities
 from mechcausal.models.export import trainable
 from mechcausal.models.hooked import forward
@@ -71,66 +73,11 @@ class Trained:
         return f"Trained({self.steps} steps in {self.seconds:.0f} s: {_summary(self.final)})"
 
 
-@dataclass(frozen=True)
-class _Weights:
-    behavior: float
-    interchange: float
-    strict: float
-
-    @property
-    def twice(self) -> bool:
-        return self.interchange > 0 or self.strict > 0
-
-
-@dataclass(frozen=True)
-class _Course:
-    """The numbers of a training, as `train` takes them."""
-
-    weights: _Weights
-    steps: int
-    batch_size: int
-    rate: float
-    seed: int
-    every: int
-    stop_at: float | None
-
-    def check(self) -> None:
-        """Refuse what makes no sense."""
-        for name, value in vars(self.weights).items():
-            if not value >= 0:
-                raise DataError(f"the weight {name!r} cannot be negative", got=value)
-        if self.weights.behavior == 0 and not self.weights.twice:
-            raise DataError("all weights are 0, so there is nothing to learn", fix="pass behavior=1.0")
-        for name, least in (("steps", 1), ("every", 1), ("batch_size", 2), ("seed", 0)):
-            if getattr(self, name) < least:
-                raise DataError(f"{name} must be at least {least}", got=getattr(self, name))
-        if not self.rate > 0:
-            raise DataError("the learning rate must be above 0", got=self.rate)
-
-
-def train(
-    model: Any,  # noqa: ANN401 - a TransformerBridge
-    lessons: Sequence[Lesson] | Lesson,
-    *,
-    steps: int = 1000,
-    batch_size: int = 192,
-    rate: float = 3e-3,
-    behavior: float = 1.0,
-    interchange: float = 1.0,
-    strict: float = 1.0,
-    lora: Mapping[str, Any] | None = None,
-    seed: int = 0,
-    every: int = 100,
-    stop_at: float | None = None,
-    evaluation: Sequence[Lesson] | Lesson | None = None,
-    checkpoint: Path | str | None = None,
-    progress: bool = True,
-) -> Trained:
+@dataclass(frozen=True, kw_only=True)
+class Training(Method[Lessons, Trained]):
     """Train a model, in place, until its parts carry the variables that a hypothesis puts there.
 
-    Args:
-        model: The bridge; `mc.load(module, copy=False)` wraps a model object without copying it.
-        lessons: What it is to learn; every batch has prompts of each.
+    Attributes:
         steps: How many steps at most; the rate warms up and then falls to 0 along a cosine over this many.
         batch_size: How many prompts a step.
         rate: The highest learning rate of Adam.
@@ -149,52 +96,94 @@ def train(
     Returns:
         The model in evaluation mode, and the history of its evaluations.
     """
-    started = time.perf_counter()
-    course = _Course(_Weights(behavior, interchange, strict), steps, batch_size, rate, seed, every, stop_at)
-    course.check()
-    lessons, evaluation = listed(lessons), listed(evaluation)
-    model.eval()  # dropout would make recorded and edited runs differ
-    able = abilities(model)
-    pool = Pool(model, able, lessons, strict=strict > 0)
-    for lesson in evaluation:
-        Pool(model, able, [lesson], strict=strict > 0)  # refuses what it cannot evaluate before the first step
-    adapters = Adapters.asked(model, lora) if lora is not None else None
-    parameters = adapters.parameters if adapters else trainable(model)
-    try:
-        _check_parameters(parameters)
-        optimizer = torch.optim.Adam(parameters.values(), lr=rate)
-        settings = {**asdict(course), "lora": dict(lora) if lora is not None else None}
-        store = Checkpoint(checkpoint, settings, lessons, parameters, optimizer) if checkpoint else None
-        done, history, stopped = _teach(model, pool, evaluation or lessons, course, optimizer, store, progress)
-    except BaseException:
+
+    word: ClassVar[str] = "train"
+    steps: Count = 1000
+    batch_size: Annotated[int, number("a whole number of at least 2", 2, whole=True)] = 192
+    rate: Positive = 3e-3
+    behavior: NotNegative = 1.0
+    interchange: NotNegative = 1.0
+    strict: NotNegative = 1.0
+    lora: Mapping[str, Any] | None = None
+    seed: Seed = 0
+    every: Count = 100
+    stop_at: Share | None = None
+    evaluation: Lessons | None = None
+    checkpoint: Path | str | None = field(default=None, metadata={"write": str})
+    progress: bool = True
+
+    def run(self, model: Model, data: Lessons) -> Trained:
+        """Train the model in place."""
+        started = time.perf_counter()
+        pool, evaluation = self._pool(model, data)
+        model.eval()  # dropout would make recorded and edited runs differ
+        adapters = Adapters.asked(model, self.lora) if self.lora is not None else None
+        parameters = adapters.parameters if adapters else trainable(model)
+        try:
+            _check_parameters(parameters)
+            optimizer = torch.optim.Adam(parameters.values(), lr=self.rate)
+            store = None
+            if self.checkpoint is not None:
+                store = Checkpoint(self.checkpoint, self._settings(), pool.lessons, parameters, optimizer)
+            done, history, stopped = _teach(model, pool, evaluation or pool.lessons, self, optimizer, store)
+        except BaseException:
+            if adapters:
+                adapters.remove()  # the weights stay what they were; a checkpoint goes on from them
+            raise
         if adapters:
-            adapters.remove()  # the weights stay what they were; a checkpoint goes on from them
-        raise
-    if adapters:
-        adapters.merge()
-    return Trained(model, pd.concat(history, ignore_index=True), done, time.perf_counter() - started, stopped)
+            adapters.merge()
+        return Trained(model, pd.concat(history, ignore_index=True), done, time.perf_counter() - started, stopped)
+
+    def cost(self, model: Model, data: Lessons) -> Cost:
+        """Return how many runs its steps take at most, without evaluations; a backward pass counts as two."""
+        pool, _ = self._pool(model, data)
+        size = int(sum(batch_counts(pool, self.batch_size)))
+        forwards = 3 * self.steps * size * (2 if self.twice else 1)
+        return Cost(len(pool.lessons), size, forwards, forwards)
+
+    @property
+    def twice(self) -> bool:
+        """Whether each batch is run a second time, with something exchanged."""
+        return self.interchange > 0 or self.strict > 0
+
+    def _pool(self, model: Model, lessons: Lessons) -> tuple[Pool, list[Lesson]]:
+        """Return the prompts of all lessons and the lessons to evaluate on, which are refused where they cannot be taught."""
+        if self.behavior == 0 and not self.twice:
+            raise DataError("all weights are 0, so there is nothing to learn", fix="pass behavior=1.0")
+        able, evaluation = abilities(model), listed(self.evaluation)
+        pool = Pool(model, able, listed(lessons), strict=self.strict > 0)
+        for lesson in evaluation:
+            Pool(model, able, [lesson], strict=self.strict > 0)  # refuses what it cannot evaluate
+        return pool, evaluation
+
+    def _settings(self) -> dict[str, Any]:
+        """Return what a checkpoint must agree with to be gone on from."""
+        names = ("behavior", "interchange", "strict", "steps", "batch_size", "rate", "seed", "every", "stop_at")
+        settings = {name: getattr(self, name) for name in names}
+        return settings | {"lora": dict(self.lora) if self.lora is not None else None}
 
 
 def _teach(
     model: Any,  # noqa: ANN401
     pool: Pool,
-    held_out: Sequence[Lesson],
-    course: _Course,
+    lessons: Sequence[Lesson],
+    course: Training,
     optimizer: torch.optim.Adam,
     store: Checkpoint | None,
-    progress: bool,
 ) -> tuple[int, list[pd.DataFrame], bool]:
     """Make the steps that are left; return how many are made in all, the evaluations, and whether the goal was reached."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     done, history = store.restore() if store else (0, [])
     stopped = _reached(history, course.stop_at)
-    bar = tqdm(total=course.steps, initial=done, desc="training", unit="step", disable=None if progress else True)
+    bar = tqdm(
+        total=course.steps, initial=done, desc="training", unit="step", disable=None if course.progress else True
+    )
     try:
         while done < course.steps and not stopped:
             for group in optimizer.param_groups:
                 group["lr"] = course.rate * _schedule(done, course.steps)
             draw = np.random.default_rng([course.seed, done])
-            loss = _step(model, pool, course.weights, course.batch_size, draw)
+            loss = _step(model, pool, course, draw)
             optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -204,10 +193,10 @@ def _teach(
             if done % course.every == 0 or done == course.steps:
                 if not bool(torch.isfinite(loss.detach())):
                     raise NumericsError(f"the loss is {loss.item()} after {done} steps", fix="lower the rate")
-                found = assess(model, held_out, n=_EVALUATED, seed=course.seed, strict=course.weights.strict > 0)
-                history.append(_dated(found, done, float(loss.detach())))
+                table = assess(model, lessons, n=_EVALUATED, seed=course.seed, strict=course.strict > 0)
+                history.append(_dated(table, done, float(loss.detach())))
                 stopped = _reached(history, course.stop_at)
-                bar.set_postfix_str(_summary(found))
+                bar.set_postfix_str(_summary(table))
                 if store:
                     store.write(done, history)
     finally:
@@ -216,14 +205,14 @@ def _teach(
     return done, history, stopped
 
 
-def _step(model: Any, pool: Pool, weights: _Weights, batch_size: int, draw: np.random.Generator) -> Tensor:  # noqa: ANN401
+def _step(model: Any, pool: Pool, course: Training, draw: np.random.Generator) -> Tensor:  # noqa: ANN401
     """Return the loss of one batch: behavior, and interchange and strictness in one more forward."""
-    batch = Batch(pool, _chosen(pool, batch_size, draw))
-    run = forward(model, batch.prompts, read=pool.read_sites() if weights.twice else [], grad=True)
-    loss = weights.behavior * _losses(run.logits, batch, batch.targets).mean()
-    if not weights.twice:
+    batch = Batch(pool, _chosen(pool, course.batch_size, draw))
+    run = forward(model, batch.prompts, read=pool.read_sites() if course.twice else [], grad=True)
+    loss = course.behavior * _losses(run.logits, batch, batch.targets).mean()
+    if not course.twice:
         return loss
-    wanted, importance = _exchange(batch, weights, draw)
+    wanted, importance = _exchange(batch, course, draw)
     edits, sources = batch.edits(run.read)
     again = forward(model, batch.prompts, edits, sources=sources, grad=True)
     return loss + (_losses(again.logits, batch, wanted) * torch.as_tensor(importance).to(loss)).mean()
@@ -231,15 +220,20 @@ def _step(model: Any, pool: Pool, weights: _Weights, batch_size: int, draw: np.r
 
 def _chosen(pool: Pool, batch_size: int, draw: np.random.Generator) -> np.ndarray:
     """Draw the rows of a batch: of each lesson its share."""
-    shares = np.array([lesson.share for lesson in pool.lessons])
-    counts = np.maximum(2, np.round(batch_size * shares / shares.sum()).astype(int))
+    counts = batch_counts(pool, batch_size)
     return np.concatenate([draw.choice(pool.rows_of(i), count) for i, count in enumerate(counts)])
 
 
-def _exchange(batch: Batch, weights: _Weights, draw: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def batch_counts(pool: Pool, batch_size: int) -> np.ndarray:
+    """Return how many prompts of each lesson a batch has: its share, and at least two to exchange."""
+    shares = np.array([lesson.share for lesson in pool.lessons])
+    return np.maximum(2, np.round(batch_size * shares / shares.sum()).astype(int))
+
+
+def _exchange(batch: Batch, course: Training, draw: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Decide what each example takes from others; return the token it then calls for, and the weight of its loss."""
     wanted, moved = batch.targets.copy(), np.zeros(len(batch), dtype=bool)
-    if weights.interchange > 0:
+    if course.interchange > 0:
         for number in np.unique(batch.lesson):
             variables = batch.pool.lessons[number].hypothesis.variables
             sources = {variable: batch.partners(draw) for variable in variables}
@@ -250,11 +244,11 @@ def _exchange(batch: Batch, weights: _Weights, draw: np.random.Generator) -> tup
                 wanted[some] = batch.answers(int(number), some, taken)
                 moved[some] = bool(taken)
     resampled = np.zeros(len(batch), dtype=bool)
-    if weights.strict > 0:
+    if course.strict > 0:
         resampled = ~moved | (draw.random(len(batch)) < _BOTH)
         some = np.flatnonzero(resampled)
         batch.resample(some, batch.partners(draw, strictly=True)[some], rate=draw.random(len(some)), draw=draw)
-    importance = np.where(moved, weights.interchange, 1.0) * np.where(resampled, weights.strict, 1.0)
+    importance = np.where(moved, course.interchange, 1.0) * np.where(resampled, course.strict, 1.0)
     return wanted, np.where(moved | resampled, importance, 0.0)
 
 
@@ -262,11 +256,11 @@ def _sets(
     variables: Sequence[str], mine: np.ndarray, draw: np.random.Generator
 ) -> list[tuple[tuple[str, ...], np.ndarray]]:
     """Deal examples out to random sets of variables."""
-    found: dict[tuple[str, ...], list[np.ndarray]] = {}
+    sets: dict[tuple[str, ...], list[np.ndarray]] = {}
     for some in np.array_split(draw.permutation(mine), min(_SETS, len(mine))):
         rate = _MOST * draw.random()
-        found.setdefault(tuple(v for v in variables if draw.random() < rate), []).append(some)
-    return [(names, np.concatenate(parts)) for names, parts in found.items()]
+        sets.setdefault(tuple(v for v in variables if draw.random() < rate), []).append(some)
+    return [(names, np.concatenate(parts)) for names, parts in sets.items()]
 
 
 def _losses(logits: Tensor, batch: Batch, wanted: np.ndarray) -> Tensor:
@@ -288,15 +282,15 @@ def _reached(history: Sequence[pd.DataFrame], goal: float | None) -> bool:
     return bool((last.loc[last["measure"].isin(["accuracy", "iia_changed"]), "value"] >= goal).all())
 
 
-def _dated(found: pd.DataFrame, step: int, loss: float) -> pd.DataFrame:
+def _dated(evaluated: pd.DataFrame, step: int, loss: float) -> pd.DataFrame:
     head = pd.DataFrame([{"lesson": "", "measure": "loss", "of": "", "value": loss, "n": 1}])
-    table = pd.concat([head, found], ignore_index=True)
+    table = pd.concat([head, evaluated], ignore_index=True)
     table.insert(0, "step", step)
     return table
 
 
-def _summary(found: pd.DataFrame) -> str:
-    lowest = found.groupby("measure")["value"].min()
+def _summary(evaluated: pd.DataFrame) -> str:
+    lowest = evaluated.groupby("measure")["value"].min()
     words = {"loss": "loss", "accuracy": "accuracy", "iia_changed": "iia", "strict": "strict", "strict_all": "all"}
     return ", ".join(f"{word} {lowest[name]:.3f}" for name, word in words.items() if name in lowest)
 
@@ -312,3 +306,6 @@ def _check_parameters(parameters: Mapping[str, nn.Parameter]) -> None:
                 expected="float32",
                 fix="mc.load(..., dtype=torch.float32)",
             )
+
+
+train = function(Training, data="lessons", about="What it is to learn; every batch has prompts of each.")

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -32,7 +32,8 @@ from mechcausal.models.engine import in_batches
 from mechcausal.models.hooked import forward
 from mechcausal.patching.ablation import lines_up
 
-ABLATIONS = ("counterfactual", "mean", "zero")
+AblationKind = Literal["counterfactual", "mean", "zero"]
+ABLATIONS: tuple[AblationKind, ...] = get_args(AblationKind)
 
 Values = tuple[Tensor, Tensor]  # features, [... feature], and error, [... d_out]
 
@@ -73,8 +74,6 @@ class Ablation:
             reference: Whose means are taken; both sides of the pairs unless given.
             batch_size: How many prompts at a time.
         """
-        if kind not in ABLATIONS:
-            raise DataError("there is no such ablation", got=repr(kind), expected=", ".join(ABLATIONS))
         if kind != "mean":
             if reference is not None:
                 raise DataError(f"{kind} ablation takes no means of a reference", fix="leave it out, or ablate by mean")

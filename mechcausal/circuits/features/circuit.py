@@ -17,16 +17,17 @@ is straight whatever the encoder does.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
 
 from mechcausal.address import Place, Selection
-from mechcausal.circuits.features.ablating import Ablation
-from mechcausal.circuits.features.kept import Faithfulness, faithfulness, in_turn
+from mechcausal.arguments import Count, CountOrZero, Model, Seed
+from mechcausal.circuits.features.ablating import Ablation, AblationKind
+from mechcausal.circuits.features.kept import Faithfulness, Keeping, in_turn
 from mechcausal.circuits.features.scores import OUTPUT, Scorer
 from mechcausal.circuits.graph import Graph
 from mechcausal.data.contrast import Contrast
@@ -34,7 +35,9 @@ from mechcausal.data.places import Positions, places
 from mechcausal.data.prompts import PromptSet
 from mechcausal.data.splits import FEWEST, cluster_numbers, split
 from mechcausal.dictionaries.screening.attribution import differentiable
-from mechcausal.errors import DataError, SiteError
+from mechcausal.errors import SiteError
+from mechcausal.method import Cost, Method, function
+from mechcausal.metrics import Metric
 from mechcausal.models.abilities import abilities
 from mechcausal.models.attached import Bound, attached
 from mechcausal.patching.sweep import MetricSpec
@@ -96,44 +99,26 @@ class FeatureCircuit:
         return cls(Graph.load(Path(folder) / "graph.json"), measured)
 
 
-def circuit(
-    model: Any,  # noqa: ANN401 - a TransformerBridge
-    pairs: Contrast,
-    dictionaries: Sequence[Bound | str] | None = None,
-    *,
-    nodes: int = 40,
-    node_threshold: float = 0.0,
-    edge_threshold: float = 0.0,
-    steps: int = 8,
-    positions: Positions = "all",
-    ablation: str = "counterfactual",
-    reference: PromptSet | Contrast | None = None,
-    direction: str = "noise",
-    metric: MetricSpec = "logit_diff",
-    random: int = 5,
-    batch_size: int = 64,
-    seed: int = 0,
-) -> FeatureCircuit:
+@dataclass(frozen=True, kw_only=True)
+class FeatureCircuiting(Method[Contrast, FeatureCircuit]):
     """Find the circuit of features behind a behavior, and measure what it keeps of it.
 
     Estimand of a node: its share of the exact effect of ablating all nodes of its dictionary, by integrated gradients.
-    Of an edge: its sender's share of the change of its receiver, times what a unit of the receiver does.
-    Nodes and edges are chosen on one half of the clusters; `faithfulness` is measured by intervention on the other.
+    Of an edge: its sender's share of the change of its receiver, times what a unit of the receiver does. A negative
+    score works against the change. Nodes and edges are chosen on one half of the clusters; `faithfulness` is measured by
+    intervention on the other. The clean prompts are the run that is ablated; exchange the sides of the pairs for the
+    other way around.
 
-    Args:
-        model: The model.
-        pairs: Pairs of prompts.
-        dictionaries: Dictionaries of different activations, or their names; all that are attached unless given.
+    Attributes:
+        dictionaries: Dictionaries of different activations, or their names; by default all that are attached.
         nodes: How many nodes are kept at most, over all dictionaries.
         node_threshold: The smallest score of a node that is kept.
         edge_threshold: The smallest score of an edge that is kept.
         steps: How many points on the paths.
-        positions: At which positions nodes are told apart: `"all"` at once, `"each"`, or a list; elsewhere nothing is
-            ablated.
+        at: At which positions nodes are told apart: `"all"` at once, `"each"`, or a list; elsewhere nothing is ablated.
         ablation: What nodes are set to, in their scores and outside the circuit: `"counterfactual"`, `"mean"` or
             `"zero"`; see `faithfulness`, which measures a circuit that was found by one under another.
-        reference: The prompts whose means are taken; both sides of the half at hand unless given.
-        direction: `"noise"` (base clean) or `"denoise"`.
+        reference: The prompts whose means are taken; by default both sides of the half at hand.
         metric: A metric's name, or a differentiable function of (logits, batch).
         random: How many random circuits of the same size are measured beside it.
         batch_size: How many pairs at a time.
@@ -142,39 +127,72 @@ def circuit(
     Example:
         >>> import mechcausal as mc
         >>> model = mc.load("organism:hiring")
-        >>> sae = mc.features.load("organism:hiring", model)
-        >>> found = circuit(model, mc.contrast("hiring/gender", model, n=32), [sae], nodes=6, steps=2)
-        >>> len(found.graph)
+        >>> sae = mc.features.load(model, "organism:hiring")
+        >>> small = circuit(model, mc.contrast("hiring/gender", model, n=32), [sae], nodes=6, steps=2)
+        >>> len(small.graph)
         7
     """
-    if nodes < 1 or steps < 1:
-        raise DataError("a circuit has nodes, and its paths have steps", got=f"nodes {nodes}, steps {steps}")
-    known = in_turn(model, list(attached(model)) if dictionaries is None else dictionaries)
-    if not known:
-        raise SiteError("no dictionary is attached to this model", fix="mc.features.load(PATH, model) attaches one")
-    chosen = differentiable(metric)
-    abilities(model).require([one.features for one in known])
-    chosen_by, measured_on = split(
-        cluster_numbers(pairs.clean.clusters, len(pairs)), 0.5, seed, fewest=FEWEST, what="pairs"
-    )
-    ours = pairs.take(chosen_by.tolist())
-    at = tuple(place.at for place in places([known[0].features], positions, ours.clean))
-    how = Ablation.of(model, known, at, ours, ablation, reference, batch_size)
-    job = Scorer(model, known, chosen, at, steps, direction, batch_size, how)
-    scores = job.nodes(ours)
-    ranked = Graph(_scored(known, at, scores)).threshold(node=max(node_threshold, 1e-12)).top(nodes=nodes)
-    edges = job.edges(ours, list(ranked.nodes))
-    about = {
-        "metric": chosen.name, "direction": direction, "steps": steps, "pairs": ours.hash, "n": len(ours),
-        "positions": [str(place) for place in at], **how.told,
-        "candidates": int(sum((table != 0).sum() for table in scores.values())), "coverage": job.coverage(scores),
-    }  # fmt: skip
-    graph = Graph({**ranked.nodes, OUTPUT: np.nan}, edges, about).threshold(edge=edge_threshold)
-    measured = faithfulness(
-        model, graph, pairs.take(measured_on.tolist()), among=known, positions=at, ablation=ablation,
-        reference=reference, direction=direction, metric=chosen, random=random, batch_size=batch_size, seed=seed,
-    )  # fmt: skip
-    return FeatureCircuit(graph, measured)
+
+    word: ClassVar[str] = "feature_circuit"
+    dictionaries: Sequence[Bound | str] | None = field(default=None, kw_only=False)
+    nodes: Count = 40
+    node_threshold: float = 0.0
+    edge_threshold: float = 0.0
+    steps: Count = 8
+    at: Positions = "all"
+    ablation: AblationKind = "counterfactual"
+    reference: PromptSet | Contrast | None = None
+    metric: MetricSpec = "logit_diff"
+    random: CountOrZero = 5
+    batch_size: Count = 64
+    seed: Seed = 0
+
+    def run(self, model: Model, data: Contrast) -> FeatureCircuit:
+        """Score nodes and edges on one half of the pairs, and measure the circuit on the other."""
+        dictionaries, metric = self._asked(model)
+        chosen_by, measured_on = split(
+            cluster_numbers(data.clean.clusters, len(data)), 0.5, self.seed, fewest=FEWEST, what="pairs"
+        )
+        pairs = data.take(chosen_by.tolist())
+        at = tuple(place.at for place in places([dictionaries[0].features], self.at, pairs.clean))
+        ablation = Ablation.of(model, dictionaries, at, pairs, self.ablation, self.reference, self.batch_size)
+        scorer = Scorer(model, dictionaries, metric, at, self.steps, self.batch_size, ablation)
+        scores = scorer.nodes(pairs)
+        scored = Graph(_scored(dictionaries, at, scores))
+        ranked = scored.threshold(node=max(self.node_threshold, 1e-12)).top(nodes=self.nodes)
+        edges = scorer.edges(pairs, list(ranked.nodes))
+        about = {
+            "metric": metric.name, "steps": self.steps, "pairs": pairs.hash, "n": len(pairs),
+            "at": [str(place) for place in at], **ablation.told,
+            "candidates": int(sum((table != 0).sum() for table in scores.values())),
+            "coverage": scorer.coverage(scores),
+        }  # fmt: skip
+        graph = Graph({**ranked.nodes, OUTPUT: np.nan}, edges, about).threshold(edge=self.edge_threshold)
+        measured = Keeping(
+            graph, among=dictionaries, at=at, ablation=self.ablation, reference=self.reference, metric=metric,
+            random=self.random, batch_size=self.batch_size, seed=self.seed,
+        ).run(model, data.take(measured_on.tolist()))  # fmt: skip
+        return FeatureCircuit(graph, measured)
+
+    def cost(self, model: Model, data: Contrast) -> Cost:
+        """Return what it would take: forwards and backwards of scores and edges, and the runs of faithfulness."""
+        dictionaries, _ = self._asked(model)
+        half, count = len(data) // 2, len(dictionaries)
+        scoring = half * (2 + 2 * count + self.steps * (count + count * (count + 1) // 2))
+        measuring = half * (1 + (count + 2) * (3 + self.random))
+        features = sum(dictionary.n_features for dictionary in dictionaries)
+        return Cost(features, len(data), scoring + measuring, features * len(data))
+
+    def _asked(self, model: Model) -> tuple[list[Bound], Metric]:
+        """Return the dictionaries in the order of the model, and the metric."""
+        dictionaries = in_turn(model, list(attached(model)) if self.dictionaries is None else self.dictionaries)
+        if not dictionaries:
+            raise SiteError("no dictionary is attached to this model", fix="mc.features.load(model, PATH) attaches one")
+        abilities(model).require([dictionary.features for dictionary in dictionaries])
+        return dictionaries, differentiable(self.metric)
+
+
+circuit = function(FeatureCircuiting, about="Pairs of prompts.", name="circuit")
 
 
 def _scored(known: Sequence[Bound], at: Sequence[Selection], scores: dict[str, np.ndarray]) -> dict[Place, float]:

@@ -10,27 +10,29 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from mechcausal.address import Place, Selection, Site
-from mechcausal.circuits.features.ablating import Ablation, Move, told_apart
+from mechcausal.arguments import Count, CountOrZero, Model, Seed
+from mechcausal.circuits.features.ablating import Ablation, AblationKind, Move, told_apart
 from mechcausal.circuits.graph import Graph
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.prompts import PromptSet
 from mechcausal.dictionaries.screening.attribution import fitting
 from mechcausal.errors import DataError, SiteError
 from mechcausal.interventions.specs import Edit, Patch
+from mechcausal.method import Cost, Method, function
 from mechcausal.metrics import metric as metric_of
 from mechcausal.models import bridge
 from mechcausal.models.attached import Bound, bound
 from mechcausal.models.engine import align, in_batches
 from mechcausal.models.hooked import Source, forward
-from mechcausal.patching.sweep import MetricSpec, Recorder, two_sides
+from mechcausal.patching.sweep import MetricSpec, Recorder
 from mechcausal.results.intervals import Interval, ratio_interval
 from mechcausal.results.result import Result
 
@@ -85,96 +87,125 @@ class Faithfulness(Result):
         return "\n".join(lines)
 
 
-def faithfulness(
-    model: Any,  # noqa: ANN401 - a TransformerBridge
-    graph: Graph,
-    pairs: Contrast,
-    *,
-    among: Sequence[Bound | str] | None = None,
-    positions: Sequence[Selection] | None = None,
-    ablation: str = "counterfactual",
-    reference: PromptSet | Contrast | None = None,
-    direction: str = "noise",
-    metric: MetricSpec = "logit_diff",
-    random: int = 5,
-    batch_size: int = 64,
-    seed: int = 0,
-) -> Faithfulness:
+@dataclass(frozen=True, kw_only=True)
+class Keeping(Method[Contrast, Faithfulness]):
     """Measure how much of the behavior a circuit of features keeps, and how much is kept without it.
 
-    Estimand: `(m(C) - m(nothing)) / (m(whole) - m(nothing))`, where `m(C)` is the mean metric of the run in which every
-    node outside C, features and errors alike, is ablated (Marks et al. 2024, who ablate by the mean). For all nodes but
-    the circuit's it is called completeness, and is small if nothing important is outside the circuit.
+    Estimand: `(m(C) - m(nothing)) / (m(whole) - m(nothing))`, where `m(C)` is the mean metric of the clean run in which
+    every node outside C, features and errors alike, is ablated (Marks et al. 2024, who ablate by the mean): 1 keeps all
+    of the behavior, 0 nothing. For all nodes but the circuit's it is called completeness, and is small if nothing
+    important is outside the circuit.
 
-    The other prompt of the pair takes away only what the two do not share, so that the circuit has to carry the
-    difference and nothing else; the mean takes away what is particular to a prompt, and zero everything: there a circuit
-    must also hold what is the same in all prompts.
+    Counterfactual ablation takes away only what the two prompts of a pair do not share, so that the circuit has to carry
+    the difference and nothing else; the mean takes away what is particular to a prompt, and zero everything: there a
+    circuit must also hold what is the same in all prompts.
 
-    Args:
-        model: The model.
+    Attributes:
         graph: The circuit; its nodes are features and errors (others, such as the logits, are not ablated anyway).
-        pairs: Pairs, better not those by which the circuit was chosen.
-        among: The dictionaries whose nodes are ablated; those of the circuit unless given.
-        positions: The positions at which nodes are told apart; those of the circuit unless given.
-        ablation: What nodes outside are set to: `"counterfactual"`, what they are in the other prompt of the pair;
+        among: The dictionaries whose nodes are ablated; by default those of the circuit.
+        at: The positions at which nodes are told apart; by default those of the circuit.
+        ablation: What nodes outside are set to: `"counterfactual"`, their value in the other prompt of the pair;
             `"mean"`, by position where all prompts have one length, else over the tokens of their place; or `"zero"`.
-        reference: The prompts whose means are taken; both sides of the pairs unless given.
-        direction: `"noise"` (base clean) or `"denoise"`.
+        reference: The prompts whose means are taken; by default both sides of the pairs.
         metric: A metric's name, or a function of (logits, batch).
         random: How many random circuits of the same size are measured beside it.
         batch_size: How many pairs at a time.
         seed: The seed of the random circuits.
+
+    Example:
+        >>> import mechcausal as mc
+        >>> model = mc.load("organism:hiring")
+        >>> sae, pairs = mc.features.load(model, "organism:hiring"), mc.contrast("hiring/gender", model, n=32)
+        >>> small = mc.features.circuit(model, pairs, [sae], nodes=6, steps=2).graph
+        >>> mc.features.faithfulness(model, pairs, small, ablation="zero", random=0).frame["kind"].tolist()
+        ['circuit', 'rest']
     """
-    base, source = two_sides(pairs, direction)
-    chosen = metric_of(metric)
-    nodes = [node for node in graph.nodes if node.site.dictionary is not None]
-    names = among if among is not None else list(dict.fromkeys(str(node.site.dictionary) for node in nodes))
-    known = in_turn(model, names)
-    places = tuple(dict.fromkeys(node.at for node in nodes)) if positions is None else tuple(positions)
-    if not places:
-        raise DataError("the circuit has no node of a dictionary, and no positions are given", got=repr(graph))
-    own = kept(known, places, nodes)
-    how = Ablation.of(model, known, places, pairs, ablation, reference, batch_size)
-    batch_size = fitting(batch_size, base.tokens.shape[1], *known)
-    alive = _alive(model, known, places, base, batch_size)
-    draws = [_drawn(own, np.random.default_rng([seed, number]), alive) for number in range(random)]
-    conditions = [own, {name: ~mask for name, mask in own.items()}, *draws]
-    nothing = {name: torch.zeros_like(mask) for name, mask in own.items()}
-    recorder = Recorder(
-        model, pairs, chosen, "faithfulness",
-        {
-            "nodes": len(nodes), "dictionaries": [one.name for one in known], "direction": direction,
-            "positions": [str(at) for at in places], "random": random, **how.told,
-            "pool": int(sum((alive[name] | mask)[:, :-1].sum() for name, mask in own.items())),
-        },
-        seed=seed,
-    )  # fmt: skip
-    base, source, clean = align(base, source, pairs.clean)
-    runs, by_other = 0, how.kind == "counterfactual"
 
-    def one_batch(index: Tensor) -> np.ndarray:
-        nonlocal runs
-        device = bridge.device_of(model)
-        batch, other, reference = (side.take(index).to(device) for side in (base, source, clean))
-        compared = forward(model, reference).logits if chosen.compares else None
-        lines = [forward(model, batch).logits]
-        lines += [kept_alone(model, known, places, mask, batch, other, how) for mask in (nothing, *conditions)]
-        runs += 1 + (len(known) + 1 + by_other) * (len(conditions) + 1)
-        return np.stack([chosen(logits, batch, compared).float().cpu().numpy() for logits in lines])
+    word: ClassVar[str] = "faithfulness"
+    graph: Graph = field(kw_only=False)
+    among: Sequence[Bound | str] | None = None
+    at: Sequence[str | int | Selection] | None = None
+    ablation: AblationKind = "counterfactual"
+    reference: PromptSet | Contrast | None = None
+    metric: MetricSpec = "logit_diff"
+    random: CountOrZero = 5
+    batch_size: Count = 64
+    seed: Seed = 0
 
-    values, used = in_batches(len(base), batch_size, one_batch)
-    kinds = [CIRCUIT, REST, *[DRAWN] * random]
-    where = [
-        {
-            "site": kind, "component": "circuit", "at": "@all", "label": kind if kind != DRAWN else f"{kind} {number}",
-            "kind": kind, "nodes": int(sum(mask.sum() for mask in condition.values())),
-        }
-        for number, (kind, condition) in enumerate(zip(kinds, conditions, strict=True), start=-1)
-    ]  # fmt: skip
-    # What the circuit keeps lies between nothing (0) and the whole model (1).
-    baselines = {"base": values[0], "clean": values[0], "corrupt": values[1]}
-    result = recorder.result(where, values[2:], baselines, forwards=runs, batch_size=used)
-    return Faithfulness(**vars(result))
+    def run(self, model: Model, data: Contrast) -> Faithfulness:
+        """Run the circuit alone, the rest alone, and random circuits alone."""
+        dictionaries, places, nodes = self._asked(model)
+        base, metric = data.clean, metric_of(self.metric)
+        circuit = kept(dictionaries, places, nodes)
+        ablation = Ablation.of(model, dictionaries, places, data, self.ablation, self.reference, self.batch_size)
+        batch_size = fitting(self.batch_size, base.tokens.shape[1], *dictionaries)
+        alive = _alive(model, dictionaries, places, base, batch_size)
+        draws = [_drawn(circuit, np.random.default_rng([self.seed, number]), alive) for number in range(self.random)]
+        conditions = [circuit, {name: ~mask for name, mask in circuit.items()}, *draws]
+        nothing = {name: torch.zeros_like(mask) for name, mask in circuit.items()}
+        recorder = Recorder(
+            model, data, metric, self.word,
+            {
+                "nodes": len(nodes), "dictionaries": [dictionary.name for dictionary in dictionaries],
+                "at": [str(at) for at in places], "random": self.random, **ablation.told,
+                "pool": int(sum((alive[name] | mask)[:, :-1].sum() for name, mask in circuit.items())),
+            },
+            seed=self.seed,
+        )  # fmt: skip
+        base, source = align(base, data.corrupt)
+        runs, by_other = 0, ablation.kind == "counterfactual"
+
+        def one_batch(index: Tensor) -> np.ndarray:
+            nonlocal runs
+            device = bridge.device_of(model)
+            batch, other = (side.take(index).to(device) for side in (base, source))
+            logits = forward(model, batch).logits
+            compared = logits if metric.compares else None
+            rows = [metric(logits, batch, compared).float().cpu().numpy()]
+            for mask in (nothing, *conditions):
+                logits = kept_alone(model, dictionaries, places, mask, batch, other, ablation)
+                rows.append(metric(logits, batch, compared).float().cpu().numpy())
+            runs += 1 + (len(dictionaries) + 1 + by_other) * (len(conditions) + 1)
+            return np.stack(rows)
+
+        values, used = in_batches(len(base), batch_size, one_batch)
+        kinds = [CIRCUIT, REST, *[DRAWN] * self.random]
+        where = [
+            {
+                "site": kind, "component": "circuit", "at": "@all",
+                "label": kind if kind != DRAWN else f"{kind} {number}",
+                "kind": kind, "nodes": int(sum(mask.sum() for mask in condition.values())),
+            }
+            for number, (kind, condition) in enumerate(zip(kinds, conditions, strict=True), start=-1)
+        ]  # fmt: skip
+        # The share that the circuit keeps lies between nothing (0) and the whole model (1).
+        baselines = {"base": values[0], "clean": values[0], "corrupt": values[1]}
+        result = recorder.result(where, values[2:], baselines, forwards=runs, batch_size=used)
+        return Faithfulness(**vars(result))
+
+    def cost(self, model: Model, data: Contrast) -> Cost:
+        """Return what it would take; nothing is run."""
+        dictionaries, _, _ = self._asked(model)
+        cells = 2 + self.random
+        runs = 2 + (len(dictionaries) + 1 + (self.ablation == "counterfactual")) * (cells + 1)
+        return Cost(cells, len(data), runs * len(data), runs * len(data))
+
+    def _asked(self, model: Model) -> tuple[list[Bound], tuple[Selection, ...], list[Place]]:
+        """Return the dictionaries in the order of the model, the positions, and the nodes of dictionaries."""
+        nodes = [node for node in self.graph.nodes if node.site.dictionary is not None]
+        names = (
+            self.among if self.among is not None else list(dict.fromkeys(str(node.site.dictionary) for node in nodes))
+        )
+        dictionaries = in_turn(model, names)
+        at = (
+            tuple(dict.fromkeys(node.at for node in nodes)) if self.at is None else tuple(map(Selection.parse, self.at))
+        )
+        if not at:
+            raise DataError("the circuit has no node of a dictionary, and no positions are given", got=repr(self.graph))
+        return dictionaries, at, nodes
+
+
+faithfulness = function(Keeping, about="Pairs, better not those by which the circuit was chosen.")
 
 
 def in_turn(model: Any, dictionaries: Sequence[Bound | str]) -> list[Bound]:  # noqa: ANN401

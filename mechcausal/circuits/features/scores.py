@@ -21,7 +21,6 @@ from mechcausal.models import bridge
 from mechcausal.models.attached import Bound
 from mechcausal.models.engine import align, in_batches
 from mechcausal.models.hooked import Run, Source, forward, gradient_reads, gradients
-from mechcausal.patching.sweep import two_sides
 
 OUTPUT = Place(Site("logits"))
 
@@ -36,7 +35,6 @@ class Scorer:
         metric: The metric.
         at: The positions at which nodes are told apart.
         steps: How many points on each path.
-        direction: Which side of a pair is the base.
         batch_size: How many pairs at a time.
         how: What ablated nodes are set to.
         effects: The exact effect of ablating all nodes of each dictionary at these positions, once nodes are scored.
@@ -47,7 +45,6 @@ class Scorer:
     metric: Metric
     at: Sequence[Selection]
     steps: int
-    direction: str
     batch_size: int
     how: Ablation = field(default_factory=Ablation)
     effects: dict[str, float] = field(default_factory=dict)
@@ -98,8 +95,7 @@ class Scorer:
         return rows
 
     def _over(self, pairs: Contrast, one_batch: Callable[[_Batch], None]) -> None:
-        base, source = two_sides(pairs, self.direction)
-        base, source, clean = align(base, source, pairs.clean)
+        base, source, clean = align(pairs.clean, pairs.corrupt, pairs.clean)
 
         def run(index: Tensor) -> np.ndarray:
             device = bridge.device_of(self.model)

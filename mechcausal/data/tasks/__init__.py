@@ -10,6 +10,7 @@ from mechcausal.catalog import TASKS
 if TYPE_CHECKING:
     from mechcausal.data.contrast import Contrast
     from mechcausal.data.prompts import Side
+    from mechcausal.data.scm import SCM
     from mechcausal.data.tasks.definition import Task
 
 
@@ -19,6 +20,11 @@ def task(name: str) -> Task:
     if not isinstance(entry, str):
         return entry
     return next(shipped for shipped in import_module(entry).TASKS if shipped.name == name)
+
+
+def name_of(scm: SCM) -> str | None:
+    """Return the name of the task whose causal model this is; None for any other causal model."""
+    return next((name for name in sorted(TASKS, key=scm.name.__ne__) if task(name).scm is scm), None)
 
 
 def contrast(

@@ -60,7 +60,7 @@ class Task:
             )
 
     @property
-    def answers(self) -> tuple[str, ...]:
+    def answers(self) -> tuple[str | int, ...]:
         """The word of each value of the outcome."""
         return self.scm.values[self.outcome]
 

@@ -6,9 +6,9 @@ Where it is active says what the feature may stand for; only the effects say wha
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -16,15 +16,15 @@ import torch
 from torch import Tensor
 
 from mechcausal.address import Selection, Site
+from mechcausal.arguments import Count, CountOrZero, Model
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.prompts import PromptSet
-from mechcausal.dictionaries.cards.reading import Reading, token_text
-from mechcausal.dictionaries.screening.attribution import resolved
-from mechcausal.errors import DataError
+from mechcausal.dictionaries.cards.reading import PROMPTS, Reading, token_text
 from mechcausal.interventions.specs import Edit, Patch, Zero
+from mechcausal.method import Cost, Method, function
 from mechcausal.metrics import metric as metric_of
 from mechcausal.models.abilities import abilities
-from mechcausal.models.attached import Bound
+from mechcausal.models.attached import Bound, resolved
 from mechcausal.models.engine import Exact, Plan, evaluate
 from mechcausal.patching.sweep import MetricSpec
 from mechcausal.results.intervals import mean_interval
@@ -144,34 +144,20 @@ class Card:
         return path
 
 
-def card(
-    model: Any,  # noqa: ANN401 - a TransformerBridge
-    dictionary: Bound | str,
-    feature: int,
-    prompts: PromptSet | Contrast,
-    *,
-    metrics: Sequence[MetricSpec] | None = None,
-    positions: str | int | slice | Selection | None = "all",
-    contexts: int = 8,
-    tokens: int = 8,
-    neighbors: int = 6,
-    bins: int = 16,
-    exact_logits: bool = False,
-    batch_size: int = 64,
-    exact: Exact = "replay",
-) -> Card:
-    """Make the card of a feature.
+@dataclass(frozen=True, kw_only=True)
+class Carding(Method[PromptSet | Contrast, Card]):
+    """Make the card of a feature: where it is active, what it adds to the logits, what happens without it.
 
-    Args:
-        model: The model.
+    Estimand of `effects`: the mean change of a metric where the feature is set to zero, or to its value in the other
+    prompt of the pair.
+
+    Attributes:
         dictionary: The dictionary, or its name.
         feature: The number of the feature.
-        prompts: Prompts, in which the feature is set to zero for the effects; or pairs, in whose clean prompts it is
-            looked for and set to what it is in the other prompt.
-        metrics: Whose change is measured; unless given the log-odds and the KL divergence, or loss and KL divergence
-            where prompts have no answer.
-        positions: At which positions it is looked for and changed.
-        contexts: How many stretches are shown.
+        metrics: Whose change is measured; by default the log-odds and the KL divergence, or loss and KL divergence where
+            prompts have no answer.
+        at: At which positions it is looked for and changed.
+        contexts: How many stretches of text are shown.
         tokens: How many of the most promoted and of the most suppressed tokens.
         neighbors: How many of the nearest features.
         bins: How many bins the histogram has.
@@ -182,41 +168,73 @@ def card(
     Example:
         >>> import mechcausal as mc
         >>> model = mc.load("organism:hiring")
-        >>> sae = mc.features.load("organism:hiring", model)
-        >>> card(model, sae, 199, mc.contrast("hiring/gender", model, n=8)).neighbors.shape
+        >>> sae = mc.features.load(model, "organism:hiring")
+        >>> card(model, mc.contrast("hiring/gender", model, n=8), sae, 199).neighbors.shape
         (6, 3)
     """
-    known, at = resolved(model, dictionary), Selection.parse(positions)
-    able = abilities(model)
-    site = known.feature(feature)
-    able.require([site])
-    if min(contexts, tokens, neighbors, bins) < 1:
-        raise DataError("a card shows at least one of everything", got=min(contexts, tokens, neighbors, bins))
-    clean = prompts.clean if isinstance(prompts, Contrast) else prompts
-    reading = Reading(model, known, site, at, batch_size)
-    activations, fired = reading.activations(clean)
-    chosen = clean.select(at).cpu() & clean.mask.cpu()
-    values = activations[chosen].numpy()
-    edges = np.linspace(0.0, max(float(values.max(initial=0.0)), 1e-6), bins + 1)
-    edges[0] = min(0.0, float(values.min(initial=0.0)))
-    effects, do = _effects(model, site, at, prompts, metrics, batch_size, exact)
-    return Card(
-        site=site,
-        facts={
-            "model": str(model.cfg.model_name), "dictionary": known.name, "digest": known.digest,
-            "prompts": f"{getattr(prompts, 'name', 'own')}, {len(prompts)} of them ({prompts.hash})",
-        },
-        tokens=len(values),
-        active=float((values != 0).mean()) if len(values) else 0.0,
-        largest=float(values.max(initial=0.0)),
-        contexts=_contexts(model, clean, activations * chosen, contexts),
-        edges=tuple(edges.tolist()),
-        spreads=_spreads(clean, activations, chosen, edges),
-        logits=reading.logits(clean, activations * chosen, tokens, exact_logits),
-        neighbors=_neighbors(known, feature, fired / max(1, len(values)), neighbors),
-        effects=effects,
-        do=do,
-    )  # fmt: skip
+
+    word: ClassVar[str] = "card"
+    dictionary: Bound | str = field(kw_only=False)
+    feature: CountOrZero = field(kw_only=False)
+    metrics: Sequence[MetricSpec] | None = None
+    at: str | int | slice | Selection | None = "all"
+    contexts: Count = 8
+    tokens: Count = 8
+    neighbors: Count = 6
+    bins: Count = 16
+    exact_logits: bool = False
+    batch_size: Count = 64
+    exact: Exact = "replay"
+
+    def run(self, model: Model, data: PromptSet | Contrast) -> Card:
+        """Read the feature off the model and measure what it does."""
+        dictionary, site, at = self._asked(model)
+        clean = data.clean if isinstance(data, Contrast) else data
+        reading = Reading(model, dictionary, site, at, self.batch_size)
+        activations, fired = reading.activations(clean)
+        chosen = clean.select(at).cpu() & clean.mask.cpu()
+        values = activations[chosen].numpy()
+        edges = np.linspace(0.0, max(float(values.max(initial=0.0)), 1e-6), self.bins + 1)
+        edges[0] = min(0.0, float(values.min(initial=0.0)))
+        effects, do = _effects(model, site, at, data, self.metrics, self.batch_size, self.exact)
+        return Card(
+            site=site,
+            facts={
+                "model": str(model.cfg.model_name), "dictionary": dictionary.name, "digest": dictionary.digest,
+                "prompts": f"{getattr(data, 'name', 'own')}, {len(data)} of them ({data.hash})",
+            },
+            tokens=len(values),
+            active=float((values != 0).mean()) if len(values) else 0.0,
+            largest=float(values.max(initial=0.0)),
+            contexts=_contexts(model, clean, activations * chosen, self.contexts),
+            edges=tuple(edges.tolist()),
+            spreads=_spreads(clean, activations, chosen, edges),
+            logits=reading.logits(clean, activations * chosen, self.tokens, self.exact_logits),
+            neighbors=_neighbors(dictionary, self.feature, fired / max(1, len(values)), self.neighbors),
+            effects=effects,
+            do=do,
+        )  # fmt: skip
+
+    def cost(self, model: Model, data: PromptSet | Contrast) -> Cost:
+        """Return what it would take, at most; nothing is run."""
+        self._asked(model)
+        metrics = len(self.metrics) if self.metrics is not None else 2
+        reads = len(data) + (2 + self.exact_logits) * min(PROMPTS, len(data))
+        forwards = reads + metrics * (2 + isinstance(data, Contrast)) * len(data)
+        return Cost(1, len(data), forwards, forwards)
+
+    def _asked(self, model: Model) -> tuple[Bound, Site, Selection]:
+        dictionary = resolved(model, self.dictionary)
+        site = dictionary.feature(self.feature)
+        abilities(model).require([site])
+        return dictionary, site, Selection.parse(self.at)
+
+
+card = function(
+    Carding,
+    data="prompts",
+    about="Prompts, in which the feature is set to zero; or pairs, which set it to its value in the other prompt.",
+)
 
 
 def _contexts(model: Any, prompts: PromptSet, activations: Tensor, k: int) -> tuple[Context, ...]:  # noqa: ANN401

@@ -21,7 +21,7 @@ from mechcausal.models.engine import in_batches
 from mechcausal.models.hooked import forward
 from mechcausal.models.readout import Readouts
 
-_PROMPTS = 32  # prompts on which logit effects are averaged
+PROMPTS = 32  # prompts on which logit effects are averaged
 
 
 @dataclass
@@ -71,7 +71,7 @@ class Reading:
     def logits(self, prompts: PromptSet, activations: Tensor, k: int, exact: bool) -> pd.DataFrame:
         """Return the tokens whose logits the feature raises and lowers most, where it is active."""
         peaks = activations.abs().amax(1)
-        rows = peaks.argsort(descending=True, stable=True)[:_PROMPTS]
+        rows = peaks.argsort(descending=True, stable=True)[:PROMPTS]
         rows = rows[peaks[rows] > 0]
         direct = self._has_direct_path
         ways = [*(["direct"] if direct else []), *(["exact"] if exact or not direct else [])]

@@ -13,26 +13,30 @@ differentiated instead, chunk by chunk.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from mechcausal.address import Selection, Site
+from mechcausal.arguments import Count, CountOrZero, Model
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.prompts import PromptSet
-from mechcausal.errors import DataError, NumericsError, SiteError
+from mechcausal.errors import DataError, NumericsError
 from mechcausal.interventions.specs import Edit, Interpolate
+from mechcausal.method import Cost, Method, function
 from mechcausal.metrics import Metric
 from mechcausal.metrics import metric as metric_of
 from mechcausal.models import bridge
-from mechcausal.models.attached import Bound, attached
-from mechcausal.models.attached import bound as bound_of
+from mechcausal.models.attached import Bound, resolved
 from mechcausal.models.engine import align, in_batches
 from mechcausal.models.hooked import Source, forward, gradient_reads, gradients
+from mechcausal.patching.activation import Direction
 from mechcausal.patching.sweep import MetricSpec, two_sides
+
+At = str | int | slice | Selection | None
 
 BUDGET = 192 * 2**20
 _WHOLE = 768 * 2**20  # bytes that all features of one batch may take where they are held at once
@@ -63,92 +67,99 @@ class Attribution:
     batch_size: int
 
 
-def attribute(
-    model: Any,  # noqa: ANN401 - a TransformerBridge
-    dictionary: Bound | str,
-    prompts: PromptSet | Contrast,
-    *,
-    direction: str = "noise",
-    metric: MetricSpec = "logit_diff",
-    positions: str | int | slice | Selection | None = "all",
-    steps: int = 0,
-    parts: Sequence[int] | np.ndarray | None = None,
-    batch_size: int = 64,
-    budget: int = BUDGET,
-) -> Attribution:
+@dataclass(frozen=True, kw_only=True)
+class FeatureAttributing(Method[PromptSet | Contrast, Attribution]):
     """Estimate the effect of every feature on the metric.
 
     Estimand: the mean over examples of `(f'_j - f_j) . d metric / d f_j`, the first-order effect of setting the feature
-    to `f'_j`: what it is in the other prompt of a pair, or zero where the prompts come alone. It is the gradient through
+    to `f'_j`: its value in the other prompt of a pair, or zero where the prompts come alone. It is the gradient through
     the dictionary spliced in with its error kept (Marks et al. 2024), at the price of one forward and backward. With
     `steps` the gradient is averaged along the straight path on which the whole activation moves to that of the other
-    prompt; the features and the error then share out the exact effect of patching it.
+    prompt; the features and the error then share out the exact effect of patching it. Zero means no effect, negative
+    that the metric falls.
 
-    Args:
-        model: The model.
+    Attributes:
         dictionary: The dictionary, or its name.
-        prompts: Pairs, or prompts whose features are set to zero.
-        direction: Of pairs, `"noise"` (base clean) or `"denoise"`.
-        metric: A metric's name, or a differentiable function of (logits, batch).
-        positions: At which positions features are changed.
+        at: At which positions features are changed.
+        direction: Of pairs, `"denoise"` (base corrupt) or `"noise"` (base clean).
         steps: 0 for the gradient at the base run, else the number of points on the path; for pairs only.
+        metric: A metric's name, or a differentiable function of (logits, batch).
         parts: For each example the number of the part it is counted in, for example of the half by which features are
-            chosen; one part unless given.
+            chosen; one part by default.
         batch_size: How many prompts at a time.
         budget: How many bytes the features of one chunk of tokens may take.
 
     Example:
         >>> import mechcausal as mc
         >>> model = mc.load("organism:hiring")
-        >>> sae = mc.features.load("organism:hiring", model)
-        >>> attribute(model, sae, mc.contrast("hiring/gender", model, n=8)).scores.shape
+        >>> sae = mc.features.load(model, "organism:hiring")
+        >>> attribute(model, mc.contrast("hiring/gender", model, n=8), sae).scores.shape
         (1, 256)
     """
-    known, chosen, at = resolved(model, dictionary), differentiable(metric), Selection.parse(positions)
-    paired = isinstance(prompts, Contrast)
-    base, source = two_sides(prompts, direction) if paired else (prompts, None)
-    if steps < 0 or (steps and not paired):
-        raise DataError("a path leads from one prompt of a pair to the other", got=f"steps {steps}", fix="give pairs")
-    chosen.require_gradient(at_reference=direction == "noise" and steps == 0)
-    base, source, clean = align(base, source, prompts.clean if paired else prompts)
-    part = np.zeros(len(base), dtype=int) if parts is None else np.asarray(parts, dtype=int)
-    if part.shape != (len(base),):
-        raise DataError("every example is counted in one part", got=part.shape, expected=(len(base),))
-    chosen.check(base)
-    base.select(at)
-    job = _Job(model, known, chosen, at, steps, budget, int(part.max()) + 1)
 
-    def one_batch(index: Tensor) -> np.ndarray:
-        device = bridge.device_of(model)
-        other = None if source is None else source.take(index).to(device)
-        own = torch.as_tensor(part[index.numpy()], device=device)
-        job.add(base.take(index).to(device), other, clean.take(index).to(device), own)
-        return np.zeros((0, len(index)))
+    word: ClassVar[str] = "attribute_features"
+    dictionary: Bound | str = field(kw_only=False)
+    at: At = "all"
+    direction: Direction = "denoise"
+    steps: CountOrZero = 0
+    metric: MetricSpec = "logit_diff"
+    parts: Any = None
+    batch_size: Count = 64
+    budget: Count = BUDGET
 
-    # The caller may have switched gradients off, for good or for a while.
-    with torch.inference_mode(False):
-        _, used = in_batches(len(base), batch_size, one_batch)
-    reached = base.select(at).any(1).cpu().numpy()  # a prompt too short for the position is no example
-    counts = np.bincount(part[reached], minlength=job.parts)
-    scores = job.scores.cpu().numpy() / np.maximum(counts, 1)[:, None]
-    if not np.isfinite(scores).all():
-        raise NumericsError(f"the gradient at {known.written} holds NaN or infinity", fix="use a smooth metric")
-    active, moved = job.active.cpu().numpy(), job.moved.cpu().numpy()
-    return Attribution(scores, active, moved, job.tokens, tuple(counts.tolist()), job.forwards, used)
+    def run(self, model: Model, data: PromptSet | Contrast) -> Attribution:
+        """Estimate the effects."""
+        dictionary, metric, at = self._asked(model, data)
+        paired = isinstance(data, Contrast)
+        base, source = two_sides(data, self.direction) if paired else (data, None)
+        base, source, clean = align(base, source, data.clean if paired else data)
+        part = np.zeros(len(base), dtype=int) if self.parts is None else np.asarray(self.parts, dtype=int)
+        if part.shape != (len(base),):
+            raise DataError("every example is counted in one part", got=part.shape, expected=(len(base),))
+        metric.check(base)
+        base.select(at)
+        job = _Job(model, dictionary, metric, at, self.steps, self.budget, int(part.max()) + 1)
+
+        def one_batch(index: Tensor) -> np.ndarray:
+            device = bridge.device_of(model)
+            other = None if source is None else source.take(index).to(device)
+            of_part = torch.as_tensor(part[index.numpy()], device=device)
+            job.add(base.take(index).to(device), other, clean.take(index).to(device), of_part)
+            return np.zeros((0, len(index)))
+
+        # The caller may have switched gradients off, for good or for a while.
+        with torch.inference_mode(False):
+            _, used = in_batches(len(base), self.batch_size, one_batch)
+        reached = base.select(at).any(1).cpu().numpy()  # a prompt too short for the position is no example
+        counts = np.bincount(part[reached], minlength=job.parts)
+        scores = job.scores.cpu().numpy() / np.maximum(counts, 1)[:, None]
+        if not np.isfinite(scores).all():
+            raise NumericsError(
+                f"the gradient at {dictionary.written} holds NaN or infinity", fix="use a smooth metric"
+            )
+        active, moved = job.active.cpu().numpy(), job.moved.cpu().numpy()
+        return Attribution(scores, active, moved, job.tokens, tuple(counts.tolist()), job.forwards, used)
+
+    def cost(self, model: Model, data: PromptSet | Contrast) -> Cost:
+        """Return what it would take; a forward and its backward count as one. Nothing is run."""
+        dictionary, metric, _ = self._asked(model, data)
+        # The other side, the base run with its gradient at each point of the path, and the run compared with.
+        runs = isinstance(data, Contrast) + max(1, self.steps) + (self.steps > 0) + metric.compares
+        return Cost(dictionary.n_features, len(data), runs * len(data), dictionary.n_features * len(data))
+
+    def _asked(self, model: Model, data: PromptSet | Contrast) -> tuple[Bound, Metric, Selection]:
+        """Return the dictionary, the metric and the positions; refuse what has no gradient."""
+        if self.steps and not isinstance(data, Contrast):
+            raise DataError(
+                "a path leads from one prompt of a pair to the other", got=f"steps {self.steps}", fix="give pairs"
+            )
+        metric = differentiable(self.metric)
+        at_clean = self.direction == "noise" or not isinstance(data, Contrast)
+        metric.require_gradient(at_reference=at_clean and self.steps == 0)
+        return resolved(model, self.dictionary), metric, Selection.parse(self.at)
 
 
-def resolved(model: Any, dictionary: Bound | str) -> Bound:  # noqa: ANN401
-    """Return a dictionary that is attached to this model, given itself or by its name."""
-    if isinstance(dictionary, str):
-        return bound_of(model, dictionary)
-    if not isinstance(dictionary, Bound):
-        raise SiteError(
-            "a dictionary that is attached to the model is wanted, or its name", got=type(dictionary).__name__,
-            fix="mc.features.load(PATH, model) returns one",
-        )  # fmt: skip
-    if attached(model).get(dictionary.name) is not dictionary:
-        raise SiteError(f"the dictionary {dictionary.name!r} is attached to another model, or no longer to this one")
-    return dictionary
+attribute = function(FeatureAttributing, about="Pairs, or prompts whose features are set to zero.", name="attribute")
 
 
 def fitting(batch_size: int, width: int, *dictionaries: Bound) -> int:

@@ -10,23 +10,33 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from safetensors.numpy import load_file, save_file
 from scipy import stats
 
 from mechcausal.address import Place, Selection
+from mechcausal.arguments import Count, CountOrZero, Model, Seed
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.prompts import PromptSet
 from mechcausal.data.splits import FEWEST, cluster_numbers, split
-from mechcausal.dictionaries.screening.attribution import Attribution, attribute, differentiable, fitting, resolved
+from mechcausal.dictionaries.screening.attribution import (
+    At,
+    Attribution,
+    FeatureAttributing,
+    differentiable,
+    fitting,
+)
 from mechcausal.dictionaries.screening.scatter import Dot, Scatter, figure, still
 from mechcausal.errors import DataError, ResultError
 from mechcausal.interventions.specs import Edit, Patch, Zero
+from mechcausal.method import Cost, Method, function
+from mechcausal.metrics import Metric
 from mechcausal.models.abilities import abilities
-from mechcausal.models.attached import Bound
+from mechcausal.models.attached import Bound, resolved
 from mechcausal.models.engine import Exact, Plan, evaluate
+from mechcausal.patching.activation import Direction
 from mechcausal.patching.sweep import MetricSpec, Recorder, two_sides
 from mechcausal.results.result import Result
 from mechcausal.results.storage import replacing
@@ -76,7 +86,7 @@ class Calibration:
 
 
 @dataclass(frozen=True, repr=False)
-class Screening(Result):
+class Screened(Result):
     """The result of `screen`: one row per feature that was measured exactly.
 
     Beside the columns of every result: `chosen` (`highest` or `random`), `estimate`, the attribution on the examples
@@ -150,7 +160,7 @@ class Screening(Result):
         return path
 
     @classmethod
-    def restored(cls, path: Path, held: Mapping[str, Any], found: Mapping[str, Any]) -> Screening:
+    def restored(cls, path: Path, held: Mapping[str, Any], found: Mapping[str, Any]) -> Screened:
         """Make one from what its two files hold."""
         del found  # the scores are too many for the header of a file
         beside = path.with_suffix(".safetensors")
@@ -163,36 +173,22 @@ class Screening(Result):
         return cls(**held, scores=arrays["scores"], active=arrays["active"], tokens=int(arrays["tokens"][0]))
 
 
-def screen(
-    model: Any,  # noqa: ANN401 - a TransformerBridge
-    dictionary: Bound | str,
-    prompts: PromptSet | Contrast,
-    *,
-    top: int = 200,
-    random: int = 50,
-    direction: str = "noise",
-    metric: MetricSpec = "logit_diff",
-    positions: str | int | slice | Selection | None = "all",
-    steps: int = 0,
-    batch_size: int = 64,
-    exact: Exact = "replay",
-    seed: int = 0,
-) -> Screening:
+@dataclass(frozen=True, kw_only=True)
+class Screening(Method[PromptSet | Contrast, Screened]):
     """Find the features that move a metric: all by attribution, the likely ones and some others exactly.
 
     Estimand of `change`: the mean over examples of what setting this feature alone to its value in the other prompt of
-    the pair (to zero, for prompts that come alone) changes in the metric. Features are chosen on one half of the
-    clusters and measured on the other, so that a measured effect is not the largest of many lucky draws.
+    the pair (to zero, for prompts that come alone) changes in the metric; 0 means that it changes nothing. Features are
+    chosen on one half of the clusters and measured on the other, so that a measured effect is not the largest of many
+    lucky draws.
 
-    Args:
-        model: The model.
+    Attributes:
         dictionary: The dictionary, or its name.
-        prompts: Pairs, or prompts whose features are set to zero.
         top: How many of the highest-ranked features are measured.
         random: How many of the other active features are measured with them.
-        direction: Of pairs, `"noise"` (base clean) or `"denoise"`.
+        at: At which positions features are changed.
+        direction: Of pairs, `"denoise"` (base corrupt) or `"noise"` (base clean).
         metric: A metric's name, or a differentiable function of (logits, batch).
-        positions: At which positions features are changed.
         steps: Points on the path of integrated gradients; 0 for the plain gradient.
         batch_size: How many prompts at a time.
         exact: The engine of the exact effects; see `patch`.
@@ -201,53 +197,80 @@ def screen(
     Example:
         >>> import mechcausal as mc
         >>> model = mc.load("organism:hiring")
-        >>> sae = mc.features.load("organism:hiring", model)
-        >>> screen(model, sae, mc.contrast("hiring/gender", model, n=32), top=5, random=3).frame.shape[0]
+        >>> sae = mc.features.load(model, "organism:hiring")
+        >>> screen(model, mc.contrast("hiring/gender", model, n=32), sae, top=5, random=3).frame.shape[0]
         8
     """
-    if top < 1 or random < 0:
-        raise DataError("at least one feature is to be measured", got=f"top {top}, random {random}")
-    known, at, chosen = resolved(model, dictionary), Selection.parse(positions), differentiable(metric)
-    paired = isinstance(prompts, Contrast)
-    one_side = prompts.clean if isinstance(prompts, Contrast) else prompts
-    chosen_by, measured_on = split(cluster_numbers(one_side.clusters, len(prompts)), 0.5, seed, fewest=FEWEST)
-    part = np.zeros(len(prompts), dtype=int)
-    part[measured_on] = 1
-    held_out = prompts.take(measured_on.tolist())
-    recorder = Recorder(
-        model, held_out, chosen, "screen",
-        {
-            "dictionary": {"name": known.name, "site": str(known.site), "digest": known.digest}, "top": top,
-            "random": random, "direction": direction, "at": str(at), "do": "patch" if paired else "zero",
-            "steps": steps, "chosen_on": len(chosen_by),
-        },
-        seed=seed,
-    )  # fmt: skip
-    abilities(model).require([known.features])
-    found = attribute(
-        model, known, prompts, direction=direction, metric=chosen, positions=at, steps=steps, parts=part,
-        batch_size=batch_size,
-    )  # fmt: skip
-    highest, others = _candidates(found, top, random, seed)
-    base, source = two_sides(held_out, direction) if isinstance(held_out, Contrast) else (held_out, None)
-    where = [Place(known.feature(int(number)), at) for number in (*highest, *others)]
-    cells = [(Edit(place.site, Patch() if paired else Zero(), place.at),) for place in where]
-    clean = held_out.clean if isinstance(held_out, Contrast) else held_out
-    plan = Plan(base, cells, chosen, rows=source, reference=clean)
-    size = fitting(found.batch_size, base.tokens.shape[1], known)
-    values = evaluate(model, plan, batch_size=size, progress="measuring features", exact=exact, unedited=True)
-    result = recorder.result(
-        [
-            {**place.row(), "chosen": kind, "estimate": found.scores[1, number], "screened": found.scores[0, number]}
-            for place, number, kind in zip(where, (*highest, *others), _kinds(highest, others), strict=True)
-        ],
-        values.values,
-        _baselines(values.unedited, direction, paired),
-        forwards=found.forwards + values.forwards,
-        batch_size=values.batch_size,
-        **values.told,
-    )
-    return Screening(**vars(result), scores=found.scores, active=found.active, tokens=found.tokens)
+
+    word: ClassVar[str] = "screen"
+    dictionary: Bound | str = field(kw_only=False)
+    top: Count = 200
+    random: CountOrZero = 50
+    at: At = "all"
+    direction: Direction = "denoise"
+    metric: MetricSpec = "logit_diff"
+    steps: CountOrZero = 0
+    batch_size: Count = 64
+    exact: Exact = "replay"
+    seed: Seed = 0
+
+    def run(self, model: Model, data: PromptSet | Contrast) -> Screened:
+        """Estimate all features and measure the chosen ones."""
+        dictionary, at, metric = resolved(model, self.dictionary), Selection.parse(self.at), differentiable(self.metric)
+        abilities(model).require([dictionary.features])
+        paired = isinstance(data, Contrast)
+        one_side = data.clean if isinstance(data, Contrast) else data
+        chosen_by, measured_on = split(cluster_numbers(one_side.clusters, len(data)), 0.5, self.seed, fewest=FEWEST)
+        part = np.zeros(len(data), dtype=int)
+        part[measured_on] = 1
+        held_out = data.take(measured_on.tolist())
+        recorder = Recorder(
+            model, held_out, metric, self.word,
+            {
+                "dictionary": {"name": dictionary.name, "site": str(dictionary.site), "digest": dictionary.digest},
+                "top": self.top, "random": self.random, "direction": self.direction, "at": str(at),
+                "do": "patch" if paired else "zero", "steps": self.steps, "chosen_on": len(chosen_by),
+            },
+            seed=self.seed,
+        )  # fmt: skip
+        estimated = self._attributing(dictionary, metric, part).run(model, data)
+        highest, others = _candidates(estimated, self.top, self.random, self.seed)
+        base, source = two_sides(held_out, self.direction) if isinstance(held_out, Contrast) else (held_out, None)
+        where = [Place(dictionary.feature(int(number)), at) for number in (*highest, *others)]
+        cells = [(Edit(place.site, Patch() if paired else Zero(), place.at),) for place in where]
+        clean = held_out.clean if isinstance(held_out, Contrast) else held_out
+        plan = Plan(base, cells, metric, rows=source, reference=clean)
+        size = fitting(estimated.batch_size, base.tokens.shape[1], dictionary)
+        values = evaluate(model, plan, batch_size=size, progress="measuring features", exact=self.exact, unedited=True)
+        scores, kinds = estimated.scores, _kinds(highest, others)
+        result = recorder.result(
+            [
+                {**place.row(), "chosen": kind, "estimate": scores[1, number], "screened": scores[0, number]}
+                for place, number, kind in zip(where, (*highest, *others), kinds, strict=True)
+            ],
+            values.values,
+            _baselines(values.unedited, self.direction, paired),
+            forwards=estimated.forwards + values.forwards,
+            batch_size=values.batch_size,
+            **values.told,
+        )
+        return Screened(**vars(result), scores=scores, active=estimated.active, tokens=estimated.tokens)
+
+    def cost(self, model: Model, data: PromptSet | Contrast) -> Cost:
+        """Return what it would take, at most; nothing is run."""
+        dictionary, metric = resolved(model, self.dictionary), differentiable(self.metric)
+        estimated = self._attributing(dictionary, metric, None).cost(model, data).forwards
+        cells, examples = min(self.top + self.random, dictionary.n_features), len(data) // 2
+        return Cost(cells, examples, estimated + cells * examples, dictionary.n_features * len(data))
+
+    def _attributing(self, dictionary: Bound, metric: Metric, parts: np.ndarray | None) -> FeatureAttributing:
+        return FeatureAttributing(
+            dictionary, at=self.at, direction=self.direction, steps=self.steps, metric=metric, parts=parts,
+            batch_size=self.batch_size,
+        )  # fmt: skip
+
+
+screen = function(Screening, about="Pairs, or prompts whose features are set to zero.")
 
 
 def _candidates(found: Attribution, top: int, random: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -49,13 +49,13 @@ def replay(
     """
     edits = [edit for cell in plan.cells for edit in cell]
     asked = needed(list(dict.fromkeys(edit.site for edit in edits)), twin.able)
-    base, forwards = recorded(twin, plan.base, asked)
+    base, forwards = recorded(twin, plan.base, asked, plan.memory)
     meter = Meter(twin, plan.base, plan.metric, compared, base.hidden[-1])
     taken: dict[Site, Tensor] = {}
     source = np.full(len(plan.base), np.nan)
     wholes = from_elsewhere(plan.cells)
     if plan.rows is not None and (wholes or unedited):
-        other, more = recorded(twin, plan.rows, wholes)
+        other, more = recorded(twin, plan.rows, wholes, plan.memory)
         taken, forwards = other.values, forwards + more
         if unedited:
             source = Meter(twin, plan.rows, plan.metric, compared, other.hidden[-1]).base()

@@ -27,6 +27,7 @@ from mechcausal.models.attached import bound
 from mechcausal.models.bare import bare, chain, first, hooked, ports
 from mechcausal.models.hooked import forward
 from mechcausal.models.readout import Readouts
+from mechcausal.models.replay.memory import Memory
 
 # What is read at a module of its own; residual sites are read between the layers.
 _AT_MODULES = ("q", "k", "v", "z", "attn_out", "mlp_post", "mlp_out")
@@ -210,19 +211,31 @@ class Twin:
         return value[:, 0]
 
 
-def recorded(twin: Twin, batch: PromptSet, sites: Sequence[Site]) -> tuple[Base, int]:
-    """Return the unedited run with activations, those that the twin does not give read off the bridge, and its forwards."""
+def recorded(twin: Twin, batch: PromptSet, sites: Sequence[Site], memory: Memory | None = None) -> tuple[Base, int]:
+    """Return the unedited run with activations, and how many forwards it took.
+
+    Activations that the twin does not give are read off the bridge. With a memory, a run that is known is not recorded
+    again.
+    """
     model = twin.wrapped()
     plain = list(dict.fromkeys(site.activation if site.dictionary else site for site in sites))
-    own = {site: twin.able.shape_at(site) for site in plain if twin.reads(site)}
-    base = twin.record(batch, own)
-    others = [site for site in plain if site not in own]
-    if others:
-        base.values |= forward(model, batch, read=others).read
+    known = None if memory is None else memory.find(batch, plain)
+    if known is not None:
+        base, forwards = known, 0
+    else:
+        plain = list(dict.fromkeys([*plain, *(memory.sites if memory else ())]))
+        own = {site: twin.able.shape_at(site) for site in plain if twin.reads(site)}
+        base = twin.record(batch, own)
+        others = [site for site in plain if site not in own]
+        if others:
+            base.values |= forward(model, batch, read=others).read
+        forwards = 1 + bool(others)
+        if memory is not None:
+            memory.keep(batch, base)
     with torch.no_grad():
         for site in (site for site in sites if site.dictionary):
             base.values[site] = bound(model, str(site.dictionary)).read(site, base.values[site.activation])
-    return base, 1 + bool(others)
+    return base, forwards
 
 
 class _Prefix(DynamicCache):

@@ -5,23 +5,25 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from scipy import stats
 
 from mechcausal.address import HEAD_COMPONENTS, Place, Selection, Site, expand
+from mechcausal.arguments import Count, Model, OpenShare, Seed
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.places import SiteSpec, places
 from mechcausal.data.prompts import PromptSet
 from mechcausal.data.splits import split, units
 from mechcausal.errors import DataError, SiteError
 from mechcausal.interventions.specs import Edit, Erase, Set
+from mechcausal.method import Cost, Method, function
 from mechcausal.models.abilities import abilities
 from mechcausal.probes.erasure.fitting import fit_eraser, rank
 from mechcausal.probes.kinds import separation
 from mechcausal.probes.labels import Labels, labels_of, one_set
-from mechcausal.probes.probing import At, examples
+from mechcausal.probes.procedure import At, examples
 from mechcausal.probes.readings import readings
 
 logger = logging.getLogger("mechcausal")
@@ -107,30 +109,15 @@ class Erasure:
         return self.summary()
 
 
-def erase(
-    model: Any,  # noqa: ANN401 - a TransformerBridge
-    prompts: PromptSet | Contrast,
-    labels: Any,  # noqa: ANN401 - a name, or one value for each prompt or token
-    sites: SiteSpec = "resid_post",
-    *,
-    at: At = "@all",
-    method: str = "leace",
-    k: int = 16,
-    fill: str = "zero",
-    concept: str | None = None,
-    outcome: Any = None,  # noqa: ANN401
-    share: float = 0.5,
-    batch_size: int = 64,
-    seed: int = 0,
-) -> Erasure:
+@dataclass(frozen=True, kw_only=True)
+class Erasing(Method[PromptSet | Contrast, Erasure]):
     """Fit the edits that take a concept out of a model's activations.
 
-    With several sites they are fitted in the order in which the model computes them, each to what those before it leave,
-    as in concept scrubbing: what comes later is erased again from activations that are already edited.
+    Estimand: the smallest change of the activations (LEACE, Belrose et al. 2023) after which no linear probe reads the
+    concept at these places better than a constant does. With several sites they are fitted in the order in which the
+    model computes them, each to what those before it leave, as in concept scrubbing.
 
-    Args:
-        model: The model.
-        prompts: The prompts, or pairs, of which both sides are taken.
+    Attributes:
         labels: The concept, as for `probe`.
         sites: Where: one site, a list, or a component for every layer. For `method="features"` the features of a
             dictionary (`L2.resid_post.sae:NAME`).
@@ -140,8 +127,8 @@ def erase(
         k: How many features, for `method="features"`.
         fill: What such features are set to, `"zero"` or their `"mean"` over the fit set.
         concept: What the concept is called.
-        outcome: What the concept should not be correlated with in the fit set, as labels are given; the labels of the
-            prompts, or else their answers, unless said otherwise.
+        outcome: What the concept should not be correlated with in the fit set, as labels are given; by default the
+            labels of the prompts, or else their answers.
         share: The share of the prompts that is fitted to; the others are held out for `guardedness`.
         batch_size: How many prompts at a time.
         seed: The seed of the split.
@@ -149,40 +136,68 @@ def erase(
     Example:
         >>> import mechcausal as mc
         >>> model, task = mc.load("organism:hiring"), mc.task("hiring")
-        >>> found = mc.features.erase(model, task.prompts(model, 200), "gender", "L2.resid_post", at="@decision")
-        >>> found.ranks
+        >>> erasure = mc.features.erase(model, task.prompts(model, 200), "gender", "L2.resid_post", at="@decision")
+        >>> erasure.ranks
         {'L2.resid_post': 1}
     """
-    prompts = one_set(prompts)
-    named = labels_of(prompts, labels, concept)
-    if fill not in ("zero", "mean"):
-        raise DataError("a feature is set to one of two values", got=repr(fill), expected="'zero' or 'mean'")
-    able = abilities(model)
-    where = expand(sites, able.shape)
-    able.require(where)
-    where.sort(key=_order)
-    fit_rows, held_rows = split(units(prompts), share, [seed, 5])
-    part = prompts.take(fit_rows.tolist())
-    known = replace(named, codes=named.codes[fit_rows])
-    edits: list[Edit] = []
-    ranks: dict[str, int] = {}
-    for site in where:
-        place = places([site], Selection.parse(at), part)[0]
-        read = readings(model, part, [place], pool="each", edits=edits, batch_size=batch_size)[0]
-        data = examples(part, read, known)
-        if method == "features":
-            made = _features(site, data.x, data.y, k, fill, place.at)
-        else:
-            made = [Edit(_vector_site(site), fit_eraser(method, data.x, data.y), place.at)]
-        edits += made
-        ranks[str(site)] = sum(rank(edit.do) if isinstance(edit.do, Erase) else 1 for edit in made)
-    found = Erasure(
-        named.concept, method, tuple(edits), prompts, named, fit_rows, held_rows, ranks,
-        correlation_of(part, known, outcome),
-    )  # fmt: skip
-    if found.warning:
-        logger.warning("%s", found.warning)
-    return found
+
+    word: ClassVar[str] = "erase"
+    labels: Any = field(kw_only=False)
+    sites: SiteSpec = field(default="resid_post", kw_only=False)
+    at: At = "@all"
+    method: Literal["leace", "means", "features"] = "leace"
+    k: Count = 16
+    fill: Literal["zero", "mean"] = "zero"
+    concept: str | None = None
+    outcome: Any = None
+    share: OpenShare = 0.5
+    batch_size: Count = 64
+    seed: Seed = 0
+
+    def run(self, model: Model, data: PromptSet | Contrast) -> Erasure:
+        """Fit the edits."""
+        prompts, labels, sites, (fit_rows, held_out) = self._asked(model, data)
+        part = prompts.take(fit_rows.tolist())
+        part_labels = replace(labels, codes=labels.codes[fit_rows])
+        edits: list[Edit] = []
+        ranks: dict[str, int] = {}
+        for site in sites:
+            place = places([site], Selection.parse(self.at), part)[0]
+            reading = readings(model, part, [place], pool="each", edits=edits, batch_size=self.batch_size)[0]
+            rows = examples(part, reading, part_labels)
+            if self.method == "features":
+                made = _features(site, rows.x, rows.y, self.k, self.fill, place.at)
+            else:
+                made = [Edit(_vector_site(site), fit_eraser(self.method, rows.x, rows.y), place.at)]
+            edits += made
+            ranks[str(site)] = sum(rank(edit.do) if isinstance(edit.do, Erase) else 1 for edit in made)
+        erasure = Erasure(
+            labels.concept, self.method, tuple(edits), prompts, labels, fit_rows, held_out, ranks,
+            correlation_of(part, part_labels, self.outcome),
+        )  # fmt: skip
+        if erasure.warning:
+            logger.warning("%s", erasure.warning)
+        return erasure
+
+    def cost(self, model: Model, data: PromptSet | Contrast) -> Cost:
+        """Return what it would take: one run of the fit set for each site; nothing is run."""
+        _, _, sites, (fit_rows, _) = self._asked(model, data)
+        forwards = len(sites) * len(fit_rows)
+        return Cost(len(sites), len(fit_rows), forwards, forwards)
+
+    def _asked(
+        self, model: Model, data: PromptSet | Contrast
+    ) -> tuple[PromptSet, Labels, list[Site], tuple[np.ndarray, np.ndarray]]:
+        """Return the prompts, the concept, the sites in the order of the model, and the rows to fit to and to hold out."""
+        prompts = one_set(data)
+        labels = labels_of(prompts, self.labels, self.concept)
+        able = abilities(model)
+        sites = expand(self.sites, able.shape)
+        able.require(sites)
+        return prompts, labels, sorted(sites, key=_order), split(units(prompts), self.share, [self.seed, 5])
+
+
+erase = function(Erasing, data="prompts", about="The prompts, or pairs, of which both sides are taken.")
 
 
 def correlation_of(prompts: PromptSet, labels: Labels, outcome: Any = None) -> Correlation | None:  # noqa: ANN401

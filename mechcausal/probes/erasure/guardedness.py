@@ -5,28 +5,29 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 
 from mechcausal.address import Place, expand
+from mechcausal.arguments import Model, Share
 from mechcausal.data.places import SiteSpec, plain
 from mechcausal.data.splits import units
 from mechcausal.errors import DataError
+from mechcausal.method import function
 from mechcausal.models.abilities import abilities
 from mechcausal.models.facts import facts
 from mechcausal.probes.erasure.erasing import Erasure
 from mechcausal.probes.held_out import HeldOut
-from mechcausal.probes.kinds import Settings
 from mechcausal.probes.labels import Labels, labels_of
-from mechcausal.probes.probing import Procedure, examples
+from mechcausal.probes.procedure import ProbeCost, ProbeKind, ProbingMethod, Procedure, examples
 from mechcausal.probes.readings import Pool, readings
 from mechcausal.results.intervals import mean_interval
 from mechcausal.results.provenance import Provenance
 from mechcausal.results.result import Result, tabulate
 
-ADVERSARIES = ("logistic", "quadratic", "mlp")
+ADVERSARIES: tuple[ProbeKind, ...] = ("logistic", "quadratic", "mlp")
 
 
 @dataclass(frozen=True, repr=False)
@@ -66,83 +67,98 @@ class Guardedness(Result):
         return "\n".join(lines)
 
 
-def guardedness(
-    model: Any,  # noqa: ANN401 - a TransformerBridge
-    erasure: Erasure,
-    *,
-    kinds: Sequence[str] = ADVERSARIES,
-    sites: SiteSpec | None = None,
-    others: Mapping[str, Any] | None = None,
-    pool: Pool = "mean",
-    tolerance: float = 0.05,
-    folds: int = 5,
-    settings: Settings | None = None,
-    batch_size: int = 64,
-    seed: int = 0,
-) -> Guardedness:
+@dataclass(frozen=True, kw_only=True)
+class Guarding(ProbingMethod[Erasure, Guardedness]):
     """Measure what probes still read after an erasure, on prompts that it was not fitted to.
 
     Estimand: the chance that a probe, fitted to edited activations of held-out prompts, reads the concept of another
     held-out prompt, by cross-validation within them. Probes are fitted anew because one that was fitted to the eraser's
     own prompts would have learned that there is nothing: there the erasure is exact.
 
-    Args:
-        model: The model.
-        erasure: What `erase` returned.
+    Attributes:
         kinds: The probes: one that is linear, and adversaries that are not.
-        sites: Where to read, at the positions of the first edit; where it was erased unless said otherwise. Later places
-            may have the concept again, from positions that were not edited.
+        sites: Where to read, at the positions of the first edit; by default where it was erased. Later places may have
+            the concept again, from positions that were not edited.
         others: What should still be readable, by name: labels of all prompts, as for `probe`.
         pool: What becomes of several positions.
         tolerance: How far above guessing a guarded concept may be read at most, in accuracy and in bits.
-        folds: How many folds.
-        settings: How probes are fitted.
-        batch_size: How many prompts at a time.
-        seed: The seed of folds and networks.
+
+    Example:
+        >>> import mechcausal as mc
+        >>> model, task = mc.load("organism:hiring"), mc.task("hiring")
+        >>> erasure = mc.features.erase(model, task.prompts(model, 200), "gender", "L2.resid_post", at="@decision")
+        >>> mc.features.guardedness(model, erasure, kinds=["logistic"]).frame["before"][0] > 0.9
+        np.True_
     """
-    started = time.perf_counter()
-    if not kinds:
-        raise DataError("no probe is named", fix="name at least one, for example 'logistic'")
-    part = erasure.prompts.take(erasure.held_out.tolist())
-    where = erasure.places
-    if sites is not None:
-        at = where[0].at
-        where = [Place(site, at) for site in expand(sites, abilities(model).shape)]
-    asked = [erasure.labels, *(labels_of(erasure.prompts, values, name) for name, values in (others or {}).items())]
-    asked = [replace(one, codes=one.codes[erasure.held_out]) for one in asked]
-    settings = settings or Settings(seed=seed)
-    before, after = (
-        readings(model, part, where, pool=pool, edits=edits, batch_size=batch_size) for edits in ((), erasure.edits)
-    )
-    rows, hits, base, guesses = [], [], [], []
-    for place, old, new in zip(where, before, after, strict=True):
-        for labels in asked:
-            for kind in kinds if labels is asked[0] else kinds[:1]:
-                asked_of = Procedure(kind, settings, folds, seed)
-                pair = [asked_of.held_out(examples(part, read, labels)) for read in (old, new)]
-                kept = examples(part, new, labels).rows
-                first, second = (_spread(one.hits, kept, len(part)) for one in pair)
-                rows.append(_row(place, labels, kind, pair, tolerance, labels is asked[0]))
-                hits.append(second)
-                base.append(first)
-                guesses.append(_spread(pair[1].guesses, kept, len(part)))
-    provenance = Provenance(
-        method="guardedness",
-        arguments={
-            "metric": "accuracy", "concept": erasure.concept, "method": erasure.method, "ranks": erasure.ranks,
-            "warning": erasure.warning, "sites": plain(sites), "kinds": list(kinds), "tolerance": tolerance,
-            "fitted_to": len(erasure.fit),
-        },
-        seed=seed,
-        **facts(model, part, started=started, forwards=2 * -(-len(part) // batch_size), batch_size=batch_size),
-    )  # fmt: skip
-    clusters = tuple(f"unit {unit}" for unit in units(part))
-    tables = [
-        tabulate([row], values[None], {"base": old, "clean": old, "corrupt": guess}, clusters)
-        for row, values, old, guess in zip(rows, hits, base, guesses, strict=True)
-    ]
-    frame = pd.concat(tables, ignore_index=True)
-    return Guardedness(frame, provenance, np.stack(hits), {"base": np.stack(base)}, part.groups, clusters)
+
+    word: ClassVar[str] = "guardedness"
+    kinds: Sequence[ProbeKind] = ADVERSARIES
+    sites: SiteSpec | None = None
+    others: Mapping[str, Any] | None = None
+    pool: Pool = "mean"
+    tolerance: Share = 0.05
+
+    def run(self, model: Model, data: Erasure) -> Guardedness:
+        """Fit probes before and after the erasure, and compare them."""
+        started, erasure = time.perf_counter(), data
+        where, asked = self._asked(model, erasure)
+        part = erasure.prompts.take(erasure.held_out.tolist())
+        before, after = (
+            readings(model, part, where, pool=self.pool, edits=edits, batch_size=self.batch_size)
+            for edits in ((), erasure.edits)
+        )
+        rows, hits, hits_before, guesses = [], [], [], []
+        for place, old, new in zip(where, before, after, strict=True):
+            for labels in asked:
+                for kind in self.kinds if labels is asked[0] else self.kinds[:1]:
+                    procedure = Procedure(kind, self.settings, self.folds, self.seed)
+                    pair = [procedure.held_out(examples(part, reading, labels)) for reading in (old, new)]
+                    rows_read = examples(part, new, labels).rows
+                    first, second = (_spread(held_out.hits, rows_read, len(part)) for held_out in pair)
+                    rows.append(_row(place, labels, kind, pair, self.tolerance, labels is asked[0]))
+                    hits.append(second)
+                    hits_before.append(first)
+                    guesses.append(_spread(pair[1].guesses, rows_read, len(part)))
+        forwards = 2 * -(-len(part) // self.batch_size)
+        provenance = Provenance(
+            method=self.word,
+            arguments={
+                "metric": "accuracy", "concept": erasure.concept, "method": erasure.method, "ranks": erasure.ranks,
+                "warning": erasure.warning, "sites": plain(self.sites), "kinds": list(self.kinds),
+                "tolerance": self.tolerance, "fitted_to": len(erasure.fit),
+            },
+            seed=self.seed,
+            **facts(model, part, started=started, forwards=forwards, batch_size=self.batch_size),
+        )  # fmt: skip
+        clusters = tuple(f"unit {unit}" for unit in units(part))
+        tables = [
+            tabulate([row], values[None], {"base": old, "clean": old, "corrupt": guess}, clusters)
+            for row, values, old, guess in zip(rows, hits, hits_before, guesses, strict=True)
+        ]
+        frame = pd.concat(tables, ignore_index=True)
+        return Guardedness(frame, provenance, np.stack(hits), {"base": np.stack(hits_before)}, part.groups, clusters)
+
+    def cost(self, model: Model, data: Erasure) -> ProbeCost:
+        """Return what it would take: the held-out prompts with and without the edits; nothing is run."""
+        where, asked = self._asked(model, data)
+        cells = len(where) * (len(self.kinds) + len(asked) - 1)
+        forwards = 2 * len(data.held_out)
+        return ProbeCost(cells, len(data.held_out), forwards, cells * forwards, 2 * cells * self.folds)
+
+    def _asked(self, model: Model, erasure: Erasure) -> tuple[list[Place], list[Labels]]:
+        """Return where to read, and the labels of the held-out prompts: the erased concept first."""
+        if not self.kinds:
+            raise DataError("no probe is named", fix="name at least one, for example 'logistic'")
+        where = erasure.places
+        if self.sites is not None:
+            at = where[0].at
+            where = [Place(site, at) for site in expand(self.sites, abilities(model).shape)]
+        others = [labels_of(erasure.prompts, values, name) for name, values in (self.others or {}).items()]
+        asked = [replace(labels, codes=labels.codes[erasure.held_out]) for labels in (erasure.labels, *others)]
+        return where, asked
+
+
+guardedness = function(Guarding, data="erasure", about="What `erase` returned.")
 
 
 def _row(
@@ -150,17 +166,17 @@ def _row(
 ) -> dict[str, Any]:
     old, new = pair
     excess = mean_interval(new.hits - new.guesses, new.clusters)
-    told = new.information
+    information = new.information
     verdict = "open"
-    if excess.low > 0 or told.low > 0:
+    if excess.low > 0 or information.low > 0:
         verdict = "leaks" if erased else "kept"
-    elif excess.high <= tolerance and told.high <= tolerance:
+    elif excess.high <= tolerance and information.high <= tolerance:
         verdict = "guarded" if erased else "lost"
     return place.row() | {
         "role": kind, "variables": f"{labels.concept} at {place.site}{place.at}", "concept": labels.concept, "kind": kind,
         "before": old.accuracy.estimate, "guess": float(new.guesses.mean()), "auc": new.auc,
         "excess": excess.estimate, "excess_low": excess.low, "excess_high": excess.high,
-        "information": told.estimate, "information_low": told.low, "information_high": told.high, "verdict": verdict,
+        "information": information.estimate, "information_low": information.low, "information_high": information.high, "verdict": verdict,
     }  # fmt: skip
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from mechcausal.address import Place
 from mechcausal.causal.alignment.aligned import LABELS, PLACEBO, RANDOM, UNTRAINED, Aligned, angles_between
-from mechcausal.causal.alignment.interchange import ALIGNED, Interchange
+from mechcausal.causal.alignment.interchanged import ALIGNED, Interchange
 from mechcausal.errors import DataError
 from mechcausal.results.provenance import Provenance
 

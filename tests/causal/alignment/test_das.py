@@ -14,10 +14,11 @@ from mechcausal.address import Place
 from mechcausal.causal.alignment import das as module
 from mechcausal.causal.alignment.aligned import LABELS, PLACEBO, RANDOM, UNSEEN, UNTRAINED, WHOLE
 from mechcausal.causal.alignment.das import das
-from mechcausal.causal.alignment.interchange import ALIGNED, interchange
+from mechcausal.causal.alignment.interchange import interchange
+from mechcausal.causal.alignment.interchanged import ALIGNED
 from mechcausal.causal.alignment.search import split_for_search, untrained
 from mechcausal.causal.hypothesis import Hypothesis
-from mechcausal.errors import DataError, MechcausalError, SiteError
+from mechcausal.errors import ArgumentError, DataError, MechcausalError, SiteError
 from mechcausal.models.fingerprint import weights_fingerprint
 
 QUICK = {"steps": 80, "batch_size": 64, "n": 160}
@@ -55,10 +56,10 @@ def merit(subspace, applicants):
     place = "L1.resid_post@decision"
     return das(
         subspace,
+        applicants,
         Hypothesis.of("hiring_subspace"),
         "merit",
         place,
-        applicants,
         k=4,
         unseen=[5],
         **(QUICK | {"steps": 60}),
@@ -75,7 +76,7 @@ def test_the_network_adds(adder, sums):
 
 @pytest.mark.parametrize("variable", ["a", "c"])
 def test_the_direction_is_found(adder, sums, known, variable):
-    found = das(adder, known, variable, linear.PLACE, sums, controls=False, **(QUICK | {"steps": 120}))
+    found = das(adder, sums, known, variable, linear.PLACE, controls=False, **(QUICK | {"steps": 120}))
     assert found.angle <= 5
     np.testing.assert_allclose(found.angles(linear.DIRECTIONS[variable]), found.angle, atol=1e-4)
     assert found.changed >= 0.98
@@ -89,7 +90,7 @@ def test_the_direction_is_found(adder, sums, known, variable):
 def test_how_many_directions_is_found(adder, sums, known, variable):
     """Of the eighteen in which the stream varies, few are kept, and the right one is among them."""
     options = QUICK | {"steps": 200}
-    found = das(adder, known, variable, linear.PLACE, sums, boundless=True, controls=False, **options)
+    found = das(adder, sums, known, variable, linear.PLACE, boundless=True, controls=False, **options)
     assert 1 <= len(found.part.basis) <= 3
     assert found.changed >= 0.98
     assert found.angle <= 5
@@ -100,15 +101,15 @@ def test_how_many_directions_is_found(adder, sums, known, variable):
 def test_both_directions_at_once_stand_in_a_hypothesis(adder, sums, known):
     """What is found can be put where a place is asked for, and serves with several sources."""
     parts = {
-        v: das(adder, linear.TASK, v, linear.PLACE, sums, controls=False, **QUICK).part for v in ("a", "c")
+        v: das(adder, sums, linear.TASK, v, linear.PLACE, controls=False, **QUICK).part for v in ("a", "c")
     }  # fmt: skip
     hypothesis = Hypothesis(linear.TASK.scm, parts)
-    result = interchange(adder, hypothesis, sums, variables=["a", "c", ("a", "c")], n=125, placebo=False)
+    result = interchange(adder, sums, hypothesis, variables=["a", "c", ("a", "c")], n=125, placebo=False)
     assert (result.frame["value"] >= 0.98).all()
 
 
 def test_losses_fall_to_what_the_true_direction_has(adder, sums):
-    found = das(adder, linear.TASK, "a", linear.PLACE, sums, controls=False, **QUICK)
+    found = das(adder, sums, linear.TASK, "a", linear.PLACE, controls=False, **QUICK)
     assert len(found.losses) == QUICK["steps"]
     assert np.mean(found.losses[-5:]) < 0.05  # two neighbors 4 nats below: log(1 + 2 exp(-4)) is 0.036
     assert np.isnan(found.angle)  # a task names no subspace
@@ -145,7 +146,7 @@ def verdict_of(found):
 @pytest.mark.parametrize(("variable", "place", "k"), [("merit", "L1.resid_post", 1), ("score", "L2.resid_post", 4)])
 def test_fewer_and_later_directions(subspace, applicants, variable, place, k):
     hypothesis = Hypothesis.of("hiring_subspace")
-    found = das(subspace, hypothesis, variable, f"{place}@decision", applicants, k=k, controls=False, **QUICK)
+    found = das(subspace, applicants, hypothesis, variable, f"{place}@decision", k=k, controls=False, **QUICK)
     assert found.changed >= 0.98
     if k == 1:  # accuracy does not tell one direction that serves from the laid-down ones, the angle does
         assert 5 < found.angle < 45
@@ -167,11 +168,11 @@ def test_controls_stay_at_chance(merit):
 @pytest.fixture(scope="module")
 def few(adder):
     """Return prompts so few that the features of their words can stand in for anything."""
-    return linear.TASK.prompts(adder, 24, seed=3)
+    return linear.TASK.prompts(adder, 24, seed=2)
 
 
 def test_over_fitting_is_called_what_it_is(adder, few):
-    found = das(adder, linear.TASK, "a", linear.PLACE, few, k=6, controls=False, **(QUICK | {"batch_size": 32}))
+    found = das(adder, few, linear.TASK, "a", linear.PLACE, k=6, controls=False, **(QUICK | {"batch_size": 32}))
     assert found.train_changed >= 0.9
     assert found.changed <= 0.5
     assert found.over_fits
@@ -185,7 +186,7 @@ def test_random_labels_are_at_chance(adder, sums, few):
         order = torch.randperm(len(prompts), generator=torch.Generator().manual_seed(0))
         dealt = replace(prompts, variables=prompts.variables | {"a": prompts.variables["a"][order]})
         options = QUICK | {"batch_size": 32}
-        found = das(adder, linear.TASK, "a", linear.PLACE, dealt, k=6, controls=False, **options)
+        found = das(adder, dealt, linear.TASK, "a", linear.PLACE, k=6, controls=False, **options)
         assert not found.above_chance
         assert found.test_iia <= found.result.frame["blind"][0] + 0.05
         if prompts is few:
@@ -201,7 +202,7 @@ def test_a_random_network_is_at_chance(adder, sums, hiring):
         (hiring, mc.task("hiring"), "merit", "L1.z.H0@decision", applicants),
     ):
         options = QUICK | {"steps": 40}
-        found = das(untrained(model), task, variable, place, prompts, k=2, controls=False, **options)
+        found = das(untrained(model), prompts, task, variable, place, k=2, controls=False, **options)
         assert not found.above_chance
         assert found.test_iia <= found.result.frame["blind"][0] + 0.05
         assert "chance" in found.verdict
@@ -223,11 +224,11 @@ def test_held_out_prompts_are_held_out(merit, applicants):
 
 def test_the_accuracy_is_that_of_interchange(adder, sums):
     """Judged once more by `interchange` on the held-out prompts alone."""
-    found = das(adder, linear.TASK, "a", linear.PLACE, sums, controls=False, **(QUICK | {"steps": 20}))
+    found = das(adder, sums, linear.TASK, "a", linear.PLACE, controls=False, **(QUICK | {"steps": 20}))
     assert 0.05 < found.changed < 0.95
     test = split_for_search(sums, 0.5, 0).test
     again = interchange(
-        adder, Hypothesis(linear.TASK.scm, {"a": found.part}), sums.take(torch.tensor(test)), n=1000, placebo=False
+        adder, sums.take(torch.tensor(test)), Hypothesis(linear.TASK.scm, {"a": found.part}), n=1000, placebo=False
     )
     assert found.changed == pytest.approx(again.frame["value"][0], abs=0.08)
 
@@ -235,9 +236,9 @@ def test_the_accuracy_is_that_of_interchange(adder, sums):
 def test_the_network_stays_as_it_is(adder, sums):
     before = weights_fingerprint(adder)
     with torch.inference_mode():  # whoever switched gradients off may search as well
-        first = das(adder, linear.TASK, "a", linear.PLACE, sums, controls=False, **(QUICK | {"steps": 20}))
-    second = das(adder, linear.TASK, "a", linear.PLACE, sums, controls=False, **(QUICK | {"steps": 20}))
-    other = das(adder, linear.TASK, "a", linear.PLACE, sums, controls=False, seed=1, **(QUICK | {"steps": 20}))
+        first = das(adder, sums, linear.TASK, "a", linear.PLACE, controls=False, **(QUICK | {"steps": 20}))
+    second = das(adder, sums, linear.TASK, "a", linear.PLACE, controls=False, **(QUICK | {"steps": 20}))
+    other = das(adder, sums, linear.TASK, "a", linear.PLACE, controls=False, seed=1, **(QUICK | {"steps": 20}))
     assert weights_fingerprint(adder) == before
     np.testing.assert_allclose(first.basis, second.basis, atol=1e-5)
     assert np.abs(first.basis - other.basis).max() > 1e-3
@@ -253,7 +254,7 @@ def test_provenance(merit):
 
 
 def test_some_controls(adder, sums):
-    found = das(adder, linear.TASK, "a", linear.PLACE, sums, controls=["labels"], **(QUICK | {"steps": 5}))
+    found = das(adder, sums, linear.TASK, "a", linear.PLACE, controls=["labels"], **(QUICK | {"steps": 5}))
     assert set(found.controls["role"]) == {LABELS, WHOLE, RANDOM}
 
 
@@ -264,7 +265,7 @@ def test_some_controls(adder, sums):
     ("part", "options", "error", "said"),
     [
         ("L0.resid_post@end", {"k": 49}, DataError, r"has 48 directions \(got k = 49; expected 1 to 48"),
-        ("L0.resid_post@end", {"k": 0}, DataError, "has 48 directions"),
+        ("L0.resid_post@end", {"k": 0}, ArgumentError, "'k'.*at least 1"),
         ("L0.z.H0@end", {"k": 17}, DataError, "has 16 directions"),
         ("L0.z@end", {}, SiteError, r"all heads at once.*L0\.z\.H0"),
         ("L0.mlp_post.N1@end", {}, SiteError, "no directions to search"),
@@ -272,10 +273,10 @@ def test_some_controls(adder, sums):
         ("L3.resid_post@end", {}, SiteError, "not in this model"),
         ("L0.resid_post@word", {}, SiteError, "no position called 'word'"),
         ({"site": "L0.resid_post", "at": "end", "basis": [[1.0] * 48]}, {}, SiteError, "is a subspace already"),
-        ("L0.resid_post@end", {"steps": 0}, DataError, "at least one step"),
-        ("L0.resid_post@end", {"rate": -1}, DataError, "positive number"),
-        ("L0.resid_post@end", {"holdout": 1}, DataError, "held out"),
-        ("L0.resid_post@end", {"controls": ["lables"]}, DataError, "did you mean 'labels'"),
+        ("L0.resid_post@end", {"steps": 0}, ArgumentError, "'steps'.*at least 1"),
+        ("L0.resid_post@end", {"rate": -1}, ArgumentError, "'rate'.*above 0"),
+        ("L0.resid_post@end", {"holdout": 1}, ArgumentError, "'holdout'"),
+        ("L0.resid_post@end", {"controls": "lables"}, ArgumentError, "did you mean 'labels'"),
         ("L0.resid_post@end", {"unseen": [9]}, DataError, "fewer than 2 of .* held-out prompts have a = 9"),
         ("L0.resid_post@end", {"unseen": [0, 1, 2, 3]}, DataError, "does not vary in the prompts that are searched on"),
     ],
@@ -287,18 +288,18 @@ def test_refused_before_anything_runs(adder, sums, monkeypatch, part, options, e
     monkeypatch.setattr(module, "Harvest", refuse)
     monkeypatch.setattr(module, "score", refuse)
     with pytest.raises(error, match=said):
-        das(adder, linear.TASK, "a", part, sums, **options)
+        das(adder, sums, linear.TASK, "a", part, **options)
 
 
 def test_refused_variables(adder, sums):
     with pytest.raises(MechcausalError, match="'b'"):
-        das(adder, linear.TASK, "b", linear.PLACE, sums)
+        das(adder, sums, linear.TASK, "b", linear.PLACE)
     with pytest.raises(DataError, match="e changes the answer of none"):
-        das(adder, linear.TASK, "e", linear.PLACE, sums)
+        das(adder, sums, linear.TASK, "e", linear.PLACE)
 
 
 def test_more_directions_than_vary(adder, sums):
     with pytest.raises(
         DataError, match=r"varies over these prompts in fewer directions.*got k = 19; expected at most 18"
     ):
-        das(adder, linear.TASK, "a", linear.PLACE, sums, k=19, controls=False)
+        das(adder, sums, linear.TASK, "a", linear.PLACE, k=19, controls=False)

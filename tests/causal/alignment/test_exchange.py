@@ -8,7 +8,8 @@ from zoo import bare, build, loaded, make_pairs
 import mechcausal as mc
 from mechcausal.address import Place
 from mechcausal.causal.alignment.exchange import Cell, exchange, placebos, score
-from mechcausal.causal.alignment.pairs import answer_tokens, draw_pairs
+from mechcausal.causal.alignment.pairs import draw_pairs
+from mechcausal.causal.answers import answer_tokens
 from mechcausal.causal.hypothesis import Hypothesis, table_of
 from mechcausal.data import PromptSet, pad
 from mechcausal.models.abilities import abilities

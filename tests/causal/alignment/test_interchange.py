@@ -9,8 +9,10 @@ from saved import assert_kept
 
 import mechcausal as mc
 from mechcausal.causal.alignment.exchange import exchange
-from mechcausal.causal.alignment.interchange import ALIGNED, PLACEBOS, WORST, Sweep, interchange, interchange_sweep
-from mechcausal.causal.alignment.pairs import answer_tokens, draw_pairs
+from mechcausal.causal.alignment.interchange import interchange, interchange_sweep
+from mechcausal.causal.alignment.interchanged import ALIGNED, PLACEBOS, WORST, Sweep
+from mechcausal.causal.alignment.pairs import draw_pairs
+from mechcausal.causal.answers import answer_tokens
 from mechcausal.causal.hypothesis import Hypothesis
 from mechcausal.data.tasks import hiring as hiring_task
 from mechcausal.errors import DataError, MechcausalError
@@ -25,7 +27,7 @@ def applicants(hiring):
 
 @pytest.fixture(scope="module")
 def found(hiring, applicants):
-    return interchange(hiring, HIRING, applicants, n=128)
+    return interchange(hiring, applicants, HIRING, n=128)
 
 
 def rows(result, role):
@@ -36,7 +38,7 @@ def rows(result, role):
 def test_a_network_written_down(by_hand):
     """The answer is the sign of 1.3 g + ...: the gender decides it, level and neuron never do."""
     prompts = mc.task("by_hand").prompts(by_hand, 64)
-    result = interchange(by_hand, Hypothesis.of("by_hand"), prompts, n=64)
+    result = interchange(by_hand, prompts, Hypothesis.of("by_hand"), n=64)
     aligned = rows(result, ALIGNED)
     assert list(aligned.index) == ["gender", "level", "joint"]
     gender = aligned.loc["gender"]
@@ -55,7 +57,7 @@ def test_a_network_written_down(by_hand):
 def test_the_neuron_by_hand_moves_the_logit_it_should(by_hand):
     """Of he and low with the gender of she: the log-odds go from 0.9 to -1.7, in closed form."""
     prompts = mc.task("by_hand").prompts(by_hand, 64)
-    frame = interchange(by_hand, Hypothesis.of("by_hand"), prompts, n=64, variables=["gender"], placebo=False).frame
+    frame = interchange(by_hand, prompts, Hypothesis.of("by_hand"), n=64, variables=["gender"], placebo=False).frame
     assert len(frame) == 1
     low, high = 1.3 - 0.4, 1.3 + 0.4 + 0.9  # of the right answer for he; for she 1.3 + 0.4 and 1.3 - 0.4
     assert 0.9 <= frame["logit_diff"][0] <= high
@@ -68,7 +70,7 @@ def test_organisms(organism, applicants):
     prompts = applicants if organism == "hiring" else mc.task("hiring").prompts(model, 128, environment="broad")
     hypothesis = Hypothesis.of(organism)
     sets = [*hypothesis.variables, ("merit", "proxy"), ("merit", "bias"), ("merit", "proxy", "bias")]
-    result = interchange(model, hypothesis, prompts, n=192, variables=sets, placebo=2)
+    result = interchange(model, prompts, hypothesis, n=192, variables=sets, placebo=2)
     aligned, worst = rows(result, ALIGNED), rows(result, WORST)
     assert (aligned["value"] >= 0.98).all()
     assert (aligned["strict"] >= 0.98).all()
@@ -85,15 +87,15 @@ def test_wrong_places_give_wrong_answers(hiring, applicants):
     swapped = HIRING.replaced(
         alignment=HIRING.alignment | {"proxy": HIRING.alignment["bias"], "bias": HIRING.alignment["proxy"]}
     )
-    result = interchange(hiring, swapped, applicants, n=128, variables=["proxy", "bias"], placebo=False)
+    result = interchange(hiring, applicants, swapped, n=128, variables=["proxy", "bias"], placebo=False)
     assert (result.frame["value"] < 0.5).all()
     elsewhere = HIRING.moved("merit", "L1.z.H3@decision")
-    assert interchange(hiring, elsewhere, applicants, n=128, variables=["merit"], placebo=False).frame["value"][0] < 0.1
+    assert interchange(hiring, applicants, elsewhere, n=128, variables=["merit"], placebo=False).frame["value"][0] < 0.1
 
 
 def test_several_sources_against_one_pair_at_a_time(hiring, applicants, found):
     """The same number, pair by pair, from the formula of the decision and single exchanges."""
-    result = interchange(hiring, HIRING, applicants, n=40, variables=[("merit", "bias")], placebo=False, seed=4)
+    result = interchange(hiring, applicants, HIRING, n=40, variables=[("merit", "bias")], placebo=False, seed=4)
     base = np.random.default_rng([4, 0]).permutation(128)[:40]
     draw = np.random.default_rng([4, 1, 0])
     table = {name: column.numpy() for name, column in applicants.variables.items()}
@@ -117,23 +119,23 @@ def test_one_source_for_all_is_its_own_score(hiring, applicants):
     """With one source for merit, proxy and bias the answer is the source's own."""
     names = ("merit", "proxy", "bias")
     options = {"n": 128, "placebo": False, "seed": 2}
-    shared = interchange(hiring, HIRING, applicants, variables=[names], sources="shared", **options)
-    score = interchange(hiring, HIRING, applicants, variables=["score"], **options)
+    shared = interchange(hiring, applicants, HIRING, variables=[names], sources="shared", **options)
+    score = interchange(hiring, applicants, HIRING, variables=["score"], **options)
     assert shared.frame["value"][0] >= 0.98
     assert shared.frame["n"][0] == score.frame["n"][0]  # drawn alike, so the same pairs change
 
 
 def test_only_changed_pairs_and_placebos_by_number(hiring, applicants):
-    result = interchange(hiring, HIRING, applicants, n=64, variables=["merit"], changed_only=True, placebo=2)
+    result = interchange(hiring, applicants, HIRING, n=64, variables=["merit"], changed_only=True, placebo=2)
     row = result.frame.iloc[0]
     assert row["n"] == row["n_pairs"] == 64
     assert "2 other places" in set(result.frame["label"])
 
 
 def test_the_same_seed_gives_the_same_numbers(hiring, applicants, found):
-    again = interchange(hiring, HIRING, applicants, n=128, batch_size=50)
+    again = interchange(hiring, applicants, HIRING, n=128, batch_size=50)
     np.testing.assert_array_equal(found.examples, again.examples)
-    other = interchange(hiring, HIRING, applicants, n=128, seed=1, placebo=False)
+    other = interchange(hiring, applicants, HIRING, n=128, seed=1, placebo=False)
     assert not np.array_equal(found.examples[0], other.examples[0], equal_nan=True)
 
 
@@ -160,7 +162,7 @@ def test_groups(found):
 
 @pytest.fixture(scope="module")
 def sweep(hiring, applicants):
-    return interchange_sweep(hiring, mc.task("hiring"), "experience", applicants, n=64)
+    return interchange_sweep(hiring, applicants, mc.task("hiring"), "experience", n=64)
 
 
 def test_a_sweep_follows_the_information(sweep):
@@ -174,7 +176,7 @@ def test_a_sweep_follows_the_information(sweep):
 
 
 def test_a_sweep_over_heads_finds_the_head(hiring, applicants):
-    sweep = interchange_sweep(hiring, HIRING, "merit", applicants, sites="z", positions="decision", n=64)
+    sweep = interchange_sweep(hiring, applicants, HIRING, "merit", sites="z", at="decision", n=64)
     best = sweep.frame.loc[sweep.frame["value"].idxmax()]
     assert best["site"] == "L1.z.H0"
     assert best["value"] >= 0.98
@@ -185,13 +187,11 @@ def test_a_sweep_over_heads_finds_the_head(hiring, applicants):
 
 def test_a_sweep_agrees_with_interchange(hiring, applicants):
     """A cell of a sweep is an interchange with the variable there, on the same pairs."""
-    sweep = interchange_sweep(
-        hiring, HIRING, "proxy", applicants, sites=["L1.z.H1", "L2.mlp_out"], positions="decision", n=64
-    )
-    again = interchange_sweep(hiring, HIRING, "proxy", applicants, sites="L1.z.H1", positions="decision", n=64)
+    sweep = interchange_sweep(hiring, applicants, HIRING, "proxy", sites=["L1.z.H1", "L2.mlp_out"], at="decision", n=64)
+    again = interchange_sweep(hiring, applicants, HIRING, "proxy", sites="L1.z.H1", at="decision", n=64)
     np.testing.assert_array_equal(sweep.examples[0], again.examples[0])
     options = {"variables": ["proxy"], "changed_only": True, "placebo": False}
-    whole = interchange(hiring, HIRING, applicants, n=128, **options).frame["value"][0]
+    whole = interchange(hiring, applicants, HIRING, n=128, **options).frame["value"][0]
     assert sweep.frame["value"][0] == whole == 1
 
 
@@ -208,8 +208,8 @@ def test_a_sweep_is_drawn_as_layers_by_positions(sweep, tmp_path):
 
 def test_what_a_sweep_refuses(hiring, applicants):
     with pytest.raises(MechcausalError, match=r"'experiense'.*did you mean 'experience'"):
-        interchange_sweep(hiring, mc.task("hiring"), "experiense", applicants)
+        interchange_sweep(hiring, applicants, mc.task("hiring"), "experiense")
     with pytest.raises(DataError, match="decision"):
-        interchange_sweep(hiring, HIRING, "decision", applicants)
+        interchange_sweep(hiring, applicants, HIRING, "decision")
     with pytest.raises(DataError, match="name changes the answer of none"):
-        interchange_sweep(hiring, HIRING, "name", applicants)
+        interchange_sweep(hiring, applicants, HIRING, "name")

@@ -12,12 +12,13 @@ from saved import assert_kept
 import mechcausal as mc
 from mechcausal.address import Place
 from mechcausal.causal.alignment import masks as module
-from mechcausal.causal.alignment.interchange import ALIGNED, interchange
+from mechcausal.causal.alignment.interchange import interchange
+from mechcausal.causal.alignment.interchanged import ALIGNED
 from mechcausal.causal.alignment.masks import ANY, EVERY, mask
 from mechcausal.causal.alignment.search import untrained
 from mechcausal.causal.hypothesis import Hypothesis
 from mechcausal.data.scm import SCM
-from mechcausal.errors import DataError, MechcausalError, SiteError
+from mechcausal.errors import ArgumentError, DataError, MechcausalError, SiteError
 from mechcausal.models.fingerprint import weights_fingerprint
 
 QUICK = {"steps": 50, "batch_size": 48, "n": 120}
@@ -30,7 +31,7 @@ def applicants(hiring):
 
 @pytest.fixture(scope="module")
 def merit(hiring, applicants):
-    return mask(hiring, mc.task("hiring"), "merit", applicants, sites=["z", "mlp_out"], at="decision", **QUICK)
+    return mask(hiring, applicants, mc.task("hiring"), "merit", sites=["z", "mlp_out"], at="decision", **QUICK)
 
 
 def test_the_one_head_of_twenty_places(merit):
@@ -62,7 +63,7 @@ def test_it_is_loaded_as_it_was_saved(merit, tmp_path):
 
 def test_dimensions_of_the_stream(hiring, applicants):
     """Some of the 48 dimensions after layer 2 suffice for the score, and serve as one subspace."""
-    found = mask(hiring, mc.task("hiring"), "score", applicants, sites="L2.resid_post.N*", at="decision", **QUICK)
+    found = mask(hiring, applicants, mc.task("hiring"), "score", sites="L2.resid_post.N*", at="decision", **QUICK)
     assert 2 <= len(found.parts) <= 24
     assert found.changed >= 0.9
     rows = found.result.frame.set_index("role")
@@ -71,7 +72,7 @@ def test_dimensions_of_the_stream(hiring, applicants):
     eye = np.eye(48)[[part.site.neuron for part in found.parts]]
     whole = Place.parse({"site": "L2.resid_post", "at": "decision", "basis": eye})
     hypothesis = Hypothesis(mc.task("hiring").scm, {"score": whole})
-    again = interchange(hiring, hypothesis, applicants, n=300, placebo=False)
+    again = interchange(hiring, applicants, hypothesis, n=300, placebo=False)
     assert again.frame["value"][0] == pytest.approx(found.changed, abs=0.1)
     assert len(found.verdict) < 400  # not every dimension is listed
 
@@ -86,14 +87,14 @@ def test_two_places_that_are_both_needed(hiring, applicants):
     told = applicants.variables
     prompts = replace(applicants, variables=told | {"fair": told["merit"] + 2 * told["proxy"]})
     hypothesis = Hypothesis(joint, {"fair": "L1.z.H0@decision"}, outcome="decision")
-    found = mask(hiring, hypothesis, "fair", prompts, sites="L1.z.H*", at="decision", **QUICK)
+    found = mask(hiring, prompts, hypothesis, "fair", sites="L1.z.H*", at="decision", **QUICK)
     assert {str(part.site) for part in found.parts} == {"L1.z.H0", "L1.z.H1"}
     assert found.changed >= 0.98
 
 
 def test_nothing_is_worth_its_price(hiring, applicants):
     found = mask(
-        hiring, mc.task("hiring"), "merit", applicants, sites=["L3.z.H*"], at="decision", price=50.0, **QUICK
+        hiring, applicants, mc.task("hiring"), "merit", sites=["L3.z.H*"], at="decision", price=50.0, **QUICK
     )  # fmt: skip
     assert found.parts == ()
     assert found.verdict == "no place is worth its price for merit: 4 were searched"
@@ -101,7 +102,7 @@ def test_nothing_is_worth_its_price(hiring, applicants):
 
 
 def test_a_random_network(hiring, applicants):
-    found = mask(untrained(hiring), mc.task("hiring"), "merit", applicants, sites="L1.z.H*", at="decision", **QUICK)
+    found = mask(untrained(hiring), applicants, mc.task("hiring"), "merit", sites="L1.z.H*", at="decision", **QUICK)
     row = found.result.frame.iloc[0]
     assert row["iia"] <= row["blind"] + 0.05
     assert not found.parts or "not above chance" in found.verdict
@@ -113,12 +114,12 @@ def test_the_network_stays_as_it_is(tmp_path):
     prompts = linear.everyone(adder)
     before = weights_fingerprint(adder)
     sites = ["L0.z.H0", "L0.z.H1", "L0.z.H2", "L0.mlp_out"]
-    found = mask(adder, linear.TASK, "a", prompts, sites=sites, at="end", **QUICK)
+    found = mask(adder, prompts, linear.TASK, "a", sites=sites, at="end", **QUICK)
     assert [str(part.site) for part in found.parts] == ["L0.z.H0"]
     assert found.changed == 1
     assert weights_fingerprint(adder) == before
     with torch.inference_mode():
-        again = mask(adder, linear.TASK, "a", prompts, sites=sites, at="end", **QUICK)
+        again = mask(adder, prompts, linear.TASK, "a", sites=sites, at="end", **QUICK)
     assert again.parts == found.parts
     np.testing.assert_allclose(again.weights["share"], found.weights["share"], atol=1e-4)
 
@@ -138,10 +139,10 @@ def test_provenance(merit):
         ({"sites": "L9.z"}, SiteError, "not in this model"),
         ({"sites": "zz"}, MechcausalError, "zz"),
         ({"at": "subject"}, SiteError, "no position called 'subject'"),
-        ({"price": -1.0}, DataError, "neither the price of a place nor the slack is negative"),
-        ({"slack": -0.1}, DataError, "neither the price of a place nor the slack is negative"),
-        ({"steps": 0}, DataError, "at least one step"),
-        ({"holdout": 0}, DataError, "held out"),
+        ({"price": -1.0}, ArgumentError, "'price'.*at least 0"),
+        ({"slack": -0.1}, ArgumentError, "'slack'.*at least 0"),
+        ({"steps": 0}, ArgumentError, "'steps'.*at least 1"),
+        ({"holdout": 0}, ArgumentError, "'holdout'.*between 0 and 1, both excluded"),
         ({"variable": "merrit"}, MechcausalError, "did you mean 'merit'"),
         ({"variable": "name"}, DataError, "name changes the answer of none"),
     ],
@@ -154,4 +155,4 @@ def test_refused_before_anything_runs(hiring, applicants, monkeypatch, options, 
     options = {"variable": "merit"} | options
     variable = options.pop("variable")
     with pytest.raises(error, match=said):
-        mask(hiring, mc.task("hiring"), variable, applicants, **options)
+        mask(hiring, applicants, mc.task("hiring"), variable, **options)

@@ -10,13 +10,13 @@ import mechcausal as mc
 from mechcausal.address import Place
 from mechcausal.causal.alignment.interchange import interchange, interchange_sweep
 from mechcausal.causal.alignment.pairs import (
-    answer_tokens,
     base_rows,
     check_exchange,
     check_movable,
     draw_pairs,
     refuse_unchanged,
 )
+from mechcausal.causal.answers import answer_tokens
 from mechcausal.causal.hypothesis import Hypothesis, table_of
 from mechcausal.data import PromptSet, pad
 from mechcausal.data.scm import SCM
@@ -152,29 +152,29 @@ def same_gender(prompts):
         ({"variables": ["gendr"]}, "gives 'gendr' no place.*did you mean 'gender'"),
         ({"variables": []}, "no variable is named"),
         ({"variables": [()]}, "no variable is named"),
-        ({"n": 0}, "at least one pair is needed"),
-        ({"sources": "seperate"}, "sources are distinct or shared"),
+        ({"n": 0}, "cannot take this 'n'.*at least 1"),
+        ({"sources": "seperate"}, "expected 'distinct' or 'shared'"),
     ],
 )
 def test_refused_by_interchange(idle, prompts, wrong, said):
-    with pytest.raises(DataError, match=said):
-        interchange(idle, Hypothesis.of("by_hand"), prompts, **wrong)
+    with pytest.raises(MechcausalError, match=said):
+        interchange(idle, prompts, Hypothesis.of("by_hand"), **wrong)
 
 
 def test_refused_prompts(idle, prompts):
     hypothesis = Hypothesis.of("by_hand")
     with pytest.raises(DataError, match=r"'gender' has the same value in every prompt.*nothing to exchange"):
-        interchange(idle, hypothesis, same_gender(prompts))
+        interchange(idle, same_gender(prompts), hypothesis)
     with pytest.raises(DataError, match=r"a base and a source.*got 1 prompt"):
-        interchange(idle, hypothesis, prompts.take(torch.tensor([0])))
+        interchange(idle, prompts.take(torch.tensor([0])), hypothesis)
     with pytest.raises(DataError, match="do not say what"):
-        interchange(idle, hypothesis, replace(prompts, variables={}))
+        interchange(idle, replace(prompts, variables={}), hypothesis)
     with pytest.raises(MechcausalError, match=r"'gendre'.*did you mean 'gender'"):
-        interchange_sweep(idle, mc.task("by_hand"), "gendre", prompts)
+        interchange_sweep(idle, prompts, mc.task("by_hand"), "gendre")
     with pytest.raises(SiteError, match="no position called 'subject'"):
-        interchange(idle, hypothesis.moved("level", "L0.z.H2@subject"), prompts)
+        interchange(idle, prompts, hypothesis.moved("level", "L0.z.H2@subject"))
     with pytest.raises(SiteError, match="not in this model"):
-        interchange(idle, hypothesis.moved("joint", "L7.mlp_out@end"), prompts)
+        interchange(idle, prompts, hypothesis.moved("joint", "L7.mlp_out@end"))
 
 
 def test_a_variable_that_decides_nothing_is_refused(idle, prompts):
@@ -186,7 +186,7 @@ def test_a_variable_that_decides_nothing_is_refused(idle, prompts):
     )  # fmt: skip
     hypothesis = Hypothesis(scm, {"level": "L0.z.H2@end"}, outcome="answer")
     with pytest.raises(DataError, match="exchanging level changes the answer of none of"):
-        interchange(idle, hypothesis, prompts, variables=["level"])
+        interchange(idle, prompts, hypothesis, variables=["level"])
 
 
 def test_parts_that_cannot_move():

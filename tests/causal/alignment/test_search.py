@@ -11,7 +11,6 @@ from mechcausal.causal.alignment.exchange import exchange
 from mechcausal.causal.alignment.search import (
     Harvest,
     Moved,
-    check_search,
     frozen,
     minimize,
     practice,
@@ -65,15 +64,6 @@ def test_what_cannot_be_split():
     for share in (0, 1, 1.5):
         with pytest.raises(DataError, match="between 0 and 1"):
             split_for_search(prompts_of([[1, 5], [1, 6]]), share, 0)
-
-
-@pytest.mark.parametrize(
-    ("wrong", "said"),
-    [({"steps": 0}, "one step"), ({"batch_size": 0}, "one pair in a batch"), ({"n": 0}, "one pair to judge on"), ({"rate": 0.0}, "rate of a search")],
-)  # fmt: skip
-def test_what_is_no_search(wrong, said):
-    with pytest.raises(DataError, match=said):
-        check_search(**({"steps": 1, "rate": 0.1, "batch_size": 1, "n": 1} | wrong))
 
 
 # Values

@@ -11,12 +11,13 @@ from zoo import loaded, make_pairs
 
 import mechcausal as mc
 from mechcausal.address import Place, Selection, expand
-from mechcausal.causal.alignment.interchange import ALIGNED, interchange
+from mechcausal.causal.alignment.interchange import interchange
+from mechcausal.causal.alignment.interchanged import ALIGNED
 from mechcausal.causal.alignment.masks import ANY, EVERY, mask
 from mechcausal.causal.alignment.search import Harvest, Moved
 from mechcausal.causal.alignment.units import Soft, principal
 from mechcausal.causal.hypothesis import Hypothesis
-from mechcausal.errors import DataError, SiteError
+from mechcausal.errors import ArgumentError, DataError, SiteError
 from mechcausal.models.abilities import abilities
 from mechcausal.models.hooked import forward
 
@@ -38,9 +39,9 @@ def applicants(subspace):
 def merit(subspace, applicants):
     return mask(
         subspace,
+        applicants,
         mc.task("hiring"),
         "merit",
-        applicants,
         sites="L1.resid_post",
         at="decision",
         over="directions",
@@ -81,13 +82,13 @@ def test_directions_at_the_place_of_the_variable(merit):
 def test_they_are_kept_in_a_file_and_stand_in_a_hypothesis(merit, subspace, applicants, tmp_path):
     (part,) = assert_kept(merit, tmp_path / "mask.parquet").parts
     hypothesis = Hypothesis(mc.task("hiring").scm, {"merit": part}, outcome="decision")
-    again = interchange(subspace, hypothesis, applicants.take(range(300)), n=200, placebo=False)
+    again = interchange(subspace, applicants.take(range(300)), hypothesis, n=200, placebo=False)
     assert again.frame["value"][0] > 0.9
 
 
 def test_no_directions_where_the_variable_is_not(subspace, applicants):
     found = mask(
-        subspace, mc.task("hiring"), "merit", applicants, sites="L1.resid_post", at="name", over="directions", **QUICK
+        subspace, applicants, mc.task("hiring"), "merit", sites="L1.resid_post", at="name", over="directions", **QUICK
     )
     assert found.parts == ()
     assert found.verdict.startswith("no direction is worth its price for merit")
@@ -122,7 +123,7 @@ def test_the_two_features_that_hold_the_direction_and_no_others(adder, sums):
         dictionary = planted.Split(stream, seed)
         with attached_to(adder, dictionary, planted.SITE, "split"):
             sites = ["L0.resid_post.sae:split.F*", "L0.resid_post.sae:split.error"]
-            found = mask(adder, linear.TASK, "a", sums, sites=sites, at="end", seed=seed, **QUICK)
+            found = mask(adder, sums, linear.TASK, "a", sites=sites, at="end", seed=seed, **QUICK)
         assert {part.site.feature for part in found.parts} == dictionary.used
         assert found.changed == 1
         assert len(found.weights) == 97
@@ -189,9 +190,9 @@ def test_the_gradient_by_shares_is_that_of_differences(spec, small):
 @pytest.mark.parametrize(
     ("options", "error", "said"),
     [
-        ({"over": "angles"}, DataError, "over places or directions"),
+        ({"over": "angles"}, ArgumentError, "'places' or 'directions'"),
         ({"components": 3}, DataError, "places have no components"),
-        ({"over": "directions", "components": 0}, DataError, "at least one direction"),
+        ({"over": "directions", "components": 0}, ArgumentError, "'components'.*at least 1"),
         ({"over": "directions", "sites": "L0.resid_post.N3"}, SiteError, "has no directions to search"),
         ({"over": "directions", "sites": "L0.z"}, SiteError, "all heads at once"),
         ({"over": "directions", "sites": "L0.resid_pre", "at": 0}, DataError, "none of these places varies"),
@@ -199,4 +200,4 @@ def test_the_gradient_by_shares_is_that_of_differences(spec, small):
 )
 def test_wrong_input(adder, sums, options, error, said):
     with pytest.raises(error, match=said):
-        mask(adder, linear.TASK, "a", sums, **{"sites": "L0.resid_post", "at": "end", **QUICK, **options})
+        mask(adder, sums, linear.TASK, "a", **{"sites": "L0.resid_post", "at": "end", **QUICK, **options})

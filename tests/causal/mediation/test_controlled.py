@@ -70,7 +70,7 @@ def test_the_ends_of_the_curve_are_the_natural_effects(mediator):
     ends = controlled(loaded("gpt2"), pairs, mediator, points=2, batch_size=4)
     words = controlled(loaded("gpt2"), pairs, mediator, ["low", "high"])
     natural = mediate(
-        loaded("gpt2"), pairs, [mediator] if isinstance(mediator, str) else [list(mediator)], positions="all"
+        loaded("gpt2"), pairs, [mediator] if isinstance(mediator, str) else [list(mediator)], at="all"
     ).parts
     for found in (ends, words):
         effects = found.examples - found.baselines["base"]

@@ -10,8 +10,7 @@ from saved import assert_kept
 from zoo import loaded, make_pairs
 
 import mechcausal as mc
-from mechcausal.address import Place
-from mechcausal.causal import Hypothesis, mediate
+from mechcausal.causal import Hypothesis, Place, mediate
 from mechcausal.causal.hypothesis import table_of
 from mechcausal.causal.mediation.mediate import EFFECTS
 from mechcausal.data.tasks import by_hand as formula
@@ -170,11 +169,11 @@ def test_a_placebo_is_not_found_and_the_carrier_is(by_hand):
 
 def test_prompts_that_lack_a_position():
     pairs = make_pairs(lengths=(5, 7, 6), changed=(1, 3), side="left")
-    found = mediate(loaded("gpt2"), pairs, "L0.resid_pre", positions=[1, 5, 6])
+    found = mediate(loaded("gpt2"), pairs, "L0.resid_pre", at=[1, 5, 6])
     assert found.frame["n"].tolist() == [3, 2, 1]
     last = found.frame.iloc[2]
     assert last["te"] == pytest.approx(found.baselines["clean"][1] - found.baselines["corrupt"][1])
-    right = mediate(loaded("gpt2"), make_pairs(lengths=(5, 7, 6), changed=(1, 3)), "L0.resid_pre", positions=[1, 5, 6])
+    right = mediate(loaded("gpt2"), make_pairs(lengths=(5, 7, 6), changed=(1, 3)), "L0.resid_pre", at=[1, 5, 6])
     np.testing.assert_allclose(found.examples, right.examples, atol=1e-5)
 
 

@@ -17,8 +17,8 @@ from mechcausal.models.abilities import abilities
 def read(by_hand):
     able, prompts = abilities(by_hand), mc.contrast("by_hand/gender", by_hand, n=4).clean
 
-    def read(spec, positions=None):
-        return mediators_of(spec, positions, able, prompts)
+    def read(spec, at=None):
+        return mediators_of(spec, at, able, prompts)
 
     return read
 
@@ -37,11 +37,11 @@ def test_sites_and_patterns_are_one_mediator_each(read):
 
 
 def test_positions_hold_where_a_site_says_none(read):
-    assert names(read(["L0.mlp_out@end", "L0.z.H1"], positions="each")) == [
+    assert names(read(["L0.mlp_out@end", "L0.z.H1"], at="each")) == [
         "L0.mlp_out@end",
         *(f"L0.z.H1@{i}" for i in range(4)),
     ]
-    assert names(read("L0.mlp_out", positions=["end", "all"])) == ["L0.mlp_out@end", "L0.mlp_out"]
+    assert names(read("L0.mlp_out", at=["end", "all"])) == ["L0.mlp_out@end", "L0.mlp_out"]
 
 
 def test_parts_that_mediate_together(read, by_hand):
@@ -57,12 +57,12 @@ def test_parts_that_mediate_together(read, by_hand):
 def test_positions_of_parts_that_mediate_together(read):
     spec = [["L0.z.H1", "L1.z.H0@gender", Site("mlp_out", 1), Place.parse("embed")]]
     assert names(read(spec)) == ["L0.z.H1 + L1.z.H0@gender + L1.mlp_out + embed"]
-    assert names(read(spec, positions="end")) == ["L0.z.H1@end + L1.z.H0@gender + L1.mlp_out@end + embed"]
-    assert read({"own": spec[0]}, positions=-1)[0].parts[0] == Place.parse("L0.z.H1@-1")
+    assert names(read(spec, at="end")) == ["L0.z.H1@end + L1.z.H0@gender + L1.mlp_out@end + embed"]
+    assert read({"own": spec[0]}, at=-1)[0].parts[0] == Place.parse("L0.z.H1@-1")
     for several in ("each", [1, 2]):
         with pytest.raises(SiteError, match=r"one selection of positions.*write it with each part"):
-            read(spec, positions=several)
-    assert names(read([["L0.z.H1@end", "L0.z.H2@end"]], positions="each")) == ["L0.z.H1@end + L0.z.H2@end"]
+            read(spec, at=several)
+    assert names(read([["L0.z.H1@end", "L0.z.H2@end"]], at="each")) == ["L0.z.H1@end + L0.z.H2@end"]
 
 
 def test_the_variables_of_a_hypothesis(read):

@@ -9,7 +9,7 @@ from zoo import loaded, make_pairs
 
 from mechcausal.causal import controlled, mediate
 from mechcausal.causal.mediation.worlds import Worlds
-from mechcausal.errors import DataError, MechcausalError, SiteError
+from mechcausal.errors import ArgumentError, DataError, MechcausalError, SiteError
 from mechcausal.models import hooked
 from mechcausal.models.abilities import abilities
 from mechcausal.results.multiplicity import benjamini_hochberg
@@ -54,7 +54,7 @@ def test_what_is_no_mediator(idle, pairs, mediators, options, error, said):
 
 
 def test_pairs_that_are_none(idle, pairs):
-    with pytest.raises(DataError, match="effects need pairs"):
+    with pytest.raises(ArgumentError, match=r"mediate cannot take this 'pairs'.*got a PromptSet; expected a Contrast"):
         mediate(loaded("gpt2"), pairs.clean)
     other = replace(pairs, corrupt=replace(pairs.corrupt, answer=pairs.corrupt.answer + 1))
     with pytest.raises(DataError, match="another answer"):

@@ -39,8 +39,12 @@ N_LAYERS, N_HEADS, D_MODEL, D_HEAD, D_MLP = 3, 4, 32, 8, 128
 @cache
 def both():
     """Return one small random GPT-2 in double precision: as a bridge, and written out."""
-    model = build("gpt2").double()
-    return mc.load(model), plain.PlainGPT2(model)
+    network = build("gpt2").double()
+    model = mc.load(network)
+    mc.scrub.cost(
+        model, make_prompts(), one(), controls=False
+    )  # the engine is compared with the loop once for each model
+    return model, plain.PlainGPT2(network)
 
 
 def make_prompts(n=14, lengths=(7,), side="right", seed=0):
@@ -183,6 +187,7 @@ def random_estimate(draw, part):
 @pytest.fixture
 def token_layers(monkeypatch):
     """Count the tokens that layers compute (the unit vectors by which readouts are measured are no prompts)."""
+    both()  # before anything is counted
     counted = []
     run, record, layer = bridge.run, Twin.record, Twin.layer
 
@@ -452,7 +457,7 @@ def test_the_scrubbed_performance_is_the_expectation_over_everything_that_could_
     every = plain.evaluate_batched(both()[1], root, prompts, draws, rows).logprob(prompts.take(rows))
     expected = np.mean([every[rows == row].mean() for row in range(8)])
     spread = np.mean([every[rows == row].var() for row in range(8)])
-    found = mc.scrub(both()[0], root, prompts, seeds=60, report=False, controls=False)
+    found = mc.scrub(both()[0], prompts, root, seeds=60, report=False, controls=False)
     error = np.sqrt(spread / (8 * 60))
     assert abs(found.frame["value"][0] - expected) < 4 * error
     assert 4 * error < np.abs(clean_logprob(prompts).mean() - expected) / 2  # so that the test can fail
@@ -471,7 +476,7 @@ def clean_logprob(prompts):
 def test_every_number_of_the_result_is_that_of_the_plain_recursion():
     prompts = make_prompts(n=12)
     root = Node("output", children=SHAPES["chain"])
-    found = mc.scrub(both()[0], root, prompts, seeds=2, seed=7, n=9, lonely="keep", report=False, controls=False)
+    found = mc.scrub(both()[0], prompts, root, seeds=2, seed=7, n=9, lonely="keep", report=False, controls=False)
     expected = []
     for seed in (7, 8):
         draws = Sampler(root, prompts).draw(np.arange(9), seed)
@@ -527,48 +532,48 @@ def test_what_cannot_be_tested_is_refused_before_any_compute(case, token_layers)
     told = {"same": torch.zeros(16), "own": torch.arange(16), "rare": torch.tensor([0] * 8 + [1] * 7 + [2])}
     prompts.variables.update(told)
     with pytest.raises(mc.MechcausalError, match=message) as caught:
-        mc.scrub(both()[0], root, prompts)
+        mc.scrub(both()[0], prompts, root)
     assert not token_layers
     assert "\n" not in str(caught.value)
 
 
 def test_components_resampled_one_by_one_need_prompts_of_one_length(token_layers):
     with pytest.raises(mc.MechcausalError, match="all prompts must have one length"):
-        mc.scrub(both()[0], one(), make_prompts(n=16, lengths=(5, 6)), unimportant="independent")
+        mc.scrub(both()[0], make_prompts(n=16, lengths=(5, 6)), one(), unimportant="independent")
     assert not token_layers
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"unimportant": "separate"}, "one of three ways"),
-        ({"seeds": 0}, "at least one draw"),
-        ({"pool": 0}, "at least one input"),
+        ({"unimportant": "separate"}, "'joint' or 'together' or 'independent'"),
+        ({"seeds": 0}, "cannot take this 'seeds' .got 0; expected a whole number of at least 1"),
+        ({"pool": 0}, "cannot take this 'pool'"),
         ({"metric": "logit_diff"}, "foil"),
     ],
 )
 def test_arguments_that_mean_nothing_are_refused(options, message, token_layers):
     with pytest.raises(mc.MechcausalError, match=message):
-        mc.scrub(both()[0], one(), make_prompts(n=16), **options)
+        mc.scrub(both()[0], make_prompts(n=16), one(), **options)
     assert not token_layers
 
 
-def test_the_plan_is_the_cost_and_runs_nothing(token_layers):
+@pytest.mark.parametrize("report", [False, True])
+def test_the_cost_is_known_before_and_runs_nothing(token_layers, report):
     root = Node("output", children=[Node("head", HEAD, "a", children=[Node("stream", "L0.resid_post@-1", "b")])])
     model, prompts = both()[0], make_prompts(n=12)
-    mc.sites(model)  # what can be written there is tried once for each model
-    token_layers.clear()
-    cost = mc.causal.plan(model, root, prompts, n=10, seeds=2, seed=5, lonely="keep")
+    options = {"n": 10, "seeds": 2, "seed": 5, "lonely": "keep", "report": report, "controls": report}
+    cost = mc.scrub.cost(model, prompts, root, **options)
     assert not token_layers
-    found = mc.scrub(
-        model, root, prompts, n=10, seeds=2, seed=5, lonely="keep", report=False, controls=False
-    ).provenance.compute  # fmt: skip
-    assert (cost.examples, cost.forwards, cost.plain_forwards) == (20, found["forwards"], found["plain_forwards"])
+    scrubbed = mc.scrub(model, prompts, root, **options)
+    compute = scrubbed.provenance.compute
+    assert (cost.examples, cost.forwards, cost.naive_forwards) == (20, compute["forwards"], compute["naive_forwards"])
+    assert cost.cells == len(scrubbed)
     table = cost.nodes.set_index("node")
     assert table["parts"].to_dict() == {"output": "output", "head": HEAD, "stream": "L0.resid_post@-1"}
     sizes = prompts.variables["a"].unique(return_counts=True)[1]
     assert (table.loc["head", "classes"], table.loc["head", "smallest_class"]) == (len(sizes), int(sizes.min()))
-    assert str(cost).startswith(f"20 examples, {cost.forwards} forwards (")
+    assert str(cost).startswith(f"{cost.cells} cells x 20 examples: {cost.forwards} forwards of one prompt (")
 
 
 def test_what_was_made_wrong_is_told_apart_and_named(hiring):
@@ -576,7 +581,7 @@ def test_what_was_made_wrong_is_told_apart_and_named(hiring):
     hypothesis = Hypothesis.of("hiring")
     prompts = mc.task("hiring").prompts(hiring, 150, environment="broad")
     options = {"seeds": 2, "lonely": "keep"}
-    true = mc.scrub(hiring, hypothesis, prompts, **options)
+    true = mc.scrub(hiring, prompts, hypothesis, **options)
     assert true.recovered.low > 0.97
     assert true.culprit is None
     assert true.controls["effect_high"].max() < 0.9
@@ -585,7 +590,7 @@ def test_what_was_made_wrong_is_told_apart_and_named(hiring):
         "missing variable", "wrong parent", "wrong site", "swapped variables", "over-coarse",
     ]  # fmt: skip
     for one_wrong in wrong:
-        found = mc.scrub(hiring, one_wrong.root, prompts, controls=False, **options)
+        found = mc.scrub(hiring, prompts, one_wrong.root, controls=False, **options)
         assert found.recovered.high < 0.9, one_wrong.what
         assert found.culprit in one_wrong.blame, one_wrong.what
 
@@ -594,12 +599,12 @@ def test_the_engine_and_the_loop_say_the_same(hiring):
     prompts = mc.task("hiring").prompts(hiring, 60, environment="broad")
     options = {"seeds": 2, "lonely": "keep", "controls": False}
     fast, slow = (
-        mc.scrub(hiring, Hypothesis.of("hiring"), prompts, exact=exact, **options) for exact in ("replay", "naive")
+        mc.scrub(hiring, prompts, Hypothesis.of("hiring"), exact=exact, **options) for exact in ("replay", "naive")
     )
     np.testing.assert_allclose(fast.examples, slow.examples, atol=1e-4)
     told = [found.provenance.compute for found in (fast, slow)]
     assert [one["engine"] for one in told] == ["replay", "naive"]
-    assert told[0]["plain_forwards"] == told[1]["plain_forwards"]
+    assert told[0]["naive_forwards"] == told[1]["naive_forwards"]
     assert told[0]["forwards"] < told[1]["forwards"] / 2
-    with pytest.raises(mc.MechcausalError, match="exact in two ways"):
-        mc.scrub(hiring, Hypothesis.of("hiring"), prompts, exact="fast")
+    with pytest.raises(mc.MechcausalError, match="'replay' or 'naive'"):
+        mc.scrub(hiring, prompts, Hypothesis.of("hiring"), exact="fast")

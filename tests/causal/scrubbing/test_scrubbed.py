@@ -6,8 +6,7 @@ import pytest
 from saved import assert_kept
 
 import mechcausal as mc
-from mechcausal.address import Place
-from mechcausal.causal import Hypothesis, Scrubbed
+from mechcausal.causal import Hypothesis, Place, Scrubbed
 from mechcausal.causal.scrubbing.scrubbed import frame_of
 from mechcausal.errors import ResultError
 from mechcausal.results.provenance import Provenance
@@ -33,7 +32,7 @@ def made(shares, method="scrub", seed=0):
     clusters = tuple(f"prompt {i}" for i in range(40))
     frame, examples = frame_of(rows, baselines, clusters)
     arguments = {"references": 40, "draws": 1, "metric": "logprob"}
-    compute = {"forwards": 7, "plain_forwards": 70}
+    compute = {"forwards": 7, "naive_forwards": 70}
     return Scrubbed(frame, Provenance(method, arguments, {}, {}, compute, 0), examples, baselines, (), clusters)
 
 
@@ -126,12 +125,12 @@ def test_the_page_shows_what_there_is():
 def test_what_an_organism_gives(hiring, tmp_path):
     prompts = mc.task("hiring").prompts(hiring, 120, environment="broad")
     options = {"n": 24, "seeds": 1, "lonely": "keep"}
-    found = mc.causal.scrub(hiring, Hypothesis.of("hiring"), prompts, **options)
+    found = mc.causal.scrub(hiring, prompts, Hypothesis.of("hiring"), **options)
     assert found.chart().rows[0].value == pytest.approx(found.recovered.estimate)
     assert {row.label for row in found.damage().rows} == set(found.by_node["node"])
     assert found.plot().still
     assert found.plot("damage").still
-    stair = mc.causal.ladder(hiring, Hypothesis.of("hiring"), prompts, **options)
+    stair = mc.causal.ladder(hiring, prompts, Hypothesis.of("hiring"), **options)
     assert [row.value for row in stair.chart().rows] == stair.frame["effect"].tolist()
     back = mc.results.load(stair.save(tmp_path / "stair.parquet"))
     pd.testing.assert_frame_equal(back.frame, stair.frame)

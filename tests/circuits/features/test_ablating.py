@@ -13,7 +13,7 @@ from mechcausal.circuits.features.ablating import ABLATIONS, Ablation
 from mechcausal.circuits.features.circuit import circuit
 from mechcausal.circuits.features.kept import faithfulness, in_turn, kept, kept_alone
 from mechcausal.circuits.features.scores import Scorer
-from mechcausal.errors import DataError, NumericsError, SiteError
+from mechcausal.errors import ArgumentError, DataError, NumericsError, SiteError
 from mechcausal.metrics import metric
 from mechcausal.models.hooked import forward
 
@@ -122,7 +122,7 @@ def test_scores_are_integrated_gradients_by_the_nodes_themselves(kind, make, bin
     made = make(32, n=20, seed=3)
     known = bind(model, made, "L0.resid_post", "d")
     how = Ablation.of(model, [known], (ALL,), pairs, kind, None, 64)
-    scores = Scorer(model, [known], LOGIT_DIFF, (ALL,), steps, "noise", 64, how).nodes(pairs)["d"][0]
+    scores = Scorer(model, [known], LOGIT_DIFF, (ALL,), steps, 64, how).nodes(pairs)["d"][0]
     ends = set_to(kind, made, model, pairs, 0)
     own = stream(model, pairs.clean, 0)
     f = made.encode(own)
@@ -146,7 +146,7 @@ def test_the_nodes_sum_to_the_exact_effect_of_ablating_them_all(kind, bind):
     model, pairs = loaded("gpt2"), make_pairs((7,) * 6)
     known = [bind(model, Bent(32, seed=1), "L0.resid_post", "bent"), bind(model, TopK(32), "L1.attn_out", "top")]
     how = Ablation.of(model, known, (ALL,), pairs, kind, None, 64)
-    job = Scorer(model, known, LOGIT_DIFF, (ALL,), 48, "noise", 64, how)
+    job = Scorer(model, known, LOGIT_DIFF, (ALL,), 48, 64, how)
     scores = job.nodes(pairs)
     for one in known:
         nothing = {one.name: torch.zeros(1, one.n_features + 1, dtype=torch.bool)}
@@ -162,7 +162,7 @@ def test_into_each_node_come_edges_that_sum_to_its_score_whatever_the_decoders(m
     model, pairs = loaded("gpt2"), make_pairs((7,) * 4)
     early = bind(model, make(32, n=12, seed=1, bias=2.0), "L0.resid_post", "early")
     late = bind(model, make(32, n=12, seed=2, bias=2.0), "L1.resid_post", "late")
-    job = Scorer(model, [early, late], LOGIT_DIFF, (ALL,), 32, "noise", 64)
+    job = Scorer(model, [early, late], LOGIT_DIFF, (ALL,), 32, 64)
     scores = job.nodes(pairs)["late"][0]
     edges = job.edges(pairs, nodes_of(early, late))
     for number in range(13):
@@ -196,13 +196,13 @@ def test_behind_the_last_layer_scores_and_shares_are_written_down(kind, by_hand,
     some = expected.abs().topk(2).indices.tolist()
     found = circuit(by_hand, pairs, [known], nodes=12, steps=2, ablation=kind, reference=None, random=0)
     graph = Graph.of([str(known.feature(number)) for number in some])
-    measured = faithfulness(by_hand, graph, pairs, ablation=kind, random=0)
+    measured = faithfulness(by_hand, pairs, graph, ablation=kind, random=0)
     assert measured.faithfulness.estimate == pytest.approx(float(expected[some].sum() / expected.sum()), abs=1e-5)
     assert measured.completeness.estimate == pytest.approx(float(1 - expected[some].sum() / expected.sum()), abs=1e-5)
     assert measured.provenance.arguments["ablation"] == found.graph.about["ablation"] == kind
     assert ("reference" in measured.provenance.arguments) == (kind == "mean")
     how = Ablation.of(by_hand, [known], (ALL,), pairs, kind, None, 64)
-    scores = Scorer(by_hand, [known], LOGIT_DIFF, (ALL,), 1, "noise", 64, how).nodes(pairs)["last"][0]
+    scores = Scorer(by_hand, [known], LOGIT_DIFF, (ALL,), 1, 64, how).nodes(pairs)["last"][0]
     np.testing.assert_allclose(scores[:-1], expected.numpy(), atol=1e-5)
     assert scores[-1] == pytest.approx(0, abs=1e-6)
 
@@ -213,7 +213,7 @@ def test_what_all_prompts_share_is_no_part_of_a_difference_and_is_lost_by_zero(b
     known = bind(by_hand, Axes(), "L0.resid_post", "first")
     graph = Graph.of([str(known.feature(5))])
     shares = {
-        kind: faithfulness(by_hand, graph, pairs, ablation=kind, random=0).faithfulness.estimate for kind in ABLATIONS
+        kind: faithfulness(by_hand, pairs, graph, ablation=kind, random=0).faithfulness.estimate for kind in ABLATIONS
     }
     assert shares["counterfactual"] == pytest.approx(1, abs=1e-5)
     assert abs(shares["zero"] - 1) > 0.1
@@ -230,15 +230,15 @@ class Detached(Bent):
 def test_bad_input(bind):
     model, pairs = loaded("gpt2"), make_pairs((7,) * 16)
     one = bind(model, Turned(32), "L1.resid_post", "one")
-    with pytest.raises(DataError, match="no such ablation"):
+    with pytest.raises(ArgumentError, match="'counterfactual' or 'mean' or 'zero'"):
         circuit(model, pairs, [one], ablation="resample")
     with pytest.raises(DataError, match="zero ablation takes no means"):
-        faithfulness(model, Graph.of([str(one.feature(1))]), pairs, ablation="zero", reference=pairs)
+        faithfulness(model, pairs, Graph.of([str(one.feature(1))]), ablation="zero", reference=pairs)
     with pytest.raises(SiteError, match="would move it twice"):
         in_turn(model, [one, bind(model, Turned(32), "L2.resid_pre", "two")])
     graph = Graph.of([f"{one.feature(1)}@6"])
     with pytest.raises(DataError, match="no reference prompt has these positions"):
-        faithfulness(model, graph, pairs, ablation="mean", reference=make_pairs((5,)))
+        faithfulness(model, pairs, graph, ablation="mean", reference=make_pairs((5,)))
     stuck = bind(model, Detached(32), "L0.resid_post", "stuck")
     with pytest.raises(NumericsError, match="no gradient by its features"):
         circuit(model, pairs, [stuck])

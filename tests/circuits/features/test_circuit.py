@@ -16,7 +16,7 @@ from mechcausal.circuits.features.ablating import Ablation
 from mechcausal.circuits.features.circuit import FeatureCircuit, circuit
 from mechcausal.circuits.features.kept import faithfulness, in_turn, kept, kept_alone
 from mechcausal.circuits.features.scores import OUTPUT, Scorer
-from mechcausal.errors import DataError, SiteError
+from mechcausal.errors import ArgumentError, DataError, SiteError
 from mechcausal.interventions import Edit, Patch
 from mechcausal.metrics import metric
 from mechcausal.models.hooked import forward
@@ -50,7 +50,7 @@ def value(model, base, edits=(), sources=()):
 
 
 def scorer(model, *known, steps=1, at=(ALL,)):
-    return Scorer(model, in_turn(model, known), LOGIT_DIFF, at, steps, "noise", 64)
+    return Scorer(model, in_turn(model, known), LOGIT_DIFF, at, steps, 64)
 
 
 def all_nodes(*known, at=ALL):
@@ -234,7 +234,7 @@ def test_a_circuit_of_a_linear_model_keeps_the_sum_of_its_nodes(linear, bind):
     known = bind(linear, Turned(12), "L1.resid_post", "d")
     scores = scorer(linear, known).nodes(pairs)["d"][0]
     some = [0, 3, 4]
-    found = faithfulness(linear, Graph.of([str(known.feature(i)) for i in some]), pairs, random=0)
+    found = faithfulness(linear, pairs, Graph.of([str(known.feature(i)) for i in some]), random=0)
     total = float((value(linear, pairs.corrupt) - value(linear, pairs.clean)).mean())
     # What is kept is what its exchange would have taken away.
     assert found.faithfulness.estimate == pytest.approx(scores[some].sum() / total, abs=1e-4)
@@ -246,10 +246,10 @@ def test_random_circuits_are_as_large_and_drawn_from_what_is_ever_active(bind):
     model, pairs = loaded("gpt2"), make_pairs((7,) * 6)
     known = bind(model, TopK(32, n=60, k=3), "L1.resid_post", "d")
     graph = Graph.of([str(known.feature(i)) for i in range(4)] + [str(known.error)])
-    found = faithfulness(model, graph, pairs, random=3)
+    found = faithfulness(model, pairs, graph, random=3)
     assert found.frame["kind"].tolist() == ["circuit", "rest", "random", "random", "random"]
     assert found.frame["nodes"].tolist() == [5, 61 - 5, 5, 5, 5]
-    again = faithfulness(model, graph, pairs, random=3, batch_size=2)
+    again = faithfulness(model, pairs, graph, random=3, batch_size=2)
     np.testing.assert_allclose(again.examples, found.examples, atol=1e-4)
     assert "random circuits" in found.summary()
 
@@ -286,13 +286,13 @@ def test_bad_input(bind):
     one = bind(model, Turned(32), "L1.resid_post", "one")
     with pytest.raises(SiteError, match="describes all of it"):
         circuit(model, pairs, [one, bind(model, Turned(32), "L1.resid_post", "two")])
-    with pytest.raises(DataError, match="paths have steps"):
+    with pytest.raises(ArgumentError, match="at least 1"):
         circuit(model, pairs, [one], steps=0)
     with pytest.raises(DataError, match="no gradient"):
         circuit(model, pairs, [one], metric="accuracy")
     with pytest.raises(DataError, match="no node of a dictionary"):
-        faithfulness(model, Graph.of(["logits"]), pairs, among=[one])
+        faithfulness(model, pairs, Graph.of(["logits"]), among=[one])
     with pytest.raises(SiteError, match="not among the nodes"):
-        faithfulness(model, Graph.of(["L1.resid_post.sae:two.F3"]), pairs, among=[one])
+        faithfulness(model, pairs, Graph.of(["L1.resid_post.sae:two.F3"]), among=[one])
     with pytest.raises(SiteError, match="whole dictionary"):
-        faithfulness(model, Graph.of(["L1.resid_post.sae:one"]), pairs, among=[one])
+        faithfulness(model, pairs, Graph.of(["L1.resid_post.sae:one"]), among=[one])

@@ -14,7 +14,7 @@ import mechcausal as mc
 from mechcausal.address import Site
 from mechcausal.dictionaries.cards.card import EVERYONE, Context, card
 from mechcausal.dictionaries.cards.page import fragment, histogram, page
-from mechcausal.errors import DataError, SiteError
+from mechcausal.errors import ArgumentError, SiteError
 from mechcausal.interventions import Edit, Zero
 from mechcausal.metrics import metric
 from mechcausal.models.attached import detach
@@ -46,7 +46,7 @@ def number(known, prompts):
 
 @pytest.fixture(scope="module")
 def found(known, number, prompts):
-    return card(loaded("gpt2"), known, number, prompts, exact_logits=True, bins=5, tokens=6)
+    return card(loaded("gpt2"), prompts, known, number, exact_logits=True, bins=5, tokens=6)
 
 
 @pytest.fixture(scope="module")
@@ -78,13 +78,13 @@ def test_contexts_begin_with_the_largest_and_no_text_comes_twice(found, activati
     np.testing.assert_allclose(first.values, activations[row][prompts.mask[row]].numpy(), rtol=1e-5)
     assert first.group == prompts.groups[row]
     assert first.cut == (False, False)
-    twice = card(loaded("gpt2"), known, number, prompts.take([row, row, row]))
+    twice = card(loaded("gpt2"), prompts.take([row, row, row]), known, number)
     assert len(twice.contexts) == 1
 
 
 def test_long_prompts_are_cut_around_the_peak(known, number):
     prompts = make_pairs((32, 32), seed=5).clean
-    for context in card(loaded("gpt2"), known, number, prompts).contexts:
+    for context in card(loaded("gpt2"), prompts, known, number).contexts:
         peak = int(np.argmax(context.values))
         assert context.cut[0] == (peak == 14)
         assert len(context.tokens) <= 29
@@ -119,7 +119,7 @@ def test_direct_logit_effects_go_through_the_last_norm_alone(found, known, numbe
 def test_behind_the_last_layer_the_direct_effect_is_the_exact_one(prompts):
     model = loaded("llama")
     known = attach(model, Rectified(32), "L2.mlp_out", name="last")
-    told = card(model, known, 3, prompts, exact_logits=True)
+    told = card(model, prompts, known, 3, exact_logits=True)
     np.testing.assert_allclose(told.logits["direct"], told.logits["exact"], atol=2e-5)
     assert told.logits["direct"].abs().max() > 1e-3
     detach(model, "last")
@@ -151,13 +151,13 @@ def test_of_pairs_it_is_taken_from_the_other_prompt(by_hand):
     pairs = mc.contrast("by_hand/gender", by_hand, n=24)
     axes = {"W_dec": torch.eye(12), "encode": lambda self, x: x, "decode": lambda self, f: f}
     known = attach(by_hand, type("Axes", (), axes)(), "L0.resid_post", name="axes")
-    told = card(by_hand, known, 5, pairs, metrics=["logit_diff"])
+    told = card(by_hand, pairs, known, 5, metrics=["logit_diff"])
     high = float((pairs.clean.variables["level"] == 1).float().mean())
     row = told.effects[told.effects["group"] == EVERYONE].iloc[0]
     assert row["change"] == pytest.approx(-2.6 - 0.9 * high, abs=1e-5)
     assert told.do == "patch"
     assert "taking it from the other prompt" in told.html()
-    unread = card(by_hand, known, 6, pairs, metrics=["logit_diff"])
+    unread = card(by_hand, pairs, known, 6, metrics=["logit_diff"])
     assert unread.effects["change"].abs().max() < 1e-6
     assert "he" in told.contexts[0].tokens
     detach(by_hand, "axes")
@@ -166,7 +166,7 @@ def test_of_pairs_it_is_taken_from_the_other_prompt(by_hand):
 def test_a_feature_that_is_never_active_has_a_card_too(prompts):
     model = loaded("gpt2")
     known = attach(model, Rectified(32, bias=-1e6), SITE, name="dead")
-    told = card(model, known, 0, prompts)
+    told = card(model, prompts, known, 0)
     assert told.active == 0
     assert not told.contexts
     assert not len(told.logits)
@@ -179,7 +179,7 @@ def test_a_feature_that_is_never_active_has_a_card_too(prompts):
 def test_a_decoder_that_is_not_linear_is_told_by_exact_effects_alone(prompts):
     model = loaded("gpt2")
     known = attach(model, Bent(32), SITE, name="bent")
-    told = card(model, known, 0, prompts)
+    told = card(model, prompts, known, 0)
     assert list(told.logits.columns) == ["token", "exact"]
     detach(model, "bent")
 
@@ -257,6 +257,6 @@ def test_the_histogram_draws_every_bin_that_is_not_empty(found):
 def test_bad_input(known, prompts):
     model = loaded("gpt2")
     with pytest.raises(SiteError, match="0 to 95"):
-        card(model, known, 96, prompts)
-    with pytest.raises(DataError, match="at least one of everything"):
-        card(model, known, 0, prompts, bins=0)
+        card(model, prompts, known, 96)
+    with pytest.raises(ArgumentError, match="whole number of at least 1"):
+        card(model, prompts, known, 0, bins=0)

@@ -8,7 +8,7 @@ from zoo import loaded, make_pairs
 
 import mechcausal as mc
 from mechcausal.dictionaries.screening.attribution import attribute, fitting
-from mechcausal.errors import DataError, SiteError
+from mechcausal.errors import ArgumentError, DataError, SiteError
 from mechcausal.interventions import Edit, Patch
 from mechcausal.metrics import metric
 from mechcausal.models.attached import detach
@@ -51,11 +51,11 @@ def test_it_is_autograd_through_the_splice(kind, site, bind):
     width = 128 if site.endswith("mlp_post") else 32
     known = bind(model, KINDS[kind](width), site)
     assert known.linear == (kind != "bent")
-    found = attribute(model, known, pairs)
-    expected = through_the_splice(model, known, pairs.clean, pairs.corrupt).mean(0)
+    found = attribute(model, pairs, known)
+    expected = through_the_splice(model, known, pairs.corrupt, pairs.clean).mean(0)
     np.testing.assert_allclose(found.scores[0], expected, rtol=1e-5, atol=1e-6 * max(1, np.abs(expected).max()))
     assert np.abs(expected).max() > 1e-3
-    alone = attribute(model, known, pairs.clean)
+    alone = attribute(model, pairs.clean, known)
     expected = through_the_splice(model, known, pairs.clean).mean(0)
     np.testing.assert_allclose(alone.scores[0], expected, rtol=1e-5, atol=1e-6 * max(1, np.abs(expected).max()))
 
@@ -66,9 +66,9 @@ def test_on_other_architectures_with_padding_at_a_position(name, side, bind):
     model, pairs = loaded(name), make_pairs((6, 8, 5, 8), side=side)
     known = bind(model, TopK(32), "L1.resid_post")
     for at in ("@-1", "@3", "@all"):
-        found = attribute(model, known, pairs, positions=at, metric="logprob", batch_size=3)
+        found = attribute(model, pairs, known, at=at, metric="logprob", batch_size=3)
         rows = [
-            through_the_splice(model, known, pairs.clean.take([i]), pairs.corrupt.take([i]), at, "logprob")
+            through_the_splice(model, known, pairs.corrupt.take([i]), pairs.clean.take([i]), at, "logprob")
             for i in range(4)
         ]
         np.testing.assert_allclose(found.scores[0], np.concatenate(rows).mean(0), rtol=1e-4, atol=2e-6)
@@ -76,8 +76,8 @@ def test_on_other_architectures_with_padding_at_a_position(name, side, bind):
 
 def test_neither_chunks_nor_batches_matter(gpt2, pairs, bind):
     known = bind(gpt2, TopK(32), "L1.resid_post")
-    whole = attribute(gpt2, known, pairs)
-    small = attribute(gpt2, known, pairs, batch_size=2, budget=96 * 4 * 4 * 3)  # three tokens at a time
+    whole = attribute(gpt2, pairs, known)
+    small = attribute(gpt2, pairs, known, batch_size=2, budget=96 * 4 * 4 * 3)  # three tokens at a time
     np.testing.assert_allclose(small.scores, whole.scores, rtol=1e-5, atol=1e-7)
     np.testing.assert_array_equal(small.active, whole.active)
     np.testing.assert_array_equal(small.moved, whole.moved)
@@ -92,23 +92,23 @@ def test_as_many_prompts_as_fit_with_all_their_features(gpt2, bind):
 
 def test_gathering_and_multiplying_agree(gpt2, pairs, bind, monkeypatch):
     known = bind(gpt2, Rectified(32), "L1.resid_post")
-    dense = attribute(gpt2, known, pairs, budget=4096)
+    dense = attribute(gpt2, pairs, known, budget=4096)
     monkeypatch.setattr("mechcausal.dictionaries.screening.attribution._DENSE", 0)
-    gathered = attribute(gpt2, known, pairs)
+    gathered = attribute(gpt2, pairs, known)
     np.testing.assert_allclose(gathered.scores, dense.scores, rtol=1e-5, atol=1e-6)
 
 
 def test_what_is_counted(gpt2, pairs, bind):
     known = bind(gpt2, TopK(32), "L1.resid_post")
-    found = attribute(gpt2, known, pairs, parts=[0, 1, 1, 0, 1, 1])
+    found = attribute(gpt2, pairs, known, parts=[0, 1, 1, 0, 1, 1])
     here, there = (
-        forward(gpt2, side, read=[known.features]).read[known.features] for side in (pairs.clean, pairs.corrupt)
+        forward(gpt2, side, read=[known.features]).read[known.features] for side in (pairs.corrupt, pairs.clean)
     )
     np.testing.assert_array_equal(found.active, (here != 0).sum((0, 1)).numpy())
     np.testing.assert_array_equal(found.moved, (here != there).sum((0, 1)).numpy())
-    assert found.tokens == int(pairs.clean.mask.sum())
+    assert found.tokens == int(pairs.corrupt.mask.sum())
     assert found.n == (2, 4)
-    each = through_the_splice(gpt2, known, pairs.clean, pairs.corrupt)
+    each = through_the_splice(gpt2, known, pairs.corrupt, pairs.clean)
     np.testing.assert_allclose(found.scores, [each[[0, 3]].mean(0), each[[1, 2, 4, 5]].mean(0)], rtol=1e-4, atol=2e-6)
 
 
@@ -116,48 +116,48 @@ def test_along_the_path_features_and_error_share_out_the_exact_effect(gpt2, bind
     """The whole activation moves in a straight line, so what it does is the sum over features, and over the error."""
     pairs = make_pairs((7,) * 4)
     orthonormal = bind(gpt2, Turned(32), "L0.attn_out")  # its error is zero
-    exact = mc.patch(gpt2, pairs, sites="L0.attn_out", at="all", direction="noise").frame["change"][0]
+    exact = mc.patch(gpt2, pairs, sites="L0.attn_out", at="all").frame["change"][0]
     for steps, gap in ((0, np.inf), (24, 5e-3)):
-        total = attribute(gpt2, orthonormal, pairs, steps=steps).scores.sum()
+        total = attribute(gpt2, pairs, orthonormal, steps=steps).scores.sum()
         assert abs(total - exact) < gap
-    assert abs(total - exact) < 0.2 * abs(attribute(gpt2, orthonormal, pairs).scores.sum() - exact)
+    assert abs(total - exact) < 0.2 * abs(attribute(gpt2, pairs, orthonormal).scores.sum() - exact)
 
 
 def test_a_metric_that_is_linear_in_the_features_is_foretold_exactly(by_hand, bind):
     """Behind the last layer the log-odds is linear, so first order is exact, feature by feature."""
     pairs = mc.contrast("by_hand/gender", by_hand, n=6)
     known = bind(by_hand, Turned(12), "L1.resid_post")
-    found = attribute(by_hand, known, pairs)
-    source = forward(by_hand, pairs.corrupt, read=[known.features]).read[known.features]
+    found = attribute(by_hand, pairs, known)
+    source = forward(by_hand, pairs.clean, read=[known.features]).read[known.features]
     logit_diff = metric("logit_diff")
-    base = logit_diff(forward(by_hand, pairs.clean).logits, pairs.clean)
+    base = logit_diff(forward(by_hand, pairs.corrupt).logits, pairs.corrupt)
     for number in range(12):
-        run = forward(by_hand, pairs.clean, [Edit(known.feature(number), Patch())], sources=[source])
-        exact = (logit_diff(run.logits, pairs.clean) - base).mean()
+        run = forward(by_hand, pairs.corrupt, [Edit(known.feature(number), Patch())], sources=[source])
+        exact = (logit_diff(run.logits, pairs.corrupt) - base).mean()
         assert found.scores[0, number] == pytest.approx(float(exact), abs=1e-5)
     assert np.abs(found.scores).max() > 0.1
 
 
 def test_a_transcoder_is_differentiated_where_it_writes(gpt2, pairs, bind):
     known = bind(gpt2, Rectified(32, seed=3), "L1.resid_mid", site_out="L1.mlp_out")
-    found = attribute(gpt2, known, pairs)
-    expected = through_the_splice(gpt2, known, pairs.clean, pairs.corrupt).mean(0)
+    found = attribute(gpt2, pairs, known)
+    expected = through_the_splice(gpt2, known, pairs.corrupt, pairs.clean).mean(0)
     np.testing.assert_allclose(found.scores[0], expected, rtol=1e-5, atol=1e-6)
 
 
 def test_bad_input(gpt2, llama, pairs, bind):
     known = bind(gpt2, Turned(32), "L1.resid_post")
     with pytest.raises(DataError, match="'accuracy' has no gradient"):
-        attribute(gpt2, known, pairs, metric="accuracy")
+        attribute(gpt2, pairs, known, metric="accuracy")
     with pytest.raises(DataError, match="no slope"):
-        attribute(gpt2, known, pairs, metric="kl")
+        attribute(gpt2, pairs, known, metric="kl", direction="noise")
     with pytest.raises(DataError, match="a path leads"):
-        attribute(gpt2, known, pairs.clean, steps=4)
+        attribute(gpt2, pairs.clean, known, steps=4)
     with pytest.raises(DataError, match="one part"):
-        attribute(gpt2, known, pairs, parts=[0, 1])
+        attribute(gpt2, pairs, known, parts=[0, 1])
     with pytest.raises(SiteError, match="attached to another model"):
-        attribute(llama, known, pairs)
+        attribute(llama, pairs, known)
     with pytest.raises(SiteError, match="no dictionary called 'toi'"):
-        attribute(gpt2, "toi", pairs)
-    with pytest.raises(SiteError, match="or its name"):
-        attribute(gpt2, Turned(32), pairs)
+        attribute(gpt2, pairs, "toi")
+    with pytest.raises(ArgumentError, match="a Bound or a text"):
+        attribute(gpt2, pairs, Turned(32))

@@ -1,4 +1,4 @@
-"""Screening: the exact numbers are those of one full run for each feature, on pairs that nothing was chosen by."""
+"""Screened: the exact numbers are those of one full run for each feature, on pairs that nothing was chosen by."""
 
 import numpy as np
 import pytest
@@ -11,8 +11,8 @@ import mechcausal as mc
 from mechcausal.data.splits import cluster_numbers, split
 from mechcausal.dictionaries.screening.attribution import attribute
 from mechcausal.dictionaries.screening.scatter import still
-from mechcausal.dictionaries.screening.screen import Calibration, Screening, screen
-from mechcausal.errors import DataError, ResultError
+from mechcausal.dictionaries.screening.screen import Calibration, Screened, screen
+from mechcausal.errors import ArgumentError, DataError, ResultError
 from mechcausal.interventions import Edit, Patch, Zero
 from mechcausal.metrics import metric
 from mechcausal.models.attached import detach
@@ -47,7 +47,7 @@ def known():
 
 @pytest.fixture(scope="module")
 def found(known, pairs):
-    return screen(loaded("gpt2"), known, pairs, top=8, random=5, seed=3)
+    return screen(loaded("gpt2"), pairs, known, top=8, random=5, seed=3)
 
 
 def one_by_one(model, known, features, base, source=None):
@@ -66,7 +66,7 @@ def one_by_one(model, known, features, base, source=None):
 def test_measured_exactly_on_the_pairs_that_were_not_chosen_by(found, known, pairs):
     _, measured = split(cluster_numbers(pairs.clean.clusters, len(pairs)), 0.5, 3)
     held_out = pairs.take(measured.tolist())
-    exact = one_by_one(loaded("gpt2"), known, found.frame["feature"], held_out.clean, held_out.corrupt)
+    exact = one_by_one(loaded("gpt2"), known, found.frame["feature"], held_out.corrupt, held_out.clean)
     np.testing.assert_allclose(found.examples - found.baselines["base"], exact, atol=2e-5)
     np.testing.assert_allclose(found.frame["change"], exact.mean(1), atol=2e-5)
     assert np.abs(exact).max() > 0.01
@@ -76,9 +76,9 @@ def test_measured_exactly_on_the_pairs_that_were_not_chosen_by(found, known, pai
 def test_the_highest_on_one_half_and_some_others(found, known, pairs):
     chosen_by, measured = split(cluster_numbers(pairs.clean.clusters, len(pairs)), 0.5, 3)
     for part, column in ((chosen_by, "screened"), (measured, "estimate")):
-        alone = attribute(loaded("gpt2"), known, pairs.take(part.tolist())).scores[0]
+        alone = attribute(loaded("gpt2"), pairs.take(part.tolist()), known).scores[0]
         np.testing.assert_allclose(found.frame[column], alone[found.frame["feature"].astype(int)], rtol=1e-4, atol=1e-6)
-    scores = attribute(loaded("gpt2"), known, pairs.take(chosen_by.tolist())).scores[0]
+    scores = attribute(loaded("gpt2"), pairs.take(chosen_by.tolist()), known).scores[0]
     highest = found.frame[found.frame["chosen"] == "highest"]["feature"]
     assert set(highest) == set(np.argsort(-np.abs(scores))[:8])
     others = found.frame[found.frame["chosen"] == "random"]["feature"]
@@ -88,12 +88,12 @@ def test_the_highest_on_one_half_and_some_others(found, known, pairs):
 
 
 def test_the_engines_agree_and_the_seed_decides(found, known, pairs):
-    slow = screen(loaded("gpt2"), known, pairs, top=8, random=5, seed=3, exact="naive")
+    slow = screen(loaded("gpt2"), pairs, known, top=8, random=5, seed=3, exact="naive")
     np.testing.assert_allclose(slow.examples, found.examples, atol=2e-5)
     assert slow.frame["feature"].tolist() == found.frame["feature"].tolist()
     assert slow.provenance.compute["engine"] == "naive"
     assert found.provenance.compute["engine"] == "replay"
-    other = screen(loaded("gpt2"), known, pairs, top=8, random=5, seed=4)
+    other = screen(loaded("gpt2"), pairs, known, top=8, random=5, seed=4)
     assert other.frame["feature"].tolist() != found.frame["feature"].tolist()
 
 
@@ -101,7 +101,7 @@ def test_known_effects(by_hand):
     """What the heads of the first layer write: the gender's coordinate has the effect, its copy that nobody reads none."""
     pairs = mc.contrast("by_hand/gender", by_hand, n=32)
     known = attach(by_hand, Axes(12), "L0.resid_post", name="axes")
-    found = screen(by_hand, known, pairs, top=2, random=10)
+    found = screen(by_hand, pairs, known, top=2, random=10)
     frame = found.frame.set_index("feature")
     joint = (
         (pairs.clean.variables["level"][split(cluster_numbers(pairs.clean.clusters, 32), 0.5, 0)[1]] == 1)
@@ -109,7 +109,7 @@ def test_known_effects(by_hand):
         .mean()
     )
     # Coordinate 5 is what the head writes: 1.3 a unit, and 0.9 more where the neuron is on.
-    assert frame.loc[5, "change"] == pytest.approx(-2.6 - 0.9 * float(joint), abs=1e-5)
+    assert frame.loc[5, "change"] == pytest.approx(2.6 + 0.9 * float(joint), abs=1e-5)
     assert frame.loc[5, "chosen"] == "highest"
     assert frame.loc[6, "change"] == pytest.approx(0, abs=1e-6)
     assert frame["change"].drop(index=5).abs().max() < 1e-5
@@ -117,8 +117,8 @@ def test_known_effects(by_hand):
 
 
 def test_alone_a_feature_is_set_to_zero(known, pairs):
-    found = screen(loaded("gpt2"), known, pairs.clean, top=6, random=0, seed=3)
-    _, measured = split(cluster_numbers(pairs.clean.clusters, len(pairs)), 0.5, 3)
+    found = screen(loaded("gpt2"), pairs.clean, known, top=6, random=0, seed=3)
+    _, measured = split(np.arange(len(pairs)), 0.5, 3)
     exact = one_by_one(loaded("gpt2"), known, found.frame["feature"], pairs.clean.take(measured.tolist()))
     np.testing.assert_allclose(found.frame["change"], exact.mean(1), atol=2e-5)
     assert found.provenance.arguments["do"] == "zero"
@@ -127,7 +127,7 @@ def test_alone_a_feature_is_set_to_zero(known, pairs):
 def test_calibration_is_perfect_where_everything_is_linear(by_hand):
     pairs = mc.contrast("by_hand/gender", by_hand, n=32)
     known = attach(by_hand, Rectified(12, n=40), "L1.resid_post", name="linear")
-    found = screen(by_hand, known, pairs, top=10, random=10)
+    found = screen(by_hand, pairs, known, top=10, random=10)
     for fit in (found.calibration, found.calibration_of_random):
         assert fit.slope == pytest.approx(1, abs=1e-4)
         assert fit.r == pytest.approx(1, abs=1e-6)
@@ -154,7 +154,7 @@ def test_saved_and_read_again(found, tmp_path):
     assert_kept(found, tmp_path / "screen.parquet")
     (tmp_path / "screen.safetensors").unlink()
     with pytest.raises(ResultError, match="without the scores of all features beside it"):
-        Screening.load(tmp_path / "screen.parquet")
+        Screened.load(tmp_path / "screen.parquet")
 
 
 def test_what_is_said_and_drawn(found):
@@ -171,9 +171,9 @@ def test_what_is_said_and_drawn(found):
 
 def test_bad_input(known, pairs):
     model = loaded("gpt2")
-    with pytest.raises(DataError, match="at least one feature"):
-        screen(model, known, pairs, top=0)
+    with pytest.raises(ArgumentError, match="whole number of at least 1"):
+        screen(model, pairs, known, top=0)
     with pytest.raises(DataError, match="too few independent prompts"):
-        screen(model, known, pairs.take([0, 1, 2]))
+        screen(model, pairs.take([0, 1, 2]), known)
     with pytest.raises(DataError, match="no gradient"):
-        screen(model, known, pairs, metric="accuracy")
+        screen(model, pairs, known, metric="accuracy")

@@ -14,7 +14,7 @@ import mechcausal as mc
 from mechcausal.address import Site
 from mechcausal.data import PromptSet
 from mechcausal.data.splits import split, units
-from mechcausal.errors import DataError, SiteError, UnsupportedError
+from mechcausal.errors import ArgumentError, DataError, SiteError, UnsupportedError
 from mechcausal.features import attach, detach, erase, guardedness, probe
 from mechcausal.interventions.specs import Set, edit_from_json
 from mechcausal.metrics import metric
@@ -119,6 +119,8 @@ def test_fit_and_held_out_share_no_text_and_no_cluster(hiring, prompts):
     assert sorted([*fit, *held]) == list(range(500))
     assert not {prompts.texts[i] for i in fit} & {prompts.texts[i] for i in held}
     assert len(split(unit, 0.8, 0)[0]) > len(fit)
+    with pytest.raises(ArgumentError, match="between 0 and 1"):
+        erase(hiring, prompts, "gender", share=1.0)
 
 
 def test_the_warning_where_concept_and_label_go_together(hiring, prompts, caplog):
@@ -209,7 +211,7 @@ def test_wrong_input_is_refused_in_one_sentence(hiring, prompts, monkeypatch):
         erase(hiring, prompts, "gender", "L1.z", at="@decision")
     with pytest.raises(SiteError, match="a single number"):
         erase(hiring, prompts, "gender", "L1.mlp_post.N3", at="@decision")
-    with pytest.raises(DataError, match="set to one of two values"):
+    with pytest.raises(ArgumentError, match="'zero' or 'mean'"):
         erase(hiring, prompts, "gender", fill="noise")
     with pytest.raises(DataError, match="no probe is named"):
         guardedness(hiring, erase(hiring, prompts, "gender", "L1.z.H2", at="@decision"), kinds=())

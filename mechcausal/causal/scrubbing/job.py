@@ -1,0 +1,261 @@
+"""One request to scrub: what is drawn and run for each claim that is spared, and for each control."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mechcausal.address import Place, Site
+from mechcausal.causal.hypothesis import same_kind
+from mechcausal.causal.scrubbing.evaluation import Schedule, Tree
+from mechcausal.causal.scrubbing.sampling import Draw, Sampler, Unimportant
+from mechcausal.causal.scrubbing.scrubbed import Scrubbed, frame_of
+from mechcausal.causal.scrubbing.tree import Node, check_tree
+from mechcausal.data.prompts import PromptSet
+from mechcausal.errors import DataError, MechcausalError
+from mechcausal.metrics import Metric, at_read_position
+from mechcausal.models import bridge
+from mechcausal.models.engine import Exact, check_prompts, in_batches
+from mechcausal.models.facts import facts
+from mechcausal.models.hooked import forward
+from mechcausal.results.provenance import Provenance
+
+_PERMUTATIONS = 8
+_MOST_DROPPED = 8
+_TRIES = 50
+Spared = frozenset[tuple[str, str]]
+HYPOTHESIS: dict[tuple[str, str], Spared] = {("hypothesis", ""): frozenset()}
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A tree with everything drawn for it, ready to be run.
+
+    Attributes:
+        label: What it is called in the result; None for the names of its variants.
+        tree: The tree on the model.
+        sampler: What draws for it.
+        variants: What is spared in each variant, by the node and the kind of claim.
+        samples: What each node draws, for each variant, seed and reference.
+        schedule: What that takes.
+    """
+
+    label: str | None
+    tree: Tree
+    sampler: Sampler
+    variants: Mapping[tuple[str, str], Spared]
+    samples: dict[str, Draw]
+    schedule: Schedule
+
+    @property
+    def self_hits(self) -> float:
+        """How often a draw of the first variant is the prompt it replaces."""
+        count = len(self.samples[self.tree.root.name].x) // len(self.variants)
+        first = {name: Draw(draw.x[:count]) for name, draw in self.samples.items()}
+        return self.sampler.self_hits(first, self.tree.same)
+
+
+@dataclass
+class Job:
+    """One request: checked, with the unedited runs it is measured against.
+
+    Attributes:
+        model: The bridge.
+        root: The tree.
+        pool: The prompts.
+        metric: The metric.
+        n: How many of the prompts are references; None for all.
+        seeds: How often everything is drawn anew.
+        seed: The first seed.
+        unimportant: How unimportant inputs are resampled.
+        size: How many prompts of each class may be drawn; None for all.
+        lonely: What to do with values that one prompt alone has.
+        batch_size: How many prompts at a time.
+        exact: Whether the engine may be used.
+    """
+
+    model: Any
+    root: Node
+    pool: PromptSet
+    metric: Metric
+    n: int | None
+    seeds: int
+    seed: int
+    unimportant: Unimportant
+    size: int | None
+    lonely: str
+    batch_size: int
+    exact: Exact
+
+    def __post_init__(self) -> None:
+        self.started = time.perf_counter()
+        self.metric.check(self.pool)
+        check_prompts(self.model, self.pool)
+        count = len(self.pool) if self.n is None else self.n
+        if not 2 <= count <= len(self.pool):
+            raise DataError("the references are some of the prompts", got=count, expected=f"2 to {len(self.pool)}")
+        self.rows = np.arange(count)
+        self.forwards = self.naive = 0
+        self.replayed = False
+        self._unedited: Tensor | None = None
+
+    def prepare(
+        self,
+        root: Node,
+        variants: Mapping[tuple[str, str], Spared],
+        *,
+        permuted: int | None = None,
+        label: str | None = None,
+    ) -> Prepared:
+        """Check a tree, draw for every variant, seed and reference, and schedule it."""
+        tree = Tree(self.model, root, self.pool, batch_size=self.batch_size, exact=self.exact)
+        sampler = Sampler(root, self.pool, unimportant=self.unimportant, size=self.size, permuted=permuted)
+        sampler.check(lonely=self.lonely)
+        drawn = [
+            sampler.draw(self.rows, seed, exact=spared, components=tree.components)
+            for spared in variants.values()
+            for seed in range(self.seed, self.seed + self.seeds)
+        ]
+        samples = {name: _joined([draws[name] for draws in drawn]) for name in drawn[0]}
+        return Prepared(label, tree, sampler, variants, samples, tree.schedule(samples))
+
+    def run(self, prepared: Prepared) -> list[dict[str, Any]]:
+        """Scrub under every variant; return one row each, with the scores of every reference and draw."""
+        root, schedule = prepared.tree.root, prepared.schedule
+        references = prepared.samples[root.name].x
+
+        def score(logits: Tensor, which: np.ndarray) -> np.ndarray:
+            return self._scores(logits, references[which])
+
+        scores = prepared.tree.run(schedule, prepared.samples, score).reshape(4, len(prepared.variants), -1)
+        self.forwards += schedule.forwards
+        self.naive += schedule.plain
+        self.replayed |= schedule.keep
+        rows = []
+        for number, (name, claim) in enumerate(prepared.variants):
+            values, accuracy, agreement, kl = scores[:, number]
+            node = next((node for node in root.walk() if node.name == name), None)
+            rows.append(
+                {
+                    "node": prepared.label or name,
+                    "kind": "control" if prepared.label else claim or name,
+                    "parts": node.sites if node else (),
+                    "examples": values,
+                    "accuracy": accuracy.mean(),
+                    "agreement": agreement.mean(),
+                    "kl": kl.mean(),
+                    "self_hits": prepared.self_hits,
+                }
+            )
+        return rows
+
+    def controls(self) -> list[Prepared]:
+        """Return hypotheses that should fail: features permuted, sites shuffled, one node dropped."""
+        prepared = [self.prepare(self.root, HYPOTHESIS, permuted=self.seed, label="features permuted")]
+        shuffled = self._shuffled()
+        if shuffled is not None:
+            prepared.append(self.prepare(shuffled, HYPOTHESIS, label="sites shuffled"))
+        inner = [node for node in self.root.walk() if node is not self.root]
+        for node in inner[:_MOST_DROPPED] if len(inner) > 1 else []:
+            dropped = self.root.dropped(node.name)
+            if dropped.children:
+                prepared.append(self.prepare(dropped, HYPOTHESIS, label=f"{node.name} dropped"))
+        return prepared
+
+    def _shuffled(self) -> Node | None:
+        """Move every site to another of its kind, at random, so that the tree is still a tree."""
+        tree = Tree(self.model, self.root, self.pool)
+        named = list(dict.fromkeys(part.site for node in self.root.walk() for part in node.sites))
+        draw = np.random.default_rng([self.seed, 23])
+        for _ in range(_TRIES):
+            taken: dict[Site, Site] = {}
+            for site in named:
+                rooms = [room.site for room in same_kind(tree.able, Place(site), [*named, *taken.values()])]
+                if not rooms:
+                    return None
+                taken[site] = rooms[draw.integers(len(rooms))]
+            moved = self.root.placed(lambda part, to=taken: replace(part, site=to[part.site]))
+            try:
+                check_tree(tree.able, moved, self.pool)
+            except MechcausalError:
+                continue
+            return moved
+        return None
+
+    def result(self, method: str, rows: Sequence[dict[str, Any]], **arguments: Any) -> Scrubbed:  # noqa: ANN401
+        """Make the result."""
+        clean = self._scores(self.unedited[torch.as_tensor(self.rows)], self.rows)
+        draw = np.random.default_rng([self.seed, 29])
+        others = [
+            self._scores(self.unedited[torch.as_tensor((self.rows + draw.integers(1, len(self.pool), len(self.rows))) % len(self.pool))], self.rows)
+            for _ in range(_PERMUTATIONS)
+        ]  # fmt: skip
+        random = np.mean(others, axis=0)
+        repeat = lambda values: np.tile(values, self.seeds)  # noqa: E731
+        baselines = {"base": repeat(clean[0]), "clean": repeat(clean[0]), "corrupt": repeat(random[0])}
+        clusters = self.pool.clusters or tuple(f"prompt {i}" for i in range(len(self.pool)))
+        names = tuple(repeat(np.asarray(clusters)[self.rows]).tolist())
+        groups = tuple(repeat(np.asarray(self.pool.groups)[self.rows]).tolist()) if self.pool.groups else ()
+        measured = {"accuracy": float(clean[1].mean()), "random_accuracy": float(random[1].mean())}
+        provenance = Provenance(
+            method=method,
+            arguments={
+                "metric": self.metric.name, "hypothesis": str(self.root), "references": len(self.rows), "draws": self.seeds,
+                "unimportant": self.unimportant, "pool": self.size, "lonely": self.lonely, **arguments,
+            },
+            seed=self.seed,
+            **facts(
+                self.model, self.pool, started=self.started, forwards=self.forwards, batch_size=self.batch_size,
+                naive_forwards=self.naive, engine="replay" if self.replayed else "naive", **measured,
+            ),
+        )  # fmt: skip
+        frame, examples = frame_of(rows, baselines, names)
+        return Scrubbed(frame, provenance, examples, baselines, groups, names)
+
+    @property
+    def unedited(self) -> Tensor:
+        """The logits of every prompt at its read position, by the network as it is."""
+        if self._unedited is None:
+            kept: list[Tensor] = []
+
+            def one_batch(index: Tensor) -> np.ndarray:
+                batch = self.pool.take(index).to(bridge.device_of(self.model))
+                kept.append(at_read_position(forward(self.model, batch).logits, batch).float())
+                return np.zeros((1, len(index)))
+
+            in_batches(len(self.pool), self.batch_size, one_batch)
+            self._unedited = torch.cat(kept)
+        return self._unedited
+
+    def _scores(self, logits: Tensor, references: np.ndarray) -> np.ndarray:
+        """Return metric, accuracy, agreement with the unedited answer, and KL from it, [4 example]."""
+        index = torch.as_tensor(references)
+        before = self.unedited[index.to(self.unedited.device)]
+        # The output was computed elsewhere: only what the reference calls for is known here, not its tokens.
+        prompts = self.pool.take(index)
+        asked = replace(
+            prompts, tokens=prompts.tokens[:, -1:], mask=torch.ones_like(prompts.mask[:, -1:]), read=None, positions={}
+        ).to(logits.device)
+        value = self.metric(logits[:, None], asked, before[:, None] if self.metric.compares else None)
+        old, new = before.log_softmax(-1), logits.log_softmax(-1)
+        kl = (old.exp() * (old - new)).sum(-1)
+        best = logits.argmax(-1)
+        right = best == asked.answer if asked.answer is not None else torch.full_like(best, -1)
+        return (
+            torch.stack([value.float(), right.float(), (best == before.argmax(-1)).float(), kl]).double().cpu().numpy()
+        )
+
+
+def _joined(draws: Sequence[Draw]) -> Draw:
+    first = draws[0]
+    return Draw(
+        np.concatenate([draw.x for draw in draws]),
+        None if first.o is None else np.concatenate([draw.o for draw in draws if draw.o is not None]),
+        {site: np.concatenate([draw.components.get(site, draw.x) for draw in draws]) for site in first.components},
+    )
