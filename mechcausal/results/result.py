@@ -19,6 +19,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mechcausal.arguments import checked
 from mechcausal.errors import MechcausalError, ResultError, shortened
 from mechcausal.results.intervals import mean_interval
 from mechcausal.results.kinds import Kept, name_of, named
@@ -209,6 +210,7 @@ class Judged(Kept):
         return _load(cls, Path(path))
 
 
+@checked
 def load(path: str | Path) -> Any:  # noqa: ANN401 - whatever was saved
     """Read what was saved as what it was: a result, or what was found together with its result."""
     return _load(Kept, Path(path))
