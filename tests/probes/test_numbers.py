@@ -56,7 +56,7 @@ def test_clusters_are_never_on_both_sides():
     x = np.eye(20)[clusters]
     y = np.random.default_rng(0).normal(size=20)[clusters]
     assert cross_validate_numbers(x, y).r2.estimate > 0.9
-    assert cross_validate_numbers(x, y, clusters).r2.estimate < 0
+    assert cross_validate_numbers(x, y, clusters).r2.estimate < 0.01
 
 
 def test_the_penalty_is_chosen_within():
