@@ -44,7 +44,7 @@ class Measured(Result):
     def by_group(self) -> pd.DataFrame:
         """Return the value and its interval for every row in every group."""
         if not self.groups:
-            raise ResultError("these prompts declare no groups", fix="build them with group=[...]")
+            raise ResultError("these prompts declare no groups", fix="build them with groups=[...]")
         names, rows = np.asarray(self.groups), []
         for group in dict.fromkeys(self.groups):
             member = names == group
