@@ -11,6 +11,7 @@ from mechcausal.data.contrast import Contrast
 from mechcausal.data.prompts import PromptSet
 from mechcausal.data.templates import undeclared_templates
 from mechcausal.models import bridge
+from mechcausal.models.condition import altered
 from mechcausal.models.fingerprint import tokenizer_fingerprint, weights_fingerprint
 from mechcausal.models.origin import origin_of
 
@@ -44,6 +45,7 @@ def facts(
             "weights": weights_fingerprint(model),
             "tokenizer": tokenizer_fingerprint(model.tokenizer),
             **origin_of(model).to_json(),
+            **({"altered": changes} if (changes := altered(model)) else {}),
         },
         "prompts": {
             "name": getattr(prompts, "name", "own"),

@@ -101,6 +101,7 @@ class Ablating(Method[PromptSet | Contrast, Result]):
         cells, plans, notes = self._plans(model, data, recorder.metric)
         baselines = recorder.baselines("clean", self.batch_size)
         recorder.arguments.update(notes)
+        plans = self._with_means(model, data, plans, recorder.batch_size)
         parts = [
             evaluate(model, plan, batch_size=recorder.batch_size, progress="ablating", exact=self.exact)
             for plan in plans.values()
@@ -120,6 +121,7 @@ class Ablating(Method[PromptSet | Contrast, Result]):
     def cost(self, model: Model, data: PromptSet | Contrast) -> SweepCost:
         """Return what it would take; only unedited runs are made, those of the reference prompts among them."""
         _, plans, _ = self._plans(model, data, metric_of(self.metric))
+        plans = self._with_means(model, data, plans, self.batch_size)
         first, *others = (dry_run(model, plan, self.batch_size, self.exact) for plan in plans.values())
         return sum(others, first)
 
@@ -146,7 +148,6 @@ class Ablating(Method[PromptSet | Contrast, Result]):
         able = abilities(model)
         cells = swept(self.sites, self.at, able.shape, base)
         able.require(sites_of(cells))
-        makes = model if self.source_model is None else self.source_model
         self._check_source(model, intervention, pool, sites_of(cells))
         notes: dict[str, Any] = source_facts(self.source_model)
         plan = Plan(base, [cell.cell(intervention) for cell in cells], metric, reference=base)
@@ -155,7 +156,7 @@ class Ablating(Method[PromptSet | Contrast, Result]):
             selections = list(dict.fromkeys(cell.at for cell in cells))
             rows, same_length = draw(pool, base, intervention.seed, selections)
             if same_length:
-                source = None if self.source_model is None else SourceRun(makes)
+                source = None if self.source_model is None else SourceRun(self.source_model)
                 return cells, {everything: replace(plan, rows=rows, source=source)}, notes
             notes["resample"] = "from prompts of other lengths, position by position"
             plans = {}
@@ -170,12 +171,24 @@ class Ablating(Method[PromptSet | Contrast, Result]):
                     "a mean attention pattern needs prompts of one length, because its keys are positions",
                     fix="ablate z, or use do='zero' or prompts of one length",
                 )
-            pool = pool.padded(base.tokens.shape[1], base.side) if per_position else pool
-            wholes = list(dict.fromkeys(site.whole for site in sites_of(cells)))
-            means = mean_activations(makes, pool, wholes, batch_size=self.batch_size, per_position=per_position)
-            plan = replace(plan, means={site: mean.to(bridge.device_of(model)) for site, mean in means.items()})
             notes["mean"] = "per position" if per_position else "over positions"
         return cells, {everything: plan}, notes
+
+    def _with_means(
+        self, model: Model, data: PromptSet | Contrast, plans: dict[tuple[int, ...], Plan], batch_size: int
+    ) -> dict[tuple[int, ...], Plan]:
+        """Return the plans with the means that mean ablation sets."""
+        if not isinstance(self._intervention, Mean):
+            return plans
+        ((numbers, plan),) = plans.items()
+        base, pool = plan.base, self._pool(data)
+        per_position = lines_up(base, pool)
+        pool = pool.padded(base.tokens.shape[1], base.side) if per_position else pool
+        wholes = list(dict.fromkeys(edit.site.whole for cell in plan.cells for edit in cell))
+        makes = model if self.source_model is None else self.source_model
+        means = mean_activations(makes, pool, wholes, batch_size=batch_size, per_position=per_position)
+        means = {site: mean.to(bridge.device_of(model)) for site, mean in means.items()}
+        return {numbers: replace(plan, means=means)}
 
     def _check_source(self, model: Model, intervention: Intervention, pool: PromptSet, sites: list[Site]) -> None:
         check_prompts(model if self.source_model is None else self.source_model, pool)

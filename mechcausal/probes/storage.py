@@ -14,6 +14,7 @@ from mechcausal.address import Selection, Site
 from mechcausal.errors import ResultError
 from mechcausal.probes.fitted import Probe, Report
 from mechcausal.probes.kinds import Linear, Network, Quadratic, Readout, Settings
+from mechcausal.probes.numbers import NumberReport
 from mechcausal.results.intervals import Interval
 from mechcausal.results.storage import replacing
 
@@ -51,8 +52,9 @@ def load(path: str | Path) -> Probe:
         raise ResultError(f"{path} is not a mechcausal probe", fix="load what a probe's save wrote") from error
     if header["format"] != FORMAT:
         raise ResultError(f"{path} has another format", got=header["format"], expected=FORMAT, fix="update mechcausal")
-    told = header["report"]
-    told |= {name: Interval(**told[name]) for name in ("accuracy", "information")}
+    fields = header["report"]
+    fields |= {name: Interval(**fields[name]) for name in ("accuracy", "information", "r2") if name in fields}
+    report = NumberReport(**fields) if "r2" in fields else Report(**fields)
     strength = header["settings"]["C"]
     settings = Settings(**header["settings"] | {"C": tuple(strength) if isinstance(strength, list) else strength})
     return Probe(
@@ -63,7 +65,7 @@ def load(path: str | Path) -> Probe:
         kind=header["kind"],
         classes=tuple(header["classes"]),
         readout=_readout(tensors, header["chosen"]),
-        report=Report(**told),
+        report=report,
         settings=settings,
         fitted=header["fitted"],
     )
