@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,7 @@ def load(
         if not source.is_dir():
             raise ModelError(f"no dictionary ships with {text}", fix="train one: mc.features.train(model, ...)")
         name = name or text.removeprefix("organism:")
-    if Path(source).exists() or text.startswith((".", "/")) or (sae_id is None and "/" in text):
+    if os.path.exists(source) or text.startswith((".", "/")) or (sae_id is None and "/" in text):
         found = folder.read(source)
         facts = {"model_digest": found.facts.get("model_digest"), "folder": source}
         made = found.coder() if found.is_plain else from_disk(source)
