@@ -37,6 +37,9 @@ def keep(trainer: Trainer, folder: Path, facts: Mapping[str, Any]) -> None:
     write_json(room / FACTS, {"facts": dict(facts), "files": files})
     name = f"{trainer.steps:08d}"
     _remove_one(folder / name)
+    if (folder / name).exists():
+        shutil.rmtree(room)
+        raise DataError(f"{folder / name} holds files that are not ours", fix="move them, or choose another folder")
     room.rename(folder / name)
     for other in _found(folder):
         if other.name != name:

@@ -192,7 +192,7 @@ def test_an_interrupted_training_ends_as_if_it_had_not_been(kind, planted, tmp_p
         mc.features.train(model, x, site, out=out, name="sae", **(options | {"rate": 1e-4}))
     assert mc.features.train(model, x, site, out=out, name="sae", **options).digest == whole
     assert len(calls) == 17 + steps - 14
-    assert [path.name for path in (out / "checkpoint").iterdir()] == ["00000021"]  # which is not ours
+    assert not (out / "checkpoint").exists()
     mc.features.detach(model, "sae")
 
 
