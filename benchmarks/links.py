@@ -121,7 +121,7 @@ def pairs_of(model: Any, n: int, *, shared: bool) -> Contrast:  # noqa: ANN401
         model,
         [template.format(a) for a, _, template in rows],
         [template.format(b) for _, b, template in rows],
-        answer=" she", foil=" he", factor="stereotype of the occupation", template=[f"{a}/{b}" for a, b, _ in rows],
+        answer=" she", foil=" he", factor="stereotype of the occupation", clusters=[f"{a}/{b}" for a, b, _ in rows],
         positions={"occupation": [a for a, _, _ in rows]},
         variables={"female": np.ones(len(rows), dtype=int)}, corrupt_variables={"female": np.zeros(len(rows), dtype=int)},
         name="occupations",

@@ -97,6 +97,6 @@ def test_weights_are_redrawn_in_place_and_restored_bit_for_bit(hiring):
     with pytest.raises(KeyboardInterrupt):
         interrupted()
     assert weights_fingerprint(hiring) == digest
-    large = [(new.std(), old.std()) for new, old in zip(first, before, strict=True) if old.numel() > 2000]
+    large = [(float(new.std()), float(old.std())) for new, old in zip(first, before, strict=True) if old.numel() > 2400]
     assert large
     assert all(new == pytest.approx(old, rel=0.06) for new, old in large)

@@ -18,7 +18,7 @@ def test_all_text_is_escaped_and_nothing_is_requested():
     page.code(EVIL)
     text = page.render()
     assert "<script" not in text
-    assert text.count("&lt;script&gt;") == 11
+    assert text.count("&lt;script&gt;") == 12
     assert not re.search(r"url\(|@import|https?://", text)
 
 
