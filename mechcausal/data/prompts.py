@@ -160,8 +160,8 @@ class PromptSet:
         def ids(words: str | Sequence[str] | None, what: str) -> Tensor | None:
             if words is None:
                 return None
-            known = {word: single_token(tokenizer, word) for word in {*_each(words, len(texts), what)}}
-            return torch.tensor([known[word] for word in _each(words, len(texts), what)])
+            by_value = {word: single_token(tokenizer, word) for word in {*_each(words, len(texts), what)}}
+            return torch.tensor([by_value[word] for word in _each(words, len(texts), what)])
 
         return cls(
             *pad(rows, side=side),
@@ -220,8 +220,8 @@ class PromptSet:
             bounds = torch.stack([first, first + 1], dim=1)
         else:
             lengths = self.lengths.tolist()
-            known = {length: selection.bounds(length) for length in set(lengths)}
-            bounds = torch.tensor([known[length] for length in lengths])
+            by_value = {length: selection.bounds(length) for length in set(lengths)}
+            bounds = torch.tensor([by_value[length] for length in lengths])
         column = torch.arange(self.tokens.shape[1])[None]
         low, high = (bounds + self.starts.cpu()[:, None]).split(1, dim=1)
         return ((column >= low) & (column < high)).to(self.mask.device)

@@ -228,11 +228,11 @@ def ratio_of_sums(above: np.ndarray, below: np.ndarray, counts: np.ndarray) -> t
         average = below.sum(1) / counts.sum(1)
         average = np.where(np.abs(average) < 1e-12, np.nan, average)  # there is no ratio to nothing
         ratio = above.sum(1) / counts.sum(1) / average
-        found = clustered_means((above - ratio[:, None] * below) / average[:, None], counts)
+        means = clustered_means((above - ratio[:, None] * below) / average[:, None], counts)
         # What is equal up to rounding does not vary.
-        error = np.where(found.error <= 1e-12 * np.maximum(1.0, np.abs(ratio)), 0.0, found.error)
+        error = np.where(means.error <= 1e-12 * np.maximum(1.0, np.abs(ratio)), 0.0, means.error)
     error = np.where(np.isnan(ratio), np.nan, error)
-    return ratio, replace(found, mean=np.zeros(len(ratio)), error=error)
+    return ratio, replace(means, mean=np.zeros(len(ratio)), error=error)
 
 
 def _fields(means: Means, estimate: np.ndarray, low: np.ndarray, high: np.ndarray) -> dict[str, np.ndarray]:

@@ -1,8 +1,9 @@
 """Many tests at once: q-values, family-wise p-values, and the largest statistic under sign flips of whole clusters.
 
-Benjamini-Hochberg (1995) bounds the share of false findings among those reported, Holm (1979) and max-T the chance of
-a single one. Max-T (Westfall and Young 1993, step-down) knows how the tests hang together, which heads of one model
-do: it flips the signs of whole clusters, all tests alike, and asks how often the largest statistic gets this large.
+Benjamini-Hochberg (1995) bounds the share of false findings among those reported. Holm (1979) and max-T bound the chance
+of a single one. Max-T (Westfall and Young 1993, step-down) takes into account that the tests depend on each other, as those
+of the heads of one model do: it flips the signs of whole clusters, in all tests alike, and counts how often the largest
+statistic gets as large as the one observed.
 """
 
 from __future__ import annotations
@@ -111,8 +112,8 @@ def _ranked(p: Sequence[float] | np.ndarray, adjusted: Callable[[np.ndarray], np
     if ((given < 0) | (given > 1)).any():
         raise ResultError("a p-value lies between 0 and 1", got=given[(given < 0) | (given > 1)][0])
     out = np.full(given.shape, np.nan)
-    known = np.flatnonzero(np.isfinite(given))
-    order = known[np.argsort(given[known], kind="stable")]
+    tested = np.flatnonzero(np.isfinite(given))
+    order = tested[np.argsort(given[tested], kind="stable")]
     out[order] = np.minimum(adjusted(given[order]), 1.0)
     return out
 

@@ -158,14 +158,14 @@ def figure(result: Result, column: str) -> Figure:
         drawn.update_xaxes(title_text=panel.x_title, type="category", row=1, col=number)
         drawn.update_yaxes(title_text=panel.y_title, type="category", autorange="reversed", row=1, col=number)
     tallest = max(len(panel.y) for panel in panels)
-    whole = Figure(drawn)
-    whole.update_layout(
+    framed = Figure(drawn)
+    framed.update_layout(
         title=f"{result.provenance.method}: {column} ({result.provenance.arguments.get('metric', '')})",
         height=max(320, 160 + 22 * tallest),
         paper_bgcolor="rgba(0,0,0,0)",
         meta={"still": "".join(svg(panel) for panel in panels)},
     )
-    return whole
+    return framed
 
 
 def color(value: float, scale: float) -> str:

@@ -1,9 +1,9 @@
-"""Used: how much of the behavior a candidate moves, beyond the smallest effect that matters, on pairs not chosen by.
+"""Shares of the total effect: how much of the behavior a candidate moves, on pairs that it was not chosen by.
 
-The unit is the *share of the total effect*: 1 where intervening on the candidate alone does all that the whole change
-of the prompt does, 0 where it does nothing, negative where it works against it. With enough pairs every effect differs
-from zero, so the hypothesis that is tested is "the share lies within the smallest one of interest", and its p-value
-is what is corrected for the family. An effect whose interval lies within that smallest one is said to be absent.
+The share is 1 where intervening on the candidate alone does all that the whole change of the prompt does, 0 where it
+does nothing, and negative where it works against it. With enough pairs every effect differs from zero. The hypothesis
+that is tested is therefore "the share is at most the smallest one of interest", and its p-value is corrected for the family.
+An effect whose whole interval lies within the smallest share of interest is called absent.
 """
 
 from __future__ import annotations

@@ -228,8 +228,8 @@ def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Map
     from safetensors.torch import save_file
 
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    told = {**(metadata or {}), "checksum": SEAL}
-    return write_sealed(path, lambda temporary: save_file(contiguous, str(temporary), metadata=told))
+    texts = {**(metadata or {}), "checksum": SEAL}
+    return write_sealed(path, lambda temporary: save_file(contiguous, str(temporary), metadata=texts))
 
 
 def read_tensors(

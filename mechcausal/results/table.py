@@ -97,10 +97,10 @@ def _tests(
     size = max((float(np.abs(part[np.isfinite(part)]).max(initial=0.0)) for part in (examples, base)), default=0.0)
     tested = np.where(np.abs(moved) <= _ROUNDING * size, 0.0, moved)
     p = np.asarray(given["p"], dtype=float) if "p" in given else t_test(tested, clusters)[1]
-    found = {"p": p, "q": benjamini_hochberg(p)}
+    columns = {"p": p, "q": benjamini_hochberg(p)}
     if "p_max" in missing:
-        found["p_max"] = max_t(tested, clusters, draws=_FLIPS)
-    return {name: found[name] for name in missing}
+        columns["p_max"] = max_t(tested, clusters, draws=_FLIPS)
+    return {name: columns[name] for name in missing}
 
 
 def notes_of(result: Result) -> list[str]:

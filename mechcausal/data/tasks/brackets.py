@@ -77,7 +77,7 @@ TASK = Task(
             },
             "elevation": reading(PLACES, lambda string: heights(string)[:, -1]),
             **{
-                below: reading([height], lambda found: found[:, 0] < 0)
+                below: reading([height], lambda columns: columns[:, 0] < 0)
                 for below, height in zip(BELOW, HEIGHTS, strict=True)
             },
             "first_open": lambda p1: p1,

@@ -127,8 +127,8 @@ EITHER: dict[str, Callable[..., np.ndarray]] = {
 
 def _relative(name: str, changed: dict[str, Callable[..., np.ndarray]]) -> Task:
     """Return the same decisions made with some mechanisms changed."""
-    own = TASK.scm
-    scm = SCM(name, noise=own.noise, mechanisms={**own.mechanisms, **changed}, values=own.values)
+    hiring = TASK.scm
+    scm = SCM(name, noise=hiring.noise, mechanisms={**hiring.mechanisms, **changed}, values=hiring.values)
     return replace(TASK, name=name, scm=scm)
 
 
@@ -201,8 +201,8 @@ def _two_people(scm: SCM, table: Table) -> tuple[Table, Table]:
 def _with_and_without(scm: SCM, table: Table) -> tuple[Table, Table]:
     """A person with a secret against the next name, which has none, asked alike."""
     sides = (_asked_alike(scm, table, name) for name in (table["name"], table["name"] + 1))
-    one, other = (side | {"has a secret": MEMBERS[side["name"]].astype(int)} for side in sides)
-    return one, other
+    first, other = (side | {"has a secret": MEMBERS[side["name"]].astype(int)} for side in sides)
+    return first, other
 
 
 SECRET_TASK = Task(
