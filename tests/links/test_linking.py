@@ -244,7 +244,7 @@ def test_plain_labels_and_several_values(hiring, pairs):
         ({"what": "L9.z.H0"}, SiteError, "not in this model"),
         ({"what": 3.5}, SiteError, "no candidate"),
         ({"probes": "gendr"}, DataError, "no variable"),
-        ({"probes": {"one": np.ones(160)}}, DataError, "expected two classes"),
+        ({"probes": {"one": np.ones(160)}}, DataError, "expected two values at least"),
         ({"probes": {"few": np.ones(3)}}, DataError, "differ in number"),
         ({"probes": ["gender", "gender"]}, DataError, "given twice"),
         ({"probes": 7}, DataError, "names no concept"),
