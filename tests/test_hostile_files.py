@@ -103,8 +103,8 @@ def test_what_is_no_safetensors_file(folder, content):
     refused(folder, ModelError)
 
 
-@pytest.mark.parametrize("where", [0, 3, 7, 8, 12, 40, 100, 500, 1500])
-@pytest.mark.parametrize("bit", [0, 4, 7])
+@pytest.mark.parametrize("where", [0, 3, 7, 8, 12, 40, 100, 1500])
+@pytest.mark.parametrize("bit", [0, 4])
 def test_a_flipped_bit_in_the_header(folder, where, bit, digest):
     """The header has no checksum: a flip in the name of a comment is allowed to pass, with the very same weights."""
     path = folder / "model.safetensors"
@@ -123,6 +123,14 @@ def test_a_flipped_bit_in_the_body_has_another_digest(folder, share, digest):
     path.write_bytes(content)
     assert weights_fingerprint(mc.load(folder, check=False)) != digest
     refused(folder, ModelError, "not the ones you expect", expect=digest)
+
+
+def test_a_file_written_over_after_loading_changes_nothing(folder, digest):
+    model = mc.load(folder, check=False)
+    with (folder / "model.safetensors").open("r+b") as file:
+        file.seek(5000)
+        file.write(b"\0" * 5000)
+    assert weights_fingerprint(model) == digest
 
 
 def test_a_torch_file_called_safetensors_and_the_other_way_round(folder):

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mechcausal.arguments import Column, Reader, Texts, checked
 from mechcausal.data.prompts import PromptSet, Side
 from mechcausal.data.tokens import tokenizer_of
 from mechcausal.errors import DataError
@@ -80,19 +81,20 @@ class Contrast:
         return replace(self, clean=self.clean.take(rows), corrupt=self.corrupt.take(rows))
 
     @classmethod
+    @checked
     def from_text(
         cls,
-        model: Any,  # noqa: ANN401 - a bridge, or anything with a tokenizer and a cfg
-        clean: Sequence[str],
-        corrupt: Sequence[str],
+        model: Reader,
+        clean: Texts,
+        corrupt: Texts,
         *,
         answer: str | Sequence[str],
         foil: str | Sequence[str],
         factor: str = "undeclared",
-        group: Sequence[str] = (),
-        environment: Sequence[str] = (),
-        template: Sequence[str] = (),
-        labels: Sequence[Any] = (),
+        group: Column = (),
+        environment: Column = (),
+        template: Column = (),
+        labels: Column = (),
         positions: Mapping[str, Sequence[Any] | str | int] | None = None,
         variables: Mapping[str, Any] | None = None,
         corrupt_variables: Mapping[str, Any] | None = None,

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from mechcausal.address import Selection
+from mechcausal.arguments import Column, Reader, Texts, checked
 from mechcausal.data.tokens import encode_all, position_of, single_token, tokenizer_of, wants_bos
 from mechcausal.errors import DataError, SiteError, did_you_mean
 
@@ -91,18 +92,19 @@ class PromptSet:
         return f"PromptSet({len(self)} prompts of {length} tokens, {self.n_clusters} clusters{names})"
 
     @classmethod
+    @checked
     def from_text(
         cls,
-        model: Any,  # noqa: ANN401 - a bridge, or anything with a tokenizer and a cfg
-        texts: Sequence[str],
+        model: Reader,
+        texts: Texts,
         *,
         answer: str | Sequence[str] | None = None,
         foil: str | Sequence[str] | None = None,
         positions: Mapping[str, Sequence[Any] | str | int] | None = None,
-        labels: Sequence[Any] = (),
-        groups: Sequence[str] = (),
-        environments: Sequence[str] = (),
-        clusters: Sequence[str] = (),
+        labels: Column = (),
+        groups: Column = (),
+        environments: Column = (),
+        clusters: Column = (),
         variables: Mapping[str, Any] | None = None,
         side: Side = "right",
         bos: bool | None = None,

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from mechcausal.address import Selection, Site, expand
+from mechcausal.arguments import Model, checked
 from mechcausal.errors import SiteError, did_you_mean
 from mechcausal.interventions.specs import Edit, Intervention
 from mechcausal.models import bridge
@@ -99,8 +100,9 @@ class Directions:
         return feature_acts @ self.W_dec.to(feature_acts)
 
 
+@checked
 def directions(
-    model: Any,  # noqa: ANN401 - a TransformerBridge
+    model: Model,
     site: str | Site,
     vectors: Mapping[str, Any] | Tensor | np.ndarray,
     *,

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from mechcausal.address import COMPONENTS, GLOBAL_COMPONENTS, HEAD_COMPONENTS, ModelShape, Site
+from mechcausal.arguments import Model, checked
 from mechcausal.data.prompts import PromptSet
 from mechcausal.errors import InterventionError, MechcausalError, ModelError, SiteError, UnsupportedError
 from mechcausal.interventions.specs import AddDelta, Edit
@@ -112,7 +113,8 @@ def abilities(model: Any) -> Abilities:  # noqa: ANN401 - a TransformerBridge
     return able if shape is able.shape else replace(able, shape=shape)
 
 
-def sites(model: Any) -> pd.DataFrame:  # noqa: ANN401
+@checked
+def sites(model: Model) -> pd.DataFrame:
     """Return the table of sites: component, how it is written down, sizes, hook point, what can be done there."""
     import pandas as pd
 

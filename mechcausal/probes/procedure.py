@@ -46,6 +46,8 @@ def task_of(value: Task | str | None) -> Task | None:
 
 def edits_of(values: Any) -> Any:  # noqa: ANN401
     """Return edits of which some may be given in their plain form."""
+    if not isinstance(values, (list, tuple)):
+        return values  # which is refused by its kind
     return tuple(edit_from_json(dict(edit)) if isinstance(edit, dict) else edit for edit in values)
 
 

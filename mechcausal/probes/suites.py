@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from mechcausal.address import Selection
+from mechcausal.arguments import Count, Model, Seed, Text, checked
 from mechcausal.data.prompts import PromptSet
 from mechcausal.data.questions import Question as Question
 from mechcausal.data.tasks.definition import Task
@@ -85,6 +86,7 @@ class Suite:
         ]  # fmt: skip
 
 
+@checked
 def fairness(
     prompts: PromptSet,
     *,
@@ -140,6 +142,7 @@ def fairness(
     return Suite(name, tuple(made), skipped)
 
 
+@checked
 def privacy(
     prompts: PromptSet,
     *,
@@ -205,7 +208,8 @@ def mistakes(model: Any, prompts: PromptSet, *, batch_size: int = 64) -> np.ndar
     return (right < 0.5).astype(int)
 
 
-def suite(name: str, model: Any, n: int = 400, *, seed: int = 0) -> Suite:  # noqa: ANN401
+@checked
+def suite(name: Text, model: Model, n: Count = 400, *, seed: Seed = 0) -> Suite:
     """Return a suite that ships: `hiring` or `bios`, or one half of it (`hiring/fairness`, `bios/privacy`).
 
     Args:

@@ -18,6 +18,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mechcausal.arguments import checked
 from mechcausal.errors import ResultError
 from mechcausal.results.intervals import mean_interval, mean_intervals, ratio_intervals
 from mechcausal.results.kinds import Kept, name_of, named
@@ -180,6 +181,7 @@ class Judged(Kept):
         return _load(cls, Path(path))
 
 
+@checked
 def load(path: str | Path) -> Any:  # noqa: ANN401 - whatever was saved
     """Read what was saved as what it was: a result, or what was found together with its result."""
     return _load(Kept, Path(path))
