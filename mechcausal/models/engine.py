@@ -178,8 +178,8 @@ def _replayed(model: Any, cells: Sequence[Cell]) -> tuple[Replayer | None, list[
     """Return which cells need not be run from the start, and why the others do."""
     if not any(cells):
         return None, [], {}
-    if bridge.is_hooked(model):
-        return None, [], {"all": "hooks of others are attached to the model"}
+    if foreign := bridge.foreign(model):
+        return None, [], {"all": foreign}
     known = replayer(model)
     fast, reasons = [], {}
     for number, cell in enumerate(cells):

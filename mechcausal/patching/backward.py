@@ -96,8 +96,8 @@ _reasons: WeakKeyDictionary[Replayer, dict[str, str]] = WeakKeyDictionary()  # e
 
 def differentiable(model: Model, components: Sequence[str]) -> tuple[Replayer | None, dict[str, str]]:
     """Return the engine, and why gradients at some of these components are taken through whole forwards instead."""
-    if bridge.is_hooked(model):
-        return None, dict.fromkeys(components, "hooks of others are attached to the model")
+    if foreign := bridge.foreign(model):
+        return None, dict.fromkeys(components, foreign)
     engine = replayer(model)
     reasons = _reasons.setdefault(engine, {})
     for component in components:

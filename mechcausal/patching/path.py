@@ -148,8 +148,8 @@ def _replayed(
     """Return what the engine knows of the model if it can trace these paths; else why not."""
     if exact == "naive":
         return None, "asked for"
-    if bridge.is_hooked(model):
-        return None, "hooks of others are attached to the model"
+    if foreign := bridge.foreign(model):
+        return None, foreign
     engine = replayer(model)
     reason = can_trace(engine, senders, receivers)
     return (None, reason) if reason else (engine, "")

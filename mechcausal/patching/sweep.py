@@ -28,7 +28,8 @@ from mechcausal.models import bridge
 from mechcausal.models.engine import Cell, check_prompts, measure
 from mechcausal.models.facts import facts
 from mechcausal.results.provenance import Provenance
-from mechcausal.results.result import Result, tabulate
+from mechcausal.results.result import Result
+from mechcausal.results.table import tabulate
 
 
 def _is_metric(value: Any) -> bool:  # noqa: ANN401 - whatever a caller passes

@@ -72,10 +72,12 @@ class Suite:
         """List the questions."""
         lines = [f"suite {self.name}: {len(self)} questions"]
         for one in self.questions:
-            lines.append(f"  {one.family:<9} {one.asks:<24} {one.name} ({' / '.join(_few(one.labels.classes))})")
+            lines.append(
+                f"  {one.family:<9} {one.asks:<24} {one.name} ({' / '.join(_few(one.labels.classes)) or 'a number'})"
+            )
         return "\n".join([*lines, *(f"  skipped: {name}: {why}" for name, why in self.skipped.items())])
 
-    def probes(self, model: Any, site: str, *, kind: ProbeKind = "logistic", **options: Any) -> list[Probe]:  # noqa: ANN401
+    def probes(self, model: Any, site: str, *, kind: ProbeKind | None = None, **options: Any) -> list[Probe]:  # noqa: ANN401
         """Fit one probe to each question at a site; the options are those of `probe`."""
         return [
             probe(
@@ -192,7 +194,7 @@ def privacy(
     for word, (asks, values) in given.items():
         if values is None:
             continue
-        labels = in_words(labels_of(prompts, values, called.get(word, _word(values, word))), task)
+        labels = in_words(labels_of(prompts, values, called.get(word, _word(values, word)), numbers=None), task)
         if labels.of_tokens:
             made.append(Question("privacy", asks, labels, prompts, Selection(), "each"))
         else:
