@@ -76,7 +76,7 @@ class Attributing(Method[Contrast, Result]):
         >>> len(estimate)
         16
         >>> mc.attribute.cost(model, pairs, sites="z", steps=4).naive_forwards  # four steps, for each of four layers
-        96.0
+        128.0
     """
 
     word: ClassVar[str] = "attribute"
