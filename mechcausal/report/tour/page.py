@@ -150,7 +150,7 @@ def _secrets(page: Page, canary: Mapping[str, Any], sweeps: Mapping[str, Result]
     )
     page.text(
         f"With {sites} set to zero, {canary['numbers_when_silenced']} different numbers come first for these "
-        f"{len(canary['memorized'])} people. A person whose own number comes first keeps a high exposure."
+        f"{len(canary['memorized'])} people."
     )
     page.table(("person without a memorized number", "exposure of a random number"), list(canary["never_seen"].items()))
 
