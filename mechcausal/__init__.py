@@ -1,19 +1,22 @@
-"""mechcausal: intervene inside a transformer, see which mechanism carries which effect.
+"""Intervene inside a transformer and measure which mechanism carries which effect.
 
 Names are imported on first use, so that `import mechcausal` loads neither torch nor transformer-lens.
 """
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from mechcausal.face import lazy
 
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from mechcausal import causal as causal
+    from mechcausal import circuits as circuits
     from mechcausal import features as features
     from mechcausal import interventions as interventions
+    from mechcausal import methods as methods
     from mechcausal import metrics as metrics
     from mechcausal import patching as patching
     from mechcausal import results as results
@@ -30,8 +33,10 @@ if TYPE_CHECKING:
     from mechcausal.organisms import truth as truth
     from mechcausal.patching import ablate as ablate
     from mechcausal.patching import attribute as attribute
+    from mechcausal.patching import measure as measure
     from mechcausal.patching import patch as patch
     from mechcausal.patching import path_patch as path_patch
+    from mechcausal.patching import read as read
     from mechcausal.results import Result as Result
 
 _HOME = {
@@ -47,21 +52,14 @@ _HOME = {
     "ablate": "mechcausal.patching",
     "attribute": "mechcausal.patching",
     "path_patch": "mechcausal.patching",
+    "read": "mechcausal.patching",
+    "measure": "mechcausal.patching",
     "scrub": "mechcausal.causal",
     "link": "mechcausal.links",
     "Result": "mechcausal.results",
     "MechcausalError": "mechcausal.errors",
 }
-_PACKAGES = ("results", "metrics", "interventions", "causal", "features", "patching")
+_PACKAGES = ("causal", "circuits", "features", "interventions", "methods", "metrics", "patching", "results")
 
-
-def __getattr__(name: str) -> Any:  # noqa: ANN401 - any public name
-    if name in _HOME:
-        return getattr(import_module(_HOME[name]), name)
-    if name in _PACKAGES:
-        return import_module(f"mechcausal.{name}")
-    raise AttributeError(f"module 'mechcausal' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOME, *_PACKAGES])
+if not TYPE_CHECKING:  # a checker knows the names from above, and refuses any other
+    __getattr__, __dir__ = lazy(__name__, _HOME | {name: f"mechcausal.{name}" for name in _PACKAGES}, "__version__")

@@ -12,12 +12,12 @@ import math
 import numbers
 import sys
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, wraps
 from typing import Annotated, Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin
 
-from mechcausal.errors import ArgumentError, did_you_mean, shortened
+from mechcausal.errors import ArgumentError, MechcausalError, did_you_mean, shortened
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -43,9 +43,13 @@ def number(words: str, low: float = -math.inf, high: float = math.inf, *, whole:
     wanted = numbers.Integral if whole else numbers.Real
 
     def test(value: Any) -> bool:  # noqa: ANN401 - whatever a caller passes
-        return isinstance(value, wanted) and not isinstance(value, bool) and low <= float(value) <= high
+        return isinstance(value, wanted) and not isinstance(value, bool) and bool(low <= value <= high)
 
     return Kind(words, test)
+
+
+def _is_list(value: Any) -> bool:  # noqa: ANN401
+    return isinstance(value, Sequence) and not isinstance(value, (str, bytes, bytearray))
 
 
 def _is_model(value: Any) -> bool:  # noqa: ANN401
@@ -54,14 +58,36 @@ def _is_model(value: Any) -> bool:  # noqa: ANN401
 
 
 Model = Annotated[Any, Kind("a model from mc.load", _is_model, "model = mc.load(...), and give it as first argument")]
-Count = Annotated[int, number("a whole number of at least 1", 1, whole=True)]
-CountOrZero = Annotated[int, number("a whole number of at least 0", 0, whole=True)]
+_MOST = 10**9
+Count = Annotated[int, number("a whole number of at least 1 and at most 10**9", 1, _MOST, whole=True)]
+CountOrZero = Annotated[int, number("a whole number of at least 0 and at most 10**9", 0, _MOST, whole=True)]
 Seed = Annotated[int, number("a whole number from 0 to 2**63 - 1", 0, 2**63 - 1, whole=True)]
 Share = Annotated[float, number("a number between 0 and 1", 0.0, 1.0)]
 OpenShare = Annotated[float, number("a number between 0 and 1, both excluded", math.ulp(0.0), 1.0 - 2**-53)]
 Positive = Annotated[float, number("a number above 0", math.ulp(0.0), sys.float_info.max)]
 NotNegative = Annotated[float, number("a number of at least 0", 0.0, sys.float_info.max)]
 Number = Annotated[float, number("a finite number", -sys.float_info.max, sys.float_info.max)]
+Reader = Annotated[
+    Any,
+    Kind(
+        "a model from mc.load, or anything with a tokenizer",
+        lambda value: _is_model(value) or hasattr(value, "tokenizer"),
+        "model = mc.load(...), and give it here",
+    ),
+]
+Column = Annotated[
+    Sequence[Any],
+    Kind("a list with one entry for each prompt", lambda value: _is_list(value) or getattr(value, "ndim", None) == 1),
+]
+Text = Annotated[str, Kind("a text that is not empty", lambda value: isinstance(value, str) and bool(value.strip()))]
+Texts = Annotated[
+    Sequence[str],
+    Kind(
+        "a list of texts",
+        lambda value: isinstance(value, (list, tuple)) and all(isinstance(text, str) for text in value),
+        "give a list of texts: list(...) makes one",
+    ),
+]
 
 
 def checked(function: Callable[P, R], *, caller: str | None = None) -> Callable[P, R]:
@@ -102,7 +128,30 @@ def check_all(
         if name in ("self", "cls") or name not in hints or kind is inspect.Parameter.VAR_KEYWORD:
             continue
         for item in value if kind is inspect.Parameter.VAR_POSITIONAL else (value,):
+            if not fits(item, hints[name]):
+                _refuse_swapped(caller, name, values, hints)
             check(f"{caller} cannot take this {name!r}", item, hints[name])
+
+
+def _refuse_swapped(caller: str, name: str, values: Mapping[str, Any], hints: Mapping[str, Any]) -> None:
+    """Raise where a value would be right for another argument whose value would be right for this one."""
+    for other, value in values.items():
+        if other == name or other not in hints or Any in (hints[name], hints[other]) or value is None:
+            continue
+        if _fits_quietly(values[name], hints[other]) and _fits_quietly(value, hints[name]):
+            first, second = sorted((name, other), key=list(values).index)
+            raise ArgumentError(
+                f"the arguments {first!r} and {second!r} of {caller} are swapped",
+                got=f"{described(values[first])} and {described(values[second])}",
+                expected=f"{in_words(hints[first])}, then {in_words(hints[second])}",
+            )
+
+
+def _fits_quietly(value: Any, hint: Any) -> bool:  # noqa: ANN401
+    try:
+        return fits(value, hint)
+    except MechcausalError:  # a kind that says more about what is wrong
+        return False
 
 
 def check(what: str, value: Any, hint: Any) -> None:  # noqa: ANN401 - any value, any annotation
@@ -114,7 +163,16 @@ def check(what: str, value: Any, hint: Any) -> None:  # noqa: ANN401 - any value
     fix = next((kind.fix for kind in kinds if isinstance(kind, Kind) and kind.fix), None)
     if isinstance(value, str) and options:
         fix = did_you_mean(value, options)
+    if fix is None and _wants_list(hint) and isinstance(value, Iterable) and not isinstance(value, (str, bytes)):
+        fix = "give a list: list(...) makes one"
     raise ArgumentError(what, got=described(value), expected=in_words(hint), fix=fix)
+
+
+def _wants_list(hint: Any) -> bool:  # noqa: ANN401
+    origins = [get_origin(part) for part in _parts(hint)]
+    return any(
+        origin in (list, tuple) or (inspect.isclass(origin) and issubclass(origin, Sequence)) for origin in origins
+    )
 
 
 def fits(value: Any, hint: Any) -> bool:  # noqa: ANN401
@@ -198,13 +256,19 @@ def _word(hint: Any) -> str:  # noqa: ANN401
     if origin is Literal:
         return " or ".join(map(repr, parts))
     if origin is tuple or (inspect.isclass(origin) and issubclass(origin, Sequence)):
-        return f"a list of ({in_words(parts[0])})" if parts else "a list"
+        return f"a list of {_several(in_words(parts[0]))}" if parts else "a list"
     if inspect.isclass(origin) and issubclass(origin, Mapping):
         return "a mapping"
     if inspect.isclass(origin) and issubclass(origin, Callable):
         return "a function"
     name = getattr(hint, "__name__", str(hint))
-    return f"a {name}"
+    return f"an {name}" if name[:1] in "AEIOU" else f"a {name}"
+
+
+def _several(words: str) -> str:
+    """Return the words for several of a kind."""
+    simple = words.startswith("a ") and " or " not in words and len(words.split()) <= 3
+    return f"{words[2:]}s" if simple else f"({words})"
 
 
 def _parts(hint: Any) -> list[Any]:  # noqa: ANN401

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 _MOST_LISTED = 12
+_LONGEST = 399  # characters of a message
 
 
 class MechcausalError(ValueError):
@@ -20,9 +21,20 @@ class MechcausalError(ValueError):
 
     def __init__(self, what: str, *, got: object = None, expected: object = None, fix: str | None = None) -> None:
         self.what, self.got, self.expected, self.fix = what, got, expected, fix
-        details = [f"{name} {value}" for name, value in (("got", got), ("expected", expected)) if value is not None]
-        message = what + (f" ({'; '.join(details)})" if details else "")
-        super().__init__(f"{message}: {fix}" if fix else message)
+        super().__init__(_sentence([what, *(None if part is None else str(part) for part in (got, expected, fix))]))
+
+
+def _sentence(parts: list[str | None]) -> str:
+    """Return the message of (what, got, expected, fix); where it is too long, its longest part is cut."""
+    what, got, expected, fix = parts
+    details = [f"{name} {value}" for name, value in (("got", got), ("expected", expected)) if value is not None]
+    message = f"{what}" + (f" ({'; '.join(details)})" if details else "") + (f": {fix}" if fix else "")
+    excess, sizes = len(message) - _LONGEST, [len(part or "") for part in parts]
+    if excess <= 0:
+        return message
+    longest = sizes.index(max(sizes))
+    cut = shortened(parts[longest] or "", max(60, max(sizes) - excess))
+    return _sentence([*parts[:longest], cut, *parts[longest + 1 :]])
 
 
 class ArgumentError(MechcausalError):

@@ -1,12 +1,13 @@
-"""Features: dictionaries and what they are worth, probes, erasure, links, circuits of features.
+"""Train and judge dictionaries of features, probe for concepts, erase them, and link both to the behavior.
 
 Names are imported on first use: a probe needs no dictionary, and a dictionary no scikit-learn.
 """
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from mechcausal.face import lazy
 
 if TYPE_CHECKING:
     from mechcausal.circuits.features.circuit import FeatureCircuit as FeatureCircuit
@@ -79,12 +80,5 @@ _HOME = {
     "detach": "mechcausal.models.binding",
 }
 
-
-def __getattr__(name: str) -> Any:  # noqa: ANN401 - any public name
-    if name in _HOME:
-        return getattr(import_module(_HOME[name]), name)
-    raise AttributeError(f"module 'mechcausal.features' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOME])
+if not TYPE_CHECKING:  # a checker knows the names from above, and refuses any other
+    __getattr__, __dir__ = lazy(__name__, _HOME)

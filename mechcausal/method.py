@@ -84,7 +84,8 @@ class Method(Generic[Data, Outcome]):
         for part in fields(self):
             value = _tuples(getattr(self, part.name))
             read = part.metadata.get("read")
-            object.__setattr__(self, part.name, read(value) if read is not None and value is not None else value)
+            value = _tuples(read(value)) if read is not None and value is not None else value
+            object.__setattr__(self, part.name, value)
         values = {part.name: getattr(self, part.name) for part in fields(self)}
         check_all(self.word, values, hints_of(type(self)))
 
@@ -162,10 +163,11 @@ def function(
 
         def call(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as the signature says
             given = bound(word, signature, args, kwargs)
-            model, prompts = given.pop("model"), given.pop(data)
-            made = spec(**given)
-            check_all(spec.word, {data: prompts}, {data: hints_of(spec.run).get("data", Any)})
-            return act(made, model, prompts)
+            subject = {"model": given.pop("model"), data: given.pop(data)}
+            hints = hints_of(spec.run)
+            wanted = dict(zip(subject, (hints.get(each.name, Any) for each in run_parameters[1:3]), strict=True))
+            check_all(word, subject, wanted)
+            return act(spec(**given), *subject.values())
 
         described_as = {
             "__signature__": signature,
@@ -218,7 +220,7 @@ def _is_default(part: Field[Any], value: Any) -> bool:  # noqa: ANN401
     read = part.metadata.get("read")
     if default is MISSING:
         return False
-    default = read(default) if read is not None and default is not None else default
+    default = _tuples(read(default)) if read is not None and default is not None else default
     return type(value) is type(default) and bool(value == default)
 
 

@@ -21,6 +21,8 @@ def expand(spec: SiteSpec, shape: ModelShape) -> list[Site]:
     if isinstance(spec, (list, tuple)):
         if not spec:
             raise SiteError("the list of sites is empty", fix="name at least one site, for example 'resid_pre'")
+        if any(isinstance(item, (list, tuple)) for item in spec):
+            raise SiteError("a list of sites cannot hold lists here", fix="name the sites in one list")
         return list(dict.fromkeys(site for item in spec for site in expand(item, shape)))
     if isinstance(spec, Site):
         return [spec.check(shape)]

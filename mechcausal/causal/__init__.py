@@ -1,4 +1,4 @@
-"""Causal models of what a network does, and the methods that test them inside it."""
+"""State a causal model of what a network does, and test it inside the network by the methods listed here."""
 
 from mechcausal.address import Place as Place
 from mechcausal.causal.alignment.aligned import Aligned as Aligned
@@ -29,3 +29,6 @@ from mechcausal.causal.training.train import Trained as Trained
 from mechcausal.causal.training.train import train as train
 from mechcausal.data.scm import SCM as SCM
 from mechcausal.data.tasks.definition import Task as Task
+from mechcausal.face import shown
+
+__dir__ = shown(globals())

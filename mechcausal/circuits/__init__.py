@@ -1,4 +1,7 @@
-"""Circuits: nodes and edges of a model's computation with what each contributes."""
+"""Hold a circuit as one graph of nodes and edges, with what each of them contributes."""
 
 from mechcausal.address import Place as Place
 from mechcausal.circuits.graph import Graph as Graph
+from mechcausal.face import shown
+
+__dir__ = shown(globals())

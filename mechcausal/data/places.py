@@ -2,15 +2,63 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 from mechcausal.address import HEAD_COMPONENTS, Place, Selection, Site
-from mechcausal.address import SiteSpec as SiteSpec
+from mechcausal.arguments import Kind
 from mechcausal.data.prompts import PromptSet
 from mechcausal.errors import SiteError
 
-Positions = str | int | slice | Selection | Sequence[str | int | Selection] | None
+
+def _names_sites(value: Any) -> bool:  # noqa: ANN401 - whatever a caller passes
+    return isinstance(value, (str, Site)) or (
+        isinstance(value, (list, tuple)) and all(isinstance(item, (str, Site)) for item in value)
+    )
+
+
+def _names_cells(value: Any) -> bool:  # noqa: ANN401
+    return _names_sites(value) or (isinstance(value, (list, tuple)) and all(_names_sites(item) for item in value))
+
+
+def _is_position(value: Any) -> bool:  # noqa: ANN401
+    if value is None or isinstance(value, bool):
+        return value is None
+    return (isinstance(value, (str, slice, Selection)) or _is_index(value)) and bool(Selection.parse(value))
+
+
+def _is_index(value: Any) -> bool:  # noqa: ANN401 - an int of Python's, numpy's or torch's
+    try:
+        return not isinstance(value, bool) and operator.index(value) in range(-(2**31), 2**31)
+    except TypeError:
+        return False
+
+
+def _is_positions(value: Any) -> bool:  # noqa: ANN401
+    if isinstance(value, (list, tuple)):
+        return all(item is not None and _is_positions(item) for item in value)
+    return (isinstance(value, str) and value == "each") or _is_position(value)
+
+
+SiteSpec = Annotated[
+    str | Site | list[str] | list[Site] | tuple[str | Site, ...],
+    Kind("a site such as 'z' or 'L1.z.H2', or a list of these", _names_sites),
+]
+CellSpec = Annotated[
+    str | Site | list[Any] | tuple[Any, ...],
+    Kind(
+        "a site such as 'z' or 'L1.z.H2', or a list of these, in which a tuple of sites is one cell edited together",
+        _names_cells,
+    ),
+]
+At = Annotated[
+    str | int | slice | Selection | None, Kind("a position such as -1, '@subject', '@3:7' or '@all'", _is_position)
+]
+Positions = Annotated[
+    str | int | slice | Selection | Sequence[str | int | Selection] | None,
+    Kind("'each', 'all', a position such as -1 or '@subject', or a list of these", _is_positions),
+]
 
 
 def places(sites: Sequence[Site], positions: Positions, prompts: PromptSet) -> list[Place]:
@@ -25,6 +73,11 @@ def places(sites: Sequence[Site], positions: Positions, prompts: PromptSet) -> l
         if chosen is None:
             chosen = "all" if site.component in HEAD_COMPONENTS or site.unit is not None else "each"
         out += [Place(site, at, label=label) for at, label in _selections(chosen, prompts)]
+    once: set[tuple[Site, Selection]] = set()
+    for place in out:
+        if (place.site, place.at) in once:
+            raise SiteError(f"{place.site}{place.at} is asked for twice", fix="name each site and each position once")
+        once.add((place.site, place.at))
     return out
 
 
@@ -57,3 +110,14 @@ def plain(spec: Any) -> Any:  # noqa: ANN401 - any way of naming sites or positi
     if isinstance(spec, slice):
         return str(Selection.parse(spec))
     return spec if spec is None or isinstance(spec, (int, str)) else str(spec)
+
+
+def as_text(spec: Any) -> Any:  # noqa: ANN401 - any way of naming sites or positions
+    """Return sites and positions as the words that a specification holds; anything else as it is."""
+    if isinstance(spec, (list, tuple)):
+        return tuple(as_text(item) for item in spec)
+    if isinstance(spec, (Site, Selection)):
+        return str(spec)
+    if isinstance(spec, slice):
+        return str(Selection.parse(spec))
+    return operator.index(spec) if _is_index(spec) else spec

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from mechcausal.address import Selection
+from mechcausal.arguments import Column, Reader, Texts, checked
 from mechcausal.data.tokens import encode, position_of, single_token, tokenizer_of, wants_bos
 from mechcausal.errors import DataError, SiteError, did_you_mean
 
@@ -59,6 +60,24 @@ class PromptSet:
             raise DataError(
                 "tokens and mask differ in shape", got=tuple(self.mask.shape), expected=tuple(self.tokens.shape)
             )
+        for name, column in (
+            ("tokens", self.tokens),
+            ("answer", self.answer),
+            ("foil", self.foil),
+            ("read", self.read),
+        ):
+            if column is not None and (column.is_floating_point() or column.dtype == torch.bool):
+                raise DataError(
+                    f"{name} must be whole numbers", got=str(column.dtype).removeprefix("torch."), expected="torch.long"
+                )
+        if self.mask.dtype != torch.bool:
+            raise DataError("the mask must be True or False", got=self.mask.dtype, expected="torch.bool")
+        missing = [row for row, label in enumerate(self.labels) if isinstance(label, float) and label != label]
+        if missing:
+            raise DataError(
+                f"the label of prompt {missing[0]} is NaN ({len(missing)} such prompts)",
+                fix="give None where a label is not known, or leave these prompts out",
+            )
         if bool((~self.mask).all(dim=1).any()):
             row = int((~self.mask).all(dim=1).nonzero()[0])
             raise DataError(f"prompt {row} has no tokens", fix="give every prompt at least one token")
@@ -91,18 +110,19 @@ class PromptSet:
         return f"PromptSet({len(self)} prompts of {length} tokens, {self.n_clusters} clusters{names})"
 
     @classmethod
+    @checked
     def from_text(
         cls,
-        model: Any,  # noqa: ANN401 - a bridge, or anything with a tokenizer and a cfg
-        texts: Sequence[str],
+        model: Reader,
+        texts: Texts,
         *,
         answer: str | Sequence[str] | None = None,
         foil: str | Sequence[str] | None = None,
         positions: Mapping[str, Sequence[Any] | str | int] | None = None,
-        labels: Sequence[Any] = (),
-        groups: Sequence[str] = (),
-        environments: Sequence[str] = (),
-        clusters: Sequence[str] = (),
+        labels: Column = (),
+        groups: Column = (),
+        environments: Column = (),
+        clusters: Column = (),
         variables: Mapping[str, Any] | None = None,
         side: Side = "right",
         bos: bool | None = None,
@@ -140,8 +160,8 @@ class PromptSet:
         def ids(words: str | Sequence[str] | None, what: str) -> Tensor | None:
             if words is None:
                 return None
-            known = {word: single_token(tokenizer, word) for word in {*_each(words, len(texts), what)}}
-            return torch.tensor([known[word] for word in _each(words, len(texts), what)])
+            by_value = {word: single_token(tokenizer, word) for word in {*_each(words, len(texts), what)}}
+            return torch.tensor([by_value[word] for word in _each(words, len(texts), what)])
 
         return cls(
             *pad(rows, side=side),
@@ -200,8 +220,8 @@ class PromptSet:
             bounds = torch.stack([first, first + 1], dim=1)
         else:
             lengths = self.lengths.tolist()
-            known = {length: selection.bounds(length) for length in set(lengths)}
-            bounds = torch.tensor([known[length] for length in lengths])
+            by_value = {length: selection.bounds(length) for length in set(lengths)}
+            bounds = torch.tensor([by_value[length] for length in lengths])
         column = torch.arange(self.tokens.shape[1])[None]
         low, high = (bounds + self.starts.cpu()[:, None]).split(1, dim=1)
         return ((column >= low) & (column < high)).to(self.mask.device)

@@ -17,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from mechcausal.arguments import Count, CountOrZero, Model, checked
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.prompts import PromptSet
 from mechcausal.dictionaries import folder
@@ -64,13 +65,14 @@ def planned(path: str | Path, count: int) -> list[Companion]:
     return [Companion(Path(path) / FOLDER / name, kind) for name, kind in names]
 
 
+@checked
 def companions(
-    model: Any,  # noqa: ANN401 - a TransformerBridge
+    model: Model,
     data: Data,
     path: str | Path,
-    count: int = 2,
+    count: Count = 2,
     *,
-    checkpoint_every: int = 0,
+    checkpoint_every: CountOrZero = 0,
     tell: Callable[[Companion], None] = lambda one: None,
 ) -> list[Companion]:
     """Train companions of the dictionary in a folder, by its own recipe; `mc.link` finds them there.

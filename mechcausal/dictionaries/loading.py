@@ -51,7 +51,7 @@ def load(
         if not source.is_dir():
             raise ModelError(f"no dictionary ships with {text}", fix="train one: mc.features.train(model, ...)")
         name = name or text.removeprefix("organism:")
-    if Path(source).exists() or text.startswith((".", "/")) or (sae_id is None and "/" in text):
+    if _exists(source) or text.startswith((".", "/")) or (sae_id is None and "/" in text):
         found = folder.read(source)
         facts = {"model_digest": found.facts.get("model_digest"), "folder": source}
         made = found.coder() if found.is_plain else from_disk(source)
@@ -70,6 +70,13 @@ def load(
     elif fold and not isinstance(made, Renormalised):
         made = folder.UnitRows(made.to(device))
     return attach(model, made, place, name=re.sub(r"[^\w-]", "-", name), site_out=target, **facts)
+
+
+def _exists(source: str | Path) -> bool:
+    try:
+        return Path(source).exists()
+    except (OSError, ValueError):  # a text that no path can be
+        return False
 
 
 def _place(given: str | Site | None, told: str | None, word: str, source: str) -> Site:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from difflib import get_close_matches
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import ModuleType
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor
 
 from mechcausal.dictionaries.sparse import decoded, encoded
-from mechcausal.errors import ModelError, UnsupportedError, did_you_mean
+from mechcausal.errors import ModelError, UnsupportedError, shortened
 
 KINDS = ("topk", "batchtopk", "matryoshka", "jumprelu", "standard", "gated", "transcoder")
 _BY_K = ("topk", "batchtopk", "matryoshka", "jumprelu")
@@ -63,7 +64,11 @@ def from_release(release: str, sae_id: str | None) -> Any:  # noqa: ANN401 - an 
     package = sae_lens()
     known = _releases()
     if release not in known and "/" not in release:
-        raise ModelError(f"{release!r} is neither a folder nor a release of sae-lens", fix=did_you_mean(release, known))
+        close = get_close_matches(release, known, n=1, cutoff=0.55)
+        raise ModelError(
+            f"{shortened(release)!r} is neither a folder nor a release of sae-lens",
+            fix=f"did you mean {close[0]!r}?" if close else "sae-lens lists its releases in its documentation",
+        )
     ids = list(known[release].saes_map) if release in known else []
     if sae_id is None or (ids and sae_id not in ids):
         raise ModelError(

@@ -15,11 +15,13 @@ import torch
 from torch import Tensor
 
 from mechcausal.address import COMPONENTS, GLOBAL_COMPONENTS, HEAD_COMPONENTS, ModelShape, Site
+from mechcausal.arguments import Model, checked
 from mechcausal.data.prompts import PromptSet
 from mechcausal.errors import InterventionError, MechcausalError, ModelError, SiteError, UnsupportedError
 from mechcausal.interventions.specs import AddDelta, Edit
 from mechcausal.models import bridge
 from mechcausal.models.attached import with_dictionaries
+from mechcausal.models.condition import condition, remember
 from mechcausal.models.fingerprint import weights_fingerprint
 from mechcausal.models.hooked import forward
 
@@ -91,28 +93,32 @@ class Abilities:
                 )
 
 
-_known: dict[tuple[str, str, ModelShape, str], Abilities] = {}
+_measured: dict[tuple[Any, ...], Abilities] = {}
 
 
 def abilities(model: Any) -> Abilities:  # noqa: ANN401 - a TransformerBridge
     """Return what this model can do, measured on first use and remembered by its weights and shape."""
     if bridge.require_bridge(model).training:
         raise ModelError("the model is in training mode, where dropout makes its numbers random", fix="model.eval()")
-    # The same weights may be cut into heads in more than one way.
+    state = condition(model)
+    remember(model, state)
+    # The same weights may be cut into heads in more than one way, and run under other settings or hooks.
     key = (
         weights_fingerprint(model),
         bridge.architecture_of(model),
         bridge.shape_of(model),
         bridge.transformer_lens_version(),
+        state,
     )
-    if key not in _known:
-        _known[key] = _measure(model)
-    able = _known[key]
+    if key not in _measured:
+        _measured[key] = _measure(model)
+    able = _measured[key]
     shape = with_dictionaries(model, able.shape, key[0])
     return able if shape is able.shape else replace(able, shape=shape)
 
 
-def sites(model: Any) -> pd.DataFrame:  # noqa: ANN401
+@checked
+def sites(model: Model) -> pd.DataFrame:
     """Return the table of sites: component, how it is written down, sizes, hook point, what can be done there."""
     import pandas as pd
 

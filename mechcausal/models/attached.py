@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary
 from torch import Tensor
 
 from mechcausal.address import DictionaryShape, ModelShape, Site
+from mechcausal.arguments import Model, checked
 from mechcausal.errors import InterventionError, SiteError, did_you_mean
 
 
@@ -125,7 +126,8 @@ def file(model: Any, bound: Bound) -> Bound:  # noqa: ANN401 - a TransformerBrid
     return bound
 
 
-def attached(model: Any) -> dict[str, Bound]:  # noqa: ANN401 - a TransformerBridge
+@checked
+def attached(model: Model) -> dict[str, Bound]:
     """Return the dictionaries of a model by name."""
     return dict(_attached.get(model, {}))
 
@@ -142,7 +144,8 @@ def bound(model: Any, name: str) -> Bound:  # noqa: ANN401 - a TransformerBridge
     return known[name]
 
 
-def detach(model: Any, name: str) -> Bound:  # noqa: ANN401 - a TransformerBridge
+@checked
+def detach(model: Model, name: str) -> Bound:
     """Forget a dictionary, and return it."""
     found = bound(model, name)
     del _attached[model][name]

@@ -38,10 +38,24 @@ def bare(wrapped: Any) -> nn.Module:  # noqa: ANN401 - a TransformerBridge
             holder._parameters[leaf] = nn.Parameter(state[name].detach(), requires_grad=False)
         else:
             holder._buffers[leaf] = state[name]
+    _set_alike(wrapped, twin)
     for name, activation in list(twin.named_modules()):
         if isinstance(activation, NewGELUActivation):  # the same function in one operation instead of eight
             twin.set_submodule(name, nn.GELU(approximate="tanh"))
     return twin.eval()
+
+
+def _set_alike(wrapped: Any, twin: nn.Module) -> None:  # noqa: ANN401 - a TransformerBridge
+    """Give the modules of a bare model the settings that those beneath the bridge have now, whatever the configuration says."""
+    modules = dict(twin.named_modules())
+    for name, module in bridge.underlying(wrapped).named_modules(remove_duplicate=False):
+        own = modules.get(name.replace("._original_component", ""))
+        if own is None or type(own) is not type(module):
+            continue
+        for key, value in vars(module).items():
+            here = vars(own).get(key, ...)
+            if isinstance(value, (bool, int, float, str, type(None))) and key[0] != "_" and here is not value:
+                setattr(own, key, value)
 
 
 def ports(wrapped: Any, model: nn.Module, sites: Sequence[Site]) -> dict[Site, Port]:  # noqa: ANN401

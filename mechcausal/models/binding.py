@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mechcausal.address import Site
+from mechcausal.arguments import Model, checked
 from mechcausal.errors import ModelError, NumericsError, SiteError, UnsupportedError
 from mechcausal.models.abilities import Abilities, abilities
 from mechcausal.models.attached import Bound as Bound
@@ -23,8 +24,9 @@ from mechcausal.models.fingerprint import weights_fingerprint
 _PROBES = 4  # activations with which a dictionary is tried when it is attached
 
 
+@checked
 def attach(
-    model: Any,  # noqa: ANN401 - a TransformerBridge
+    model: Model,
     dictionary: Any,  # noqa: ANN401 - a Dictionary
     site: str | Site,
     *,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import warnings
+from collections.abc import Iterator
 from functools import cache, partial
 from importlib.metadata import version
 from typing import Any
@@ -27,6 +28,7 @@ with warnings.catch_warnings():
     from transformer_lens.model_bridge.sources.native.model import NativeModel
 
 NATIVE = "TransformerLensNative"
+_GLOBAL = ("_global_forward_pre_hooks", "_global_forward_hooks")
 LEVEL = 7_351_000  # our hooks are removed by this level and by no other; nobody else uses it
 
 _ALIASES = {
@@ -211,13 +213,62 @@ def run(model: TransformerBridge, tokens: Tensor, mask: Tensor) -> Tensor:
     return model(tokens, attention_mask=attention_mask, return_type="logits")
 
 
+def modules_of(model: TransformerBridge) -> Iterator[tuple[str, nn.Module]]:
+    """Yield the modules beneath a bridge with their names, each once, without the hook points between them."""
+    waiting: list[tuple[str, nn.Module]] = [("", underlying(model))]
+    seen: set[int] = set()
+    while waiting:
+        name, module = waiting.pop()
+        if id(module) in seen or isinstance(module, HookPoint):
+            continue
+        seen.add(id(module))
+        yield name.replace("._original_component", ""), module
+        prefix = f"{name}." if name else ""
+        # The first name of a module is that of `transformers`; the bridge adds its own after it.
+        waiting += [
+            (prefix + key, part) for key, part in reversed(vars(module)["_modules"].items()) if part is not None
+        ]
+
+
+def hooks_of(module: nn.Module) -> Iterator[tuple[str, int, Any]]:
+    """Yield the hooks of a module and a forward that was put in the place of its own, by which transformer-lens did not wire it."""
+    values = vars(module)
+    for kind in ("_forward_pre_hooks", "_forward_hooks"):
+        for number, hook in values[kind].items():
+            if not _is_wiring(hook):
+                yield kind, number, hook
+    if "forward" in values and not _is_wiring(values["forward"]):
+        yield "forward", 0, values["forward"]
+
+
+def _is_wiring(function: Any) -> bool:  # noqa: ANN401 - any callable
+    return str(getattr(function, "__module__", "")).startswith("transformer_lens.")
+
+
+def foreign(model: TransformerBridge) -> str:
+    """Say which hook or forward of somebody else acts on the model; empty where none does.
+
+    The engine calls modules of its own that share the weights, so only the loop sees what is attached here. Hooks with
+    which transformer-lens 4 wires a bridge do not count.
+    """
+    if any(getattr(nn.modules.module, name) for name in _GLOBAL):
+        return "hooks on all modules are registered with torch"
+    for point in model.hook_dict.values():
+        for hook in (*point.fwd_hooks, *point.bwd_hooks):
+            if not _is_wiring(getattr(hook, "user_hook", None)):
+                return f"hooks of others are attached to the model (at {point.name})"
+    for name, module in modules_of(model):
+        kind = next((kind for kind, *_ in hooks_of(module)), None)
+        if kind is not None:
+            name = name or "the model"
+            what = "another forward was put into" if kind == "forward" else "hooks of others are attached to"
+            return f"{what} {name}"
+    return ""
+
+
 def is_hooked(model: TransformerBridge) -> bool:
-    """Say whether somebody has hooks of their own on the model; those with which 4.x wires a bridge do not count."""
-    hooks = [hook for point in model.hook_dict.values() for hook in (*point.fwd_hooks, *point.bwd_hooks)]
-    wiring = "transformer_lens.model_bridge."
-    return any(
-        not str(getattr(getattr(hook, "user_hook", None), "__module__", "")).startswith(wiring) for hook in hooks
-    )
+    """Say whether hooks or a replaced forward of somebody else act on the model."""
+    return bool(foreign(model))
 
 
 def underlying(model: TransformerBridge) -> nn.Module:

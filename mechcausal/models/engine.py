@@ -28,7 +28,7 @@ from mechcausal.models.hooked import Run, forward
 from mechcausal.models.plan import Cell, Economy, Found, Plan
 from mechcausal.models.replay.evaluate import BUDGET, replay
 from mechcausal.models.replay.verify import SEVERAL, Replayer, replayer
-from mechcausal.models.sources import from_elsewhere, source_of
+from mechcausal.models.sources import SourceRun, check_source, from_elsewhere, source_of
 
 logger = logging.getLogger("mechcausal")
 
@@ -80,7 +80,12 @@ def evaluate(
     able = abilities(model)
     able.require([edit.site for cell in plan.cells for edit in cell])
     able.require(from_elsewhere(plan.cells), writes=False)
-    base, rows, reference = align(plan.base, plan.rows, plan.reference)
+    if plan.source is not None and plan.source.model is not None:
+        check_source(model, plan.source.model, from_elsewhere(plan.cells))
+    if plan.source is None or plan.source.at is None:
+        base, rows, reference = align(plan.base, plan.rows, plan.reference)
+    else:  # the source prompts keep their own lengths
+        (base, reference), rows = align(plan.base, plan.reference), plan.rows
     aligned = replace(plan, base=base, rows=rows, reference=reference)
     known, fast, reasons = _replayed(model, plan.cells) if exact == "replay" else (None, [], {"all": "asked for"})
     slow = sorted(set(range(len(plan.cells))) - set(fast))
@@ -144,8 +149,8 @@ def _looped(
 
     wholes = from_elsewhere(plan.cells)
     if plan.rows is not None and (wholes or unedited):
-        run = forward(model, plan.rows, read=wholes)
-        taken, forwards = run.read, forwards + 1
+        taken, run = (plan.source or SourceRun()).recorded(model, plan.base, plan.rows, wholes)
+        forwards += 1
         if unedited:
             source = measured(plan.rows, run)
     if unedited:
@@ -173,8 +178,8 @@ def _replayed(model: Any, cells: Sequence[Cell]) -> tuple[Replayer | None, list[
     """Return which cells need not be run from the start, and why the others do."""
     if not any(cells):
         return None, [], {}
-    if bridge.is_hooked(model):
-        return None, [], {"all": "hooks of others are attached to the model"}
+    if foreign := bridge.foreign(model):
+        return None, [], {"all": foreign}
     known = replayer(model)
     fast, reasons = [], {}
     for number, cell in enumerate(cells):

@@ -9,7 +9,9 @@ import torch
 
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.prompts import PromptSet
+from mechcausal.data.templates import undeclared_templates
 from mechcausal.models import bridge
+from mechcausal.models.condition import altered
 from mechcausal.models.fingerprint import tokenizer_fingerprint, weights_fingerprint
 from mechcausal.models.origin import origin_of
 
@@ -35,6 +37,7 @@ def facts(
     """
     parameter = next(bridge.underlying(model).parameters())
     one_side = prompts.clean if isinstance(prompts, Contrast) else prompts
+    templates = undeclared_templates(one_side)
     return {
         "model": {
             "name": str(model.cfg.model_name),
@@ -42,6 +45,7 @@ def facts(
             "weights": weights_fingerprint(model),
             "tokenizer": tokenizer_fingerprint(model.tokenizer),
             **origin_of(model).to_json(),
+            **({"altered": changes} if (changes := altered(model)) else {}),
         },
         "prompts": {
             "name": getattr(prompts, "name", "own"),
@@ -49,6 +53,7 @@ def facts(
             "n": len(prompts),
             "n_clusters": one_side.n_clusters,
             **({"factor": prompts.factor} if isinstance(prompts, Contrast) else {}),
+            **({"undeclared_templates": templates} if templates is not None else {}),
         },
         "compute": {
             "device": str(parameter.device),

@@ -10,22 +10,20 @@ from weakref import WeakKeyDictionary
 import torch
 
 from mechcausal.models import bridge
+from mechcausal.models.checksum import checksum
 
-_known: WeakKeyDictionary[Any, tuple[tuple[int, ...], str]] = WeakKeyDictionary()
+_digests: WeakKeyDictionary[Any, tuple[tuple[int, ...], str]] = WeakKeyDictionary()
 
 
 def weights_fingerprint(model: Any) -> str:  # noqa: ANN401 - a TransformerBridge
     """Return a digest of all parameters; biases that are all zero are none, as in the same model without them.
 
-    It is computed again only after one of them was written to. Torch does not count writes through `parameter.data`:
-    load such a model anew.
+    It is computed again only after one of them changed, in whatever way: the content is looked at in every call.
     """
     module = bridge.underlying(model)
-    versions = tuple(
-        number for parameter in module.parameters() for number in (parameter._version, parameter.data_ptr())
-    )
-    cached = _known.get(model)
-    if cached is not None and cached[0] == versions:
+    state = checksum(module.parameters())
+    cached = _digests.get(model)
+    if cached is not None and cached[0] == state:
         return cached[1]
     # The bridge inserts this segment into names; without it the digest is that of the bare model.
     plain = ((name.replace("_original_component.", ""), value) for name, value in module.named_parameters())
@@ -37,8 +35,8 @@ def weights_fingerprint(model: Any) -> str:  # noqa: ANN401 - a TransformerBridg
             continue
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    _known[model] = (versions, digest.hexdigest()[:16])
-    return _known[model][1]
+    _digests[model] = state, digest.hexdigest()[:16]
+    return _digests[model][1]
 
 
 def tokenizer_fingerprint(tokenizer: Any) -> str | None:  # noqa: ANN401

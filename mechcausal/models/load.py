@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mechcausal.arguments import described
+from mechcausal.arguments import checked, described
 from mechcausal.catalog import ORGANISMS
 from mechcausal.errors import ArgumentError, ModelError, NumericsError, did_you_mean
 from mechcausal.models import bridge, headless, legacy
@@ -28,6 +28,7 @@ from mechcausal.models.pretrained import from_folder, from_hub, holds_tokenizer,
 _PREFIX = "organism:"
 
 
+@checked
 def load(
     source: Any,  # noqa: ANN401 - many kinds, see below
     *,

@@ -13,6 +13,7 @@ from mechcausal.address import Site
 from mechcausal.data.prompts import PromptSet
 from mechcausal.interventions.specs import Edit
 from mechcausal.metrics import Metric
+from mechcausal.models.sources import SourceRun
 
 if TYPE_CHECKING:
     from mechcausal.models.replay.memory import Memory
@@ -31,6 +32,8 @@ class Plan:
         rows: The source run, row by row against `base` (patching and resampling).
         means: Whole activations to set, by whole site, each [feature...] or [pos feature...] (mean ablation).
         reference: The prompts whose unedited run a comparing metric compares with.
+        source: Who makes the source run and how its positions are matched; the model itself, token against token,
+            where None.
         dry: Whether the cells are only counted: the unedited runs are made, and nothing else.
         memory: Unedited runs that are shared with other plans on the same prompts.
     """
@@ -41,6 +44,7 @@ class Plan:
     rows: PromptSet | None = None
     means: Mapping[Site, Tensor] = field(default_factory=dict)
     reference: PromptSet | None = None
+    source: SourceRun | None = None
     dry: bool = False
     memory: Memory | None = None
 

@@ -1,14 +1,98 @@
-"""What an edit takes from elsewhere: an activation of the source run, or a mean."""
+"""What an edit takes from elsewhere: an activation of the source run, or a mean; and who makes the source run."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
-from mechcausal.address import Site
+from mechcausal.address import Selection, Site
 from mechcausal.data.prompts import PromptSet
+from mechcausal.errors import DataError, SiteError
 from mechcausal.interventions.specs import Edit, Interpolate, Mean, Patch, Resample
+from mechcausal.models import bridge
+from mechcausal.models.abilities import abilities
+from mechcausal.models.fingerprint import tokenizer_fingerprint
+from mechcausal.models.hooked import Run, forward
+
+
+@dataclass(frozen=True)
+class SourceRun:
+    """Who makes the source run, and which of its positions stand against which of the base run.
+
+    Attributes:
+        model: The model that makes it; the edited model itself where None.
+        at: The positions that are matched in their order where source and base prompts differ in length; None where
+            token i stands against token i.
+    """
+
+    model: Any = None
+    at: Selection | None = None
+
+    def recorded(
+        self,
+        model: Any,  # noqa: ANN401 - a TransformerBridge
+        base: PromptSet,
+        rows: PromptSet,
+        sites: Sequence[Site],
+    ) -> tuple[dict[Site, Tensor], Run]:
+        """Run the source prompts once; return whole activations laid out as those of the base run, and the run.
+
+        Args:
+            model: The model that is edited.
+            base: The base prompts.
+            rows: The source prompts, row against row.
+            sites: The whole sites to read.
+        """
+        makes = model if self.model is None else self.model
+        run = forward(makes, rows.to(bridge.device_of(makes)), read=sites)
+        like = next(bridge.underlying(model).parameters())
+        values = {site: value.to(device=like.device, dtype=like.dtype) for site, value in run.read.items()}
+        if self.at is not None:
+            values = {site: self._matched(value, site, base, rows) for site, value in values.items()}
+        run.output = run.output.to(like.device)
+        return values, run
+
+    def _matched(self, values: Tensor, site: Site, base: PromptSet, rows: PromptSet) -> Tensor:
+        """Return the values at the matched positions, put where these are in the base run; zero elsewhere."""
+        if site.component == "pattern":
+            raise SiteError(
+                "an attention pattern cannot be taken from a prompt of another length, because its keys are positions",
+                fix="take z, or source prompts of the same length",
+            )
+        whole = values.new_zeros(*base.tokens.shape, *values.shape[2:])
+        whole[base.select(self.at)] = values[rows.select(self.at).to(values.device)]
+        return whole
+
+
+def check_source(model: Any, other: Any, sites: Sequence[Site]) -> None:  # noqa: ANN401
+    """Refuse another model as the source of activations at these sites, before any compute, where it does not fit."""
+    bridge.require_bridge(other)
+    if any(site.dictionary is not None for site in sites):
+        raise SiteError(
+            "features belong to the weights of one model, and the source run is made by another",
+            fix="name the activation itself, such as 'L1.resid_post'",
+        )
+    able, others = abilities(model), abilities(other)
+    for site in dict.fromkeys(site.whole for site in sites):
+        if site.layer is not None and site.layer >= others.shape.n_layers:
+            raise DataError(f"the source model has no {site}", got=f"{others.shape.n_layers} layers")
+        others.require([site], writes=False)
+        if able.shape_at(site) != others.shape_at(site):
+            raise DataError(
+                f"{site} has another shape in the source model",
+                got=others.shape_at(site),
+                expected=able.shape_at(site),
+                fix="take a source model of the same sizes",
+            )
+    tokenizers = [tokenizer_fingerprint(getattr(each, "tokenizer", None)) for each in (model, other)]
+    if None not in tokenizers and tokenizers[0] != tokenizers[1]:
+        raise DataError(
+            "the source model has another tokenizer, so the same token ids are other texts",
+            fix="take a source model with the same vocabulary",
+        )
 
 
 def from_elsewhere(cells: Sequence[Sequence[Edit]]) -> list[Site]:

@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mechcausal.arguments import Text, checked
 from mechcausal.catalog import ORGANISMS
 
 if TYPE_CHECKING:
@@ -21,7 +22,8 @@ def folder(name: str) -> Path:
     return ORGANISMS[name]
 
 
-def truth(name: str) -> dict[str, Any]:
+@checked
+def truth(name: Text) -> dict[str, Any]:
     """Return what is true of an organism: its mechanism in sites, its exact effects, how it was measured."""
     return json.loads((folder(name) / "truth.json").read_text())
 

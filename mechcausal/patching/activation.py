@@ -6,16 +6,30 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
-from mechcausal.address import Place, expand
 from mechcausal.arguments import Count, Model
 from mechcausal.data.contrast import Contrast
+from mechcausal.data.prompts import PromptSet
+from mechcausal.errors import ArgumentError
 from mechcausal.interventions.specs import Patch
 from mechcausal.method import Cost, Method, function
 from mechcausal.metrics import Metric
 from mechcausal.metrics import metric as metric_of
 from mechcausal.models.abilities import abilities
-from mechcausal.models.engine import Exact, Plan, align, evaluate
-from mechcausal.patching.sweep import MetricSpec, Positions, Recorder, SiteSpec, cells_of, places, plain, two_sides
+from mechcausal.models.engine import Exact, Plan, align, check_prompts, evaluate
+from mechcausal.models.fingerprint import weights_fingerprint
+from mechcausal.models.sources import SourceRun, check_source
+from mechcausal.patching.sweep import (
+    CellSpec,
+    MetricSpec,
+    Positions,
+    Recorder,
+    Swept,
+    as_text,
+    plain,
+    sites_of,
+    swept,
+    two_sides,
+)
 from mechcausal.results.result import Result
 
 Direction = Literal["denoise", "noise"]
@@ -37,6 +51,12 @@ class SweepCost(Cost):
     skipped: int = 0
     naive_because: Mapping[str, str] = field(default_factory=dict)
 
+    def __add__(self, other: SweepCost) -> SweepCost:
+        """Return the cost of both, of the same examples."""
+        counts = ("cells", "forwards", "naive_forwards", "token_layers", "naive_token_layers", "skipped")
+        added: dict[str, Any] = {name: getattr(self, name) + getattr(other, name) for name in counts}
+        return replace(self, **added, naive_because={**self.naive_because, **other.naive_because})
+
     def __str__(self) -> str:
         """Say it in a line, and why not less."""
         lines = [f"{super().__str__()}; {self.skipped:,} cells and examples need no run"]
@@ -44,7 +64,7 @@ class SweepCost(Cost):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Patching(Method[Contrast, Result]):
+class Patching(Method[Contrast | PromptSet, Result]):
     """Patch every cell of a sweep, exactly, and measure what it changes.
 
     Estimand: the mean over pairs of `metric(base run with this cell's activation taken from the source run)`.
@@ -55,13 +75,17 @@ class Patching(Method[Contrast, Result]):
 
     Attributes:
         sites: What to patch: a component word (all layers; all heads for `z q k v pattern`), a pattern such as
-            `"L*.mlp_post.N*"`, a site, or a list of these.
+            `"L*.mlp_post.N*"`, a site, or a list of these. A tuple of sites within a list is one cell: its sites are
+            patched together and printed as `L0.z.H1 + L2.z.H0`.
         at: At which positions: `"each"`, `"all"` (at once), a selection such as `"@-1"`, or a list of selections. None is
             `"each"` for streams and sublayer outputs, `"all"` for heads and neurons.
         direction: `"denoise"` or `"noise"`.
         metric: A metric's name, or a function of (logits, batch).
         batch_size: How many pairs at a time; halved by itself when memory runs out.
         exact: `"replay"` computes only what can have changed; `"naive"` runs one full forward for each cell.
+        source_model: The model that makes the source run, such as a fine-tuned twin; the model itself where None. With
+            pairs, the source side is run by it. With prompts alone, both models run the same prompts, `effect` is 0
+            where the run behaves as `model` and 1 where it behaves as `source_model`, and `direction` says nothing.
 
     Example:
         >>> import mechcausal as mc
@@ -71,55 +95,87 @@ class Patching(Method[Contrast, Result]):
         16
         >>> mc.patch.cost(model, pairs, sites="z").cells
         16
+        >>> mc.patch(model, pairs, sites=[("L1.z.H2", "L2.mlp_out")]).frame["site"].item()
+        'L1.z.H2 + L2.mlp_out'
     """
 
     word: ClassVar[str] = "patch"
-    sites: SiteSpec = "resid_pre"
-    at: Positions = None
+    sites: CellSpec = field(default="resid_pre", metadata={"read": as_text})
+    at: Positions = field(default=None, metadata={"read": as_text})
     direction: Direction = "denoise"
     metric: MetricSpec = "logit_diff"
     batch_size: Count = 64
     exact: Exact = "replay"
+    source_model: Model | None = field(default=None, repr=False)
 
-    def run(self, model: Model, data: Contrast) -> Result:
+    def run(self, model: Model, data: Contrast | PromptSet) -> Result:
         """Patch every cell and measure it."""
         recorder = Recorder(
             model, data, metric_of(self.metric), self.word,
-            {"sites": plain(self.sites), "at": plain(self.at), "direction": self.direction},
+            {
+                "sites": plain(self.sites), "at": plain(self.at), "direction": self.direction,
+                **source_facts(self.source_model),
+            },
         )  # fmt: skip
-        where, plan = self._plan(model, data, recorder.metric)
-        found = evaluate(model, plan, batch_size=self.batch_size, exact=self.exact, unedited=True)
-        sides = ("corrupt", "clean") if self.direction == "denoise" else ("clean", "corrupt")
-        baselines = dict(zip(sides, found.unedited.values(), strict=True))
-        baselines = {"base": baselines[sides[0]], **{side: baselines[side] for side in ("clean", "corrupt")}}
+        cells, plan = self._plan(model, data, recorder.metric)
+        values = evaluate(model, plan, batch_size=self.batch_size, exact=self.exact, unedited=True)
+        denoises = self.direction == "denoise" or isinstance(data, PromptSet)
+        sides = ("corrupt", "clean") if denoises else ("clean", "corrupt")
+        unedited = dict(zip(sides, values.unedited.values(), strict=True))
+        baselines = {"base": unedited[sides[0]], **{side: unedited[side] for side in ("clean", "corrupt")}}
         return recorder.result(
-            [place.row() for place in where],
-            found.values,
+            [cell.row() for cell in cells],
+            values.values,
             baselines,
-            forwards=found.forwards,
-            batch_size=found.batch_size,
-            **found.told,
+            forwards=values.forwards,
+            batch_size=values.batch_size,
+            **values.told,
         )
 
-    def cost(self, model: Model, data: Contrast) -> SweepCost:
+    def cost(self, model: Model, data: Contrast | PromptSet) -> SweepCost:
         """Return what it would take; only the unedited runs are made."""
         _, plan = self._plan(model, data, metric_of(self.metric))
-        dry = evaluate(model, replace(plan, dry=True), batch_size=self.batch_size, exact=self.exact, unedited=True)
-        return sweep_cost(model, plan, dry.told)
+        return dry_run(model, plan, self.batch_size, self.exact)
 
-    def _plan(self, model: Model, pairs: Contrast, metric: Metric) -> tuple[list[Place], Plan]:
-        """Return the places of the sweep, and what is to be computed."""
-        base, source = two_sides(pairs, self.direction)
+    def _plan(self, model: Model, data: Contrast | PromptSet, metric: Metric) -> tuple[list[Swept], Plan]:
+        """Return the cells of the sweep, and what is to be computed."""
+        if isinstance(data, Contrast):
+            (base, source), clean = two_sides(data, self.direction), data.clean
+        elif self.source_model is None:
+            raise ArgumentError(
+                "patch takes activations of the other prompt of a pair",
+                got="a PromptSet",
+                expected="a Contrast",
+                fix="build pairs with mc.contrast or mc.Contrast.from_text, or give source_model=...",
+            )
+        else:
+            base = source = clean = data
         able = abilities(model)
-        where = places(expand(self.sites, able.shape), self.at, base)
-        able.require([place.site for place in where])
-        return where, Plan(base, cells_of(where, Patch()), metric, rows=source, reference=pairs.clean)
+        cells = swept(self.sites, self.at, able.shape, base)
+        able.require(sites_of(cells))
+        run = None
+        if self.source_model is not None:
+            check_source(model, self.source_model, sites_of(cells))
+            check_prompts(self.source_model, source)
+            run = SourceRun(self.source_model)
+        return cells, Plan(
+            base, [cell.cell(Patch()) for cell in cells], metric, rows=source, reference=clean, source=run
+        )
 
 
-def sweep_cost(model: Model, plan: Plan, dry: Mapping[str, Any]) -> SweepCost:
-    """Return the cost of a plan from what its dry run says."""
+def source_facts(model: Any) -> dict[str, Any]:  # noqa: ANN401 - a model, or None
+    """Return what provenance says of another model that makes the source run; nothing where there is none."""
+    if model is None:
+        return {}
+    return {"source_model": {"name": str(model.cfg.model_name), "weights": weights_fingerprint(model)}}
+
+
+def dry_run(model: Model, plan: Plan, batch_size: int, exact: Exact) -> SweepCost:
+    """Return the cost of a plan; only the unedited runs are made."""
+    dry = evaluate(model, replace(plan, dry=True), batch_size=batch_size, exact=exact).told
     n, cells = len(plan.base), len(plan.cells)
-    columns = align(plan.base, plan.base if plan.rows is None else plan.rows)[0].tokens.shape[1]
+    rows = plan.base if plan.rows is None or (plan.source and plan.source.at) else plan.rows
+    columns = align(plan.base, rows)[0].tokens.shape[1]
     per_forward = columns * abilities(model).shape.n_layers
     whole = cells * n * per_forward
     computed = dry.get("token_layers", 0) + whole - dry.get("naive_token_layers", 0)

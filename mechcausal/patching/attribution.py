@@ -4,61 +4,63 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from mechcausal.address import ALL, Place, Selection, Site, expand
+from mechcausal.address import ALL, Place, Selection, Site
+from mechcausal.arguments import Count, CountOrZero, Model
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.prompts import PromptSet
-from mechcausal.errors import DataError, NumericsError
+from mechcausal.errors import NumericsError, SiteError
 from mechcausal.interventions.apply import spread, view
 from mechcausal.interventions.specs import Edit, Interpolate
+from mechcausal.method import Method, function
 from mechcausal.metrics import Metric
 from mechcausal.metrics import metric as metric_of
 from mechcausal.models import bridge
 from mechcausal.models.abilities import abilities
-from mechcausal.models.engine import Exact, align, check_exact, in_batches
+from mechcausal.models.engine import Exact, align, in_batches
 from mechcausal.models.hooked import forward, gradient_reads, gradients
 from mechcausal.models.plan import Economy
 from mechcausal.models.replay.meter import Meter
 from mechcausal.models.replay.verify import Replayer, recorded
-from mechcausal.patching.activation import Direction
+from mechcausal.patching.activation import Direction, SweepCost
 from mechcausal.patching.backward import differentiable
 from mechcausal.patching.gradients import Slopes
-from mechcausal.patching.sweep import MetricSpec, Positions, Recorder, SiteSpec, places, plain, two_sides
+from mechcausal.patching.sweep import (
+    CellSpec,
+    MetricSpec,
+    Positions,
+    Recorder,
+    Swept,
+    as_text,
+    plain,
+    sites_of,
+    swept,
+    two_sides,
+)
 from mechcausal.results.result import Result
 
 
-def attribute(
-    model: Any,  # noqa: ANN401 - a TransformerBridge
-    pairs: Contrast,
-    *,
-    sites: SiteSpec = "resid_pre",
-    positions: Positions = None,
-    direction: Direction = "noise",
-    steps: int = 0,
-    path: Literal["joint", "cell"] = "joint",
-    metric: MetricSpec = "logit_diff",
-    batch_size: int = 64,
-    exact: Exact = "replay",
-) -> Result:
+@dataclass(frozen=True, kw_only=True)
+class Attributing(Method[Contrast, Result]):
     """Estimate what `patch` would measure, for every cell at once, from gradients.
 
     Estimand of `change`: `(source - base) . d metric / d activation` at the base run, the first-order Taylor estimate
-    of the patch (Nanda 2023; Syed et al. 2023). It is exact where the metric is linear in the activation. With
-    `steps` the gradient is averaged along the straight path from base to source (integrated gradients, Sundararajan
-    et al. 2017, midpoint rule): with `path="joint"` a whole activation moves at once and the cells share out its
-    exact effect; with `path="cell"` only the cell moves and its number converges to the exact effect of that cell.
+    of the patch of the same arguments (Nanda 2023; Syed et al. 2023). It is exact where the metric is linear in the
+    activation. With `steps` the gradient is averaged along the straight path from base to source (integrated
+    gradients, Sundararajan et al. 2017, midpoint rule): with `path="joint"` a whole activation moves at once and the
+    cells share out its exact effect; with `path="cell"` only the cell moves and its number converges to the exact
+    effect of that cell. `effect` reads as in `patch`: 1 is as clean, 0 is as corrupt, negative is worse than corrupt;
+    an estimate may lie beyond both.
 
-    Args:
-        model: The model.
-        pairs: Clean and corrupt prompts.
+    Attributes:
         sites: What to attribute to; see `patch`.
-        positions: Which positions; see `patch`.
-        direction: `"noise"` (base clean, source corrupt) or `"denoise"`.
+        at: Which positions; see `patch`.
+        direction: `"denoise"` (base corrupt, source clean) or `"noise"` (base clean, source corrupt).
         steps: 0 for the plain gradient at the base run, else the number of points on the path.
         path: What moves along the path when `steps` is given.
         metric: A metric's name, or a differentiable function of (logits, batch).
@@ -69,56 +71,106 @@ def attribute(
     Example:
         >>> import mechcausal as mc
         >>> model = mc.load("organism:hiring")
-        >>> estimate = mc.attribute(model, mc.contrast("hiring/gender", model, n=8), sites="z", steps=4)
+        >>> pairs = mc.contrast("hiring/gender", model, n=8)
+        >>> estimate = mc.attribute(model, pairs, sites="z", steps=4)
         >>> len(estimate)
         16
+        >>> mc.attribute.cost(model, pairs, sites="z", steps=4).naive_forwards  # four steps, for each of four layers
+        96.0
     """
-    if steps < 0 or path not in ("joint", "cell"):
-        raise DataError("steps is 0 or more and path is 'joint' or 'cell'", got=f"steps {steps}, path {path!r}")
-    base, source = two_sides(pairs, direction)
-    chosen = metric_of(metric)
-    chosen.require_gradient(at_reference=direction == "noise" and steps == 0)
-    check_exact(exact)
-    recorder = Recorder(
-        model, pairs, chosen, "attribute",
-        {"sites": plain(sites), "positions": plain(positions), "direction": direction, "steps": steps, "path": path},
-    )  # fmt: skip
-    able = abilities(model)
-    where = places(expand(sites, able.shape), positions, base)
-    able.require([place.site for place in where])
-    base, source, clean = align(base, source, pairs.clean)
-    # The caller may have switched gradients off, for good or for a while.
-    with torch.inference_mode(False), torch.enable_grad():
-        known, reasons = _replayed(model, where) if exact == "replay" else (None, {"all": "asked for"})
-        slow = [number for number, place in enumerate(where) if known is None or place.site.kind in reasons]
-        fast = sorted(set(range(len(where))) - set(slow))
-        job = _Job(model, chosen, direction, steps, path, known)
-        measured = None if fast else recorder.baselines("corrupt" if direction == "denoise" else "clean", batch_size)
 
-        def one_batch(index: Tensor) -> np.ndarray:
-            device = bridge.device_of(model)
-            batch, other = base.take(index).to(device), source.take(index).to(device)
-            found = np.full((len(where) + 2, len(index)), np.nan)
-            if fast:
-                found[[*fast, -2, -1]] = job.replayed(batch, other, [where[number] for number in fast])
-            if slow:
-                found[slow] = job.looped(batch, other, clean.take(index).to(device), [where[number] for number in slow])
-            return found
+    word: ClassVar[str] = "attribute"
+    sites: CellSpec = field(default="resid_pre", metadata={"read": as_text})
+    at: Positions = field(default=None, metadata={"read": as_text})
+    direction: Direction = "denoise"
+    steps: CountOrZero = 0
+    path: Literal["joint", "cell"] = "joint"
+    metric: MetricSpec = "logit_diff"
+    batch_size: Count = 64
+    exact: Exact = "replay"
 
-        found, used = in_batches(len(base), recorder.batch_size if measured else batch_size, one_batch)
-    if measured is None:
-        measured = _baselines(found[-2], found[-1], direction)
-        if not all(np.isfinite(side).all() for side in measured.values()):
-            recorder.baselines("clean", batch_size)  # which says where the first number goes wrong
-    return recorder.result(
-        [place.row() for place in where],
-        measured["base"][None] + found[:-2],
-        measured,
-        forwards=job.forwards,
-        batch_size=used,
-        estimate="first order",
-        **_told(fast, slow, reasons, job.economy),
-    )
+    def run(self, model: Model, data: Contrast) -> Result:
+        """Estimate every cell."""
+        recorder = Recorder(
+            model, data, self._metric(), self.word,
+            {
+                "sites": plain(self.sites), "at": plain(self.at), "direction": self.direction, "steps": self.steps,
+                "path": self.path,
+            },
+        )  # fmt: skip
+        cells, estimates, used, job = self._estimated(model, data, recorder.metric, dry=False)
+        if job.fast:
+            measured = _baselines(estimates[-2], estimates[-1], self.direction)
+            if not all(np.isfinite(side).all() for side in measured.values()):
+                recorder.baselines("clean", self.batch_size)  # which says where the first number goes wrong
+        else:
+            measured = recorder.baselines("corrupt" if self.direction == "denoise" else "clean", used)
+        return recorder.result(
+            [cell.row() for cell in cells],
+            measured["base"][None] + estimates[:-2],
+            measured,
+            forwards=job.forwards,
+            batch_size=used,
+            estimate="first order",
+            **job.told(),
+        )
+
+    def cost(self, model: Model, data: Contrast) -> SweepCost:
+        """Return what it would take; only the unedited runs are made."""
+        cells, _, _, job = self._estimated(model, data, self._metric(), dry=True)
+        per_forward = align(data.clean, data.corrupt)[0].tokens.shape[1] * abilities(model).shape.n_layers
+        by_the_loop = job.loop_passes([job.where[number] for number in job.slow]) * len(data) * per_forward
+        computed, whole = job.economy.token_layers + by_the_loop, job.economy.naive_token_layers + by_the_loop
+        return SweepCost(
+            cells=len(cells),
+            examples=len(data),
+            forwards=computed / per_forward,
+            naive_forwards=whole / per_forward,
+            token_layers=computed,
+            naive_token_layers=whole,
+            skipped=job.economy.skipped,
+            naive_because=job.reasons if job.slow else {},
+        )
+
+    def _metric(self) -> Metric:
+        chosen = metric_of(self.metric)
+        chosen.require_gradient(at_reference=self.direction == "noise" and self.steps == 0)
+        return chosen
+
+    def _estimated(
+        self, model: Model, pairs: Contrast, metric: Metric, *, dry: bool
+    ) -> tuple[list[Swept], np.ndarray, int, _Job]:
+        """Return the cells, their estimates and last the metric of both unedited runs, the batch size, and the job."""
+        base, source = two_sides(pairs, self.direction)
+        able = abilities(model)
+        cells = swept(self.sites, self.at, able.shape, base)
+        able.require(sites_of(cells))
+        where = list(dict.fromkeys(place for cell in cells for place in cell.places))
+        if self.steps and self.path == "cell" and any(len(cell.places) > 1 for cell in cells):
+            raise SiteError("path='cell' moves one site at a time", fix="use path='joint' for sites in a tuple")
+        base, source, clean = align(base, source, pairs.clean)
+        # The caller may have switched gradients off, for good or for a while.
+        with torch.inference_mode(False), torch.enable_grad():
+            engine, reasons = _replayed(model, where) if self.exact == "replay" else (None, {"all": "asked for"})
+            slow = [number for number, place in enumerate(where) if engine is None or place.site.kind in reasons]
+            fast = sorted(set(range(len(where))) - set(slow))
+            job = _Job(model, metric, self.direction, self.steps, self.path, engine, where, fast, slow, reasons, dry)
+
+            def one_batch(index: Tensor) -> np.ndarray:
+                device = bridge.device_of(model)
+                sides = [side.take(index).to(device) for side in (base, source, clean)]
+                estimates = np.full((len(where) + 2, len(index)), np.nan)
+                if fast:
+                    estimates[[*fast, -2, -1]] = job.replayed(*sides[:2], [where[number] for number in fast])
+                if slow and not dry:
+                    estimates[slow] = job.looped(*sides, [where[number] for number in slow])
+                return estimates
+
+            estimates, used = in_batches(len(base), self.batch_size, one_batch)
+        # To first order, what several sites do together is the sum of what each does.
+        number = {place: row for row, place in enumerate(where)}
+        together = [estimates[[number[place] for place in cell.places]].sum(0) for cell in cells]
+        return cells, np.concatenate([np.stack(together), estimates[-2:]]), used, job
 
 
 @dataclass
@@ -131,7 +183,12 @@ class _Job:
         direction: Which side is the base.
         steps: How many points of the path; 0 for the base run.
         path: What moves along it.
-        known: What the engine can do.
+        engine: What the engine can do.
+        where: The places that are differentiated at.
+        fast: The numbers of the places that the engine takes.
+        slow: Those that are left to whole forwards.
+        reasons: Why they are.
+        dry: Whether the gradients are only counted.
         forwards: How many runs there were: unedited ones, and those that were differentiated.
         economy: What the engine computed and what it did not.
     """
@@ -141,15 +198,20 @@ class _Job:
     direction: str
     steps: int
     path: str
-    known: Replayer | None
+    engine: Replayer | None
+    where: Sequence[Place]
+    fast: Sequence[int]
+    slow: Sequence[int]
+    reasons: dict[str, str]
+    dry: bool = False
     forwards: int = 0
     economy: Economy = field(default_factory=Economy)
 
     def replayed(self, batch: PromptSet, other: PromptSet, where: Sequence[Place]) -> np.ndarray:
         """Return the estimates of the engine, and last the metric of the unedited base and source run."""
-        assert self.known is not None  # it takes these gradients
-        assert self.known.twin is not None
-        twin = self.known.twin
+        assert self.engine is not None  # it takes these gradients
+        assert self.engine.twin is not None
+        twin = self.engine.twin
         wholes = list(dict.fromkeys(place.site.whole for place in where))
         start, goal = (recorded(twin, prompts, wholes)[0] for prompts in (batch, other))
         compared = None
@@ -157,18 +219,18 @@ class _Job:
             with torch.no_grad():
                 compared = twin.logits((goal if self.direction == "denoise" else start).hidden[-1])
         meter = Meter(twin, batch, self.metric, compared, start.hidden[-1])
-        slopes = Slopes(twin, start, goal.values, batch.tokens != other.tokens, meter)
+        slopes = Slopes(twin, start, goal.values, batch.tokens != other.tokens, meter, dry=self.dry)
         if self.steps == 0:
-            found = slopes.at_base(where)
+            estimates = slopes.at_base(where)
         else:
-            found = (slopes.joint if self.path == "joint" else slopes.cells)(where, self.steps)
+            estimates = (slopes.joint if self.path == "joint" else slopes.cells)(where, self.steps)
         for number, place in enumerate(where):
             reached = batch.select(place.at).any(1).cpu().numpy()
-            found[number] = _checked(found[number], reached, place.site)
+            estimates[number] = _checked(estimates[number], reached, place.site)
         sides = meter.base(), Meter(twin, other, self.metric, compared, goal.hidden[-1]).base()
         self.forwards += 2 + slopes.passes
         self.economy += slopes.economy
-        return np.concatenate([found, np.stack(sides)])
+        return np.concatenate([estimates, np.stack(sides)])
 
     def looped(self, batch: PromptSet, other: PromptSet, clean: PromptSet, where: Sequence[Place]) -> np.ndarray:
         """Return the estimates through whole forwards of the bridge, with hooks."""
@@ -185,44 +247,49 @@ class _Job:
             return gradients(self.metric(output, batch, reference).sum(), run, targets)
 
         self.forwards += 2 + int(self.metric.compares)
-        found = np.empty((len(where), len(batch)))
-        plain = gradient([], wholes) if self.steps == 0 else {}
+        estimates = np.empty((len(where), len(batch)))
+        at_base = gradient([], wholes) if self.steps == 0 else {}
         joint = {}
         if self.steps and self.path == "joint":
             joint = {site: _along(gradient, site, site, ALL, self.steps) for site in wholes}
         for number, place in enumerate(where):
             whole = place.site.whole
             if self.steps == 0:
-                slope = plain[whole]
+                slope = at_base[whole]
             elif self.path == "joint":
                 slope = joint[whole]
             else:
                 slope = _along(gradient, place.site, whole, place.at, self.steps)
-            found[number] = _project(goal[whole] - start[whole], slope, place, batch)
-        return found
+            estimates[number] = _project(goal[whole] - start[whole], slope, place, batch)
+        return estimates
+
+    def loop_passes(self, where: Sequence[Place]) -> int:
+        """Return how many whole forwards the loop differentiates for one batch of these places."""
+        if not where or self.steps == 0:
+            return int(bool(where))
+        return self.steps * (len({place.site.whole for place in where}) if self.path == "joint" else len(where))
+
+    def told(self) -> dict[str, Any]:
+        """Return what provenance says of the engine."""
+        told: dict[str, Any] = self.economy.told() if self.fast else {}
+        told["engine"] = "naive" if not self.fast else "replay" if not self.slow else "replay and naive"
+        if self.slow:
+            told["naive_because"] = self.reasons
+        return told
 
 
 def _replayed(model: Any, where: Sequence[Place]) -> tuple[Replayer | None, dict[str, str]]:  # noqa: ANN401
     """Return the engine, and why it leaves some kinds of sites to whole forwards."""
     kinds = dict.fromkeys(place.site.kind for place in where)
     features = {place.site.kind for place in where if place.site.dictionary is not None}
-    known, reasons = differentiable(model, [kind for kind in kinds if kind not in features])
+    engine, reasons = differentiable(model, [kind for kind in kinds if kind not in features])
     reasons |= dict.fromkeys(sorted(features), "gradients at features are taken through whole forwards")
-    return known, reasons if known is not None else {"all": next(iter(reasons.values()))}
+    return engine, reasons if engine is not None else {"all": next(iter(reasons.values()))}
 
 
 def _baselines(base: np.ndarray, source: np.ndarray, direction: str) -> dict[str, np.ndarray]:
     clean, corrupt = (source, base) if direction == "denoise" else (base, source)
     return {"base": base, "clean": clean, "corrupt": corrupt}
-
-
-def _told(fast: Sequence[int], slow: Sequence[int], reasons: dict[str, str], economy: Economy) -> dict[str, Any]:
-    """Return what provenance says of the engine."""
-    told: dict[str, Any] = economy.told() if fast else {}
-    told["engine"] = "naive" if not fast else "replay" if not slow else "replay and naive"
-    if slow:
-        told["naive_because"] = reasons
-    return told
 
 
 def _along(gradient: Any, moved: Site, target: Site, at: Selection, steps: int) -> Tensor:  # noqa: ANN401
@@ -253,3 +320,6 @@ def _checked(total: np.ndarray, reached: np.ndarray, site: Site) -> np.ndarray:
         )
     total[~reached] = np.nan
     return total
+
+
+attribute = function(Attributing)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
-from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
 from mechcausal.address import Site
+from mechcausal.arguments import Model
 from mechcausal.metrics import METRICS
 from mechcausal.models import bridge
 from mechcausal.models.bare import hooked
@@ -94,28 +94,28 @@ def _differentiated(site: Site) -> Site:
 _reasons: WeakKeyDictionary[Replayer, dict[str, str]] = WeakKeyDictionary()  # empty for components that agree
 
 
-def differentiable(model: Any, components: Sequence[str]) -> tuple[Replayer | None, dict[str, str]]:  # noqa: ANN401
+def differentiable(model: Model, components: Sequence[str]) -> tuple[Replayer | None, dict[str, str]]:
     """Return the engine, and why gradients at some of these components are taken through whole forwards instead."""
-    if bridge.is_hooked(model):
-        return None, dict.fromkeys(components, "hooks of others are attached to the model")
-    known = replayer(model)
-    reasons = _reasons.setdefault(known, {})
+    if foreign := bridge.foreign(model):
+        return None, dict.fromkeys(components, foreign)
+    engine = replayer(model)
+    reasons = _reasons.setdefault(engine, {})
     for component in components:
         if component not in reasons:
-            reasons[component] = _disagreement(model, known, component)
-    return known, {component: reasons[component] for component in components if reasons[component]}
+            reasons[component] = _disagreement(model, engine, component)
+    return engine, {component: reasons[component] for component in components if reasons[component]}
 
 
-def _disagreement(model: Any, known: Replayer, component: str) -> str:  # noqa: ANN401
+def _disagreement(model: Model, engine: Replayer, component: str) -> str:
     """Return how gradients at a component fail to be those of whole forwards; empty where they do not."""
-    twin = known.twin
+    twin = engine.twin
     if twin is None:
-        return next(iter(known.reasons.values()), "its layers cannot be called")
+        return next(iter(engine.reasons.values()), "its layers cannot be called")
     if component not in twin.readable:
         return "it is not read at a module or between the layers"
     last = len(twin.layers) - 1
     sites = [Site(component, layer) for layer in sorted({0, last // 2, last})]
-    shapes = dict.fromkeys(sites, known.able.components[component].shape[2:])
+    shapes = dict.fromkeys(sites, engine.able.components[component].shape[2:])
     for batch, _ in probes(model):
         rows, middle = torch.arange(len(batch), device=batch.tokens.device), batch.tokens.shape[1] // 2
         for metric in (METRICS["logit_diff"], METRICS["loss"]):

@@ -7,13 +7,13 @@ what an MLP makes of it needs that MLP at the changed tokens and then the layers
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from mechcausal.address import Selection, Site
+from mechcausal.arguments import Model
 from mechcausal.data.prompts import PromptSet
 from mechcausal.interventions.apply import view
 from mechcausal.interventions.specs import Edit
@@ -28,24 +28,24 @@ from mechcausal.models.replay.verify import Replayer, recorded
 _SENDERS = ("embed", "z", "attn_out", "mlp_post", "mlp_out")
 
 
-def can_trace(known: Replayer, senders: Sequence[Site], receivers: Sequence[Site]) -> str:
+def can_trace(engine: Replayer, senders: Sequence[Site], receivers: Sequence[Site]) -> str:
     """Return why paths from these senders to these receivers are left to the loop; empty where they are not."""
-    if known.twin is None:
-        return next(iter(known.reasons.values()), "its layers cannot be called")
-    unknown = sorted({s.kind for s in senders if s.component not in _SENDERS or not known.carries(s.kind)})
+    if engine.twin is None:
+        return next(iter(engine.reasons.values()), "its layers cannot be called")
+    unknown = sorted({s.kind for s in senders if s.component not in _SENDERS or not engine.carries(s.kind)})
     if unknown:
         return f"no readout of {', '.join(unknown)}"
     if len(receivers) != 1 or receivers[0].component not in ("logits", "mlp_out"):
         return "only the unembedding and the MLP of one layer react without a forward"
-    if receivers[0].component == "mlp_out" and not known.carries("resid_mid"):
+    if receivers[0].component == "mlp_out" and not engine.carries("resid_mid"):
         return "its MLP is not known token by token"
     return ""
 
 
 def trace(
-    model: Any,  # noqa: ANN401 - a TransformerBridge
+    model: Model,
     able: Abilities,
-    known: Replayer,
+    engine: Replayer,
     senders: Sequence[Edit],
     receiver: Site,
     at: Selection,
@@ -53,13 +53,15 @@ def trace(
     source: PromptSet,
     metric: Metric,
     compared: Tensor | None,
+    *,
+    dry: bool = False,
 ) -> tuple[np.ndarray, int, Economy]:
     """Return the metric of the path of each sender, [sender example], the forwards that were run, and the cost.
 
     Args:
         model: The bridge.
         able: What it can do.
-        known: What the engine can do on it.
+        engine: What the engine can do on it.
         senders: What is patched, and where.
         receiver: The logits, or the `mlp_out` of a layer.
         at: Where the receiver reads the change and reacts.
@@ -67,15 +69,17 @@ def trace(
         source: The source prompts, row against row.
         metric: The metric.
         compared: The logits that a comparing metric compares with.
+        dry: Whether the runs are only counted.
     """
-    twin = known.twin
+    twin = engine.twin
     assert twin is not None  # `can_trace` has said so
     wholes = list(dict.fromkeys(edit.site.whole for edit in senders))
     through = receiver.layer  # the MLP that the change passes through; None where it goes to the unembedding
     around = [] if through is None else [Site("resid_mid", through), Site("mlp_out", through)]
     base, forwards = recorded(twin, batch, list(dict.fromkeys([*wholes, *around])))
-    there, more = recorded(twin, source, wholes)
+    goal, more = recorded(twin, source, wholes)
     job = Job(twin, base, Meter(twin, batch, metric, compared, base.hidden[-1]))
+    job.dry = dry
     felt = batch.select(at)
     layer = len(twin.layers) if through is None else through + 1
 
@@ -83,13 +87,14 @@ def trace(
         for low in range(0, len(senders), job.block):
             some = senders[low : low + job.block]
             delta = base.hidden[0].new_zeros(len(some), *base.hidden[0].shape)
-            for own, edit in zip(delta, some, strict=True):
+            for moved_stream, edit in zip(delta, some, strict=True):
                 here = batch.select(edit.at) & felt
-                change = (view(run.values[edit.site.whole], edit.site)[here] for run in (there, base))
-                own[here] = twin.readouts.contribution(edit.site)(next(change) - next(change)).to(own.dtype)
+                change = (view(run.values[edit.site.whole], edit.site)[here] for run in (goal, base))
+                contribution = twin.readouts.contribution(edit.site)
+                moved_stream[here] = contribution(next(change) - next(change)).to(delta.dtype)
                 if through is not None:
                     middle, out = (base.values[site][here] for site in around)
-                    own[here] = twin.after_attention(through, middle + own[here]) - out
+                    moved_stream[here] = twin.after_attention(through, middle + moved_stream[here]) - out
             moved = (delta != 0).any(-1)
             if layer == len(twin.layers) and job.decisive is not None:
                 moved &= job.decisive

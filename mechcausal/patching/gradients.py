@@ -35,6 +35,7 @@ class Slopes:
         differs: Where the tokens of the two prompts differ, [batch pos].
         meter: The metric.
         budget: How many bytes one stack and its graph may take.
+        dry: Whether the stacks are only counted.
         economy: What was computed and what was not.
         passes: How many stacks were run and differentiated.
     """
@@ -45,6 +46,7 @@ class Slopes:
     differs: Tensor
     meter: Meter
     budget: int = BUDGET
+    dry: bool = False
     economy: Economy = field(default_factory=Economy)
     passes: int = 0
 
@@ -139,7 +141,8 @@ class Slopes:
         cell, row, start = (np.tile(part, steps) for part in (cell, row, start))
         entries = merged(Entries(cell, row, start, step, np.full(len(cell), layer)), self.twin.free_tokens)
         self.economy.token_layers += entries.token_layers(layers, width)
-        yield from chunks(entries, width, lambda tokens: tokens * self._token_bytes(layers - layer), self.budget)
+        if not self.dry:
+            yield from chunks(entries, width, lambda tokens: tokens * self._token_bytes(layers - layer), self.budget)
 
     def _token_bytes(self, layers: int) -> int:
         """Return about how much a run and its graph hold for one token."""

@@ -10,60 +10,61 @@ computed by the model itself.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import numpy as np
 from torch import Tensor
 
 from mechcausal.address import Place, Selection, Site, expand
+from mechcausal.arguments import Count, Model
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.prompts import PromptSet
 from mechcausal.errors import NumericsError, SiteError, UnsupportedError
 from mechcausal.interventions.specs import AddDelta, Edit, Patch
+from mechcausal.method import Method, function
 from mechcausal.metrics import Metric
 from mechcausal.metrics import metric as metric_of
 from mechcausal.models import bridge
 from mechcausal.models.abilities import Abilities, abilities
 from mechcausal.models.anatomy import entry, exit_of
-from mechcausal.models.engine import Exact, align, check_exact, in_batches
+from mechcausal.models.engine import Exact, align, in_batches
 from mechcausal.models.hooked import forward
 from mechcausal.models.plan import Economy
 from mechcausal.models.replay.verify import Replayer, replayer
-from mechcausal.patching.activation import Direction
+from mechcausal.patching.activation import Direction, SweepCost
 from mechcausal.patching.direct import can_trace, trace
-from mechcausal.patching.sweep import MetricSpec, Positions, Recorder, SiteSpec, places, plain, two_sides
+from mechcausal.patching.sweep import (
+    At,
+    MetricSpec,
+    Positions,
+    Recorder,
+    SiteSpec,
+    as_text,
+    places,
+    plain,
+    two_sides,
+)
 from mechcausal.results.result import Result
 
 SENDERS = ("embed", "z", "v", "attn_out", "mlp_post", "mlp_out")
 RECEIVERS = ("q", "k", "v", "attn_out", "mlp_out", "logits")
 
 
-def path_patch(
-    model: Any,  # noqa: ANN401 - a TransformerBridge
-    pairs: Contrast,
-    *,
-    senders: SiteSpec = "z",
-    receivers: SiteSpec = "logits",
-    positions: Positions = "all",
-    receiver_positions: str | int | slice | Selection | None = None,
-    direction: Direction = "denoise",
-    metric: MetricSpec = "logit_diff",
-    batch_size: int = 64,
-    exact: Exact = "replay",
-) -> Result:
+@dataclass(frozen=True, kw_only=True)
+class PathPatching(Method[Contrast, Result]):
     """Measure the effect of the direct paths from each sender to the receivers, exactly.
 
     Estimand: the mean over pairs of `metric(base run in which the receivers react to the sender's source value and
     nothing else between them changes)`. Several receivers react together. `effect` is 1 where the run behaves as
-    clean, 0 as corrupt. Senders after a receiver have no path to it and are refused.
+    clean, 0 as corrupt, and negative where it is worse than corrupt. Senders after a receiver have no path to it and
+    are refused.
 
-    Args:
-        model: The model.
-        pairs: Clean and corrupt prompts.
+    Attributes:
         senders: Heads (`z`), neurons (`mlp_post`), `attn_out`, `mlp_out` or `embed`; one row each.
         receivers: `"logits"`, `mlp_out` and `attn_out` of a layer, or the `q`, `k`, `v` of heads.
-        positions: Where the sender is changed; all positions at once unless said otherwise.
-        receiver_positions: Where the receivers read the change and react; everywhere unless said otherwise.
+        at: Where the sender is changed; all positions at once unless said otherwise.
+        receiver_at: Where the receivers read the change and react; everywhere unless said otherwise.
         direction: `"denoise"` (clean into corrupt) or `"noise"`.
         metric: A metric's name, or a function of (logits, batch).
         batch_size: How many pairs at a time.
@@ -73,37 +74,69 @@ def path_patch(
         >>> import mechcausal as mc
         >>> model = mc.load("organism:hiring")
         >>> pairs = mc.contrast("hiring/gender", model, n=8)
-        >>> mc.path_patch(model, pairs, senders="L1.z.H*", receivers="L2.mlp_out").frame.shape[0]
+        >>> len(mc.path_patch(model, pairs, senders="L1.z.H*", receivers="L2.mlp_out"))
+        4
+        >>> mc.path_patch.cost(model, pairs, senders="L1.z.H*", receivers="L2.mlp_out").cells
         4
     """
-    base, source = two_sides(pairs, direction)
-    able = abilities(model)
-    targets = expand(receivers, able.shape)
-    at = Selection.parse(receiver_positions)
-    recorder = Recorder(
-        model, pairs, metric_of(metric), "path_patch",
-        {
-            "senders": plain(senders), "receivers": plain(targets), "positions": plain(positions),
-            "receiver_positions": str(at), "direction": direction,
-        },
-    )  # fmt: skip
-    where = places(expand(senders, able.shape), positions, base)
-    _refuse(able, [place.site for place in where], targets)
-    base.select(at)
-    baselines = recorder.baselines("corrupt" if direction == "denoise" else "clean", batch_size)
-    base, source, clean = align(base, source, pairs.clean)
-    tracer = _Tracer(model, able, targets, at, recorder.metric)
-    known, reason = _replayed(model, [place.site for place in where], targets, exact)
 
-    def one_batch(index: Tensor) -> np.ndarray:
-        device = bridge.device_of(model)
-        sides = [side.take(index).to(device) for side in (base, source, clean)]
-        return tracer.replay(known, where, *sides) if known is not None else tracer.run(where, *sides)
+    word: ClassVar[str] = "path_patch"
+    senders: SiteSpec = field(default="z", metadata={"read": as_text})
+    receivers: SiteSpec = field(default="logits", metadata={"read": as_text})
+    at: Positions = field(default="all", metadata={"read": as_text})
+    receiver_at: At = field(default=None, metadata={"read": as_text})
+    direction: Direction = "denoise"
+    metric: MetricSpec = "logit_diff"
+    batch_size: Count = 64
+    exact: Exact = "replay"
 
-    values, used = in_batches(len(base), recorder.batch_size, one_batch)
-    told: dict[str, Any] = {"engine": "naive", "naive_because": reason} if known is None else tracer.economy.told()
-    rows = [place.row() for place in where]
-    return recorder.result(rows, values, baselines, forwards=tracer.forwards, batch_size=used, **told)
+    def run(self, model: Model, data: Contrast) -> Result:
+        """Trace every path and measure it."""
+        recorder = Recorder(
+            model, data, metric_of(self.metric), self.word,
+            {
+                "senders": plain(self.senders), "receivers": plain(expand(self.receivers, abilities(model).shape)),
+                "at": plain(self.at), "receiver_at": str(Selection.parse(self.receiver_at)),
+                "direction": self.direction,
+            },
+        )  # fmt: skip
+        where, tracer = self._tracer(model, data, recorder.metric)
+        baselines = recorder.baselines("corrupt" if self.direction == "denoise" else "clean", self.batch_size)
+        values, used = tracer.traced(where, data, self.direction, recorder.batch_size)
+        rows = [place.row() for place in where]
+        return recorder.result(rows, values, baselines, forwards=tracer.forwards, batch_size=used, **tracer.told())
+
+    def cost(self, model: Model, data: Contrast) -> SweepCost:
+        """Return what it would take; only the unedited runs are made."""
+        where, tracer = self._tracer(model, data, metric_of(self.metric))
+        n, per_forward = len(data), align(data.clean, data.corrupt)[0].tokens.shape[1] * tracer.able.shape.n_layers
+        streams = {entry(site, tracer.able) for site in tracer.receivers if site.component != "logits"}
+        by_the_loop = len(where) * (2 + len(streams)) * n * per_forward  # the sender, what is felt, what follows
+        if tracer.engine is not None:
+            tracer.dry = True
+            tracer.traced(where, data, self.direction, self.batch_size)
+        computed = by_the_loop if tracer.engine is None else tracer.economy.token_layers
+        return SweepCost(
+            cells=len(where),
+            examples=n,
+            forwards=computed / per_forward,
+            naive_forwards=by_the_loop / per_forward,
+            token_layers=computed,
+            naive_token_layers=by_the_loop,
+            skipped=tracer.economy.skipped,
+            naive_because={"all": tracer.reason} if tracer.engine is None else {},
+        )
+
+    def _tracer(self, model: Model, pairs: Contrast, metric: Metric) -> tuple[list[Place], _Tracer]:
+        """Return the senders, and what traces the paths from them."""
+        base, _ = two_sides(pairs, self.direction)
+        able, receiver_at = abilities(model), Selection.parse(self.receiver_at)
+        receivers = expand(self.receivers, able.shape)
+        where = places(expand(self.senders, able.shape), self.at, base)
+        _refuse(able, [place.site for place in where], receivers)
+        base.select(receiver_at)
+        engine, reason = _replayed(model, [place.site for place in where], receivers, self.exact)
+        return where, _Tracer(model, able, receivers, receiver_at, metric, engine, reason)
 
 
 def _replayed(
@@ -113,14 +146,13 @@ def _replayed(
     exact: Exact,
 ) -> tuple[Replayer | None, str]:
     """Return what the engine knows of the model if it can trace these paths; else why not."""
-    check_exact(exact)
     if exact == "naive":
         return None, "asked for"
-    if bridge.is_hooked(model):
-        return None, "hooks of others are attached to the model"
-    known = replayer(model)
-    reason = can_trace(known, senders, receivers)
-    return (None, reason) if reason else (known, "")
+    if foreign := bridge.foreign(model):
+        return None, foreign
+    engine = replayer(model)
+    reason = can_trace(engine, senders, receivers)
+    return (None, reason) if reason else (engine, "")
 
 
 def _refuse(able: Abilities, senders: Sequence[Site], receivers: Sequence[Site]) -> None:
@@ -150,19 +182,46 @@ def _refuse(able: Abilities, senders: Sequence[Site], receivers: Sequence[Site])
 class _Tracer:
     """Run the three steps for each sender on one batch."""
 
-    def __init__(self, model: Any, able: Abilities, receivers: Sequence[Site], at: Selection, metric: Metric) -> None:  # noqa: ANN401
+    def __init__(
+        self,
+        model: Model,
+        able: Abilities,
+        receivers: Sequence[Site],
+        at: Selection,
+        metric: Metric,
+        engine: Replayer | None,
+        reason: str,
+    ) -> None:
         self.model, self.receivers, self.at, self.metric = model, receivers, at, metric
+        self.engine, self.reason, self.dry = engine, reason, False
         self.last = able.shape.n_layers - 1
         self.able, self.forwards, self.economy = able, 0, Economy()
 
+    def traced(
+        self, where: Sequence[Place], pairs: Contrast, direction: str, batch_size: int
+    ) -> tuple[np.ndarray, int]:
+        """Return the metric of each path, [sender example], and the batch size that fitted."""
+        base, source, clean = align(*two_sides(pairs, direction), pairs.clean)
+
+        def one_batch(index: Tensor) -> np.ndarray:
+            device = bridge.device_of(self.model)
+            sides = [side.take(index).to(device) for side in (base, source, clean)]
+            return self.run(where, *sides) if self.engine is None else self.replay(self.engine, where, *sides)
+
+        return in_batches(len(base), batch_size, one_batch)
+
+    def told(self) -> dict[str, Any]:
+        """Return what provenance says of the engine."""
+        return {"engine": "naive", "naive_because": self.reason} if self.engine is None else self.economy.told()
+
     def replay(
-        self, known: Replayer, where: Sequence[Place], batch: PromptSet, source: PromptSet, clean: PromptSet
+        self, engine: Replayer, where: Sequence[Place], batch: PromptSet, source: PromptSet, clean: PromptSet
     ) -> np.ndarray:
         compared = self._forward(clean).logits if self.metric.compares else None
         edits = [Edit(place.site, Patch(), place.at) for place in where]
         (receiver,) = self.receivers
         values, forwards, economy = trace(
-            self.model, self.able, known, edits, receiver, self.at, batch, source, self.metric, compared
+            self.model, self.able, engine, edits, receiver, self.at, batch, source, self.metric, compared, dry=self.dry
         )
         self.forwards += forwards
         self.economy += economy
@@ -174,13 +233,13 @@ class _Tracer:
         entries = list(dict.fromkeys(exit_of(place.site) for place in where))
         wholes = list(dict.fromkeys(place.site.whole for place in where))
         before = self._forward(batch, read=entries)
-        there = self._forward(source, read=wholes).read
+        goal = self._forward(source, read=wholes).read
         compared = self._forward(clean).logits if self.metric.compares else None
         out = np.empty((len(where), len(batch)))
         for number, place in enumerate(where):
             enters = exit_of(place.site)
             edit = Edit(place.site, Patch(), place.at)
-            moved = self._forward(batch, [edit], read=[enters], sources=[there[place.site.whole]])
+            moved = self._forward(batch, [edit], read=[enters], sources=[goal[place.site.whole]])
             delta = moved.read[enters] - before.read[enters]
             logits = self._react(batch, delta)
             out[number] = self.metric(logits, batch, compared).float().cpu().numpy()
@@ -217,3 +276,6 @@ def _refuse_nan(place: Place, batch: PromptSet, values: np.ndarray) -> np.ndarra
     if not np.isfinite(values[reached]).all():
         raise NumericsError(f"the path from {place.site} gives NaN or infinity", fix="check the weights")
     return reached
+
+
+path_patch = function(PathPatching)

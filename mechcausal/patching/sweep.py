@@ -5,43 +5,115 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
-from mechcausal.address import Place
+from mechcausal.address import ModelShape, Place, Selection, Site, expand
+from mechcausal.arguments import Kind
 from mechcausal.data.contrast import Contrast
+from mechcausal.data.places import At as At
+from mechcausal.data.places import CellSpec as CellSpec
 from mechcausal.data.places import Positions as Positions
 from mechcausal.data.places import SiteSpec as SiteSpec
+from mechcausal.data.places import as_text as as_text
 from mechcausal.data.places import places as places
 from mechcausal.data.places import plain as plain
 from mechcausal.data.prompts import PromptSet
-from mechcausal.errors import DataError
+from mechcausal.errors import SiteError
 from mechcausal.interventions.specs import Edit, Intervention
 from mechcausal.metrics import Metric, MetricFunction
+from mechcausal.metrics import metric as metric_of
 from mechcausal.models import bridge
 from mechcausal.models.engine import Cell, check_prompts, measure
 from mechcausal.models.facts import facts
 from mechcausal.results.provenance import Provenance
-from mechcausal.results.result import Result, tabulate
+from mechcausal.results.result import Result
+from mechcausal.results.table import tabulate
 
-MetricSpec = str | MetricFunction | Metric
+
+def _is_metric(value: Any) -> bool:  # noqa: ANN401 - whatever a caller passes
+    if not isinstance(value, (str, Metric)) and (not callable(value) or isinstance(value, type)):
+        return False
+    return bool(metric_of(value))
+
+
+MetricSpec = Annotated[
+    str | MetricFunction | Metric,
+    Kind("the name of a metric such as 'logit_diff', or a function of (logits, batch)", _is_metric),
+]
 
 
 def two_sides(pairs: Contrast, direction: str) -> tuple[PromptSet, PromptSet]:
     """Return (base, source): denoising patches clean into corrupt, noising corrupt into clean."""
-    if not isinstance(pairs, Contrast):
-        raise DataError(
-            "patching needs pairs", got=type(pairs).__name__, fix="build them with mc.contrast or mc.Contrast.from_text"
-        )
-    if direction not in ("denoise", "noise"):
-        raise DataError("there are two directions", got=repr(direction), expected="'denoise' or 'noise'")
     return (pairs.corrupt, pairs.clean) if direction == "denoise" else (pairs.clean, pairs.corrupt)
 
 
-def cells_of(where: Sequence[Place], do: Intervention) -> list[Cell]:
-    """Return one single-edit cell per place."""
-    return [(Edit(place.site, do, place.at),) for place in where]
+@dataclass(frozen=True)
+class Swept:
+    """One cell of a sweep: a place, or several at the same positions that are edited together.
+
+    Attributes:
+        places: The places, all with one selection.
+    """
+
+    places: tuple[Place, ...]
+
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        """The sites that are edited."""
+        return tuple(place.site for place in self.places)
+
+    @property
+    def at(self) -> Selection:
+        """The positions at which they are."""
+        return self.places[0].at
+
+    def cell(self, do: Intervention) -> Cell:
+        """Return the edits of the cell."""
+        return tuple(Edit(site, do, self.at) for site in self.sites)
+
+    def row(self) -> dict[str, Any]:
+        """Return the columns that say where this is; those in which the sites of a joint cell differ are empty."""
+        first, *others = (place.row() for place in self.places)
+        joint = {
+            name: value if all(other.get(name) == value for other in others) else None for name, value in first.items()
+        }
+        return joint | {"site": " + ".join(map(str, self.sites))}
+
+
+def swept(spec: CellSpec, at: Positions, shape: ModelShape, prompts: PromptSet) -> list[Swept]:
+    """Return the cells of a sweep: each site alone, and the sites of a tuple within a list together.
+
+    Args:
+        spec: The sites.
+        at: The positions. None is each position, but all at once where a site is a head, a neuron or a feature.
+        shape: The sizes of the model.
+        prompts: The prompts that are edited.
+    """
+    cells = []
+    for item in spec if isinstance(spec, (list, tuple)) and spec else [spec]:
+        if not isinstance(item, (list, tuple)):
+            cells += [Swept((place,)) for place in places(expand(item, shape), at, prompts)]
+            continue
+        sites = expand(tuple(item), shape)
+        _refuse_overlap(sites)
+        lists = [places([site], at, prompts) for site in sites]
+        if len({len(each) for each in lists}) > 1:  # some at each position, some at all of them at once
+            lists = [places([site], "all", prompts) for site in sites]
+        cells += [Swept(together) for together in zip(*lists, strict=True)]
+    return list(dict.fromkeys(cells))
+
+
+def _refuse_overlap(sites: Sequence[Site]) -> None:
+    for site in sites:
+        if site != site.whole and site.whole in sites:
+            raise SiteError(f"a joint cell cannot hold both {site.whole} and its part {site}", fix=f"leave out {site}")
+
+
+def sites_of(cells: Sequence[Swept]) -> list[Site]:
+    """Return the sites that any of the cells edits."""
+    return list(dict.fromkeys(site for cell in cells for site in cell.sites))
 
 
 @dataclass
@@ -100,7 +172,7 @@ class Recorder:
     ) -> Result:
         """Make the result."""
         clean = self.sides["clean"]
-        told = baselines if isinstance(self.prompts, Contrast) else {"base": baselines["base"]}
+        told = baselines if "corrupt" in baselines else {"base": baselines["base"]}
         provenance = Provenance(
             method=self.method,
             arguments={"metric": self.metric.name, **self.arguments},

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from mechcausal.address import Selection
+from mechcausal.arguments import Count, Model, Seed, Text, checked
 from mechcausal.data.prompts import PromptSet
 from mechcausal.data.questions import Question as Question
 from mechcausal.data.tasks.definition import Task
@@ -71,10 +72,12 @@ class Suite:
         """List the questions."""
         lines = [f"suite {self.name}: {len(self)} questions"]
         for one in self.questions:
-            lines.append(f"  {one.family:<9} {one.asks:<24} {one.name} ({' / '.join(_few(one.labels.classes))})")
+            lines.append(
+                f"  {one.family:<9} {one.asks:<24} {one.name} ({' / '.join(_few(one.labels.classes)) or 'a number'})"
+            )
         return "\n".join([*lines, *(f"  skipped: {name}: {why}" for name, why in self.skipped.items())])
 
-    def probes(self, model: Any, site: str, *, kind: ProbeKind = "logistic", **options: Any) -> list[Probe]:  # noqa: ANN401
+    def probes(self, model: Any, site: str, *, kind: ProbeKind | None = None, **options: Any) -> list[Probe]:  # noqa: ANN401
         """Fit one probe to each question at a site; the options are those of `probe`."""
         return [
             probe(
@@ -85,6 +88,7 @@ class Suite:
         ]  # fmt: skip
 
 
+@checked
 def fairness(
     prompts: PromptSet,
     *,
@@ -140,6 +144,7 @@ def fairness(
     return Suite(name, tuple(made), skipped)
 
 
+@checked
 def privacy(
     prompts: PromptSet,
     *,
@@ -189,7 +194,7 @@ def privacy(
     for word, (asks, values) in given.items():
         if values is None:
             continue
-        labels = in_words(labels_of(prompts, values, called.get(word, _word(values, word))), task)
+        labels = in_words(labels_of(prompts, values, called.get(word, _word(values, word)), numbers=None), task)
         if labels.of_tokens:
             made.append(Question("privacy", asks, labels, prompts, Selection(), "each"))
         else:
@@ -205,7 +210,8 @@ def mistakes(model: Any, prompts: PromptSet, *, batch_size: int = 64) -> np.ndar
     return (right < 0.5).astype(int)
 
 
-def suite(name: str, model: Any, n: int = 400, *, seed: int = 0) -> Suite:  # noqa: ANN401
+@checked
+def suite(name: Text, model: Model, n: Count = 400, *, seed: Seed = 0) -> Suite:
     """Return a suite that ships: `hiring` or `bios`, or one half of it (`hiring/fairness`, `bios/privacy`).
 
     Args:

@@ -36,11 +36,13 @@ def name_of(kind: type[Kept]) -> str:
     return f"{kind.__module__}:{kind.__qualname__}"
 
 
-def named(name: str) -> type[Kept] | None:
+def named(name: object) -> type[Kept] | None:
     """Return the class of this name, or None if there is none such.
 
     A class of another package is found only if that package defined it already.
     """
+    if not isinstance(name, str):
+        return None
     module = name.partition(":")[0]
     if _OURS.fullmatch(module):
         try:

@@ -9,6 +9,7 @@ from commands import refused, run
 from mechcausal.dictionaries import folder
 from mechcausal.dictionaries.companions import found
 from mechcausal.models.bridge import transformer_lens_version
+from mechcausal.results.storage import read_json, write_json
 
 needs_sae_lens = pytest.mark.skipif(
     find_spec("sae_lens") is None or not transformer_lens_version().startswith("3."),
@@ -31,9 +32,9 @@ def test_train_and_measure(tmp_path):
     assert measures["l0"]["estimate"] == pytest.approx(6, abs=0.1)
     assert abs(measures["error_share"]["estimate"]) < 0.3
     assert json.loads((out / "health.json").read_text())["measures"] == measures
-    facts = json.loads((out / "mechcausal.json").read_text())
+    facts = read_json(out / "mechcausal.json")
     del facts["material"]
-    (out / "mechcausal.json").write_text(json.dumps(facts))
+    write_json(out / "mechcausal.json", facts)
     assert run("sae", "health", out, "--model", "organism:hiring").code == 0
     assert "--model MODEL" in refused("sae", "health", out)
     (tmp_path / "prompts.txt").write_text("she degree\nhe degree\n" * 10)

@@ -48,7 +48,7 @@ def test_sweeps_do_not_depend_on_the_padding_side(architecture, do):
     run = {
         "patch": lambda pairs: mc.patch(model, pairs, sites=["L1.resid_pre", "L2.v"], at=[0, 3, -1]),
         "ablate": lambda pairs: mc.ablate(model, pairs, sites=["L0.z.H1", "L1.k.H0", "L1.mlp_out"], do="mean"),
-        "attribute": lambda pairs: mc.attribute(model, pairs, sites=["L0.mlp_out", "L1.z.H3"], positions=[2, "all"]),
+        "attribute": lambda pairs: mc.attribute(model, pairs, sites=["L0.mlp_out", "L1.z.H3"], at=[2, "all"]),
     }[do]
     right, left = (run(make_pairs((5, 8, 6), side=side)).examples for side in ("right", "left"))
     np.testing.assert_allclose(left, right, atol=1e-5, rtol=1e-5)
@@ -78,7 +78,7 @@ def test_methods_run(architecture):
         assert np.abs(mc.patch(model, pairs, sites=sites, at="all").frame["change"]).max() > 1e-6
     for do in ("zero", "mean", "resample"):
         assert np.abs(mc.ablate(model, pairs, do=do, sites=["L1.z.H0", "L2.mlp_out"]).frame["change"]).min() > 1e-6
-    estimate = mc.attribute(model, pairs, sites=["L2.mlp_out"], positions="all", steps=16, direction="denoise")
+    estimate = mc.attribute(model, pairs, sites=["L2.mlp_out"], at="all", steps=16, direction="denoise")
     exact = mc.patch(model, pairs, sites=["L2.mlp_out"], at="all")
     spread = np.abs(exact.examples - exact.baselines["base"]).max()
     assert np.abs(estimate.examples - exact.examples).max() < 0.1 * spread + 1e-5

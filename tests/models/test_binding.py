@@ -166,7 +166,7 @@ def test_the_gradient_below_a_spliced_dictionary_is_that_of_the_model(gpt2, pair
 
 def test_shares_along_the_path_add_up_to_the_effect_of_all_features(gpt2, pairs):
     with on(gpt2, "L1.resid_post") as small:
-        options = {"positions": "all", "direction": "noise"}
+        options = {"at": "all", "direction": "noise"}
         shares = mc.attribute(gpt2, pairs, sites=f"{small.features}.F*", steps=32, **options)
         whole = mc.patch(gpt2, pairs, sites=str(small.features), **options).frame["change"].item()
         assert abs(whole) > 0.05
@@ -179,8 +179,7 @@ def test_features_beside_other_sites_are_attributed_alike(gpt2, pairs, options):
     with on(gpt2, "L1.resid_post") as small:
         sites = [str(small.feature(3)), "L1.resid_post", str(small.error), "L1.z.H0"]
         fast, slow = (
-            mc.attribute(gpt2, pairs, sites=sites, positions="all", exact=exact, **options)
-            for exact in ("replay", "naive")
+            mc.attribute(gpt2, pairs, sites=sites, at="all", exact=exact, **options) for exact in ("replay", "naive")
         )
     np.testing.assert_allclose(fast.examples, slow.examples, atol=2e-5)
     assert fast.provenance.compute["engine"] == "replay and naive"
@@ -197,7 +196,7 @@ def test_the_engine_gives_the_numbers_of_the_loop(name, site):
     with attached_to(model, TopK(int(np.prod(able.shape_at(place)))), site) as small:
         sites = [small.feature(number) for number in range(4)] + [small.features, small.error]
         for method, options in (
-            (mc.patch, {"positions": ["all", "-1"]}), (mc.ablate, {"do": "mean", "positions": "2:4"}),
+            (mc.patch, {"at": ["all", "-1"]}), (mc.ablate, {"do": "mean", "at": "2:4"}),
             (mc.ablate, {"do": Resample(1)}), (mc.ablate, {"do": Add(1.5)}),
         ):  # fmt: skip
             fast, slow = (method(model, pairs, sites=sites, exact=exact, **options) for exact in ("replay", "naive"))

@@ -446,8 +446,8 @@ def test_paths_to_the_logits_and_to_an_mlp(name, receivers):
     options = {
         "senders": senders,
         "receivers": receivers,
-        "positions": ["all", 3],
-        "receiver_positions": slice(2, None),
+        "at": ["all", 3],
+        "receiver_at": slice(2, None),
     }
     fast, slow = (mc.path_patch(model, pairs, exact=exact, **options) for exact in ("replay", "naive"))
     assert (fast.provenance.compute["engine"], slow.provenance.compute["engine"]) == ("replay", "naive")

@@ -78,7 +78,7 @@ def test_every_kind_of_site_has_a_mean(sites, pairs):
 
 def test_resampling_takes_other_prompts_of_the_same_length():
     pairs = make_pairs((5, 7, 5, 7, 5))
-    picked = draw(pairs.clean, pairs.clean, seed=3)
+    picked, _ = draw(pairs.clean, pairs.clean, seed=3)
     assert picked.lengths.tolist() == pairs.clean.lengths.tolist()
     assert all(a != b for a, b in zip(picked.real_tokens, pairs.clean.real_tokens, strict=True))
     one = mc.ablate(loaded("gpt2"), pairs, do="resample", seed=1)
@@ -93,7 +93,7 @@ def test_resampling_is_patching_from_what_was_drawn(pairs):
 
     from mechcausal.data import Contrast
 
-    drawn = draw(pairs.clean, pairs.clean, seed=5)
+    drawn, _ = draw(pairs.clean, pairs.clean, seed=5)
     drawn = replace(drawn, answer=pairs.clean.answer, foil=pairs.clean.foil)
     expected = mc.patch(loaded("gpt2"), Contrast(pairs.clean, drawn, "drawn"), sites="z", direction="noise")
     found = mc.ablate(loaded("gpt2"), pairs.clean, sites="z", do="resample", seed=5)
@@ -112,14 +112,14 @@ def test_closed_form(by_hand):
 
 def test_a_set_value_and_one_neuron(by_hand):
     pairs = mc.contrast("by_hand/gender", by_hand, n=16)
-    found = mc.ablate(by_hand, pairs.clean, sites="L1.mlp_post.N0", do=Set(2.0), positions="@end")
+    found = mc.ablate(by_hand, pairs.clean, sites="L1.mlp_post.N0", do=Set(2.0), at="@end")
     active = np.array([level == "high" for level in pairs.clean.groups])
     np.testing.assert_allclose(found.examples[0] - found.baselines["base"], 0.9 * (2.0 - active), atol=1e-5)
 
 
 def test_a_neuron_sweep_by_hand(pairs):
     clean, prompts = pairs.clean, torch.arange(len(pairs))
-    sweep = mc.ablate(loaded("gpt2"), clean, sites="L1.mlp_post.N*", do="zero", positions="@2:5")
+    sweep = mc.ablate(loaded("gpt2"), clean, sites="L1.mlp_post.N*", do="zero", at="@2:5")
     assert len(sweep) == 128
     for neuron in (0, 77, 127):
 
@@ -180,7 +180,7 @@ def test_pairs_as_reference_are_both_sides(pairs):
 def test_without_a_contrast_there_is_no_effect_but_a_change(pairs, gpt2):
     found = mc.ablate(gpt2, pairs.clean, do="zero", metric="loss")
     assert found.frame["effect"].isna().all()
-    assert not found.normalised
+    assert not found.normalized
     assert list(found.baselines) == ["base"]
     assert found.frame["change"].notna().all()
 

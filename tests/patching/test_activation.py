@@ -174,11 +174,11 @@ def test_provenance_tells_what_ran(pairs, gpt2):
         ({"sites": "L7.resid_pre"}, "layer 7; expected 0 to 2"),
         ({"sites": "L0.z.H9"}, "head 9; expected 0 to 3"),
         ({"sites": "logits"}, "cannot be written"),
-        ({"positions": "@subject"}, "no position called 'subject'"),
-        ({"positions": 99}, "no prompt has the position @99"),
-        ({"positions": []}, "list of positions is empty"),
+        ({"at": "@subject"}, "no position called 'subject'"),
+        ({"at": 99}, "no prompt has the position @99"),
+        ({"at": []}, "list of positions is empty"),
         ({"metric": "logit_dif"}, "did you mean 'logit_diff'"),
-        ({"metric": 3}, "a name or a function"),
+        ({"metric": 3}, "the name of a metric"),
         ({"metric": lambda logits, batch: logits.mean()}, "one number per example"),
         ({"direction": "sideways"}, "'denoise' or 'noise'"),
         ({"batch_size": 0}, "at least 1"),
@@ -197,7 +197,7 @@ REFUSED = {
     "key-value head": (mc.patch, {"sites": "L0.k.H2", "model": "llama"}, "key-value head 2; expected 0 to 1"),
     "pattern": (mc.patch, {"sites": "pattern", "model": "opt"}, "cannot be written on"),
     "one bad site of many": (mc.patch, {"sites": ["L0.z.H0", "L2.z.H4"]}, "head 4"),
-    "position": (mc.patch, {"positions": "@subject"}, "no position called"),
+    "position": (mc.patch, {"at": "@subject"}, "no position called"),
     "metric": (mc.patch, {"metric": "logit_dif"}, "did you mean"),
     "direction": (mc.patch, {"direction": "up"}, "denoise"),
     "ablation": (mc.ablate, {"do": "zreo"}, "did you mean 'zero'"),
@@ -205,7 +205,7 @@ REFUSED = {
     "reference": (mc.ablate, {"do": "resample", "reference": make_pairs((4, 4)).clean}, "no other reference prompt"),
     "gradient": (mc.attribute, {"metric": "accuracy"}, "no gradient"),
     "attributed site": (mc.attribute, {"sites": "L3.z"}, "layer 3"),
-    "steps": (mc.attribute, {"steps": -1}, "steps is 0 or more"),
+    "steps": (mc.attribute, {"steps": -1}, "at least 0"),
     "sender": (mc.path_patch, {"senders": "L9.z.H0"}, "layer 9"),
     "receiver": (mc.path_patch, {"receivers": "L1.q.H9"}, "head 9"),
     "path": (mc.path_patch, {"senders": "L2.z.H0", "receivers": "L1.q.H0"}, "no path leads"),
@@ -237,7 +237,7 @@ def test_refusals_come_before_any_compute(case, pairs, monkeypatch):
 
 
 def test_prompts_are_not_pairs(gpt2, pairs):
-    with pytest.raises(MechcausalError, match="patching needs pairs"):
+    with pytest.raises(MechcausalError, match="a Contrast"):
         mc.patch(gpt2, pairs.clean)
 
 

@@ -49,7 +49,7 @@ def test_the_gradients_of_whole_forwards_on_every_architecture(name, way, side):
     if way == "cell":
         sites, where = [f"L{layer}.{word}" for word in sites for layer in (0, 2)], [3, "@-2:"]
     pairs = make_pairs((7, 5, 6), side=side, changed=(2, 4))
-    told = both(loaded(name), pairs, sites=sites, positions=where, **WAYS[way])[2]
+    told = both(loaded(name), pairs, sites=sites, at=where, **WAYS[way])[2]
     assert "naive_because" not in told
 
 
@@ -57,7 +57,7 @@ def test_the_gradients_of_whole_forwards_on_every_architecture(name, way, side):
 @pytest.mark.parametrize("site", SITES)
 def test_each_site_alone(gpt2, site, way):
     """Alone, a late site is where the run begins, and the last layer may be left early."""
-    both(gpt2, make_pairs((7, 5, 6)), sites=[f"L{layer}.{site}" for layer in (1, 2)], positions=[3, "all"], **WAYS[way])
+    both(gpt2, make_pairs((7, 5, 6)), sites=[f"L{layer}.{site}" for layer in (1, 2)], at=[3, "all"], **WAYS[way])
 
 
 @pytest.mark.parametrize("way", ["base", "joint", "cell"])
@@ -65,7 +65,7 @@ def test_parts_of_a_site_at_some_positions(llama, way):
     """Heads and neurons, at positions that some prompts do not have."""
     sites = ["L1.z.H0", "L*.z.H3", "L2.z", "L0.mlp_post.N3", "L1.mlp_out.N5"]
     positions = ["@-1", 5, "@2:5", "all"]
-    examples = both(llama, make_pairs((7, 5, 6)), sites=sites, positions=positions, **WAYS[way])[0]
+    examples = both(llama, make_pairs((7, 5, 6)), sites=sites, at=positions, **WAYS[way])[0]
     assert np.isnan(examples).any()
 
 
@@ -137,7 +137,7 @@ def test_pairs_that_do_not_differ_are_answered_without_a_run(gpt2, monkeypatch):
     pairs = make_pairs((7,) * 3, changed=(3,))
     tokens = torch.where(torch.arange(3)[:, None] == 1, pairs.corrupt.tokens, pairs.clean.tokens)
     pairs = replace(pairs, corrupt=replace(pairs.corrupt, tokens=tokens))
-    found, _, told = both(gpt2, pairs, sites="mlp_out", positions="all")
+    found, _, told = both(gpt2, pairs, sites="mlp_out", at="all")
     assert sum(seen) == told["token_layers"] == 3 * 4  # three layers, four positions, and one pair of three
     assert (told["skipped"], told["cells_and_examples"]) == (6, 9)
     np.testing.assert_array_equal(found[:, [0, 2]], found[:1, [0, 2]].repeat(3, 0))

@@ -174,10 +174,8 @@ def test_queries_keys_and_values_together_are_the_attention(name):
 def test_positions_of_sender_and_receiver():
     pairs = make_pairs(changed=(1, 3, 6))
     everywhere = mc.path_patch(loaded("gpt2"), pairs, senders="L0.z.H1", receivers="L1.v.H0")
-    at_end = mc.path_patch(loaded("gpt2"), pairs, senders="L0.z.H1", receivers="L1.v.H0", positions="@-1")
-    receiver_end = mc.path_patch(
-        loaded("gpt2"), pairs, senders="L0.z.H1", receivers="L1.v.H0", receiver_positions="@-1"
-    )
+    at_end = mc.path_patch(loaded("gpt2"), pairs, senders="L0.z.H1", receivers="L1.v.H0", at="@-1")
+    receiver_end = mc.path_patch(loaded("gpt2"), pairs, senders="L0.z.H1", receivers="L1.v.H0", receiver_at="@-1")
     np.testing.assert_allclose(at_end.examples, receiver_end.examples, atol=1e-6)
     assert np.abs(everywhere.examples - at_end.examples).max() > 1e-4
 

@@ -71,7 +71,7 @@ def test_readable_is_not_used(hiring, task, prompts):
     before, after = {}, {}
     for site in (trap, used):
         assert probe(hiring, prompts, "gender", site, at="@decision", mdl=False).report.accuracy.estimate > 0.97
-        result = mc.ablate(hiring, prompts, sites=site, do="resample", positions="@decision", metric="accuracy")
+        result = mc.ablate(hiring, prompts, sites=site, do="resample", at="@decision", metric="accuracy")
         before[site], after[site] = result.baselines["base"].mean(), result.frame["value"][0]
     assert before[trap] == before[used] == 1.0
     assert after[trap] == 1.0

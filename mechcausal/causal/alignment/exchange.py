@@ -12,6 +12,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from mechcausal.address import Place, Site, vector
+from mechcausal.arguments import Model, checked
 from mechcausal.causal.alignment.moves import moved, position_axis
 from mechcausal.causal.alignment.pairs import Pairs
 from mechcausal.causal.hypothesis import Hypothesis, same_kind
@@ -27,8 +28,9 @@ _STREAMS = ("embed", "resid_pre", "resid_mid", "resid_post")
 Readings = Mapping[Site, Tensor]
 
 
+@checked
 def exchange(
-    model: Any,  # noqa: ANN401 - a TransformerBridge
+    model: Model,
     base: PromptSet,
     *swaps: tuple[str | Place | Sequence[str | Place], PromptSet],
 ) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from mechcausal.address import Place, Selection, Site
+from mechcausal.arguments import Model, Seed, checked
 from mechcausal.causal.alignment.moves import gather, position_axis, scatter
 from mechcausal.causal.alignment.pairs import Pairs, base_rows, draw_pairs
 from mechcausal.causal.hypothesis import Hypothesis
@@ -203,7 +204,8 @@ def minimize(
     return tuple(losses)
 
 
-def untrained(model: Any, seed: int = 0) -> Any:  # noqa: ANN401 - a TransformerBridge
+@checked
+def untrained(model: Model, seed: Seed = 0) -> Any:  # noqa: ANN401 - a TransformerBridge
     """Return a copy of the model with random weights, each tensor with the mean and the spread it had.
 
     What a search finds there is what it would find anywhere.

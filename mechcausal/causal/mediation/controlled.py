@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mechcausal.address import Place, Site
+from mechcausal.address import Place, Site, Vector, vector
 from mechcausal.arguments import Count, Model, Seed
 from mechcausal.causal.alignment.moves import gather, position_axis, scatter, slots
 from mechcausal.causal.fields import read_numbers, read_places
@@ -25,13 +25,13 @@ from mechcausal.causal.mediation.worlds import MetricSpec, Pairs, Worlds, family
 from mechcausal.data.prompts import PromptSet
 from mechcausal.errors import DataError, SiteError, did_you_mean
 from mechcausal.interventions.apply import view
-from mechcausal.interventions.specs import Edit, Patch, Vector, vector
+from mechcausal.interventions.specs import Edit, Patch
 from mechcausal.method import Cost, Method, function
 from mechcausal.models.hooked import Source
 from mechcausal.results.charted import Charted
 from mechcausal.results.charts import Bar, Bars, Lines, bar_chart, line_chart
 from mechcausal.results.intervals import mean_interval, ratio_interval
-from mechcausal.results.result import tabulate
+from mechcausal.results.table import tabulate
 
 WORDS = ("zero", "mean", "low", "high")
 _ALIKE = "'zero', 'mean', 'low' or 'high'"

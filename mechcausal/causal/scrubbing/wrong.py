@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from mechcausal.address import Place
+from mechcausal.arguments import Model, Seed, checked
 from mechcausal.causal.hypothesis import Hypothesis, column_of, same_kind, table_of
 from mechcausal.causal.scrubbing.sampling import CLAIM, REST
 from mechcausal.causal.scrubbing.tree import Node, check_tree, tree_of
@@ -48,7 +49,8 @@ def influence(hypothesis: Hypothesis, prompts: PromptSet, seed: int = 0) -> dict
     }
 
 
-def wrong_hypotheses(model: Any, hypothesis: Hypothesis, prompts: PromptSet, seed: int = 0) -> list[Wrong]:  # noqa: ANN401
+@checked
+def wrong_hypotheses(model: Model, hypothesis: Hypothesis, prompts: PromptSet, seed: Seed = 0) -> list[Wrong]:
     """Return one wrong hypothesis of each kind that this one allows, about its most influential variables.
 
     Kinds: missing variable, wrong parent (the claim is about another variable), wrong site, swapped variables, and

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from mechcausal.arguments import Count, Reader, Seed, Text, checked
 from mechcausal.catalog import TASKS
 
 if TYPE_CHECKING:
@@ -14,7 +15,8 @@ if TYPE_CHECKING:
     from mechcausal.data.tasks.definition import Task
 
 
-def task(name: str) -> Task:
+@checked
+def task(name: Text) -> Task:
     """Return a task by its name: one that ships, or one of yours in `mechcausal.catalog.TASKS`."""
     entry = TASKS[name]
     if not isinstance(entry, str):
@@ -27,12 +29,13 @@ def name_of(scm: SCM) -> str | None:
     return next((name for name in sorted(TASKS, key=scm.name.__ne__) if task(name).scm is scm), None)
 
 
+@checked
 def contrast(
-    name: str,
-    model: Any,  # noqa: ANN401
-    n: int = 128,
+    name: Text,
+    model: Reader,
+    n: Count = 128,
     *,
-    seed: int = 0,
+    seed: Seed = 0,
     environment: str | None = None,
     side: Side = "right",
 ) -> Contrast:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from mechcausal.results import svg
+from mechcausal.results.page import Page
 
 if TYPE_CHECKING:
     from mechcausal.dictionaries.cards.card import Card, Context, Spread
@@ -55,12 +56,9 @@ def fragment(card: Card) -> str:
 
 def page(card: Card) -> str:
     """Return the card as a page of its own."""
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<title>{html.escape(str(card.site))}</title><style>:root{{color-scheme:light dark}}"
-        f"body{{margin:0 auto;max-width:62rem;padding:1.5rem}}</style></head><body>{fragment(card)}</body></html>\n"
-    )
+    whole = Page(str(card.site), "Feature card: where it is active, what it adds, and what changing it does.")
+    whole.piece(fragment(card))
+    return whole.render()
 
 
 def _context(context: Context, largest: float) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from safetensors.numpy import load_file, save_file
+import torch
 from scipy import stats
 
 from mechcausal.address import Place, Selection
@@ -39,7 +39,7 @@ from mechcausal.models.engine import Exact, Plan, evaluate
 from mechcausal.patching.activation import Direction
 from mechcausal.patching.sweep import MetricSpec, Recorder, two_sides
 from mechcausal.results.result import Result
-from mechcausal.results.storage import replacing
+from mechcausal.results.storage import read_tensors, write_tensors
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -155,8 +155,9 @@ class Screened(Result):
         """Write the table to a parquet file, and the scores of all features to a safetensors file beside it."""
         path = super().save(path)
         arrays = {"scores": self.scores, "active": self.active, "tokens": np.asarray([self.tokens])}
-        with replacing(path.with_suffix(".safetensors")) as temporary:
-            save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, temporary)
+        write_tensors(
+            path.with_suffix(".safetensors"), {name: torch.as_tensor(array) for name, array in arrays.items()}
+        )
         return path
 
     @classmethod
@@ -169,7 +170,7 @@ class Screened(Result):
                 f"{path} is a screening without the scores of all features beside it",
                 expected=f"{beside.name} next to it",
             )
-        arrays = load_file(beside)
+        arrays = {name: tensor.numpy() for name, tensor in read_tensors(beside, "the scores of a screening")[0].items()}
         return cls(**held, scores=arrays["scores"], active=arrays["active"], tokens=int(arrays["tokens"][0]))
 
 

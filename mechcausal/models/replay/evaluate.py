@@ -55,10 +55,21 @@ def replay(
     source = np.full(len(plan.base), np.nan)
     wholes = from_elsewhere(plan.cells)
     if plan.rows is not None and (wholes or unedited):
-        other, more = recorded(twin, plan.rows, wholes, plan.memory)
-        taken, forwards = other.values, forwards + more
-        if unedited:
-            source = Meter(twin, plan.rows, plan.metric, compared, other.hidden[-1]).base()
+        if plan.source is None:
+            other, more = recorded(twin, plan.rows, wholes, plan.memory)
+            taken, forwards = other.values, forwards + more
+            if unedited:
+                source = Meter(twin, plan.rows, plan.metric, compared, other.hidden[-1]).base()
+        else:
+            taken, run = plan.source.recorded(twin.wrapped(), plan.base, plan.rows, wholes)
+            forwards += 1
+            if unedited:
+                source = (
+                    plan.metric(run.output_for(needs_logits=plan.metric.needs_logits), plan.rows, compared)
+                    .float()
+                    .cpu()
+                    .numpy()
+                )
     keys = dict.fromkeys((edit.site.whole, edit.do) for edit in edits)
     given = {key: source_of(Edit(*key), taken, plan.means, plan.base) for key in keys}
     sources = {key: value for key, value in given.items() if value is not None}

@@ -17,6 +17,7 @@ from mechcausal.metrics import METRICS
 from mechcausal.models.abilities import Abilities, abilities
 from mechcausal.models.attached import Bound, bound
 from mechcausal.models.compared import FAILURES, agree, in_short, probes
+from mechcausal.models.condition import Condition, condition
 from mechcausal.models.fingerprint import weights_fingerprint
 from mechcausal.models.hooked import forward
 from mechcausal.models.plan import Cell, Plan
@@ -115,15 +116,15 @@ class Replayer:
         return CARRIED in ways and not found[0], _ON_THE_RUN in ways and not found[-1]
 
 
-_known: WeakKeyDictionary[Any, tuple[str, Replayer]] = WeakKeyDictionary()
+_replayers: WeakKeyDictionary[Any, tuple[tuple[str, Condition], Replayer]] = WeakKeyDictionary()
 
 
 def replayer(model: Any) -> Replayer:  # noqa: ANN401 - a TransformerBridge
-    """Return what the engine can do on this model, compared with the loop on first use and remembered."""
-    digest = weights_fingerprint(model)
-    if model not in _known or _known[model][0] != digest:
-        _known[model] = digest, _verified(model)
-    return _known[model][1]
+    """Return what the engine can do on this model, compared with the loop on first use and after every change of it."""
+    state = weights_fingerprint(model), condition(model)
+    if model not in _replayers or _replayers[model][0] != state:
+        _replayers[model] = state, _verified(model)
+    return _replayers[model][1]
 
 
 def _verified(model: Any) -> Replayer:  # noqa: ANN401

@@ -61,7 +61,7 @@ def measure(
     reader = reader_of(sweeps["sublayers"], carriers["gender"])
     if reader is not None:
         senders = [f"L{layer}.z.H*" for layer in layers_of(carriers["gender"]) if layer <= layers_of([reader])[0]]
-        sweeps["paths"] = path_patch(model, gender, senders=senders, receivers=reader, positions=DECISION)
+        sweeps["paths"] = path_patch(model, gender, senders=senders, receivers=reader, at=DECISION)
     people = [name for name in hiring.NAMES if name not in records] if strangers is None else strangers
     numbers = {
         "model": sweeps["heads"].provenance.model,

@@ -39,7 +39,7 @@ def test_its_edits_are_edits_like_any_others(hiring, prompts):
     plan = Plan(part, [found.edits], metric("logit_diff"))
     fast, slow = (evaluate(hiring, plan, batch_size=16, exact=exact).values[0] for exact in ("replay", "naive"))
     np.testing.assert_allclose(fast, slow, atol=1e-4)
-    swept = mc.ablate(hiring, part, sites="L1.resid_post", positions="@decision", do=found.edits[0].do)
+    swept = mc.ablate(hiring, part, sites="L1.resid_post", at="@decision", do=found.edits[0].do)
     np.testing.assert_allclose(swept.examples[0], slow, atol=1e-4)
     again = [edit_from_json(json.loads(json.dumps(edit.to_json()))) for edit in found.edits]
     assert again == list(found.edits)

@@ -1,0 +1,84 @@
+"""What a forward depends on besides the weights: types, settings, hooks and replaced forwards of all modules.
+
+All of it can be changed by hand after the first use of a model. It is looked at again at every call, so that what was
+remembered of the model as it was is not used for the model as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from mechcausal.models import bridge
+
+Condition = tuple[Any, ...]
+_PLAIN = (bool, int, float, str, type(None))
+_first: WeakKeyDictionary[Any, Condition] = WeakKeyDictionary()
+
+
+def condition(model: Any) -> Condition:  # noqa: ANN401 - a TransformerBridge
+    """Return what a forward of this model depends on besides its weights; equal ones compute alike.
+
+    Settings are the public plain attributes of modules (`scaling`, `eps`, `training`) and of their configurations; private
+    ones are what modules note down while they run.
+    """
+    parts: list[Any] = []
+    types: dict[type, None] = {}
+    configurations: dict[int, Any] = {}
+    for name, part in bridge.modules_of(model):
+        types[type(part)] = None
+        values = vars(part)
+        settings = tuple(
+            (key, value)
+            for key, value in values.items()
+            if isinstance(value, _PLAIN) and key[0] != "_" and key not in ("name", "optional")
+        )
+        hooks = tuple(bridge.hooks_of(part))
+        parts.append((name, type(part), settings, hooks))
+        if (config := values.get("config")) is not None:
+            configurations.setdefault(id(config), config)
+    forwards = tuple((kind, getattr(kind, "forward", None)) for kind in types)
+    return tuple(parts), forwards, tuple(_settings(config) for config in configurations.values())
+
+
+def _settings(config: Any) -> tuple[Any, ...]:  # noqa: ANN401 - of transformers, or of transformer-lens
+    values = vars(config) if hasattr(config, "__dict__") else {}
+    return tuple((key, value) for key, value in values.items() if isinstance(value, _PLAIN))
+
+
+def remember(model: Any, state: Condition) -> None:  # noqa: ANN401 - a TransformerBridge
+    """Remember how a model was when it was first used, so that it can be said what was changed since."""
+    _first.setdefault(model, state)
+
+
+def altered(model: Any) -> list[str]:  # noqa: ANN401 - a TransformerBridge
+    """Say what was changed about a model since its first use, besides its weights; the first few changes."""
+    now = condition(model)
+    before = _first.setdefault(model, now)
+    if now == before:
+        return []
+    old, new = (_by_name(state) for state in (before, now))
+    changes = [text for key in new for text in _changes(key[0], old.get(key), new[key])]
+    changes += [f"{name or 'the model'} lacks a {kind.__name__}" for name, kind in old if (name, kind) not in new]
+    replaced = [kind.__name__ for kind, forward in now[1] if dict(before[1]).get(kind, forward) is not forward]
+    changes += [f"the class {name} has another forward" for name in replaced]
+    return (changes or ["its configuration was changed"])[:5]
+
+
+def _by_name(state: Condition) -> dict[tuple[str, type], tuple[Any, Any]]:
+    # A module and the part of the bridge around it have one name, and differ in type.
+    return {(name, kind): (settings, hooks) for name, kind, settings, hooks in state[0]}
+
+
+def _changes(name: str, old: tuple[Any, ...] | None, new: tuple[Any, ...]) -> list[str]:
+    name = name or "the model"
+    if old is None:
+        return [f"{name} is another module"]
+    before: Mapping[str, Any] = dict(old[0])
+    settings = [
+        f"{name}.{key} is {value!r} instead of {before.get(key)!r}"
+        for key, value in new[0]
+        if key not in before or before[key] != value
+    ]
+    return [*settings, *([f"the hooks or the forward of {name} were changed"] if old[1] != new[1] else [])]

@@ -1,0 +1,155 @@
+"""What is done to a model after its first use is followed by every method, and provenance says so."""
+
+import numpy as np
+import pytest
+import torch
+from zoo import build, make_pairs
+
+import mechcausal as mc
+from mechcausal.models import bridge
+from mechcausal.models.condition import altered, condition
+from mechcausal.models.fingerprint import weights_fingerprint
+
+PAIRS = make_pairs(lengths=(6, 6, 6))
+
+
+def used(kind="gpt2"):
+    model = mc.load(build(kind))
+    mc.patch(model, PAIRS, sites="z")
+    mc.attribute(model, PAIRS, sites="z")
+    return model
+
+
+def inner(model, name):
+    return model.original_model.get_submodule(name)
+
+
+def by_hand(model):
+    """Return the metric of the unedited clean runs, by the model itself."""
+    tokens = PAIRS.clean.tokens
+    last = model(tokens, return_type="logits")[:, -1]
+    rows = torch.arange(len(tokens))
+    return (last[rows, PAIRS.clean.answer] - last[rows, PAIRS.clean.foil]).detach().numpy()
+
+
+def check_followed(model, before):
+    """Compare patching and attribution with the loop, and the unedited run with the model itself."""
+    for method, options in ((mc.patch, {"sites": ["z", "attn_out"]}), (mc.attribute, {"sites": "z"})):
+        fast, slow = (method(model, PAIRS, exact=exact, **options) for exact in ("replay", "naive"))
+        np.testing.assert_allclose(fast.examples, slow.examples, rtol=1e-4, atol=2e-4)
+        np.testing.assert_allclose(fast.baselines["clean"], by_hand(model), rtol=1e-4, atol=2e-4)
+    assert np.abs(by_hand(model) - before).max() > 1e-3, "the change must matter"
+
+
+def zero(module, args, output):
+    return output * 0
+
+
+def double(module, args):
+    return (args[0] * 2, *args[1:])
+
+
+HOOKED = {
+    "a hook on the bridge's part": lambda model: inner(model, "transformer.h.1.mlp").register_forward_hook(zero),
+    "a hook on the module itself": lambda model: inner(
+        model, "transformer.h.1.mlp._original_component.c_proj"
+    ).register_forward_hook(zero),
+    "a hook before it": lambda model: inner(model, "transformer.h.1.mlp").register_forward_pre_hook(double),
+    "another forward": lambda model: setattr(
+        inner(model, "transformer.h.1.mlp"), "forward", lambda x, *a, **k: torch.zeros_like(x)
+    ),
+}
+
+
+@pytest.mark.parametrize("change", HOOKED.values(), ids=HOOKED)
+def test_hooks_and_forwards_of_others_leave_the_work_to_the_loop(change):
+    model = used()
+    before, digest = by_hand(model), weights_fingerprint(model)
+    change(model)
+    check_followed(model, before)
+    result = mc.patch(model, PAIRS, sites="z")
+    compute = result.provenance.compute
+    assert compute["engine"] == "naive"
+    assert "transformer.h.1.mlp" in compute["naive_because"]["all"]
+    assert result.provenance.model["weights"] == digest
+    assert any("transformer.h.1.mlp" in text for text in result.provenance.model["altered"])
+
+
+def test_a_hook_that_is_taken_away_again_leaves_nothing():
+    model = used()
+    state = condition(model)
+    handle = inner(model, "transformer.h.1.mlp").register_forward_hook(zero)
+    assert "hooks of others" in bridge.foreign(model)
+    assert condition(model) != state
+    handle.remove()
+    assert not bridge.foreign(model)
+    assert condition(model) == state
+    assert mc.patch(model, PAIRS, sites="z").provenance.compute["engine"] == "replay"
+    assert "altered" not in mc.patch(model, PAIRS, sites="z").provenance.model
+
+
+def scaled(kind):
+    model = used(kind)
+    before = by_hand(model)
+    modules = [module for _, module in bridge.modules_of(model) if "scaling" in vars(module)]
+    assert len(modules) == model.cfg.n_layers
+    for module in modules:
+        module.scaling = 3.0
+    assert any("attn.scaling is 3.0 instead of 0." in text for text in altered(model))
+    return model, before
+
+
+def test_a_changed_scaling_of_attention_is_followed_by_the_engine():
+    model, before = scaled("llama")
+    check_followed(model, before)
+    assert mc.patch(model, PAIRS, sites="z").provenance.compute["engine"] == "replay"
+
+
+def test_a_setting_that_the_bridge_does_not_look_at_changes_nothing():
+    """Its own attention stands before that of GPT-2; the engine follows the bridge."""
+    model, before = scaled("gpt2")
+    np.testing.assert_allclose(by_hand(model), before)
+    fast, slow = (mc.patch(model, PAIRS, sites="z", exact=exact) for exact in ("replay", "naive"))
+    np.testing.assert_allclose(fast.examples, slow.examples, atol=2e-5)
+
+
+def through_data(model):
+    weight = inner(model, "transformer.h.1.attn._original_component.c_proj").weight
+    weight.data[12:] *= -3.0
+
+
+def through_numpy(model):
+    weight = inner(model, "transformer.h.0.mlp._original_component.c_fc").weight
+    weight.detach().numpy()[0] += 1.0
+
+
+def one_number(model):
+    inner(model, "transformer.h.1.mlp._original_component.c_proj").weight.data[3, 5] += 4.0
+
+
+def loaded_state(model):
+    module = model.original_model
+    module.load_state_dict({name: value * 1.5 for name, value in module.state_dict().items()})
+
+
+EDITS = (through_data, through_numpy, one_number, loaded_state)
+
+
+@pytest.mark.parametrize("edit", EDITS, ids=[edit.__name__ for edit in EDITS])
+def test_edits_of_weights_are_followed_and_change_the_digest(edit):
+    model = used()
+    before, digest = by_hand(model), weights_fingerprint(model)
+    with torch.no_grad():
+        edit(model)
+    assert weights_fingerprint(model) != digest
+    check_followed(model, before)
+    result = mc.patch(model, PAIRS, sites="z")
+    assert result.provenance.model["weights"] == weights_fingerprint(model)
+    assert result.provenance.compute["engine"] == "replay"
+
+
+def test_a_run_changes_nothing(gpt2):
+    state = condition(gpt2)
+    mc.patch(gpt2, PAIRS, sites=["z", "resid_mid"])
+    mc.attribute(gpt2, PAIRS, sites="mlp_out")
+    assert condition(gpt2) == state
