@@ -20,7 +20,7 @@ from tqdm.auto import tqdm
 
 from mechcausal.address import Site
 from mechcausal.arguments import Count, Model
-from mechcausal.data.batching import by_length, trimmed
+from mechcausal.data.batching import batches, trimmed
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.prompts import PromptSet
 from mechcausal.errors import DataError, NumericsError
@@ -265,7 +265,7 @@ def _read(model: Model, prompts: PromptSet, rows: range, sites: list[Site], batc
     """Return the activations of some prompts, [token d], prompt after prompt; they are run in the order of length."""
     part = prompts.take(torch.arange(rows.start, rows.stop))
     of_prompt: dict[int, Tensor] = {}
-    for index in by_length(part).split(batch_size):
+    for index in batches(part.lengths, batch_size):
         batch = trimmed(part.take(index)).to(bridge.device_of(model))
         keep = counted(batch, skips)
         read = readings(model, batch, sites)
