@@ -145,7 +145,7 @@ def card(
     )
     path = made.save(out)
     if as_json:
-        effects = json.loads(made.effects.to_json(orient="records"))
+        effects = json.loads(made.effects.to_json(orient="records") or "[]")
         show_json({"page": str(path), "feature": str(made.site), "active": made.active, "effects": effects})
         return
     typer.echo(f"{made.summary()}\n\npage  {path}")

@@ -156,7 +156,11 @@ def _two(count: int, what: str, draw: np.random.Generator) -> tuple[np.ndarray, 
 def found(path: str | Path) -> list[Companion]:
     """Return the companions in the folder of a dictionary, finished or not; refuse what does not belong there."""
     room = Path(path) / FOLDER
-    names = sorted(companion.name for companion in room.iterdir() if companion.is_dir() and companion.name[0] != ".") if room.is_dir() else []
+    names = (
+        sorted(companion.name for companion in room.iterdir() if companion.is_dir() and companion.name[0] != ".")
+        if room.is_dir()
+        else []
+    )
     there: list[Companion] = []
     facts = folder.read(path).facts if names else {}
     for name in names:

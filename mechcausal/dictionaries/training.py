@@ -300,7 +300,9 @@ def gathered(
     able = abilities(model)
     width = sum(math.prod(able.shape_at(place)) for place in (site, site_out) if place is not None)
     if activations.width != width:
-        raise DataError(f"these activations do not fit {site}", got=f"{activations.width} numbers a token", expected=width)
+        raise DataError(
+            f"these activations do not fit {site}", got=f"{activations.width} numbers a token", expected=width
+        )
     return activations
 
 

@@ -210,7 +210,9 @@ def _compute(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             compute["engine"] = "replay and naive"
         compute["naive_because"] = {**compute.get("naive_because", {}), **part.get("naive_because", {})}
         counts = ("naive_token_layers", "token_layers", "skipped", "cells_and_examples", "cells")
-        compute |= {name: compute.get(name, 0) + part.get(name, 0) for name in counts if name in compute or name in part}
+        compute |= {
+            name: compute.get(name, 0) + part.get(name, 0) for name in counts if name in compute or name in part
+        }
     if len(parts) > 1 and not compute["naive_because"]:
         del compute["naive_because"]
     if len(parts) > 1 and "token_layers" in compute:

@@ -7,9 +7,9 @@ import pytest
 from commands import refused, run
 
 from mechcausal.dictionaries import folder
-from mechcausal.organisms import folder as organism
 from mechcausal.dictionaries.companions import found
 from mechcausal.models.bridge import transformer_lens_version
+from mechcausal.organisms import folder as organism
 from mechcausal.results.storage import read_json, write_json
 
 needs_sae_lens = pytest.mark.skipif(
@@ -63,7 +63,9 @@ def test_a_card_is_a_page(tmp_path):
     assert done.document["feature"] == "L1.resid_post.sae:dictionary.F199"
     assert {effect["metric"] for effect in done.document["effects"]} == {"logit_diff", "kl"}
     assert "<!doctype html>" in (tmp_path / "card.html").read_text().lower()
-    assert "0 to 255" in refused("sae", "card", shipped, "256", "-o", tmp_path / "other.html", "--model", "organism:hiring")
+    assert "0 to 255" in refused(
+        "sae", "card", shipped, "256", "-o", tmp_path / "other.html", "--model", "organism:hiring"
+    )
 
 
 def test_the_group_lists_its_verbs():

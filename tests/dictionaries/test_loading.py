@@ -41,5 +41,5 @@ def test_what_is_refused(hiring, saved):
         mc.features.load(hiring, saved, site="L2.resid_post")
     with pytest.raises(ModelError, match="no dictionary ships with organism:by_hand"):
         mc.features.load(hiring, "organism:by_hand")
-    with pytest.raises(ArgumentError, match="model from mc.load"):
+    with pytest.raises(ArgumentError, match=r"model from mc\.load"):
         mc.features.load("organism:hiring", hiring)

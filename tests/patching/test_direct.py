@@ -34,7 +34,16 @@ def test_what_can_be_traced(name, sender, receivers, reason):
 def test_a_trace_is_the_path_of_the_loop_and_a_dry_one_gives_its_cost(gpt2, receiver):
     pairs = make_pairs((7, 7, 7))
     edits = [Edit(Site("z", 0, head=head), Patch(), Selection()) for head in range(4)]
-    given = (gpt2, abilities(gpt2), replayer(gpt2), edits, Site.parse(receiver), Selection(), pairs.corrupt, pairs.clean)
+    given = (
+        gpt2,
+        abilities(gpt2),
+        replayer(gpt2),
+        edits,
+        Site.parse(receiver),
+        Selection(),
+        pairs.corrupt,
+        pairs.clean,
+    )
     values, _, economy = trace(*given, metric("logit_diff"), None)
     slow = mc.path_patch(gpt2, pairs, senders="L0.z.H*", receivers=receiver, exact="naive")
     np.testing.assert_allclose(values, slow.examples, atol=1e-5)

@@ -19,7 +19,9 @@ def held_out():
 
 def probe(readout, classes=("no", "yes"), report=None):
     where = Site.parse("L1.resid_post"), Selection.parse("@-1")
-    return Probe("thing", *where, "mean", "logistic", classes, readout, report or Report.of(held_out(), p=0.05, permutations=19))
+    return Probe(
+        "thing", *where, "mean", "logistic", classes, readout, report or Report.of(held_out(), p=0.05, permutations=19)
+    )
 
 
 def test_two_classes_are_read_along_one_direction():

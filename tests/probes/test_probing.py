@@ -3,14 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from saved import assert_kept
 
 import mechcausal as mc
-from mechcausal.address import Place, Selection, Site
-from mechcausal.data import PromptSet
+from mechcausal.address import Place
 from mechcausal.errors import ArgumentError, DataError, SiteError, UnsupportedError
-from mechcausal.features import probe, probe_sweep
-from mechcausal.models.hooked import forward
+from mechcausal.features import probe
 from mechcausal.probes import Probe
 from mechcausal.probes.readings import readings
 

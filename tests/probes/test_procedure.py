@@ -11,7 +11,7 @@ from mechcausal.address import Place, Selection, Site
 from mechcausal.errors import ArgumentError, DataError
 from mechcausal.interventions import Edit
 from mechcausal.interventions.specs import Zero
-from mechcausal.methods import Erasing, Guarding, Probing, ProbeSweeping, ProbingSuite, SparseProbing, read
+from mechcausal.methods import Erasing, Guarding, ProbeSweeping, Probing, ProbingSuite, SparseProbing, read
 from mechcausal.probes.kinds import Settings
 from mechcausal.probes.labels import Labels, labels_of
 from mechcausal.probes.procedure import PENALTIES, Procedure, examples, kind_for
@@ -35,7 +35,7 @@ def test_a_specification_comes_back_from_toml(spec):
 
 def test_a_task_is_kept_by_its_name_and_arrays_stay_in_python():
     assert Probing("gender", "embed", task=mc.task("hiring")).task == "hiring"
-    with pytest.raises(ArgumentError, match="labels.*cannot be written"):
+    with pytest.raises(ArgumentError, match=r"labels.*cannot be written"):
         Probing(np.zeros(3), "embed").to_json()
 
 

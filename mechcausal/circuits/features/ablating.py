@@ -124,8 +124,20 @@ class Move:
         stacked = torch.stack(list(chosen))
         inside = stacked.any(0)
         place = stacked.byte().argmax(0)[inside]
-        other = (there[dictionary.site][inside], there[dictionary.written][inside]) if how.kind == "counterfactual" else None
-        return cls(dictionary, how, here[dictionary.site][inside], here[dictionary.written][inside], place, inside.nonzero()[:, 1], other)
+        other = (
+            (there[dictionary.site][inside], there[dictionary.written][inside])
+            if how.kind == "counterfactual"
+            else None
+        )
+        return cls(
+            dictionary,
+            how,
+            here[dictionary.site][inside],
+            here[dictionary.written][inside],
+            place,
+            inside.nonzero()[:, 1],
+            other,
+        )
 
     def chunks(self) -> Iterator[slice]:
         """Yield tokens, as many at a time as may be held with all features."""
@@ -138,7 +150,9 @@ class Move:
         """Return features and error, as they are and as they are set; the error in one row per token."""
         dictionary, y = self.dictionary, self.y[some]
         new = None if self.other is None else dictionary.encode(self.other[0][some])
-        f = dictionary.encode(self.x[some])  # the last to be encoded: what is decoded from here on is of the size of this run
+        f = dictionary.encode(
+            self.x[some]
+        )  # the last to be encoded: what is decoded from here on is of the size of this run
         error = (y - dictionary.like(dictionary.decode(f), y)).flatten(1)
         if self.other is not None:
             assert new is not None

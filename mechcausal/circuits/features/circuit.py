@@ -195,7 +195,9 @@ class FeatureCircuiting(Method[Contrast, FeatureCircuit]):
 circuit = function(FeatureCircuiting, about="Pairs of prompts.", name="circuit")
 
 
-def _scored(dictionaries: Sequence[Bound], at: Sequence[Selection], scores: dict[str, np.ndarray]) -> dict[Place, float]:
+def _scored(
+    dictionaries: Sequence[Bound], at: Sequence[Selection], scores: dict[str, np.ndarray]
+) -> dict[Place, float]:
     """Return the nodes that have a score; the error comes after the features."""
     nodes = {}
     for dictionary in dictionaries:

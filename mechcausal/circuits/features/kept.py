@@ -230,7 +230,10 @@ def _same(site: Site) -> Site:
 
 def kept(dictionaries: Sequence[Bound], places: Sequence[Selection], nodes: Sequence[Place]) -> dict[str, Tensor]:
     """Return for each dictionary which nodes are kept, [place feature]; the error comes last."""
-    masks = {dictionary.name: torch.zeros(len(places), dictionary.n_features + 1, dtype=torch.bool) for dictionary in dictionaries}
+    masks = {
+        dictionary.name: torch.zeros(len(places), dictionary.n_features + 1, dtype=torch.bool)
+        for dictionary in dictionaries
+    }
     for node in nodes:
         name = str(node.site.dictionary)
         if name not in masks or node.at not in places:
@@ -276,7 +279,10 @@ def _alive(
     batch_size: int,
 ) -> dict[str, Tensor]:
     """Return which features are ever active at each place, [place feature]: dead ones would make weak random circuits."""
-    alive = {dictionary.name: torch.zeros(len(places), dictionary.n_features + 1, dtype=torch.bool) for dictionary in dictionaries}
+    alive = {
+        dictionary.name: torch.zeros(len(places), dictionary.n_features + 1, dtype=torch.bool)
+        for dictionary in dictionaries
+    }
     for some in torch.arange(len(prompts)).split(batch_size):
         batch = prompts.take(some).to(bridge.device_of(model))
         read = forward(model, batch, read=[dictionary.site for dictionary in dictionaries]).read

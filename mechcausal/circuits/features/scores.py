@@ -52,7 +52,10 @@ class Scorer:
     def nodes(self, pairs: Contrast) -> dict[str, np.ndarray]:
         """Return the score of every node of every dictionary, [place feature]; the error comes last."""
         n = len(pairs)
-        totals = {dictionary.name: torch.zeros(len(self.at), dictionary.n_features + 1, dtype=torch.double) for dictionary in self.dictionaries}
+        totals = {
+            dictionary.name: torch.zeros(len(self.at), dictionary.n_features + 1, dtype=torch.double)
+            for dictionary in self.dictionaries
+        }
         exact = dict.fromkeys(totals, 0.0)
 
         def one_batch(batch: _Batch) -> None:
@@ -112,12 +115,16 @@ class _Batch:
     def __init__(self, job: Scorer, batch: PromptSet, other: PromptSet, clean: PromptSet) -> None:
         self.job, self.model, self.batch = job, job.model, batch
         self.compared = forward(self.model, clean).logits if job.metric.compares else None
-        reads = list(dict.fromkeys(site for dictionary in job.dictionaries for site in (dictionary.site, dictionary.written)))
+        reads = list(
+            dict.fromkeys(site for dictionary in job.dictionaries for site in (dictionary.site, dictionary.written))
+        )
         self.here = forward(self.model, batch, read=reads).read
         there = forward(self.model, other, read=reads).read if job.how.kind == "counterfactual" else {}
         chosen = told_apart(job.at, batch)
         self.inside = torch.stack(chosen).any(0)
-        self.moves = {dictionary.name: Move.of(dictionary, job.how, chosen, self.here, there) for dictionary in job.dictionaries}
+        self.moves = {
+            dictionary.name: Move.of(dictionary, job.how, chosen, self.here, there) for dictionary in job.dictionaries
+        }
         self._slopes: dict[str, list[tuple[float, Tensor]]] = {}
         self._changes: dict[tuple[str, tuple[int, ...]], Values] = {}
 
@@ -159,7 +166,9 @@ class _Batch:
     @torch.no_grad()
     def effect(self, dictionary: Bound) -> float:
         """Return the sum over examples of what ablating all nodes of a dictionary changes."""
-        moved = forward(self.model, self.batch, [Edit(dictionary.written, Patch())], sources=[self._at(dictionary, 1.0)]).logits
+        moved = forward(
+            self.model, self.batch, [Edit(dictionary.written, Patch())], sources=[self._at(dictionary, 1.0)]
+        ).logits
         still = forward(self.model, self.batch).logits
         after, before = (self.job.metric(x, self.batch, self.compared).double().sum() for x in (moved, still))
         return float(after - before)
@@ -250,8 +259,12 @@ class _Batch:
         shares = change * self._through(sender, numbers, part, slope)
         sent = []
         for node in nodes:
-            of_token = (missed * slope).sum(-1) if node.site.error else shares[:, numbers.index(int(node.site.feature or 0))]
-            sent.append((node, float(of_token[self.moves[sender.name].place == self.job.at.index(node.at)].double().sum())))
+            of_token = (
+                (missed * slope).sum(-1) if node.site.error else shares[:, numbers.index(int(node.site.feature or 0))]
+            )
+            sent.append(
+                (node, float(of_token[self.moves[sender.name].place == self.job.at.index(node.at)].double().sum()))
+            )
         return sent
 
     def _sent(self, sender: Bound, numbers: tuple[int, ...]) -> Values:

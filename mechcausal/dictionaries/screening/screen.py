@@ -161,9 +161,9 @@ class Screened(Result):
         return path
 
     @classmethod
-    def restored(cls, path: Path, fields: Mapping[str, Any], header: Mapping[str, Any]) -> Screened:
+    def restored(cls, path: Path, fields: Mapping[str, Any], extras: Mapping[str, Any]) -> Screened:
         """Make one from what its two files hold."""
-        del header  # the scores are too many for the header of a file
+        del extras  # the scores are too many for the header of a file
         beside = path.with_suffix(".safetensors")
         if not beside.is_file():
             raise ResultError(

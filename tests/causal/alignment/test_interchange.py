@@ -67,7 +67,7 @@ def test_sources_run_by_another_model(by_hand, gpt2):
     assert taken.provenance.arguments["source_model"]["weights"] != usual.provenance.model["weights"]
     sweep = interchange_sweep(by_hand, prompts, "by_hand", "gender", sites="z", at="@end", n=64, source_model=by_hand)
     assert sweep.top(1)["site"].tolist() == ["L0.z.H0"]
-    with pytest.raises(MechcausalError, match="shape in the source model|vocabulary"):
+    with pytest.raises(MechcausalError, match=r"shape in the source model|vocabulary"):
         interchange(by_hand, prompts, hypothesis, source_model=gpt2, **options)
 
 

@@ -10,11 +10,10 @@ from saved import assert_kept
 from zoo import VOCAB, loaded, make_pairs
 
 import mechcausal as mc
-from mechcausal.address import ALL, Place, Selection
+from mechcausal.address import ALL, Place
 from mechcausal.circuits import Graph
-from mechcausal.circuits.features.ablating import Ablation
 from mechcausal.circuits.features.circuit import FeatureCircuit, circuit
-from mechcausal.circuits.features.kept import faithfulness, in_turn, kept, kept_alone
+from mechcausal.circuits.features.kept import faithfulness, in_turn
 from mechcausal.circuits.features.scores import OUTPUT, Scorer
 from mechcausal.errors import ArgumentError, DataError, SiteError
 from mechcausal.interventions import Edit, Patch

@@ -40,7 +40,9 @@ def test_a_decoder_that_is_not_linear_has_no_direct_path():
     model = loaded("gpt2")
     bound = attach(model, Bent(32), "L1.resid_post", name="bent")
     prompts = make_pairs((7, 5)).clean
-    table = Reading(model, bound, bound.feature(0), Selection(), 8).logits(prompts, torch.zeros(prompts.tokens.shape), 3, exact=False)
+    table = Reading(model, bound, bound.feature(0), Selection(), 8).logits(
+        prompts, torch.zeros(prompts.tokens.shape), 3, exact=False
+    )
     assert list(table.columns) == ["token", "exact"]
     detach(model, "bent")
 

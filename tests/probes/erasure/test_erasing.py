@@ -7,7 +7,6 @@ import sys
 import numpy as np
 import pytest
 import torch
-from saved import assert_kept
 from scipy.stats import ttest_ind
 
 import mechcausal as mc
