@@ -38,7 +38,7 @@ def test_train_and_measure(tmp_path):
     write_json(out / "mechcausal.json", facts)
     assert run("sae", "health", out, "--model", "organism:hiring").code == 0
     assert "--model MODEL" in refused("sae", "health", out)
-    (tmp_path / "prompts.txt").write_text("she degree\nhe degree\n" * 10)
+    (tmp_path / "prompts.txt").write_text("she master\nhe master\n" * 10)
     other = run("sae", "health", out, "--model", "organism:hiring", "--text", tmp_path / "prompts.txt")
     assert "loss at the tokens" in other.output
 

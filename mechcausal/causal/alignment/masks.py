@@ -79,7 +79,9 @@ class Masked(Judged):
         """Make one from what a file holds."""
         del path  # one file holds all there is
         parts = tuple(Place.parse(part) for part in extras["parts"])
-        return cls(extras["variable"], parts, pd.DataFrame(extras["weights"]), fields["result"], tuple(extras["losses"]))
+        return cls(
+            extras["variable"], parts, pd.DataFrame(extras["weights"]), fields["result"], tuple(extras["losses"])
+        )
 
     @property
     def changed(self) -> float:
