@@ -65,7 +65,9 @@ def test_it_runs_and_is_costed_as_a_function_and_as_data(gpt2, pairs):
 def test_the_signature_and_the_docstring_stand_once():
     assert list(inspect.signature(double).parameters) == ["model", "pairs", "times", "share", "names", "near"]
     assert double.__name__ == "double_for_a_test"
-    assert "Args:\n    model: The model, from `mc.load`.\n    pairs: Some pairs.\n    times: How often." in double.__doc__
+    assert (
+        "Args:\n    model: The model, from `mc.load`.\n    pairs: Some pairs.\n    times: How often." in double.__doc__
+    )
     assert "on two lines." in double.__doc__
     assert "Attributes" not in double.__doc__
     assert function(Doubling, name="twice").__name__ == "twice"
