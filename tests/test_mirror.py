@@ -25,8 +25,6 @@ EXCEPTIONS = [
     "links/measured.py",
     "links/narrowing.py",
     "links/outcome.py",
-    "method.py",
-    "methods.py",
     "models/attached.py",
     "models/bare.py",
     "models/bridge.py",
