@@ -12,10 +12,11 @@ from torch import Tensor
 
 from mechcausal.address import Site
 from mechcausal.arguments import Model
+from mechcausal.errors import MechcausalError
 from mechcausal.metrics import METRICS
 from mechcausal.models import bridge
 from mechcausal.models.bare import hooked
-from mechcausal.models.compared import FAILURES, agree, in_short, probes
+from mechcausal.models.compared import agree, in_short, probes
 from mechcausal.models.hooked import forward, gradient_reads, gradients
 from mechcausal.models.replay.meter import Meter
 from mechcausal.models.replay.twin import Base, Twin
@@ -125,7 +126,7 @@ def _disagreement(model: Model, engine: Replayer, component: str) -> str:
                 base = twin.record(batch, shapes)
                 meter = Meter(twin, batch, metric, None, base.hidden[-1])
                 found = {start: slopes(twin, base, meter, sites, rows, start) for start in (0, middle)}
-            except FAILURES as error:
+            except MechcausalError as error:
                 return in_short(error)
             for start, fast in found.items():
                 seen = batch.mask[:, start:]

@@ -25,6 +25,7 @@ from mechcausal.errors import UnsupportedError
 from mechcausal.models.abilities import abilities
 from mechcausal.models.attached import bound
 from mechcausal.models.bare import bare, chain, first, hooked, ports
+from mechcausal.models.compared import theirs
 from mechcausal.models.hooked import forward
 from mechcausal.models.readout import Readouts
 from mechcausal.models.replay.memory import Memory
@@ -137,7 +138,8 @@ class Twin:
             options["logits_to_keep"] = 1
         cache = DynamicCache()
         try:
-            self.model(batch.tokens, past_key_values=cache, use_cache=True, **options)
+            with theirs("it cannot be run with a cache"):
+                self.model(batch.tokens, past_key_values=cache, use_cache=True, **options)
         finally:
             for handle in handles:
                 handle.remove()
@@ -153,9 +155,13 @@ class Twin:
     def _value(self, site: Site, base: Base, taken: Mapping[Site, Tensor]) -> Tensor:
         layer = site.layer or 0
         if site.component == "resid_mid":
-            return base.hidden[layer] + taken[Site("attn_out", layer)]
+            return base.hidden[layer] + self._value(Site("attn_out", layer), base, taken)
         streams = {"resid_pre": layer, "resid_post": layer + 1}
-        return base.hidden[streams[site.component]] if site.component in streams else taken[site]
+        if site.component in streams:
+            return base.hidden[streams[site.component]]
+        if site not in taken:
+            raise UnsupportedError(f"{site} is not what enters or leaves one module")
+        return taken[site]
 
     def layer(self, base: Base, number: int, hidden: Tensor, rows: Tensor, start: int) -> Tensor:
         """Run one layer on the columns from `start` on, for these rows of the base run, changed left of nothing."""
@@ -189,7 +195,8 @@ class Twin:
             new_args[0] = hidden
         else:
             new_kwargs["hidden_states"] = hidden
-        return first(self.layers[number](*new_args, **new_kwargs))
+        with theirs("its layers cannot be called on a part of their tokens"):
+            return first(self.layers[number](*new_args, **new_kwargs))
 
     def logits(self, hidden: Tensor, columns: Tensor | None = None) -> Tensor:
         """Return the logits of final hidden states [n model]: all, or for each its own columns [n k]."""
@@ -207,7 +214,8 @@ class Twin:
         """Return what the MLP of a layer adds to the stream between attention and MLP, token by token."""
         value = middle[:, None]  # some MLPs want a position axis
         for module in self.chains[number]:
-            value = first(module(value))
+            with theirs("its MLP cannot be called token by token"):
+                value = first(module(value))
         return value[:, 0]
 
 

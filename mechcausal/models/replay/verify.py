@@ -11,12 +11,12 @@ from weakref import WeakKeyDictionary
 import torch
 
 from mechcausal.address import ALL, Selection, Site, expand
-from mechcausal.errors import UnsupportedError
+from mechcausal.errors import MechcausalError, UnsupportedError
 from mechcausal.interventions.specs import Edit, Patch, Scale
 from mechcausal.metrics import METRICS
 from mechcausal.models.abilities import Abilities, abilities
 from mechcausal.models.attached import Bound, bound
-from mechcausal.models.compared import FAILURES, agree, in_short, probes
+from mechcausal.models.compared import agree, in_short, probes
 from mechcausal.models.condition import Condition, condition
 from mechcausal.models.fingerprint import weights_fingerprint
 from mechcausal.models.hooked import forward
@@ -137,7 +137,7 @@ def _verified(model: Any) -> Replayer:  # noqa: ANN401
                 raise UnsupportedError("its layers, called one by one, do not give its logits")
         twin.readable = frozenset(name for name in READ if _is_read(twin, model, name))
         twin.leaves_early = _leaves_early(twin, model)
-    except FAILURES as error:
+    except MechcausalError as error:
         everything = (name for name in CARRIED if able.components[name].writes)
         return Replayer(able, None, dict.fromkeys((*everything, SEVERAL), in_short(error)))
     return Replayer(able, twin)
@@ -153,7 +153,7 @@ def _is_read(twin: Twin, model: Any, component: str) -> bool:  # noqa: ANN401
         there = forward(model, batch, read=list(shapes)).read
         try:
             here = twin.record(batch, shapes).values
-        except FAILURES:
+        except MechcausalError:
             return False
         if not all(agree(here[site][batch.mask], there[site][batch.mask], model) for site in shapes):
             return False
@@ -168,7 +168,7 @@ def _leaves_early(twin: Twin, model: Any) -> bool:  # noqa: ANN401
         rows = torch.arange(len(batch), device=read.device)
         try:
             found = [twin.last_layer(base, base.hidden[-2][:, start:], rows, start, read) for start in (0, 1)]
-        except FAILURES:
+        except MechcausalError:
             return False
         if not all(agree(one, base.hidden[-1][rows, read], model) for one in found):
             return False
@@ -189,7 +189,7 @@ def _disagreements(twin: Twin, cells: Sequence[Cell], ways: Sequence[Collection[
                 try:
                     fast = replay(twin, Plan(batch, cells, metric, rows), way).values
                     told = "" if agree(torch.as_tensor(fast), slow, model) else _DISAGREE
-                except FAILURES as error:
+                except MechcausalError as error:
                     told = in_short(error)
                 reasons[number] = reasons[number] or told
     return reasons
