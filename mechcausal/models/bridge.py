@@ -211,6 +211,11 @@ def hook_point(model: TransformerBridge, site: Site) -> HookPoint | None:
     return live if isinstance(live, HookPoint) else alias
 
 
+def hook_name(model: TransformerBridge, site: Site) -> str:
+    """Return the name of the hook point that carries a site; empty where the model has none."""
+    return getattr(hook_point(model, site), "name", None) or ""
+
+
 def run(model: TransformerBridge, tokens: Tensor, mask: Tensor) -> Tensor:
     """Return the logits of one batch; the mask is passed only where there is padding."""
     low, high = int(tokens.min()), int(tokens.max())

@@ -53,7 +53,8 @@ def slopes(
 
     def leaf(site: Site, value: Tensor) -> Tensor:
         if change is not None:
-            value = value + change.reshape(value.shape).to(value.dtype)
+            moved = change.sum(-2) if sites[0].component == "result" else change
+            value = value + moved.reshape(value.shape).to(value.dtype)
         leaves[site] = value if value.requires_grad else value.detach().requires_grad_(True)
         return leaves[site]
 
@@ -82,12 +83,20 @@ def slopes(
         site: torch.zeros_like(value) if slope is None else slope
         for (site, value), slope in zip(leaves.items(), found, strict=True)
     }
-    return {site: grown[at].reshape(len(rows), -1, *base.values[site].shape[2:]) for site, at in asked.items()}
+    return {site: _shaped(site, grown[at], base) for site, at in asked.items()}
+
+
+def _shaped(site: Site, slope: Tensor, base: Base) -> Tensor:
+    """Return a slope in the shape that the site has; what any head adds to the output of attention counts alike."""
+    shape = base.values[site].shape[2:]
+    if site.component == "result":
+        return slope.reshape(len(slope), -1, 1, shape[-1]).expand(-1, -1, *shape)
+    return slope.reshape(len(slope), -1, *shape)
 
 
 def _differentiated(site: Site) -> Site:
     """Return the place at which a change is the same change of the metric, and where the twin can put a leaf."""
-    if site.component == "resid_mid":
+    if site.component in ("resid_mid", "result"):
         return Site("attn_out", site.layer)
     return Site("resid_pre", first_layer(site)) if site.component == "resid_post" else site
 
