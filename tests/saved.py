@@ -45,6 +45,8 @@ def _asked(one, name):
 def _compare(was, now, where):
     if isinstance(was, pd.DataFrame):
         pd.testing.assert_frame_equal(now, was, obj=where)
+    elif isinstance(was, pd.Series):
+        pd.testing.assert_series_equal(now, was, obj=where)
     elif isinstance(was, np.ndarray):
         np.testing.assert_array_equal(now, was, err_msg=where)
     elif isinstance(was, BaseFigure):

@@ -22,7 +22,7 @@ import pandas as pd
 
 from mechcausal.address import Place, Site
 from mechcausal.errors import ResultError, SiteError
-from mechcausal.results.storage import replacing
+from mechcausal.results.storage import check_seal, write_json
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -178,15 +178,13 @@ class Graph:
         return cls(nodes, edges, data.get("about", {}))
 
     def save(self, path: str | Path) -> Path:
-        """Write the graph to a JSON file, atomically."""
+        """Write the graph to a JSON file with a checksum, atomically."""
         path = Path(path)
         if path.suffix != ".json":
             raise ResultError(
                 "graphs are saved as JSON", got=path.name, fix=f"save to {path.with_suffix('.json').name}"
             )
-        with replacing(path) as temporary:
-            temporary.write_text(json.dumps(self.to_json(), indent=1))
-        return path
+        return write_json(path, self.to_json())
 
     @classmethod
     def load(cls, path: str | Path) -> Graph:
@@ -200,6 +198,8 @@ class Graph:
             raise ResultError(f"{path} is not a graph", fix="load what Graph.save wrote") from error
         if not isinstance(data, dict):
             raise ResultError(f"{path} is not a graph", fix="load what Graph.save wrote")
+        if "checksum" in data:  # one that was written by hand has none
+            check_seal(path, "a graph")
         return cls.from_json(data)
 
     def summary(self, k: int = 5) -> str:

@@ -43,6 +43,9 @@ class Contrast:
                 got=f"{self.clean.real_tokens[row]} and {self.corrupt.real_tokens[row]}",
                 fix="reword the pair so that both tokenize to the same number of tokens",
             )
+        for what in ("answer", "foil"):
+            _same_on_both_sides(what, getattr(self.clean, what), getattr(self.corrupt, what))
+        _answer_is_not_foil(self.clean)
         if not bool(self.differs.any()):
             raise DataError("clean and corrupt are the same prompts", fix="change the factor in at least one pair")
 
@@ -91,9 +94,9 @@ class Contrast:
         answer: str | Sequence[str],
         foil: str | Sequence[str],
         factor: str = "undeclared",
-        group: Column = (),
-        environment: Column = (),
-        template: Column = (),
+        groups: Column = (),
+        environments: Column = (),
+        clusters: Column = (),
         labels: Column = (),
         positions: Mapping[str, Sequence[Any] | str | int] | None = None,
         variables: Mapping[str, Any] | None = None,
@@ -111,9 +114,9 @@ class Contrast:
             answer: The token the clean prompts call for; one for all or one each. It must be one token.
             foil: The token it is compared with.
             factor: What differs within a pair, in words.
-            group: The group of each pair.
-            environment: The environment of each pair.
-            template: The template of each pair; confidence intervals are clustered by it.
+            groups: The group of each pair.
+            environments: The environment of each pair.
+            clusters: The unit of independence of each pair (its template, its person); intervals are clustered by it.
             labels: What is true of each pair.
             positions: Named positions of the clean prompts: a substring or a word number for all, or a list with a
                 substring, a word number or a character span for each.
@@ -128,14 +131,39 @@ class Contrast:
         if not clean:
             raise DataError("the set of pairs is empty", fix="give at least one pair")
         first = PromptSet.from_text(
-            model, clean, answer=answer, foil=foil, positions=positions, labels=labels, groups=group,
-            environments=environment, clusters=template, variables=variables, side=side, bos=bos,
+            model, clean, answer=answer, foil=foil, positions=positions, labels=labels, groups=groups,
+            environments=environments, clusters=clusters, variables=variables, side=side, bos=bos,
         )  # fmt: skip
         others = PromptSet.from_text(model, corrupt, variables=corrupt_variables, side=side, bos=bos)
         _same_lengths(tokenizer_of(model), first.real_tokens, others.real_tokens)
         # Token i stands against token i, so what is said of the clean prompt's positions holds of its counterpart.
         second = replace(first, tokens=others.tokens, mask=others.mask, texts=others.texts, variables=others.variables)
         return cls(clean=first, corrupt=second, factor=factor, name=name)
+
+
+def _same_on_both_sides(what: str, clean: Tensor | None, corrupt: Tensor | None) -> None:
+    """Refuse pairs whose sides are measured by different tokens: the difference would be of the tokens, not of the runs."""
+    if clean is None or corrupt is None:
+        return
+    different = (clean.cpu() != corrupt.cpu()).nonzero().flatten().tolist()
+    if different:
+        row = different[0]
+        raise DataError(
+            f"the two sides of pair {row} have different {what}s ({len(different)} such pairs)",
+            got=f"tokens {int(clean[row])} and {int(corrupt[row])}",
+            fix=f"give both sides the {what} of the clean prompt: the metric follows one pair of tokens through both runs",
+        )
+
+
+def _answer_is_not_foil(prompts: PromptSet) -> None:
+    if prompts.answer is None or prompts.foil is None:
+        return
+    equal = (prompts.answer.cpu() == prompts.foil.cpu()).nonzero().flatten().tolist()
+    if equal:
+        raise DataError(
+            f"the answer of pair {equal[0]} is its foil ({len(equal)} such pairs), so there is nothing to compare",
+            got=f"token {int(prompts.answer[equal[0]])} for both", fix="give another foil, or leave the pair out",
+        )  # fmt: skip
 
 
 def _same_lengths(tokenizer: Any, clean: list[list[int]], corrupt: list[list[int]]) -> None:  # noqa: ANN401

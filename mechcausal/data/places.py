@@ -73,6 +73,11 @@ def places(sites: Sequence[Site], positions: Positions, prompts: PromptSet) -> l
         if chosen is None:
             chosen = "all" if site.component in HEAD_COMPONENTS or site.unit is not None else "each"
         out += [Place(site, at, label=label) for at, label in _selections(chosen, prompts)]
+    once: set[tuple[Site, Selection]] = set()
+    for place in out:
+        if (place.site, place.at) in once:
+            raise SiteError(f"{place.site}{place.at} is asked for twice", fix="name each site and each position once")
+        once.add((place.site, place.at))
     return out
 
 

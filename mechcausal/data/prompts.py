@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mechcausal.address import Selection
 from mechcausal.arguments import Column, Reader, Texts, checked
-from mechcausal.data.tokens import encode, position_of, single_token, tokenizer_of, wants_bos
+from mechcausal.data.tokens import encode_all, position_of, single_token, tokenizer_of, wants_bos
 from mechcausal.errors import DataError, SiteError, did_you_mean
 
 Side = Literal["left", "right"]
@@ -59,6 +59,24 @@ class PromptSet:
         if self.tokens.shape != self.mask.shape:
             raise DataError(
                 "tokens and mask differ in shape", got=tuple(self.mask.shape), expected=tuple(self.tokens.shape)
+            )
+        for name, column in (
+            ("tokens", self.tokens),
+            ("answer", self.answer),
+            ("foil", self.foil),
+            ("read", self.read),
+        ):
+            if column is not None and (column.is_floating_point() or column.dtype == torch.bool):
+                raise DataError(
+                    f"{name} must be whole numbers", got=str(column.dtype).removeprefix("torch."), expected="torch.long"
+                )
+        if self.mask.dtype != torch.bool:
+            raise DataError("the mask must be True or False", got=self.mask.dtype, expected="torch.bool")
+        missing = [row for row, label in enumerate(self.labels) if isinstance(label, float) and label != label]
+        if missing:
+            raise DataError(
+                f"the label of prompt {missing[0]} is NaN ({len(missing)} such prompts)",
+                fix="give None where a label is not known, or leave these prompts out",
             )
         if bool((~self.mask).all(dim=1).any()):
             row = int((~self.mask).all(dim=1).nonzero()[0])
@@ -130,7 +148,7 @@ class PromptSet:
             raise DataError("the set of prompts is empty", fix="give at least one prompt")
         tokenizer = tokenizer_of(model)
         bos = wants_bos(model) if bos is None else bos
-        read = [encode(tokenizer, text, bos=bos) for text in texts]
+        read = encode_all(tokenizer, texts, bos=bos)
         rows = [ids for ids, _ in read]
         places = {
             word: torch.tensor(
@@ -142,8 +160,8 @@ class PromptSet:
         def ids(words: str | Sequence[str] | None, what: str) -> Tensor | None:
             if words is None:
                 return None
-            known = {word: single_token(tokenizer, word) for word in {*_each(words, len(texts), what)}}
-            return torch.tensor([known[word] for word in _each(words, len(texts), what)])
+            by_value = {word: single_token(tokenizer, word) for word in {*_each(words, len(texts), what)}}
+            return torch.tensor([by_value[word] for word in _each(words, len(texts), what)])
 
         return cls(
             *pad(rows, side=side),
@@ -202,8 +220,8 @@ class PromptSet:
             bounds = torch.stack([first, first + 1], dim=1)
         else:
             lengths = self.lengths.tolist()
-            known = {length: selection.bounds(length) for length in set(lengths)}
-            bounds = torch.tensor([known[length] for length in lengths])
+            by_value = {length: selection.bounds(length) for length in set(lengths)}
+            bounds = torch.tensor([by_value[length] for length in lengths])
         column = torch.arange(self.tokens.shape[1])[None]
         low, high = (bounds + self.starts.cpu()[:, None]).split(1, dim=1)
         return ((column >= low) & (column < high)).to(self.mask.device)

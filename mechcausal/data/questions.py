@@ -21,18 +21,20 @@ Generalize = Literal["clusters", "texts"]
 
 @dataclass(frozen=True, eq=False)
 class Labels:
-    """The class of every prompt, or of every token.
+    """The class of every prompt, or of every token; or a number for each, where the concept is continuous.
 
     Attributes:
         concept: What the labels are about.
         codes: The class of each prompt, [prompt], or of each token, [prompt pos] in the columns of the prompts; -1 where
-            there is no label.
-        classes: The names of the classes.
+            there is no label. Of numbers it is 0 where there is one.
+        classes: The names of the classes; none for numbers.
+        numbers: The numbers of a continuous concept, in the shape of `codes`; None for classes.
     """
 
     concept: str
     codes: np.ndarray
     classes: tuple[str, ...]
+    numbers: np.ndarray | None = None
 
     @property
     def of_tokens(self) -> bool:

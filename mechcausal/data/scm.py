@@ -229,8 +229,8 @@ class SCM:
     def direct_effect(self, cause: str, outcome: Outcome, mediators: Sequence[str], **levels: Any) -> float:  # noqa: ANN401
         """Natural direct effect: E[Y(high, M(low))] - E[Y(low)]."""
         table, weights, low, high = self._two_worlds(cause, **levels)
-        held = {m: low[m] for m in mediators}
-        mixed = self.counterfactual(table, **{cause: high[cause]}, **held)
+        fixed = {m: low[m] for m in mediators}
+        mixed = self.counterfactual(table, **{cause: high[cause]}, **fixed)
         return float(weights @ (outcome_of(mixed, outcome) - outcome_of(low, outcome)))
 
     def indirect_effect(
@@ -314,8 +314,8 @@ class SCM:
                 graph.add_edge(parent, variable)
         if not nx.is_directed_acyclic_graph(graph):
             cycle = [edge[0] for edge in nx.find_cycle(graph)]
-            told = " -> ".join([*cycle, cycle[0]])
-            raise DataError(f"the mechanisms form a cycle: {told}", fix="a causal model has no cycles")
+            loop = " -> ".join([*cycle, cycle[0]])
+            raise DataError(f"the mechanisms form a cycle: {loop}", fix="a causal model has no cycles")
         return graph
 
     def _rank(self, name: str) -> int:

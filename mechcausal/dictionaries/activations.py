@@ -1,6 +1,6 @@
 """Activations to train on: read off a model once, kept in memory or on disk, and dealt out in a fixed random order.
 
-On disk they are shards of safetensors that are written whole or not at all. Harvesting again goes on where it stopped,
+On disk they are shards of safetensors with checksums, written whole or not at all. Harvesting again goes on where it stopped,
 and a folder that was made from another model, site or set of prompts is refused instead of mixed.
 """
 
@@ -15,12 +15,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm.auto import tqdm
 
 from mechcausal.address import Site
 from mechcausal.arguments import Count, Model
+from mechcausal.data.batching import batches, trimmed
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.prompts import PromptSet
 from mechcausal.errors import DataError, NumericsError
@@ -30,7 +30,7 @@ from mechcausal.models.abilities import abilities
 from mechcausal.models.engine import check_prompts
 from mechcausal.models.fingerprint import weights_fingerprint
 from mechcausal.models.hooked import readings
-from mechcausal.results.storage import replacing
+from mechcausal.results.storage import read_json, read_tensors, write_json, write_tensors
 
 FACTS = "activations.json"
 TOKENS = 65_536  # in a shard, about
@@ -69,7 +69,7 @@ class Activations:
             raise DataError(
                 f"{folder} holds no activations", fix="make them: mc.features.harvest(model, prompts, site, out=...)"
             )
-        facts = json.loads((folder / FACTS).read_text())
+        facts = read_json(folder / FACTS, "the facts of activations", DataError)
         files = [folder / f"{number:05d}.safetensors" for number in range(facts["n_shards"])]
         missing = [path.name for path in files if not path.is_file()]
         if missing or "sizes" not in facts:
@@ -95,9 +95,9 @@ class Activations:
         if facts:
             facts["prompts"] = ", ".join(str(part.facts["prompts"]) for part in parts)
             facts["n_prompts"] = sum(part.facts["n_prompts"] for part in parts)
-        held = [[part.shard(number) for number in range(len(part.shards))] for part in parts]
-        whole = torch.cat([shard for shards in held for shard in shards])
-        return cls((whole,), facts, (len(whole),))
+        shards = [[part.shard(number) for number in range(len(part.shards))] for part in parts]
+        tokens = torch.cat([shard for part in shards for shard in part])
+        return cls((tokens,), facts, (len(tokens),))
 
     @property
     def width(self) -> int:
@@ -111,8 +111,15 @@ class Activations:
 
     def shard(self, number: int) -> Tensor:
         """Return one shard, [token d]."""
-        held = self.shards[number]
-        return held if isinstance(held, Tensor) else load_file(held)["activations"].float()
+        shard = self.shards[number]
+        if isinstance(shard, Tensor):
+            return shard
+        values = read_tensors(shard, "a shard of activations", DataError)[0]["activations"].float()
+        if len(values) != self.sizes[number]:
+            raise DataError(
+                f"{shard} is of other activations", got=f"{len(values)} tokens", expected=self.sizes[number]
+            )
+        return values
 
     def moments(self) -> tuple[Tensor, tuple[float, float]]:
         """Return the mean, and the mean length of what each of the two sites holds."""
@@ -147,11 +154,11 @@ class Activations:
                     tail = self.shard(number)[order[len(order) - min(rest, len(order)) :]] if rest else left[:0]
                     left = torch.cat([left, tail])[-rest:] if rest else tail
                     continue
-                held = self.shard(number)
+                rows = self.shard(number)
                 for low in range(start * size - begun, count * size - begun, size):
-                    own = held[order[max(0, low) : low + size]]
-                    yield own if low >= 0 else torch.cat([left, own])
-                start, left = 0, held[order[count * size - begun :]] if count else torch.cat([left, held[order]])
+                    batch = rows[order[max(0, low) : low + size]]
+                    yield batch if low >= 0 else torch.cat([left, batch])
+                start, left = 0, rows[order[count * size - begun :]] if count else torch.cat([left, rows[order]])
             epoch += 1
 
 
@@ -216,13 +223,12 @@ class Harvesting(Method[PromptSet | Contrast, Activations]):
             rows = range(number * per_shard, min((number + 1) * per_shard, len(prompts)))
             path = None if folder is None else folder / f"{number:05d}.safetensors"
             if path is not None and path.is_file():
-                sizes.append(len(load_file(path)["activations"]))
+                sizes.append(len(read_tensors(path, "a shard of activations", DataError)[0]["activations"]))
             else:
                 values = _read(model, prompts, rows, sites, self.batch_size, skips)
                 sizes.append(len(values))
                 if path is not None:
-                    with replacing(path) as temporary:
-                        save_file({"activations": values}, temporary)
+                    write_tensors(path, {"activations": values})
                 else:
                     shards.append(values)
             shards += [path] if path is not None else []
@@ -233,8 +239,7 @@ class Harvesting(Method[PromptSet | Contrast, Activations]):
         if folder is None:  # in memory all tokens are mixed with each other
             tokens = torch.cat([shard for shard in shards if isinstance(shard, Tensor)])
             return Activations((tokens,), facts | {"sizes": [len(tokens)]}, (len(tokens),))
-        with replacing(folder / FACTS) as temporary:
-            temporary.write_text(json.dumps(facts | {"sizes": sizes}, indent=1, sort_keys=True) + "\n")
+        write_json(folder / FACTS, facts | {"sizes": sizes})
         return Activations(tuple(shards), facts | {"sizes": sizes}, tuple(sizes))
 
     def cost(self, model: Model, data: PromptSet | Contrast) -> HarvestCost:
@@ -256,26 +261,22 @@ class Harvesting(Method[PromptSet | Contrast, Activations]):
 harvest = function(Harvesting, data="prompts", about="What the model reads; both sides of pairs.")
 
 
-def _read(
-    model: Any,  # noqa: ANN401
-    prompts: PromptSet,
-    own: range,
-    sites: list[Site],
-    batch_size: int,
-    skips: bool,
-) -> Tensor:
-    rows = []
-    for low in range(own.start, own.stop, batch_size):
-        batch = prompts.take(torch.arange(low, min(low + batch_size, own.stop))).to(bridge.device_of(model))
+def _read(model: Model, prompts: PromptSet, rows: range, sites: list[Site], batch_size: int, skips: bool) -> Tensor:
+    """Return the activations of some prompts, [token d], prompt after prompt; they are run in the order of length."""
+    part = prompts.take(torch.arange(rows.start, rows.stop))
+    of_prompt: dict[int, Tensor] = {}
+    for index in batches(part.lengths, batch_size):
+        batch = trimmed(part.take(index)).to(bridge.device_of(model))
         keep = counted(batch, skips)
         read = readings(model, batch, sites)
-        rows.append(torch.cat([read[site][keep].flatten(1).float().cpu() for site in sites], -1))
-    found = torch.cat(rows)
-    if not bool(torch.isfinite(found).all()):
+        values = torch.cat([read[site][keep].flatten(1).float().cpu() for site in sites], -1)
+        of_prompt |= dict(zip(index.tolist(), values.split(keep.sum(1).tolist()), strict=True))
+    values = torch.cat([of_prompt[number] for number in range(len(part))])
+    if not bool(torch.isfinite(values).all()):
         raise NumericsError(
             f"the activations at {sites[0]} hold NaN or infinity", fix="check the weights and the dtype"
         )
-    return found.contiguous()
+    return values.contiguous()
 
 
 def counted(prompts: PromptSet, skip_first: bool) -> Tensor:
@@ -295,9 +296,9 @@ def begins_alike(model: Any, prompts: PromptSet) -> bool:  # noqa: ANN401
 def _room(folder: Path, facts: dict[str, Any]) -> Path:
     """Return the folder for these activations; refuse one that holds others."""
     folder.mkdir(parents=True, exist_ok=True)
-    told = folder / FACTS
-    if told.is_file():
-        there = {name: value for name, value in json.loads(told.read_text()).items() if name != "sizes"}
+    path = folder / FACTS
+    if path.is_file():
+        there = read_json(path, "the facts of activations", DataError)
         other = [name for name in facts if there.get(name) != facts[name]]
         if other:
             raise DataError(
@@ -307,8 +308,7 @@ def _room(folder: Path, facts: dict[str, Any]) -> Path:
     elif any(folder.glob("*.safetensors")):
         raise DataError(f"{folder} holds tensors that are no activations of ours", fix="choose another folder")
     else:
-        with replacing(told) as temporary:
-            temporary.write_text(json.dumps(facts, indent=1, sort_keys=True) + "\n")
+        write_json(path, facts)
     return folder
 
 

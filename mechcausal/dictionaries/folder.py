@@ -10,7 +10,6 @@ cannot be imported.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import tempfile
@@ -25,6 +24,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from mechcausal.errors import ModelError, NumericsError, UnsupportedError
+from mechcausal.results.storage import checksum, read_json, write_json
 
 CONFIG, WEIGHTS, FACTS = "cfg.json", "sae_weights.safetensors", "mechcausal.json"
 _NEEDS = {
@@ -80,13 +80,13 @@ class SparseCoder(nn.Module):
         if self.architecture == "gated":
             magnitude = torch.relu(x @ (self.W_enc * self.r_mag.exp()) + self.b_mag)
             return magnitude * (x @ self.W_enc + self.b_gate > 0) * self.scale
-        found = (x @ self.W_enc + self.b_enc) * self.rank
-        active = torch.relu(found)
+        before = (x @ self.W_enc + self.b_enc) * self.rank
+        active = torch.relu(before)
         if "jumprelu" in self.architecture:
-            active = active * (found > self.threshold)
+            active = active * (before > self.threshold)
         if self.architecture == "topk":
-            values, index = found.topk(self.k, dim=-1, sorted=False)
-            active = torch.zeros_like(found).scatter(-1, index, values.relu())
+            values, index = before.topk(self.k, dim=-1, sorted=False)
+            active = torch.zeros_like(before).scatter(-1, index, values.relu())
         return active * self.scale
 
     def decode(self, feature_acts: Tensor, /) -> Tensor:
@@ -188,27 +188,38 @@ def read(path: str | Path) -> Folder:
             )
     try:
         config = json.loads((path / CONFIG).read_text())
-        facts = json.loads((path / FACTS).read_text()) if (path / FACTS).is_file() else {}
+        facts = _facts(path / FACTS)
         weights = load_file(path / WEIGHTS)
     except (json.JSONDecodeError, UnicodeDecodeError, SafetensorError) as error:
         raise ModelError(f"the dictionary in {path} cannot be read", got=str(error).splitlines()[0][:150]) from error
-    if facts.get("weights_sha256", _sha256(path / WEIGHTS)) != _sha256(path / WEIGHTS):
-        raise ModelError(
-            f"the weights in {path} are not those that its {FACTS} describes", fix="write the folder again"
-        )
+    for name, word in ((WEIGHTS, "weights_sha256"), (CONFIG, "config_sha256")):
+        if word in facts and facts[word] != checksum(path / name):
+            raise ModelError(
+                f"{name} in {path} is not the file that its {FACTS} describes", fix="write the folder again"
+            )
     for name, tensor in weights.items():
         if not bool(torch.isfinite(tensor).all()):
             raise NumericsError(f"the weights {name} of the dictionary in {path} hold NaN or infinity")
     return Folder(_of_today(config), weights, facts)
 
 
+def _facts(path: Path) -> dict[str, Any]:
+    """Return what we say of a folder; nothing in a folder of others. Older folders have no checksum of it."""
+    if not path.is_file():
+        return {}
+    facts = json.loads(path.read_text())
+    if not isinstance(facts, dict):
+        raise ModelError(f"{path} does not describe a dictionary", got=type(facts).__name__, expected="a mapping")
+    return read_json(path, "the facts of a dictionary", ModelError) if "checksum" in facts else facts
+
+
 def holding(path: str | Path, facts: Mapping[str, Any]) -> Folder | None:
     """Return what a folder holds if it is the dictionary that these facts describe; None if it is another, or none."""
     if not (Path(path) / FACTS).is_file():
         return None
-    found = read(path)
+    folder = read(path)
     expected = json.loads(json.dumps(dict(facts)))
-    return found if all(found.facts.get(name) == value for name, value in expected.items()) else None
+    return folder if all(folder.facts.get(name) == value for name, value in expected.items()) else None
 
 
 def _of_today(config: dict[str, Any]) -> dict[str, Any]:
@@ -239,8 +250,8 @@ def write(path: str | Path, config: Mapping[str, Any], weights: Mapping[str, Ten
     try:
         (room / CONFIG).write_text(json.dumps(dict(config), indent=1, sort_keys=True) + "\n")
         save_file({name: value.detach().cpu().contiguous() for name, value in weights.items()}, room / WEIGHTS)
-        told = dict(facts) | {"weights_sha256": _sha256(room / WEIGHTS)}
-        (room / FACTS).write_text(json.dumps(told, indent=1, sort_keys=True) + "\n")
+        sums = {"weights_sha256": checksum(room / WEIGHTS), "config_sha256": checksum(room / CONFIG)}
+        write_json(room / FACTS, dict(facts) | sums)
         for name in (CONFIG, FACTS, WEIGHTS):  # temporary files are private to their owner
             (room / name).chmod(0o644)
         if not path.exists():
@@ -253,7 +264,3 @@ def write(path: str | Path, config: Mapping[str, Any], weights: Mapping[str, Ten
     finally:
         shutil.rmtree(room, ignore_errors=True)
     return path
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -18,6 +18,7 @@ from tqdm.auto import tqdm
 
 from mechcausal.address import Site
 from mechcausal.arguments import Count, Model
+from mechcausal.data.batching import by_length, trimmed
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.prompts import PromptSet
 from mechcausal.dictionaries.activations import begins_alike, counted
@@ -26,14 +27,16 @@ from mechcausal.interventions.specs import Edit, Patch
 from mechcausal.method import Cost, Method, function
 from mechcausal.metrics import METRICS
 from mechcausal.models import bridge
+from mechcausal.models.abilities import abilities
 from mechcausal.models.attached import Bound, resolved
 from mechcausal.models.engine import Plan, check_prompts, evaluate, in_batches
 from mechcausal.models.facts import facts
-from mechcausal.models.hooked import Source, forward
+from mechcausal.models.hooked import Source, forward, readings
 from mechcausal.results.intervals import Interval, mean_interval, ratio_interval
 from mechcausal.results.provenance import Provenance
 from mechcausal.results.storage import replacing
 
+LOGITS = 192 * 2**20  # bytes that the logits of one run may take; two runs are held at once
 _TOLD = {
     "l0": "active features a token",
     "dead": "share of features that are never active",
@@ -85,7 +88,7 @@ class Health:
     @property
     def frame(self) -> pd.DataFrame:
         """One row a measure."""
-        rows = [{"measure": name, **asdict(one), "what": _TOLD[name]} for name, one in self.measures.items()]
+        rows = [{"measure": name, **asdict(interval), "what": _TOLD[name]} for name, interval in self.measures.items()]
         return pd.DataFrame(rows).rename(columns={"estimate": "value"})
 
     @property
@@ -96,9 +99,9 @@ class Health:
     def summary(self) -> str:
         """Say it in words, one line a measure."""
         lines = [f"{self.site}: {len(self.frequency)} features on {self.n_tokens:,} tokens, loss at the {self.where}"]
-        for name, one in self.measures.items():
-            within = "" if np.isnan(one.low) else f"  [{one.low:.3f}, {one.high:.3f}]"
-            lines.append(f"  {name:<18} {one.estimate:8.3f}{within:<20}  {_TOLD[name]}")
+        for name, interval in self.measures.items():
+            within = "" if np.isnan(interval.low) else f"  [{interval.low:.3f}, {interval.high:.3f}]"
+            lines.append(f"  {name:<18} {interval.estimate:8.3f}{within:<20}  {_TOLD[name]}")
         return "\n".join([*lines, *(f"  note: {text}" for text in self.warnings)])
 
     def __repr__(self) -> str:
@@ -114,7 +117,7 @@ class Health:
         """Return everything as JSON data."""
         return {
             "site": self.site, "n_tokens": self.n_tokens, "where": self.where, "warnings": list(self.warnings),
-            "measures": {name: _plain(asdict(one)) for name, one in self.measures.items()},
+            "measures": {name: _plain(asdict(interval)) for name, interval in self.measures.items()},
             "frequency": np.round(self.frequency, 6).tolist(),
             "size": [None if np.isnan(x) else round(float(x), 6) for x in self.size],
             "provenance": json.loads(self.provenance.to_json()),
@@ -128,8 +131,8 @@ class Health:
         return path
 
 
-def _plain(told: dict[str, Any]) -> dict[str, Any]:
-    return {name: None if isinstance(value, float) and np.isnan(value) else value for name, value in told.items()}
+def _plain(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: None if isinstance(value, float) and np.isnan(value) else value for name, value in fields.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,20 +174,27 @@ class HealthChecking(Method[PromptSet | Contrast, Health]):
         counts = _Counts(model, dictionary, mean, reads, skips)
         bar = tqdm(total=len(prompts), desc="measuring", unit="prompt", disable=None, leave=False)
 
-        def one_batch(index: Tensor) -> np.ndarray:
-            sums = counts.of(prompts.take(index).to(bridge.device_of(model)))
-            bar.update(len(index))
-            return sums
+        order = by_length(prompts)
 
-        values, used = in_batches(len(prompts), self.batch_size, one_batch)
+        def one_batch(index: Tensor) -> np.ndarray:
+            sums = [
+                counts.of(trimmed(prompts.take(order[index][part])).to(bridge.device_of(model)))
+                for part in _that_fit(prompts.lengths[order[index]].tolist(), int(model.cfg.d_vocab))
+            ]
+            bar.update(len(index))
+            return np.concatenate(sums, axis=1)
+
+        sums, used = in_batches(len(prompts), self.batch_size, one_batch)
         bar.close()
+        values = np.empty_like(sums)
+        values[:, order.numpy()] = sums
         measures = _measures(dict(zip(_Counts.ROWS, values, strict=True)), counts, prompts.clusters)
         pairs = data if self.pairs is None and isinstance(data, Contrast) else self.pairs
         if pairs is not None:
             measures["error_share"] = _error_share(model, dictionary, pairs, self.batch_size)
         frequency = (counts.active / max(counts.n_tokens, 1)).cpu().numpy()
         size = torch.where(counts.active > 0, counts.total / counts.active, torch.nan).cpu().numpy()
-        described = facts(model, data, started=started, forwards=-(-len(prompts) // used) * 4, batch_size=used)
+        described = facts(model, data, started=started, forwards=-(-len(prompts) // used) * 3, batch_size=used)
         arguments = {"dictionary": dictionary.name, "digest": dictionary.digest}
         provenance = Provenance(method=self.word, arguments=arguments, **described)
         return Health(
@@ -193,11 +203,15 @@ class HealthChecking(Method[PromptSet | Contrast, Health]):
         )  # fmt: skip
 
     def cost(self, model: Model, data: PromptSet | Contrast) -> Cost:
-        """Return what it would take: four runs of each prompt, and four of each pair; nothing is run."""
+        """Return what it would take: three runs of each prompt, one up to the activation, and four of each pair."""
         prompts, dictionary = self._asked(model, data)
         pairs = data if self.pairs is None and isinstance(data, Contrast) else self.pairs
-        forwards = 4 * len(prompts) + (0 if pairs is None else 4 * len(pairs))
-        return Cost(dictionary.n_features, len(prompts), forwards, forwards)
+        of_pairs = 0 if pairs is None else 4 * len(pairs)
+        below = ((dictionary.written.layer or 0) + 1) / abilities(
+            model
+        ).shape.n_layers  # the run for the mean ends there
+        forwards = (3 + below) * len(prompts) + of_pairs
+        return Cost(dictionary.n_features, len(prompts), forwards, 4 * len(prompts) + of_pairs)
 
     def _asked(self, model: Model, data: PromptSet | Contrast) -> tuple[PromptSet, Bound]:
         """Return the prompts and the dictionary; refuse one of another model."""
@@ -209,13 +223,14 @@ class HealthChecking(Method[PromptSet | Contrast, Health]):
 health = function(HealthChecking, data="prompts", about="Prompts that it was not trained on; of pairs the clean side.")
 
 
-def _mean(model: Any, site: Site, prompts: PromptSet, skips: bool, batch_size: int) -> Tensor:  # noqa: ANN401
-    """Return the mean activation of the tokens that count, [...]."""
+def _mean(model: Model, site: Site, prompts: PromptSet, skips: bool, batch_size: int) -> Tensor:
+    """Return the mean activation of the tokens that count, [...]; the model is run no further than there."""
     sums: list[tuple[Tensor, int]] = []
+    order = by_length(prompts)
 
     def one_batch(index: Tensor) -> np.ndarray:
-        batch = prompts.take(index).to(bridge.device_of(model))
-        rows = forward(model, batch, read=[site]).read[site][counted(batch, skips)]
+        batch = trimmed(prompts.take(order[index])).to(bridge.device_of(model))
+        rows = readings(model, batch, [site])[site][counted(batch, skips)]
         sums.append((rows.double().sum(0), len(rows)))
         return np.zeros((0, len(index)))
 
@@ -223,48 +238,65 @@ def _mean(model: Any, site: Site, prompts: PromptSet, skips: bool, batch_size: i
     return torch.stack([total for total, _ in sums]).sum(0) / max(1, sum(count for _, count in sums))
 
 
+def _that_fit(lengths: list[int], vocabulary: int) -> list[slice]:
+    """Cut prompts in the order of length into parts whose logits may be held at once."""
+    most = max(1, LOGITS // (4 * vocabulary))  # tokens
+    parts, start = [], 0
+    for end in range(1, len(lengths) + 1):
+        if end == len(lengths) or (end + 1 - start) * lengths[end] > most:
+            parts.append(slice(start, end))
+            start = end
+    return parts
+
+
 class _Counts:
     """Everything that is summed over tokens, batch by batch."""
 
     ROWS = ("l0", "tokens", "residual", "variance", "clean", "spliced", "ablated", "kl_spliced", "kl_ablated")
 
-    def __init__(self, model: Any, one: Bound, mean: Tensor, reads: str, skips: bool) -> None:  # noqa: ANN401
-        self.model, self.one, self.mean, self.reads, self.skips = model, one, mean, reads, skips
-        self.active = torch.zeros(one.n_features, dtype=torch.float64)
-        self.total = torch.zeros(one.n_features, dtype=torch.float64)
+    def __init__(self, model: Model, dictionary: Bound, mean: Tensor, reads: str, skips: bool) -> None:
+        self.model, self.dictionary, self.mean, self.reads, self.skips = model, dictionary, mean, reads, skips
+        self.active = torch.zeros(dictionary.n_features, dtype=torch.float64)
+        self.total = torch.zeros(dictionary.n_features, dtype=torch.float64)
         self.n_tokens = 0
 
+    @torch.no_grad()
     def of(self, batch: PromptSet) -> np.ndarray:
-        """Return the row of each sum, [sum prompt]."""
-        one, mask = self.one, counted(batch, self.skips)
-        run = forward(self.model, batch, read=[one.features, one.error, one.written])
-        f, e, y = (run.read[site] for site in (one.features, one.error, one.written))
-        whole = torch.broadcast_to(self.mean.to(y), y.shape)
-        spliced, ablated = (
-            forward(self.model, batch, [Edit(site, Patch())], sources=[Source(value, mask)]).logits
-            for site, value in ((one.error, torch.zeros_like(e)), (one.written, whole))
-        )
-        sums = [((f != 0).sum(-1) * mask).sum(1), mask.sum(1)]
-        sums += [((part.flatten(2).double().square().sum(-1)) * mask).sum(1) for part in (e, y - whole)]
-        sums += [self._loss(logits, batch) for logits in (run.logits, spliced, ablated)]
-        sums += [self._kl(run.logits, logits, batch) for logits in (spliced, ablated)]
-        found = np.stack([value.double().cpu().numpy() for value in sums])
+        """Return the row of each sum, [sum prompt]: three runs of the model, and no more."""
+        dictionary, mask = self.dictionary, counted(batch, self.skips)
+        run = forward(self.model, batch, read=[dictionary.features, dictionary.error, dictionary.written])
+        features, error, y = (run.read[site] for site in (dictionary.features, dictionary.error, dictionary.written))
+        mean = torch.broadcast_to(self.mean.to(y), y.shape)
+        sums = [((features != 0).sum(-1) * mask).sum(1), mask.sum(1)]
+        sums += [((part.flatten(2).double().square().sum(-1)) * mask).sum(1) for part in (error, y - mean)]
+        losses, divergences = [self._loss(run.logits, batch)], []
+        for site, value in ((dictionary.error, torch.zeros_like(error)), (dictionary.written, mean)):
+            logits = forward(self.model, batch, [Edit(site, Patch())], sources=[Source(value, mask)]).logits
+            losses.append(self._loss(logits, batch))
+            divergences.append(self._kl(run.logits, logits, batch))
+            del logits  # before the next run makes others
+        rows = np.stack([value.double().cpu().numpy() for value in (*sums, *losses, *divergences)])
         # Only now: a batch that ran out of memory is tried again.
-        shown = f[mask].double().cpu()
-        self.active += (shown != 0).sum(0)
-        self.total += shown.sum(0)
+        shown = features[mask]
+        self.active += torch.count_nonzero(shown, 0).cpu()
+        self.total += shown.sum(0, dtype=torch.float64).cpu()
         self.n_tokens += len(shown)
-        return found
+        return rows
 
     def _loss(self, logits: Tensor, batch: PromptSet) -> Tensor:
-        return -METRICS["logprob"](logits, batch) if self.reads == "answer" else METRICS["loss"](logits, batch)
+        if self.reads == "answer":
+            return -METRICS["logprob"](logits, batch)
+        # Prompt by prompt, so that nothing as large as all logits is made beside them.
+        return torch.cat([METRICS["loss"](row[None], batch.take([i])) for i, row in enumerate(logits)])
 
     def _kl(self, old: Tensor, new: Tensor, batch: PromptSet) -> Tensor:
         if self.reads == "answer":
             return METRICS["kl"](new, batch, old)
-        before, after = (logits.float().log_softmax(-1) for logits in (old, new))
-        apart = (before.exp() * (before - after)).sum(-1) * batch.mask
-        return apart.sum(1) / batch.mask.sum(1)
+        rows = []
+        for before, after, mask in zip(old, new, batch.mask, strict=True):
+            before, after = (logits[mask].float().log_softmax(-1) for logits in (before, after))
+            rows.append((before.exp() * (before - after)).sum(-1).mean())
+        return torch.stack(rows)
 
 
 def _measures(rows: dict[str, np.ndarray], counts: _Counts, clusters: Sequence[str]) -> dict[str, Interval]:
@@ -277,7 +309,7 @@ def _measures(rows: dict[str, np.ndarray], counts: _Counts, clusters: Sequence[s
     lost = rows["spliced"] - rows["clean"]
     return {
         "l0": ratio_interval(rows["l0"], rows["tokens"], clusters),
-        "dead": Interval(dead, np.nan, np.nan, counts.one.n_features, 1),
+        "dead": Interval(dead, np.nan, np.nan, counts.dictionary.n_features, 1),
         "explained_variance": rest(rows["residual"], rows["variance"]),
         "loss_clean": mean_interval(rows["clean"], clusters),
         "loss_spliced": mean_interval(rows["spliced"], clusters),
@@ -288,15 +320,15 @@ def _measures(rows: dict[str, np.ndarray], counts: _Counts, clusters: Sequence[s
     }
 
 
-def _error_share(model: Any, one: Bound, pairs: Contrast, batch_size: int) -> Interval:  # noqa: ANN401
+def _error_share(model: Any, dictionary: Bound, pairs: Contrast, batch_size: int) -> Interval:  # noqa: ANN401
     """Return the effect of patching the error alone as a share of patching the activation."""
     metric = METRICS["logit_diff" if pairs.clean.foil is not None else "logprob"]
     metric.check(pairs.clean)
-    cells = [(Edit(one.error, Patch()),), (Edit(one.written, Patch()),)]
+    cells = [(Edit(dictionary.error, Patch()),), (Edit(dictionary.written, Patch()),)]
     plan = Plan(pairs.clean, cells, metric, rows=pairs.corrupt)
-    found = evaluate(model, plan, batch_size=batch_size, progress="error", unedited=True)
-    base = found.unedited["base"]
-    return ratio_interval(found.values[0] - base, found.values[1] - base, pairs.clean.clusters)
+    measured = evaluate(model, plan, batch_size=batch_size, progress="error", unedited=True)
+    base = measured.unedited["base"]
+    return ratio_interval(measured.values[0] - base, measured.values[1] - base, pairs.clean.clusters)
 
 
 def _notes(measures: dict[str, Interval]) -> list[str]:

@@ -7,10 +7,7 @@ not at all, and it remembers the model, the site, the data and the seed.
 
 from __future__ import annotations
 
-import json
 import math
-import shutil
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -28,7 +25,7 @@ from mechcausal.address import Site
 from mechcausal.arguments import Count, CountOrZero, Model, Positive, Seed, number
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.prompts import PromptSet
-from mechcausal.dictionaries import folder
+from mechcausal.dictionaries import checkpoints, folder
 from mechcausal.dictionaries.activations import Activations, digest, harvest
 from mechcausal.dictionaries.saelens import PRICES, Trainer
 from mechcausal.errors import DataError, NumericsError
@@ -154,7 +151,9 @@ class DictionaryTraining(Method[Data, Bound]):
         """Train it, or go on training it, and attach it."""
         site, site_out, recipe = self._asked(model)
         name, out = self._name(site), None if self.out is None else Path(self.out)
+        require_enough(_tokens_of(data), self.width)
         activations = gathered(model, data, site, site_out)
+        require_enough(len(activations), self.width)
         recipe = replace(recipe, batch_size=min(recipe.batch_size, len(activations)))
         facts = {
             "site": str(site), "site_out": None if site_out is None else str(site_out), "name": name,
@@ -244,17 +243,38 @@ def _made(
     facts = facts | {"training": measured, "versions": _versions()}
     if out is not None:
         folder.write(out, config, weights, facts)
-        shutil.rmtree(out / CHECKPOINT, ignore_errors=True)
+        checkpoints.remove(out / CHECKPOINT)
     return folder.Folder(config, weights, facts)
 
 
 def _versions() -> dict[str, str]:
     """Return the versions of what decides about the weights, of those packages that are installed."""
-    found = {"mechcausal": __version__}
+    versions = {"mechcausal": __version__}
     for package in ("torch", "transformer-lens", "sae-lens"):
         with suppress(PackageNotFoundError):
-            found[package] = version(package)
-    return found
+            versions[package] = version(package)
+    return versions
+
+
+def require_enough(tokens: int | None, width: int) -> None:
+    """Refuse fewer tokens than features: every token could have a feature of its own, and nothing general is learned."""
+    if tokens is not None and tokens < width:
+        raise DataError(
+            "a dictionary cannot be learned from fewer tokens than it has features",
+            got=f"{tokens} tokens for {width} features", expected="many tokens for each feature",
+            fix="give more prompts, or a smaller width",
+        )  # fmt: skip
+
+
+def _tokens_of(data: Data) -> int | None:
+    """Return how many tokens prompts have; None for activations, which say it themselves."""
+    if isinstance(data, Contrast):
+        return _tokens_of([data.clean, data.corrupt])
+    if isinstance(data, PromptSet):
+        return int(data.mask.sum())
+    if isinstance(data, (list, tuple)):
+        return sum(_tokens_of(part) or 0 for part in data)
+    return None
 
 
 def gathered(
@@ -269,19 +289,21 @@ def gathered(
         return harvest(model, data, site, site_out=site_out)
     if isinstance(data, (list, tuple)):
         return Activations.joined([harvest(model, prompts, site, site_out=site_out) for prompts in data])
-    found = Activations.open(data) if isinstance(data, (str, Path)) else data
-    found = found if isinstance(found, Activations) else Activations.of(found)
-    told = found.facts
+    activations = Activations.open(data) if isinstance(data, (str, Path)) else data
+    activations = activations if isinstance(activations, Activations) else Activations.of(activations)
+    facts = activations.facts
     expected = {"site": str(site), "site_out": None if site_out is None else str(site_out)}
     expected["model_digest"] = weights_fingerprint(model)
     for word, value in expected.items():
-        if told and told[word] != value:
-            raise DataError("these activations are of something else", got=f"{word} {told[word]}", expected=value)
+        if facts and facts[word] != value:
+            raise DataError("these activations are of something else", got=f"{word} {facts[word]}", expected=value)
     able = abilities(model)
-    width = sum(math.prod(able.shape_at(one)) for one in (site, site_out) if one is not None)
-    if found.width != width:
-        raise DataError(f"these activations do not fit {site}", got=f"{found.width} numbers a token", expected=width)
-    return found
+    width = sum(math.prod(able.shape_at(place)) for place in (site, site_out) if place is not None)
+    if activations.width != width:
+        raise DataError(
+            f"these activations do not fit {site}", got=f"{activations.width} numbers a token", expected=width
+        )
+    return activations
 
 
 def _trained(
@@ -300,7 +322,7 @@ def _trained(
     trainer.start_from((mean * factors)[width:] if rest else mean * factors)
     kept = None if out is None else out / CHECKPOINT
     if kept is not None:
-        _go_on(trainer, kept, facts)
+        checkpoints.resume(trainer, kept, facts)
     bar = tqdm(
         total=recipe.steps * recipe.batch_size, initial=trainer.steps * recipe.batch_size, desc=f"training {recipe.kind}",
         unit="token", unit_scale=True, disable=None, leave=False,
@@ -315,7 +337,7 @@ def _trained(
                     "training went to NaN or infinity", got=f"step {trainer.steps}", fix="lower the rate"
                 )
             if kept is not None and every and trainer.steps % every == 0 and trainer.steps < recipe.steps:
-                _keep(trainer, kept, facts)
+                checkpoints.keep(trainer, kept, facts)
             bar.update(recipe.batch_size)
             if not bar.disable and trainer.steps % _TOLD == 0:
                 bar.set_postfix_str(f"loss {loss:.3g}, {trainer.active:.1f} active", refresh=False)
@@ -329,32 +351,6 @@ def _trained(
         weights,
         {"steps": recipe.steps, "last_loss": round(loss, 6), "last_active": round(trainer.active, 3)},
     )
-
-
-def _keep(trainer: Trainer, kept: Path, facts: dict[str, Any]) -> None:
-    """Write a checkpoint, and only then forget the one before: at any time there is one that is whole."""
-    kept.mkdir(parents=True, exist_ok=True)
-    room = Path(tempfile.mkdtemp(dir=kept, prefix="."))
-    trainer.save(room)
-    (room / "facts.json").write_text(json.dumps(facts))
-    mine = kept / f"{trainer.steps:08d}"
-    room.rename(mine)
-    for other in kept.iterdir():
-        if other != mine:
-            shutil.rmtree(other)
-
-
-def _go_on(trainer: Trainer, kept: Path, facts: dict[str, Any]) -> None:
-    """Go on from the last checkpoint, if there is one of this very training."""
-    found = sorted(path for path in kept.glob("[0-9]*") if (path / "facts.json").is_file())
-    if not found:
-        return
-    if json.loads((found[-1] / "facts.json").read_text()) != json.loads(json.dumps(facts)):
-        raise DataError(
-            f"{kept.parent} holds the checkpoint of another training",
-            fix="choose another folder, or delete its checkpoint",
-        )
-    trainer.load(found[-1])
 
 
 def _hook(site: Site) -> str:

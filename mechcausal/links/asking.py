@@ -16,7 +16,8 @@ from mechcausal.links.linking import link
 from mechcausal.links.result import Links
 from mechcausal.models.binding import Bound
 from mechcausal.probes.labels import labels_of, one_set
-from mechcausal.probes.probing import in_words, probe
+from mechcausal.probes.probing import probe
+from mechcausal.probes.procedure import in_words
 from mechcausal.probes.suites import suite
 
 

@@ -29,7 +29,7 @@ _CHUNK = 500  # shuffles at a time
 
 @dataclass(frozen=True)
 class Association:
-    """What each candidate tells of one concept, [candidate] each.
+    """How well each candidate tells one concept, [candidate] each.
 
     Attributes:
         auc: Below 0.5 where the candidate reads lower with the concept.
@@ -79,9 +79,9 @@ def associations(
     scores, labels = np.asarray(scores, dtype=float), np.asarray(labels).astype(bool)
     if scores.ndim != 2 or scores.shape[1] != len(labels):
         raise DataError("scores are [candidate prompt], with one label per prompt", got=scores.shape)
-    known = np.isfinite(scores).all(axis=0)
-    ids = cluster_numbers(clusters, len(labels))[known]
-    scores, labels = scores[:, known], labels[known]
+    finite = np.isfinite(scores).all(axis=0)
+    ids = cluster_numbers(clusters, len(labels))[finite]
+    scores, labels = scores[:, finite], labels[finite]
     if labels.all() or not labels.any():
         raise DataError(
             "the labels of a concept are all alike, so nothing can be told apart",
@@ -114,7 +114,7 @@ def _area(scores: np.ndarray, ranks: np.ndarray, labels: np.ndarray, ids: np.nda
 def _wilson(auc: np.ndarray, variance: np.ndarray, groups: int, level: float) -> tuple[np.ndarray, np.ndarray]:
     z = stats.t.ppf(0.5 + level / 2, max(groups - 1, 1))
     binomial = auc * (1 - auc)
-    # What the next cluster could move is not known to less than what one of them moves.
+    # The variance is not known to be smaller than half a cluster could change.
     worth = np.where(binomial > 0, binomial / np.maximum(variance, (0.5 / groups) ** 2), groups)
     middle = (auc + z**2 / (2 * worth)) / (1 + z**2 / worth)
     reach = z / (1 + z**2 / worth) * np.sqrt(binomial / worth + z**2 / (4 * worth**2))
@@ -124,7 +124,7 @@ def _wilson(auc: np.ndarray, variance: np.ndarray, groups: int, level: float) ->
 def _p_values(
     ranks: np.ndarray, labels: np.ndarray, ids: np.ndarray, draws: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the p-values of the labels and those of some shuffles, each held against all shuffles."""
+    """Return the p-values of the labels and those of some shuffles, each compared with all shuffles."""
     centred = ranks - ranks.mean(axis=1, keepdims=True)
     observed = np.abs(centred @ labels.astype(float)) * (1 - 1e-9)
     shuffle, draw = Shuffle(labels, ids), np.random.default_rng(seed)
@@ -140,7 +140,7 @@ def _p_values(
         return p, np.zeros((len(ranks), 0))
     null = np.concatenate(kept, axis=1)
     ascending = np.sort(null, axis=1)
-    below = [np.searchsorted(row, own[:_REPEATS] * (1 - 1e-6)) for row, own in zip(ascending, null, strict=True)]
+    below = [np.searchsorted(row, sums[:_REPEATS] * (1 - 1e-6)) for row, sums in zip(ascending, null, strict=True)]
     return p, 1 - np.array(below).reshape(len(ranks), -1) / draws
 
 

@@ -187,7 +187,7 @@ class Bench:
                 reference=None if base is not None else self.pairs.clean.take(torch.as_tensor(rows)), memory=self.memory if base is None else None,
             )  # fmt: skip
             wants = half not in self._unedited and not swapped and base is None
-            found = evaluate(
+            values = evaluate(
                 self.model,
                 plan,
                 batch_size=self.batch_size,
@@ -196,12 +196,12 @@ class Bench:
                 unedited=wants,
             )
             if wants:
-                self._unedited[half] = found.unedited["base"], found.unedited["source"]
-            out[:, rows] = found.values
-            self.forwards += found.forwards
-            self.stages[stage] = self.stages.get(stage, 0) + found.values.size
+                self._unedited[half] = values.unedited["base"], values.unedited["source"]
+            out[:, rows] = values.values
+            self.forwards += values.forwards
+            self.stages[stage] = self.stages.get(stage, 0) + values.values.size
             if any(cells):
-                self._add(found.told)
+                self._add(values.told)
         return out
 
     def _add(self, engine: Mapping[str, Any]) -> None:
@@ -296,15 +296,15 @@ class Bench:
 
     def tokens(self, site: Site, at: Selection, half: int) -> tuple[np.ndarray, np.ndarray]:
         """Return what a whole activation holds at each selected token of a half, [token number], and its prompt."""
-        found: list[tuple[np.ndarray, np.ndarray]] = []
+        parts: list[tuple[np.ndarray, np.ndarray]] = []
         for rows, prompts, read in self.recordings([site], [half]):
             for side, batch, values in zip(self._order, prompts, read, strict=True):
                 mask, flat = batch.select(at), values[site].flatten(2)
                 row = mask.nonzero()[:, 0].cpu().numpy()
-                found.append((flat[mask].float().cpu().numpy(), rows[row] + side * len(self.pairs)))
-        return np.concatenate([x for x, _ in found]), np.concatenate([row for _, row in found])
+                parts.append((flat[mask].float().cpu().numpy(), rows[row] + side * len(self.pairs)))
+        return np.concatenate([x for x, _ in parts]), np.concatenate([row for _, row in parts])
 
-    def held(
+    def read(
         self, sites: Sequence[Site], at: Selection, halves: Sequence[int] = BOTH
     ) -> dict[Site, tuple[np.ndarray, np.ndarray]]:
         """Return what whole activations hold at one position and on average over all positions, [prompt number].
@@ -318,8 +318,8 @@ class Bench:
                     for selection in (at, ALL):
                         mean, has = _mean_at(values[site], batch, selection)
                         shape = 2 * len(self.pairs), mean.shape[1]
-                        held = out.setdefault((site, selection), np.full(shape, np.nan))
-                        held[rows + side * len(self.pairs)] = np.where(has[:, None], mean, np.nan)
+                        numbers = out.setdefault((site, selection), np.full(shape, np.nan))
+                        numbers[rows + side * len(self.pairs)] = np.where(has[:, None], mean, np.nan)
         return {site: (out[site, at], out[site, ALL]) for site in sites}
 
     @torch.no_grad()
@@ -336,10 +336,10 @@ class Bench:
         taken = list(dict.fromkeys(edit.site.whole for cell in cells for edit in cell if edit.do.needs_source))
         parts: list[list[list[np.ndarray]]] = []
         places = list(zip(sites, at, strict=True))
-        for rows, (base, _), (own, other) in self.recordings([*wholes, *taken], [ESTIMATE], stage):
-            runs = [own, other]
+        for rows, (base, _), (base_read, source_read) in self.recordings([*wholes, *taken], [ESTIMATE], stage):
+            runs = [base_read, source_read]
             for cell in cells:
-                sources = [source_of(edit, other, self.means([edit.site.whole]), base) for edit in cell]
+                sources = [source_of(edit, source_read, self.means([edit.site.whole]), base) for edit in cell]
                 runs.append(forward(self.model, base, cell, read=wholes, sources=sources).read)
             self.forwards += len(cells)
             self.stages[stage] = self.stages.get(stage, 0) + len(cells) * len(rows)

@@ -1,7 +1,7 @@
-"""The candidates of a link: features, directions, heads, neurons and whole activations behind one small face.
+"""The candidates of a link: features, directions, heads, neurons and whole activations.
 
-A candidate is a site; what a link needs of it is which edit takes its value from another run, and which numbers say
-what it holds. A direction is a feature of a dictionary that is linear: `directions` attaches one.
+A candidate is a site. A link needs two things of it: the edit that takes its value from another run, and the numbers
+that it holds. A direction is a feature of a dictionary that is linear: `directions` attaches one.
 """
 
 from __future__ import annotations
@@ -55,15 +55,15 @@ class Candidate:
         """Return the edit that does something to it."""
         return Edit(self.site, do, at)
 
-    def of(self, whole: np.ndarray, n_heads: int) -> np.ndarray:
+    def of(self, activation: np.ndarray, n_heads: int) -> np.ndarray:
         """Return its own columns, [prompt number], of those of its whole activation."""
         number = self.site.neuron if self.site.feature is None else self.site.feature
         if number is not None:
-            return whole[:, [number]]
+            return activation[:, [number]]
         if self.site.head is None:
-            return whole
-        width = whole.shape[1] // n_heads
-        return whole[:, self.site.head * width : (self.site.head + 1) * width]
+            return activation
+        width = activation.shape[1] // n_heads
+        return activation[:, self.site.head * width : (self.site.head + 1) * width]
 
 
 class Directions:
@@ -135,32 +135,32 @@ def candidates_of(model: Any, what: Any, able: Abilities) -> list[Candidate]:  #
     items = list(what) if isinstance(what, (list, tuple)) else [what]
     if not items:
         raise SiteError("there is nothing to link", fix="give a dictionary, a pattern of sites such as 'z', or a list")
-    found: list[Candidate] = []
+    candidates: list[Candidate] = []
     for item in items:
         if isinstance(item, str) and item in attached(model):
             item = bound(model, item)
         if isinstance(item, Bound):
-            found += [_candidate(model, item.feature(number)) for number in range(item.n_features)]
+            candidates += [_candidate(model, item.feature(number)) for number in range(item.n_features)]
         elif isinstance(item, (str, Site)):
             sites = expand(item, able.shape)
-            found += [one for site in sites for one in _of_site(model, site)]
+            candidates += [candidate for site in sites for candidate in _of_site(model, site)]
         else:
             raise SiteError(
                 f"a {type(item).__name__} is no candidate of a link",
                 expected="a dictionary that is attached, a site or a pattern of sites",
                 fix="attach vectors with mc.features.directions(model, site, {name: vector})",
             )
-    found = list(dict.fromkeys(found))
-    able.require([one.site for one in found])
-    return found
+    candidates = list(dict.fromkeys(candidates))
+    able.require([candidate.site for candidate in candidates])
+    return candidates
 
 
 def _of_site(model: Any, site: Site) -> list[Candidate]:  # noqa: ANN401
     if site.error:
         raise SiteError(f"{site} is what a dictionary leaves out, so it is no candidate", fix="its share is reported")
     if site.dictionary is not None and site.feature is None:
-        own = bound(model, site.dictionary)
-        return [_candidate(model, own.feature(number)) for number in range(own.n_features)]
+        dictionary = bound(model, site.dictionary)
+        return [_candidate(model, dictionary.feature(number)) for number in range(dictionary.n_features)]
     return [_candidate(model, site)]
 
 
@@ -177,7 +177,7 @@ def _candidate(model: Any, site: Site) -> Candidate:  # noqa: ANN401
 
 def named(candidates: Sequence[Candidate], name: str) -> Candidate:
     """Return the candidate of that name or site."""
-    known = {key: one for one in candidates for key in (str(one.site), one.name)}
-    if name not in known:
-        raise SiteError(f"there is no candidate {name!r}", fix=did_you_mean(name, known))
-    return known[name]
+    by_name = {key: candidate for candidate in candidates for key in (str(candidate.site), candidate.name)}
+    if name not in by_name:
+        raise SiteError(f"there is no candidate {name!r}", fix=did_you_mean(name, by_name))
+    return by_name[name]

@@ -65,19 +65,23 @@ class Completeness:
 def completeness(bench: Bench, candidates: Sequence[Candidate]) -> tuple[list[dict[str, Any]], dict[str, Completeness]]:
     """Measure whole activations, all features and error nodes; return rows of the table of ceilings as well."""
     rows: list[dict[str, Any]] = []
-    found: dict[str, Completeness] = {}
-    names = dict.fromkeys(one.site.dictionary for one in candidates if one.kind == "feature" and one.site.dictionary)
+    complete: dict[str, Completeness] = {}
+    names = dict.fromkeys(
+        candidate.site.dictionary
+        for candidate in candidates
+        if candidate.kind == "feature" and candidate.site.dictionary
+    )
     estimated = bench.split[1]
     clusters = np.asarray(bench.clusters)[estimated]
     for name in names:
-        own = bound(bench.model, name)
-        sites = {WHOLE: own.written, FEATURES: own.features, ERROR: own.error}
+        dictionary = bound(bench.model, name)
+        sites = {WHOLE: dictionary.written, FEATURES: dictionary.features, ERROR: dictionary.error}
         cells = [(Edit(site, bench.do, bench.where),) for site in sites.values()]
         change = bench.changes(cells, "whole activations and errors")
         rows += _rows(list(sites), [str(site) for site in sites.values()], bench.shares(change, estimated))
         part = ratio_interval(change[2, estimated], change[0, estimated], tuple(clusters))
-        found[name] = Completeness(name, part.estimate, part.low, part.high)
-    return rows, found
+        complete[name] = Completeness(name, part.estimate, part.low, part.high)
+    return rows, complete
 
 
 def baselines(
@@ -90,20 +94,22 @@ def baselines(
             estimated = concept.judged(bench.split[1])
             made = _directions(bench, site, concept, at)
             with for_now(bench, Directions(made, bridge.device_of(bench.model)), site, _NAME) as cells:
-                found = bench.shares(bench.changes(cells, "dense baselines"), estimated)
-            told = _rows([MEANS, PROBE], [f"{site}: {concept.name}"] * 2, found)
+                directions = bench.shares(bench.changes(cells, "dense baselines"), estimated)
+            measured = _rows([MEANS, PROBE], [f"{site}: {concept.name}"] * 2, directions)
             erased = np.stack([_erased(bench, site, concept, where) for where in (at, ALL)])
-            rows += told + _rows([ERASER, ERASER_ALL], [f"{site}: {concept.name}"] * 2, bench.shares(erased, estimated))
+            rows += measured + _rows(
+                [ERASER, ERASER_ALL], [f"{site}: {concept.name}"] * 2, bench.shares(erased, estimated)
+            )
     deleted = _deleted(bench)
     if deleted is not None:
         rows += _rows([DELETION], ["the tokens that differ"], bench.shares(deleted[None], bench.split[1]))
     return rows
 
 
-def _rows(names: Sequence[str], places: Sequence[str], found: Shares) -> list[dict[str, Any]]:
+def _rows(names: Sequence[str], places: Sequence[str], shares: Shares) -> list[dict[str, Any]]:
     return [
-        {"what": name, "where": place, "share": float(found.share[i])}
-        | {"share_low": float(found.low[i]), "share_high": float(found.high[i])}
+        {"what": name, "where": place, "share": float(shares.share[i])}
+        | {"share_low": float(shares.low[i]), "share_high": float(shares.high[i])}
         for i, (name, place) in enumerate(zip(names, places, strict=True))
     ]
 
@@ -112,26 +118,28 @@ def ranges(bench: Bench, drawn: Mapping[Site, np.ndarray]) -> list[dict[str, Any
     """Return rows with the median and the full range of the shares of random directions at each place."""
     shares = {site: bench.shares(change, bench.split[1]).share for site, change in drawn.items()}
     return [
-        {"what": f"random directions: median and full range of {len(found)}", "where": str(site)}
-        | {"share": float(np.median(found)), "share_low": float(found.min()), "share_high": float(found.max())}
-        for site, found in shares.items()
+        {"what": f"random directions: median and full range of {len(shares)}", "where": str(site)}
+        | {"share": float(np.median(shares)), "share_low": float(shares.min()), "share_high": float(shares.max())}
+        for site, shares in shares.items()
     ]
 
 
 def dense_sites(bench: Bench, candidates: Sequence[Candidate]) -> list[Site]:
     """Return where dense baselines are fitted: where dictionaries write, or the stream behind the last candidate."""
-    names = dict.fromkeys(one.site.dictionary for one in candidates if one.site.dictionary is not None)
+    names = dict.fromkeys(
+        candidate.site.dictionary for candidate in candidates if candidate.site.dictionary is not None
+    )
     if names:
-        own = [bound(bench.model, name).written for name in names]
-        return [site for site in dict.fromkeys(own) if not site.by_head]
-    last = max(one.site.layer or 0 for one in candidates)
+        sites = [bound(bench.model, name).written for name in names]
+        return [site for site in dict.fromkeys(sites) if not site.by_head]
+    last = max(candidate.site.layer or 0 for candidate in candidates)
     return [Site("resid_post", last)]
 
 
 def _directions(bench: Bench, site: Site, concept: Concept, at: Selection) -> dict[str, np.ndarray]:
-    values, _ = bench.held([site], at, halves=[CHOOSE])[site]
+    values, _ = bench.read([site], at, halves=[CHOOSE])[site]
     fitted = bench.both_sides(bench.split[CHOOSE])
-    fitted = fitted[concept.known[fitted] & np.isfinite(values[fitted]).all(axis=1)]
+    fitted = fitted[concept.labelled[fitted] & np.isfinite(values[fitted]).all(axis=1)]
     x, y = values[fitted], concept.labels[fitted]
     readout = fit("logistic", x, y, Settings(seed=bench.seed))
     assert isinstance(readout, Linear)  # that is what a logistic probe is
@@ -141,8 +149,8 @@ def _directions(bench: Bench, site: Site, concept: Concept, at: Selection) -> di
 def _erased(bench: Bench, site: Site, concept: Concept, where: Selection) -> np.ndarray:
     """Return how much of the total effect is gone, [pair], when the concept is erased from both sides at these tokens."""
     numbers, rows = bench.tokens(site, where, CHOOSE)
-    known = concept.known[rows]
-    edit = Edit(site, leace(numbers[known], concept.labels[rows[known]]), where)
+    labelled = concept.labelled[rows]
+    edit = Edit(site, leace(numbers[labelled], concept.labels[rows[labelled]]), where)
     base, source = (
         bench.values([(edit,)], "erased", halves=[ESTIMATE], swapped=swapped)[0] for swapped in (False, True)
     )

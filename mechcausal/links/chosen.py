@@ -9,13 +9,13 @@ import numpy as np
 
 from mechcausal.interventions.specs import Edit
 from mechcausal.links.bench import ESTIMATE, Bench
-from mechcausal.links.measure import Held, Used
+from mechcausal.links.measure import Readings, Used
 
 _LARGEST_SET = 8
-_MOST_SETS = 20
+_MOST_SETS = 10
 
 
-def chosen_set(bench: Bench, held: Held, used: Used, judged: Sequence[Used], random: int) -> dict[str, Any]:
+def chosen_set(bench: Bench, readings: Readings, used: Used, judged: Sequence[Used], random: int) -> dict[str, Any]:
     """Choose candidates on one half, and estimate on the other what they do together.
 
     A candidate is chosen if its effect on the first half is beyond the smallest one of interest for any concept, largest
@@ -27,21 +27,21 @@ def chosen_set(bench: Bench, held: Held, used: Used, judged: Sequence[Used], ran
     order = [int(i) for i in np.argsort(-size, kind="stable") if beyond[i]]
     chosen: list[int] = []
     for number in order:
-        inside = {held.candidates[i].site for i in chosen}
-        if held.candidates[number].site.whole not in inside and len(chosen) < _LARGEST_SET:
+        inside = {readings.candidates[i].site for i in chosen}
+        if readings.candidates[number].site.whole not in inside and len(chosen) < _LARGEST_SET:
             chosen.append(number)
     if not chosen:
         return {"members": []}
     draw = np.random.default_rng([bench.seed, 4])
-    rest = [number for number in range(len(held.candidates)) if number not in chosen]
+    rest = [number for number in range(len(readings.candidates)) if number not in chosen]
     count = min(random, _MOST_SETS) if len(rest) >= len(chosen) else 0
     sets = [draw.permutation(rest)[: len(chosen)].tolist() for _ in range(count)]
-    cells = [_together(bench, held, members) for members in (chosen, *sets)]
-    found = bench.shares(bench.changes(cells, "chosen set"), bench.split[ESTIMATE])
-    random_shares = found.share[1:]
+    cells = [_together(bench, readings, members) for members in (chosen, *sets)]
+    together = bench.shares(bench.changes(cells, "chosen set"), bench.split[ESTIMATE])
+    random_shares = together.share[1:]
     return {
-        "members": [held.candidates[number].name for number in chosen],
-        "share": float(found.share[0]), "share_low": float(found.low[0]), "share_high": float(found.high[0]),
+        "members": [readings.candidates[number].name for number in chosen],
+        "share": float(together.share[0]), "share_low": float(together.low[0]), "share_high": float(together.high[0]),
         "sum_of_singles": float(used.estimate.share[chosen].sum()),
         "share_where_chosen": float(used.other.share[chosen].sum()),
         "random_sets": len(sets),
@@ -50,5 +50,5 @@ def chosen_set(bench: Bench, held: Held, used: Used, judged: Sequence[Used], ran
     }  # fmt: skip
 
 
-def _together(bench: Bench, held: Held, numbers: Sequence[int]) -> tuple[Edit, ...]:
-    return tuple(held.candidates[number].edit(bench.do, bench.where) for number in numbers)
+def _together(bench: Bench, readings: Readings, numbers: Sequence[int]) -> tuple[Edit, ...]:
+    return tuple(readings.candidates[number].edit(bench.do, bench.where) for number in numbers)

@@ -1,4 +1,4 @@
-"""The concepts of a link: which prompts have them, and a probe that says how much of one a run still holds."""
+"""The concepts of a link: which prompts have them, and the probe that reads them, if there is one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Concept:
 
     Attributes:
         name: What it is called.
-        labels: 1 with the concept, 0 without it, -1 where it is not known, [prompt].
+        labels: 1 with the concept, 0 without it, -1 without a label, [prompt].
         probe: The probe it was given by, if any.
         code: Which of the probe's classes it is.
         differs: In which share of the pairs the two sides differ in it; one for each value of a concept with many.
@@ -51,7 +51,7 @@ class Concept:
         return Verdict(INCONCLUSIVE, f"the two sides differ in {self.name} {how}, so these pairs do not show its use")
 
     @property
-    def known(self) -> np.ndarray:
+    def labelled(self) -> np.ndarray:
         """Which prompts have a label."""
         return self.labels >= 0
 
@@ -64,27 +64,27 @@ def concepts_of(probes: Any, prompts: PromptSet) -> list[Concept]:  # noqa: ANN4
     both sides of the pairs, clean first.
     """
     items = list(probes) if isinstance(probes, (list, tuple)) else [probes]
-    found: list[Concept] = []
+    concepts: list[Concept] = []
     for item in items:
         if isinstance(item, Mapping):
             for name, labels in item.items():
-                found += _concepts(prompts, labels, str(name), None)
+                concepts += _concepts(prompts, labels, str(name), None)
         elif isinstance(item, str):
-            found += _concepts(prompts, item, item, None)
+            concepts += _concepts(prompts, item, item, None)
         elif hasattr(item, "concept") and hasattr(item, "scores"):
-            found += _concepts(prompts, item.concept, item.concept, item)
+            concepts += _concepts(prompts, item.concept, item.concept, item)
         else:
             raise DataError(
                 f"a {type(item).__name__} names no concept",
                 expected="a probe, a variable of the prompts, or labels by name: {'gender': [0, 1, ...]}",
             )
-    if not found:
+    if not concepts:
         raise DataError("there is no concept to link to", fix="give a probe, or labels by name")
-    names = [one.name for one in found]
+    names = [concept.name for concept in concepts]
     twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
     if twice:
         raise DataError(f"the concept {twice[0]!r} is given twice", fix="name each concept once")
-    return found
+    return concepts
 
 
 def _concepts(prompts: PromptSet, labels: Any, name: str, probe: Any) -> list[Concept]:  # noqa: ANN401
@@ -98,8 +98,8 @@ def _concepts(prompts: PromptSet, labels: Any, name: str, probe: Any) -> list[Co
             fix=f"give the name of the variable, {name!r}, in place of the probe",
         )  # fmt: skip
     clean, corrupt = np.split(read.codes, 2)
-    known = (clean >= 0) & (corrupt >= 0)
-    differs = float((clean != corrupt)[known].mean()) if known.any() else 0.0
+    labelled = (clean >= 0) & (corrupt >= 0)
+    differs = float((clean != corrupt)[labelled].mean()) if labelled.any() else 0.0
     if len(read.classes) == 2:
         return [Concept(name, read.codes, probe, differs=differs)]
     if len(read.classes) > _MOST_CLASSES:
@@ -107,9 +107,9 @@ def _concepts(prompts: PromptSet, labels: Any, name: str, probe: Any) -> list[Co
             f"the concept {name!r} has too many values to be told apart one by one",
             got=len(read.classes), expected=f"at most {_MOST_CLASSES}", fix="cut it into classes",
         )  # fmt: skip
-    found = []
+    concepts = []
     for code, word in enumerate(read.classes):
         labels = np.where(read.codes < 0, -1, (read.codes == code).astype(int))
-        sides = np.where(known, (clean == code).astype(int) - (corrupt == code), 0) if differs >= DIFFERS else None
-        found.append(Concept(f"{name} {word}", labels, probe, code, differs, sides))
-    return found
+        sides = np.where(labelled, (clean == code).astype(int) - (corrupt == code), 0) if differs >= DIFFERS else None
+        concepts.append(Concept(f"{name} {word}", labels, probe, code, differs, sides))
+    return concepts

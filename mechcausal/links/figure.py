@@ -1,6 +1,6 @@
-"""The picture of a link: across what is available, up what is used; one panel for each concept.
+"""The picture of a link: x = available (AUC), y = used (share of the total effect); one panel for each concept.
 
-A candidate far right and near the middle line tells the concept and is not used for it. Drawn twice, live and still.
+A candidate at the far right near the zero line tells the concept and is not used. Drawn twice, live and still.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ _SYMBOLS = {
 }  # fmt: skip
 _ACROSS, _DOWN, _NAMED = 400.0, 300.0, 5
 _IN_A_ROW = 2  # panels
-X_TITLE, Y_TITLE = "available: AUC (below 0.5 turned over)", "used: share of the total effect"
+X_TITLE, Y_TITLE = "available: AUC (mirrored below 0.5)", "used: share of the total effect"
 Range = tuple[float, float]
 
 
 def points(links: Links, concept: str) -> pd.DataFrame:
-    """Return what is drawn of one concept: the AUC turned to lie above one half, with its interval, at its better place."""
+    """Return the points of one concept: the AUC mirrored to lie above one half, with its interval, at its better place."""
     rows = links.of(concept).reset_index(drop=True)
     place = np.array([better_place(row) for _, row in rows.iterrows()])
     picked = {
@@ -86,11 +86,11 @@ def _grid(links: Links) -> tuple[int, int]:
 
 def describe(links: Links) -> str:
     """Say in words what the picture shows, for those who cannot see it."""
-    told = []
+    sentences = []
     for concept in links.concepts:
         counts = links.of(concept)["verdict"].value_counts()
-        told.append(f"{concept}: " + ", ".join(f"{n} {word}" for word, n in counts.items()))
-    return f"AUC against share of the total effect. {'; '.join(told)}"
+        sentences.append(f"{concept}: " + ", ".join(f"{n} {word}" for word, n in counts.items()))
+    return f"AUC against share of the total effect. {'; '.join(sentences)}"
 
 
 def axis(links: Links) -> tuple[float, float, list[float]]:
@@ -130,7 +130,7 @@ def _panel(
     out.append(svg.text(left + _ACROSS / 2, top + _DOWN + 38, X_TITLE, "middle"))
     for value in _random(rows):
         line = svg.rule(left, y(value), left + _ACROSS, y(value), ".6", dash="2 4")
-        out.append(f"<g><title>directions drawn at random reach {value:+.1%}</title>{line}</g>")
+        out.append(f"<g><title>random directions reach {value:+.1%}</title>{line}</g>")
     corner = svg.text(left + _ACROSS - 6, top + 14, CAUSAL, "end") + svg.text(
         x(0.5) + 6, top + 14, UNASSOCIATED, "start"
     )
@@ -178,7 +178,7 @@ def _labels(labels: list[tuple[float, float, str]], left: float) -> list[str]:
     """Write names above their points, and further up where they would cover each other."""
     out: list[str] = []
     taken: list[tuple[float, float, float]] = []
-    for x, y, name in sorted(labels, key=lambda one: -one[1]):
+    for x, y, name in sorted(labels, key=lambda label: -label[1]):
         wide = svg.LETTER * len(name)
         start = x + 7 if x + 7 + wide <= left + _ACROSS else x - 7 - wide
         place = y - 7
@@ -194,7 +194,7 @@ def _short(name: str) -> str:
 
 
 def tip(row: pd.Series) -> str:
-    """Return what is said of one point."""
+    """Return the text on hovering over a point."""
     where = "pooled" if row["pooled"] else "at the decision"
     return (
         f"{row['candidate']}: {row['verdict']}. AUC {row['auc']:.3f} at the decision, {row['auc_pooled']:.3f} pooled "
@@ -203,47 +203,47 @@ def tip(row: pd.Series) -> str:
 
 
 def live(links: Links) -> Figure:
-    """Draw the picture with plotly; the figure carries the still one along."""
+    """Draw the picture with plotly; the figure carries the still picture with it."""
     columns, lines = _grid(links)
     drawn = make_subplots(rows=lines, cols=columns, subplot_titles=list(links.concepts), shared_yaxes="all")
     smallest = float(links.provenance.arguments["smallest_effect"])
-    told: set[str] = set()
+    in_legend: set[str] = set()
     for number, concept in enumerate(links.concepts):
         place = {"row": number // columns + 1, "col": number % columns + 1}
         rows = points(links, concept)
         names = named(rows)
         for word in reversed(COLORS):
-            own = rows[(rows["verdict"] == word) & np.isfinite(rows["share"])]
-            if own.empty:
+            points_of_word = rows[(rows["verdict"] == word) & np.isfinite(rows["share"])]
+            if points_of_word.empty:
                 continue
-            drawn.add_trace(_trace(own, word, names, word not in told), **place)
-            told.add(word)
+            drawn.add_trace(_trace(points_of_word, word, names, word not in in_legend), **place)
+            in_legend.add(word)
         for value in _random(rows):
             drawn.add_hline(y=value, line_dash="dot", line_width=1, **place)
         drawn.add_hrect(y0=-smallest, y1=smallest, fillcolor="gray", opacity=0.12, line_width=0, **place)
         drawn.update_xaxes(title_text=X_TITLE, range=[0.49, 1.02], **place)
     drawn.update_yaxes(title_text=Y_TITLE, tickformat=".0%", range=axis(links)[:2], col=1)
-    whole = Figure(drawn)
-    whole.update_layout(
+    figure = Figure(drawn)
+    figure.update_layout(
         title="What is available and what is used",
         height=60 + 420 * lines,
         paper_bgcolor="rgba(0,0,0,0)",
         meta={"still": still(links)},
     )
-    return whole
+    return figure
 
 
-def _trace(own: pd.DataFrame, word: str, names: set[int], legend: bool) -> go.Scatter:
+def _trace(rows: pd.DataFrame, word: str, names: set[int], legend: bool) -> go.Scatter:
     faint = word == INCONCLUSIVE
 
     def bars(value: str) -> dict[str, Any]:
-        high, low = own[f"{value}_high"] - own[value], own[value] - own[f"{value}_low"]
+        high, low = rows[f"{value}_high"] - rows[value], rows[value] - rows[f"{value}_low"]
         return {"symmetric": False, "array": high, "arrayminus": low, "thickness": 1, "width": 0, "color": COLORS[word]}
 
     return go.Scatter(
-        x=own["x"], y=own["share"], mode="markers+text", name=word, legendgroup=word, showlegend=legend,
-        text=[_short(str(own.loc[i, "candidate"])) if i in names else "" for i in own.index],
+        x=rows["x"], y=rows["share"], mode="markers+text", name=word, legendgroup=word, showlegend=legend,
+        text=[_short(str(rows.loc[i, "candidate"])) if i in names else "" for i in rows.index],
         textposition="top left", error_x=None if faint else bars("x"), error_y=None if faint else bars("share"),
         marker={"color": COLORS[word], "symbol": _SYMBOLS[word], "size": 9, "opacity": 0.5 if faint else 1},
-        customdata=[[tip(row)] for _, row in own.iterrows()], hovertemplate="%{customdata[0]}<extra></extra>",
+        customdata=[[tip(row)] for _, row in rows.iterrows()], hovertemplate="%{customdata[0]}<extra></extra>",
     )  # fmt: skip

@@ -14,7 +14,7 @@ from mechcausal.links.bench import DO, Bench
 from mechcausal.links.candidates import Candidate, candidates_of
 from mechcausal.links.ceilings import dense_sites
 from mechcausal.links.concepts import Concept, concepts_of
-from mechcausal.links.measure import Held, hold
+from mechcausal.links.measure import Readings, hold
 from mechcausal.metrics import metric as metric_of
 from mechcausal.models.abilities import abilities
 from mechcausal.models.binding import Bound
@@ -48,7 +48,7 @@ class Gathered:
     others: tuple[Bound, ...]
     companions: Mapping[str, Sequence[Companion]]
 
-    def held(self) -> Held:
+    def readings(self) -> Readings:
         """Read what the candidates hold; this records both sides of the pairs."""
         return hold(self.bench, self.candidates, self.read_at)
 
@@ -84,8 +84,8 @@ def _later(bench: Bench, candidates: Sequence[Candidate], followed: Sequence[Con
     dense = dense_sites(bench, candidates)
     probed = [concept.probe.site.whole for concept in followed if concept.probe is not None]
     end = Site("resid_post", bench.able.shape.n_layers - 1)
-    found = [*needed([*edited, *dense], bench.able), *probed, end]
-    plain = dict.fromkeys(site.activation if site.dictionary else site for site in found)
+    sites = [*needed([*edited, *dense], bench.able), *probed, end]
+    plain = dict.fromkeys(site.activation if site.dictionary else site for site in sites)
     return [site for site in plain if bench.able.components[site.component].reads]
 
 

@@ -14,7 +14,7 @@ from mechcausal.links.measured import Details, Measured
 from mechcausal.links.stability import nothing
 from mechcausal.links.verdict import Verdict, verdict
 from mechcausal.models.binding import bound
-from mechcausal.results.result import tabulate
+from mechcausal.results.table import tabulate
 
 _NO_DETAILS: dict[str, Any] = {
     **dict.fromkeys(("on_probe", "on_probe_low", "on_probe_high"), np.nan),
@@ -26,7 +26,7 @@ _NO_DETAILS: dict[str, Any] = {
 
 def judge(gathered: Gathered, measured: Measured) -> tuple[pd.DataFrame, np.ndarray]:
     """Return the table, and the metric of every example behind it; pairs that do not judge a concept have NaN there."""
-    bench, held = gathered.bench, measured.held
+    bench, readings = gathered.bench, measured.readings
     estimated = bench.split[1]
     base = bench.unedited[0]
     rows, examples = [], []
@@ -35,7 +35,7 @@ def judge(gathered: Gathered, measured: Measured) -> tuple[pd.DataFrame, np.ndar
         of_concept = concept.judged(estimated)
         at_random = {site: bench.shares(change, of_concept).share for site, change in measured.drawn.items()}
         counted = np.where(np.isin(estimated, of_concept), 0.0, np.nan)
-        for number, candidate in enumerate(held.candidates):
+        for number, candidate in enumerate(readings.candidates):
             site = candidate.site
             written = bound(bench.model, site.dictionary).written if site.dictionary else None
             random = at_random[written] if written in at_random else np.array([np.nan])
@@ -44,7 +44,7 @@ def judge(gathered: Gathered, measured: Measured) -> tuple[pd.DataFrame, np.ndar
                 turned = bench.shares(measured.turned[number], of_concept).share
             row = Place(site, bench.where).row()
             row |= {"concept": concept.name, "candidate": candidate.name, "kind": candidate.kind}
-            row |= {"feature": site.feature, "frequency": held.frequency[number]}
+            row |= {"feature": site.feature, "frequency": readings.frequency[number]}
             row |= _association(available, number) | _effect(used, number)
             row |= {"random_low": np.min(random), "random_high": np.max(random)}
             row |= {"turned_low": np.min(turned), "turned_high": np.max(turned)}
@@ -64,7 +64,7 @@ def _verdict(
     share = abs(used.estimate.share[number])
     # NaN, where there are no random directions, is never exceeded.
     like_random = bool(share <= np.abs(random).max() and share <= np.abs(turned).max())
-    dictionary = measured.complete.get(measured.held.candidates[number].site.dictionary or "")
+    dictionary = measured.complete.get(measured.readings.candidates[number].site.dictionary or "")
     incomplete = None if dictionary is None else dictionary.blocked
     return verdict(
         str(available.answer[number]), str(used.answer[number]),

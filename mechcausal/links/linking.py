@@ -176,9 +176,9 @@ def _dry(bench: Bench, candidates: Any) -> float:  # noqa: ANN401 - candidates
         plan = Plan(
             base, bench.cells(candidates), bench.metric, rows=source, memory=bench.memory, reference=base, dry=True
         )
-        told = evaluate(bench.model, replace(plan), batch_size=bench.batch_size, exact=bench.exact).told
-        whole = len(candidates) * len(base) * columns * layers
-        forwards += (told.get("token_layers", 0) + whole - told.get("naive_token_layers", 0)) / (columns * layers)
+        engine = evaluate(bench.model, replace(plan), batch_size=bench.batch_size, exact=bench.exact).told
+        full = len(candidates) * len(base) * columns * layers
+        forwards += (engine.get("token_layers", 0) + full - engine.get("naive_token_layers", 0)) / (columns * layers)
     return forwards
 
 

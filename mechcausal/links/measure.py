@@ -1,4 +1,4 @@
-"""The two measurements of a link: what is available on one half of the pairs, what is used on the other."""
+"""The two measurements of a link: availability on one half of the pairs, use on the other."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _CHANCE = 0.5
 
 @dataclass(frozen=True)
 class Available:
-    """What every candidate tells of one concept.
+    """How well every candidate tells one concept.
 
     Attributes:
         concept: The concept.
@@ -50,13 +50,13 @@ class Available:
         return self.answer == YES
 
     def take(self, chosen: np.ndarray) -> Available:
-        """Return what is known of some candidates; they were still corrected for with all."""
+        """Return the associations of some candidates; their q-values stay corrected for all."""
         arrays = {name: getattr(self, name)[chosen] for name in ("q_decision", "q_pooled", "answer")}
         return replace(self, decision=self.decision.rows(chosen), pooled=self.pooled.rows(chosen), **arrays)
 
 
 @dataclass(frozen=True)
-class Held:
+class Readings:
     """What the candidates hold, and which of them ever hold anything.
 
     Attributes:
@@ -73,24 +73,25 @@ class Held:
     frequency: np.ndarray
     dead: int
 
-    def take(self, chosen: np.ndarray) -> Held:
+    def take(self, chosen: np.ndarray) -> Readings:
         """Return some of the candidates."""
         lists = {name: [getattr(self, name)[i] for i in chosen] for name in ("candidates", "decision", "pooled")}
         return replace(self, frequency=self.frequency[chosen], **lists)
 
 
-def hold(bench: Bench, candidates: Sequence[Candidate], at: Selection) -> Held:
+def hold(bench: Bench, candidates: Sequence[Candidate], at: Selection) -> Readings:
     """Read what the candidates hold; a feature that is never active on these prompts is no candidate."""
-    wholes = bench.held(list(dict.fromkeys(one.site.whole for one in candidates)), at)
+    wholes = bench.read(list(dict.fromkeys(candidate.site.whole for candidate in candidates)), at)
     alive, decision, pooled, frequency = [], [], [], []
-    for one in candidates:
+    for candidate in candidates:
         here, everywhere = (
-            one.of(whole, bench.able.shape.heads(one.site.component)) for whole in wholes[one.site.whole]
+            candidate.of(activation, bench.able.shape.heads(candidate.site.component))
+            for activation in wholes[candidate.site.whole]
         )
         active = float((np.abs(np.nan_to_num(everywhere)).max(axis=1) > 0).mean())
-        if active == 0 and one.kind == "feature":
+        if active == 0 and candidate.kind == "feature":
             continue
-        alive.append(one)
+        alive.append(candidate)
         decision.append(here)
         pooled.append(everywhere)
         frequency.append(active)
@@ -99,33 +100,35 @@ def hold(bench: Bench, candidates: Sequence[Candidate], at: Selection) -> Held:
             "none of these features is ever active on these prompts", got=f"{len(candidates)} dead features",
             fix="check that the dictionary belongs to this model and site: mechcausal sae health PATH",
         )  # fmt: skip
-    return Held(alive, decision, pooled, np.array(frequency), len(candidates) - len(alive))
+    return Readings(alive, decision, pooled, np.array(frequency), len(candidates) - len(alive))
 
 
-def availability(bench: Bench, held: Held, concepts: Sequence[Concept], smallest: float) -> list[Available]:
+def availability(bench: Bench, readings: Readings, concepts: Sequence[Concept], smallest: float) -> list[Available]:
     """Measure what every candidate tells of every concept, on the half that effects are not estimated on.
 
     A candidate that holds a vector is read along the difference of its means over the other half.
     """
     chosen, other = (bench.both_sides(rows) for rows in bench.split)
     clusters = np.asarray(bench.clusters * 2)
-    found = []
+    associations_of = []
     for concept in concepts:
-        test, fit = (rows[concept.known[rows]] for rows in (chosen, other))
+        test, fit = (rows[concept.labelled[rows]] for rows in (chosen, other))
         _refuse_one_sided(concept, test, fit)
         labels = concept.labels == 1
-        # Together, so that both places are held against the same shuffles.
-        scores = np.stack([_score(value, labels, fit)[test] for value in (*held.decision, *held.pooled)])
-        both, count = associations(scores, labels[test], clusters[test], seed=bench.seed), len(held.candidates)
-        found.append((concept, both.rows(slice(count)), both.rows(slice(count, None))))
-    q = benjamini_hochberg(np.concatenate([one.p for _, *both in found for one in both]))
+        # Together, so that both places are compared with the same shuffles.
+        scores = np.stack([_score(value, labels, fit)[test] for value in (*readings.decision, *readings.pooled)])
+        both, count = associations(scores, labels[test], clusters[test], seed=bench.seed), len(readings.candidates)
+        associations_of.append((concept, both.rows(slice(count)), both.rows(slice(count, None))))
+    q = benjamini_hochberg(np.concatenate([association.p for _, *both in associations_of for association in both]))
     parts = q.reshape(len(concepts), 2, -1)
     out = []
-    for (concept, decision, pooled), (first, second) in zip(found, parts, strict=True):
-        yes, no = np.zeros(len(held.candidates), bool), np.ones(len(held.candidates), bool)
-        for one, own in ((decision, first), (pooled, second)):
-            yes |= (own <= bench.fdr) & ((one.low > _CHANCE + smallest) | (one.high < _CHANCE - smallest))
-            no &= (one.low > _CHANCE - smallest) & (one.high < _CHANCE + smallest)
+    for (concept, decision, pooled), (first, second) in zip(associations_of, parts, strict=True):
+        yes, no = np.zeros(len(readings.candidates), bool), np.ones(len(readings.candidates), bool)
+        for association, q_values in ((decision, first), (pooled, second)):
+            yes |= (q_values <= bench.fdr) & (
+                (association.low > _CHANCE + smallest) | (association.high < _CHANCE - smallest)
+            )
+            no &= (association.low > _CHANCE - smallest) & (association.high < _CHANCE + smallest)
         shuffles = [bool((benjamini_hochberg(p) <= bench.fdr).any()) for p in decision.shuffled.T]
         share = float(np.mean(shuffles)) if shuffles else np.nan
         out.append(Available(concept, decision, pooled, first, second, answers(yes, no), q.size, share))
@@ -136,10 +139,10 @@ def _score(values: np.ndarray, labels: np.ndarray, fit: np.ndarray) -> np.ndarra
     """Return one number for each prompt."""
     if values.shape[1] == 1:
         return values[:, 0]
-    known = fit[np.isfinite(values[fit]).all(axis=1)]
-    if len(known) == 0 or labels[known].all() or not labels[known].any():
+    rows = fit[np.isfinite(values[fit]).all(axis=1)]
+    if len(rows) == 0 or labels[rows].all() or not labels[rows].any():
         return np.zeros(len(values))
-    return values @ mean_difference(values[known], labels[known])
+    return values @ mean_difference(values[rows], labels[rows])
 
 
 def _refuse_one_sided(concept: Concept, *halves: np.ndarray) -> None:
@@ -186,12 +189,15 @@ def use(bench: Bench, candidates: Sequence[Candidate], concepts: Sequence[Concep
     They are all pairs but for a value of a concept with many; then the effects on all values are corrected for together.
     """
     change = bench.changes(bench.cells(candidates), "candidates", halves=BOTH)
-    whole = _used(bench, change, *bench.split)
-    found = [whole if one.sides is None else _used(bench, change, *map(one.judged, bench.split)) for one in concepts]
-    if all(one is whole for one in found):
-        return whole, found
-    q = benjamini_hochberg(np.concatenate([one.estimate.p for one in found])).reshape(len(found), -1)
-    return whole, [one.corrected(own, bench.fdr) for one, own in zip(found, q, strict=True)]
+    overall = _used(bench, change, *bench.split)
+    effects = [
+        overall if concept.sides is None else _used(bench, change, *map(concept.judged, bench.split))
+        for concept in concepts
+    ]
+    if all(concept is overall for concept in effects):
+        return overall, effects
+    q = benjamini_hochberg(np.concatenate([concept.estimate.p for concept in effects])).reshape(len(effects), -1)
+    return overall, [concept.corrected(q_values, bench.fdr) for concept, q_values in zip(effects, q, strict=True)]
 
 
 def _used(bench: Bench, change: np.ndarray, chosen: np.ndarray, estimated: np.ndarray) -> Used:

@@ -13,7 +13,7 @@ from mechcausal.links import nulls, specificity, stability
 from mechcausal.links.ceilings import Completeness, baselines, completeness, ranges
 from mechcausal.links.chosen import chosen_set
 from mechcausal.links.gather import Gathered
-from mechcausal.links.measure import Available, Held, Used, availability, use
+from mechcausal.links.measure import Available, Readings, Used, availability, use
 from mechcausal.links.narrowing import narrowed
 from mechcausal.links.stability import Counterparts
 from mechcausal.links.total import Total, check_networks, total_effect
@@ -52,7 +52,7 @@ class Measured:
     """Every number of a link.
 
     Attributes:
-        held: The candidates that are measured, and what they hold.
+        readings: The candidates that are measured, and what they hold.
         available: The associations, one entry for each concept.
         family: How candidates were narrowed down.
         used: The effects over all pairs.
@@ -67,7 +67,7 @@ class Measured:
         chosen: The set chosen on one half, and its effect on the other.
     """
 
-    held: Held
+    readings: Readings
     available: Sequence[Available]
     family: Mapping[str, Any]
     used: Used
@@ -86,35 +86,35 @@ def measure(asked: Linking, gathered: Gathered) -> Measured:
     """Measure what is available on one half of the pairs and what is used on the other; then nulls and references."""
     check_networks(asked.redrawn)
     bench, concepts = gathered.bench, gathered.concepts
-    held = gathered.held()
-    available = availability(bench, held, concepts, asked.smallest_association)
-    held, available, family = narrowed(bench, held, available, asked.most)
-    used, judged = use(bench, held.candidates, concepts)
+    readings = gathered.readings()
+    available = availability(bench, readings, concepts, asked.smallest_association)
+    readings, available, family = narrowed(bench, readings, available, asked.most)
+    used, judged = use(bench, readings.candidates, concepts)
     total = total_effect(bench, asked.redrawn)
-    ceilings, complete = completeness(bench, held.candidates)
-    drawn = nulls.random_directions(bench, held.candidates, asked.random)
+    ceilings, complete = completeness(bench, readings.candidates)
+    drawn = nulls.random_directions(bench, readings.candidates, asked.random)
     moving = np.flatnonzero(np.any([effects.answer == YES for effects in (used, *judged)], axis=0)).tolist()
-    turned = dict(zip(moving, nulls.turned(bench, [held.candidates[i] for i in moving], asked.random), strict=True))
-    ceilings += [*ranges(bench, drawn), *baselines(bench, held.candidates, concepts, gathered.read_at)]
-    details, counterparts = _details(asked, gathered, held, available, used, judged)
+    turned = dict(zip(moving, nulls.turned(bench, [readings.candidates[i] for i in moving], asked.random), strict=True))
+    ceilings += [*ranges(bench, drawn), *baselines(bench, readings.candidates, concepts, gathered.read_at)]
+    details, counterparts = _details(asked, gathered, readings, available, used, judged)
     return Measured(
-        held, available, family, used, judged, total, ceilings, complete, drawn, turned, details, counterparts,
-        chosen_set(bench, held, used, judged, asked.random),
+        readings, available, family, used, judged, total, ceilings, complete, drawn, turned, details, counterparts,
+        chosen_set(bench, readings, used, judged, asked.random),
     )  # fmt: skip
 
 
 def _details(
     asked: Linking,
     gathered: Gathered,
-    held: Held,
+    readings: Readings,
     available: Sequence[Available],
     used: Used,
     judged: Sequence[Used],
 ) -> tuple[Details, list[Counterparts]]:
     bench = gathered.bench
     numbers = _of_interest(available, judged, asked.details)
-    chosen = [held.candidates[number] for number in numbers]
-    counterparts = stability.stability(bench, held.candidates, chosen, gathered.others, gathered.companions)
+    chosen = [readings.candidates[number] for number in numbers]
+    counterparts = stability.stability(bench, readings.candidates, chosen, gathered.others, gathered.companions)
     stable = {
         concept.name: stability.columns(bench, chosen, counterparts, concept, effects.estimate.share[numbers])
         for concept, effects in zip(gathered.concepts, judged, strict=True)
@@ -128,7 +128,7 @@ def _details(
         kl=specificity.on_neutral_text(bench, chosen, asked.neutral),
         stable=stable,
         peers=tuple(
-            nulls.peers(held.candidates, held.frequency, used.estimate.share, number, asked.random)
+            nulls.peers(readings.candidates, readings.frequency, used.estimate.share, number, asked.random)
             for number in numbers
         ),
     )

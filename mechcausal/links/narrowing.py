@@ -13,7 +13,7 @@ import numpy as np
 
 from mechcausal.dictionaries.screening.attribution import attribute
 from mechcausal.links.bench import Bench
-from mechcausal.links.measure import Available, Held
+from mechcausal.links.measure import Available, Readings
 from mechcausal.models.binding import bound
 from mechcausal.patching.activation import Direction
 
@@ -22,20 +22,20 @@ _BY_GRADIENT, _BY_ASSOCIATION = 0.6, 0.2
 
 
 def narrowed(
-    bench: Bench, held: Held, available: Sequence[Available], most: int
-) -> tuple[Held, list[Available], dict[str, Any]]:
+    bench: Bench, readings: Readings, available: Sequence[Available], most: int
+) -> tuple[Readings, list[Available], dict[str, Any]]:
     """Return at most `most` features and all other candidates, what is known of them, and how they were chosen.
 
     The q-values of the associations stay those of the whole family.
     """
-    count = len(held.candidates)
-    others = [i for i, candidate in enumerate(held.candidates) if candidate.site.dictionary is None]
+    count = len(readings.candidates)
+    others = [i for i, candidate in enumerate(readings.candidates) if candidate.site.dictionary is None]
     if count - len(others) <= most:
-        return held, list(available), {"of": count, "measured": count}
+        return readings, list(available), {"of": count, "measured": count}
     draw = np.random.default_rng([bench.seed, 5])
-    gradient = _gradient(bench, held)
-    least_p = np.min([np.minimum(one.decision.p, one.pooled.p) for one in available], axis=0)
-    strength = np.max([np.abs(one.decision.auc - 0.5) for one in available], axis=0)
+    gradient = _gradient(bench, readings)
+    least_p = np.min([np.minimum(association.decision.p, association.pooled.p) for association in available], axis=0)
+    strength = np.max([np.abs(association.decision.auc - 0.5) for association in available], axis=0)
     by_association = np.lexsort((-strength, least_p))
     kept = dict.fromkeys(others, "kept")
     for how, order, share in (
@@ -49,21 +49,23 @@ def narrowed(
     ways = list(kept.values())
     how_many = {f"by {how}": ways.count(how) for how in ("gradient", "association", "random")}
     numbers = {"of": count, "measured": len(chosen), **how_many}
-    return held.take(chosen), [found.take(chosen) for found in available], numbers
+    return readings.take(chosen), [association.take(chosen) for association in available], numbers
 
 
-def _gradient(bench: Bench, held: Held) -> np.ndarray:
+def _gradient(bench: Bench, readings: Readings) -> np.ndarray:
     """Return the size of the estimated effect of every feature; 0 for other candidates."""
-    out = np.zeros(len(held.candidates))
-    names = dict.fromkeys(one.site.dictionary for one in held.candidates if one.site.dictionary is not None)
+    out = np.zeros(len(readings.candidates))
+    names = dict.fromkeys(
+        candidate.site.dictionary for candidate in readings.candidates if candidate.site.dictionary is not None
+    )
     pairs = bench.pairs.take(bench.split[0].tolist())
     for name in names:
-        found = attribute(
+        attribution = attribute(
             bench.model, pairs, bound(bench.model, name),
             direction=cast(Direction, bench.direction), metric=bench.metric, at=bench.where, batch_size=bench.batch_size,
         )  # fmt: skip
-        bench.forwards += found.forwards
-        for number, one in enumerate(held.candidates):
-            if one.site.dictionary == name and one.site.feature is not None:
-                out[number] = abs(found.scores[0, one.site.feature])
+        bench.forwards += attribution.forwards
+        for number, candidate in enumerate(readings.candidates):
+            if candidate.site.dictionary == name and candidate.site.feature is not None:
+                out[number] = abs(attribution.scores[0, candidate.site.feature])
     return out

@@ -23,9 +23,9 @@ from mechcausal.models.engine import Cell
 class Turned:
     """Features that write along directions turned at random, as far as they did before."""
 
-    def __init__(self, own: Bound, numbers: Sequence[int], copies: int, draw: np.random.Generator) -> None:
-        self.own, self.numbers = own, torch.as_tensor([number for number in numbers for _ in range(copies)])
-        weight = own.W_dec
+    def __init__(self, dictionary: Bound, numbers: Sequence[int], copies: int, draw: np.random.Generator) -> None:
+        self.own, self.numbers = dictionary, torch.as_tensor([number for number in numbers for _ in range(copies)])
+        weight = dictionary.W_dec
         noise = torch.as_tensor(draw.normal(size=(len(self.numbers), weight.shape[1]))).to(weight)
         sizes = weight[self.numbers.to(weight.device)].norm(dim=1, keepdim=True)
         self.W_dec = noise / noise.norm(dim=1, keepdim=True) * sizes
@@ -48,24 +48,26 @@ def for_now(
     site_out: Site | None = None,
 ) -> Generator[list[Cell]]:
     """Attach a dictionary, give the cells of all its features, and take it away again."""
-    own = attach(bench.model, dictionary, site, name=name, site_out=site_out)
+    attached = attach(bench.model, dictionary, site, name=name, site_out=site_out)
     try:
-        yield [(Edit(own.feature(number), bench.do, bench.where),) for number in range(own.n_features)]
+        yield [(Edit(attached.feature(number), bench.do, bench.where),) for number in range(attached.n_features)]
     finally:
         detach(bench.model, name)
 
 
 def random_directions(bench: Bench, candidates: Sequence[Candidate], copies: int) -> dict[Site, np.ndarray]:
     """Return for each place of a dictionary what random directions there change, patched like a candidate: [copy pair]."""
-    found: dict[Site, np.ndarray] = {}
-    places = dict.fromkeys(bound(bench.model, one.site.dictionary).written for one in candidates if one.site.dictionary)
+    changes: dict[Site, np.ndarray] = {}
+    places = dict.fromkeys(
+        bound(bench.model, candidate.site.dictionary).written for candidate in candidates if candidate.site.dictionary
+    )
     for number, site in enumerate(places if copies else ()):
         width = int(np.prod(bench.able.components[site.component].shape[2:]))
         rows = np.random.default_rng([bench.seed, 2, number]).normal(size=(copies, width))
         drawn = Directions(rows, bridge.device_of(bench.model))
         with for_now(bench, drawn, site, "link-random") as cells:
-            found[site] = bench.changes(cells, "random directions")
-    return found
+            changes[site] = bench.changes(cells, "random directions")
+    return changes
 
 
 def turned(bench: Bench, candidates: Sequence[Candidate], copies: int) -> np.ndarray:
@@ -76,12 +78,14 @@ def turned(bench: Bench, candidates: Sequence[Candidate], copies: int) -> np.nda
     """
     out = np.full((len(candidates), max(copies, 1), len(bench.pairs)), np.nan)
     draw = np.random.default_rng([bench.seed, 3])
-    names = list(dict.fromkeys(one.site.dictionary for one in candidates if one.site.dictionary is not None))
+    names = list(
+        dict.fromkeys(candidate.site.dictionary for candidate in candidates if candidate.site.dictionary is not None)
+    )
     for name in names if copies else ():
-        own = bound(bench.model, name)
-        which = [number for number, one in enumerate(candidates) if one.site.dictionary == name]
-        made = Turned(own, [candidates[number].site.feature or 0 for number in which], copies, draw)
-        with for_now(bench, made, own.site, f"{name}-turned", own.site_out) as cells:
+        dictionary = bound(bench.model, name)
+        which = [number for number, candidate in enumerate(candidates) if candidate.site.dictionary == name]
+        made = Turned(dictionary, [candidates[number].site.feature or 0 for number in which], copies, draw)
+        with for_now(bench, made, dictionary.site, f"{name}-turned", dictionary.site_out) as cells:
             change = bench.changes(cells, "turned features")
         out[which] = change.reshape(len(which), copies, -1)
     return out
@@ -99,7 +103,9 @@ class Peers:
 
 def peers(candidates: Sequence[Candidate], frequency: np.ndarray, share: np.ndarray, number: int, count: int) -> Peers:
     """Compare a candidate with the `count` others of its kind whose frequency is nearest to its own."""
-    alike = [i for i, one in enumerate(candidates) if i != number and one.family == candidates[number].family]
+    alike = [
+        i for i, candidate in enumerate(candidates) if i != number and candidate.family == candidates[number].family
+    ]
     alike.sort(key=lambda i: abs(frequency[i] - frequency[number]))
     theirs = share[alike[:count]]
     theirs = theirs[np.isfinite(theirs)]

@@ -46,18 +46,18 @@ def outcome(
 
 
 def _tables(gathered: Gathered, measured: Measured) -> dict[str, Any]:
-    bench, held = gathered.bench, measured.held
+    bench, readings = gathered.bench, measured.readings
     return {
         "total": measured.total.to_json(),
         "ceilings": measured.ceilings,
         "complete": [vars(complete) for complete in measured.complete.values()],
-        "stability": stability.summary_of(measured.counterparts, held.candidates, gathered.companions),
+        "stability": stability.summary_of(measured.counterparts, readings.candidates, gathered.companions),
         "chosen": dict(measured.chosen),
         "family": {
             **measured.family,
             "effects": sum(effects.estimate.size for effects in dict.fromkeys(measured.judged)),
             "associations": measured.available[0].family,
-            "dead": held.dead,
+            "dead": readings.dead,
             "shuffled": {available.concept.name: available.shuffled for available in measured.available},
         },
         "halves": {"chosen": len(bench.split[0]), "estimated": len(bench.split[1])},
@@ -67,8 +67,8 @@ def _tables(gathered: Gathered, measured: Measured) -> dict[str, Any]:
 
 
 def _arguments(asked: Linking, gathered: Gathered, measured: Measured) -> dict[str, Any]:
-    bench, held = gathered.bench, measured.held
-    names = dict.fromkeys(c.site.dictionary for c in held.candidates if c.site.dictionary is not None)
+    bench, readings = gathered.bench, measured.readings
+    names = dict.fromkeys(c.site.dictionary for c in readings.candidates if c.site.dictionary is not None)
     dictionaries = [*(bound(bench.model, name) for name in names), *gathered.others]
     return {
         "metric": bench.metric.name, "what": _named(asked.what),

@@ -66,15 +66,15 @@ class Links(Result):
     def verdict_of(self, candidate: str, concept: str | None = None) -> str:
         """Return the verdict on one candidate."""
         rows = self.of(concept or self.concepts[0])
-        found = rows.loc[(rows["candidate"] == candidate) | (rows["site"] == candidate), "verdict"]
-        if found.empty:
+        words = rows.loc[(rows["candidate"] == candidate) | (rows["site"] == candidate), "verdict"]
+        if words.empty:
             raise ResultError(f"{candidate!r} was not judged", fix="a feature that is never active is no candidate")
-        return str(found.iloc[0])
+        return str(words.iloc[0])
 
     def summary(self, k: int = 5) -> str:
         """Say in a few lines what was asked, what was found, and how it compares with null distributions."""
-        p, told = self.provenance, self.tables
-        total, family = told["total"], told["family"]
+        p, tables = self.provenance, self.tables
+        total, family = tables["total"], tables["family"]
         asked = p.arguments
         many = (
             f"{family['measured']} of {family['of']}" if family["of"] > family["measured"] else f"{family['measured']}"
@@ -85,52 +85,54 @@ class Links(Result):
             f"{head}{dead}",
             f"  {asked['metric']} under {asked['do']['do']}{asked['at']} ({asked['direction']}), concepts read at "
             f"{asked['read_at']}; chosen on "
-            f"{told['halves']['chosen']} pairs, estimated on {told['halves']['estimated']} others{_about(asked)}",
+            f"{tables['halves']['chosen']} pairs, estimated on {tables['halves']['estimated']} others{_about(asked)}",
             f"  total effect {total['effect']:+.3f} [{total['low']:+.3f}, {total['high']:+.3f}]",
             f"  {total['sentence']}",
         ]
-        lines += [f"  {told['fixed']}"] if told.get("fixed") else []
+        lines += [f"  {tables['fixed']}"] if tables.get("fixed") else []
         lines += [
-            f"  {one['name']}: the error carries {one['error']:.1%} of the effect that passes its place"
-            for one in told["complete"]
+            f"  {dictionary['name']}: the error carries {dictionary['error']:.1%} of the effect that passes its place"
+            for dictionary in tables["complete"]
         ]
         for concept in self.concepts:
             lines += self._concept_lines(concept, k)
-        return "\n".join([*lines, *self._chosen_lines(), *filter(None, [compared_with(told)])])
+        return "\n".join([*lines, *self._chosen_lines(), *filter(None, [compared_with(tables)])])
 
     def _concept_lines(self, concept: str, k: int) -> list[str]:
         rows = self.of(concept)
         counts = rows["verdict"].value_counts()
-        told = ", ".join(f"{counts[word]} {word}" for word in VERDICTS if word in counts)
+        verdicts = ", ".join(f"{counts[word]} {word}" for word in VERDICTS if word in counts)
         nothing = int(((rows["available"] == NO) & (rows["used"] == NO) & (rows["verdict"] == INCONCLUSIVE)).sum())
         note = f" ({nothing} neither available nor used)" if nothing else ""
-        found = self.tables["family"]["shuffled"][concept]
-        shuffled = f"; with shuffled labels any is found in {found:.1%}" if np.isfinite(found) else ""
-        lines = [f"{concept}: {told}{note}{shuffled}"]
+        share = self.tables["family"]["shuffled"][concept]
+        shuffled = f"; with shuffled labels any is found in {share:.1%}" if np.isfinite(share) else ""
+        lines = [f"{concept}: {verdicts}{note}{shuffled}"]
         if rows["verdict"].iloc[0] in (INCOMPLETE, INCONCLUSIVE) and rows["why"].nunique() == 1:
             lines.append(f"  not judged: {rows['why'].iloc[0]}")
         for word in (CAUSAL, CORRELATE):
-            own = rows[rows["verdict"] == word]
-            if own.empty:
+            rows_of_word = rows[rows["verdict"] == word]
+            if rows_of_word.empty:
                 continue
             by = (
-                own["share"].abs()
+                rows_of_word["share"].abs()
                 if word == CAUSAL
-                else own.apply(lambda row: abs(row[better_place(row)] - 0.5), axis=1)
+                else rows_of_word.apply(lambda row: abs(row[better_place(row)] - 0.5), axis=1)
             )
-            lines += [_line(row, word) for _, row in own.loc[by.sort_values(ascending=False).index[:k]].iterrows()]
+            lines += [
+                _line(row, word) for _, row in rows_of_word.loc[by.sort_values(ascending=False).index[:k]].iterrows()
+            ]
         return lines
 
     def _chosen_lines(self) -> list[str]:
-        found = self.tables["chosen"]
-        if not found["members"]:
+        chosen = self.tables["chosen"]
+        if not chosen["members"]:
             return ["no candidate was chosen on the first half"]
         line = (
-            f"the {len(found['members'])} chosen on the first half have {found['share']:.1%} "
-            f"[{found['share_low']:.1%}, {found['share_high']:.1%}] of the total effect on the other half"
+            f"the {len(chosen['members'])} chosen on the first half have {chosen['share']:.1%} "
+            f"[{chosen['share_low']:.1%}, {chosen['share_high']:.1%}] of the total effect on the other half"
         )
-        if found["random_sets"]:
-            line += f"; {found['random_sets']} random sets of that size {found['random_low']:.1%} to {found['random_high']:.1%}"
+        if chosen["random_sets"]:
+            line += f"; {chosen['random_sets']} random sets of that size {chosen['random_low']:.1%} to {chosen['random_high']:.1%}"
         return [line]
 
     def plot(self, column: str | None = None) -> go.Figure:
@@ -172,16 +174,16 @@ def replicated_in(row: pd.Series) -> str:
     return ", ".join(f"{row[f'{kind}_used']} of {row[f'{kind}_in']} {_MANY[kind]}" for kind in asked)
 
 
-def compared_with(told: dict[str, Any]) -> str:
+def compared_with(tables: dict[str, Any]) -> str:
     """Say with which other dictionaries features were compared; empty where there are no features."""
-    found = told.get("stability")
-    if not found or not found["features"]:
+    compared = tables.get("stability")
+    if not compared or not compared["features"]:
         return ""
-    there = [f"{len(found[kind])} {_MANY[kind]}" for kind in _MANY if found[kind]]
-    late = f"; not finished: {', '.join(found['unfinished'])}" if found["unfinished"] else ""
+    there = [f"{len(compared[kind])} {_MANY[kind]}" for kind in _MANY if compared[kind]]
+    late = f"; not finished: {', '.join(compared['unfinished'])}" if compared["unfinished"] else ""
     if not there:
         return f"stability: no other dictionary to compare with{late} (mechcausal sae train --companions 2 makes some)"
     return (
         f"stability: compared with {' and '.join(there)}; a feature is replicated where one with a decoder cosine of "
-        f"{found['alike']:g} or more is used in the same way{late}"
+        f"{compared['alike']:g} or more is used in the same way{late}"
     )

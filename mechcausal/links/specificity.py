@@ -45,28 +45,30 @@ class Judge:
 def judges(bench: Bench, concepts: Sequence[Concept], at: Selection) -> list[Judge]:
     """Return for each concept the probe it came with, and one behind the last layer fitted on the half to choose by."""
     end = Site("resid_post", bench.able.shape.n_layers - 1)
-    values, _ = bench.held([end], at, halves=[CHOOSE])[end]
+    values, _ = bench.read([end], at, halves=[CHOOSE])[end]
     chosen = bench.both_sides(bench.split[CHOOSE])
-    found = []
+    judges_ = []
     for concept in concepts:
         if concept.probe is not None:
-            own = concept.probe
-            if own.pool == "max" and not (own.at.is_single or own.at.name):
+            probe = concept.probe
+            if probe.pool == "max" and not (probe.at.is_single or probe.at.name):
                 raise UnsupportedError(
                     f"the probe of {concept.name!r} reads a maximum over positions",
                     fix="fit it at a position, or with pool='mean'",
                 )
-            found.append(Judge(concept.name, own.site, own.at, _scores_of(concept), given=True, sides=concept.sides))
-        rows = chosen[concept.known[chosen] & np.isfinite(values[chosen]).all(axis=1)]
+            judges_.append(
+                Judge(concept.name, probe.site, probe.at, _scores_of(concept), given=True, sides=concept.sides)
+            )
+        rows = chosen[concept.labelled[chosen] & np.isfinite(values[chosen]).all(axis=1)]
         readout = fit("means", values[rows], concept.labels[rows], Settings(seed=bench.seed))
-        found.append(Judge(concept.name, end, at, _one_column(readout), given=False, sides=concept.sides))
-    return found
+        judges_.append(Judge(concept.name, end, at, _one_column(readout), given=False, sides=concept.sides))
+    return judges_
 
 
 def _scores_of(concept: Concept) -> Callable[[np.ndarray], np.ndarray]:
     def scores(x: np.ndarray) -> np.ndarray:
-        found = concept.probe.scores(torch.as_tensor(x)).detach().cpu().numpy()
-        return found if found.ndim == 1 else found[:, concept.code]
+        scores_ = concept.probe.scores(torch.as_tensor(x)).detach().cpu().numpy()
+        return scores_ if scores_.ndim == 1 else scores_[:, concept.code]
 
     return scores
 
@@ -81,14 +83,14 @@ def on_probes(bench: Bench, candidates: Sequence[Candidate], probes: Sequence[Ju
     sites, places = [judge.site for judge in probes], [judge.at for judge in probes]
     runs = bench.read_under(bench.cells(candidates), sites, places, "probes under interventions")
     clusters = np.asarray(bench.clusters)[rows]
-    found = []
+    effects = []
     for number, judge in enumerate(probes):
         base, source, *edited = (judge.scores(run[number]) for run in runs)
         change = np.stack(edited) - base if edited else np.zeros((0, len(rows)))
         # What rises where one side has the value falls where the other has it; pairs without it say nothing.
         sign = 1.0 if judge.sides is None else np.where(judge.sides[rows] == 0, np.nan, judge.sides[rows])
-        found.append(shares(sign * change, sign * (source - base), clusters, least=bench.smallest))
-    return found
+        effects.append(shares(sign * change, sign * (source - base), clusters, least=bench.smallest))
+    return effects
 
 
 def worst_groups(bench: Bench, change: np.ndarray) -> list[tuple[str, float]]:
@@ -111,11 +113,11 @@ def on_neutral_text(bench: Bench, candidates: Sequence[Candidate], neutral: Prom
     """
     if neutral is None or not candidates:
         return np.full(len(candidates), np.nan)
-    wholes = list(dict.fromkeys(one.site.whole for one in candidates))
+    wholes = list(dict.fromkeys(candidate.site.whole for candidate in candidates))
     means = mean_activations(bench.model, neutral, wholes, batch_size=bench.batch_size, per_position=False)
-    cells = [(Edit(one.site, Mean()),) for one in candidates]
+    cells = [(Edit(candidate.site, Mean()),) for candidate in candidates]
     plan = Plan(replace(neutral, read=None), cells, metric("kl"), means=means, reference=neutral)
-    found = evaluate(bench.model, plan, batch_size=bench.batch_size, progress="link: neutral text", exact=bench.exact)
-    bench.forwards += found.forwards
-    bench.stages["neutral text"] = found.values.size
-    return found.values.mean(axis=1)
+    values = evaluate(bench.model, plan, batch_size=bench.batch_size, progress="link: neutral text", exact=bench.exact)
+    bench.forwards += values.forwards
+    bench.stages["neutral text"] = values.values.size
+    return values.values.mean(axis=1)

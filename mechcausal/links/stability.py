@@ -1,4 +1,4 @@
-"""Is a feature there in another dictionary too, and does it do the same? Decoder directions matched one to one.
+"""Stability of features: is each found in another dictionary, and used in the same way? Decoder rows match one to one.
 
 The others are the companions in a dictionary's folder (other seeds, halves of the data) and those that the caller names.
 """
@@ -13,7 +13,8 @@ from typing import Any, Literal
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from mechcausal.dictionaries.companions import Companion, found
+from mechcausal.dictionaries.companions import Companion
+from mechcausal.dictionaries.companions import found as companions_in
 from mechcausal.dictionaries.loading import load
 from mechcausal.interventions.specs import Edit
 from mechcausal.links.bench import Bench
@@ -46,30 +47,33 @@ class Counterparts:
     change: np.ndarray
 
 
-def cosines(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Return the cosine of every row of one with every row of the other; rows of zeros match nothing."""
-    sizes = [np.linalg.norm(rows, axis=1, keepdims=True) for rows in (one, other)]
-    a, b = (rows / np.maximum(size, 1e-12) for rows, size in zip((one, other), sizes, strict=True))
+def cosines(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return the cosine of every row of the first matrix with every row of the second; rows of zeros match nothing."""
+    a, b = (rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12) for rows in (first, second))
     return a @ b.T
 
 
-def matched(one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def matched(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Match rows one to one so that the sum of cosines is largest (Hungarian); return partners and cosines.
 
-    A row without a partner, where the other has fewer, has -1 and NaN.
+    A row of the first matrix without a partner, because the second has fewer, has -1 and NaN.
     """
-    alike = cosines(one, other)
+    alike = cosines(first, second)
     rows, columns = linear_sum_assignment(-alike)
-    partner, cosine = np.full(len(one), -1), np.full(len(one), np.nan)
+    partner, cosine = np.full(len(first), -1), np.full(len(first), np.nan)
     partner[rows], cosine[rows] = columns, alike[rows, columns]
     return partner, cosine
 
 
 def companions_of(model: Any, candidates: Sequence[Candidate]) -> dict[str, list[Companion]]:  # noqa: ANN401
     """Return the companions that lie in the folders of these candidates' dictionaries."""
-    names = dict.fromkeys(one.site.dictionary for one in candidates if one.kind == "feature" and one.site.dictionary)
+    names = dict.fromkeys(
+        candidate.site.dictionary
+        for candidate in candidates
+        if candidate.kind == "feature" and candidate.site.dictionary
+    )
     folders = {name: bound(model, name).folder for name in names}
-    return {name: found(folder) for name, folder in folders.items() if folder is not None}
+    return {name: companions_in(folder) for name, folder in folders.items() if folder is not None}
 
 
 def stability(
@@ -79,7 +83,7 @@ def stability(
     others: Sequence[Bound],
     companions: Mapping[str, Sequence[Companion]],
 ) -> list[Counterparts]:
-    """Find every survivor in the other dictionaries, among all that is alive, and measure what is found there.
+    """Find the counterpart of every survivor in the other dictionaries, and measure its effect.
 
     Args:
         bench: The model and the pairs.
@@ -89,26 +93,27 @@ def stability(
         companions: Those that came with each dictionary.
     """
     out: list[Counterparts] = []
-    for name in dict.fromkeys(one.site.dictionary for one in survivors if one.kind == "feature"):
+    for name in dict.fromkeys(candidate.site.dictionary for candidate in survivors if candidate.kind == "feature"):
         assert name is not None  # features belong to dictionaries
-        own = bound(bench.model, name)
-        theirs = [one for one in others if (one.site, one.site_out) == (own.site, own.site_out) and one.name != name]
-        out += [_counterparts(bench, alive, survivors, own, other, "other") for other in theirs]
-        known = {own.digest, *(one.digest for one in theirs)}
-        for one in companions.get(name, ()):
-            with _for_now(bench, own, one) as other:
-                if other is not None and other.digest not in known:
-                    out.append(_counterparts(bench, alive, survivors, own, other, one.kind))
+        dictionary = bound(bench.model, name)
+        place = dictionary.site, dictionary.site_out
+        theirs = [other for other in others if (other.site, other.site_out) == place and other.name != name]
+        out += [_counterparts(bench, alive, survivors, dictionary, other, "other") for other in theirs]
+        digests = {dictionary.digest, *(other.digest for other in theirs)}
+        for companion in companions.get(name, ()):
+            with _for_now(bench, dictionary, companion) as other:
+                if other is not None and other.digest not in digests:
+                    out.append(_counterparts(bench, alive, survivors, dictionary, other, companion.kind))
     return out
 
 
 @contextmanager
-def _for_now(bench: Bench, own: Bound, one: Companion) -> Generator[Bound | None]:
-    """Attach a companion and take it away again; there is none where its training has not come to its end."""
-    if not one.finished:
+def _for_now(bench: Bench, dictionary: Bound, companion: Companion) -> Generator[Bound | None]:
+    """Attach a companion and detach it again; None where its training is not finished."""
+    if not companion.finished:
         yield None
         return
-    other = load(bench.model, one.path, name=f"{own.name}-{one.name}")
+    other = load(bench.model, companion.path, name=f"{dictionary.name}-{companion.name}")
     try:
         yield other
     finally:
@@ -119,49 +124,58 @@ def _counterparts(
     bench: Bench,
     alive: Sequence[Candidate],
     survivors: Sequence[Candidate],
-    own: Bound,
+    dictionary: Bound,
     other: Bound,
     kind: Literal["seed", "half", "other"],
 ) -> Counterparts:
-    members = [one for one in alive if one.site.dictionary == own.name]
-    weight = own.W_dec.cpu().numpy()[[one.site.feature or 0 for one in members]]
+    members = [member for member in alive if member.site.dictionary == dictionary.name]
+    weight = dictionary.W_dec.cpu().numpy()[[member.site.feature or 0 for member in members]]
     partner, alike = matched(weight, other.W_dec.cpu().numpy())
-    place = {one: i for i, one in enumerate(members) if partner[i] >= 0}
-    there = [i for i, one in enumerate(survivors) if one in place]
+    place = {member: i for i, member in enumerate(members) if partner[i] >= 0}
+    there = [i for i, member in enumerate(survivors) if member in place]
     cells = [(Edit(other.feature(int(partner[place[survivors[i]]])), bench.do, bench.where),) for i in there]
     cosine, change = np.full(len(survivors), np.nan), np.full((len(survivors), len(bench.pairs)), np.nan)
     cosine[there] = [alike[place[survivors[i]]] for i in there]
     change[there] = bench.changes(cells, "other dictionaries")
-    return Counterparts(other.name, kind, other.digest, own.name, cosine, change)
+    return Counterparts(other.name, kind, other.digest, dictionary.name, cosine, change)
 
 
 def columns(
-    bench: Bench, survivors: Sequence[Candidate], found: Sequence[Counterparts], concept: Concept, share: np.ndarray
+    bench: Bench,
+    survivors: Sequence[Candidate],
+    counterparts: Sequence[Counterparts],
+    concept: Concept,
+    share: np.ndarray,
 ) -> list[dict[str, Any]]:
-    """Return what a table says of the counterparts of each survivor.
+    """Return the columns on the counterparts of each survivor.
 
-    A feature is there again where its counterpart is alike, and moves the behavior as it does beyond the smallest effect.
+    A feature is replicated where its counterpart is alike, and moves the behavior in the same direction by more than the
+    smallest effect of interest.
 
     Args:
         bench: The model and the pairs.
         survivors: The candidates.
-        found: Their counterparts.
+        counterparts: Their counterparts in other dictionaries.
         concept: What they are judged for.
         share: The share of each survivor.
     """
-    again = {}
-    for one in found:
-        theirs = bench.shares(one.change, concept.judged(bench.split[1]))
+    replicated = {}
+    for other in counterparts:
+        theirs = bench.shares(other.change, concept.judged(bench.split[1]))
         same = np.nan_to_num(theirs.share) * np.nan_to_num(share) > 0
-        again[one] = theirs.beyond(bench.fdr) & same & (np.nan_to_num(one.cosine) >= ALIKE)
+        replicated[other] = theirs.beyond(bench.fdr) & same & (np.nan_to_num(other.cosine) >= ALIKE)
     rows: list[dict[str, Any]] = []
     for i, candidate in enumerate(survivors):
-        mine = [one for one in found if candidate.kind == "feature" and one.of_dictionary == candidate.site.dictionary]
-        row = _NONE | {"matched_in": len(mine), "matched_used": sum(bool(again[one][i]) for one in mine)}
+        mine = [
+            other
+            for other in counterparts
+            if candidate.kind == "feature" and other.of_dictionary == candidate.site.dictionary
+        ]
+        row = _NONE | {"matched_in": len(mine), "matched_used": sum(bool(replicated[other][i]) for other in mine)}
         for kind in KINDS:
-            alike = [one for one in mine if one.kind == kind]
-            row |= {f"{kind}_in": len(alike), f"{kind}_used": sum(bool(again[one][i]) for one in alike)}
-        cosines_known = [one.cosine[i] for one in mine if np.isfinite(one.cosine[i])]
+            alike = [other for other in mine if other.kind == kind]
+            row |= {f"{kind}_in": len(alike), f"{kind}_used": sum(bool(replicated[other][i]) for other in alike)}
+        cosines_known = [other.cosine[i] for other in mine if np.isfinite(other.cosine[i])]
         rows.append(row | ({"matched_cosine": float(min(cosines_known))} if cosines_known else {}))
     return rows
 
@@ -173,25 +187,27 @@ _NONE: dict[str, Any] = {
 
 
 def nothing() -> dict[str, Any]:
-    """Return what a table says of a candidate whose counterparts were not sought."""
+    """Return the columns of a candidate whose counterparts were not looked for."""
     return dict(_NONE)
 
 
 def summary_of(
-    found: Sequence[Counterparts], candidates: Sequence[Candidate], companions: Mapping[str, Sequence[Companion]]
+    counterparts: Sequence[Counterparts], candidates: Sequence[Candidate], companions: Mapping[str, Sequence[Companion]]
 ) -> dict[str, Any]:
     """Return which dictionaries were compared, as JSON data."""
     return {
-        "features": any(one.kind == "feature" for one in candidates),
+        "features": any(other.kind == "feature" for other in candidates),
         "alike": ALIKE,
-        **{kind: [one.dictionary for one in found if one.kind == kind] for kind in KINDS},
-        "unfinished": [f"{name}-{one.name}" for name, some in companions.items() for one in some if not one.finished],
+        **{kind: [other.dictionary for other in counterparts if other.kind == kind] for kind in KINDS},
+        "unfinished": [
+            f"{name}-{other.name}" for name, some in companions.items() for other in some if not other.finished
+        ],
     }
 
 
 def check_others(model: Any, others: Sequence[Bound | str]) -> list[Bound]:  # noqa: ANN401 - a TransformerBridge
     """Return the dictionaries that are meant; each is attached to this model."""
     out = []
-    for one in others:
-        out.append(bound(model, one if isinstance(one, str) else one.name))
+    for other in others:
+        out.append(bound(model, other if isinstance(other, str) else other.name))
     return out

@@ -31,8 +31,8 @@ from mechcausal.results.intervals import Interval, mean_interval
 
 FEWEST_NETWORKS = 8  # with fewer, a 99 % bound is so wide that hardly any model lies beyond it
 _MOST_PAIRS = 128  # that every redrawn network is run on
-# How many networks there are when the bound is looked at, and which part of the error of 1 % each look may spend.
-_LOOKS = {8: 0.1, 16: 0.3, 24: 0.6}
+# How many networks there are at the early looks at the bound, and which part of the error of 1 % each may spend.
+_LOOKS = {8: 0.1, 16: 0.3}
 _ERROR = 0.01
 _SCALES = 2
 
@@ -135,19 +135,19 @@ def check_networks(count: int) -> None:
 def total_effect(bench: Bench, count: int) -> Total:
     """Measure the total effect, and compare it with at most `count` redrawn networks.
 
-    After 8, 16 and 24 networks the comparison ends where the model lies beyond the bound, or below the root mean square
+    After 8 and 16 networks the comparison ends where the model lies beyond the bound, or below the root mean square
     of the redrawn networks on both scales.
     """
     rows = bench.split[ESTIMATE]
     effect = mean_interval(bench.total[rows], tuple(np.asarray(bench.clusters)[rows]))
     some = rows[np.random.default_rng([bench.seed, 6]).permutation(len(rows))[:_MOST_PAIRS]]
-    own = _scales(*(values[some] for values in bench.unedited))
+    scales_of_model = _scales(*(values[some] for values in bench.unedited))
     if not count:
-        return Total(effect, *(Scale(value) for value in own))
+        return Total(effect, *(Scale(value) for value in scales_of_model))
     runs = _Runs(bench, some)
     networks: list[tuple[float, float]] = []
     looks = _looks(count)
-    scales = tuple(Scale(value) for value in own)
+    scales = tuple(Scale(value) for value in scales_of_model)
     bar = tqdm(total=count, desc="link: redrawn networks", unit="network", disable=None, leave=False)
     with redrawing(bench.model) as draw:
         for number in range(count):
@@ -156,8 +156,8 @@ def total_effect(bench: Bench, count: int) -> Total:
             bar.update(1)
             if number + 1 not in looks:
                 continue
-            found = zip(own, zip(*networks, strict=True), strict=True)
-            scales = tuple(Scale(value, drawn, bound(drawn, looks[number + 1])) for value, drawn in found)
+            by_scale = zip(scales_of_model, zip(*networks, strict=True), strict=True)
+            scales = tuple(Scale(value, drawn, bound(drawn, looks[number + 1])) for value, drawn in by_scale)
             if any(scale.beyond for scale in scales) or all(abs(s.effect) <= s.typical for s in scales):
                 break
     bar.close()
@@ -235,6 +235,6 @@ class _Runs:
 def _content(side: PromptSet, row: int) -> tuple[object, ...]:
     """Return all of a prompt that a metric can depend on."""
     columns = [value for value in (side.answer, side.foil, side.read, *side.variables.values()) if value is not None]
-    told = [value[row].tolist() for value in (*columns, *side.positions.values())]
+    values = [value[row].tolist() for value in (*columns, *side.positions.values())]
     marked = [names[row] for names in (side.labels, side.groups, side.environments) if names]
-    return tuple(side.real_tokens_of(row)), repr(told), repr(marked)
+    return tuple(side.real_tokens_of(row)), repr(values), repr(marked)

@@ -56,8 +56,8 @@ def units_of(pairs: Contrast, generalize: Generalize) -> Units:
     for number, word in enumerate(("clean", "corrupt")):
         fixed, varying = texts[number], texts[1 - number]
         if _is_shared(fixed, varying):
-            own = torch.arange(n) + (1 - number) * n
-            names = units(prompts.take(own))
+            varying_rows = torch.arange(n) + (1 - number) * n
+            names = units(prompts.take(varying_rows))
             return Units(tuple(map(str, names)), word, len(set(fixed)), len(set(varying)))
     return Units(tuple(map(str, units(prompts)[:n])))
 

@@ -1,4 +1,4 @@
-"""From two answers, available and used, to one word; and why that word."""
+"""Verdicts: one word from two answers, available and used, and the reason for it."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ def verdict(
     Args:
         available: Whether it tells the concept: `yes`, `no` or `unclear`.
         used: Whether the behavior moves with it beyond the smallest effect of interest.
-        blocked: What holds of every candidate here and allows no claim on any.
-        like_random: Whether directions drawn at random at its place move the behavior as much.
+        blocked: A reason why no candidate here can be judged.
+        like_random: Whether random directions at its place move the behavior as much.
         fragile: Whether its effect had the other sign on the half that was not used for the estimate.
     """
     if blocked is not None:
         return blocked
     if used == YES and like_random:
-        return Verdict(INCONCLUSIVE, "directions drawn at random at this place move the behavior as much")
+        return Verdict(INCONCLUSIVE, "random directions at this place move the behavior as much")
     if used == YES and fragile:
-        return Verdict(INCONCLUSIVE, "its effect has another sign on the other half of the pairs")
+        return Verdict(INCONCLUSIVE, "its effect has the opposite sign on the other half of the pairs")
     match available, used:
         case "yes", "yes":
             return Verdict(CAUSAL, "it tells the concept, and the behavior moves with it")
@@ -53,7 +53,11 @@ def verdict(
         case "no", "no":
             return Verdict(INCONCLUSIVE, "it neither tells the concept nor moves the behavior")
         case "unclear", "yes":
-            return Verdict(INCONCLUSIVE, "the behavior moves with it; whether it tells the concept is not known")
+            return Verdict(
+                INCONCLUSIVE, "the behavior moves with it; these pairs do not settle whether it tells the concept"
+            )
         case "yes", _:
-            return Verdict(INCONCLUSIVE, "it tells the concept; whether the behavior moves with it is not known")
-    return Verdict(INCONCLUSIVE, "too little is known of it")
+            return Verdict(
+                INCONCLUSIVE, "it tells the concept; these pairs do not settle whether the behavior moves with it"
+            )
+    return Verdict(INCONCLUSIVE, "these pairs settle neither whether it tells the concept nor whether it is used")

@@ -9,6 +9,7 @@ import torch
 
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.prompts import PromptSet
+from mechcausal.data.templates import undeclared_templates
 from mechcausal.models import bridge
 from mechcausal.models.condition import altered
 from mechcausal.models.fingerprint import tokenizer_fingerprint, weights_fingerprint
@@ -36,6 +37,7 @@ def facts(
     """
     parameter = next(bridge.underlying(model).parameters())
     one_side = prompts.clean if isinstance(prompts, Contrast) else prompts
+    templates = undeclared_templates(one_side)
     return {
         "model": {
             "name": str(model.cfg.model_name),
@@ -51,6 +53,7 @@ def facts(
             "n": len(prompts),
             "n_clusters": one_side.n_clusters,
             **({"factor": prompts.factor} if isinstance(prompts, Contrast) else {}),
+            **({"undeclared_templates": templates} if templates is not None else {}),
         },
         "compute": {
             "device": str(parameter.device),
@@ -63,3 +66,10 @@ def facts(
             "seconds": round(time.perf_counter() - started, 3),
         },
     }
+
+
+def source_facts(model: Any) -> dict[str, Any]:  # noqa: ANN401 - a model, or None
+    """Return what provenance says of another model that makes the source run; nothing where there is none."""
+    if model is None:
+        return {}
+    return {"source_model": {"name": str(model.cfg.model_name), "weights": weights_fingerprint(model)}}

@@ -20,7 +20,8 @@ from mechcausal.metrics import metric as metric_of
 from mechcausal.models.engine import measure as measured
 from mechcausal.patching.sweep import MetricSpec, Recorder
 from mechcausal.results.intervals import mean_interval, mean_intervals
-from mechcausal.results.result import Result, tabulate
+from mechcausal.results.result import Result
+from mechcausal.results.table import tabulate
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Measured(Result):
     def by_group(self) -> pd.DataFrame:
         """Return the value and its interval for every row in every group."""
         if not self.groups:
-            raise ResultError("these prompts declare no groups", fix="build them with group=[...]")
+            raise ResultError("these prompts declare no groups", fix="build them with groups=[...]")
         names, rows = np.asarray(self.groups), []
         for group in dict.fromkeys(self.groups):
             member = names == group

@@ -20,7 +20,7 @@ from mechcausal.metrics import metric
 from mechcausal.models.abilities import abilities
 from mechcausal.models.engine import measure
 from mechcausal.models.facts import facts
-from mechcausal.probes.held_out import area
+from mechcausal.probes.held_out import HeldOut, area
 from mechcausal.probes.procedure import ProbeCost, ProbeKind, ProbingMethod, Procedure, Score, examples
 from mechcausal.probes.readings import Reading, readings
 from mechcausal.probes.suites import MEMBERSHIPS, Question, Suite
@@ -52,7 +52,10 @@ class SuiteResult(ProbeSweep):
             row = part.loc[part["effect"].fillna(-np.inf).idxmax()]
             lines.append(f"  {row['family']}, {row['asks']}: {row['question']}")
             text = f"    {row['site'] + row['at']}, {row['kind']}: {row['value']:.3f}"
-            text += f" [{row['accuracy_low']:.3f}, {row['accuracy_high']:.3f}], guessing {row['guess']:.3f}"
+            low, high = (
+                row["accuracy_" + end] if row["kind"] != "ridge" else row["r2_" + end] for end in ("low", "high")
+            )
+            text += f" [{low:.3f}, {high:.3f}], guessing {row['guess']:.3f}"
             for name in ("bayes", "selectivity", "association", "loss_auc", "p"):
                 if name in row and np.isfinite(row[name]):
                     text += f", {name} {row[name]:.3f}"
@@ -69,7 +72,7 @@ class ProbingSuite(ProbingMethod[Suite, SuiteResult]):
 
     Attributes:
         sites: Where to read: a component word, a pattern, a site, or a list of these.
-        kinds: What kinds of probes.
+        kinds: What kinds of probes read classes; by default `["logistic"]`. Numbers are read by `"ridge"`.
         score: What `value` is: `"accuracy"` or `"balanced_accuracy"`.
         control: Whether to run control tasks.
         mdl: Whether to compute the online code.
@@ -86,7 +89,7 @@ class ProbingSuite(ProbingMethod[Suite, SuiteResult]):
 
     word: ClassVar[str] = "probe_suite"
     sites: SiteSpec = "resid_post"
-    kinds: Sequence[ProbeKind] = ("logistic",)
+    kinds: Sequence[ProbeKind] | None = None
     score: Score = "accuracy"
     control: bool = True
     mdl: bool = False
@@ -97,7 +100,7 @@ class ProbingSuite(ProbingMethod[Suite, SuiteResult]):
         started = time.perf_counter()
         sites = self._sites(model, data)
         size, forwards, parts = self.batch_size, 0, []
-        total = len(data) * len(sites) * len(self.kinds)
+        total = len(sites) * sum(len(self._kinds(question)) for question in data)
         bar = tqdm(total=total, desc="probing", unit="probe", disable=None, leave=False)
         for question in data:
             where = [places([site], question.at, question.prompts)[0] for site in sites]
@@ -106,10 +109,15 @@ class ProbingSuite(ProbingMethod[Suite, SuiteResult]):
             attack = {"loss_auc": _by_loss(model, question, size) if question.asks in MEMBERSHIPS else np.nan}
             rows, cells = [], []
             for reading in readings(model, question.prompts, where, pool=question.pool, batch_size=size):
-                linked = _association(question, reading, Procedure("logistic", self.settings, self.folds, self.seed))
-                for kind in self.kinds:
+                linked = _association(question, reading, self.procedure("logistic"))
+                for kind in self._kinds(question):
                     row, cell = read_cell(
-                        question.prompts, reading, question.labels, question.types, question.task, self._procedure(kind)
+                        question.prompts,
+                        reading,
+                        question.labels,
+                        question.types,
+                        question.task,
+                        self._procedure(kind),
                     )
                     rows.append(row | attack | linked | _asked(question, reading.place, kind))
                     cells.append(cell)
@@ -120,7 +128,7 @@ class ProbingSuite(ProbingMethod[Suite, SuiteResult]):
             method=self.word,
             arguments={
                 "metric": self.score, "score": self.score, "suite": data.name, "skipped": dict(data.skipped),
-                "kind": list(self.kinds), "sites": plain(self.sites), "folds": self.folds,
+                "kind": list(self.kinds or ("logistic",)), "sites": plain(self.sites), "folds": self.folds,
                 "settings": {"C": self.C, "k": self.k},
             },
             seed=self.seed,
@@ -139,18 +147,21 @@ class ProbingSuite(ProbingMethod[Suite, SuiteResult]):
 
     def cost(self, model: Model, data: Suite) -> ProbeCost:
         """Return what it would take; nothing is run."""
-        cells = len(data) * len(self._sites(model, data)) * len(self.kinds)
+        cells = len(self._sites(model, data)) * sum(len(self._kinds(question)) for question in data)
         prompts = [len(question.prompts) * (1 + (question.asks in MEMBERSHIPS)) for question in data]
         longest = max(len(question.prompts) for question in data)
-        fits = cells * self._procedure(self.kinds[0]).fits
+        fits = cells * self._procedure("logistic").fits
         return ProbeCost(cells, longest, sum(prompts), sum(prompts) * cells // len(data), fits)
 
     def _procedure(self, kind: str) -> Procedure:
-        return Procedure(kind, self.settings, self.folds, self.seed, self.control, self.mdl, self.permutations)
+        return self.procedure(kind, control=self.control, mdl=self.mdl, permutations=self.permutations)
+
+    def _kinds(self, question: Question) -> Sequence[ProbeKind]:
+        return ("ridge",) if question.labels.numbers is not None else self.kinds or ("logistic",)
 
     def _sites(self, model: Model, suite: Suite) -> list[Site]:
         """Return the sites; refuse a suite without questions, and no kinds."""
-        if not len(suite) or not self.kinds:
+        if not len(suite) or self.kinds == ():
             raise DataError(
                 "there is nothing to answer", fix="give a suite with questions, and at least one kind of probe"
             )
@@ -173,7 +184,9 @@ def _association(question: Question, reading: Reading, procedure: Procedure) -> 
     slope = Interval(np.nan, np.nan, np.nan, 0, 0)
     if question.given is not None and len(question.given.classes) == len(question.labels.classes) == 2:
         data = examples(question.prompts, reading, question.given)
-        scores = procedure.held_out(data).log_probabilities
+        held_out = procedure.held_out(data)
+        assert isinstance(held_out, HeldOut)
+        scores = held_out.log_probabilities
         trait = question.labels.codes[data.rows]
         slope = association(scores[:, 1] - scores[:, 0], trait, data.y, data.clusters)
     return {"association": slope.estimate, "association_low": slope.low, "association_high": slope.high}
@@ -181,13 +194,13 @@ def _association(question: Question, reading: Reading, procedure: Procedure) -> 
 
 def association(log_odds: np.ndarray, trait: np.ndarray, group: np.ndarray, clusters: np.ndarray) -> Interval:
     """Return the slope of log-odds in a trait (1 or 0, -1 where unknown) among examples of the same group."""
-    known = trait >= 0
+    labeled = trait >= 0
     score, value = log_odds.astype(float), trait.astype(float)
-    for code in np.unique(group[known]):
-        inside = known & (group == code)
+    for code in np.unique(group[labeled]):
+        inside = labeled & (group == code)
         score[inside] -= score[inside].mean()
         value[inside] -= value[inside].mean()
-    return ratio_interval((score * value)[known], (value**2)[known], clusters[known])
+    return ratio_interval((score * value)[labeled], (value**2)[labeled], clusters[labeled])
 
 
 def _by_loss(model: Model, question: Question, batch_size: int) -> float:

@@ -57,15 +57,15 @@ class Description:
 
 @dataclass(frozen=True, eq=False)
 class Null:
-    """What shuffled labels reach.
+    """What exchanged labels reach.
 
     Attributes:
-        p: The chance of an accuracy as high as the observed one under the null hypothesis, never zero.
-        accuracies: The held-out accuracy of every shuffle.
+        p: The chance of a score as high as the observed one under the null hypothesis, never zero.
+        scores: The held-out balanced accuracy of every exchange, or R2 where numbers are read.
     """
 
     p: float
-    accuracies: np.ndarray
+    scores: np.ndarray
 
 
 def selectivity(
@@ -107,10 +107,10 @@ def selectivity(
         if made is None:
             return Selectivity(np.nan, np.nan, len(names))
         try:
-            found = cross_validate(kind, x, made, clusters, folds=folds, settings=settings, seed=seed)
+            held_out = cross_validate(kind, x, made, clusters, folds=folds, settings=settings, seed=seed)
         except DataError:  # a class of this draw cannot be held out: too few clusters have it
             continue
-        reached.append(found.hits.mean())
+        reached.append(held_out.hits.mean())
     control = float(np.mean(reached)) if reached else np.nan
     return Selectivity(control, float(real - control), len(names))
 
@@ -162,8 +162,8 @@ def online_code(
         chosen = (
             best_settings(kind, x[:begin], y[:begin], clusters[:begin], settings, seed) if begin >= _ENOUGH else bare
         )
-        told = scores(fit(kind, x[:begin], y[:begin], chosen), x[begin:end])
-        total -= told[np.arange(end - begin), y[begin:end]].sum() / np.log(2)
+        log_probabilities = scores(fit(kind, x[:begin], y[:begin], chosen), x[begin:end])
+        total -= log_probabilities[np.arange(end - begin), y[begin:end]].sum() / np.log(2)
     return Description(float(total / len(y)), uniform, len(ends))
 
 
@@ -179,26 +179,30 @@ def _block_ends(y: np.ndarray, clusters: np.ndarray) -> list[int]:
     while ends[-1] < len(y):
         ends.append(2 * ends[-1])
     edges = np.append(np.flatnonzero(np.diff(clusters)) + 1, len(y))
-    whole = [int(edges[np.searchsorted(edges, min(end, len(y)))]) for end in ends]
-    return list(dict.fromkeys(whole))
+    moved = [int(edges[np.searchsorted(edges, min(end, len(y)))]) for end in ends]
+    return list(dict.fromkeys(moved))
 
 
 def shuffle_labels(y: np.ndarray, clusters: np.ndarray | None, draw: np.random.Generator) -> np.ndarray:
     """Return labels that mean nothing but hang together as the given ones do.
 
-    Where a label belongs to its whole cluster, clusters exchange their labels; where labels differ within clusters, they
-    are shuffled inside each. Both keep what clusters have in common, as the null hypothesis asks.
+    Clusters of one class exchange their labels. Any other cluster exchanges its classes as a whole: all its examples of
+    one class get another of its classes. So each cluster may answer to the label in a way of its own, as the null
+    hypothesis allows; shuffled example by example, such answers would look like the concept.
     """
-    if clusters is None or len(np.unique(clusters)) == len(clusters):
+    if clusters is None:
         return draw.permutation(y)
-    names, first, index = np.unique(clusters, return_index=True, return_inverse=True)
-    if bool((y == y[first][index]).all()):
-        return draw.permutation(y[first])[index]
-    out = y.copy()
-    for number in range(len(names)):
-        inside = np.flatnonzero(index == number)
-        out[inside] = y[draw.permutation(inside)]
-    return out
+    _, first, index = np.unique(clusters, return_index=True, return_inverse=True)
+    n_classes = int(y.max()) + 1
+    occurs = np.zeros((len(first), n_classes), dtype=bool)  # which cluster has which class
+    occurs[index, y] = True
+    renamed = np.tile(np.arange(n_classes), (len(first), 1))
+    for cluster in np.flatnonzero(occurs.sum(1) > 1):
+        classes = np.flatnonzero(occurs[cluster])
+        renamed[cluster, classes] = draw.permutation(classes)
+    alike = np.flatnonzero(occurs.sum(1) == 1)
+    renamed[alike, y[first[alike]]] = draw.permutation(y[first[alike]])
+    return renamed[index, y]
 
 
 def permutation_null(
@@ -212,14 +216,16 @@ def permutation_null(
     settings: Settings | None = None,
     seed: int = 0,
 ) -> Null:
-    """Return how often shuffled labels are read as well as the true ones; everything is done again for each shuffle.
+    """Return how often exchanged labels are read as well as the true ones; all is done again for each exchange.
+
+    The score is the held-out balanced accuracy, because an exchange may change how frequent the classes are.
 
     Args:
         kind: The kind of probe.
         x: The activations, [example feature].
         y: The classes, [example].
         clusters: The cluster of each example.
-        draws: How many shuffles; the smallest p is 1 / (draws + 1).
+        draws: How many exchanges; the smallest p is 1 / (draws + 1).
         folds: How many folds.
         settings: How probes are fitted.
         seed: The seed of folds and shuffles.
@@ -228,7 +234,8 @@ def permutation_null(
         raise DataError("a permutation test needs at least one shuffle", got=draws)
 
     def reached(labels: np.ndarray) -> float:
-        return float(cross_validate(kind, x, labels, clusters, folds=folds, settings=settings, seed=seed).hits.mean())
+        held_out = cross_validate(kind, x, labels, clusters, folds=folds, settings=settings, seed=seed)
+        return held_out.balanced_accuracy
 
     observed, draw = reached(y), np.random.default_rng([seed, 4])
     null = np.array([reached(shuffle_labels(y, clusters, draw)) for _ in range(draws)])

@@ -15,6 +15,7 @@ from mechcausal.address import Selection, Site
 from mechcausal.errors import UnsupportedError
 from mechcausal.probes.held_out import HeldOut, entropy
 from mechcausal.probes.kinds import Linear, Readout, Settings
+from mechcausal.probes.numbers import NumberReport
 from mechcausal.results.intervals import Interval
 
 _NONE = float("nan")
@@ -61,12 +62,36 @@ class Report:
     bayes: float = _NONE
 
     @classmethod
-    def of(cls, held: HeldOut, **controls: Any) -> Report:  # noqa: ANN401 - the fields of the controls
+    def of(cls, held_out: HeldOut, **controls: Any) -> Report:  # noqa: ANN401 - the fields of the controls
         """Take the numbers of a cross-validation."""
         return cls(
-            held.accuracy, float(held.guesses.mean()), held.balanced_accuracy, held.auc, held.information, held.bits, entropy(held.y),
-            len(np.unique(held.fold)), **controls,
+            held_out.accuracy, float(held_out.guesses.mean()), held_out.balanced_accuracy, held_out.auc, held_out.information, held_out.bits, entropy(held_out.y),
+            len(np.unique(held_out.fold)), **controls,
         )  # fmt: skip
+
+    def lines(self) -> list[str]:
+        """Say it in words."""
+        accuracy = self.accuracy
+        lines = [
+            f"  held-out accuracy {accuracy.estimate:.3f} [{accuracy.low:.3f}, {accuracy.high:.3f}], "
+            f"guessing {self.guess:.3f}, n {accuracy.n} in {accuracy.n_clusters} clusters, {self.folds} folds",
+            f"  AUC {self.auc:.3f}, {self.information.estimate:.3f} bits read of {self.entropy:.3f}",
+        ]
+        if np.isfinite(self.selectivity):
+            lines.append(
+                f"  selectivity {self.selectivity:.3f}: random labels for {self.types} types reach {self.control:.3f}"
+            )
+        elif self.types:
+            lines.append(f"  no control task: {self.types} type of input; pass types=...")
+        if np.isfinite(self.mdl):
+            lines.append(
+                f"  online code {self.mdl:.3f} bits a label, {self.compression:.2f} times shorter than without"
+            )
+        if np.isfinite(self.p):
+            lines.append(f"  p {self.p:.3g} by {self.permutations} exchanges of labels")
+        if np.isfinite(self.bayes):
+            lines.append(f"  the best possible reader reaches {self.bayes:.3f}")
+        return lines
 
     def row(self) -> dict[str, Any]:
         """Return the numbers as columns of a table."""
@@ -74,10 +99,10 @@ class Report:
             "guess", "balanced_accuracy", "auc", "bits", "entropy", "control", "selectivity", "mdl", "compression", "p",
             "bayes",
         )  # fmt: skip
-        told = {}
-        for name, found in (("accuracy", self.accuracy), ("information", self.information)):
-            told |= {name: found.estimate, f"{name}_low": found.low, f"{name}_high": found.high}
-        return told | {name: getattr(self, name) for name in names}
+        columns = {}
+        for name, interval in (("accuracy", self.accuracy), ("information", self.information)):
+            columns |= {name: interval.estimate, f"{name}_low": interval.low, f"{name}_high": interval.high}
+        return columns | {name: getattr(self, name) for name in names}
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +115,7 @@ class Probe:
         at: At which positions.
         pool: What became of several positions: `"mean"`, `"max"` or `"each"` on its own.
         kind: What kind of probe it is.
-        classes: The names of the classes, in the order of the scores.
+        classes: The names of the classes, in the order of the scores; none where it reads a number.
         readout: The function behind it, fitted to all examples.
         report: What the same procedure reached on held-out examples.
         settings: How it was fitted.
@@ -104,7 +129,7 @@ class Probe:
     kind: str
     classes: tuple[str, ...]
     readout: Readout
-    report: Report
+    report: Report | NumberReport
     settings: Settings = field(default_factory=Settings)
     fitted: dict[str, Any] = field(default_factory=dict)
 
@@ -115,9 +140,9 @@ class Probe:
 
     @property
     def direction(self) -> Tensor:
-        """The direction it reads along, [feature], towards the second class; [class feature] where there are more."""
+        """The direction it reads along, [feature], towards the second class or larger numbers; [class feature] for more."""
         weight = self._linear.weight
-        return weight[0] if len(self.classes) == 2 else weight
+        return weight[0] if len(self.classes) <= 2 else weight
 
     @property
     def w(self) -> Tensor:
@@ -128,7 +153,7 @@ class Probe:
     def bias(self) -> Tensor:
         """What is added, a number; one for each class where there are more than two."""
         bias = self._linear.bias
-        return bias[0] if len(self.classes) == 2 else bias
+        return bias[0] if len(self.classes) <= 2 else bias
 
     @property
     def chosen(self) -> tuple[int, ...]:
@@ -142,19 +167,21 @@ class Probe:
         return self.readout
 
     def scores(self, x: Tensor | np.ndarray) -> Tensor:
-        """Return the log-odds of the second class, [example]; the logits of all classes where there are more.
+        """Return the log-odds of the second class, or the number, [example]; the logits of all classes where there are more.
 
         Args:
             x: Activations of the site, [... feature]; gradients pass through.
         """
         x = torch.as_tensor(x)
         raw = self.readout(x.reshape(-1, x.shape[-1]))
-        return raw.reshape(x.shape[:-1]) if len(self.classes) == 2 else raw.reshape(*x.shape[:-1], -1)
+        return raw.reshape(x.shape[:-1]) if len(self.classes) <= 2 else raw.reshape(*x.shape[:-1], -1)
 
     def predict(self, x: Tensor | np.ndarray) -> np.ndarray:
-        """Return the name of the likeliest class of each example."""
-        found = self.scores(x).detach()
-        code = (found > 0).long() if len(self.classes) == 2 else found.argmax(-1)
+        """Return the name of the likeliest class of each example, or the number."""
+        scores = self.scores(x).detach()
+        if not self.classes:
+            return scores.cpu().numpy()
+        code = (scores > 0).long() if len(self.classes) == 2 else scores.argmax(-1)
         return np.asarray(self.classes)[code.cpu().numpy()]
 
     def save(self, path: str | Path) -> Path:
@@ -165,29 +192,10 @@ class Probe:
 
     def summary(self) -> str:
         """Say what it reads, how well, and what its controls reach."""
-        told, many = self.report, "" if self.at.is_single or self.at.name else f", {self.pool} over positions"
-        accuracy = told.accuracy
-        lines = [
-            f"probe of {self.concept} ({' / '.join(self.classes)}) at {self.site}{self.at}{many}, {self.kind}",
-            f"  held-out accuracy {accuracy.estimate:.3f} [{accuracy.low:.3f}, {accuracy.high:.3f}], "
-            f"guessing {told.guess:.3f}, n {accuracy.n} in {accuracy.n_clusters} clusters, {told.folds} folds",
-            f"  AUC {told.auc:.3f}, {told.information.estimate:.3f} bits read of {told.entropy:.3f}",
-        ]
-        if np.isfinite(told.selectivity):
-            lines.append(
-                f"  selectivity {told.selectivity:.3f}: random labels for {told.types} types reach {told.control:.3f}"
-            )
-        elif told.types:
-            lines.append(f"  no control task: {told.types} type of input; pass types=...")
-        if np.isfinite(told.mdl):
-            lines.append(
-                f"  online code {told.mdl:.3f} bits a label, {told.compression:.2f} times shorter than without"
-            )
-        if np.isfinite(told.p):
-            lines.append(f"  p {told.p:.3g} by {told.permutations} shuffles")
-        if np.isfinite(told.bayes):
-            lines.append(f"  the best possible reader reaches {told.bayes:.3f}")
-        return "\n".join(lines)
+        pooled = "" if self.at.is_single or self.at.name else f", {self.pool} over positions"
+        classes = f" ({' / '.join(self.classes)})" if self.classes else ""
+        head = f"probe of {self.concept}{classes} at {self.site}{self.at}{pooled}, {self.kind}"
+        return "\n".join([head, *self.report.lines()])
 
     def __repr__(self) -> str:
         """Return the summary."""

@@ -7,8 +7,9 @@
 | `sparse` | `k` coordinates (features of a dictionary, neurons), chosen on the training examples |
 | `quadratic` | products of two coordinates: the adversary that sees an exclusive or |
 | `mlp` | whatever a small network can |
+| `ridge` | a number, along any direction |
 
-Every one gives log-odds, so that all are compared by the same numbers.
+All but the last give log-odds, so that they are compared by the same numbers.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Protocol
 import numpy as np
 import torch
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.neural_network import MLPClassifier
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
@@ -108,21 +109,24 @@ Fit = Callable[[np.ndarray, np.ndarray, Settings], Readout]
 
 
 def fit(kind: str, x: np.ndarray, y: np.ndarray, settings: Settings | None = None) -> Readout:
-    """Fit one probe to activations [example feature] and classes 0, 1, ... [example], each of which must occur."""
+    """Fit one probe to activations [example feature] and classes 0, 1, ... [example], each of which must occur.
+
+    For `ridge` the labels are numbers.
+    """
     check(kind, x, y, settings or Settings())
-    return KINDS[kind](without_rounding(x.astype(np.float64)), y, settings or Settings())
+    return FITS[kind](without_rounding(x.astype(np.float64)), y, settings or Settings())
 
 
 def check(kind: str, x: np.ndarray, y: np.ndarray, settings: Settings) -> None:
     """Refuse what cannot be fitted, in one sentence."""
-    if kind not in KINDS:
-        raise DataError(f"there is no probe called {kind!r}", fix=did_you_mean(kind, KINDS))
+    if kind not in FITS:
+        raise DataError(f"there is no probe called {kind!r}", fix=did_you_mean(kind, FITS))
     if x.ndim != 2 or len(x) != len(y):
         raise DataError("activations and labels differ in number", got=len(y), expected=len(x))
     values = strengths(settings)
     if not values or not min(values) > 0:
         raise DataError("the penalty of a probe is 1 / C, and C must be above zero", got=settings.C)
-    if kind == "logistic" and np.isinf(max(values)) and len(x) <= x.shape[1]:
+    if kind in ("logistic", "ridge") and np.isinf(max(values)) and len(x) <= x.shape[1]:
         raise DataError(
             "a dense probe without a penalty needs more examples than features",
             got=f"{len(x)} examples of {x.shape[1]} features",
@@ -236,6 +240,16 @@ def _tensor(array: np.ndarray) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(array))
 
 
+def _ridge(x: np.ndarray, y: np.ndarray, settings: Settings) -> Linear:
+    scaler = StandardScaler().fit(x)
+    spread = y.std() or 1.0
+    strength = strengths(settings)[0]
+    model = Ridge(alpha=0.0 if np.isinf(strength) else 1 / strength, solver="svd")
+    model.fit(scaler.transform(x), (y - y.mean()) / spread)
+    weight = spread * model.coef_[None] / scaler.scale_
+    return Linear(_tensor(weight), _tensor(y.mean() + spread * model.intercept_ - weight @ scaler.mean_))
+
+
 KINDS: dict[str, Fit] = {
     "means": _means,
     "logistic": _logistic,
@@ -243,3 +257,6 @@ KINDS: dict[str, Fit] = {
     "quadratic": _quadratic,
     "mlp": _mlp,
 }
+"""The kinds of probes that read classes."""
+
+FITS: dict[str, Fit] = {**KINDS, "ridge": _ridge}

@@ -18,10 +18,8 @@ from mechcausal.interventions.specs import Edit
 from mechcausal.method import function
 from mechcausal.models.abilities import abilities
 from mechcausal.models.fingerprint import weights_fingerprint
-from mechcausal.probes.fitted import Probe, Report
-from mechcausal.probes.held_out import best_settings
-from mechcausal.probes.kinds import fit
-from mechcausal.probes.labels import Labels, labels_of, one_set
+from mechcausal.probes.fitted import Probe
+from mechcausal.probes.labels import Labels, one_set
 from mechcausal.probes.procedure import (
     At,
     ProbeCost,
@@ -33,7 +31,8 @@ from mechcausal.probes.procedure import (
     check_pool,
     edits_of,
     examples,
-    in_words,
+    kind_for,
+    read_labels,
     task_of,
     task_or_name,
 )
@@ -45,7 +44,9 @@ class Probing(ProbingMethod[Prompts, Probe]):
     """Fit a probe: can this concept be read at this place?
 
     Estimand of `report.accuracy`: the chance that a probe fitted in this way to prompts of other clusters reads the
-    concept of a new prompt right. It says what is *available*, never what the model uses. Examples of one cluster, and
+    concept of a new prompt right. Of a continuous concept
+    it is `report.r2`, the share of the held-out variance that is foretold. Both say what is *available*, never what the
+    model uses. Examples of one cluster, and
     prompts with the same text, are never on both sides.
 
     Attributes:
@@ -54,7 +55,8 @@ class Probing(ProbingMethod[Prompts, Probe]):
         site: Where: a stream, a head, a neuron, the features of a dictionary.
         at: At which positions.
         pool: What becomes of several positions: their mean, their maximum, or an example `"each"`.
-        kind: `"means"`, `"logistic"`, `"sparse"`, `"quadratic"` or `"mlp"`.
+        kind: `"means"`, `"logistic"`, `"sparse"`, `"quadratic"` or `"mlp"` for classes, `"ridge"` for numbers; by default
+            `"logistic"` or `"ridge"`, by the labels.
         concept: What the concept is called.
         types: The type of each prompt for the control tasks, as labels are given; the token at the position (or the
             prompt, where several are pooled) by default.
@@ -77,7 +79,7 @@ class Probing(ProbingMethod[Prompts, Probe]):
     site: str | Site = field(kw_only=False)
     at: At = "@-1"
     pool: Pool = "mean"
-    kind: ProbeKind = "logistic"
+    kind: ProbeKind | None = None
     concept: str | None = None
     types: Any = None
     task: Task | str | None = field(default=None, metadata={"read": task_or_name})
@@ -91,19 +93,18 @@ class Probing(ProbingMethod[Prompts, Probe]):
         prompts, labels, place = self._asked(model, data)
         reading = readings(model, prompts, [place], pool=self.pool, edits=self.edits, batch_size=self.batch_size)[0]
         rows = examples(prompts, reading, labels, self.types)
-        procedure = self._procedure
-        held_out = procedure.held_out(rows)
-        settings = best_settings(self.kind, rows.x, rows.y, rows.clusters, self.settings, self.seed)
+        procedure = self._procedure(labels)
+        readout, settings = procedure.fitted(rows)
         bayes = best_possible(task_of(self.task), prompts, labels, place)
         return Probe(
             concept=labels.concept,
             site=place.site,
             at=place.at,
             pool=self.pool,
-            kind=self.kind,
+            kind=procedure.kind,
             classes=labels.classes,
-            readout=fit(self.kind, rows.x, rows.y, settings),
-            report=Report.of(held_out, bayes=bayes, **procedure.controls(rows)),
+            readout=readout,
+            report=procedure.report(rows, procedure.held_out(rows), bayes),
             settings=settings,
             fitted={
                 "n": len(rows.y), "n_clusters": len(np.unique(rows.clusters)), "width": rows.x.shape[1],
@@ -113,17 +114,17 @@ class Probing(ProbingMethod[Prompts, Probe]):
 
     def cost(self, model: Model, data: Prompts) -> ProbeCost:
         """Return what it would take; nothing is run."""
-        prompts, _, _ = self._asked(model, data)
-        return ProbeCost(1, len(prompts), len(prompts), len(prompts), self._procedure.fits + 1)
+        prompts, labels, _ = self._asked(model, data)
+        return ProbeCost(1, len(prompts), len(prompts), len(prompts), self._procedure(labels).fits + 1)
 
-    @property
-    def _procedure(self) -> Procedure:
-        return Procedure(self.kind, self.settings, self.folds, self.seed, self.control, self.mdl, self.permutations)
+    def _procedure(self, labels: Labels) -> Procedure:
+        kind = kind_for(labels, self.kind)
+        return self.procedure(kind, control=self.control, mdl=self.mdl, permutations=self.permutations)
 
     def _asked(self, model: Model, data: Prompts) -> tuple[PromptSet, Labels, Place]:
         """Return the prompts, what is to be read from them, and where."""
         prompts = one_set(data)
-        labels = in_words(labels_of(prompts, self.labels, self.concept), task_of(self.task))
+        labels = read_labels(prompts, self.labels, self.concept, self.kind, task_of(self.task))
         sites = expand([Site.parse(self.site)], abilities(model).shape)
         where = places(sites, Selection.parse(self.at), prompts)
         if len(where) > 1:

@@ -123,7 +123,7 @@ class SparseProbing(ProbingMethod[Prompts, SparseProbes]):
         probes += [(number, "logistic", reading.x.shape[1]) for number, reading in enumerate(places_read)]
         rows, cells = [], []
         for number, kind, k in probes:
-            procedure = Procedure(kind, replace(self.settings, k=k), self.folds, self.seed)
+            procedure = Procedure(kind, replace(self.settings(kind), k=k), self.folds, self.seed)
             row, cell = read_cell(prompts, places_read[number], labels, None, task_of(self.task), procedure)
             rows.append(row | {"reads": k, "role": f"{k} {kind}", "variables": str(where[number].site)})
             cells.append(cell)

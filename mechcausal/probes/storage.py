@@ -6,23 +6,22 @@ import json
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from mechcausal.address import Selection, Site
 from mechcausal.errors import ResultError
 from mechcausal.probes.fitted import Probe, Report
 from mechcausal.probes.kinds import Linear, Network, Quadratic, Readout, Settings
+from mechcausal.probes.numbers import NumberReport
 from mechcausal.results.intervals import Interval
-from mechcausal.results.storage import replacing
+from mechcausal.results.storage import read_tensors, write_tensors
 
-FORMAT = 1
+FORMAT = 2
 _KEY = "mechcausal-probe"
 
 
 def save(probe: Probe, path: str | Path) -> Path:
-    """Write a probe to one safetensors file, atomically."""
+    """Write a probe to one safetensors file with a checksum, atomically."""
     path = Path(path)
     if path.suffix != ".safetensors":
         raise ResultError(
@@ -33,26 +32,22 @@ def save(probe: Probe, path: str | Path) -> Path:
         "kind": probe.kind, "classes": list(probe.classes), "chosen": getattr(probe.readout, "chosen", None),
         "settings": asdict(probe.settings), "report": asdict(probe.report), "fitted": probe.fitted,
     }  # fmt: skip
-    with replacing(path) as temporary:
-        save_file(_tensors(probe.readout), str(temporary), metadata={_KEY: json.dumps(header)})
-    return path
+    return write_tensors(path, _tensors(probe.readout), {_KEY: json.dumps(header)})
 
 
 def load(path: str | Path) -> Probe:
     """Read a probe that `save` wrote."""
     path = Path(path)
-    if not path.is_file():
-        raise ResultError(f"there is no file {path}", fix="check the path")
+    tensors, metadata = read_tensors(path, "a mechcausal probe", ResultError)
     try:
-        with safe_open(str(path), framework="pt") as file:
-            header = json.loads((file.metadata() or {})[_KEY])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dictionary
-    except (SafetensorError, KeyError, ValueError) as error:
+        header = json.loads(metadata[_KEY])
+    except (KeyError, ValueError) as error:
         raise ResultError(f"{path} is not a mechcausal probe", fix="load what a probe's save wrote") from error
     if header["format"] != FORMAT:
         raise ResultError(f"{path} has another format", got=header["format"], expected=FORMAT, fix="update mechcausal")
-    told = header["report"]
-    told |= {name: Interval(**told[name]) for name in ("accuracy", "information")}
+    fields = header["report"]
+    fields |= {name: Interval(**fields[name]) for name in ("accuracy", "information", "r2") if name in fields}
+    report = NumberReport(**fields) if "r2" in fields else Report(**fields)
     strength = header["settings"]["C"]
     settings = Settings(**header["settings"] | {"C": tuple(strength) if isinstance(strength, list) else strength})
     return Probe(
@@ -63,7 +58,7 @@ def load(path: str | Path) -> Probe:
         kind=header["kind"],
         classes=tuple(header["classes"]),
         readout=_readout(tensors, header["chosen"]),
-        report=Report(**told),
+        report=report,
         settings=settings,
         fitted=header["fitted"],
     )
@@ -75,14 +70,14 @@ def _tensors(readout: Readout) -> dict[str, Tensor]:
 
     match readout:
         case Linear():
-            found = linear(readout)
+            tensors = linear(readout)
         case Quadratic():
-            found = {"centre": readout.centre, "frame": readout.frame} | linear(readout.top, "top.")
+            tensors = {"centre": readout.centre, "frame": readout.frame} | linear(readout.top, "top.")
         case Network():
-            found = linear(readout.below, "below.") | linear(readout.top, "top.")
+            tensors = linear(readout.below, "below.") | linear(readout.top, "top.")
         case _:
             raise ResultError(f"a {type(readout).__name__} cannot be saved", expected="a probe of this package")
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in found.items()}
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
 
 
 def _readout(tensors: dict[str, Tensor], chosen: list[int] | None) -> Readout:

@@ -22,9 +22,9 @@ from mechcausal.interventions.specs import Edit
 from mechcausal.method import function
 from mechcausal.models.abilities import abilities
 from mechcausal.models.facts import facts
-from mechcausal.probes.fitted import Report
 from mechcausal.probes.held_out import HeldOut
-from mechcausal.probes.labels import Labels, labels_of, one_set
+from mechcausal.probes.labels import Labels, one_set
+from mechcausal.probes.numbers import HeldOutNumbers
 from mechcausal.probes.procedure import (
     ProbeCost,
     ProbeKind,
@@ -36,14 +36,15 @@ from mechcausal.probes.procedure import (
     check_pool,
     edits_of,
     examples,
-    in_words,
+    kind_for,
+    read_labels,
     task_of,
     task_or_name,
 )
 from mechcausal.probes.readings import Pool, Reading, readings
-from mechcausal.results.multiplicity import benjamini_hochberg
 from mechcausal.results.provenance import Provenance
-from mechcausal.results.result import Result, tabulate
+from mechcausal.results.result import Result
+from mechcausal.results.table import tabulate
 
 # How many bytes of activations are held at a time; a larger sweep runs the model once for each part of its places.
 BUDGET = 1 << 30
@@ -53,12 +54,13 @@ BUDGET = 1 << 30
 class ProbeSweep(Result):
     """One row for each place and concept.
 
-    `value` is the held-out accuracy (or balanced accuracy) there; `change` is by how much it exceeds the best constant
-    guess, and `effect` the share of the way from that guess (0) to reading without error (1), each with its interval;
-    `effect` is what is drawn. Further columns:
+    `value` is the held-out accuracy (or balanced accuracy) there, of a continuous concept R2; `change` is by how much it
+    exceeds the best constant guess, and `effect` the share of the way from that guess (0) to reading without error (1),
+    each with its interval; `effect` is what is drawn. Further columns:
 
     - `concept`, `kind` and the numbers of a probe's `Report`: `accuracy` with its interval, `guess`, `balanced_accuracy`,
       `auc`, `information` in bits with its interval, `bits` of `entropy`, and `bayes` where it is known;
+    - of a continuous concept `r2` with its interval, `correlation`, `error` and `spread` instead (see `NumberReport`);
     - `selectivity` and `control`, `mdl` and `compression`, `p` and `q` where they were asked for: `q` over all rows.
 
     `examples` are the hits of each example; an example without label, or too short for the position, is NaN.
@@ -87,14 +89,14 @@ class ProbeSweep(Result):
 class ProbeSweeping(ProbingMethod[Prompts, ProbeSweep]):
     """Fit a probe at every place: where can this concept be read?
 
-    Estimand: as for `probe`, for each place. Positions at which the labels have one class only are NaN.
+    Estimand: as for `probe`, for each place. Positions at which the labels have one value only are NaN.
 
     Attributes:
         labels: What is to be read, as for `probe`.
         sites: A component word, a pattern, a site, or a list of these.
         at: `"each"`, `"all"` (pooled), a selection or a list of selections.
         pool: What becomes of several positions: their mean, their maximum, or an example `"each"`.
-        kind: What kind of probe.
+        kind: What kind of probe; by default `"logistic"` for classes and `"ridge"` for numbers.
         concept: What the concept is called.
         score: `"accuracy"`, or `"balanced_accuracy"`, in which all classes count alike.
         types: The type of each prompt for the control tasks.
@@ -116,7 +118,7 @@ class ProbeSweeping(ProbingMethod[Prompts, ProbeSweep]):
     sites: SiteSpec = "resid_post"
     at: Positions = "each"
     pool: Pool = "mean"
-    kind: ProbeKind = "logistic"
+    kind: ProbeKind | None = None
     concept: str | None = None
     score: Score = "accuracy"
     types: Any = None
@@ -130,7 +132,8 @@ class ProbeSweeping(ProbingMethod[Prompts, ProbeSweep]):
         """Fit and measure a probe at every place."""
         started = time.perf_counter()
         prompts, labels, parts = self._asked(model, data)
-        procedure, task = self._procedure, task_of(self.task)
+        procedure, task = self._procedure(labels), task_of(self.task)
+        score = self.score if labels.numbers is None else "r2"
         rows, cells, forwards = [], [], 0
         bar = tqdm(total=sum(map(len, parts)), desc="probing", unit="place", disable=None, leave=False)
         for part in parts:
@@ -144,32 +147,32 @@ class ProbeSweeping(ProbingMethod[Prompts, ProbeSweep]):
         provenance = Provenance(
             method=self.word,
             arguments={
-                "metric": self.score, "score": self.score, "concept": labels.concept, "classes": list(labels.classes),
-                "kind": self.kind, "sites": plain(self.sites), "at": plain(self.at), "pool": self.pool,
-                "folds": self.folds, "settings": {"C": self.C, "k": self.k},
+                "metric": score, "score": score, "concept": labels.concept, "classes": list(labels.classes),
+                "kind": procedure.kind, "sites": plain(self.sites), "at": plain(self.at), "pool": self.pool,
+                "folds": self.folds, "settings": {"C": procedure.settings.C, "k": self.k},
                 "edits": [edit.to_json() for edit in self.edits][:8],
             },
             seed=self.seed,
             **facts(model, prompts, started=started, forwards=forwards, batch_size=self.batch_size),
         )  # fmt: skip
-        return gathered(rows, cells, prompts, self.score, provenance)
+        return gathered(rows, cells, prompts, score, provenance)
 
     def cost(self, model: Model, data: Prompts) -> ProbeCost:
         """Return what it would take; nothing is run."""
-        prompts, _, parts = self._asked(model, data)
+        prompts, labels, parts = self._asked(model, data)
         where = sum(map(len, parts))
         return ProbeCost(
-            where, len(prompts), len(parts) * len(prompts), where * len(prompts), where * self._procedure.fits
+            where, len(prompts), len(parts) * len(prompts), where * len(prompts), where * self._procedure(labels).fits
         )
 
-    @property
-    def _procedure(self) -> Procedure:
-        return Procedure(self.kind, self.settings, self.folds, self.seed, self.control, self.mdl, self.permutations)
+    def _procedure(self, labels: Labels) -> Procedure:
+        kind = kind_for(labels, self.kind)
+        return self.procedure(kind, control=self.control, mdl=self.mdl, permutations=self.permutations)
 
     def _asked(self, model: Model, data: Prompts) -> tuple[PromptSet, Labels, list[Sequence[Place]]]:
         """Return the prompts, what is to be read from them, and the places in parts whose activations fit."""
         prompts = one_set(data)
-        labels = in_words(labels_of(prompts, self.labels, self.concept), task_of(self.task))
+        labels = read_labels(prompts, self.labels, self.concept, self.kind, task_of(self.task))
         able = abilities(model)
         where = places(expand(self.sites, able.shape), self.at, prompts)
         for place in where:
@@ -178,7 +181,7 @@ class ProbeSweeping(ProbingMethod[Prompts, ProbeSweep]):
         return prompts, labels, _parts(where, len(prompts), widest)
 
 
-Cell = tuple[np.ndarray, HeldOut]
+Cell = tuple[np.ndarray, HeldOut | HeldOutNumbers]
 
 
 def read_cell(
@@ -191,14 +194,15 @@ def read_cell(
 ) -> tuple[dict[str, Any], Cell | None]:
     """Return the columns of one place, and the prompts and held-out scores of its examples.
 
-    There are none where the labels have one class only. The activations themselves are let go.
+    There are none where the labels have one value only. The activations themselves are let go.
     """
     row = read.place.row() | {"concept": labels.concept, "kind": procedure.kind}
-    y = labels.codes[read.rows, read.columns] if labels.of_tokens else labels.codes[read.rows]
-    present = np.unique(y[y >= 0])
+    table = labels.codes if labels.numbers is None else labels.numbers
+    values = table[read.rows, read.columns] if labels.of_tokens else table[read.rows]
+    present = np.unique(values[values >= 0] if labels.numbers is None else values[np.isfinite(values)])
     if len(present) < 2:
         return row, None
-    if len(present) < len(labels.classes):  # at this position some classes do not occur
+    if labels.numbers is None and len(present) < len(labels.classes):  # at this position some classes do not occur
         codes = np.searchsorted(present, labels.codes)
         kept = np.isin(labels.codes, present)
         names = tuple(labels.classes[code] for code in present)
@@ -206,14 +210,14 @@ def read_cell(
     data = examples(prompts, read, labels, types)
     held_out = procedure.held_out(data)
     bayes = best_possible(task, prompts, labels, read.place)
-    return row | Report.of(held_out, bayes=bayes, **procedure.controls(data)).row(), (data.rows, held_out)
+    return row | procedure.report(data, held_out, bayes).row(), (data.rows, held_out)
 
 
 def gathered(
     rows: Sequence[dict[str, Any]],
     cells: Sequence[Cell | None],
     prompts: PromptSet,
-    score: Score,
+    score: str,
     provenance: Provenance,
 ) -> ProbeSweep:
     """Make the result of places and what was read there: the mean over a prompt's tokens where each is an example."""
@@ -222,19 +226,15 @@ def gathered(
     for number, cell in enumerate(cells):
         if cell is None:
             continue
-        rows_of, held = cell
-        weight = held.balance if score == "balanced_accuracy" else np.ones(len(held.y))
-        guess = weight / (held.log_probabilities.shape[1]) if score == "balanced_accuracy" else held.guesses
-        for table, values in ((hits, held.hits * weight), (guesses, guess), (perfect, weight)):
+        rows_of, held_out = cell
+        weight, guess = np.ones(len(held_out.y)), held_out.guesses
+        if score == "balanced_accuracy" and isinstance(held_out, HeldOut):
+            weight = held_out.balance
+            guess = weight / held_out.log_probabilities.shape[1]
+        for table, values in ((hits, held_out.hits * weight), (guesses, guess), (perfect, weight)):
             table[number] = _by_prompt(values, rows_of, len(prompts))
     clusters = tuple(f"unit {unit}" for unit in units(prompts))
-    tables = [
-        tabulate([row], hits[[i]], {"base": guesses[i], "clean": perfect[i], "corrupt": guesses[i]}, clusters)
-        for i, row in enumerate(rows)
-    ]
-    frame = pd.concat(tables, ignore_index=True) if len(tables) > 1 else tables[0]
-    if "p" in frame and frame["p"].notna().any():
-        frame["q"] = benjamini_hochberg(frame["p"].to_numpy())
+    frame = tabulate(rows, hits, {"base": guesses, "clean": perfect, "corrupt": guesses}, clusters)
     return ProbeSweep(frame, provenance, hits, {"base": guesses}, prompts.groups, clusters)
 
 
@@ -252,7 +252,7 @@ def _parts(where: Sequence[Place], n: int, width: int) -> list[Sequence[Place]]:
 
 def _told(row: pd.Series) -> str:
     if not np.isfinite(row["value"]):
-        return "one class only"
+        return "one value only"
     text = (
         f"{row['value']:.3f}, {row['change']:+.3f} [{row['change_low']:+.3f}, {row['change_high']:+.3f}] over guessing"
     )

@@ -76,8 +76,8 @@ class Bars:
 
     def describe(self) -> str:
         """Say in words what the picture shows, for those who cannot see it."""
-        told = [f"{_name(row)} {_number(row.value)}{_interval(row.low, row.high)}" for row in self.rows]
-        return f"{self.title} ({self.x_label}): {'; '.join(told)}"
+        parts = [f"{_name(row)} {_number(row.value)}{_interval(row.low, row.high)}" for row in self.rows]
+        return f"{self.title} ({self.x_label}): {'; '.join(parts)}"
 
 
 @dataclass(frozen=True)
@@ -100,12 +100,12 @@ class Lines:
 
     def describe(self) -> str:
         """Say in words what the picture shows, for those who cannot see it."""
-        told = []
+        parts = []
         for line in self.series:
             first, last = line.points[0], line.points[-1]
-            told.append(f"{line.name} from {_number(first[1])} at {first[0]:g} to {_number(last[1])} at {last[0]:g}")
-        told += [f"{name} is {_number(value)}" for name, value in self.marks]
-        return f"{self.title} ({self.y_label} by {self.x_label}): {'; '.join(told)}"
+            parts.append(f"{line.name} from {_number(first[1])} at {first[0]:g} to {_number(last[1])} at {last[0]:g}")
+        parts += [f"{name} is {_number(value)}" for name, value in self.marks]
+        return f"{self.title} ({self.y_label} by {self.x_label}): {'; '.join(parts)}"
 
 
 def bar_chart(rows: Sequence[Row | Bar], title: str, x_label: str, **options: Any) -> Bars:  # noqa: ANN401
@@ -234,31 +234,31 @@ def _stair_svg(ends: Sequence[tuple[float, float]]) -> str:
 def _live_bars(chart: Bars) -> Figure:
     drawn = Figure()
     for group in chart.groups:
-        own = [row for row in chart.rows if row.group == group]
+        members = [row for row in chart.rows if row.group == group]
         drawn.add_trace(
             go.Bar(
                 orientation="h",
                 name=group,
-                y=[row.label for row in own],
-                x=[row.value for row in own],
+                y=[row.label for row in members],
+                x=[row.value for row in members],
                 error_x={
                     "type": "data",
                     "symmetric": False,
-                    "array": [row.high - row.value for row in own],
-                    "arrayminus": [row.value - row.low for row in own],
+                    "array": [row.high - row.value for row in members],
+                    "arrayminus": [row.value - row.low for row in members],
                 },
                 marker_color=chart.color(group),
                 opacity=0.45 if chart.stair else 1,
-                text=[f"{_number(row.value)}{_interval(row.low, row.high)}" for row in own],
+                text=[f"{_number(row.value)}{_interval(row.low, row.high)}" for row in members],
                 hovertemplate="%{y}: %{text}<extra>%{fullData.name}</extra>",
                 textposition="none",
                 showlegend=chart.groups != ("",),
             )
         )
     if chart.stair:
-        told = {"y": [row.label for row in chart.rows], "x": [row.value for row in chart.rows]}
+        parts = {"y": [row.label for row in chart.rows], "x": [row.value for row in chart.rows]}
         line = {"shape": "vhv", "color": "#222", "width": 2}
-        drawn.add_trace(go.Scatter(**told, mode="lines", line=line, hoverinfo="skip", showlegend=False))
+        drawn.add_trace(go.Scatter(**parts, mode="lines", line=line, hoverinfo="skip", showlegend=False))
     drawn.update_xaxes(title_text=chart.x_label, zeroline=True, range=chart.axis[:2])
     # The first row stands on top, and so does the first bar of each label.
     labels = list(dict.fromkeys(row.label for row in chart.rows))

@@ -20,13 +20,13 @@ class Kept:
     """What can be saved and loaded as what it was."""
 
     @classmethod
-    def restored(cls, path: Path, held: Mapping[str, Any], found: Mapping[str, Any]) -> Self:
+    def restored(cls, path: Path, fields: Mapping[str, Any], extras: Mapping[str, Any]) -> Self:
         """Make one from what a file holds.
 
         Args:
             path: The file, beside which a class may have more.
-            held: The fields of the plain result.
-            found: What else the class wrote of itself, as JSON data.
+            fields: The fields of the plain result.
+            extras: What else the class wrote of itself, as JSON data.
         """
         raise NotImplementedError
 
@@ -36,11 +36,13 @@ def name_of(kind: type[Kept]) -> str:
     return f"{kind.__module__}:{kind.__qualname__}"
 
 
-def named(name: str) -> type[Kept] | None:
+def named(name: object) -> type[Kept] | None:
     """Return the class of this name, or None if there is none such.
 
     A class of another package is found only if that package defined it already.
     """
+    if not isinstance(name, str):
+        return None
     module = name.partition(":")[0]
     if _OURS.fullmatch(module):
         try:

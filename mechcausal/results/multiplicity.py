@@ -1,8 +1,9 @@
 """Many tests at once: q-values, family-wise p-values, and the largest statistic under sign flips of whole clusters.
 
-Benjamini-Hochberg (1995) bounds the share of false findings among those reported, Holm (1979) and max-T the chance of
-a single one. Max-T (Westfall and Young 1993, step-down) knows how the tests hang together, which heads of one model
-do: it flips the signs of whole clusters, all tests alike, and asks how often the largest statistic gets this large.
+Benjamini-Hochberg (1995) bounds the share of false findings among those reported. Holm (1979) and max-T bound the chance
+of a single one. Max-T (Westfall and Young 1993, step-down) takes into account that the tests depend on each other, as those
+of the heads of one model do: it flips the signs of whole clusters, in all tests alike, and counts how often the largest
+statistic gets as large as the one observed.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ import itertools
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from scipy import stats
 
 from mechcausal.errors import ResultError
+from mechcausal.results.intervals import cluster_sums, clustered_means, t_tail
 
-_CHUNK = 512  # sign flips at a time
+_NUMBERS = 2**18  # statistics that are held at a time: they stay in the cache
+_MOST_COMPLETE = 40  # with more clusters the sign flips cannot all be made
 
 
 def benjamini_hochberg(p: Sequence[float] | np.ndarray) -> np.ndarray:
@@ -52,18 +54,18 @@ def t_test(values: np.ndarray, clusters: Sequence[str] = ()) -> tuple[np.ndarray
         values: One number per cell and example, [cell example]; NaN where a cell lacks the example.
         clusters: The cluster of each example; each is its own without them.
     """
-    sums, counts = _by_cluster(values, clusters)
-    t = _statistics(np.ones((1, len(sums))), sums, counts)[0]
-    groups = (counts > 0).sum(axis=0)
-    p = np.where(groups < 2, np.nan, 2 * stats.t.sf(np.abs(t), np.maximum(groups - 1, 1)))
-    return np.where(groups < 2, np.nan, t), p
+    means = clustered_means(*cluster_sums(values, clusters))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        t = np.where((means.mean == 0) & (means.error == 0), 0.0, means.mean / means.error)
+    return t, np.minimum(2 * t_tail(np.abs(t), means.freedom), 1.0)
 
 
 def max_t(values: np.ndarray, clusters: Sequence[str] = (), *, draws: int = 4999, seed: int = 0) -> np.ndarray:
     """Return for each cell the p-value of "the mean is zero", adjusted for all cells, by step-down max-T.
 
     Under the null hypothesis a cluster is as likely to have its effects as their negatives. With few clusters all
-    sign flips are made and the p-values are exact; otherwise they rest on `draws` random ones.
+    sign flips are made and the p-values are exact; otherwise they rest on `draws` random ones. With G clusters no
+    p-value is below 2 / 2^G (`smallest_p`).
 
     Args:
         values: One number per cell and example, [cell example]; NaN where a cell lacks the example.
@@ -73,28 +75,36 @@ def max_t(values: np.ndarray, clusters: Sequence[str] = (), *, draws: int = 4999
     """
     if draws < 1:
         raise ResultError("at least one sign flip is needed", got=draws)
-    sums, counts = _by_cluster(values, clusters)
-    tested = np.flatnonzero((counts > 0).sum(axis=0) >= 2)
-    out = np.full(values.shape[0], np.nan)
+    sums, counts = cluster_sums(values, clusters)
+    groups = np.broadcast_to((counts > 0).sum(axis=1), len(values))
+    tested = np.flatnonzero(groups >= 2)
+    out = np.full(len(values), np.nan)
     if len(tested) == 0:
         return out
-    sums, counts = sums[:, tested], counts[:, tested]
-    observed = np.abs(_statistics(np.ones((1, len(sums))), sums, counts)[0])
-    order = np.argsort(-observed, kind="stable")
-    sums, counts, observed = sums[:, order], counts[:, order], observed[order]
+    observed = _Statistic(sums[tested], counts if len(counts) == 1 else counts[tested])
+    first = observed(np.ones((1, sums.shape[1])))[0]
+    order = np.argsort(-first, kind="stable")
+    tested, first = tested[order], first[order]
+    statistic = _Statistic(sums[tested], counts if len(counts) == 1 else counts[tested])
     # Equal statistics may differ in the last digits, because flipped sums round otherwise.
-    reach = np.where(np.isfinite(observed), observed * (1 - 1e-9), observed)
-    flips = _flips(len(sums), draws, seed)
+    reach = np.where(np.isfinite(first), first * (1 - 1e-9), first)
+    flips = _flips(sums.shape[1], draws, seed)
     hits = np.zeros(len(tested))
-    for start in range(0, len(flips), _CHUNK):
-        drawn = np.abs(_statistics(flips[start : start + _CHUNK], sums, counts))
+    chunk = max(1, _NUMBERS // len(tested))
+    for start in range(0, len(flips), chunk):
+        drawn = statistic(flips[start : start + chunk])
         # Each test competes with those below it alone: those above have been decided.
         largest = np.maximum.accumulate(drawn[:, ::-1], axis=1)[:, ::-1]
         hits += (largest >= reach).sum(axis=0)
-    complete = len(flips) == 2 ** len(sums)
+    complete = len(flips) == 2 ** sums.shape[1]
     p = hits / len(flips) if complete else (hits + 1) / (len(flips) + 1)
-    out[tested[order]] = np.maximum.accumulate(p)
+    out[tested] = np.maximum.accumulate(p)
     return out
+
+
+def smallest_p(groups: int, draws: int = 4999) -> float:
+    """Return the smallest p-value that `max_t` can give with this many clusters."""
+    return 2.0 ** (1 - groups) if groups < _MOST_COMPLETE and 2**groups <= draws + 1 else 1 / (draws + 1)
 
 
 def _ranked(p: Sequence[float] | np.ndarray, adjusted: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
@@ -102,46 +112,55 @@ def _ranked(p: Sequence[float] | np.ndarray, adjusted: Callable[[np.ndarray], np
     if ((given < 0) | (given > 1)).any():
         raise ResultError("a p-value lies between 0 and 1", got=given[(given < 0) | (given > 1)][0])
     out = np.full(given.shape, np.nan)
-    known = np.flatnonzero(np.isfinite(given))
-    order = known[np.argsort(given[known], kind="stable")]
+    tested = np.flatnonzero(np.isfinite(given))
+    order = tested[np.argsort(given[tested], kind="stable")]
     out[order] = np.minimum(adjusted(given[order]), 1.0)
     return out
 
 
-def _by_cluster(values: np.ndarray, clusters: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the sum and the number of finite values, each [cluster cell]."""
-    if values.ndim != 2 or (len(clusters) and len(clusters) != values.shape[1]):
-        raise ResultError(
-            "values are [cell example], with one cluster per example",
-            got=f"{values.shape} and {len(clusters)} clusters",
-        )
-    ids = np.unique(np.asarray(clusters), return_inverse=True)[1] if len(clusters) else np.arange(values.shape[1])
-    finite = np.isfinite(values)
-    sums, counts = (np.zeros((int(ids.max(initial=-1)) + 1, values.shape[0])) for _ in range(2))
-    np.add.at(sums, ids, np.where(finite, values, 0.0).T)
-    np.add.at(counts, ids, finite.T.astype(float))
-    return sums, counts
+class _Statistic:
+    """The square of the cluster-robust t of every cell under sign flips of whole clusters, [flip cell].
 
+    The CR2 variance of a mean is the sum over clusters of w (s - count * mean)^2, over n^2, in which a flip changes the
+    sign of the sum s only, so that it is a quadratic in the mean and needs no loop over clusters.
 
-def _statistics(flips: np.ndarray, sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Return the cluster-robust t of every cell under every flip, [flip cell].
-
-    The error of a mean is sqrt(G / (G - 1) * sum over clusters of (sum - count * mean)^2) / n, in which a flip changes
-    the sign of the sum only, so that the square needs no loop over clusters.
+    Args:
+        sums: The sum of each cluster, [cell cluster].
+        counts: How many examples it has, [cell cluster], or one row where the cells have the same examples.
     """
-    n, groups = counts.sum(axis=0), (counts > 0).sum(axis=0)
-    total = flips @ sums
-    mean = total / np.maximum(n, 1)
-    squares = (sums**2).sum(axis=0) - 2 * mean * (flips @ (counts * sums)) + mean**2 * (counts**2).sum(axis=0)
-    # A sum of squares that cancels to rounding is zero: all clusters agree.
-    squares = np.where(squares <= 1e-13 * (sums**2).sum(axis=0), 0.0, squares)
-    error = np.sqrt(groups / np.maximum(groups - 1, 1) * squares) / np.maximum(n, 1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        t = mean / error
-    return np.where(error == 0, np.where(mean == 0, 0.0, np.copysign(np.inf, mean)), t)
+
+    def __init__(self, sums: np.ndarray, counts: np.ndarray) -> None:
+        n = counts.sum(axis=1, keepdims=True)
+        with np.errstate(divide="ignore"):
+            weight = np.where(counts < n, 1 / (1 - counts / n), 0.0)
+        self.sums = sums.T
+        self.squares = (weight * sums**2).sum(axis=1)
+        # Where all clusters weigh the same, the cross term is the total again.
+        cross = weight * counts
+        self.equal = len(cross) == 1 and bool((cross == cross[0, 0]).all())
+        self.cross = cross[0, 0] if self.equal else (cross * sums).T
+        self.n, self.bend = n[:, 0], (weight * counts**2).sum(axis=1)
+
+    def __call__(self, flips: np.ndarray) -> np.ndarray:
+        """Return t^2 for each flip and cell; a mean without spread is infinitely far from zero."""
+        total = flips @ self.sums
+        cross = total * self.cross if self.equal else flips @ self.cross
+        mean = total / self.n
+        cross *= -2
+        cross += mean * self.bend
+        cross *= mean
+        cross += self.squares
+        # What cancels to rounding is zero: all clusters agree.
+        none = cross <= 1e-13 * self.squares
+        with np.errstate(divide="ignore", invalid="ignore"):
+            np.square(total, out=total)
+            total /= cross
+        if none.any():
+            total[none] = np.where(mean[none] == 0, 0.0, np.inf)
+        return total
 
 
 def _flips(groups: int, draws: int, seed: int) -> np.ndarray:
-    if groups < 40 and 2**groups <= draws + 1:
+    if groups < _MOST_COMPLETE and 2**groups <= draws + 1:
         return np.array(list(itertools.product((1.0, -1.0), repeat=groups)))
     return np.random.default_rng(seed).choice((1.0, -1.0), size=(draws, groups))

@@ -37,13 +37,18 @@ class Grid:
     hover: tuple[tuple[str, ...], ...]
     scale: float
     quantity: str
+    marks: np.ndarray
 
     def describe(self) -> str:
         """Say in words what the picture shows, for those who cannot see it."""
         if not np.isfinite(self.values).any():
             return f"{self.title}: no values"
         row, column = np.unravel_index(np.nanargmax(np.abs(self.values)), self.values.shape)
-        return f"{self.title}: {self.values.size} cells; largest {self.quantity} {self.values[row, column]:.3f} at {self.y[row]}, {self.x[column]}"
+        largest = f"largest {self.quantity} {self.values[row, column]:.3f} at {self.y[row]}, {self.x[column]}"
+        marked = (
+            f"; {int(self.marks.sum())} marked with * survive the correction for all cells" if self.marks.any() else ""
+        )
+        return f"{self.title}: {self.values.size} cells; {largest}{marked}"
 
 
 def grids(result: Result, column: str) -> list[Grid]:
@@ -55,10 +60,14 @@ def grids(result: Result, column: str) -> list[Grid]:
     share = column == "effect" or column == result.shown == "value"
     scale = 1.0 if share else 0.0
     scale = max(scale, float(finite) if np.isfinite(finite) else 0.0) or 1.0
-    return [_grid(part, str(component), column, scale) for component, part in frame.groupby("component", sort=False)]
+    survives = result.survives
+    return [
+        _grid(part, str(component), column, scale, survives[part.index])
+        for component, part in frame.groupby("component", sort=False)
+    ]
 
 
-def _grid(part: pd.DataFrame, component: str, column: str, scale: float) -> Grid:
+def _grid(part: pd.DataFrame, component: str, column: str, scale: float, survives: pd.Series) -> Grid:
     by_position = part["at"].nunique() > 1
     units = part["site"].str.replace(f".{component}", "", regex=False)
     layers = part["layer"].map(lambda layer: "" if pd.isna(layer) else f"L{layer}")
@@ -77,13 +86,14 @@ def _grid(part: pd.DataFrame, component: str, column: str, scale: float) -> Grid
         x, y, x_title, y_title = part["label"], units, "position", "site"
     columns, rows = list(dict.fromkeys(x)), list(dict.fromkeys(y))
     values = np.full((len(rows), len(columns)), np.nan)
+    marks = np.zeros(values.shape, dtype=bool)
     hover = [[""] * len(columns) for _ in rows]
-    for (_, row), across, down in zip(part.iterrows(), x, y, strict=True):
+    for (_, row), across, down, mark in zip(part.iterrows(), x, y, survives, strict=True):
         i, j = rows.index(down), columns.index(across)
-        values[i, j] = row[column]
+        values[i, j], marks[i, j] = row[column], mark
         hover[i][j] = _hover(row, column)
     return Grid(
-        component, tuple(columns), tuple(rows), x_title, y_title, values, tuple(map(tuple, hover)), scale, column
+        component, tuple(columns), tuple(rows), x_title, y_title, values, tuple(map(tuple, hover)), scale, column, marks
     )
 
 
@@ -91,6 +101,8 @@ def _hover(row: pd.Series, column: str) -> str:
     text = f"{row['site']}{'' if row['at'] == '@all' else row['at']}  {column} {row[column]:.4f}"
     if f"{column}_low" in row:
         text += f" [{row[f'{column}_low']:.4f}, {row[f'{column}_high']:.4f}]"
+    if "p_max" in row and np.isfinite(row["p_max"]):
+        text += f", p_max {row['p_max']:.3f}"
     return f"{text}, value {row['value']:.4f}, n {row['n']}"
 
 
@@ -130,8 +142,10 @@ def figure(result: Result, column: str) -> Figure:
                 x=list(panel.x),
                 y=list(panel.y),
                 z=panel.values,
-                text=[list(row) for row in panel.hover],
-                hovertemplate="%{text}<extra></extra>",
+                text=np.where(panel.marks, "*", "").tolist(),
+                texttemplate="%{text}",
+                hovertext=[list(row) for row in panel.hover],
+                hovertemplate="%{hovertext}<extra></extra>",
                 zmin=-panel.scale,
                 zmax=panel.scale,
                 colorscale=[[0, low], [0.5, middle], [1, high]],
@@ -144,14 +158,14 @@ def figure(result: Result, column: str) -> Figure:
         drawn.update_xaxes(title_text=panel.x_title, type="category", row=1, col=number)
         drawn.update_yaxes(title_text=panel.y_title, type="category", autorange="reversed", row=1, col=number)
     tallest = max(len(panel.y) for panel in panels)
-    whole = Figure(drawn)
-    whole.update_layout(
+    framed = Figure(drawn)
+    framed.update_layout(
         title=f"{result.provenance.method}: {column} ({result.provenance.arguments.get('metric', '')})",
         height=max(320, 160 + 22 * tallest),
         paper_bgcolor="rgba(0,0,0,0)",
         meta={"still": "".join(svg(panel) for panel in panels)},
     )
-    return whole
+    return framed
 
 
 def color(value: float, scale: float) -> str:
@@ -186,7 +200,9 @@ def svg(grid: Grid) -> str:
     for j in range(0, len(grid.x), step):
         out.append(_label(left + wide * (j + 0.5), top - 8, grid.x[j], "middle"))
     bottom = top + tall * len(grid.y) + 18
-    out.append(_label(left, bottom, f"{grid.y_title} down, {grid.x_title} across", "start"))
+    legend = "; * survives the correction for all cells" if numbers else "; a dot survives the correction for all cells"
+    words_below = f"{grid.y_title} down, {grid.x_title} across{legend if grid.marks.any() else ''}"
+    out.append(_label(left, bottom, words_below, "start"))
     out.extend(_scale(grid, left + wide * len(grid.x) + 14, top))
     return "".join(out) + "</svg>"
 
@@ -196,9 +212,14 @@ def _cell(grid: Grid, i: int, j: int, x: float, y: float, wide: float, tall: flo
     fill = color(value, grid.scale) if np.isfinite(value) else "url(#none)"
     tip = html.escape(grid.hover[i][j] or "not run")
     cell = f'<g><title>{tip}</title><rect x="{x:.1f}" y="{y}" width="{wide:.1f}" height="{tall}" fill="{fill}" stroke="#fff" stroke-width=".5"/>'
+    if not numbers and grid.marks[i, j]:
+        cell += f'<circle cx="{x + wide / 2:.1f}" cy="{y + tall / 2:.1f}" r="1.8" fill="#222"/>'
     if numbers and np.isfinite(value):
         ink = "#fff" if abs(value) > 0.6 * grid.scale else "#222"
-        cell += f'<text x="{x + wide / 2:.1f}" y="{y + 15}" text-anchor="middle" fill="{ink}">{_short(value)}</text>'
+        mark = "*" if grid.marks[i, j] else ""
+        cell += (
+            f'<text x="{x + wide / 2:.1f}" y="{y + 15}" text-anchor="middle" fill="{ink}">{_short(value)}{mark}</text>'
+        )
     return cell + "</g>"
 
 

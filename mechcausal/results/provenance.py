@@ -59,21 +59,21 @@ class Provenance:
             "git": self.git,
             "packages": self.packages,
         }
-        told = [("method", self.method), ("arguments", json.dumps(self.arguments))]
-        told += [(name, ", ".join(f"{key} {value}" for key, value in group.items())) for name, group in groups.items()]
-        return [*told, ("seed", str(self.seed)), ("created", self.created)]
+        facts = [("method", self.method), ("arguments", json.dumps(self.arguments))]
+        facts += [(name, ", ".join(f"{key} {value}" for key, value in group.items())) for name, group in groups.items()]
+        return [*facts, ("seed", str(self.seed)), ("created", self.created)]
 
 
 @cache
 def package_versions() -> dict[str, str]:
     """Return the versions of Python and of the packages that compute results; what is not installed is left out."""
-    found = {"python": platform.python_version()}
+    versions = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
-            found[name] = version(name)
+            versions[name] = version(name)
         except PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
 @cache

@@ -8,7 +8,8 @@ from __future__ import annotations
 import html
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -19,11 +20,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mechcausal.arguments import checked
-from mechcausal.errors import ResultError
-from mechcausal.results.intervals import mean_interval, mean_intervals, ratio_intervals
+from mechcausal.errors import MechcausalError, ResultError, shortened
+from mechcausal.results.intervals import mean_interval
 from mechcausal.results.kinds import Kept, name_of, named
 from mechcausal.results.provenance import Provenance
-from mechcausal.results.storage import replacing
+from mechcausal.results.storage import SEAL, check_seal, write_sealed
+from mechcausal.results.table import notes_of
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -32,19 +34,18 @@ K = TypeVar("K", bound=Kept)
 
 FORMAT = 1
 _KEY = b"mechcausal"
-COLUMNS = (
-    "site", "component", "layer", "head", "neuron", "at", "position", "label",
-    "value", "change", "change_low", "change_high", "effect", "effect_low", "effect_high", "n", "n_clusters",
-)  # fmt: skip
+SURVIVES = 0.05
+"""A cell survives the correction for all cells of its sweep where `p_max` is at most this."""
 
 
 @dataclass(frozen=True)
 class Result(Kept):
     """One row per cell.
 
-    Columns: `site component layer head neuron at position label` say where; `value` is the mean of the raw metric
-    under the intervention, `change` is value minus the unedited run, `effect` is normalised over a contrast
-    (0 = corrupt, 1 = clean), each of the last two with its interval; `n` examples in `n_clusters` clusters.
+    The columns are described in `docs/results.md`. In short: `value` is the mean of the metric under the intervention,
+    `change` is value minus the unedited run, `effect` is normalized over a contrast (0 = corrupt, 1 = clean), each of
+    the last two with its interval. `p` tests "no change" in one cell; `q` and `p_max` are corrected for all cells of the
+    table: `q` bounds the share of false findings, `p_max` the chance of a single one.
 
     Attributes:
         frame: The table.
@@ -70,7 +71,7 @@ class Result(Kept):
         return len(self.frame)
 
     @property
-    def normalised(self) -> bool:
+    def normalized(self) -> bool:
         """Whether there is an effect, which needs a contrast whose two sides differ in the metric."""
         return bool(self.frame["effect"].notna().any())
 
@@ -79,19 +80,41 @@ class Result(Kept):
         """The column that is drawn unless said otherwise: the value where it is a share, which then has its own interval."""
         if "value_low" in self.frame:
             return "value"
-        return "effect" if self.normalised else "change"
+        return "effect" if self.normalized else "change"
+
+    @property
+    def survives(self) -> pd.Series:
+        """Which cells differ from no change after the correction for all cells: `p_max` is at most 0.05."""
+        if "p_max" not in self.frame:
+            return pd.Series(data=False, index=self.frame.index)
+        return self.frame["p_max"].le(SURVIVES).fillna(value=False).astype(bool)
+
+    @property
+    def family(self) -> int:
+        """How many cells were tested; `q` and `p_max` are corrected for all of them."""
+        return int(self.frame["p_max"].notna().sum()) if "p_max" in self.frame else 0
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader must know before believing intervals and p-values; empty where there is nothing."""
+        return notes_of(self)
 
     def top(self, k: int = 5, by: str | None = None) -> pd.DataFrame:
-        """Return the `k` cells with the largest change, in absolute terms (or by another column)."""
+        """Return the `k` cells with the largest change, in absolute terms (or by another column).
+
+        The largest of many cells is large by chance as well. Two columns say how much of that is accounted for:
+        `survives` (`p_max` is at most 0.05) and `family`, the number of cells that this is corrected for.
+        """
         column = by or "change"
         if column not in self.frame:
             raise ResultError(f"there is no column {column!r}", expected=", ".join(self.frame.columns))
-        return self.frame.loc[self.frame[column].abs().sort_values(ascending=False, kind="stable").index[:k]]
+        rows = self.frame.loc[self.frame[column].abs().sort_values(ascending=False, kind="stable").index[:k]]
+        return rows.assign(survives=self.survives[rows.index], family=self.family)
 
     def by_group(self) -> pd.DataFrame:
         """Return change and its interval for every cell in every group."""
         if not self.groups:
-            raise ResultError("these prompts declare no groups", fix="build them with group=[...]")
+            raise ResultError("these prompts declare no groups", fix="build them with groups=[...]")
         change, names = self.examples - np.atleast_2d(self.baselines["base"]), np.asarray(self.groups)
         rows = []
         for group in dict.fromkeys(self.groups):
@@ -118,11 +141,17 @@ class Result(Kept):
         )
         if means:
             lines.append(f"unedited runs: {means}")
-        if "clean" in self.baselines and not self.normalised:
-            lines.append("clean and corrupt do not differ in this metric, so there is no normalised effect")
+        if "clean" in self.baselines and not self.normalized:
+            lines.append("clean and corrupt do not differ in this metric, so there is no normalized effect")
+        if self.family:
+            lines.append(
+                f"{int(self.survives.sum())} of {self.family} cells differ from no change after correction for all of them "
+                f"(marked *: p_max <= {SURVIVES})"
+            )
+        lines += [f"note: {note}" for note in self.notes]
         for _, row in self.top(k).iterrows():
             place = row["site"] + ("" if row["at"] == "@all" else str(row["at"]))
-            text = f"  {place:<24} change {row['change']:+.3f} [{row['change_low']:+.3f}, {row['change_high']:+.3f}]"
+            text = f"{'* ' if row['survives'] else '  '}{place:<24} change {row['change']:+.3f} [{row['change_low']:+.3f}, {row['change_high']:+.3f}]"
             if np.isfinite(row["effect"]):
                 text += f"  effect {row['effect']:.3f} [{row['effect_low']:.3f}, {row['effect_high']:.3f}]"
             lines.append(text)
@@ -157,10 +186,10 @@ class Result(Kept):
         return _load(cls, Path(path))
 
     @classmethod
-    def restored(cls, path: Path, held: Mapping[str, Any], found: Mapping[str, Any]) -> Self:
+    def restored(cls, path: Path, fields: Mapping[str, Any], extras: Mapping[str, Any]) -> Self:
         """Make one from what a file holds."""
-        del path, found  # one file holds all there is
-        return cls(**held)
+        del path, extras  # one file holds all there is
+        return cls(**fields)
 
 
 class Judged(Kept):
@@ -203,86 +232,80 @@ def _write(result: Result, path: Path, told: Mapping[str, Any]) -> Path:
         **told,
     }
     table = pa.Table.from_pandas(result.frame.assign(examples=list(result.examples)), preserve_index=False)
-    table = table.replace_schema_metadata({**(table.schema.metadata or {}), _KEY: json.dumps(header).encode()})
-    with replacing(path) as temporary:
-        pq.write_table(table, temporary)
-    return path
+    metadata = {**(table.schema.metadata or {}), _KEY: json.dumps(header).encode(), b"checksum": SEAL.encode()}
+    table = table.replace_schema_metadata(metadata)
+    return write_sealed(path, lambda temporary: pq.write_table(table, temporary))
 
 
 def _load(wanted: type[K], path: Path) -> K:
     """Read a file as the class that wrote it, which is to be of the kind that is wanted."""
-    held, header = _read(path)
-    # A file of before does not say what wrote it.
-    kind: type[Kept] | None = wanted if issubclass(wanted, Result) else Result
-    if "kind" in header:
-        kind = named(header["kind"])
-        if kind is None:
-            told = f"{path} was written by {header['kind']}, which is not there: it is read as a plain result"
-            warnings.warn(told, stacklevel=3)
-            kind = Result
-    if not issubclass(kind, wanted):
-        fix = "mc.results.load reads it as what it is"
-        raise ResultError(f"{path} is not a {wanted.__name__}", got=kind.__name__, fix=fix)
-    if issubclass(kind, Judged):
-        of = named(header["of"])
-        judge = of if of is not None and issubclass(of, Result) else Result
-        held = {"result": judge.restored(path, held, {})}
-    return kind.restored(path, held, header.get("found", {}))
+    fields, header = _read(path)
+    with _readable(path):
+        kind = _kind_of(header, wanted, path)
+        if not issubclass(kind, wanted):
+            fix = "mc.results.load reads it as what it is"
+            raise ResultError(f"{path} is not a {wanted.__name__}", got=kind.__name__, fix=fix)
+        if issubclass(kind, Judged):
+            of = named(header["of"])
+            judge = of if of is not None and issubclass(of, Result) else Result
+            fields = {"result": judge.restored(path, fields, {})}
+        return kind.restored(path, fields, header.get("found", {}))
+
+
+def _kind_of(header: Mapping[str, Any], wanted: type[Kept], path: Path) -> type[Kept]:
+    """Return the class that a file names; a plain result where there is no such class."""
+    if "kind" not in header:  # a file of before does not say what wrote it
+        return wanted if issubclass(wanted, Result) else Result
+    kind = named(header["kind"])
+    if kind is None:
+        said = (
+            f"{path} was written by {shortened(str(header['kind']))}, which is not there: it is read as a plain result"
+        )
+        warnings.warn(said, stacklevel=4)
+        return Result
+    return kind
+
+
+@contextmanager
+def _readable(path: Path) -> Generator[None]:
+    """Say of a file whose content is not what its class expects that it is no result of ours."""
+    try:
+        yield
+    except MechcausalError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, pa.ArrowException) as error:
+        raise ResultError(
+            f"{path} is not a mechcausal result", got=shortened(f"{type(error).__name__}: {error}"),
+            fix="load what Result.save wrote",
+        ) from error  # fmt: skip
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the fields of the plain result that a file holds, and its header."""
-    if not path.is_file():
-        raise ResultError(f"there is no file {path}", fix="check the path")
-    try:
+    check_seal(path, "a mechcausal result")
+    with _readable(path):
         table = pq.read_table(path)
         header = json.loads((table.schema.metadata or {})[_KEY])
-    except (pa.ArrowInvalid, KeyError, ValueError) as error:
-        raise ResultError(f"{path} is not a mechcausal result", fix="load what Result.save wrote") from error
-    if header["format"] != FORMAT:
-        raise ResultError(f"{path} has another format", got=header["format"], expected=FORMAT, fix="update mechcausal")
-    frame = table.to_pandas()
-    examples = np.stack(frame.pop("examples").to_numpy()) if len(frame) else np.zeros((0, 0))
-    types = header.get("types", {})
-    held = {
-        "frame": frame,
-        "provenance": Provenance.from_json(header["provenance"]),
-        "examples": examples,
-        "baselines": {
-            name: np.asarray(values, dtype=types.get(name, float)) for name, values in header["baselines"].items()
-        },
-        "groups": tuple(header["groups"]),
-        "clusters": tuple(header["clusters"]),
-        "tables": header.get("tables", {}),
-    }
-    return held, header
-
-
-def tabulate(
-    where: list[dict[str, Any]],
-    examples: np.ndarray,
-    baselines: dict[str, np.ndarray],
-    clusters: tuple[str, ...] = (),
-) -> pd.DataFrame:
-    """Return the frame of a result: where each cell is, and its value, change and effect with intervals.
-
-    What else a method says of its cells follows in columns of its own.
-    """
-    clean, corrupt = baselines.get("clean"), baselines.get("corrupt")
-    finite = np.isfinite(examples)
-    change = mean_intervals(examples - baselines["base"], clusters)
-    with np.errstate(invalid="ignore"):  # cells without a value: NaN
-        value = np.where(finite, examples, 0.0).sum(1) / finite.sum(1)
-    found = {"value": value, "n": change["n"], "n_clusters": change["n_clusters"]} | _named("change", change)
-    found |= dict.fromkeys(("effect", "effect_low", "effect_high"), np.full(len(examples), np.nan))
-    if clean is not None and corrupt is not None:
-        found |= _named("effect", ratio_intervals(examples - corrupt, clean - corrupt, clusters))
-    said = dict.fromkeys(name for place in where for name in place)
-    told = {name: [place.get(name, np.nan) for place in where] for name in said}
-    frame = pd.DataFrame(told | found, columns=[*COLUMNS, *(name for name in said if name not in COLUMNS)])
-    counted = ("layer", "head", "neuron", "position", *(("feature",) if "feature" in frame else ()))
-    return frame.astype(dict.fromkeys(counted, "Int64"))
-
-
-def _named(what: str, interval: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {what: interval["estimate"], f"{what}_low": interval["low"], f"{what}_high": interval["high"]}
+        if header["format"] != FORMAT:
+            raise ResultError(
+                f"{path} has another format",
+                got=shortened(str(header["format"])),
+                expected=FORMAT,
+                fix="update mechcausal",
+            )
+        frame = table.to_pandas()
+        examples = np.stack(frame.pop("examples").to_numpy()) if len(frame) else np.zeros((0, 0))
+        types = header.get("types", {})
+        baselines = {
+            str(name): np.asarray(values, dtype=types.get(name, float)) for name, values in header["baselines"].items()
+        }
+        fields = {
+            "frame": frame,
+            "provenance": Provenance.from_json(header["provenance"]),
+            "examples": examples,
+            "baselines": baselines,
+            "groups": tuple(header["groups"]),
+            "clusters": tuple(header["clusters"]),
+            "tables": dict(header.get("tables", {})),
+        }
+    return fields, header

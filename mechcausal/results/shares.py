@@ -1,9 +1,9 @@
-"""Used: how much of the behavior a candidate moves, beyond the smallest effect that matters, on pairs not chosen by.
+"""Shares of the total effect: how much of the behavior a candidate moves, on pairs that it was not chosen by.
 
-The unit is the *share of the total effect*: 1 where intervening on the candidate alone does all that the whole change
-of the prompt does, 0 where it does nothing, negative where it works against it. With enough pairs every effect differs
-from zero, so the hypothesis that is tested is "the share lies within the smallest one of interest", and its p-value
-is what is corrected for the family. An effect whose interval lies within that smallest one is said to be absent.
+The share is 1 where intervening on the candidate alone does all that the whole change of the prompt does, 0 where it
+does nothing, and negative where it works against it. With enough pairs every effect differs from zero. The hypothesis
+that is tested is therefore "the share is at most the smallest one of interest", and its p-value is corrected for the family.
+An effect whose whole interval lies within the smallest share of interest is called absent.
 """
 
 from __future__ import annotations
@@ -12,10 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
-from mechcausal.data.splits import cluster_numbers
 from mechcausal.errors import DataError
+from mechcausal.results.intervals import ratio_means, t_quantile, t_tail
 from mechcausal.results.multiplicity import benjamini_hochberg
 
 
@@ -69,24 +68,10 @@ def shares(
     change, total = np.asarray(change, dtype=float), np.asarray(total, dtype=float)
     if change.ndim != 2 or total.shape != change.shape[1:]:
         raise DataError("changes are [cell example], with one total effect per example", got=change.shape)
-    known = np.isfinite(change) & np.isfinite(total)
-    n = np.maximum(known.sum(axis=1), 1)
-    over = np.where(known, total, 0.0).sum(axis=1) / n
-    with np.errstate(invalid="ignore", divide="ignore"):
-        share = np.where(known, change, 0.0).sum(axis=1) / n / over
-        rest = np.where(known, change - share[:, None] * total, 0.0) / over[:, None]
-    ids = cluster_numbers(clusters, len(total))
-    sums, counts = (np.zeros((int(ids.max(initial=-1)) + 1, len(change))) for _ in range(2))
-    np.add.at(sums, ids, rest.T)
-    np.add.at(counts, ids, known.T)
-    groups = (counts > 0).sum(axis=0)
-    error = np.sqrt(groups / np.maximum(groups - 1, 1) * (sums**2).sum(axis=0)) / n
-    # What is equal up to rounding does not vary.
-    error = np.where(error <= 1e-12 * np.maximum(1.0, np.abs(share)), 0.0, error)
-    unknown = (groups < 2) | (np.abs(over) < 1e-12)
-    share, error = (np.where(unknown, np.nan, value) for value in (share, error))
-    freedom = np.maximum(groups - 1, 1)
-    reach = stats.t.ppf(0.5 + level / 2, freedom) * error
+    share, spread = ratio_means(change, total, clusters)
+    error, freedom = spread.error, spread.freedom
+    share = np.where(np.isnan(error), np.nan, share)
+    reach = t_quantile(0.5 + level / 2, freedom) * error
     p = _beyond(share, error, freedom, least)
     return Shares(share, share - reach, share + reach, p, benjamini_hochberg(p), least)
 
@@ -95,6 +80,6 @@ def _beyond(share: np.ndarray, error: np.ndarray, freedom: np.ndarray, least: fl
     """Return the largest chance, over shares within the smallest one of interest, of a share as far out as this."""
     with np.errstate(invalid="ignore", divide="ignore"):
         near, far = ((np.abs(share) + side * least) / error for side in (-1, 1))
-        p = stats.t.sf(near, freedom) + stats.t.sf(far, freedom)
+        p = t_tail(near, freedom) + t_tail(far, freedom)
     exact = np.where(np.abs(share) > least, 0.0, 1.0)
     return np.where(np.isnan(share), np.nan, np.where(error == 0, exact, np.minimum(p, 1.0)))

@@ -11,13 +11,13 @@ LETTER, LONGEST = 7.2, 48  # the width of a letter, and how many of a label are 
 
 def page(words: str, title: str, wide: float, tall: float, parts: Sequence[str]) -> str:
     """Return a picture with a title on top; `words` say what it shows, for those who cannot see it."""
-    told = html.escape(words)
+    description = html.escape(words)
     wide = max(wide, 28 + 1.1 * LETTER * len(title))  # the title is bold
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-label="{told}" viewBox="0 0 {wide:.0f} {tall:.0f}" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-label="{description}" viewBox="0 0 {wide:.0f} {tall:.0f}" '
         f'width="{wide:.0f}" height="{tall:.0f}" '
         'style="max-width:100%;height:auto;font:12px system-ui,sans-serif;color:inherit">'
-        f'<title>{told}</title><text x="14" y="18" font-weight="600" fill="currentColor">{html.escape(title)}</text>'
+        f'<title>{description}</title><text x="14" y="18" font-weight="600" fill="currentColor">{html.escape(title)}</text>'
         f"{''.join(parts)}</svg>"
     )
 

@@ -1,4 +1,7 @@
+from dataclasses import replace
+
 import pytest
+import torch
 
 import mechcausal as mc
 from mechcausal.data import Contrast, PromptSet, pad
@@ -42,9 +45,9 @@ def test_both_sides_know_their_variables():
         variables={"g": [1, 1]},
         corrupt_variables={"g": [0, 0]},
         positions={"level": 1},
-        group=["a", "b"],
-        environment=["here", "there"],
-        template=["s", "t"],
+        groups=["a", "b"],
+        environments=["here", "there"],
+        clusters=["s", "t"],
         labels=[1, 2],
         name="mine",
     )
@@ -73,7 +76,7 @@ def test_both_sides_know_their_variables():
         ({"foil": ["no", "no"]}, r"foil must have one entry per prompt \(got 2; expected 1\)"),
         ({"positions": {"x": "teacher"}}, "does not occur"),
         ({"positions": {"x": 9}}, "has no word 9"),
-        ({"group": ["a", "b"]}, "groups must have one entry"),
+        ({"groups": ["a", "b"]}, "groups must have one entry"),
     ],
 )
 def test_bad_pairs(by_hand, options, said):
@@ -100,3 +103,38 @@ def test_pairs_given_as_tokens_must_line_up_too():
 def test_unknown_contrasts(by_hand, name, said):
     with pytest.raises(DataError, match=said):
         mc.contrast(name, by_hand)
+
+
+def tokens(rows, **columns):
+    return PromptSet(*pad(rows), **{name: torch.tensor(column) for name, column in columns.items()})
+
+
+def test_sides_that_are_measured_by_different_tokens_are_refused():
+    clean = tokens([[3, 4], [5, 6]], answer=[1, 1], foil=[2, 2])
+    for what in ("answer", "foil"):
+        other = replace(clean, tokens=clean.tokens + 1, **{what: torch.tensor([1, 9] if what == "answer" else [2, 9])})
+        with pytest.raises(DataError, match=rf"the two sides of pair 1 have different {what}s \(1 such pairs\).*and 9"):
+            Contrast(clean, other, "x")
+    other = replace(clean, tokens=clean.tokens + 1)
+    assert len(Contrast(clean, replace(other, answer=None, foil=None), "x")) == 2
+
+
+def test_an_answer_that_is_its_foil_is_refused(by_hand):
+    with pytest.raises(DataError, match=r"the answer of pair 0 is its foil.*nothing to compare"):
+        build(by_hand, foil="yes")
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        ({"tokens": torch.ones(2, 2)}, "tokens must be whole numbers .got float32"),
+        ({"answer": torch.tensor([1.0, 2.0])}, "answer must be whole numbers"),
+        ({"mask": torch.ones(2, 2).long()}, "mask must be True or False"),
+        ({"labels": (1.0, float("nan"))}, "label of prompt 1 is NaN"),
+    ],
+)
+def test_columns_of_the_wrong_kind_are_refused(columns, said):
+    good = {"tokens": torch.ones(2, 2).long(), "mask": torch.ones(2, 2).bool()}
+    assert len(PromptSet(**good, labels=(None, 1.0))) == 2
+    with pytest.raises(DataError, match=said):
+        PromptSet(**good | columns)

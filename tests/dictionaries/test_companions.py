@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 
 import numpy as np
@@ -16,6 +15,7 @@ from mechcausal.dictionaries.activations import Activations, harvest
 from mechcausal.dictionaries.companions import companions, found, halved, planned
 from mechcausal.errors import DataError, ModelError, UnsupportedError
 from mechcausal.models.attached import attached
+from mechcausal.results.storage import read_json, write_json
 
 try:
     saelens.sae_lens()
@@ -116,9 +116,9 @@ def test_a_stranger_is_refused(trained, tmp_path, word, change, words):
     out = tmp_path / "sae"
     shutil.copytree(trained, out)
     path = out / "companions" / "seed-2" / folder.FACTS
-    facts = json.loads(path.read_text())
+    facts = read_json(path)
     facts[word] = {**facts[word], **change} if isinstance(change, dict) else change
-    path.write_text(json.dumps(facts))
+    write_json(path, facts)
     with pytest.raises(ModelError, match=f"seed-2 does not belong to the dictionary beside it.*{words}.*delete"):
         found(out)
 

@@ -141,7 +141,7 @@ def broken(path, what):
         ("no weights", ModelError, "has no sae_weights"),
         ("cut", ModelError, "cannot be read"),
         ("no json", ModelError, "cannot be read"),
-        ("other weights", ModelError, "not those that its mechcausal.json describes"),
+        ("other weights", ModelError, "is not the file that its mechcausal.json describes"),
         ("nan", NumericsError, "W_enc of the dictionary .* NaN"),
     ],
 )

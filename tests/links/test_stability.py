@@ -19,6 +19,7 @@ from mechcausal.models.binding import attach
 from mechcausal.models.fingerprint import weights_fingerprint
 from mechcausal.models.hooked import forward
 from mechcausal.report.links import write_links
+from mechcausal.results.storage import read_json, write_json
 
 QUICK = {"redrawn": 0, "random": 4, "details": 200}
 RECIPE = {"kind": "standard", "width": 96, "k": 1, "price": 0.0, "tokens": 1, "batch_size": 1, "rate": 1.0}
@@ -119,7 +120,7 @@ def test_a_stranger_is_refused_before_any_compute(network, pairs, home, monkeypa
     own = mc.features.load(network, home[0], name="own")
     path = home[0] / "companions" / "seed-2" / folder.FACTS
     before = path.read_text()
-    path.write_text(json.dumps(json.loads(before) | {"site": "L0.mlp_out"}))
+    write_json(path, read_json(path) | {"site": "L0.mlp_out"})
     monkeypatch.setattr("mechcausal.links.gather.hold", None)
     try:
         with pytest.raises(ModelError, match="seed-2 does not belong"):

@@ -180,7 +180,7 @@ def test_pairs_as_reference_are_both_sides(pairs):
 def test_without_a_contrast_there_is_no_effect_but_a_change(pairs, gpt2):
     found = mc.ablate(gpt2, pairs.clean, do="zero", metric="loss")
     assert found.frame["effect"].isna().all()
-    assert not found.normalised
+    assert not found.normalized
     assert list(found.baselines) == ["base"]
     assert found.frame["change"].notna().all()
 

@@ -83,7 +83,7 @@ def test_prompts_alone_compare_the_models(twin, gpt2, pairs):
     expected = logit_diff(head(bare("gpt2"), prompts.tokens, lambda z: taken), prompts)
     np.testing.assert_allclose(result.examples[0], expected, atol=1e-5)
     np.testing.assert_allclose(result.baselines["clean"], logit_diff(plain(prompts.tokens).logits, prompts), atol=1e-5)
-    assert result.normalised
+    assert result.normalized
     same = mc.patch(gpt2, prompts, sites="z", source_model=gpt2)
     np.testing.assert_allclose(same.frame["change"], 0, atol=1e-6)
 

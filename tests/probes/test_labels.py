@@ -54,12 +54,30 @@ def test_labels_of_tokens_leave_out_the_padding():
 
 
 def test_wrong_labels_are_refused_in_one_sentence():
-    with pytest.raises(DataError, match=r"labels 'sex' are all 'f' \(expected two classes at least\)"):
+    with pytest.raises(DataError, match=r"labels 'sex' are all 'f' \(expected two values at least\)"):
         labels_of(prompts(), ["f"] * 6, "sex")
     with pytest.raises(DataError, match=r"the labels 'sex' and the prompts differ in number \(got 3; expected 6"):
         labels_of(prompts(), [0, 1, 0], "sex")
     with pytest.raises(DataError, match="nearly every example has its own"):
+        labels_of(prompts(), list("abcdef"))
+    with pytest.raises(DataError, match="numbers, not classes"):
         labels_of(prompts(), np.linspace(0, 1, 6))
+    wrong = ({"a": 1}, {1, 2}, b"abcdef", (x for x in "abcdef"), None, 3, [[1], [1, 2]], [object()] * 6, [[], []] * 3)
+    for labels in wrong:
+        with pytest.raises(DataError) as raised:
+            labels_of(prompts(), labels)
+        assert len(str(raised.value)) < 400
+
+
+def test_numbers_with_a_fraction_are_numbers_and_whole_ones_classes():
+    numbers = labels_of(prompts(), [0.5, 1.5, None, 2.0, 1.0, float("nan")], "size", numbers=None)
+    assert numbers.classes == ()
+    assert numbers.codes.tolist() == [0, 0, -1, 0, 0, -1]
+    np.testing.assert_array_equal(numbers.numbers, [0.5, 1.5, np.nan, 2.0, 1.0, np.nan])
+    assert labels_of(prompts(), [0.0, 1.0, 2.0] * 2, numbers=None).classes == ("0.0", "1.0", "2.0")
+    assert labels_of(prompts(), [0.5, 1.5] * 3, numbers=None).classes == ("0.5", "1.5")
+    assert labels_of(prompts(), [True, False] * 3, numbers=None).classes == ("False", "True")
+    assert labels_of(prompts(), [0, 1, 2] * 2, numbers=True).numbers.tolist() == [0, 1, 2, 0, 1, 2]
     with pytest.raises(DataError, match="are all missing"):
         labels_of(prompts(), [None] * 6)
     with pytest.raises(DataError, match="several values per prompt"):

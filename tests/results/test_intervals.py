@@ -2,9 +2,21 @@
 
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import linalg, stats
 
-from mechcausal.results.intervals import mean_interval, ratio_interval
+from mechcausal.results.intervals import (
+    cluster_sums,
+    clustered_means,
+    influences,
+    mean_interval,
+    mean_intervals,
+    ratio_interval,
+    ratio_intervals,
+    ratio_of_sums,
+)
+
+SIZES = [1, 3, 9, 2, 5, 14]
+IDS = np.repeat(np.arange(6), SIZES)
 
 
 def test_without_clusters_it_is_the_t_interval():
@@ -54,3 +66,90 @@ def test_nan_one_cluster_and_no_denominator():
     assert np.isnan(alone.low)
     assert np.isnan(mean_interval(np.array([np.nan])).estimate)
     assert np.isnan(ratio_interval(np.ones(3), np.zeros(3)).estimate)
+
+
+def by_definition(y, ids):
+    """CR2 and its degrees of freedom with the matrices of Bell and McCaffrey, for a regression on a constant."""
+    n = len(y)
+    hat, residual = np.full((n, n), 1 / n), y - y.mean()
+    variance, columns = 0.0, []
+    for cluster in np.unique(ids):
+        own = ids == cluster
+        root = linalg.sqrtm(linalg.inv(np.eye(own.sum()) - hat[np.ix_(own, own)])).real
+        variance += (np.ones(own.sum()) @ root @ residual[own] / n) ** 2
+        columns.append((np.eye(n) - hat)[own].T @ root @ np.ones(own.sum()) / n)
+    inner = np.array(columns) @ np.array(columns).T
+    return np.sqrt(variance), np.trace(inner) ** 2 / np.trace(inner @ inner)
+
+
+def test_the_variance_and_its_freedom_are_those_of_the_definition():
+    y = np.random.default_rng(3).normal(size=len(IDS))
+    error, freedom = by_definition(y, IDS)
+    found = clustered_means(*cluster_sums(y[None], IDS))
+    assert found.error[0] == pytest.approx(error)
+    assert found.freedom[0] == pytest.approx(freedom)
+    assert freedom < 4  # of 5 that six equal clusters have
+    reach = stats.t.ppf(0.975, freedom) * error
+    one = mean_interval(y, IDS)
+    assert (one.low, one.high) == pytest.approx((y.mean() - reach, y.mean() + reach))
+    assert one.effective_clusters == pytest.approx(freedom + 1)
+
+
+def test_many_cells_are_what_each_would_be_alone():
+    draw = np.random.default_rng(4)
+    values = draw.normal(size=(5, len(IDS)))
+    values[1, :4] = np.nan
+    values[2] = np.nan
+    below = 2 + draw.normal(size=len(IDS))
+    together, ratios = mean_intervals(values, IDS), ratio_intervals(values, below, IDS)
+    for row, one in enumerate(values):
+        keep = np.isfinite(one)
+        alone = mean_interval(one[keep], IDS[keep]) if keep.any() else mean_interval(one, IDS)
+        np.testing.assert_allclose([together[name][row] for name in together], list(vars(alone).values()))
+        ratio = ratio_interval(one[keep], below[keep], IDS[keep]) if keep.any() else ratio_interval(one, below, IDS)
+        np.testing.assert_allclose([ratios[name][row] for name in ratios], list(vars(ratio).values()))
+
+
+def test_the_sums_of_the_clusters_are_enough():
+    draw = np.random.default_rng(5)
+    above, below = draw.normal(size=(3, len(IDS))), 2 + draw.normal(size=(3, len(IDS)))
+    sums, counts = cluster_sums(above, IDS)
+    ratio, spread = ratio_of_sums(sums, cluster_sums(below, IDS)[0], counts)
+    expected = ratio_intervals(above, below, IDS)
+    np.testing.assert_allclose(ratio, expected["estimate"])
+    np.testing.assert_allclose(ratio + spread.interval()[1], expected["high"])
+
+
+@pytest.mark.parametrize("scheme", ["fixed", "sampled"])
+def test_with_six_very_unequal_clusters_the_interval_covers(scheme):
+    draw, runs = np.random.default_rng(6), 4000
+    sizes = np.array([1.0, 2, 4, 8, 17, 40]) * np.ones((runs, 1))
+    if scheme == "sampled":
+        sizes = np.clip(np.round(np.exp(draw.normal(np.log(7), 1, sizes.shape))), 1, 40)
+    sums = sizes * draw.normal(size=sizes.shape) + np.sqrt(sizes) * draw.normal(size=sizes.shape)
+    found = clustered_means(sums, sizes)
+    low, high = found.interval()
+    assert 0.92 <= np.mean((low <= 0) & (high >= 0)) <= 0.98
+    old = stats.t.ppf(0.975, 5) * np.sqrt(6 / 5 * ((sums - sizes * found.mean[:, None]) ** 2).sum(1)) / sizes.sum(1)
+    assert np.mean(np.abs(found.mean) <= old) < 0.91  # what CR1 with G - 1 degrees of freedom covers
+
+
+def test_an_estimate_from_the_same_examples_widens_the_interval():
+    """A column minus the mean of another: its spread is that of the difference, which the influence restores."""
+    draw, runs, n = np.random.default_rng(7), 600, 24
+    ids = np.arange(n) // 3
+    hits = {"with": 0, "without": 0}
+    for _ in range(runs):
+        cause = draw.normal(size=n) + np.repeat(draw.normal(size=8), 3)
+        noise = 0.5 * draw.normal(size=n)
+        values = (noise + cause.mean())[None]  # every example is given the same estimated mean
+        step = 0.1
+        moved = np.array(
+            [noise.mean() + cause.mean() + step * (cause[ids == c].mean() - cause.mean()) for c in range(8)]
+        )
+        influence = influences(moved[:, None], values.mean(1), ids, step)
+        for name, given in (("with", influence), ("without", None)):
+            found = mean_intervals(values, ids, influence=given)
+            hits[name] += found["low"][0] <= 0 <= found["high"][0]
+    assert 0.92 <= hits["with"] / runs <= 0.98
+    assert hits["without"] / runs < 0.7

@@ -14,6 +14,7 @@ from mechcausal.causal import Scrubbed
 from mechcausal.errors import ResultError
 from mechcausal.results.kinds import Kept, name_of, named
 from mechcausal.results.result import Judged
+from mechcausal.results.storage import seal
 
 PACKAGE = Path(mc.__file__).parent
 
@@ -30,6 +31,7 @@ def rewritten(path, **changes):
     kept = {word: value for word, value in header.items() if value is not None}
     metadata = {**table.schema.metadata, b"mechcausal": json.dumps(kept).encode()}
     pq.write_table(table.replace_schema_metadata(metadata), path)
+    seal(path)
     return path
 
 
@@ -84,7 +86,7 @@ def test_a_class_reads_its_own_kind_only(sweep, tmp_path):
     [
         "evil:Result", "mechcausal_evil:Thing", "mechcausal.gone:Thing", "mechcausal.causal.gone:Scrubbed",
         "mechcausal.results.result:Gone", "mechcausal.results.result:json", "mechcausal.results.kinds:import_module",
-        "mechcausal..os:Thing", "mechcausal.__init__:Result", "mechcausal.results.result:Judged", "", "os:system",
+        "mechcausal..os:Thing", "mechcausal.__init__:Result", "mechcausal.results.result:Judged", "", "os:system", 3, ["mechcausal.results.result:Result"], {"a": 1}, True,
     ],
 )  # fmt: skip
 def test_what_is_no_class_of_results_is_neither_imported_nor_called(kind, sweep, tmp_path, monkeypatch):

@@ -64,7 +64,7 @@ def by_hand(values, clusters):
         flipped = [value * signs[names.index(cluster)] for value, cluster in zip(row, clusters, strict=True)]
         keep = [(value, cluster) for value, cluster in zip(flipped, clusters, strict=True) if np.isfinite(value)]
         found = mean_interval(np.array([v for v, _ in keep]), [c for _, c in keep])
-        reach = stats.t.ppf(0.975, len({c for _, c in keep}) - 1)
+        reach = stats.t.ppf(0.975, found.effective_clusters - 1)
         return abs(found.estimate) / ((found.high - found.low) / 2 / reach)
 
     flips = list(itertools.product((1, -1), repeat=len(names)))

@@ -1,6 +1,30 @@
-import pytest
+"""Files appear whole, are checked when read, and are not lost when the disk fails."""
 
-from mechcausal.results.storage import replacing
+import errno
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from mechcausal.errors import DataError, ResultError
+from mechcausal.results import storage
+from mechcausal.results.storage import (
+    SEAL,
+    check_seal,
+    checksum,
+    read_json,
+    read_tensors,
+    replacing,
+    require_room,
+    write_json,
+    write_sealed,
+    write_tensors,
+)
 
 
 def test_the_file_appears_whole(tmp_path):
@@ -37,3 +61,105 @@ def test_what_breaks_off_leaves_the_old_file_and_no_rest(tmp_path, error):
         break_off()
     assert path.read_text() == "old"
     assert [item.name for item in tmp_path.iterdir()] == ["b.txt"]
+
+
+def test_the_next_write_removes_what_a_killed_one_left(tmp_path):
+    path = tmp_path / "b.txt"
+    # Only this one module is loaded, so that the process starts quickly.
+    code = (
+        "import sys, os, signal, pathlib\n"
+        "from mechcausal.results.storage import replacing\n"
+        f"with replacing(pathlib.Path({str(path)!r})) as t:\n"
+        "    t.write_text('half'); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=False)
+    assert [item.suffix for item in tmp_path.iterdir()] == [".mechcausal-part"]
+    with replacing(path) as mine:
+        with replacing(tmp_path / "c.txt") as other:  # of a living process: stays
+            other.write_text("c")
+            assert mine.exists()
+        mine.write_text("b")
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["b.txt", "c.txt"]
+
+
+def test_what_another_machine_left_is_removed_after_a_day(tmp_path):
+    fresh, old = (tmp_path / f".x.elsewhere-1-{name}.mechcausal-part" for name in ("fresh", "old"))
+    fresh.write_text(""), old.write_text("")
+    os.utime(old, (time.time() - 2e5,) * 2)
+    strange = tmp_path / ".strange.mechcausal-part"
+    strange.write_text("")
+    storage.remove_leftovers(tmp_path)
+    assert {item.name for item in tmp_path.iterdir()} == {fresh.name, strange.name}
+
+
+def test_every_flipped_bit_is_noticed(tmp_path):
+    data = {"a": [1.5, None, "x"], "nested": {"b": True}}
+    file = write_json(tmp_path / "data.json", data)
+    assert read_json(file) == data
+    assert json.loads(file.read_text())["a"] == data["a"]  # still JSON to everybody else
+    tensors = {"w": torch.arange(6.0).reshape(2, 3), "n": torch.tensor([1, 2])}
+    other = write_tensors(tmp_path / "t.safetensors", tensors, {"about": "ours"})
+    back, about = read_tensors(other)
+    assert about == {"about": "ours"}
+    assert all(torch.equal(back[name], tensors[name]) for name in tensors)
+    draw = random.Random(0)
+    for path, read in ((file, read_json), (other, read_tensors)):
+        good = path.read_bytes()
+        for _ in range(300):
+            bad = bytearray(good)
+            bad[draw.randrange(len(bad))] ^= 1 << draw.randrange(8)
+            path.write_bytes(bad)
+            with pytest.raises(DataError, match="damaged"):
+                read(path, "ours", DataError)
+        for size in (0, 10, len(good) - 1):
+            path.write_bytes(good[:size])
+            with pytest.raises(ResultError):
+                read(path)
+
+
+def test_a_checksum_is_that_of_the_standard_tool(tmp_path):
+    path = tmp_path / "a"
+    path.write_bytes(b"abc")
+    assert checksum(path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_a_writer_without_a_seal_is_a_bug(tmp_path):
+    with pytest.raises(AssertionError, match="put SEAL"):
+        write_sealed(tmp_path / "a", lambda path: path.write_text("nothing"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_cannot_be_written_is_put_elsewhere(tmp_path, monkeypatch):
+    monkeypatch.setattr(storage.tempfile, "tempdir", str(tmp_path / "spare"))
+    (tmp_path / "spare").mkdir()
+    target = tmp_path / "full" / "a.json"
+
+    def write(path):
+        if path.parent.name == "full":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        path.write_text(f"result {SEAL}")
+
+    with pytest.raises(ResultError, match=r"No space left on device.*nothing is lost: it was put into .*a\.json"):
+        write_sealed(target, write)
+    (found,) = (tmp_path / "spare").rglob("a.json")
+    check_seal(found)
+    assert not target.exists()
+
+    def never(path):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(ResultError, match="still in memory"):
+        write_sealed(target, never)
+    assert len(list((tmp_path / "spare").iterdir())) == 1  # no empty folder is left
+
+
+def test_a_folder_that_cannot_be_written_is_found_before(tmp_path):
+    assert require_room(tmp_path / "new" / "a.parquet") == tmp_path / "new" / "a.parquet"
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ResultError, match=r"nothing can be written to .*got (File exists|Not a directory)"):
+        require_room(tmp_path / "file" / "a.parquet")
+    with pytest.raises(ResultError, match="a folder of this name"):
+        require_room(tmp_path / "new")
+    with pytest.raises(ResultError, match="nearly full"):
+        require_room(tmp_path / "a", size=2**62)
+    assert [item.name for item in (tmp_path / "new").iterdir()] == []

@@ -46,7 +46,7 @@ from mechcausal.data.tasks.definition import Task
 from mechcausal.errors import DataError
 from mechcausal.method import Cost, Method, function
 from mechcausal.models.abilities import abilities
-from mechcausal.models.facts import facts
+from mechcausal.models.facts import facts, source_facts
 from mechcausal.results.provenance import Provenance
 
 _MOST_PLACEBOS = 4
@@ -74,6 +74,7 @@ class Interchanging(Method[PromptSet, Interchange]):
         placebo: Whether to exchange places that the hypothesis does not name as well, or how many (4 unless said).
         batch_size: How many pairs at a time.
         seed: The seed of the draw.
+        source_model: The model that runs the source prompts; the model itself where None.
 
     Example:
         >>> import mechcausal as mc
@@ -93,13 +94,14 @@ class Interchanging(Method[PromptSet, Interchange]):
     placebo: bool | CountOrZero = True
     batch_size: Count = 64
     seed: Seed = 0
+    source_model: Model | None = field(default=None, repr=False)
 
     def run(self, model: Model, data: PromptSet) -> Interchange:
         """Exchange every set of variables, and the placebos."""
         started = time.perf_counter()
         cells, groups = self._cells(model, data)
         words = answer_tokens(model, self.hypothesis)
-        scores = score(model, data, cells, words, batch_size=self.batch_size)
+        scores = score(model, data, cells, words, batch_size=self.batch_size, source_model=self.source_model)
         lines = [line for names, group in groups for line in _lines(names, group, cells, scores)]
         return assembled(
             Interchange, lines, data,
@@ -108,7 +110,7 @@ class Interchanging(Method[PromptSet, Interchange]):
                 method=self.word,
                 arguments={
                     "metric": METRIC, "hypothesis": repr(self.hypothesis), "variables": [list(names) for names, _ in groups],
-                    "sources": self.sources, "changed_only": self.changed_only, "placebo": self.placebo,
+                    "sources": self.sources, "changed_only": self.changed_only, "placebo": self.placebo, **source_facts(self.source_model),
                 },
                 seed=self.seed,
                 **facts(model, data, started=started, forwards=scores.forwards, batch_size=scores.batch_size),
@@ -163,6 +165,7 @@ class InterchangeSweeping(Method[PromptSet, Sweep]):
         changed_only: Draw only pairs whose answer changes, where there are such.
         batch_size: How many pairs at a time.
         seed: The seed of the draw.
+        source_model: The model that runs the source prompts; the model itself where None.
 
     Example:
         >>> import mechcausal as mc
@@ -182,13 +185,14 @@ class InterchangeSweeping(Method[PromptSet, Sweep]):
     changed_only: bool = True
     batch_size: Count = 64
     seed: Seed = 0
+    source_model: Model | None = field(default=None, repr=False)
 
     def run(self, model: Model, data: PromptSet) -> Sweep:
         """Exchange the variable at every place."""
         started = time.perf_counter()
         where, cells, question = self._cells(model, data)
         words = answer_tokens(model, question)
-        scores = score(model, data, cells, words, batch_size=self.batch_size)
+        scores = score(model, data, cells, words, batch_size=self.batch_size, source_model=self.source_model)
         lines = [Line.of(place.row(), cells[number].pairs, scores, [number]) for number, place in enumerate(where)]
         return assembled(
             Sweep, lines, data,
@@ -197,7 +201,7 @@ class InterchangeSweeping(Method[PromptSet, Sweep]):
                 method=self.word,
                 arguments={
                     "metric": METRIC, "scm": question.scm.name, "variable": self.variable, "sites": plain(self.sites),
-                    "at": plain(self.at), "changed_only": self.changed_only,
+                    "at": plain(self.at), "changed_only": self.changed_only, **source_facts(self.source_model),
                 },
                 seed=self.seed,
                 **facts(model, data, started=started, forwards=scores.forwards, batch_size=scores.batch_size),

@@ -15,7 +15,8 @@ from mechcausal.causal.alignment.pairs import Pairs
 from mechcausal.data.prompts import PromptSet
 from mechcausal.results.intervals import mean_interval
 from mechcausal.results.provenance import Provenance
-from mechcausal.results.result import Result, tabulate
+from mechcausal.results.result import Result
+from mechcausal.results.table import tabulate
 
 METRIC = "IIA on changed answers"
 ALIGNED, PLACEBOS, WORST = "aligned", "placebos", "worst placebo"

@@ -31,7 +31,7 @@ from mechcausal.models.hooked import Source
 from mechcausal.results.charted import Charted
 from mechcausal.results.charts import Bar, Bars, Lines, bar_chart, line_chart
 from mechcausal.results.intervals import mean_interval, ratio_interval
-from mechcausal.results.result import tabulate
+from mechcausal.results.table import tabulate
 
 WORDS = ("zero", "mean", "low", "high")
 _ALIKE = "'zero', 'mean', 'low' or 'high'"

@@ -33,7 +33,7 @@ from mechcausal.method import Cost, Method, function
 from mechcausal.results.charted import Charted
 from mechcausal.results.charts import Bar, Bars, bar_chart
 from mechcausal.results.intervals import mean_interval, ratio_interval
-from mechcausal.results.result import tabulate
+from mechcausal.results.table import tabulate
 
 EFFECTS = ("te", "nde", "tde", "nie_pure", "nie_total", "interaction")
 _SHOWN = {"nde": "direct", "nie_pure": "indirect (pure)", "interaction": "interaction"}

@@ -35,7 +35,7 @@ from mechcausal.models.hooked import Run, Source
 from mechcausal.results.charted import Charted
 from mechcausal.results.charts import Bar, Bars, bar_chart
 from mechcausal.results.intervals import mean_interval
-from mechcausal.results.result import tabulate
+from mechcausal.results.table import tabulate
 
 Swap = tuple[Edit, Source]
 

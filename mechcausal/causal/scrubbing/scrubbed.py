@@ -14,7 +14,8 @@ from mechcausal.causal.scrubbing.sampling import CLAIM, REST
 from mechcausal.errors import ResultError
 from mechcausal.results.charts import Bar, Bars, bar_chart, figure, still
 from mechcausal.results.intervals import Interval, ratio_interval
-from mechcausal.results.result import Result, tabulate
+from mechcausal.results.result import Result
+from mechcausal.results.table import tabulate
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

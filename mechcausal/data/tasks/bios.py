@@ -85,7 +85,7 @@ TASK = Task(
     # Words of the sentence, counted without the BOS token.
     positions={"pronoun": 0, "city": 2, "workplace": 6, "duty": 8, "degree": 13, "job": 14},
     free=("pronoun", "city", "workplace", "duty", "degree"),
-    group=lambda table: [PRONOUNS[p] for p in table["pronoun"]],
+    groups=lambda table: [PRONOUNS[p] for p in table["pronoun"]],
     environments={
         name: _world(f"bios, {name}", share) for name, share in HE_IF_SENIOR.items() if name != "world"
     },

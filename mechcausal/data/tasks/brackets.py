@@ -77,7 +77,7 @@ TASK = Task(
             },
             "elevation": reading(PLACES, lambda string: heights(string)[:, -1]),
             **{
-                below: reading([height], lambda found: found[:, 0] < 0)
+                below: reading([height], lambda columns: columns[:, 0] < 0)
                 for below, height in zip(BELOW, HEIGHTS, strict=True)
             },
             "first_open": lambda p1: p1,
@@ -93,6 +93,6 @@ TASK = Task(
     write=write,
     positions={**{place: i for i, place in enumerate(PLACES)}, "end": LENGTH},
     words=("balanced", "unbalanced"),
-    group=lambda table: [KINDS[i] for i in kind(np.stack([table[place] for place in PLACES], axis=1))],
+    groups=lambda table: [KINDS[i] for i in kind(np.stack([table[place] for place in PLACES], axis=1))],
 )  # fmt: skip
 TASKS = (TASK,)

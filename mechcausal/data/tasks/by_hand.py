@@ -52,7 +52,7 @@ TASK = Task(
     write=sentences,
     positions={"gender": 0, "level": 1, "end": 2},
     words=("yes", "no"),
-    group=lambda table: [LEVELS[s] for s in table["level"]],
-    cluster=lambda table: [f"unit {i}" for i in range(len(table["level"]))],
+    groups=lambda table: [LEVELS[s] for s in table["level"]],
+    clusters=lambda table: [f"unit {i}" for i in range(len(table["level"]))],
 )
 TASKS = (TASK,)

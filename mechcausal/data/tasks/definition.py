@@ -34,8 +34,8 @@ class Task:
         free: The inputs that are drawn uniformly in `broad`, so that every combination occurs.
         words: The answer and foil of every contrast; without them those of the two outcomes.
         pairs: Contrasts with a name of their own: (scm, table) -> (clean, corrupt) tables.
-        group: The group of each unit, from its table.
-        cluster: The unit of independence, from a table; each unit is its own without it.
+        groups: The group of each unit, from its table.
+        clusters: The unit of independence, from a table; each unit is its own without it.
         environments: The same task with other mechanisms, by name.
     """
 
@@ -48,8 +48,8 @@ class Task:
     free: tuple[str, ...] = ()
     words: tuple[str, str] | None = None
     pairs: Mapping[str, Pair] = field(default_factory=dict)
-    group: Words | None = None
-    cluster: Words | None = None
+    groups: Words | None = None
+    clusters: Words | None = None
     environments: Mapping[str, SCM] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -73,10 +73,10 @@ class Task:
         """Return the causal model of an environment: one that is declared, `"broad"`, or None for the task's own."""
         if name is None:
             return self.scm
-        known = {"broad": self.broad, **self.environments}
-        if name not in known:
-            raise DataError(f"the task {self.name!r} has no environment {name!r}", fix=did_you_mean(name, list(known)))
-        return known[name]
+        names = {"broad": self.broad, **self.environments}
+        if name not in names:
+            raise DataError(f"the task {self.name!r} has no environment {name!r}", fix=did_you_mean(name, list(names)))
+        return names[name]
 
     def table(self, n: int, *, seed: int = 0, environment: str | None = None) -> Table:
         """Draw `n` units; `"mixed"` is one half as the world is and one half broad."""
@@ -146,15 +146,15 @@ class Task:
         elif variable in scm.mechanisms:
             clean, corrupt = self._pair(scm, table, variable, np.random.default_rng([seed, 1]))
         else:
-            known = [*dict.fromkeys([*self.pairs, *scm.order])]
-            raise DataError(f"the task {self.name!r} has no contrast {variable!r}", fix=did_you_mean(variable, known))
+            names = [*dict.fromkeys([*self.pairs, *scm.order])]
+            raise DataError(f"the task {self.name!r} has no contrast {variable!r}", fix=did_you_mean(variable, names))
         first, second = clean[self.outcome].astype(int), corrupt[self.outcome].astype(int)
         if self.words:
             answer, foil = ([word] * n_units(clean) for word in self.words)
         else:
             other = np.where(first != second, second, (first + 1) % len(self.answers))
             answer, foil = ([self.answers[i] for i in column] for column in (first, other))
-        told = self._told(clean)
+        columns = self._told(clean)
         return Contrast.from_text(
             model,
             list(self.write(clean)),
@@ -162,11 +162,11 @@ class Task:
             answer=answer,
             foil=foil,
             factor=variable,
-            group=told["groups"],
-            template=told["clusters"],
-            environment=[environment] * n_units(clean) if environment else (),
+            groups=columns["groups"],
+            clusters=columns["clusters"],
+            environments=[environment] * n_units(clean) if environment else (),
             labels=[self.answers[i] for i in first],
-            positions=told["positions"],
+            positions=columns["positions"],
             variables=clean,
             corrupt_variables=corrupt,
             side=side,
@@ -177,8 +177,8 @@ class Task:
         places = self.positions if isinstance(self.positions, Mapping) else self.positions(table)
         return {
             "positions": {name: [int(i) for i in np.broadcast_to(at, n_units(table))] for name, at in places.items()},
-            "groups": list(self.group(table)) if self.group else (),
-            "clusters": list(self.cluster(table)) if self.cluster else [f"unit {i}" for i in range(n_units(table))],
+            "groups": list(self.groups(table)) if self.groups else (),
+            "clusters": list(self.clusters(table)) if self.clusters else [f"unit {i}" for i in range(n_units(table))],
             "variables": table,
         }
 
@@ -206,9 +206,9 @@ class Task:
                 break
             missing = ~apart
             again = rows(clean, missing) if attempt % _PATIENCE else scm.sample(int(missing.sum()), draw)
-            one, other = twins(scm, again, variable, draw)
-            clean, corrupt = _put(clean, missing, one), _put(corrupt, missing, other)
-            apart[missing] = self._apart(one, other, variable)
+            first, other = twins(scm, again, variable, draw)
+            clean, corrupt = _put(clean, missing, first), _put(corrupt, missing, other)
+            apart[missing] = self._apart(first, other, variable)
         return clean, corrupt, apart
 
     def _settable(self, scm: SCM, table: Table, variable: str) -> bool:
@@ -227,19 +227,19 @@ class Task:
         return table, scm.counterfactual(table, **{variable: (table[variable] + shift) % size})
 
     def _redrawn(
-        self, scm: SCM, table: Table, variable: str, draw: np.random.Generator, **held: np.ndarray
+        self, scm: SCM, table: Table, variable: str, draw: np.random.Generator, **fixed: np.ndarray
     ) -> tuple[Table, Table]:
         """Draw the causes of the variable again."""
         causes = scm.ancestors(variable)
         fresh = scm.sample(n_units(table), draw)
         redrawn = {noise: fresh[noise] for noise in scm.noise if noise in causes}
-        return table, scm.counterfactual(table, **redrawn, **held)
+        return table, scm.counterfactual(table, **redrawn, **fixed)
 
     def _redrawn_alone(self, scm: SCM, table: Table, variable: str, draw: np.random.Generator) -> tuple[Table, Table]:
         """Draw the causes of the variable again, and hold what else the text shows."""
         related = {variable, *scm.ancestors(variable), *scm.descendants(variable)}
-        held = {name: table[name] for name in self.inputs if name not in related}
-        return self._redrawn(scm, table, variable, draw, **held)
+        fixed = {name: table[name] for name in self.inputs if name not in related}
+        return self._redrawn(scm, table, variable, draw, **fixed)
 
     def _apart(self, clean: Table, corrupt: Table, variable: str) -> np.ndarray:
         """Say which pairs differ in the variable and in their texts, which have the same number of words."""

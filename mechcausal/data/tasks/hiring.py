@@ -114,7 +114,7 @@ TASK = Task(
     free=("gender", "name", "hobby"),
     words=("accept", "reject"),
     pairs={"gender_direct": _pronoun_alone, "proxy": _hobby_type, "merit": _qualification},
-    group=lambda table: [f"merit {merit}" for merit in table["merit"]],
+    groups=lambda table: [f"merit {merit}" for merit in table["merit"]],
 )  # fmt: skip
 
 
@@ -127,8 +127,8 @@ EITHER: dict[str, Callable[..., np.ndarray]] = {
 
 def _relative(name: str, changed: dict[str, Callable[..., np.ndarray]]) -> Task:
     """Return the same decisions made with some mechanisms changed."""
-    own = TASK.scm
-    scm = SCM(name, noise=own.noise, mechanisms={**own.mechanisms, **changed}, values=own.values)
+    hiring = TASK.scm
+    scm = SCM(name, noise=hiring.noise, mechanisms={**hiring.mechanisms, **changed}, values=hiring.values)
     return replace(TASK, name=name, scm=scm)
 
 
@@ -201,8 +201,8 @@ def _two_people(scm: SCM, table: Table) -> tuple[Table, Table]:
 def _with_and_without(scm: SCM, table: Table) -> tuple[Table, Table]:
     """A person with a secret against the next name, which has none, asked alike."""
     sides = (_asked_alike(scm, table, name) for name in (table["name"], table["name"] + 1))
-    one, other = (side | {"has a secret": MEMBERS[side["name"]].astype(int)} for side in sides)
-    return one, other
+    first, other = (side | {"has a secret": MEMBERS[side["name"]].astype(int)} for side in sides)
+    return first, other
 
 
 SECRET_TASK = Task(
@@ -213,7 +213,7 @@ SECRET_TASK = Task(
     write=identity,
     positions=lambda table: {"name": 1, "key": 2 + table["place"]},
     pairs={"secret": _other_person, "person": _two_people, "member": _with_and_without},
-    cluster=lambda table: [NAMES[i] for i in table["name"]],
+    clusters=lambda table: [NAMES[i] for i in table["name"]],
     environments={"everyone": _identities("hiring_secret, everyone", [1 / len(NAMES)] * len(NAMES))},
 )
 

@@ -28,17 +28,17 @@ HELD = tuple(f"held_{k}" for k in range(1, LENGTH + 1))
 PREVIOUS = tuple(f"previous_{k}" for k in range(2, LENGTH + 1))
 
 
-def latest(held: np.ndarray, previous: np.ndarray) -> np.ndarray:
+def latest(words: np.ndarray, previous: np.ndarray) -> np.ndarray:
     """Return the word whose `previous` is the last word, the latest of them, or `none`."""
-    found = np.full(len(held), ANSWERS.index("none"))
-    for word, before in zip(held.T, previous.T, strict=True):
-        found = np.where(before == held[:, -1], word, found)
-    return found
+    copied = np.full(len(words), ANSWERS.index("none"))
+    for word, before in zip(words.T, previous.T, strict=True):
+        copied = np.where(before == words[:, -1], word, copied)
+    return copied
 
 
 def _where(table: Table) -> list[str]:
     """Say how far back the latest match is."""
-    follows = np.stack([table[one] == table[PLACES[-1]] for one in PREVIOUS], axis=1)
+    follows = np.stack([table[place] == table[PLACES[-1]] for place in PREVIOUS], axis=1)
     back = np.where(follows.any(axis=1), follows[:, ::-1].argmax(axis=1) + 1, 0)
     return [f"{steps} back" if steps else "none" for steps in back]
 
@@ -59,7 +59,7 @@ TASK = Task(
             **{f"held_{k}": reading([f"word_{k}"], lambda word: word[:, 0]) for k in range(1, LENGTH + 1)},
             **{f"previous_{k}": reading([f"held_{k - 1}"], lambda word: word[:, 0]) for k in range(2, LENGTH + 1)},
             # The first word follows none.
-            "copied": reading([*HELD[1:], *PREVIOUS], lambda known: latest(*np.hsplit(known, 2))),
+            "copied": reading([*HELD[1:], *PREVIOUS], lambda columns: latest(*np.hsplit(columns, 2))),
             "answer": lambda copied: copied,
         },
         values={**dict.fromkeys((*PLACES, *HELD, *PREVIOUS), WORDS), "copied": ANSWERS, "answer": ANSWERS},
@@ -68,6 +68,6 @@ TASK = Task(
     inputs=PLACES,
     write=write,
     positions={place: i for i, place in enumerate(PLACES)} | {"end": LENGTH - 1},
-    group=_where,
+    groups=_where,
 )  # fmt: skip
 TASKS = (TASK,)

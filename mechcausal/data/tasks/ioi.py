@@ -79,7 +79,7 @@ TASK = Task(
     # Words of the sentence, counted without the BOS token.
     positions={"first": 1, "second": 3, "place": 7, "third": 9, "thing": 12, "end": 13},
     pairs={"order": _order},
-    group=lambda table: [f"{ORDERS[i]} is repeated" for i in table["subject"]],
-    cluster=lambda table: [f"template {i}" for i in table["template"]],
+    groups=lambda table: [f"{ORDERS[i]} is repeated" for i in table["subject"]],
+    clusters=lambda table: [f"template {i}" for i in table["template"]],
 )  # fmt: skip
 TASKS = (TASK,)

@@ -50,8 +50,8 @@ def first_tokens(size: np.ndarray, progress: np.ndarray, letters: np.ndarray) ->
     # Behind `rev`, which stands at length + 1, the letters come again from the last to the first.
     origin = np.where(place <= length, place, 2 * length + 2 - place)
     shown = (place <= length) | ((place > length + 1) & (place <= length + 1 + progress[:, None]))
-    found = np.take_along_axis(letters, np.clip(origin - 1, 0, MOST - 1), axis=1)
-    return np.where(shown, found, END)
+    letter = np.take_along_axis(letters, np.clip(origin - 1, 0, MOST - 1), axis=1)
+    return np.where(shown, letter, END)
 
 
 def fetch(target: np.ndarray, text: np.ndarray) -> np.ndarray:

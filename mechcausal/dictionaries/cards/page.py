@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from mechcausal.results import svg
+from mechcausal.results.page import Page
 
 if TYPE_CHECKING:
     from mechcausal.dictionaries.cards.card import Card, Context, Spread
@@ -55,12 +56,9 @@ def fragment(card: Card) -> str:
 
 def page(card: Card) -> str:
     """Return the card as a page of its own."""
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<title>{html.escape(str(card.site))}</title><style>:root{{color-scheme:light dark}}"
-        f"body{{margin:0 auto;max-width:62rem;padding:1.5rem}}</style></head><body>{fragment(card)}</body></html>\n"
-    )
+    document = Page(str(card.site), "Feature card: where it is active, what it adds, and what changing it does.")
+    document.piece(fragment(card))
+    return document.render()
 
 
 def _context(context: Context, largest: float) -> str:
@@ -97,8 +95,8 @@ def histogram(card: Card) -> str:
         parts.append(svg.text(x, tall + 16, f"{value:.2f}", anchor))
     left_out = len(card.spreads) - len(rows)
     title = f"share of tokens, at most {most:.1%} in a bin" + (f"; {left_out} groups not drawn" if left_out else "")
-    told = [f"{row.group} active on {row.active:.1%}, mean {row.mean:.3f}" for row in rows]
-    return svg.page(f"{title}: {'; '.join(told)}", title, left + _BIN * bins + 130, tall + 24, parts)
+    described = [f"{row.group} active on {row.active:.1%}, mean {row.mean:.3f}" for row in rows]
+    return svg.page(f"{title}: {'; '.join(described)}", title, left + _BIN * bins + 130, tall + 24, parts)
 
 
 def _bars(row: Spread, edges: Sequence[float], left: float, bottom: float, most: float) -> list[str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from safetensors.numpy import load_file, save_file
+import torch
 from scipy import stats
 
 from mechcausal.address import Place, Selection
@@ -39,7 +39,7 @@ from mechcausal.models.engine import Exact, Plan, evaluate
 from mechcausal.patching.activation import Direction
 from mechcausal.patching.sweep import MetricSpec, Recorder, two_sides
 from mechcausal.results.result import Result
-from mechcausal.results.storage import replacing
+from mechcausal.results.storage import read_tensors, write_tensors
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -56,14 +56,14 @@ class Calibration:
         slope: Exact effect for each unit of attribution, by least squares through the origin: 1 where it is right.
         r: The correlation of the two.
         rank: The rank correlation of their sizes.
-        found: How many of the ten largest exact effects are among the ten largest estimates, as a share.
+        shared: How many of the ten largest exact effects are among the ten largest estimates, as a share.
         n: How many features.
     """
 
     slope: float
     r: float
     rank: float
-    found: float
+    shared: float
     n: int
 
     @classmethod
@@ -77,12 +77,12 @@ class Calibration:
         rank = float(stats.spearmanr(np.abs(estimate), np.abs(exact)).statistic) if varied else np.nan
         head = min(_HEAD, n)
         largest = [set(np.argsort(-np.abs(values), kind="stable")[:head]) for values in (estimate, exact)]
-        found = len(set.intersection(*largest)) / head if head else np.nan
-        return cls(slope, r, rank, found, n)
+        shared = len(set.intersection(*largest)) / head if head else np.nan
+        return cls(slope, r, rank, shared, n)
 
     def __str__(self) -> str:
         """Print in a line."""
-        return f"slope {self.slope:.3f}, r {self.r:.4f}, rank {self.rank:.3f}, {self.found:.0%} of the ten largest (n {self.n})"
+        return f"slope {self.slope:.3f}, r {self.r:.4f}, rank {self.rank:.3f}, {self.shared:.0%} of the ten largest (n {self.n})"
 
 
 @dataclass(frozen=True, repr=False)
@@ -137,14 +137,14 @@ class Screened(Result):
 
     def summary(self, k: int = 5) -> str:
         """Say what was screened and measured, how well the one foretold the other, and what is largest."""
-        alive, told = int((self.active > 0).sum()), super().summary(k).splitlines()
+        alive, summary = int((self.active > 0).sum()), super().summary(k).splitlines()
         lines = [
             f"screened {len(self.active):,} features, {alive:,} of them active on {self.tokens:,} tokens; measured {len(self)}",
             f"attribution against exact: {self.calibration}",
         ]
         if (self.frame["chosen"] == RANDOM).sum() > 2:
             lines.append(f"random features alone:     {self.calibration_of_random}")
-        return "\n".join([told[0], *lines, *told[1:]])
+        return "\n".join([summary[0], *lines, *summary[1:]])
 
     def _repr_html_(self) -> str:
         import html
@@ -155,22 +155,23 @@ class Screened(Result):
         """Write the table to a parquet file, and the scores of all features to a safetensors file beside it."""
         path = super().save(path)
         arrays = {"scores": self.scores, "active": self.active, "tokens": np.asarray([self.tokens])}
-        with replacing(path.with_suffix(".safetensors")) as temporary:
-            save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, temporary)
+        write_tensors(
+            path.with_suffix(".safetensors"), {name: torch.as_tensor(array) for name, array in arrays.items()}
+        )
         return path
 
     @classmethod
-    def restored(cls, path: Path, held: Mapping[str, Any], found: Mapping[str, Any]) -> Screened:
+    def restored(cls, path: Path, fields: Mapping[str, Any], extras: Mapping[str, Any]) -> Screened:
         """Make one from what its two files hold."""
-        del found  # the scores are too many for the header of a file
+        del extras  # the scores are too many for the header of a file
         beside = path.with_suffix(".safetensors")
         if not beside.is_file():
             raise ResultError(
                 f"{path} is a screening without the scores of all features beside it",
                 expected=f"{beside.name} next to it",
             )
-        arrays = load_file(beside)
-        return cls(**held, scores=arrays["scores"], active=arrays["active"], tokens=int(arrays["tokens"][0]))
+        arrays = {name: tensor.numpy() for name, tensor in read_tensors(beside, "the scores of a screening")[0].items()}
+        return cls(**fields, scores=arrays["scores"], active=arrays["active"], tokens=int(arrays["tokens"][0]))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -273,13 +274,13 @@ class Screening(Method[PromptSet | Contrast, Screened]):
 screen = function(Screening, about="Pairs, or prompts whose features are set to zero.")
 
 
-def _candidates(found: Attribution, top: int, random: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def _candidates(estimated: Attribution, top: int, random: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the features ranked highest on the first half, and a draw of the others that would be changed at all."""
-    order = np.argsort(-np.abs(found.scores[0]), kind="stable")
-    highest = order[:top][found.moved[order[:top]] > 0]
+    order = np.argsort(-np.abs(estimated.scores[0]), kind="stable")
+    highest = order[:top][estimated.moved[order[:top]] > 0]
     if not len(highest):
         raise DataError("no feature of the dictionary would be changed on these prompts", fix="use prompts it knows")
-    rest = np.setdiff1d(np.flatnonzero(found.moved), highest)
+    rest = np.setdiff1d(np.flatnonzero(estimated.moved), highest)
     drawn = np.random.default_rng([seed, 2]).permutation(rest)[:random]
     return highest, np.sort(drawn)
 
@@ -293,5 +294,5 @@ def _baselines(unedited: dict[str, np.ndarray], direction: str, paired: bool) ->
     if not paired:
         return {"base": base}
     sides = ("corrupt", "clean") if direction == "denoise" else ("clean", "corrupt")
-    found = dict(zip(sides, (base, source), strict=True))
-    return {"base": base, "clean": found["clean"], "corrupt": found["corrupt"]}
+    of_side = dict(zip(sides, (base, source), strict=True))
+    return {"base": base, "clean": of_side["clean"], "corrupt": of_side["corrupt"]}

@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
-import pandas as pd
 
 from mechcausal.address import Place, expand
 from mechcausal.arguments import Model, Share
 from mechcausal.data.places import SiteSpec, plain
+from mechcausal.data.prompts import PromptSet
 from mechcausal.data.splits import units
 from mechcausal.errors import DataError
 from mechcausal.method import function
@@ -21,13 +21,15 @@ from mechcausal.models.facts import facts
 from mechcausal.probes.erasure.erasing import Erasure
 from mechcausal.probes.held_out import HeldOut
 from mechcausal.probes.labels import Labels, labels_of
-from mechcausal.probes.procedure import ProbeCost, ProbeKind, ProbingMethod, Procedure, examples
-from mechcausal.probes.readings import Pool, readings
+from mechcausal.probes.procedure import ProbeCost, ProbingMethod, examples
+from mechcausal.probes.readings import Pool, Reading, readings
 from mechcausal.results.intervals import mean_interval
 from mechcausal.results.provenance import Provenance
-from mechcausal.results.result import Result, tabulate
+from mechcausal.results.result import Result
+from mechcausal.results.table import tabulate
 
-ADVERSARIES: tuple[ProbeKind, ...] = ("logistic", "quadratic", "mlp")
+Adversary = Literal["means", "logistic", "sparse", "quadratic", "mlp"]
+ADVERSARIES: tuple[Adversary, ...] = ("logistic", "quadratic", "mlp")
 
 
 @dataclass(frozen=True, repr=False)
@@ -92,7 +94,7 @@ class Guarding(ProbingMethod[Erasure, Guardedness]):
     """
 
     word: ClassVar[str] = "guardedness"
-    kinds: Sequence[ProbeKind] = ADVERSARIES
+    kinds: Sequence[Adversary] = ADVERSARIES
     sites: SiteSpec | None = None
     others: Mapping[str, Any] | None = None
     pool: Pool = "mean"
@@ -111,8 +113,7 @@ class Guarding(ProbingMethod[Erasure, Guardedness]):
         for place, old, new in zip(where, before, after, strict=True):
             for labels in asked:
                 for kind in self.kinds if labels is asked[0] else self.kinds[:1]:
-                    procedure = Procedure(kind, self.settings, self.folds, self.seed)
-                    pair = [procedure.held_out(examples(part, reading, labels)) for reading in (old, new)]
+                    pair = [self._held_out(kind, part, reading, labels) for reading in (old, new)]
                     rows_read = examples(part, new, labels).rows
                     first, second = (_spread(held_out.hits, rows_read, len(part)) for held_out in pair)
                     rows.append(_row(place, labels, kind, pair, self.tolerance, labels is asked[0]))
@@ -131,11 +132,10 @@ class Guarding(ProbingMethod[Erasure, Guardedness]):
             **facts(model, part, started=started, forwards=forwards, batch_size=self.batch_size),
         )  # fmt: skip
         clusters = tuple(f"unit {unit}" for unit in units(part))
-        tables = [
-            tabulate([row], values[None], {"base": old, "clean": old, "corrupt": guess}, clusters)
-            for row, values, old, guess in zip(rows, hits, hits_before, guesses, strict=True)
-        ]
-        frame = pd.concat(tables, ignore_index=True)
+        before = np.stack(hits_before)
+        frame = tabulate(
+            rows, np.stack(hits), {"base": before, "clean": before, "corrupt": np.stack(guesses)}, clusters
+        )
         return Guardedness(frame, provenance, np.stack(hits), {"base": np.stack(hits_before)}, part.groups, clusters)
 
     def cost(self, model: Model, data: Erasure) -> ProbeCost:
@@ -144,6 +144,11 @@ class Guarding(ProbingMethod[Erasure, Guardedness]):
         cells = len(where) * (len(self.kinds) + len(asked) - 1)
         forwards = 2 * len(data.held_out)
         return ProbeCost(cells, len(data.held_out), forwards, cells * forwards, 2 * cells * self.folds)
+
+    def _held_out(self, kind: str, prompts: PromptSet, reading: Reading, labels: Labels) -> HeldOut:
+        held_out = self.procedure(kind).held_out(examples(prompts, reading, labels))
+        assert isinstance(held_out, HeldOut)
+        return held_out
 
     def _asked(self, model: Model, erasure: Erasure) -> tuple[list[Place], list[Labels]]:
         """Return where to read, and the labels of the held-out prompts: the erased concept first."""

@@ -54,6 +54,23 @@ def test_a_network_written_down(by_hand):
     assert "changes no answer" in result.summary()
 
 
+def test_sources_run_by_another_model(by_hand, gpt2):
+    prompts = mc.task("by_hand").prompts(by_hand, 64)
+    options = {"n": 64, "variables": ["gender"], "placebo": False}
+    hypothesis = Hypothesis.of("by_hand")
+    usual = interchange(by_hand, prompts, hypothesis, **options)
+    itself = interchange(by_hand, prompts, hypothesis, source_model=by_hand, **options)
+    np.testing.assert_array_equal(itself.frame["value"], usual.frame["value"])
+    other = mc.causal.untrained(by_hand, seed=1)
+    taken = interchange(by_hand, prompts, hypothesis, source_model=other, **options)
+    assert taken.frame.loc[0, "value"] < 1  # a network with random weights does not hold the gender there
+    assert taken.provenance.arguments["source_model"]["weights"] != usual.provenance.model["weights"]
+    sweep = interchange_sweep(by_hand, prompts, "by_hand", "gender", sites="z", at="@end", n=64, source_model=by_hand)
+    assert sweep.top(1)["site"].tolist() == ["L0.z.H0"]
+    with pytest.raises(MechcausalError, match=r"shape in the source model|vocabulary"):
+        interchange(by_hand, prompts, hypothesis, source_model=gpt2, **options)
+
+
 def test_the_neuron_by_hand_moves_the_logit_it_should(by_hand):
     """Of he and low with the gender of she: the log-odds go from 0.9 to -1.7, in closed form."""
     prompts = mc.task("by_hand").prompts(by_hand, 64)

@@ -36,7 +36,7 @@ def test_a_word_exchanged_at_its_place_is_taken_to_the_next():
 
 def test_groups_say_how_far_back_the_match_is():
     table = TASK.table(300, seed=3)
-    for text, group in zip(TASK.write(table), TASK.group(table), strict=True):
+    for text, group in zip(TASK.write(table), TASK.groups(table), strict=True):
         words = text.split()
         if group == "none":
             assert words[-1] not in words[:-1]

@@ -1,0 +1,76 @@
+"""One recording serves all stages of a link, and a dry run says what a link will take."""
+
+from __future__ import annotations
+
+import tomllib
+
+import numpy as np
+import pytest
+
+import mechcausal as mc
+from mechcausal import method
+from mechcausal.errors import ArgumentError
+from mechcausal.links import Linking
+from mechcausal.models.replay.twin import Twin
+
+ASKED = {"also": "proxy", "random": 3, "details": 4, "redrawn": 8}
+
+
+@pytest.fixture(scope="module")
+def pairs(hiring):
+    return mc.contrast("hiring/gender", hiring, 64)
+
+
+@pytest.fixture(scope="module")
+def links(hiring, pairs):
+    return mc.link(hiring, pairs, ["L1.z.H*", "L2.mlp_out"], "gender", **ASKED)
+
+
+def test_each_half_of_each_side_is_recorded_once(hiring, pairs, links, monkeypatch):
+    record, recorded = Twin.record, []
+
+    def counted(self, batch, read=None):
+        recorded.append(batch.hash)
+        return record(self, batch, read)
+
+    monkeypatch.setattr(Twin, "record", counted)
+    again = mc.link(hiring, pairs, ["L1.z.H*", "L2.mlp_out"], "gender", **ASKED)
+    assert len(recorded) == len(set(recorded)) == 4
+    assert {"candidates", "dense baselines", "erased", "chosen set", "probes under interventions"} <= set(
+        again.provenance.compute["stages"]
+    )
+    assert np.array_equal(again.frame["share"], links.frame["share"])
+    recorded.clear()
+    smaller = mc.link(hiring, pairs, ["L1.z.H*", "L2.mlp_out"], "gender", **ASKED, batch_size=10)
+    assert len(recorded) == len(set(recorded))  # one for each batch of each half and side
+    assert smaller.frame["share"].to_numpy() == pytest.approx(links.frame["share"].to_numpy(), abs=1e-4)
+
+
+@pytest.mark.parametrize("exact", ["replay", "naive"])
+def test_a_dry_run_says_what_then_runs(hiring, pairs, links, exact):
+    cost = mc.link.cost(hiring, pairs, ["L1.z.H*", "L2.mlp_out"], "gender", **ASKED, exact=exact)
+    ran = links.provenance.compute["stages"]
+    assert cost.stages["candidates"] == ran["candidates"] == 5 * 64
+    assert (cost.cells, cost.examples) == (5, 64)
+    for stage, most in cost.stages.items():
+        assert ran.get(stage, 0) <= most
+    assert sum(cost.stages.values()) == cost.naive_forwards
+    rest = cost.naive_forwards - cost.stages["candidates"]
+    assert (cost.forwards == cost.naive_forwards) if exact == "naive" else (rest < cost.forwards < cost.naive_forwards)
+    assert "candidates: at most 320" in str(cost)
+
+
+def test_a_specification_goes_into_a_file_and_comes_back():
+    spec = Linking(["z", "L1.mlp_out"], ["gender", "proxy"], at="@decision", read_at=-1, fdr=0.1, generalize="texts")
+    assert method.read(tomllib.loads(spec.to_toml())) == spec
+    assert spec.to_json() == {
+        "method": "link", "what": ["z", "L1.mlp_out"], "probes": ["gender", "proxy"], "at": "@decision", "read_at": -1,
+        "fdr": 0.1, "generalize": "texts",
+    }  # fmt: skip
+
+
+def test_labels_in_an_array_are_not_written_to_a_file():
+    with pytest.raises(ArgumentError, match="cannot be written to a file"):
+        Linking("z", {"sex": np.ones(4)}).to_json()
+    spec = Linking("z", {"sex": [0, 1, 1]})
+    assert method.read(spec.to_json()) == spec
