@@ -1,9 +1,10 @@
 """The language of *where*: sites (component x layer x head or neuron), selections (which positions), and places (both).
 
-    L3.resid_post          a whole activation            @-1        the last token of each prompt
-    L9.z.H6                one head                      @3:7       tokens 3 to 6
-    L2.mlp_post.N17        one neuron                    @subject   the position each prompt calls "subject"
-    embed, logits          no layer                      @all       every token (the default)
+    L3.resid_post          a whole activation             @-1        the last token of each prompt
+    L9.z.H6                one head                       @3:7       tokens 3 to 6
+    L9.result.H6           what it adds to attn_out       @subject   the position each prompt calls "subject"
+    L2.mlp_post.N17        one neuron                     @all       every token (the default)
+    embed, logits          no layer
 
     L2.resid_post.sae:NAME        all features of a dictionary that is attached to the model under this name
     L2.resid_post.sae:NAME.F17    one feature

@@ -10,7 +10,7 @@ import math
 
 # What a model computes, in order; the components of one step do not read each other.
 _STEPS: tuple[tuple[str, ...], ...] = (
-    ("embed",), ("resid_pre",), ("q", "k", "v"), ("pattern",), ("z",), ("attn_out",), ("resid_mid",), ("mlp_post",),
+    ("embed",), ("resid_pre",), ("q", "k", "v"), ("pattern",), ("z",), ("result",), ("attn_out",), ("resid_mid",), ("mlp_post",),
     ("mlp_out",), ("resid_post",), ("logits",),
 )  # fmt: skip
 _STEP = {name: number for number, names in enumerate(_STEPS) for name in names}
@@ -21,7 +21,7 @@ ORDER = tuple(_STEP)
 GLOBAL_COMPONENTS = ("embed", "logits")
 """Components that belong to no layer."""
 
-HEAD_COMPONENTS = ("q", "k", "v", "z", "pattern")
+HEAD_COMPONENTS = ("q", "k", "v", "z", "result", "pattern")
 """Components that have one part for each head."""
 
 KV_COMPONENTS = ("k", "v")
@@ -39,7 +39,7 @@ STREAM = ("embed", "resid_pre", "resid_mid", "resid_post")
 SUBLAYERS = ("attn_out", "mlp_out")
 """What a layer adds to the stream."""
 
-INSIDE = {"attn_out": ("q", "k", "v", "pattern", "z"), "mlp_out": ("mlp_post",)}
+INSIDE = {"attn_out": ("q", "k", "v", "pattern", "z", "result"), "mlp_out": ("mlp_post",)}
 """What each sublayer computes on the way to its output."""
 
 WRITES_TO = {"embed": "resid_pre"} | {name: out for out, names in INSIDE.items() for name in (*names, out)}

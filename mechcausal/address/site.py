@@ -88,7 +88,9 @@ class Site:
             raise SiteError(f"the component {self.component!r} takes {wants}", fix=f"write {self._example()!r}")
         if self.head is not None and self.component not in HEAD_COMPONENTS:
             raise SiteError(
-                f"{self.component!r} has no heads", got=f"head {self.head}", fix="use one of q, k, v, z, pattern"
+                f"{self.component!r} has no heads",
+                got=f"head {self.head}",
+                fix="use one of q, k, v, z, result, pattern",
             )
         if self.neuron is not None and self.component not in ("embed", *VECTOR_COMPONENTS):
             raise SiteError(f"{self.component!r} has no neurons", fix="use mlp_post or a residual component")

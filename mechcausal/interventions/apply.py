@@ -45,6 +45,7 @@ def edited(
     source: Tensor | None = None,
     basis: Tensor | None = None,
     share: Tensor | None = None,
+    keys: Tensor | None = None,
 ) -> Tensor:
     """Return a copy of `activation` in which `edit` holds where `mask` [batch pos] is true.
 
@@ -55,6 +56,7 @@ def edited(
         source: The whole activation of the other run, for interventions that need one.
         basis: Orthonormal columns, [feature k]: only the part of the change inside their span is made.
         share: How much of the change is made, [k] of each column or [feature] of each number; zero is exactly none.
+        keys: The real tokens, [batch pos], for a pattern: weights on padding stay as they are, which is zero.
     """
     if edit.do.needs_source and source is None:
         raise InterventionError(f"{edit} needs a source run and none was given", fix="pass pairs or a reference set")
@@ -75,8 +77,20 @@ def edited(
             )
         inside = (new - part) @ basis
         new = part + (inside if share is None else inside * share) @ basis.T
-    part.copy_(torch.where(spread(mask, edit.site, part.ndim), new, part))
+    where = spread(mask, edit.site, part.ndim)
+    if keys is not None and edit.site.component == "pattern":
+        where = where & keys.reshape(len(keys), *[1] * (part.ndim - 2), -1)
+    part.copy_(torch.where(where, new, part))
     return result
+
+
+def added(before: Tensor, old: Tensor, stream: Tensor) -> Tensor:
+    """Return what has to be added to `before` to make it this stream: `old` itself where that does it already.
+
+    A stream that is set to zero becomes exactly zero, and not the rounding of `before + old`, which a norm would blow up.
+    """
+    gap = stream - (before + old)
+    return torch.where(gap == 0, old + gap, stream - before)
 
 
 def new_value(do: Intervention, x: Tensor, source: Tensor | None, edit: Edit) -> Tensor:

@@ -42,6 +42,7 @@ _WITNESSES = {
     "v": ("z",),
     "pattern": ("z",),
     "z": ("attn_out",),
+    "result": ("attn_out",),
 }
 
 
@@ -189,6 +190,8 @@ def _readable(model: Any, batch: PromptSet, component: str, shape: ModelShape) -
         if not bridge.has_head(model):
             return Ability("logits", note="this model has no language-model head")
         return Ability("logits", "the model's output", reads=True, note="a receiver only, never edited")
+    if component == "result":
+        return _results(model, batch, shape)
     site = _site(component, 0)
     point = bridge.hook_point(model, site)
     if point is None:
@@ -209,6 +212,22 @@ def _readable(model: Any, batch: PromptSet, component: str, shape: ModelShape) -
         return Ability(component, name, tuple(value.shape), note=f"its activation has the shape {tuple(value.shape)}")
     hook = f"{name} (written through attn.hook_out)" if component == "resid_mid" else name
     return Ability(component, hook, tuple(value.shape), reads=True)
+
+
+def _results(model: Any, batch: PromptSet, shape: ModelShape) -> Ability:  # noqa: ANN401
+    """Say whether the output of attention is the sum of what its heads add, and one bias, in every layer."""
+    try:
+        for layer in range(shape.n_layers):
+            sites = [Site(name, layer) for name in ("result", "attn_out")]
+            by_head, total = forward(model, batch, read=sites).read.values()
+            bias = total - by_head.sum(-2)
+            if by_head.shape[2] != shape.n_heads or not _same(total, by_head.sum(-2) + bias[:1, :1]):
+                note = "the output of attention is not the sum of what its heads add"
+                return Ability("result", note=note)
+    except MechcausalError as error:
+        return Ability("result", note=str(error))
+    hook = f"{bridge.hook_name(model, Site('attn_out', 0))} (z times the output matrix)"
+    return Ability("result", hook, tuple(by_head.shape), reads=True)
 
 
 def _why_absent(component: str, model: Any) -> str:  # noqa: ANN401

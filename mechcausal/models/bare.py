@@ -11,6 +11,8 @@ from transformers.activations import NewGELUActivation
 from mechcausal.address import Site
 from mechcausal.errors import UnsupportedError
 from mechcausal.models import bridge
+from mechcausal.models.compared import theirs
+from mechcausal.models.native import with_cache
 
 Port = tuple[nn.Module, bool]  # a module, and whether it is what goes in there, or what comes out
 
@@ -18,7 +20,8 @@ Port = tuple[nn.Module, bool]  # a module, and whether it is what goes in there,
 def bare(wrapped: Any) -> nn.Module:  # noqa: ANN401 - a TransformerBridge
     """Return a model of the class beneath a bridge that shares every parameter and buffer with it, without gradients."""
     module = bridge.underlying(wrapped)
-    if not hasattr(module, "config") or not hasattr(module.config, "model_type"):
+    native = bridge.is_native(wrapped)
+    if not native and not hasattr(getattr(module, "config", None), "model_type"):
         raise UnsupportedError("this is no transformers model, whose layers could be called")
     state: dict[str, Tensor] = {}
     for name, value in (
@@ -28,7 +31,8 @@ def bare(wrapped: Any) -> nn.Module:  # noqa: ANN401 - a TransformerBridge
         state.setdefault(name.replace("._original_component", ""), value)
     if not bridge.has_head(wrapped):
         raise UnsupportedError("a model without a language-model head runs on the plain loop")
-    twin = bridge.skeleton(module)
+    with theirs("a second model of its class cannot be made"):
+        twin = bridge.skeleton(module)
     for name, value in [*twin.named_parameters(remove_duplicate=False), *twin.named_buffers(remove_duplicate=False)]:
         if name not in state or state[name].shape != value.shape:
             raise UnsupportedError(f"the parameter {name!r} is not to be found beneath the bridge")
@@ -42,7 +46,7 @@ def bare(wrapped: Any) -> nn.Module:  # noqa: ANN401 - a TransformerBridge
     for name, activation in list(twin.named_modules()):
         if isinstance(activation, NewGELUActivation):  # the same function in one operation instead of eight
             twin.set_submodule(name, nn.GELU(approximate="tanh"))
-    return twin.eval()
+    return (with_cache(twin) if native else twin).eval()
 
 
 def _set_alike(wrapped: Any, twin: nn.Module) -> None:  # noqa: ANN401 - a TransformerBridge

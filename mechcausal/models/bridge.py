@@ -145,6 +145,11 @@ def _headed(module: nn.Module) -> bool:
 def skeleton(module: Any) -> Any:  # noqa: ANN401 - a transformers model
     """Return a model of the same class and configuration, without storage, and without a head where this has none."""
     with torch.device("meta"):
+        if isinstance(module, NativeModel):
+            twin = NativeModel(copy.deepcopy(module.cfg))
+            if module.head.bias is not None:
+                twin.head = nn.Linear(module.head.in_features, module.head.out_features, bias=True)
+            return twin
         twin = type(module)(copy.deepcopy(module.config))
     for name, child in module.named_children():
         if isinstance(child, NoHead):
@@ -163,6 +168,11 @@ def _finish(bridge: TransformerBridge, tokenizer: Any) -> TransformerBridge:  # 
         ids = tokenizer("a")["input_ids"]
         bridge.cfg.tokenizer_prepends_bos = tokenizer.bos_token_id is not None and ids[:1] == [tokenizer.bos_token_id]
     return bridge.eval()
+
+
+def is_native(model: TransformerBridge) -> bool:
+    """Say whether the model beneath is one of transformer-lens itself, and none of `transformers`."""
+    return isinstance(model.original_model, NativeModel)
 
 
 def shape_of(model: TransformerBridge) -> ModelShape:
@@ -199,6 +209,11 @@ def hook_point(model: TransformerBridge, site: Site) -> HookPoint | None:
     except AttributeError:
         return alias
     return live if isinstance(live, HookPoint) else alias
+
+
+def hook_name(model: TransformerBridge, site: Site) -> str:
+    """Return the name of the hook point that carries a site; empty where the model has none."""
+    return getattr(hook_point(model, site), "name", None) or ""
 
 
 def run(model: TransformerBridge, tokens: Tensor, mask: Tensor) -> Tensor:

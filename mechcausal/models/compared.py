@@ -2,19 +2,42 @@
 
 from __future__ import annotations
 
+import traceback
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from mechcausal.data.prompts import PromptSet, pad
-from mechcausal.errors import MechcausalError
+from mechcausal.errors import MechcausalError, UnsupportedError
 from mechcausal.models import bridge
 
-# What a way that a model does not support may end in.
-FAILURES = (
-    MechcausalError, RuntimeError, TypeError, ValueError, KeyError, IndexError, AttributeError, NotImplementedError,
-)  # fmt: skip
+_CALLER = 2  # frames of `theirs` and of its caller, which only make the call
+
+
+@contextmanager
+def theirs(what: str) -> Generator[None]:
+    """Call code of the model, and turn what fails there into a missing ability with a name.
+
+    A failure in the code of this package is a bug and passes, as does the end of memory.
+    """
+    try:
+        yield
+    except MechcausalError:
+        raise
+    except Exception as error:
+        if _is_ours(error) or isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+            raise
+        raise UnsupportedError(f"{what}: {type(error).__name__}, {in_short(error)}") from error
+
+
+def _is_ours(error: Exception) -> bool:
+    """Say whether an error comes from this package: the last frame that is none of torch's."""
+    names = [str(frame.f_globals.get("__name__", "")) for frame, _ in traceback.walk_tb(error.__traceback__)]
+    called = [name for name in names[_CALLER:] if name.partition(".")[0] != "torch"]
+    return bool(called) and called[-1].partition(".")[0] == "mechcausal"
 
 
 def probes(model: Any) -> list[tuple[PromptSet, PromptSet]]:  # noqa: ANN401

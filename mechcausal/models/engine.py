@@ -346,7 +346,9 @@ def align(base: PromptSet, *others: PromptSet | None) -> tuple[Any, ...]:
 def _refuse_nan(model: Any, batch: PromptSet) -> None:  # noqa: ANN401
     able = abilities(model)
     layers = range(able.shape.n_layers)
-    inside = [Site(name, layer) for layer in layers for name in ORDER if name not in (*GLOBAL_COMPONENTS, "pattern")]
+    inside = [
+        Site(name, layer) for layer in layers for name in ORDER if name not in (*GLOBAL_COMPONENTS, "pattern", "result")
+    ]
     readable = [site for site in (Site("embed"), *inside) if able.components[site.component].reads]
     read = forward(model, batch, read=readable).read
     where = next((site for site in readable if not bool(torch.isfinite(read[site])[batch.mask].all())), None)

@@ -20,11 +20,12 @@ from torch import Tensor
 from mechcausal.address import Site
 from mechcausal.data.prompts import PromptSet
 from mechcausal.errors import InterventionError, SiteError, UnsupportedError
-from mechcausal.interventions.apply import edited
+from mechcausal.interventions.apply import added, edited
 from mechcausal.interventions.specs import Edit
 from mechcausal.models import bridge
 from mechcausal.models.attached import bound as dictionary_of
 from mechcausal.models.attached import with_dictionaries
+from mechcausal.models.heads import results
 from mechcausal.models.splice import Arrival, Latents, Splice, Step
 
 Sources = Mapping[Site, Tensor]
@@ -87,12 +88,13 @@ class _Bound:
     edit: Edit
     mask: Tensor
     source: Source | None
+    keys: Tensor | None
 
     def __call__(self, activation: Tensor) -> Tensor:
-        told = self.source
-        if told is None:
-            return edited(activation, self.edit, self.mask)
-        return edited(activation, self.edit, self.mask, told.values, told.basis, told.share)
+        given = self.source
+        if given is None:
+            return edited(activation, self.edit, self.mask, keys=self.keys)
+        return edited(activation, self.edit, self.mask, given.values, given.basis, given.share, self.keys)
 
 
 @dataclass
@@ -111,6 +113,8 @@ class _Plan:
         self.leaves = False  # as soon as every point has fired
         self.points: dict[Site, _Point] = {}
         self.mid_steps: dict[int, list[Step]] = {}
+        self.result_steps: dict[int, list[Step]] = {}
+        self.results: dict[int, Tensor] = {}  # of each layer after all edits
         self.latents: dict[str, Latents] = {}  # of each dictionary the last that met its activation
 
     def point(self, site: Site) -> _Point:
@@ -118,9 +122,13 @@ class _Plan:
 
     def steps(self, site: Site) -> list[Step]:
         """Return what is done at a plain whole site, to be added to."""
-        if site.component != "resid_mid":
+        if site.component not in ("resid_mid", "result"):
             return self.point(site).steps
         assert site.layer is not None
+        if site.component == "result":
+            self.point(Site("z", site.layer))
+            self.point(Site("attn_out", site.layer))
+            return self.result_steps.setdefault(site.layer, [])
         self.point(Site("resid_pre", site.layer))
         self.point(Site("attn_out", site.layer))
         return self.mid_steps.setdefault(site.layer, [])
@@ -196,23 +204,33 @@ class _Left(Exception):
 def gradients(output: Tensor, run: Run, sites: Sequence[Site]) -> dict[Site, Tensor]:
     """Return d output / d activation for each whole site read with `grad=True`.
 
-    `resid_mid` is differentiated at `attn_out`: a change of either is the same change of the stream.
+    `resid_mid` and `result` are differentiated at `attn_out`: a change of them is the same change of it.
     """
     leaves = [run.read[_gradient_site(site)] for site in sites]
-    found = torch.autograd.grad(output, leaves, allow_unused=True)
+    slopes = torch.autograd.grad(output, leaves, allow_unused=True)
     return {
-        site: torch.zeros_like(leaf) if value is None else value
-        for site, leaf, value in zip(sites, leaves, found, strict=True)
+        site: by_heads(site, torch.zeros_like(leaf) if slope is None else slope, run.read)
+        for site, leaf, slope in zip(sites, leaves, slopes, strict=True)
     }
+
+
+def by_heads(site: Site, slope: Tensor, values: Mapping[Site, Tensor]) -> Tensor:
+    """Return the slope of a site from that of `attn_out`: what any head adds counts alike."""
+    return slope.unsqueeze(-2).expand_as(values[site]) if _is_result(site) else slope
+
+
+def _is_result(site: Site) -> bool:
+    return site.component == "result" and site.dictionary is None
 
 
 def gradient_reads(sites: Sequence[Site]) -> list[Site]:
     """Return the sites that must be read so that `gradients` can be taken at `sites`."""
-    return list(dict.fromkeys(_gradient_site(site) for site in sites))
+    shapes = [site for site in sites if _is_result(site)]
+    return list(dict.fromkeys([*map(_gradient_site, sites), *shapes]))
 
 
 def _gradient_site(site: Site) -> Site:
-    at_attention = site.component == "resid_mid" and site.dictionary is None
+    at_attention = site.component in ("resid_mid", "result") and site.dictionary is None
     return Site("attn_out", site.layer) if at_attention else site
 
 
@@ -235,12 +253,12 @@ def _plan(
 ) -> _Plan:
     masks: dict[str, Tensor] = {}
     for edit, source in zip(edits, sources, strict=True):
-        told = source if isinstance(source, Source) else Source(source) if source is not None else None
-        mask = told.mask if told is not None else None
+        given = source if isinstance(source, Source) else Source(source) if source is not None else None
+        mask = given.mask if given is not None else None
         if mask is None:
             mask = masks[str(edit.at)] if str(edit.at) in masks else batch.select(edit.at)
             masks[str(edit.at)] = mask
-        bound = _Bound(edit, mask, told)
+        bound = _Bound(edit, mask, given, batch.mask if edit.site.component == "pattern" else None)
         _check_name(plan, edit.site)
         if edit.site.dictionary is None:
             plan.steps(edit.site.whole).append(bound)
@@ -277,9 +295,24 @@ def _reading(plan: _Plan, site: Site) -> Tensor:
         found = latents.error if site.error else latents.features
         assert found is not None  # its activation was met, because its hooks fired once
         return found
+    if site.component == "result":
+        assert site.layer is not None
+        return plan.results[site.layer]
     if site.component == "resid_mid":
         return value(Site("resid_pre", site.layer)) + value(Site("attn_out", site.layer))
     return value(site)
+
+
+def _with_results(plan: _Plan, layer: int, attention: Tensor) -> Tensor:
+    """Return the output of attention with the edits of what its heads add to it."""
+    z = plan.points[Site("z", layer)].value
+    assert z is not None  # z comes before attn_out in every block
+    before = after = results(plan.model, layer, z)
+    for step in plan.result_steps[layer]:
+        after = step(after)
+    plan.results[layer] = after
+    # Exactly zero for heads and positions that no edit names.
+    return attention if after is before else attention + (after - before).sum(-2)
 
 
 @contextmanager
@@ -304,6 +337,8 @@ def _hook(plan: _Plan, point: _Point, grad: bool) -> Any:  # noqa: ANN401 - a ho
     def act(tensor: Tensor, hook: Any) -> Tensor | None:  # noqa: ANN401
         point.fired += 1
         new = tensor
+        if site.component == "attn_out" and site.layer in plan.result_steps:
+            new = _with_results(plan, site.layer, new)
         for step in point.steps:
             new = step(new)
         if site.component == "attn_out" and site.layer in plan.mid_steps:
@@ -312,8 +347,7 @@ def _hook(plan: _Plan, point: _Point, grad: bool) -> Any:  # noqa: ANN401 - a ho
             stream = before + new
             for step in plan.mid_steps[site.layer]:
                 stream = step(stream)
-            # Exactly zero where nothing was edited, because both sums round alike.
-            new = new + (stream - (before + new))
+            new = added(before, new, stream)
         if new.shape != tensor.shape:
             raise InterventionError(
                 f"an edit changed the shape at {site}", got=tuple(new.shape), expected=tuple(tensor.shape)

@@ -50,6 +50,11 @@ class Readouts:
             return self._decoded(site)
         if site.component in _ADDED and site.neuron is None:
             return lambda change: change
+        if site.component in _ADDED:
+            before, after = site.neuron or 0, self.able.shape.d_model - 1 - (site.neuron or 0)
+            return lambda change: nn.functional.pad(change[..., None], (before, after))
+        if site.component == "result":
+            return lambda change: change if site.head is not None else change.sum(-2)
         require_writer(site)
         matrix = self._map(site.whole)
         if site.neuron is not None:
@@ -114,10 +119,10 @@ def _linear(matrix: Tensor, mixed: Tensor, written: Tensor) -> bool:
 
 def require_writer(site: Site) -> None:
     """Refuse a site that does not itself write to the stream, from which no direct path leads."""
-    if site.component not in (*_ADDED, *LINEAR_WRITERS) or (site.component in _ADDED and site.neuron is not None):
+    if site.component not in (*_ADDED, *LINEAR_WRITERS, "result"):
         raise UnsupportedError(
             f"{site} has no direct path: it does not write to the stream",
-            fix="use a head (z), neurons (mlp_post) or a residual site, or let the edge stand for all paths",
+            fix="use a head (z or result), neurons (mlp_post) or a residual site, or let the edge stand for all paths",
         )
 
 

@@ -12,10 +12,11 @@ from torch import Tensor
 
 from mechcausal.address import Site
 from mechcausal.arguments import Model
+from mechcausal.errors import MechcausalError
 from mechcausal.metrics import METRICS
 from mechcausal.models import bridge
 from mechcausal.models.bare import hooked
-from mechcausal.models.compared import FAILURES, agree, in_short, probes
+from mechcausal.models.compared import agree, in_short, probes
 from mechcausal.models.hooked import forward, gradient_reads, gradients
 from mechcausal.models.replay.meter import Meter
 from mechcausal.models.replay.twin import Base, Twin
@@ -52,7 +53,8 @@ def slopes(
 
     def leaf(site: Site, value: Tensor) -> Tensor:
         if change is not None:
-            value = value + change.reshape(value.shape).to(value.dtype)
+            moved = change.sum(-2) if sites[0].component == "result" else change
+            value = value + moved.reshape(value.shape).to(value.dtype)
         leaves[site] = value if value.requires_grad else value.detach().requires_grad_(True)
         return leaves[site]
 
@@ -81,12 +83,20 @@ def slopes(
         site: torch.zeros_like(value) if slope is None else slope
         for (site, value), slope in zip(leaves.items(), slopes_at, strict=True)
     }
-    return {site: grown[at].reshape(len(rows), -1, *base.values[site].shape[2:]) for site, at in asked.items()}
+    return {site: _shaped(site, grown[at], base) for site, at in asked.items()}
+
+
+def _shaped(site: Site, slope: Tensor, base: Base) -> Tensor:
+    """Return a slope in the shape that the site has; what any head adds to the output of attention counts alike."""
+    shape = base.values[site].shape[2:]
+    if site.component == "result":
+        return slope.reshape(len(slope), -1, 1, shape[-1]).expand(-1, -1, *shape)
+    return slope.reshape(len(slope), -1, *shape)
 
 
 def _differentiated(site: Site) -> Site:
     """Return the place at which a change is the same change of the metric, and where the twin can put a leaf."""
-    if site.component == "resid_mid":
+    if site.component in ("resid_mid", "result"):
         return Site("attn_out", site.layer)
     return Site("resid_pre", first_layer(site)) if site.component == "resid_post" else site
 
@@ -125,7 +135,7 @@ def _disagreement(model: Model, engine: Replayer, component: str) -> str:
                 base = twin.record(batch, shapes)
                 meter = Meter(twin, batch, metric, None, base.hidden[-1])
                 by_start = {start: slopes(twin, base, meter, sites, rows, start) for start in (0, middle)}
-            except FAILURES as error:
+            except MechcausalError as error:
                 return in_short(error)
             for start, fast in by_start.items():
                 seen = batch.mask[:, start:]

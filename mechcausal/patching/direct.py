@@ -25,7 +25,7 @@ from mechcausal.models.replay.evaluate import Job
 from mechcausal.models.replay.meter import Meter
 from mechcausal.models.replay.verify import Replayer, recorded
 
-_SENDERS = ("embed", "z", "attn_out", "mlp_post", "mlp_out")
+_SENDERS = ("embed", "z", "result", "attn_out", "mlp_post", "mlp_out")
 
 
 def can_trace(engine: Replayer, senders: Sequence[Site], receivers: Sequence[Site]) -> str:

@@ -47,7 +47,7 @@ from mechcausal.patching.sweep import (
 )
 from mechcausal.results.result import Result
 
-SENDERS = ("embed", "z", "v", "attn_out", "mlp_post", "mlp_out")
+SENDERS = ("embed", "z", "result", "v", "attn_out", "mlp_post", "mlp_out")
 RECEIVERS = ("q", "k", "v", "attn_out", "mlp_out", "logits")
 
 

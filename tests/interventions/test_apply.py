@@ -6,7 +6,7 @@ import torch
 from mechcausal.address import Site, vector
 from mechcausal.errors import InterventionError
 from mechcausal.interventions import Add, Edit, Erase, Patch, Project, Scale, Set, Zero
-from mechcausal.interventions.apply import edited
+from mechcausal.interventions.apply import added, edited
 from mechcausal.interventions.specs import AddDelta, Interpolate
 
 X = torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(0))
@@ -109,3 +109,23 @@ def test_what_does_not_fit(do, said):
 def test_a_missing_source():
     with pytest.raises(InterventionError, match="needs a source"):
         edited(X, Edit(STREAM, Patch()), EVERYWHERE, None)
+
+
+def test_no_weight_is_put_on_padding():
+    pattern = torch.rand(2, 3, 4, 4)
+    real = torch.tensor([[0, 0, 1, 1], [1, 1, 1, 1]]).bool()
+    pattern[0, :, :, :2] = 0
+    for site, rows in ((Site("pattern", 0, head=1), [1]), (Site("pattern", 0), [0, 1, 2])):
+        new = edited(pattern, Edit(site, Add(0.25)), real, keys=real)
+        assert torch.equal(new[0, :, :, :2], pattern[0, :, :, :2])
+        torch.testing.assert_close(new[0, rows, 2:, 2:], pattern[0, rows, 2:, 2:] + 0.25)
+        torch.testing.assert_close(new[1, rows], pattern[1, rows] + 0.25)
+
+
+def test_what_is_added_makes_the_stream_exactly_zero_and_leaves_the_rest_as_it_is():
+    before, old = torch.randn(2, 50, generator=torch.Generator().manual_seed(0)) * 7
+    stream = before + old
+    stream[:25] = 0
+    new = added(before, old, stream)
+    assert torch.equal((before + new)[:25], torch.zeros(25))
+    assert torch.equal(new[25:], old[25:])

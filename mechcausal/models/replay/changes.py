@@ -21,7 +21,7 @@ from mechcausal.models.abilities import Abilities
 from mechcausal.models.plan import Cell
 from mechcausal.models.replay.twin import Base, Twin
 
-_AFTER_ATTENTION = ("resid_mid", "attn_out", "z")
+_AFTER_ATTENTION = ("resid_mid", "attn_out", "result", "z")
 # Components whose edits can be carried to the end of their layer, and those whose edits can be made on the run.
 CARRIED = ("embed", "resid_pre", "resid_post", *_AFTER_ATTENTION, "mlp_out", "mlp_post")
 MADE = tuple(name for name in ORDER if name not in ("embed", "pattern", "logits"))

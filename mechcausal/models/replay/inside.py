@@ -20,7 +20,7 @@ from torch import Tensor
 from mechcausal.address import Site
 from mechcausal.data.selected import Selected
 from mechcausal.errors import UnsupportedError
-from mechcausal.interventions.apply import edited
+from mechcausal.interventions.apply import added, edited
 from mechcausal.interventions.specs import Edit, Intervention
 from mechcausal.models.bare import hooked
 from mechcausal.models.plan import Cell
@@ -96,19 +96,26 @@ class Passage:
     @contextmanager
     def during(self, layer: int, stream: Tensor) -> Generator[None]:
         """Make the edits inside a layer while it is run on this input, each exactly once."""
-        middle = Site("resid_mid", layer)
+        middle, by_head = Site("resid_mid", layer), Site("result", layer)
         inner = [s for s in self.made if s.layer == layer and s.component not in ("resid_pre", "resid_post")]
-        modules = dict.fromkeys(Site("attn_out", layer) if site == middle else site for site in inner)
+        modules = dict.fromkeys(Site("attn_out", layer) if site in (middle, by_head) else site for site in inner)
+        if by_head in inner:
+            modules[Site("z", layer)] = None
         fired: list[Site] = []
+        heads: list[Tensor] = []
 
         def at(site: Site) -> Callable[[Tensor], Tensor]:
             def act(given: Tensor) -> Tensor:
                 fired.append(site)
                 value = given.reshape(*stream.shape[:2], *self.twin.able.components[site.component].shape[2:])
+                if site.component == "attn_out" and by_head in self.made:
+                    before = self.twin.results(layer, heads[-1])
+                    value = value + (self._after(by_head, before) - before).sum(-2)
                 value = self._after(site, value)
+                if site.component == "z":
+                    heads.append(value)
                 if site.component == "attn_out" and middle in self.made:
-                    before = stream + value
-                    value = value + (self._after(middle, before) - before)
+                    value = added(stream, value, self._after(middle, stream + value))
                 return value.reshape(given.shape)
 
             return act

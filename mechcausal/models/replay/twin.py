@@ -25,13 +25,16 @@ from mechcausal.errors import UnsupportedError
 from mechcausal.models.abilities import abilities
 from mechcausal.models.attached import bound
 from mechcausal.models.bare import bare, chain, first, hooked, ports
+from mechcausal.models.compared import theirs
+from mechcausal.models.heads import results
 from mechcausal.models.hooked import forward
 from mechcausal.models.readout import Readouts
 from mechcausal.models.replay.memory import Memory
 
 # What is read at a module of its own; residual sites are read between the layers.
 _AT_MODULES = ("q", "k", "v", "z", "attn_out", "mlp_post", "mlp_out")
-READ = (*_AT_MODULES, "resid_pre", "resid_mid", "resid_post")
+READ = (*_AT_MODULES, "result", "resid_pre", "resid_mid", "resid_post")
+_READ_AT = {"resid_mid": "attn_out", "result": "z"}  # what is computed from what is read at a module
 # One more call of a layer costs about as much as so many operations, and as the products of so many tokens with
 # weights that have to be fetched from memory anyway.
 _CALL, _FETCH = 15_000_000, 8
@@ -109,6 +112,10 @@ class Twin:
         """How heads and neurons enter the stream; what was measured of it before is remembered."""
         return Readouts(self.wrapped(), self.able, self._maps, self.ports)
 
+    def results(self, layer: int, z: Tensor) -> Tensor:
+        """Return what the heads of a layer add to the output of attention, [batch pos head model]."""
+        return results(self.wrapped(), layer, z)
+
     @torch.no_grad()
     def record(self, batch: PromptSet, read: Mapping[Site, tuple[int, ...]] | None = None) -> Base:
         """Run the model as it is, remember how every layer was called, and read activations.
@@ -126,7 +133,7 @@ class Twin:
             for layer in self.layers
         ]
         handles.append(hooked((self.layers[-1], False), last.append))
-        for site in dict.fromkeys(Site("attn_out", s.layer) if s.component == "resid_mid" else s for s in read):
+        for site in dict.fromkeys(Site(_READ_AT.get(site.component, site.component), site.layer) for site in read):
             if site in self.ports:
                 handles.append(hooked(self.ports[site], partial(taken.__setitem__, site)))
         padded = not bool(batch.mask.all())
@@ -137,7 +144,8 @@ class Twin:
             options["logits_to_keep"] = 1
         cache = DynamicCache()
         try:
-            self.model(batch.tokens, past_key_values=cache, use_cache=True, **options)
+            with theirs("it cannot be run with a cache"):
+                self.model(batch.tokens, past_key_values=cache, use_cache=True, **options)
         finally:
             for handle in handles:
                 handle.remove()
@@ -152,10 +160,17 @@ class Twin:
 
     def _value(self, site: Site, base: Base, taken: Mapping[Site, Tensor]) -> Tensor:
         layer = site.layer or 0
+        if site.component == "result":
+            z = self._value(Site("z", site.layer), base, taken)
+            return self.results(layer, z.reshape(*base.hidden[0].shape[:2], *self.able.components["z"].shape[2:]))
         if site.component == "resid_mid":
-            return base.hidden[layer] + taken[Site("attn_out", layer)]
+            return base.hidden[layer] + self._value(Site("attn_out", layer), base, taken)
         streams = {"resid_pre": layer, "resid_post": layer + 1}
-        return base.hidden[streams[site.component]] if site.component in streams else taken[site]
+        if site.component in streams:
+            return base.hidden[streams[site.component]]
+        if site not in taken:
+            raise UnsupportedError(f"{site} is not what enters or leaves one module")
+        return taken[site]
 
     def layer(self, base: Base, number: int, hidden: Tensor, rows: Tensor, start: int) -> Tensor:
         """Run one layer on the columns from `start` on, for these rows of the base run, changed left of nothing."""
@@ -189,7 +204,8 @@ class Twin:
             new_args[0] = hidden
         else:
             new_kwargs["hidden_states"] = hidden
-        return first(self.layers[number](*new_args, **new_kwargs))
+        with theirs("its layers cannot be called on a part of their tokens"):
+            return first(self.layers[number](*new_args, **new_kwargs))
 
     def logits(self, hidden: Tensor, columns: Tensor | None = None) -> Tensor:
         """Return the logits of final hidden states [n model]: all, or for each its own columns [n k]."""
@@ -207,7 +223,8 @@ class Twin:
         """Return what the MLP of a layer adds to the stream between attention and MLP, token by token."""
         value = middle[:, None]  # some MLPs want a position axis
         for module in self.chains[number]:
-            value = first(module(value))
+            with theirs("its MLP cannot be called token by token"):
+                value = first(module(value))
         return value[:, 0]
 
 

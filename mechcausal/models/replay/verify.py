@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
 
-from mechcausal.address import ALL, Selection, Site, expand
-from mechcausal.errors import UnsupportedError
+from mechcausal.address import ALL, VECTOR_COMPONENTS, Selection, Site, expand
+from mechcausal.errors import MechcausalError, UnsupportedError
 from mechcausal.interventions.specs import Edit, Patch, Scale
 from mechcausal.metrics import METRICS
 from mechcausal.models.abilities import Abilities, abilities
 from mechcausal.models.attached import Bound, bound
-from mechcausal.models.compared import FAILURES, agree, in_short, probes
+from mechcausal.models.compared import agree, in_short, probes
 from mechcausal.models.condition import Condition, condition
 from mechcausal.models.fingerprint import weights_fingerprint
 from mechcausal.models.hooked import forward
@@ -135,12 +135,23 @@ def _verified(model: Any) -> Replayer:  # noqa: ANN401
             logits = twin.logits(twin.record(batch).hidden[-1])
             if not agree(logits[batch.mask], forward(model, batch).logits[batch.mask], model):
                 raise UnsupportedError("its layers, called one by one, do not give its logits")
+        if _looks_ahead(twin, model):
+            raise UnsupportedError("its tokens see later ones, so an edit changes positions before it")
         twin.readable = frozenset(name for name in READ if _is_read(twin, model, name))
         twin.leaves_early = _leaves_early(twin, model)
-    except FAILURES as error:
+    except MechcausalError as error:
         everything = (name for name in CARRIED if able.components[name].writes)
         return Replayer(able, None, dict.fromkeys((*everything, SEVERAL), in_short(error)))
     return Replayer(able, twin)
+
+
+def _looks_ahead(twin: Twin, model: Any) -> bool:  # noqa: ANN401
+    """Say whether a change of the last token changes the stream before it."""
+    batch, other = probes(model)[-1]  # padded on the left, so the last column is a token of every prompt
+    tokens = torch.cat([batch.tokens[:, :-1], other.tokens[:, -1:]], dim=1)
+    here, there = (twin.record(prompts).hidden[-1][:, :-1] for prompts in (batch, replace(batch, tokens=tokens)))
+    seen = batch.mask[:, :-1]
+    return not bool(torch.isclose(here[seen], there[seen], rtol=1e-4, atol=1e-6).all())
 
 
 def _is_read(twin: Twin, model: Any, component: str) -> bool:  # noqa: ANN401
@@ -153,7 +164,7 @@ def _is_read(twin: Twin, model: Any, component: str) -> bool:  # noqa: ANN401
         there = forward(model, batch, read=list(shapes)).read
         try:
             here = twin.record(batch, shapes).values
-        except FAILURES:
+        except MechcausalError:
             return False
         if not all(agree(here[site][batch.mask], there[site][batch.mask], model) for site in shapes):
             return False
@@ -168,7 +179,7 @@ def _leaves_early(twin: Twin, model: Any) -> bool:  # noqa: ANN401
         rows = torch.arange(len(batch), device=read.device)
         try:
             found = [twin.last_layer(base, base.hidden[-2][:, start:], rows, start, read) for start in (0, 1)]
-        except FAILURES:
+        except MechcausalError:
             return False
         if not all(agree(one, base.hidden[-1][rows, read], model) for one in found):
             return False
@@ -189,7 +200,7 @@ def _disagreements(twin: Twin, cells: Sequence[Cell], ways: Sequence[Collection[
                 try:
                     fast = replay(twin, Plan(batch, cells, metric, rows), way).values
                     told = "" if agree(torch.as_tensor(fast), slow, model) else _DISAGREE
-                except FAILURES as error:
+                except MechcausalError as error:
                     told = in_short(error)
                 reasons[number] = reasons[number] or told
     return reasons
@@ -217,11 +228,12 @@ def _several(components: Sequence[str], able: Abilities) -> list[Cell]:
 
 
 def _some(component: str, able: Abilities) -> list[Site]:
-    """Return the sites of the first and the last layer, first and last unit."""
+    """Return the sites of the first and the last layer, first and last head; of vectors one entry in the middle too."""
     sites = expand(component, able.shape)
-    if component == "mlp_post":
-        sites = [*sites, *expand("L*.mlp_post.N0", able.shape)]
-    return list(dict.fromkeys([sites[0], sites[len(sites) // 2], sites[-1]]))
+    middle = sites[len(sites) // 2]
+    if component in ("embed", *VECTOR_COMPONENTS):
+        middle = replace(middle, neuron=1)
+    return list(dict.fromkeys([sites[0], middle, sites[-1]]))
 
 
 __all__ = ["SEVERAL", "Replayer", "recorded", "replayer"]
