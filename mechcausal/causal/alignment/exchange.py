@@ -134,6 +134,7 @@ def score(
     *,
     batch_size: int,
     progress: str = "interchange",
+    source_model: Any | None = None,  # noqa: ANN401
 ) -> Scores:
     """Run every cell on every pair; all cells share the base rows.
 
@@ -144,7 +145,9 @@ def score(
         words: The token of each answer.
         batch_size: How many pairs at a time.
         progress: What the progress bar says.
+        source_model: The model that runs the sources; the model itself without it.
     """
+    makes = model if source_model is None else source_model
     base = cells[0].pairs.base
     assert all(np.array_equal(cell.pairs.base, base) for cell in cells)
     device = bridge.device_of(model)
@@ -170,7 +173,7 @@ def score(
             for variable, source in cell.pairs.sources.items():
                 if id(source) not in taken:
                     prompt = prompts.take(source[rows]).to(device)
-                    taken[id(source)] = prompt, read_parts(model, prompt, wanted[id(source)])
+                    taken[id(source)] = prompt, read_parts(makes, prompt, wanted[id(source)])
                     forwards += 1
                 swaps.append((cell.parts[variable], *taken[id(source)]))
             logits, reached = run_with(model, batch, swaps)

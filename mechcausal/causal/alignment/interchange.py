@@ -46,7 +46,10 @@ from mechcausal.data.tasks.definition import Task
 from mechcausal.errors import DataError
 from mechcausal.method import Cost, Method, function
 from mechcausal.models.abilities import abilities
+from mechcausal.models.engine import check_prompts
 from mechcausal.models.facts import facts
+from mechcausal.models.sources import check_source
+from mechcausal.patching.activation import source_facts
 from mechcausal.results.provenance import Provenance
 
 _MOST_PLACEBOS = 4
@@ -74,6 +77,8 @@ class Interchanging(Method[PromptSet, Interchange]):
         placebo: Whether to exchange places that the hypothesis does not name as well, or how many (4 unless said).
         batch_size: How many pairs at a time.
         seed: The seed of the draw.
+        source_model: The model that runs the sources, such as a fine-tuned twin; the model itself where None. The base
+            is always run by the model.
 
     Example:
         >>> import mechcausal as mc
@@ -93,13 +98,16 @@ class Interchanging(Method[PromptSet, Interchange]):
     placebo: bool | CountOrZero = True
     batch_size: Count = 64
     seed: Seed = 0
+    source_model: Model | None = field(default=None, repr=False)
 
     def run(self, model: Model, data: PromptSet) -> Interchange:
         """Exchange every set of variables, and the placebos."""
         started = time.perf_counter()
         cells, groups = self._cells(model, data)
         words = answer_tokens(model, self.hypothesis)
-        scores = score(model, data, cells, words, batch_size=self.batch_size)
+        scores = score(
+            model, data, cells, words, batch_size=self.batch_size, source_model=self.source_model
+        )
         lines = [line for names, group in groups for line in _lines(names, group, cells, scores)]
         return assembled(
             Interchange, lines, data,
@@ -108,7 +116,7 @@ class Interchanging(Method[PromptSet, Interchange]):
                 method=self.word,
                 arguments={
                     "metric": METRIC, "hypothesis": repr(self.hypothesis), "variables": [list(names) for names, _ in groups],
-                    "sources": self.sources, "changed_only": self.changed_only, "placebo": self.placebo,
+                    "sources": self.sources, "changed_only": self.changed_only, "placebo": self.placebo, **source_facts(self.source_model),
                 },
                 seed=self.seed,
                 **facts(model, data, started=started, forwards=scores.forwards, batch_size=scores.batch_size),
@@ -145,6 +153,7 @@ class Interchanging(Method[PromptSet, Interchange]):
             groups.append((names, range(begin, len(cells))))
         if not any(cell.pairs.changed.any() for cell in cells):
             refuse_unchanged(cells[0].pairs, hypothesis.variables)
+        _check_source(model, self.source_model, prompts, cells)
         return cells, groups
 
 
@@ -163,6 +172,8 @@ class InterchangeSweeping(Method[PromptSet, Sweep]):
         changed_only: Draw only pairs whose answer changes, where there are such.
         batch_size: How many pairs at a time.
         seed: The seed of the draw.
+        source_model: The model that runs the sources, such as a fine-tuned twin; the model itself where None. The base
+            is always run by the model.
 
     Example:
         >>> import mechcausal as mc
@@ -182,13 +193,16 @@ class InterchangeSweeping(Method[PromptSet, Sweep]):
     changed_only: bool = True
     batch_size: Count = 64
     seed: Seed = 0
+    source_model: Model | None = field(default=None, repr=False)
 
     def run(self, model: Model, data: PromptSet) -> Sweep:
         """Exchange the variable at every place."""
         started = time.perf_counter()
         where, cells, question = self._cells(model, data)
         words = answer_tokens(model, question)
-        scores = score(model, data, cells, words, batch_size=self.batch_size)
+        scores = score(
+            model, data, cells, words, batch_size=self.batch_size, source_model=self.source_model
+        )
         lines = [Line.of(place.row(), cells[number].pairs, scores, [number]) for number, place in enumerate(where)]
         return assembled(
             Sweep, lines, data,
@@ -197,7 +211,7 @@ class InterchangeSweeping(Method[PromptSet, Sweep]):
                 method=self.word,
                 arguments={
                     "metric": METRIC, "scm": question.scm.name, "variable": self.variable, "sites": plain(self.sites),
-                    "at": plain(self.at), "changed_only": self.changed_only,
+                    "at": plain(self.at), "changed_only": self.changed_only, **source_facts(self.source_model),
                 },
                 seed=self.seed,
                 **facts(model, data, started=started, forwards=scores.forwards, batch_size=scores.batch_size),
@@ -223,7 +237,9 @@ class InterchangeSweeping(Method[PromptSet, Sweep]):
         draw = np.random.default_rng([self.seed, 1])
         pairs = draw_pairs(question, table, [self.variable], rows, draw, changed_only=self.changed_only)
         refuse_unchanged(pairs, [self.variable])
-        return where, [Cell(pairs, {self.variable: [Place(place.site, place.at)]}) for place in where], question
+        cells = [Cell(pairs, {self.variable: [Place(place.site, place.at)]}) for place in where]
+        _check_source(model, self.source_model, prompts, cells)
+        return where, cells, question
 
 
 def exchange_cost(cells: Sequence[Cell]) -> Cost:
@@ -231,6 +247,13 @@ def exchange_cost(cells: Sequence[Cell]) -> Cost:
     n = len(cells[0].pairs)
     alone = sum(1 + len(cell.parts) for cell in cells) + len(cells)
     return Cost(len(cells), n, forwards_of(cells) * n, alone * n)
+
+
+def _check_source(model: Model, source_model: Model | None, prompts: PromptSet, cells: Sequence[Cell]) -> None:
+    """Refuse another model whose activations do not fit, before any compute."""
+    if source_model is not None:
+        check_source(model, source_model, [part.site for cell in cells for parts in cell.parts.values() for part in parts])
+        check_prompts(source_model, prompts)
 
 
 def _lines(names: tuple[str, ...], group: range, cells: Sequence[Cell], scores: Scores) -> list[Line]:
