@@ -9,7 +9,7 @@ ENV := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE HF_HUB_OFFLINE=1 TOKENIZERS_PAR
 PYTEST := -m pytest -q -n 2 --dist loadfile --durations=15
 # What shows a version of a dependency that is too old: every library is used, at a small price.
 SMOKE := tests/address tests/test_errors.py tests/cli/test_models.py tests/cli/test_patching.py tests/data \
-	tests/interventions tests/metrics tests/organisms/test_by_hand.py tests/patching/test_activation.py tests/results
+	tests/interventions tests/metrics tests/organisms/test_by_hand.py tests/patching/test_activation.py $(filter-out %/test_result.py,$(wildcard tests/results/test_*.py))
 
 .PHONY: demo test test-slow test-tl4 test-lowest coverage wheel lint format hooks clean
 

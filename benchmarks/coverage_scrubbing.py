@@ -37,7 +37,9 @@ TREES = {
     "two nodes": Node("output", children=[Node("a", "L0.z.H0", "a"), Node("b", "L0.z.H1", "b")]),
     "a chain": Node(
         "output",
-        children=[Node("a", "L2.z.H0", "a", children=[Node("b", "L1.z.H0", "b", children=[Node("c", "L0.z.H0", "c")])])],
+        children=[
+            Node("a", "L2.z.H0", "a", children=[Node("b", "L1.z.H0", "b", children=[Node("c", "L0.z.H0", "c")])])
+        ],
     ),
 }
 BASELINES = 8

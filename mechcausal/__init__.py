@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from mechcausal.organisms import truth as truth
     from mechcausal.patching import ablate as ablate
     from mechcausal.patching import attribute as attribute
+    from mechcausal.patching import direct_logit_attribution as direct_logit_attribution
     from mechcausal.patching import measure as measure
     from mechcausal.patching import patch as patch
     from mechcausal.patching import path_patch as path_patch
@@ -52,6 +53,7 @@ _HOME = {
     "ablate": "mechcausal.patching",
     "attribute": "mechcausal.patching",
     "path_patch": "mechcausal.patching",
+    "direct_logit_attribution": "mechcausal.patching",
     "read": "mechcausal.patching",
     "measure": "mechcausal.patching",
     "scrub": "mechcausal.causal",

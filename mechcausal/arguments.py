@@ -280,14 +280,14 @@ def _parts(hint: Any) -> list[Any]:  # noqa: ANN401
 @cache
 def hints_of(thing: Callable[..., Any] | type) -> Mapping[str, Any]:
     """Return the annotations of a function or a class; one that cannot be resolved here is left out."""
-    found: dict[str, Any] = {}
+    hints: dict[str, Any] = {}
     owners = reversed(thing.__mro__) if isinstance(thing, type) else [thing]
     for owner in owners:
         module = sys.modules.get(getattr(owner, "__module__", ""), None)
         scope = {**vars(module)} if module else {}
         for name, hint in getattr(owner, "__annotations__", {}).items():
             try:
-                found[name] = eval(hint, scope) if isinstance(hint, str) else hint
+                hints[name] = eval(hint, scope) if isinstance(hint, str) else hint
             except Exception:
                 continue
-    return found
+    return hints

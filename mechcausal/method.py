@@ -99,13 +99,13 @@ class Method(Generic[Data, Outcome]):
 
     def to_json(self) -> dict[str, Any]:
         """Return the specification as plain data: the method's word, and the fields that differ from their defaults."""
-        told: dict[str, Any] = {"method": self.word}
+        data: dict[str, Any] = {"method": self.word}
         for part in fields(self):
             value = getattr(self, part.name)
             if not _is_default(part, value):
                 write = part.metadata.get("write")
-                told[part.name] = _plain(write(value) if write else value, f"{part.name!r} of {self.word}")
-        return told
+                data[part.name] = _plain(write(value) if write else value, f"{part.name!r} of {self.word}")
+        return data
 
     def to_toml(self) -> str:
         """Return the specification as lines of TOML."""
@@ -191,24 +191,24 @@ def _doc(spec: Any, data: str, about: str) -> str:  # noqa: ANN401 - a dataclass
     """Return the docstring of a specification as that of its function."""
     text = inspect.getdoc(spec) or ""
     head = f"Args:\n    model: The model, from `mc.load`.\n    {data}: {about}\n"
-    told: dict[str, str] = {}
+    lines: dict[str, str] = {}
     for owner in reversed(spec.__mro__):  # a specification may inherit fields, which are described where they stand
-        told |= _attributes(inspect.cleandoc(vars(owner).get("__doc__") or ""))
-    head += "".join(told[part.name] for part in fields(spec) if part.name in told)
+        lines |= _attributes(inspect.cleandoc(vars(owner).get("__doc__") or ""))
+    head += "".join(lines[part.name] for part in fields(spec) if part.name in lines)
     own = "".join(_attributes(text).values())
     return text.replace(f"Attributes:\n{own}", head, 1) if own else f"{text}\n\n{head}"
 
 
 def _attributes(text: str) -> dict[str, str]:
     """Return what a docstring says of each attribute: its lines as they stand."""
-    told: dict[str, str] = {}
+    lines: dict[str, str] = {}
     name = ""
     for line in text.partition("Attributes:\n")[2].splitlines():
         if not line.startswith("    "):
             break
         name = name if line.startswith("     ") else line.strip().partition(":")[0]
-        told[name] = told.get(name, "") + f"{line}\n"
-    return told
+        lines[name] = lines.get(name, "") + f"{line}\n"
+    return lines
 
 
 def _tuples(value: Any) -> Any:  # noqa: ANN401

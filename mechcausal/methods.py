@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from mechcausal.patching.attribution import Attributing as Attributing
     from mechcausal.patching.measuring import Measuring as Measuring
     from mechcausal.patching.path import PathPatching as PathPatching
+    from mechcausal.patching.projection import DirectAttributing as DirectAttributing
     from mechcausal.patching.reading import Reading as Reading
     from mechcausal.probes.answers import ProbingSuite as ProbingSuite
     from mechcausal.probes.erasure.erasing import Erasing as Erasing
@@ -58,6 +59,7 @@ _SPECS = {
     "Carding": ("card", "mechcausal.dictionaries.cards.card"),
     "Controlling": ("controlled", "mechcausal.causal.mediation.controlled"),
     "DictionaryTraining": ("train_dictionary", "mechcausal.dictionaries.training"),
+    "DirectAttributing": ("direct_logit_attribution", "mechcausal.patching.projection"),
     "Erasing": ("erase", "mechcausal.probes.erasure.erasing"),
     "FeatureAttributing": ("attribute_features", "mechcausal.dictionaries.screening.attribution"),
     "FeatureCircuiting": ("feature_circuit", "mechcausal.circuits.features.circuit"),

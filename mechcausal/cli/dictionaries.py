@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from mechcausal.cli.options import Json, ModelName, Seed
-from mechcausal.cli.output import require_folder, show_json
+from mechcausal.cli.output import require_file, require_folder, show_json
 from mechcausal.cli.threads import use_one_thread
+
+if TYPE_CHECKING:
+    from mechcausal.dictionaries.material import Material
 
 _COMPANIONS, _SECONDS = 2, 60.0  # other seeds trained without being asked for, where one takes fewer seconds
 
@@ -107,20 +110,54 @@ def health(
     The numbers are also written into its folder, as health.json.
     """
     use_one_thread()
-    from mechcausal.dictionaries.folder import read
     from mechcausal.dictionaries.loading import load as load_dictionary
-    from mechcausal.dictionaries.material import Material
     from mechcausal.dictionaries.quality import health as measure
     from mechcausal.models.load import load
 
-    facts = read(folder).facts
-    named = model or facts.get("material", {}).get("model")
-    if named is not None and (text is not None or "material" not in facts):
-        material = Material.of(named, text=text)
-    else:
-        material = Material.from_facts(facts, folder)
+    material = _material(folder, model, text)
     loaded = load(model or material.model)
     prompts, pairs = material.held_out(loaded), material.pairs(loaded)
     measured = measure(loaded, prompts, load_dictionary(loaded, folder), pairs=pairs)
     measured.save(folder / "health.json")
     show_json(json.loads(json.dumps(measured.to_json()))) if as_json else typer.echo(measured.summary())
+
+
+@sae.command()
+def card(
+    folder: Annotated[Path, typer.Argument(help="The folder of a dictionary.")],
+    feature: Annotated[int, typer.Argument(min=0, help="The number of the feature.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The page.")] = Path("card.html"),
+    model: Annotated[str | None, typer.Option(help="The model, if the folder does not name it.")] = None,
+    text: Annotated[Path | None, typer.Option(help="Other prompts, one a line.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Write the card of one feature: where it is active, what it adds to the logits, what changing it does."""
+    require_file(out, ".html", ".htm")
+    use_one_thread()
+    from mechcausal.dictionaries.cards.card import card as make_card
+    from mechcausal.dictionaries.loading import load as load_dictionary
+    from mechcausal.models.load import load
+
+    material = _material(folder, model, text)
+    loaded = load(model or material.model)
+    made = make_card(
+        loaded, material.pairs(loaded) or material.held_out(loaded), load_dictionary(loaded, folder), feature
+    )
+    path = made.save(out)
+    if as_json:
+        effects = json.loads(made.effects.to_json(orient="records") or "[]")
+        show_json({"page": str(path), "feature": str(made.site), "active": made.active, "effects": effects})
+        return
+    typer.echo(f"{made.summary()}\n\npage  {path}")
+
+
+def _material(folder: Path, model: str | None, text: Path | None) -> Material:
+    """Return the model and the prompts that a folder belongs to, or those that are given."""
+    from mechcausal.dictionaries.folder import read
+    from mechcausal.dictionaries.material import Material
+
+    facts = read(folder).facts
+    named = model or facts.get("material", {}).get("model")
+    if named is not None and (text is not None or "material" not in facts):
+        return Material.of(named, text=text)
+    return Material.from_facts(facts, folder)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-import torch
+from collections.abc import Sequence
+
 from torch import Tensor
 
+from mechcausal.arguments import Share
 from mechcausal.data.prompts import PromptSet
+
+PADDING = 0.08  # the largest share of padding in a batch
 
 
 def by_length(prompts: PromptSet) -> Tensor:
@@ -18,8 +22,32 @@ def trimmed(prompts: PromptSet) -> PromptSet:
     return prompts.padded(int(prompts.lengths.max()))
 
 
-def padding_share(prompts: PromptSet, batch_size: int) -> float:
-    """Return the share of padding in what a model computes when the prompts are batched by length."""
-    lengths = prompts.lengths.cpu()[by_length(prompts)]
-    computed = sum(len(batch) * int(batch.max()) for batch in torch.split(lengths, batch_size))
+def batches(lengths: Tensor, batch_size: int, padding: Share = PADDING) -> list[Tensor]:
+    """Return batches of rows of like lengths, of which at most a share is padding.
+
+    Args:
+        lengths: How many tokens each prompt has.
+        batch_size: How many prompts a batch holds at most.
+        padding: The largest share of padding in a batch.
+
+    Example:
+        >>> import torch
+        >>> [batch.tolist() for batch in batches(torch.tensor([9, 3, 9, 3]), batch_size=3)]
+        [[1, 3], [0, 2]]
+    """
+    order = lengths.cpu().argsort(stable=True)
+    sizes = lengths.cpu()[order].tolist()
+    made, start, total = [], 0, 0
+    for end, size in enumerate(sizes):
+        count = end - start
+        if count and (count == batch_size or 1 - (total + size) / ((count + 1) * size) > padding):
+            made.append(order[start:end])
+            start, total = end, 0
+        total += size
+    return [*made, order[start:]]
+
+
+def padding_share(lengths: Tensor, rows: Sequence[Tensor]) -> float:
+    """Return the share of padding in what a model computes for these batches."""
+    computed = sum(len(batch) * int(lengths[batch].max()) for batch in rows)
     return 1 - int(lengths.sum()) / computed

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mechcausal.address import Selection
 from mechcausal.arguments import Column, Reader, Texts, checked
-from mechcausal.data.tokens import encode, position_of, single_token, tokenizer_of, wants_bos
+from mechcausal.data.tokens import encode_all, position_of, single_token, tokenizer_of, wants_bos
 from mechcausal.errors import DataError, SiteError, did_you_mean
 
 Side = Literal["left", "right"]
@@ -148,7 +148,7 @@ class PromptSet:
             raise DataError("the set of prompts is empty", fix="give at least one prompt")
         tokenizer = tokenizer_of(model)
         bos = wants_bos(model) if bos is None else bos
-        read = [encode(tokenizer, text, bos=bos) for text in texts]
+        read = encode_all(tokenizer, texts, bos=bos)
         rows = [ids for ids, _ in read]
         places = {
             word: torch.tensor(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from mechcausal.errors import DataError
+from mechcausal.errors import DataError, shortened
 
 
 def tokenizer_of(model: Any) -> Any:  # noqa: ANN401 - any object with a tokenizer
@@ -36,6 +37,39 @@ def encode(tokenizer: Any, text: str, *, bos: bool) -> tuple[list[int], list[tup
     if begin is not None and not bos and ids[:1] == [begin]:
         return ids[1:], spans[1:]
     return ids, spans
+
+
+def encode_all(tokenizer: Any, texts: Sequence[str], *, bos: bool) -> list[tuple[list[int], list[tuple[int, int]]]]:  # noqa: ANN401
+    """Return ids and spans of each text; refuse texts with words that the tokenizer would replace by another token."""
+    encoded = [encode(tokenizer, text, bos=bos) for text in texts]
+    unknown = {
+        row: words
+        for row, (text, (ids, spans)) in enumerate(zip(texts, encoded, strict=True))
+        if (words := unknown_words(tokenizer, text, ids, spans))
+    }
+    if unknown:
+        row, words = next(iter(unknown.items()))
+        others = f", and words of {len(unknown) - 1} other prompts" if len(unknown) > 1 else ""
+        more = f" and {len(words) - 3} more" if len(words) > 3 else ""
+        shown = ", ".join(repr(shortened(word, 30)) for word in words[:3])
+        raise DataError(
+            f"the tokenizer does not know {shown}{more} in prompt {row}{others}", got=repr(shortened(texts[row], 100)),
+            fix="use words of its vocabulary: model.tokenizer.get_vocab()",
+        )  # fmt: skip
+    return encoded
+
+
+def unknown_words(tokenizer: Any, text: str, ids: Sequence[int], spans: Sequence[tuple[int, int]]) -> list[str]:  # noqa: ANN401
+    """Return the words of a text that became the token for unknown ones, each once, in their order."""
+    unknown, name = getattr(tokenizer, "unk_token_id", None), str(getattr(tokenizer, "unk_token", ""))
+    if unknown is None or unknown not in ids:
+        return []
+    if getattr(tokenizer, "is_fast", False):
+        pieces = [text[begin:end] for token, (begin, end) in zip(ids, spans, strict=True) if token == unknown]
+    else:
+        pieces = [piece for piece in tokenizer.tokenize(text) if tokenizer.convert_tokens_to_ids(piece) == unknown]
+    # Special tokens that were added have an empty span, and the token's own name means itself.
+    return list(dict.fromkeys(piece for piece in pieces if piece.strip() and piece.strip() != name))
 
 
 def position_of(spans: list[tuple[int, int]], text: str, place: str | int | tuple[int, int]) -> int:

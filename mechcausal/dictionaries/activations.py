@@ -20,7 +20,7 @@ from tqdm.auto import tqdm
 
 from mechcausal.address import Site
 from mechcausal.arguments import Count, Model
-from mechcausal.data.batching import by_length, trimmed
+from mechcausal.data.batching import batches, trimmed
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.prompts import PromptSet
 from mechcausal.errors import DataError, NumericsError
@@ -95,9 +95,9 @@ class Activations:
         if facts:
             facts["prompts"] = ", ".join(str(part.facts["prompts"]) for part in parts)
             facts["n_prompts"] = sum(part.facts["n_prompts"] for part in parts)
-        held = [[part.shard(number) for number in range(len(part.shards))] for part in parts]
-        whole = torch.cat([shard for shards in held for shard in shards])
-        return cls((whole,), facts, (len(whole),))
+        shards = [[part.shard(number) for number in range(len(part.shards))] for part in parts]
+        tokens = torch.cat([shard for part in shards for shard in part])
+        return cls((tokens,), facts, (len(tokens),))
 
     @property
     def width(self) -> int:
@@ -154,11 +154,11 @@ class Activations:
                     tail = self.shard(number)[order[len(order) - min(rest, len(order)) :]] if rest else left[:0]
                     left = torch.cat([left, tail])[-rest:] if rest else tail
                     continue
-                held = self.shard(number)
+                rows = self.shard(number)
                 for low in range(start * size - begun, count * size - begun, size):
-                    own = held[order[max(0, low) : low + size]]
-                    yield own if low >= 0 else torch.cat([left, own])
-                start, left = 0, held[order[count * size - begun :]] if count else torch.cat([left, held[order]])
+                    batch = rows[order[max(0, low) : low + size]]
+                    yield batch if low >= 0 else torch.cat([left, batch])
+                start, left = 0, rows[order[count * size - begun :]] if count else torch.cat([left, rows[order]])
             epoch += 1
 
 
@@ -265,7 +265,7 @@ def _read(model: Model, prompts: PromptSet, rows: range, sites: list[Site], batc
     """Return the activations of some prompts, [token d], prompt after prompt; they are run in the order of length."""
     part = prompts.take(torch.arange(rows.start, rows.stop))
     of_prompt: dict[int, Tensor] = {}
-    for index in by_length(part).split(batch_size):
+    for index in batches(part.lengths, batch_size):
         batch = trimmed(part.take(index)).to(bridge.device_of(model))
         keep = counted(batch, skips)
         read = readings(model, batch, sites)
@@ -296,9 +296,9 @@ def begins_alike(model: Any, prompts: PromptSet) -> bool:  # noqa: ANN401
 def _room(folder: Path, facts: dict[str, Any]) -> Path:
     """Return the folder for these activations; refuse one that holds others."""
     folder.mkdir(parents=True, exist_ok=True)
-    told = folder / FACTS
-    if told.is_file():
-        there = read_json(told, "the facts of activations", DataError)
+    path = folder / FACTS
+    if path.is_file():
+        there = read_json(path, "the facts of activations", DataError)
         other = [name for name in facts if there.get(name) != facts[name]]
         if other:
             raise DataError(
@@ -308,7 +308,7 @@ def _room(folder: Path, facts: dict[str, Any]) -> Path:
     elif any(folder.glob("*.safetensors")):
         raise DataError(f"{folder} holds tensors that are no activations of ours", fix="choose another folder")
     else:
-        write_json(told, facts)
+        write_json(path, facts)
     return folder
 
 

@@ -50,20 +50,20 @@ def keep(trainer: Trainer, folder: Path, facts: Mapping[str, Any]) -> None:
 
 def resume(trainer: Trainer, folder: Path, facts: Mapping[str, Any]) -> None:
     """Go on from the last checkpoint, if there is one of this very training; refuse one that is damaged."""
-    if not (found := _found(folder)):
+    if not (kept := _found(folder)):
         return
-    last = found[-1]
+    last = kept[-1]
     fix = f"delete {last}: the training then begins anew"
     try:
-        told = read_json(last / FACTS, "the facts of a checkpoint", ModelError)
+        described = read_json(last / FACTS, "the facts of a checkpoint", ModelError)
     except ModelError as error:
         raise ModelError(f"the checkpoint in {last} is damaged", got=FACTS, fix=fix) from error
-    if told.get("facts") != json.loads(json.dumps(dict(facts))):
+    if described.get("facts") != json.loads(json.dumps(dict(facts))):
         raise DataError(
             f"{folder.parent} holds the checkpoint of another training",
             fix="choose another folder, or delete its checkpoint",
         )
-    for name, digest in told["files"].items():
+    for name, digest in described["files"].items():
         if not (last / name).is_file() or checksum(last / name) != digest:
             raise ModelError(f"the checkpoint in {last} is damaged", got=name, fix=fix)
     trainer.load(last)

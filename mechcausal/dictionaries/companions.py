@@ -73,7 +73,7 @@ def companions(
     count: Count = 2,
     *,
     checkpoint_every: CountOrZero = 0,
-    tell: Callable[[Companion], None] = lambda one: None,
+    tell: Callable[[Companion], None] = lambda companion: None,
 ) -> list[Companion]:
     """Train companions of the dictionary in a folder, by its own recipe; `mc.link` finds them there.
 
@@ -94,19 +94,19 @@ def companions(
         raise ModelError(f"the dictionary in {path} belongs to another model", got=str(model.cfg.model_name))
     recipe = dict(facts["recipe"])
     place = {"site": facts["site"], "site_out": facts["site_out"]}
-    whole = gathered(model, data, **place)
-    if digest(whole) != facts["data"]["digest"]:
+    activations = gathered(model, data, **place)
+    if digest(activations) != facts["data"]["digest"]:
         raise DataError(f"the dictionary in {path} was trained on other data", fix="give the same prompts again")
     halves = halved(data, int(recipe["seed"]))
-    told = {name: value for name, value in facts.items() if name in ("material",)}
-    for one in wanted:
-        tell(one)
-        number = int(one.name.rpartition("-")[2])
-        seed = int(recipe["seed"]) + (number if one.kind == "seed" else 0)
+    remembered = {name: value for name, value in facts.items() if name in ("material",)}
+    for companion in wanted:
+        tell(companion)
+        number = int(companion.name.rpartition("-")[2])
+        seed = int(recipe["seed"]) + (number if companion.kind == "seed" else 0)
         made = train(
-            model, whole if one.kind == "seed" else halves[number - 1], **place, **{**recipe, "seed": seed},
-            name=f"{facts['name']}-{one.name}", out=one.path, checkpoint_every=checkpoint_every,
-            remember={**told, "companion": one.name},
+            model, activations if companion.kind == "seed" else halves[number - 1], **place, **{**recipe, "seed": seed},
+            name=f"{facts['name']}-{companion.name}", out=companion.path, checkpoint_every=checkpoint_every,
+            remember={**remembered, "companion": companion.name},
         )  # fmt: skip
         detach(model, made.name)
     return wanted
@@ -118,32 +118,32 @@ def halved(data: Data, seed: int) -> tuple[Data, Data]:
         return _prompts(data, seed)
     if isinstance(data, (list, tuple)):
         parts = [_prompts(part, seed) for part in data]
-        return [one for one, _ in parts], [other for _, other in parts]
+        return [first for first, _ in parts], [second for _, second in parts]
     draw = np.random.default_rng([seed, 7])
-    found = Activations.open(data) if isinstance(data, (str, Path)) else data
-    found = found if isinstance(found, Activations) else Activations.of(found)
-    if len(found.shards) > 1:
-        one, other = _two(len(found.shards), "shards", draw)
-        return _shards(found, one, "first"), _shards(found, other, "second")
-    blocks = np.array_split(np.arange(len(found)), min(_BLOCKS, len(found)))
-    one, other = (np.concatenate([blocks[i] for i in half]) for half in _two(len(blocks), "activations", draw))
-    rows = found.shard(0)
-    whole = replace(found, shards=(rows[one], rows[other]), sizes=(len(one), len(other)))
-    return _shards(whole, [0], "first"), _shards(whole, [1], "second")
+    activations = Activations.open(data) if isinstance(data, (str, Path)) else data
+    activations = activations if isinstance(activations, Activations) else Activations.of(activations)
+    if len(activations.shards) > 1:
+        first, second = _two(len(activations.shards), "shards", draw)
+        return _shards(activations, first, "first"), _shards(activations, second, "second")
+    blocks = np.array_split(np.arange(len(activations)), min(_BLOCKS, len(activations)))
+    first, second = (np.concatenate([blocks[i] for i in half]) for half in _two(len(blocks), "activations", draw))
+    rows = activations.shard(0)
+    cut = replace(activations, shards=(rows[first], rows[second]), sizes=(len(first), len(second)))
+    return _shards(cut, [0], "first"), _shards(cut, [1], "second")
 
 
-def _prompts(whole: Prompts, seed: int) -> tuple[Prompts, Prompts]:
-    one, other = _two(len(whole), "prompts", np.random.default_rng([seed, 7]))
-    return whole.take(torch.as_tensor(one)), whole.take(torch.as_tensor(other))
+def _prompts(prompts: Prompts, seed: int) -> tuple[Prompts, Prompts]:
+    first, second = _two(len(prompts), "prompts", np.random.default_rng([seed, 7]))
+    return prompts.take(torch.as_tensor(first)), prompts.take(torch.as_tensor(second))
 
 
-def _shards(whole: Activations, chosen: Sequence[int] | np.ndarray, which: str) -> Activations:
+def _shards(activations: Activations, chosen: Sequence[int] | np.ndarray, which: str) -> Activations:
     """Return some shards of activations, whose facts say so."""
-    sizes = tuple(whole.sizes[i] for i in chosen)
-    facts = dict(whole.facts)
+    sizes = tuple(activations.sizes[i] for i in chosen)
+    facts = dict(activations.facts)
     if facts:
         facts |= {"prompts": f"{which} half of {facts['prompts']}", "n_shards": len(sizes), "sizes": list(sizes)}
-    return Activations(tuple(whole.shards[i] for i in chosen), facts, sizes)
+    return Activations(tuple(activations.shards[i] for i in chosen), facts, sizes)
 
 
 def _two(count: int, what: str, draw: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -156,35 +156,39 @@ def _two(count: int, what: str, draw: np.random.Generator) -> tuple[np.ndarray, 
 def found(path: str | Path) -> list[Companion]:
     """Return the companions in the folder of a dictionary, finished or not; refuse what does not belong there."""
     room = Path(path) / FOLDER
-    names = sorted(one.name for one in room.iterdir() if one.is_dir() and one.name[0] != ".") if room.is_dir() else []
+    names = (
+        sorted(companion.name for companion in room.iterdir() if companion.is_dir() and companion.name[0] != ".")
+        if room.is_dir()
+        else []
+    )
     there: list[Companion] = []
     facts = folder.read(path).facts if names else {}
     for name in names:
         kind: Kind | None = "seed" if name.startswith("seed-") else "half" if name.startswith("half-") else None
         if kind is None:
             continue
-        one = Companion(room / name, kind)
-        if one.finished:
-            _check(one, facts, folder.read(one.path).facts)
-        there.append(one)
+        companion = Companion(room / name, kind)
+        if companion.finished:
+            _check(companion, facts, folder.read(companion.path).facts)
+        there.append(companion)
     return there
 
 
-def _check(one: Companion, own: Mapping[str, Any], theirs: Mapping[str, Any]) -> None:
+def _check(companion: Companion, facts: Mapping[str, Any], theirs: Mapping[str, Any]) -> None:
     """Refuse a companion of another model, site, recipe or, where only the seed is another, of other data."""
 
-    def told(facts: Mapping[str, Any]) -> dict[str, Any]:
+    def compared(facts: Mapping[str, Any]) -> dict[str, Any]:
         recipe, data = facts.get("recipe", {}), facts.get("data", {})
         out = {"model": facts.get("model_digest"), "site": facts.get("site"), "site_out": facts.get("site_out")}
         out |= {f"recipe {name}": recipe.get(name) for name in _SAME}
-        return out | ({"data": data.get("digest")} if one.kind == "seed" else {"seed": recipe.get("seed")})
+        return out | ({"data": data.get("digest")} if companion.kind == "seed" else {"seed": recipe.get("seed")})
 
-    expected, got = told(own), told(theirs)
+    expected, got = compared(facts), compared(theirs)
     unlike: Sequence[str] = [name for name in expected if expected[name] != got[name]]
     if unlike:
         name = unlike[0]
         raise ModelError(
-            f"the companion in {one.path} does not belong to the dictionary beside it",
+            f"the companion in {companion.path} does not belong to the dictionary beside it",
             got=f"{name} {got[name]}", expected=f"{expected[name]}",
             fix="train the companions again, or delete that folder",
         )  # fmt: skip

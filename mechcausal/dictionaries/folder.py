@@ -80,13 +80,13 @@ class SparseCoder(nn.Module):
         if self.architecture == "gated":
             magnitude = torch.relu(x @ (self.W_enc * self.r_mag.exp()) + self.b_mag)
             return magnitude * (x @ self.W_enc + self.b_gate > 0) * self.scale
-        found = (x @ self.W_enc + self.b_enc) * self.rank
-        active = torch.relu(found)
+        before = (x @ self.W_enc + self.b_enc) * self.rank
+        active = torch.relu(before)
         if "jumprelu" in self.architecture:
-            active = active * (found > self.threshold)
+            active = active * (before > self.threshold)
         if self.architecture == "topk":
-            values, index = found.topk(self.k, dim=-1, sorted=False)
-            active = torch.zeros_like(found).scatter(-1, index, values.relu())
+            values, index = before.topk(self.k, dim=-1, sorted=False)
+            active = torch.zeros_like(before).scatter(-1, index, values.relu())
         return active * self.scale
 
     def decode(self, feature_acts: Tensor, /) -> Tensor:
@@ -217,9 +217,9 @@ def holding(path: str | Path, facts: Mapping[str, Any]) -> Folder | None:
     """Return what a folder holds if it is the dictionary that these facts describe; None if it is another, or none."""
     if not (Path(path) / FACTS).is_file():
         return None
-    found = read(path)
+    folder = read(path)
     expected = json.loads(json.dumps(dict(facts)))
-    return found if all(found.facts.get(name) == value for name, value in expected.items()) else None
+    return folder if all(folder.facts.get(name) == value for name, value in expected.items()) else None
 
 
 def _of_today(config: dict[str, Any]) -> dict[str, Any]:

@@ -52,10 +52,10 @@ def load(
             raise ModelError(f"no dictionary ships with {text}", fix="train one: mc.features.train(model, ...)")
         name = name or text.removeprefix("organism:")
     if _exists(source) or text.startswith((".", "/")) or (sae_id is None and "/" in text):
-        found = folder.read(source)
-        facts = {"model_digest": found.facts.get("model_digest"), "folder": source}
-        made = found.coder() if found.is_plain else from_disk(source)
-        hooks = found.facts.get("site") or found.hook, found.facts.get("site_out") or found.hook_out
+        kept = folder.read(source)
+        facts = {"model_digest": kept.facts.get("model_digest"), "folder": source}
+        made = kept.coder() if kept.is_plain else from_disk(source)
+        hooks = kept.facts.get("site") or kept.hook, kept.facts.get("site_out") or kept.hook_out
         name = name or Path(source).resolve().name
     else:
         made = from_release(text, sae_id)
@@ -79,18 +79,18 @@ def _exists(source: str | Path) -> bool:
         return False
 
 
-def _place(given: str | Site | None, told: str | None, word: str, source: str) -> Site:
+def _place(given: str | Site | None, stated: str | None, word: str, source: str) -> Site:
     """Return a site from what the caller says and from what the dictionary says of itself."""
-    own = None
-    if told is not None:
+    parsed = None
+    if stated is not None:
         try:
-            own = Site.parse(told)
+            parsed = Site.parse(stated)
         except SiteError:
-            own = None
-    if given is None and own is None:
-        raise DataError(f"the dictionary {source} does not say which site it reads", got=told, fix=f"pass {word}=...")
-    place = Site.parse(given) if given is not None else own
-    if own is not None and place != own:
-        raise DataError(f"the dictionary {source} belongs to another site", got=str(place), expected=str(own))
+            parsed = None
+    if given is None and parsed is None:
+        raise DataError(f"the dictionary {source} does not say which site it reads", got=stated, fix=f"pass {word}=...")
+    place = Site.parse(given) if given is not None else parsed
+    if parsed is not None and place != parsed:
+        raise DataError(f"the dictionary {source} belongs to another site", got=str(place), expected=str(parsed))
     assert place is not None
     return place

@@ -54,13 +54,19 @@ class Material:
     @classmethod
     def from_facts(cls, facts: Mapping[str, Any], folder: str | Path) -> Material:
         """Read what the folder of a dictionary remembers."""
-        told = facts.get("material")
-        if told is None:
+        material = facts.get("material")
+        if material is None:
             raise ModelError(
                 f"the folder {folder} does not say which model and prompts it belongs to",
                 fix="say which: --model MODEL --text FILE, or from Python: mc.features.health(model, prompts, mc.features.load(model, folder))",
             )
-        return cls(str(told["model"]), tuple(told["tasks"]), told["text"], int(told["n"]), int(told["seed"]))
+        return cls(
+            str(material["model"]),
+            tuple(material["tasks"]),
+            material["text"],
+            int(material["n"]),
+            int(material["seed"]),
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return what a folder is to remember."""
@@ -72,7 +78,10 @@ class Material:
             worlds = [
                 (task(name), environment) for name in self.tasks for environment in (None, *task(name).environments)
             ]
-            return [own.prompts(model, n=self.n, seed=self.seed, environment=there) for own, there in worlds]
+            return [
+                drawn_from.prompts(model, n=self.n, seed=self.seed, environment=environment)
+                for drawn_from, environment in worlds
+            ]
         lines = self._lines()
         return [PromptSet.from_text(model, lines[: len(lines) - len(lines) // _HELD_OUT])]
 

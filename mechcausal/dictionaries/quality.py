@@ -88,7 +88,7 @@ class Health:
     @property
     def frame(self) -> pd.DataFrame:
         """One row a measure."""
-        rows = [{"measure": name, **asdict(one), "what": _TOLD[name]} for name, one in self.measures.items()]
+        rows = [{"measure": name, **asdict(interval), "what": _TOLD[name]} for name, interval in self.measures.items()]
         return pd.DataFrame(rows).rename(columns={"estimate": "value"})
 
     @property
@@ -99,9 +99,9 @@ class Health:
     def summary(self) -> str:
         """Say it in words, one line a measure."""
         lines = [f"{self.site}: {len(self.frequency)} features on {self.n_tokens:,} tokens, loss at the {self.where}"]
-        for name, one in self.measures.items():
-            within = "" if np.isnan(one.low) else f"  [{one.low:.3f}, {one.high:.3f}]"
-            lines.append(f"  {name:<18} {one.estimate:8.3f}{within:<20}  {_TOLD[name]}")
+        for name, interval in self.measures.items():
+            within = "" if np.isnan(interval.low) else f"  [{interval.low:.3f}, {interval.high:.3f}]"
+            lines.append(f"  {name:<18} {interval.estimate:8.3f}{within:<20}  {_TOLD[name]}")
         return "\n".join([*lines, *(f"  note: {text}" for text in self.warnings)])
 
     def __repr__(self) -> str:
@@ -117,7 +117,7 @@ class Health:
         """Return everything as JSON data."""
         return {
             "site": self.site, "n_tokens": self.n_tokens, "where": self.where, "warnings": list(self.warnings),
-            "measures": {name: _plain(asdict(one)) for name, one in self.measures.items()},
+            "measures": {name: _plain(asdict(interval)) for name, interval in self.measures.items()},
             "frequency": np.round(self.frequency, 6).tolist(),
             "size": [None if np.isnan(x) else round(float(x), 6) for x in self.size],
             "provenance": json.loads(self.provenance.to_json()),
@@ -131,8 +131,8 @@ class Health:
         return path
 
 
-def _plain(told: dict[str, Any]) -> dict[str, Any]:
-    return {name: None if isinstance(value, float) and np.isnan(value) else value for name, value in told.items()}
+def _plain(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: None if isinstance(value, float) and np.isnan(value) else value for name, value in fields.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -320,15 +320,15 @@ def _measures(rows: dict[str, np.ndarray], counts: _Counts, clusters: Sequence[s
     }
 
 
-def _error_share(model: Any, one: Bound, pairs: Contrast, batch_size: int) -> Interval:  # noqa: ANN401
+def _error_share(model: Any, dictionary: Bound, pairs: Contrast, batch_size: int) -> Interval:  # noqa: ANN401
     """Return the effect of patching the error alone as a share of patching the activation."""
     metric = METRICS["logit_diff" if pairs.clean.foil is not None else "logprob"]
     metric.check(pairs.clean)
-    cells = [(Edit(one.error, Patch()),), (Edit(one.written, Patch()),)]
+    cells = [(Edit(dictionary.error, Patch()),), (Edit(dictionary.written, Patch()),)]
     plan = Plan(pairs.clean, cells, metric, rows=pairs.corrupt)
-    found = evaluate(model, plan, batch_size=batch_size, progress="error", unedited=True)
-    base = found.unedited["base"]
-    return ratio_interval(found.values[0] - base, found.values[1] - base, pairs.clean.clusters)
+    measured = evaluate(model, plan, batch_size=batch_size, progress="error", unedited=True)
+    base = measured.unedited["base"]
+    return ratio_interval(measured.values[0] - base, measured.values[1] - base, pairs.clean.clusters)
 
 
 def _notes(measures: dict[str, Interval]) -> list[str]:

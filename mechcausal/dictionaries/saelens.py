@@ -44,10 +44,10 @@ _FIX = "pip install 'mechcausal[sae]' 'transformer-lens<4' in an environment of 
 def _why_not() -> str:
     lens = version("transformer-lens")
     try:
-        own = version("sae-lens")
+        installed = version("sae-lens")
     except PackageNotFoundError:
         return "this needs sae-lens, which is not installed"
-    return f"this needs sae-lens, and sae-lens {own} cannot be imported beside transformer-lens {lens}"
+    return f"this needs sae-lens, and sae-lens {installed} cannot be imported beside transformer-lens {lens}"
 
 
 def from_disk(path: str | Path) -> Any:  # noqa: ANN401 - an SAE
@@ -62,14 +62,14 @@ def from_disk(path: str | Path) -> Any:  # noqa: ANN401 - an SAE
 def from_release(release: str, sae_id: str | None) -> Any:  # noqa: ANN401 - an SAE
     """Load a dictionary that is published under a release name."""
     package = sae_lens()
-    known = _releases()
-    if release not in known and "/" not in release:
-        close = get_close_matches(release, known, n=1, cutoff=0.55)
+    releases = _releases()
+    if release not in releases and "/" not in release:
+        close = get_close_matches(release, releases, n=1, cutoff=0.55)
         raise ModelError(
             f"{shortened(release)!r} is neither a folder nor a release of sae-lens",
             fix=f"did you mean {close[0]!r}?" if close else "sae-lens lists its releases in its documentation",
         )
-    ids = list(known[release].saes_map) if release in known else []
+    ids = list(releases[release].saes_map) if release in releases else []
     if sae_id is None or (ids and sae_id not in ids):
         raise ModelError(
             f"the release {release!r} holds {len(ids) or 'several'} dictionaries", got=f"sae_id {sae_id!r}",
@@ -98,10 +98,10 @@ class Renormalised:
 
     def encode(self, x: Tensor) -> Tensor:
         """Return the features of activations."""
-        found = self.dictionary.encode(x)
+        features = self.dictionary.encode(x)
         state = vars(self.dictionary)
         self._kept = {name: state[name] for name in ("ln_mu", "ln_std", "x_norm_coeff") if name in state}
-        return found
+        return features
 
     def decode(self, feature_acts: Tensor, /) -> Tensor:
         """Return the reconstruction, at the scale of the activations that were encoded last."""
@@ -250,7 +250,7 @@ def _untrained(
         assert width_out is not None  # `train` asks for it
         return _transcoder(package, width, width_out, n_features, price, warm)
     halves = [n_features // part for part in (8, 4, 2) if n_features // part >= max(1, k)]
-    own: dict[str, dict[str, Any]] = {
+    options: dict[str, dict[str, Any]] = {
         "standard": {"l1_coefficient": price, "l1_warm_up_steps": warm},
         "gated": {"l1_coefficient": price, "l1_warm_up_steps": warm},
         "topk": {"k": k},
@@ -262,7 +262,7 @@ def _untrained(
         },
     }  # fmt: skip
     names = {"batchtopk": "BatchTopK", "topk": "TopK", "jumprelu": "JumpReLU", "matryoshka": "MatryoshkaBatchTopK"}
-    config = getattr(package, f"{names.get(kind, kind.title())}TrainingSAEConfig")(**sizes, **own[kind])
+    config = getattr(package, f"{names.get(kind, kind.title())}TrainingSAEConfig")(**sizes, **options[kind])
     if kind == "topk" and device == "cpu":
         return _active_only(package, config)
     return package.TrainingSAE.from_dict(config.to_dict())
@@ -301,9 +301,9 @@ def _active_only(package: ModuleType, config: Any) -> Any:  # noqa: ANN401 - a T
             half = sae_in.shape[1] // 2
             with torch.no_grad():
                 index = hidden_pre.index_select(1, dead).topk(min(half, len(dead)), sorted=False).indices
-                known, missing = before.gather(1, dead[index]), sae_in - sae_out
+                active, missing = before.gather(1, dead[index]), sae_in - sae_out
             weights, rows = self.W_enc.index_select(1, dead), self.W_dec.index_select(0, dead)
-            values = encoded(known, index, x, weights, self.b_enc.index_select(0, dead), self.b_dec)
+            values = encoded(active, index, x, weights, self.b_enc.index_select(0, dead), self.b_dec)
             error = (decoded(values, index, rows) - missing).square().sum(-1).mean()
             return self.cfg.aux_loss_coefficient * min(len(dead) / half, 1.0) * error
 
@@ -333,11 +333,11 @@ def _transcoder(package: ModuleType, width: int, width_out: int, n_features: int
         def training_forward_pass(self, step_input: TrainStepInput) -> TrainStepOutput:
             x, y = step_input.sae_in[:, :width], step_input.sae_in[:, width:]
             active, before = self.encode_with_hidden_pre(x)
-            found = self.decode(active)
-            error = (found - y).square().sum(-1).mean()
-            extra = self.calculate_aux_loss(step_input, active, before, found)
+            decoded_values = self.decode(active)
+            error = (decoded_values - y).square().sum(-1).mean()
+            extra = self.calculate_aux_loss(step_input, active, before, decoded_values)
             losses = {"mse_loss": error, **extra}
-            return TrainStepOutput(y, found, active, before, sum(losses.values()), losses)
+            return TrainStepOutput(y, decoded_values, active, before, sum(losses.values()), losses)
 
     config = package.StandardTrainingSAEConfig(
         d_in=width, d_sae=n_features, l1_coefficient=price, l1_warm_up_steps=warm, apply_b_dec_to_input=False

@@ -23,18 +23,18 @@ def decoded(values: Tensor, index: Tensor, rows: Tensor) -> Tensor:
     return _Decoded.apply(values, rows, index) if _few(index, len(rows)) else _filled(values, index, len(rows)) @ rows
 
 
-def encoded(known: Tensor, index: Tensor, x: Tensor, weights: Tensor, bias: Tensor, shift: Tensor) -> Tensor:
+def encoded(values: Tensor, index: Tensor, x: Tensor, weights: Tensor, bias: Tensor, shift: Tensor) -> Tensor:
     """Return entries of `(x - shift) @ weights + bias` that are known already, as a function of the parameters.
 
     Args:
-        known: Their values, [token k].
+        values: Their values, [token k].
         index: Which they are, [token k].
         x: What is encoded, less the shift, [token d]; a constant.
         weights: The encoder, [d feature].
         bias: Its bias, [feature].
         shift: What is taken from the activations before they are encoded, [d].
     """
-    return _Encoded.apply(weights, bias, shift, known, index, x)
+    return _Encoded.apply(weights, bias, shift, values, index, x)
 
 
 class _Decoded(Function):
@@ -42,14 +42,14 @@ class _Decoded(Function):
     def forward(ctx: Any, values: Tensor, rows: Tensor, index: Tensor) -> Tensor:  # noqa: ANN401
         with torch.enable_grad():
             ctx.values = values.detach().requires_grad_()
-            ctx.found = embedding_bag(index, rows.detach(), per_sample_weights=ctx.values, mode="sum")
+            ctx.decoded = embedding_bag(index, rows.detach(), per_sample_weights=ctx.values, mode="sum")
         ctx.index, ctx.n_features = index, len(rows)
-        return ctx.found.detach()
+        return ctx.decoded.detach()
 
     @staticmethod
     def backward(ctx: Any, *slopes: Any) -> tuple[Tensor | None, ...]:  # noqa: ANN401
         (slope,) = slopes
-        (by_values,) = torch.autograd.grad(ctx.found, ctx.values, slope)
+        (by_values,) = torch.autograd.grad(ctx.decoded, ctx.values, slope)
         # Faster than the gradient that torch has for the rows, which sorts the index first.
         return by_values, _gathered(ctx.values.detach(), ctx.index, slope, ctx.n_features), None
 
@@ -61,12 +61,12 @@ class _Encoded(Function):
         weights: Tensor,
         bias: Tensor,
         shift: Tensor,
-        known: Tensor,
+        values: Tensor,
         index: Tensor,
         x: Tensor,
     ) -> Tensor:
         ctx.save_for_backward(weights, index, x)
-        return known.clone()
+        return values.clone()
 
     @staticmethod
     def backward(ctx: Any, *slopes: Any) -> tuple[Tensor | None, ...]:  # noqa: ANN401
@@ -81,11 +81,11 @@ def _gathered(values: Tensor, index: Tensor, x: Tensor, n_features: int) -> Tens
     """Return for each feature the sum of the tokens [token d] that name it, each times its value: [feature d]."""
     if not _few(index, n_features):
         return _filled(values, index, n_features).T @ x
-    found = x.new_zeros(n_features, x.shape[1])
+    sums = x.new_zeros(n_features, x.shape[1])
     many = max(1, _HELD // max(1, index.shape[1] * x.shape[1]))
     for some_values, some_index, some in zip(values.split(many), index.split(many), x.split(many), strict=True):
-        found.index_add_(0, some_index.flatten(), (some_values[:, :, None] * some[:, None]).flatten(0, 1))
-    return found
+        sums.index_add_(0, some_index.flatten(), (some_values[:, :, None] * some[:, None]).flatten(0, 1))
+    return sums
 
 
 def _filled(values: Tensor, index: Tensor, n_features: int) -> Tensor:

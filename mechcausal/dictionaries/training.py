@@ -249,11 +249,11 @@ def _made(
 
 def _versions() -> dict[str, str]:
     """Return the versions of what decides about the weights, of those packages that are installed."""
-    found = {"mechcausal": __version__}
+    versions = {"mechcausal": __version__}
     for package in ("torch", "transformer-lens", "sae-lens"):
         with suppress(PackageNotFoundError):
-            found[package] = version(package)
-    return found
+            versions[package] = version(package)
+    return versions
 
 
 def require_enough(tokens: int | None, width: int) -> None:
@@ -289,19 +289,21 @@ def gathered(
         return harvest(model, data, site, site_out=site_out)
     if isinstance(data, (list, tuple)):
         return Activations.joined([harvest(model, prompts, site, site_out=site_out) for prompts in data])
-    found = Activations.open(data) if isinstance(data, (str, Path)) else data
-    found = found if isinstance(found, Activations) else Activations.of(found)
-    told = found.facts
+    activations = Activations.open(data) if isinstance(data, (str, Path)) else data
+    activations = activations if isinstance(activations, Activations) else Activations.of(activations)
+    facts = activations.facts
     expected = {"site": str(site), "site_out": None if site_out is None else str(site_out)}
     expected["model_digest"] = weights_fingerprint(model)
     for word, value in expected.items():
-        if told and told[word] != value:
-            raise DataError("these activations are of something else", got=f"{word} {told[word]}", expected=value)
+        if facts and facts[word] != value:
+            raise DataError("these activations are of something else", got=f"{word} {facts[word]}", expected=value)
     able = abilities(model)
-    width = sum(math.prod(able.shape_at(one)) for one in (site, site_out) if one is not None)
-    if found.width != width:
-        raise DataError(f"these activations do not fit {site}", got=f"{found.width} numbers a token", expected=width)
-    return found
+    width = sum(math.prod(able.shape_at(place)) for place in (site, site_out) if place is not None)
+    if activations.width != width:
+        raise DataError(
+            f"these activations do not fit {site}", got=f"{activations.width} numbers a token", expected=width
+        )
+    return activations
 
 
 def _trained(

@@ -12,7 +12,7 @@ from mechcausal.links.bench import ESTIMATE, Bench
 from mechcausal.links.measure import Readings, Used
 
 _LARGEST_SET = 8
-_MOST_SETS = 20
+_MOST_SETS = 10
 
 
 def chosen_set(bench: Bench, readings: Readings, used: Used, judged: Sequence[Used], random: int) -> dict[str, Any]:

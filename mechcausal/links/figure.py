@@ -30,7 +30,7 @@ _SYMBOLS = {
 }  # fmt: skip
 _ACROSS, _DOWN, _NAMED = 400.0, 300.0, 5
 _IN_A_ROW = 2  # panels
-X_TITLE, Y_TITLE = "available: AUC (below 0.5 turned over)", "used: share of the total effect"
+X_TITLE, Y_TITLE = "available: AUC (mirrored below 0.5)", "used: share of the total effect"
 Range = tuple[float, float]
 
 

@@ -241,8 +241,13 @@ def hooks_of(module: nn.Module) -> Iterator[tuple[str, int, Any]]:
         yield "forward", 0, values["forward"]
 
 
+# What the libraries below attach themselves: transformer-lens wires a bridge, and transformers leaves recorders on the
+# layers after a first call with `output_hidden_states=True`, which read and change nothing.
+_WIRING = ("transformer_lens.", "transformers.utils.output_capturing")
+
+
 def _is_wiring(function: Any) -> bool:  # noqa: ANN401 - any callable
-    return str(getattr(function, "__module__", "")).startswith("transformer_lens.")
+    return str(getattr(function, "__module__", "")).startswith(_WIRING)
 
 
 def foreign(model: TransformerBridge) -> str:

@@ -66,3 +66,10 @@ def facts(
             "seconds": round(time.perf_counter() - started, 3),
         },
     }
+
+
+def source_facts(model: Any) -> dict[str, Any]:  # noqa: ANN401 - a model, or None
+    """Return what provenance says of another model that makes the source run; nothing where there is none."""
+    if model is None:
+        return {}
+    return {"source_model": {"name": str(model.cfg.model_name), "weights": weights_fingerprint(model)}}

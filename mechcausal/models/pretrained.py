@@ -132,6 +132,9 @@ def _read(name: str, config: Any, dtype: torch.dtype, options: Mapping[str, Any]
             name, dtype=dtype, attn_implementation="eager", output_loading_info=True, ignore_mismatched_sizes=True,
             **options,
         )  # fmt: skip
+    # Tensors are views of the mapped file until they are copied, and would change with it.
+    for value in (*module.parameters(), *module.buffers()):
+        value.data = value.data.clone()
     return accounted(module, report)
 
 

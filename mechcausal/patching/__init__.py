@@ -13,6 +13,8 @@ from mechcausal.patching.measuring import Measuring as Measuring
 from mechcausal.patching.measuring import measure as measure
 from mechcausal.patching.path import PathPatching as PathPatching
 from mechcausal.patching.path import path_patch as path_patch
+from mechcausal.patching.projection import DirectAttributing as DirectAttributing
+from mechcausal.patching.projection import direct_logit_attribution as direct_logit_attribution
 from mechcausal.patching.reading import Reading as Reading
 from mechcausal.patching.reading import Readings as Readings
 from mechcausal.patching.reading import read as read

@@ -22,8 +22,9 @@ from mechcausal.metrics import metric as metric_of
 from mechcausal.models import bridge
 from mechcausal.models.abilities import abilities
 from mechcausal.models.engine import Exact, Plan, check_prompts, evaluate, mean_activations
+from mechcausal.models.facts import source_facts
 from mechcausal.models.sources import SourceRun, check_source
-from mechcausal.patching.activation import SweepCost, dry_run, source_facts
+from mechcausal.patching.activation import SweepCost, dry_run
 from mechcausal.patching.sweep import CellSpec, MetricSpec, Positions, Recorder, Swept, as_text, plain, sites_of, swept
 from mechcausal.results.result import Result
 
@@ -115,7 +116,7 @@ class Ablating(Method[PromptSet | Contrast, Result]):
             baselines,
             forwards=sum(part.forwards for part in parts),
             batch_size=min(part.batch_size for part in parts),
-            **_told([part.told for part in parts]),
+            **_compute([part.told for part in parts]),
         )
 
     def cost(self, model: Model, data: PromptSet | Contrast) -> SweepCost:
@@ -201,20 +202,22 @@ class Ablating(Method[PromptSet | Contrast, Result]):
         check_source(model, self.source_model, sites)
 
 
-def _told(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _compute(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return what provenance says of the engine, from what it says of each part."""
-    told = dict(parts[0])
+    compute = dict(parts[0])
     for part in parts[1:]:
-        if part["engine"] != told["engine"]:
-            told["engine"] = "replay and naive"
-        told["naive_because"] = {**told.get("naive_because", {}), **part.get("naive_because", {})}
+        if part["engine"] != compute["engine"]:
+            compute["engine"] = "replay and naive"
+        compute["naive_because"] = {**compute.get("naive_because", {}), **part.get("naive_because", {})}
         counts = ("naive_token_layers", "token_layers", "skipped", "cells_and_examples", "cells")
-        told |= {name: told.get(name, 0) + part.get(name, 0) for name in counts if name in told or name in part}
-    if len(parts) > 1 and not told["naive_because"]:
-        del told["naive_because"]
-    if len(parts) > 1 and "token_layers" in told:
-        told["ratio"] = round(told["naive_token_layers"] / max(1, told["token_layers"]), 2)
-    return told
+        compute |= {
+            name: compute.get(name, 0) + part.get(name, 0) for name in counts if name in compute or name in part
+        }
+    if len(parts) > 1 and not compute["naive_because"]:
+        del compute["naive_because"]
+    if len(parts) > 1 and "token_layers" in compute:
+        compute["ratio"] = round(compute["naive_token_layers"] / max(1, compute["token_layers"]), 2)
+    return compute
 
 
 def draw(

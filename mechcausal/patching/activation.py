@@ -16,7 +16,7 @@ from mechcausal.metrics import Metric
 from mechcausal.metrics import metric as metric_of
 from mechcausal.models.abilities import abilities
 from mechcausal.models.engine import Exact, Plan, align, check_prompts, evaluate
-from mechcausal.models.fingerprint import weights_fingerprint
+from mechcausal.models.facts import source_facts
 from mechcausal.models.sources import SourceRun, check_source
 from mechcausal.patching.sweep import (
     CellSpec,
@@ -163,13 +163,6 @@ class Patching(Method[Contrast | PromptSet, Result]):
         )
 
 
-def source_facts(model: Any) -> dict[str, Any]:  # noqa: ANN401 - a model, or None
-    """Return what provenance says of another model that makes the source run; nothing where there is none."""
-    if model is None:
-        return {}
-    return {"source_model": {"name": str(model.cfg.model_name), "weights": weights_fingerprint(model)}}
-
-
 def dry_run(model: Model, plan: Plan, batch_size: int, exact: Exact) -> SweepCost:
     """Return the cost of a plan; only the unedited runs are made."""
     dry = evaluate(model, replace(plan, dry=True), batch_size=batch_size, exact=exact).told
@@ -177,15 +170,15 @@ def dry_run(model: Model, plan: Plan, batch_size: int, exact: Exact) -> SweepCos
     rows = plan.base if plan.rows is None or (plan.source and plan.source.at) else plan.rows
     columns = align(plan.base, rows)[0].tokens.shape[1]
     per_forward = columns * abilities(model).shape.n_layers
-    whole = cells * n * per_forward
-    computed = dry.get("token_layers", 0) + whole - dry.get("naive_token_layers", 0)
+    naive = cells * n * per_forward
+    computed = dry.get("token_layers", 0) + naive - dry.get("naive_token_layers", 0)
     return SweepCost(
         cells=cells,
         examples=n,
         forwards=computed / per_forward,
         naive_forwards=cells * n,
         token_layers=computed,
-        naive_token_layers=whole,
+        naive_token_layers=naive,
         skipped=dry.get("skipped", 0),
         naive_because=dry.get("naive_because", {}),
     )

@@ -76,7 +76,7 @@ class Attributing(Method[Contrast, Result]):
         >>> len(estimate)
         16
         >>> mc.attribute.cost(model, pairs, sites="z", steps=4).naive_forwards  # four steps, for each of four layers
-        96.0
+        128.0
     """
 
     word: ClassVar[str] = "attribute"
@@ -112,7 +112,7 @@ class Attributing(Method[Contrast, Result]):
             forwards=job.forwards,
             batch_size=used,
             estimate="first order",
-            **job.told(),
+            **job.compute(),
         )
 
     def cost(self, model: Model, data: Contrast) -> SweepCost:
@@ -120,14 +120,14 @@ class Attributing(Method[Contrast, Result]):
         cells, _, _, job = self._estimated(model, data, self._metric(), dry=True)
         per_forward = align(data.clean, data.corrupt)[0].tokens.shape[1] * abilities(model).shape.n_layers
         by_the_loop = job.loop_passes([job.where[number] for number in job.slow]) * len(data) * per_forward
-        computed, whole = job.economy.token_layers + by_the_loop, job.economy.naive_token_layers + by_the_loop
+        computed, naive = job.economy.token_layers + by_the_loop, job.economy.naive_token_layers + by_the_loop
         return SweepCost(
             cells=len(cells),
             examples=len(data),
             forwards=computed / per_forward,
-            naive_forwards=whole / per_forward,
+            naive_forwards=naive / per_forward,
             token_layers=computed,
-            naive_token_layers=whole,
+            naive_token_layers=naive,
             skipped=job.economy.skipped,
             naive_because=job.reasons if job.slow else {},
         )
@@ -269,13 +269,13 @@ class _Job:
             return int(bool(where))
         return self.steps * (len({place.site.whole for place in where}) if self.path == "joint" else len(where))
 
-    def told(self) -> dict[str, Any]:
+    def compute(self) -> dict[str, Any]:
         """Return what provenance says of the engine."""
-        told: dict[str, Any] = self.economy.told() if self.fast else {}
-        told["engine"] = "naive" if not self.fast else "replay" if not self.slow else "replay and naive"
+        compute: dict[str, Any] = self.economy.told() if self.fast else {}
+        compute["engine"] = "naive" if not self.fast else "replay" if not self.slow else "replay and naive"
         if self.slow:
-            told["naive_because"] = self.reasons
-        return told
+            compute["naive_because"] = self.reasons
+        return compute
 
 
 def _replayed(model: Any, where: Sequence[Place]) -> tuple[Replayer | None, dict[str, str]]:  # noqa: ANN401

@@ -61,7 +61,7 @@ def slopes(
     modules = set(asked.values()) - streams
     first, last = min(map(first_layer, sites)), len(twin.layers)
     # The last layer is left early only where no hook is waiting inside it and no stream is wanted after it.
-    whole = meter.read is None or Site("resid_pre", last) in streams or any(s.layer == last - 1 for s in modules)
+    all_columns = meter.read is None or Site("resid_pre", last) in streams or any(s.layer == last - 1 for s in modules)
     stream = base.hidden[first][rows, start:]
     with ExitStack() as hooks:
         for site in modules:
@@ -69,17 +69,17 @@ def slopes(
         for layer in range(first, last + 1):
             if Site("resid_pre", layer) in streams:
                 stream = leaf(Site("resid_pre", layer), stream)
-            if layer == last - 1 and not whole:
+            if layer == last - 1 and not all_columns:
                 stream = twin.last_layer(base, stream, rows, start, meter.read[rows])
                 break
             if layer < last:
                 stream = twin.layer(base, layer, stream, rows, start)
-    if whole and meter.read is not None:
+    if all_columns and meter.read is not None:
         stream = stream[torch.arange(len(rows), device=rows.device), meter.read[rows] - start]
-    found = torch.autograd.grad(meter.scores(stream, rows, start).sum(), list(leaves.values()), allow_unused=True)
+    slopes_at = torch.autograd.grad(meter.scores(stream, rows, start).sum(), list(leaves.values()), allow_unused=True)
     grown = {
         site: torch.zeros_like(value) if slope is None else slope
-        for (site, value), slope in zip(leaves.items(), found, strict=True)
+        for (site, value), slope in zip(leaves.items(), slopes_at, strict=True)
     }
     return {site: grown[at].reshape(len(rows), -1, *base.values[site].shape[2:]) for site, at in asked.items()}
 
@@ -124,10 +124,10 @@ def _disagreement(model: Model, engine: Replayer, component: str) -> str:
             try:
                 base = twin.record(batch, shapes)
                 meter = Meter(twin, batch, metric, None, base.hidden[-1])
-                found = {start: slopes(twin, base, meter, sites, rows, start) for start in (0, middle)}
+                by_start = {start: slopes(twin, base, meter, sites, rows, start) for start in (0, middle)}
             except FAILURES as error:
                 return in_short(error)
-            for start, fast in found.items():
+            for start, fast in by_start.items():
                 seen = batch.mask[:, start:]
                 if not all(agree(fast[site][seen], slow[site][:, start:][seen], model) for site in sites):
                     return "its gradients and those of the loop do not agree"

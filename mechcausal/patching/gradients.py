@@ -67,29 +67,29 @@ class Slopes:
         """Return the same with the mean gradient along a path on which the whole activation moves, [place example]."""
         out = np.zeros((len(places), len(self.differs)))
         for whole, numbers in _by_whole(places).items():
-            own = [places[number] for number in numbers]
-            live = self._live(own)
+            here = [places[number] for number in numbers]
+            live = self._live(here)
             self._count(live, runs=steps)
-            out[numbers] = self._shared(own, live, _moves(self.delta[whole]), _midpoints(steps))
+            out[numbers] = self._shared(here, live, _moves(self.delta[whole]), _midpoints(steps))
         return out
 
     def cells(self, places: Sequence[Place], steps: int) -> np.ndarray:
         """Return the same with the mean gradient along a path on which only the cell moves, [place example]."""
         out = np.zeros((len(places), len(self.differs)))
         for whole, numbers in _by_whole(places).items():
-            own = [places[number] for number in numbers]
-            live, delta = self._live(own), self.delta[whole]
-            self._count(live, runs=steps * len(own))
-            parts = list(dict.fromkeys(place.site for place in own))
-            part = torch.tensor([parts.index(place.site) for place in own], device=delta.device)
+            here = [places[number] for number in numbers]
+            live, delta = self._live(here), self.delta[whole]
+            self._count(live, runs=steps * len(here))
+            parts = list(dict.fromkeys(place.site for place in here))
+            part = torch.tensor([parts.index(place.site) for place in here], device=delta.device)
             inside = torch.stack([_inside(delta[0, 0], site) for site in parts])
             fractions = delta.new_tensor(_midpoints(steps))
             for stack in self._stacks(live, live, first_layer(whole), steps):
                 start, cell, row, step = self._indices(stack)
                 change = delta[row, start:] * _over(live[cell, row, start:], delta.ndim) * inside[part[cell]][:, None]
                 slope = self._slopes([whole], row, start, change * _over(fractions[step], delta.ndim))[whole]
-                found = (change * slope).flatten(1).double().sum(1) / steps
-                np.add.at(out, (np.asarray(numbers)[stack.cell], stack.row), found.cpu().numpy())
+                products = (change * slope).flatten(1).double().sum(1) / steps
+                np.add.at(out, (np.asarray(numbers)[stack.cell], stack.row), products.cpu().numpy())
         return out
 
     def _shared(self, places: Sequence[Place], live: Tensor, moving: Tensor, fractions: Sequence[float]) -> np.ndarray:
@@ -100,16 +100,16 @@ class Slopes:
             start, _, row, step = self._indices(stack)
             change = None
             if fractions:
-                own = self.delta[wholes[0]][row, start:]
-                change = own * _over(own.new_tensor(fractions)[step], own.ndim)
+                delta = self.delta[wholes[0]][row, start:]
+                change = delta * _over(delta.new_tensor(fractions)[step], delta.ndim)
             for site, slope in self._slopes(wholes, row, start, change).items():
                 total[site][:, start:].index_add_(0, row, slope)
         shares: dict[Site, Tensor] = {}
         for site in dict.fromkeys(place.site for place in places):
             product = view(self.delta[site.whole] * total[site.whole], site)
             shares[site] = product.reshape(*product.shape[:2], -1).double().sum(-1) / steps
-        found = [(shares[place.site] * self._where(place.at)).sum(1) for place in places]
-        return torch.stack(found).cpu().numpy()
+        sums = [(shares[place.site] * self._where(place.at)).sum(1) for place in places]
+        return torch.stack(sums).cpu().numpy()
 
     def _slopes(self, wholes: Sequence[Site], row: Tensor, start: int, change: Tensor | None) -> dict[Site, Tensor]:
         self.passes += 1
@@ -160,10 +160,10 @@ class Slopes:
 
 
 def _by_whole(places: Sequence[Place]) -> dict[Site, list[int]]:
-    found: dict[Site, list[int]] = {}
+    numbers: dict[Site, list[int]] = {}
     for number, place in enumerate(places):
-        found.setdefault(place.site.whole, []).append(number)
-    return found
+        numbers.setdefault(place.site.whole, []).append(number)
+    return numbers
 
 
 def _midpoints(steps: int) -> list[float]:

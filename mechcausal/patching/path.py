@@ -104,7 +104,7 @@ class PathPatching(Method[Contrast, Result]):
         baselines = recorder.baselines("corrupt" if self.direction == "denoise" else "clean", self.batch_size)
         values, used = tracer.traced(where, data, self.direction, recorder.batch_size)
         rows = [place.row() for place in where]
-        return recorder.result(rows, values, baselines, forwards=tracer.forwards, batch_size=used, **tracer.told())
+        return recorder.result(rows, values, baselines, forwards=tracer.forwards, batch_size=used, **tracer.compute())
 
     def cost(self, model: Model, data: Contrast) -> SweepCost:
         """Return what it would take; only the unedited runs are made."""
@@ -210,7 +210,7 @@ class _Tracer:
 
         return in_batches(len(base), batch_size, one_batch)
 
-    def told(self) -> dict[str, Any]:
+    def compute(self) -> dict[str, Any]:
         """Return what provenance says of the engine."""
         return {"engine": "naive", "naive_because": self.reason} if self.engine is None else self.economy.told()
 

@@ -97,9 +97,9 @@ class Reading(Method[PromptSet, Readings]):
         >>> model = mc.load("organism:hiring")
         >>> prompts = mc.contrast("hiring/gender", model, n=8).clean
         >>> mc.read(model, prompts, "L1.z.H2", at="@-1")
-        L1.z.H2: prompt 8 x unit 16
+        L1.z.H2: prompt 8 x unit 12
         >>> mc.read(model, prompts, "L1.resid_post")["L1.resid_post"].shape
-        torch.Size([8, 10, 64])
+        torch.Size([8, 8, 48])
     """
 
     word: ClassVar[str] = "read"

@@ -154,11 +154,11 @@ class Recorder:
 
     def baselines(self, base: str, batch_size: int) -> dict[str, np.ndarray]:
         """Measure the unedited runs, and remember the batch size that fitted."""
-        self.batch_size, found = batch_size, {}
+        self.batch_size, values = batch_size, {}
         for name, side in self.sides.items():
             run = measure(self.model, side, self.metric, batch_size=self.batch_size, reference=self.sides["clean"])
-            found[name], self.batch_size = run.values[0], run.batch_size
-        return {"base": found[base], **found}
+            values[name], self.batch_size = run.values[0], run.batch_size
+        return {"base": values[base], **values}
 
     def result(
         self,
@@ -172,7 +172,7 @@ class Recorder:
     ) -> Result:
         """Make the result."""
         clean = self.sides["clean"]
-        told = baselines if "corrupt" in baselines else {"base": baselines["base"]}
+        stated = baselines if "corrupt" in baselines else {"base": baselines["base"]}
         provenance = Provenance(
             method=self.method,
             arguments={"metric": self.metric.name, **self.arguments},
@@ -181,5 +181,5 @@ class Recorder:
                 self.model, self.prompts, started=self.started, forwards=forwards, batch_size=batch_size, **compute
             ),
         )
-        frame = tabulate(list(where), values, told, clean.clusters)
-        return Result(frame, provenance, values, told, clean.groups, clean.clusters)
+        frame = tabulate(list(where), values, stated, clean.clusters)
+        return Result(frame, provenance, values, stated, clean.groups, clean.clusters)

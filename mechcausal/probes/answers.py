@@ -194,13 +194,13 @@ def _association(question: Question, reading: Reading, procedure: Procedure) -> 
 
 def association(log_odds: np.ndarray, trait: np.ndarray, group: np.ndarray, clusters: np.ndarray) -> Interval:
     """Return the slope of log-odds in a trait (1 or 0, -1 where unknown) among examples of the same group."""
-    known = trait >= 0
+    labeled = trait >= 0
     score, value = log_odds.astype(float), trait.astype(float)
-    for code in np.unique(group[known]):
-        inside = known & (group == code)
+    for code in np.unique(group[labeled]):
+        inside = labeled & (group == code)
         score[inside] -= score[inside].mean()
         value[inside] -= value[inside].mean()
-    return ratio_interval((score * value)[known], (value**2)[known], clusters[known])
+    return ratio_interval((score * value)[labeled], (value**2)[labeled], clusters[labeled])
 
 
 def _by_loss(model: Model, question: Question, batch_size: int) -> float:

@@ -107,10 +107,10 @@ def selectivity(
         if made is None:
             return Selectivity(np.nan, np.nan, len(names))
         try:
-            found = cross_validate(kind, x, made, clusters, folds=folds, settings=settings, seed=seed)
+            held_out = cross_validate(kind, x, made, clusters, folds=folds, settings=settings, seed=seed)
         except DataError:  # a class of this draw cannot be held out: too few clusters have it
             continue
-        reached.append(found.hits.mean())
+        reached.append(held_out.hits.mean())
     control = float(np.mean(reached)) if reached else np.nan
     return Selectivity(control, float(real - control), len(names))
 
@@ -162,8 +162,8 @@ def online_code(
         chosen = (
             best_settings(kind, x[:begin], y[:begin], clusters[:begin], settings, seed) if begin >= _ENOUGH else bare
         )
-        told = scores(fit(kind, x[:begin], y[:begin], chosen), x[begin:end])
-        total -= told[np.arange(end - begin), y[begin:end]].sum() / np.log(2)
+        log_probabilities = scores(fit(kind, x[:begin], y[:begin], chosen), x[begin:end])
+        total -= log_probabilities[np.arange(end - begin), y[begin:end]].sum() / np.log(2)
     return Description(float(total / len(y)), uniform, len(ends))
 
 
@@ -179,8 +179,8 @@ def _block_ends(y: np.ndarray, clusters: np.ndarray) -> list[int]:
     while ends[-1] < len(y):
         ends.append(2 * ends[-1])
     edges = np.append(np.flatnonzero(np.diff(clusters)) + 1, len(y))
-    whole = [int(edges[np.searchsorted(edges, min(end, len(y)))]) for end in ends]
-    return list(dict.fromkeys(whole))
+    moved = [int(edges[np.searchsorted(edges, min(end, len(y)))]) for end in ends]
+    return list(dict.fromkeys(moved))
 
 
 def shuffle_labels(y: np.ndarray, clusters: np.ndarray | None, draw: np.random.Generator) -> np.ndarray:
@@ -194,13 +194,13 @@ def shuffle_labels(y: np.ndarray, clusters: np.ndarray | None, draw: np.random.G
         return draw.permutation(y)
     _, first, index = np.unique(clusters, return_index=True, return_inverse=True)
     n_classes = int(y.max()) + 1
-    held = np.zeros((len(first), n_classes), dtype=bool)  # which cluster has which class
-    held[index, y] = True
+    occurs = np.zeros((len(first), n_classes), dtype=bool)  # which cluster has which class
+    occurs[index, y] = True
     renamed = np.tile(np.arange(n_classes), (len(first), 1))
-    for cluster in np.flatnonzero(held.sum(1) > 1):
-        classes = np.flatnonzero(held[cluster])
+    for cluster in np.flatnonzero(occurs.sum(1) > 1):
+        classes = np.flatnonzero(occurs[cluster])
         renamed[cluster, classes] = draw.permutation(classes)
-    alike = np.flatnonzero(held.sum(1) == 1)
+    alike = np.flatnonzero(occurs.sum(1) == 1)
     renamed[alike, y[first[alike]]] = draw.permutation(y[first[alike]])
     return renamed[index, y]
 

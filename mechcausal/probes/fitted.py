@@ -62,11 +62,11 @@ class Report:
     bayes: float = _NONE
 
     @classmethod
-    def of(cls, held: HeldOut, **controls: Any) -> Report:  # noqa: ANN401 - the fields of the controls
+    def of(cls, held_out: HeldOut, **controls: Any) -> Report:  # noqa: ANN401 - the fields of the controls
         """Take the numbers of a cross-validation."""
         return cls(
-            held.accuracy, float(held.guesses.mean()), held.balanced_accuracy, held.auc, held.information, held.bits, entropy(held.y),
-            len(np.unique(held.fold)), **controls,
+            held_out.accuracy, float(held_out.guesses.mean()), held_out.balanced_accuracy, held_out.auc, held_out.information, held_out.bits, entropy(held_out.y),
+            len(np.unique(held_out.fold)), **controls,
         )  # fmt: skip
 
     def lines(self) -> list[str]:
@@ -99,10 +99,10 @@ class Report:
             "guess", "balanced_accuracy", "auc", "bits", "entropy", "control", "selectivity", "mdl", "compression", "p",
             "bayes",
         )  # fmt: skip
-        told = {}
-        for name, found in (("accuracy", self.accuracy), ("information", self.information)):
-            told |= {name: found.estimate, f"{name}_low": found.low, f"{name}_high": found.high}
-        return told | {name: getattr(self, name) for name in names}
+        columns = {}
+        for name, interval in (("accuracy", self.accuracy), ("information", self.information)):
+            columns |= {name: interval.estimate, f"{name}_low": interval.low, f"{name}_high": interval.high}
+        return columns | {name: getattr(self, name) for name in names}
 
 
 @dataclass(frozen=True, eq=False)

@@ -45,8 +45,8 @@ class HeldOut:
     @property
     def accuracy(self) -> Interval:
         """The share of hits, with its interval clustered."""
-        found = mean_interval(self.hits, self.clusters)
-        return replace(found, low=max(found.low, 0.0), high=min(found.high, 1.0))
+        interval = mean_interval(self.hits, self.clusters)
+        return replace(interval, low=max(interval.low, 0.0), high=min(interval.high, 1.0))
 
     @property
     def balance(self) -> np.ndarray:
@@ -65,14 +65,14 @@ class HeldOut:
 
         Folds are not pooled, because two probes have two scales.
         """
-        found = []
+        areas = []
         for number in np.unique(self.fold):
             inside = self.fold == number
             classes = [1] if self.log_probabilities.shape[1] == 2 else range(self.log_probabilities.shape[1])
             for c in classes:
                 other = np.logaddexp.reduce(np.delete(self.log_probabilities[inside], c, axis=1), axis=1)
-                found.append(area(self.log_probabilities[inside, c] - other, self.y[inside] == c))
-        return float(np.nanmean(found)) if np.isfinite(found).any() else np.nan
+                areas.append(area(self.log_probabilities[inside, c] - other, self.y[inside] == c))
+        return float(np.nanmean(areas)) if np.isfinite(areas).any() else np.nan
 
     @property
     def bits(self) -> float:
@@ -87,8 +87,8 @@ class HeldOut:
         smaller expected surprise than a constant, it is zero or, for what was learned in vain, below.
         """
         shares = np.bincount(self.y) / len(self.y)
-        told = self.log_probabilities[np.arange(len(self.y)), self.y] - np.log(shares[self.y])
-        return mean_interval(told / np.log(2), self.clusters)
+        gained = self.log_probabilities[np.arange(len(self.y)), self.y] - np.log(shares[self.y])
+        return mean_interval(gained / np.log(2), self.clusters)
 
 
 def area(score: np.ndarray, positive: np.ndarray) -> float:
@@ -147,7 +147,7 @@ def best_settings(
     if len(values) == 1:
         return replace(settings, C=values[0])
     tried = [replace(settings, C=value) for value in values]
-    bits = [cross_validate(kind, x, y, clusters, folds=_INNER, settings=one, seed=seed + 1).bits for one in tried]
+    bits = [cross_validate(kind, x, y, clusters, folds=_INNER, settings=option, seed=seed + 1).bits for option in tried]
     return tried[int(np.argmin(bits))]
 
 

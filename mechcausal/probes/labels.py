@@ -152,13 +152,13 @@ def column_of(prompts: PromptSet, name: str) -> np.ndarray:
                 f"the variable {name!r} has several values per prompt", got=tuple(column.shape), expected="one"
             )
         return column.cpu().numpy()
-    known = [column for column in _COLUMNS if getattr(prompts, column)]
-    if name in known:
+    columns = [column for column in _COLUMNS if getattr(prompts, column)]
+    if name in columns:
         return np.asarray(getattr(prompts, name), dtype=object)
     raise DataError(
         f"these prompts have no variable or column {name!r}",
-        fix=did_you_mean(name, [*prompts.variables, *known])
-        if prompts.variables or known
+        fix=did_you_mean(name, [*prompts.variables, *columns])
+        if prompts.variables or columns
         else "pass the labels themselves",
     )
 

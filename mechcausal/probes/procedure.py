@@ -298,9 +298,9 @@ def best_possible(task: Task | None, prompts: PromptSet, labels: Labels, place: 
     if labels.numbers is not None or task is None or labels.concept not in task.scm.graph or labels.of_tokens:
         return float("nan")
     names = set(prompts.environments)
-    known = {"broad", *task.environments}
+    environments = {"broad", *task.environments}
     seen = visible(task, prompts, place.site, place.at)
-    if seen is None or len(names) != 1 or not names <= {"world", *known}:
+    if seen is None or len(names) != 1 or not names <= {"world", *environments}:
         return float("nan")
     environment = names.pop()
-    return bayes_accuracy(task, labels.concept, seen, environment=environment if environment in known else None)
+    return bayes_accuracy(task, labels.concept, seen, environment=environment if environment in environments else None)

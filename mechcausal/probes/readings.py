@@ -70,32 +70,32 @@ def readings(
         if place.site.component == "pattern":
             raise UnsupportedError(f"{place.site} has no fixed width to fit a probe to", fix="probe z, or a stream")
     wholes = list(dict.fromkeys(place.site.whole for place in where))
-    found: list[list[tuple[Tensor, Tensor]]] = []
+    batches: list[list[tuple[Tensor, Tensor]]] = []
 
     def one_batch(index: Tensor) -> np.ndarray:
         batch = prompts.take(index).to(bridge.device_of(model))
         read = forward(model, batch, edits, read=wholes).read
         made = []
         for place in where:
-            whole = read[place.site.whole]
-            _refuse_nan(whole[batch.mask], place.site)
-            x = _pooled(_flat(whole, place.site), batch.select(place.at), pool)
+            activation = read[place.site.whole]
+            _refuse_nan(activation[batch.mask], place.site)
+            x = _pooled(_flat(activation, place.site), batch.select(place.at), pool)
             made.append((x, _taken(batch, place, pool, index)))
-        found.append([(x.float().cpu(), taken) for x, taken in made])
+        batches.append([(x.float().cpu(), taken) for x, taken in made])
         return np.zeros((0, len(index)))
 
     in_batches(len(prompts), batch_size, one_batch)
     out = []
     for number, place in enumerate(where):
-        x, taken = (torch.cat(parts) for parts in zip(*(batch[number] for batch in found), strict=True))
+        x, taken = (torch.cat(parts) for parts in zip(*(batch[number] for batch in batches), strict=True))
         several = pool != "each" and not (place.at.is_single or place.at.name)
         out.append(Reading(place, x.numpy(), taken[:, 0].numpy(), taken[:, 1].numpy(), several))
     return out
 
 
-def _flat(whole: Tensor, site: Site) -> Tensor:
+def _flat(activation: Tensor, site: Site) -> Tensor:
     """Return the part that a site names as [batch pos feature]: one unit has one feature, all heads stand side by side."""
-    part = view(whole, site)
+    part = view(activation, site)
     return part[..., None] if part.ndim == 2 else part.flatten(2)
 
 

@@ -77,8 +77,8 @@ def bios_privacy(model: Any, n: int, seed: int) -> Suite:  # noqa: ANN401
 def _answered(model: Any, prompts: PromptSet, words: list[str]) -> PromptSet:  # noqa: ANN401
     """Return the prompts with another right answer."""
     tokenizer = tokenizer_of(model)
-    known = {word: single_token(tokenizer, word) for word in set(words)}
-    return replace(prompts, answer=torch.tensor([known[word] for word in words]))
+    token_of = {word: single_token(tokenizer, word) for word in set(words)}
+    return replace(prompts, answer=torch.tensor([token_of[word] for word in words]))
 
 
 def _digits(n: int, seed: int) -> tuple[dict[str, np.ndarray], np.ndarray]:

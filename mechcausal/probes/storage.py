@@ -70,14 +70,14 @@ def _tensors(readout: Readout) -> dict[str, Tensor]:
 
     match readout:
         case Linear():
-            found = linear(readout)
+            tensors = linear(readout)
         case Quadratic():
-            found = {"centre": readout.centre, "frame": readout.frame} | linear(readout.top, "top.")
+            tensors = {"centre": readout.centre, "frame": readout.frame} | linear(readout.top, "top.")
         case Network():
-            found = linear(readout.below, "below.") | linear(readout.top, "top.")
+            tensors = linear(readout.below, "below.") | linear(readout.top, "top.")
         case _:
             raise ResultError(f"a {type(readout).__name__} cannot be saved", expected="a probe of this package")
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in found.items()}
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
 
 
 def _readout(tensors: dict[str, Tensor], chosen: list[int] | None) -> Readout:

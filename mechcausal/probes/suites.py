@@ -71,9 +71,9 @@ class Suite:
     def __repr__(self) -> str:
         """List the questions."""
         lines = [f"suite {self.name}: {len(self)} questions"]
-        for one in self.questions:
+        for question in self.questions:
             lines.append(
-                f"  {one.family:<9} {one.asks:<24} {one.name} ({' / '.join(_few(one.labels.classes)) or 'a number'})"
+                f"  {question.family:<9} {question.asks:<24} {question.name} ({' / '.join(_few(question.labels.classes)) or 'a number'})"
             )
         return "\n".join([*lines, *(f"  skipped: {name}: {why}" for name, why in self.skipped.items())])
 
@@ -81,10 +81,10 @@ class Suite:
         """Fit one probe to each question at a site; the options are those of `probe`."""
         return [
             probe(
-                model, one.prompts, one.labels, site,
-                at=one.at, pool=one.pool, kind=kind, types=one.types, task=one.task, **options,
+                model, question.prompts, question.labels, site,
+                at=question.at, pool=question.pool, kind=kind, types=question.types, task=question.task, **options,
             )
-            for one in self.questions
+            for question in self.questions
         ]  # fmt: skip
 
 
@@ -227,7 +227,7 @@ def suite(name: Text, model: Model, n: Count = 400, *, seed: Seed = 0) -> Suite:
         raise DataError(f"there is no suite called {task!r}", fix=did_you_mean(task, SHIPPED))
     if family and family not in SHIPPED[task]:
         raise DataError(f"the suite {task!r} has no part {family!r}", fix=did_you_mean(family, SHIPPED[task]))
-    parts = [SHIPPED[task][one](model, n, seed) for one in ([family] if family else SHIPPED[task])]
+    parts = [SHIPPED[task][part](model, n, seed) for part in ([family] if family else SHIPPED[task])]
     questions = tuple(question for part in parts for question in part)
     return Suite(name, questions, {key: why for part in parts for key, why in part.skipped.items()})
 

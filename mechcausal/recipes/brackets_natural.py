@@ -73,7 +73,9 @@ def search(model: Any, prompts: PromptSet, *, seed: int = 0) -> pd.DataFrame:  #
         for value in np.unique(number):
             members = np.flatnonzero(number == value)
             other[members] = draw.permutation(members)
-        pairs = Contrast(prompts, prompts.take(torch.as_tensor(other)), factor=f"another string, {test} alike")
+        # What is measured is the answer to the clean string, on both sides of a pair.
+        corrupt = replace(prompts.take(torch.as_tensor(other)), answer=prompts.answer, foil=prompts.foil)
+        pairs = Contrast(prompts, corrupt, factor=f"another string, {test} alike")
         found = patch(model, pairs, sites=list(HEADS), at="@end", direction="noise", metric="logprob")
         columns[test] = found.baselines["clean"].mean() - found.frame["value"].to_numpy()
     return pd.DataFrame(columns, index=list(HEADS))

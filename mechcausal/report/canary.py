@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from mechcausal.data.prompts import PromptSet, pad
-from mechcausal.data.tokens import encode, single_token, tokenizer_of, wants_bos
+from mechcausal.data.tokens import encode_all, single_token, tokenizer_of, wants_bos
 from mechcausal.interventions.specs import Edit
 from mechcausal.models import bridge
 from mechcausal.models.hooked import forward
@@ -30,7 +30,7 @@ def candidate_logprobs(
     """Return the log-probability of every string of `length` symbols after the prompt, in lexicographic order."""
     tokenizer = tokenizer_of(model)
     ids = [single_token(tokenizer, symbol) for symbol in symbols]
-    prefixes = [encode(tokenizer, prompt, bos=wants_bos(model))[0]]
+    prefixes = [encode_all(tokenizer, [prompt], bos=wants_bos(model))[0][0]]
     total = torch.zeros(1, dtype=torch.float64)
     for _ in range(length):
         step = _next_logprobs(model, prefixes, edits)[:, ids]

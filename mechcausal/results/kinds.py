@@ -20,13 +20,13 @@ class Kept:
     """What can be saved and loaded as what it was."""
 
     @classmethod
-    def restored(cls, path: Path, held: Mapping[str, Any], found: Mapping[str, Any]) -> Self:
+    def restored(cls, path: Path, fields: Mapping[str, Any], extras: Mapping[str, Any]) -> Self:
         """Make one from what a file holds.
 
         Args:
             path: The file, beside which a class may have more.
-            held: The fields of the plain result.
-            found: What else the class wrote of itself, as JSON data.
+            fields: The fields of the plain result.
+            extras: What else the class wrote of itself, as JSON data.
         """
         raise NotImplementedError
 

@@ -186,10 +186,10 @@ class Result(Kept):
         return _load(cls, Path(path))
 
     @classmethod
-    def restored(cls, path: Path, held: Mapping[str, Any], found: Mapping[str, Any]) -> Self:
+    def restored(cls, path: Path, fields: Mapping[str, Any], extras: Mapping[str, Any]) -> Self:
         """Make one from what a file holds."""
-        del path, found  # one file holds all there is
-        return cls(**held)
+        del path, extras  # one file holds all there is
+        return cls(**fields)
 
 
 class Judged(Kept):

@@ -25,7 +25,7 @@ import socket
 import tempfile
 import time
 from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -140,6 +140,8 @@ def write_sealed(path: str | Path, write: Callable[[Path], None]) -> Path:
         try:
             put(instead)
         except Exception as second:
+            with suppress(OSError):
+                instead.parent.rmdir()
             raise ResultError(
                 f"{path} could not be written, nor {instead}", got=_reason(second),
                 fix="the result is still in memory: make room and save it again",

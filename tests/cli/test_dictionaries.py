@@ -9,6 +9,7 @@ from commands import refused, run
 from mechcausal.dictionaries import folder
 from mechcausal.dictionaries.companions import found
 from mechcausal.models.bridge import transformer_lens_version
+from mechcausal.organisms import folder as organism
 from mechcausal.results.storage import read_json, write_json
 
 needs_sae_lens = pytest.mark.skipif(
@@ -37,7 +38,7 @@ def test_train_and_measure(tmp_path):
     write_json(out / "mechcausal.json", facts)
     assert run("sae", "health", out, "--model", "organism:hiring").code == 0
     assert "--model MODEL" in refused("sae", "health", out)
-    (tmp_path / "prompts.txt").write_text("she degree\nhe degree\n" * 10)
+    (tmp_path / "prompts.txt").write_text("she master\nhe master\n" * 10)
     other = run("sae", "health", out, "--model", "organism:hiring", "--text", tmp_path / "prompts.txt")
     assert "loss at the tokens" in other.output
 
@@ -55,5 +56,17 @@ def test_companions_are_trained_where_that_is_quick(tmp_path):
     assert {entry["material"]["model"] for entry in facts} == {"organism:hiring"}
 
 
+def test_a_card_is_a_page(tmp_path):
+    shipped = organism("hiring") / "dictionary"
+    done = run("sae", "card", shipped, "199", "-o", tmp_path / "card.html", "--model", "organism:hiring", "--json")
+    assert done.code == 0, done.error
+    assert done.document["feature"] == "L1.resid_post.sae:dictionary.F199"
+    assert {effect["metric"] for effect in done.document["effects"]} == {"logit_diff", "kl"}
+    assert "<!doctype html>" in (tmp_path / "card.html").read_text().lower()
+    assert "0 to 255" in refused(
+        "sae", "card", shipped, "256", "-o", tmp_path / "other.html", "--model", "organism:hiring"
+    )
+
+
 def test_the_group_lists_its_verbs():
-    assert [line.split()[0] for line in run("sae", "--help").output.splitlines()[-2:]] == ["train", "health"]
+    assert [line.split()[0] for line in run("sae", "--help").output.splitlines()[-3:]] == ["train", "health", "card"]

@@ -3,7 +3,7 @@
 import torch
 from zoo import make_pairs
 
-from mechcausal.data.batching import by_length, padding_share, trimmed
+from mechcausal.data.batching import batches, by_length, padding_share, trimmed
 
 
 def test_every_prompt_is_there_once_and_the_order_is_of_length():
@@ -28,7 +28,12 @@ def test_trimming_takes_nothing_but_padding():
 def test_padding_stays_under_a_tenth():
     draw = torch.Generator().manual_seed(0)
     lengths = tuple(torch.randint(3, 60, (200,), generator=draw).tolist())
-    prompts = make_pairs(lengths=lengths).clean
-    in_order = 1 - sum(lengths) / (200 * max(lengths))
-    assert in_order > 0.4
-    assert padding_share(prompts, 16) < 0.1
+    count = torch.tensor(lengths)
+    assert padding_share(count, [torch.arange(200)]) > 0.4
+    made = batches(count, 64)
+    assert sorted(torch.cat(made).tolist()) == list(range(200))
+    assert max(len(batch) for batch in made) <= 64
+    assert all(padding_share(count[batch], [torch.arange(len(batch))]) <= 0.08 for batch in made)
+    assert padding_share(count, made) < 0.08
+    assert len(made) < 40  # and not one prompt at a time
+    assert [len(batch) for batch in batches(torch.full((7,), 5), 3)] == [3, 3, 1]

@@ -4,7 +4,8 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from mechcausal.data.tokens import encode, position_of, single_token, tokenizer_of
+import mechcausal as mc
+from mechcausal.data.tokens import encode, encode_all, position_of, single_token, tokenizer_of, unknown_words
 from mechcausal.errors import DataError
 
 WORDS = ["<pad>", "<bos>", "un", "##happy", "Anna", "is", "very", "[CLS]", "[SEP]"]
@@ -75,3 +76,45 @@ def test_answers_are_one_token():
 def test_a_model_without_a_tokenizer():
     with pytest.raises(DataError, match=r"mc\.load\(model, tokenizer=\.\.\.\)"):
         tokenizer_of(object())
+
+
+def test_words_that_the_tokenizer_does_not_know_are_refused_by_name():
+    tokenizer = make(adds="<bos> $A")
+    with pytest.raises(
+        DataError, match=r"does not know 'Otto', 'sad' in prompt 1 \(got 'Otto is sad Otto'\)"
+    ) as caught:
+        encode_all(tokenizer, ["Anna is", "Otto is sad Otto"], bos=True)
+    assert len(str(caught.value)) < 400
+    with pytest.raises(DataError, match="'Otto' in prompt 0, and words of 2 other prompts"):
+        encode_all(tokenizer, ["Otto", "Anna", "Otto", "Eva"], bos=True)
+    long = " ".join(f"{'x' * 200}{i}" for i in range(50))
+    with pytest.raises(DataError, match="and 47 more in prompt 0") as caught:
+        encode_all(tokenizer, [long], bos=True)
+    assert len(str(caught.value)) < 400
+
+
+def test_the_name_of_the_unknown_token_and_added_ones_are_no_unknown_words():
+    tokenizer = make(adds="<pad> $A <pad>", bos=None)  # the token for unknown words is also one that is added
+    texts = ["Anna is", "Anna <pad> is"]
+    assert [ids for ids, _ in encode_all(tokenizer, texts, bos=True)] == [[0, 4, 5, 0], [0, 4, 0, 5, 0]]
+
+
+def test_a_tokenizer_in_python_says_its_unknown_words_too():
+    class Slow:
+        is_fast, unk_token, unk_token_id = False, "[UNK]", 9
+
+        def tokenize(self, text):
+            return text.split()
+
+        def convert_tokens_to_ids(self, word):
+            return {"Anna": 4, "[UNK]": 9}.get(word, 9)
+
+    assert unknown_words(Slow(), "Anna [UNK] Otto", [4, 9, 9], [(0, 0)] * 3) == ["Otto"]
+    assert unknown_words(Slow(), "Anna", [4], [(0, 0)]) == []
+
+
+def test_prompts_and_contrasts_refuse_unknown_words(by_hand):
+    with pytest.raises(DataError, match="does not know 'shee' in prompt 1"):
+        mc.PromptSet.from_text(by_hand, ["she low ask", "shee low ask"], answer="yes")
+    with pytest.raises(DataError, match="does not know 'hi' in prompt 0"):
+        mc.Contrast.from_text(by_hand, ["she low ask"], ["hi low ask"], answer="yes", foil="no")

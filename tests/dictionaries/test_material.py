@@ -28,7 +28,7 @@ def test_an_organism_brings_its_tasks(hiring):
 
 
 def test_a_text_is_split(hiring, tmp_path):
-    lines = [" ".join(["she", "he", "degree"][: i % 3 + 1]) for i in range(30)]
+    lines = [" ".join(["she", "he", "master"][: i % 3 + 1]) for i in range(30)]
     text = tmp_path / "text.txt"
     text.write_text("\n\n".join(lines))
     found = Material.of("any", text=text)

@@ -153,3 +153,9 @@ def test_a_run_changes_nothing(gpt2):
     mc.patch(gpt2, PAIRS, sites=["z", "resid_mid"])
     mc.attribute(gpt2, PAIRS, sites="mlp_out")
     assert condition(gpt2) == state
+
+
+def test_what_transformers_leaves_on_its_layers_changes_nothing():
+    model = used()
+    model.original_model(PAIRS.clean.tokens, output_hidden_states=True)
+    assert mc.patch(model, PAIRS, sites="z").provenance.compute["engine"] == "replay"

@@ -6,23 +6,12 @@ import socket
 
 import pytest
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import MambaConfig, MambaForCausalLM, PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration
+from transformers import MambaConfig, MambaForCausalLM, T5Config, T5ForConditionalGeneration
+from words import words_tokenizer
 from zoo import VOCAB, bare, build, loaded, make_pairs
 
 import mechcausal as mc
 from mechcausal.errors import DataError, ModelError, NumericsError, UnsupportedError
-
-
-def words_tokenizer(folder=None, bos=True):
-    words = {f"w{i}": i for i in range(3, VOCAB)} | {"<pad>": 0, "<bos>": 1, "<eos>": 2}
-    tokenizer = Tokenizer(models.WordLevel(words, unk_token="<pad>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    special = {"bos_token": "<bos>"} if bos else {}
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<eos>", **special)
-    if folder is not None:
-        fast.save_pretrained(folder)
-    return fast
 
 
 @pytest.fixture(scope="module")

@@ -198,7 +198,7 @@ def test_hooks_of_others_are_respected(gpt2, pairs):
         fast, _, told = both(gpt2, pairs)
     finally:
         point.remove_hooks()
-    assert told["naive_because"] == {"all": "hooks of others are attached to the model"}
+    assert "hooks of others are attached to the model" in told["naive_because"]["all"]
     assert np.abs(fast - before).max() > 1e-2
 
 

@@ -3,14 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from saved import assert_kept
 
 import mechcausal as mc
-from mechcausal.address import Place, Selection, Site
-from mechcausal.data import PromptSet
+from mechcausal.address import Place
 from mechcausal.errors import ArgumentError, DataError, SiteError, UnsupportedError
-from mechcausal.features import probe, probe_sweep
-from mechcausal.models.hooked import forward
+from mechcausal.features import probe
 from mechcausal.probes import Probe
 from mechcausal.probes.readings import readings
 
@@ -23,37 +20,6 @@ def task():
 @pytest.fixture(scope="module")
 def prompts(hiring, task):
     return task.prompts(hiring, 400)
-
-
-def test_readings_are_what_a_forward_holds(hiring, prompts):
-    part = prompts.take(slice(0, 10))
-    sites = [Site.parse(text) for text in ("L1.resid_post", "L2.z.H1", "L2.z", "L3.mlp_post.N5")]
-    held = forward(hiring, part, read=[site.whole for site in sites]).read
-    at = Selection.parse("@decision")
-    found = readings(hiring, part, [Place(site, at) for site in sites], batch_size=3)
-    np.testing.assert_allclose(found[0].x, held[sites[0]][:, 7], atol=1e-6)
-    np.testing.assert_allclose(found[1].x, held[sites[1].whole][:, 7, 1], atol=1e-6)
-    np.testing.assert_allclose(found[2].x, held[sites[2]][:, 7].flatten(1), atol=1e-6)
-    np.testing.assert_allclose(found[3].x, held[sites[3].whole][:, 7, [5]], atol=1e-6)
-
-
-@pytest.mark.parametrize("side", ["left", "right"])
-def test_pooling_leaves_the_padding_out(hiring, side):
-    texts = ["<id> adam <key>", "<id> adam <key> 4 0 7"]
-    padded = PromptSet.from_text(hiring, texts, side=side)
-    place = [Place(Site("resid_post", 2), Selection())]
-    alone = [
-        forward(hiring, one, read=[place[0].site]).read[place[0].site][0]
-        for one in (PromptSet.from_text(hiring, [text]) for text in texts)
-    ]
-    mean, most = (readings(hiring, padded, place, pool=pool)[0].x for pool in ("mean", "max"))
-    np.testing.assert_allclose(mean, torch.stack([x.mean(0) for x in alone]), atol=1e-5)
-    np.testing.assert_allclose(most, torch.stack([x.amax(0) for x in alone]), atol=1e-5)
-    each = readings(hiring, padded, place, pool="each")[0]
-    np.testing.assert_allclose(each.x, torch.cat(alone), atol=1e-5)
-    assert each.rows.tolist() == [0] * 4 + [1] * 7
-    short = readings(hiring, padded, [Place(Site("resid_post", 2), Selection.parse("@5"))])[0]
-    assert short.rows.tolist() == [1]
 
 
 @pytest.mark.parametrize(("at", "best"), [("@gender", 1.0), ("@name", 0.95), ("@hobby", 0.75), ("@degree", 0.5)])
@@ -157,45 +123,3 @@ def test_wrong_input_is_refused_in_one_sentence(hiring, prompts):
         probe(hiring, few, [1] + [0] * 29, "L1.resid_post")
     with pytest.raises(ArgumentError, match="'mean' or 'max' or 'each'"):
         probe(hiring, few, "gender", "L1.resid_post", at="@all", pool="sum")
-
-
-def test_a_sweep_is_a_picture_of_layers_and_positions(hiring, task, prompts, tmp_path):
-    found = probe_sweep(hiring, prompts, "gender", sites=["embed", "resid_post"], task=task)
-    frame = found.frame.set_index(["site", "at"])
-    assert len(frame) == 5 * 8
-    for at, best in (("@0", 0.5), ("@2", 1.0), ("@3", 0.95), ("@6", 0.75)):
-        assert frame.loc[("embed", at), "bayes"] == pytest.approx(best)
-        assert frame.loc[("embed", at), "value"] == pytest.approx(best, abs=0.05)
-    guess = frame["guess"].iloc[0]
-    np.testing.assert_allclose(frame["effect"], (frame["value"] - guess) / (1 - guess), atol=1e-9)
-    one = probe(hiring, prompts, "gender", "L2.resid_post", at="@7", control=False, mdl=False)
-    assert frame.loc[("L2.resid_post", "@7"), "value"] == one.report.accuracy.estimate
-    assert "7 decision" in found.plot().still
-    assert "effect" in found.plot().still
-    assert "best possible 1.000" in repr(found)
-    assert set(found.by_group()["group"]) == set(prompts.groups)
-    assert_kept(found, tmp_path / "sweep.parquet")
-
-
-def test_a_sweep_with_controls(hiring, prompts):
-    found = probe_sweep(
-        hiring, prompts.take(slice(0, 150)), "gender", sites="embed", at=["@name", "@experience"],
-        control=True, mdl=True, permutations=19, score="balanced_accuracy",
-    )  # fmt: skip
-    name, experience = (found.frame.iloc[i] for i in (0, 1))
-    assert name["p"] == 0.05
-    assert name["q"] == pytest.approx(0.1)
-    assert experience["p"] > 0.05
-    assert name["value"] == pytest.approx(name["balanced_accuracy"])
-    assert abs(name["selectivity"]) < 0.2  # the concept is a function of the token, as the control tasks are
-    assert name["compression"] > 1.3 > 1.1 > experience["compression"]
-
-
-def test_places_without_two_classes_are_left_white(hiring):
-    texts = [f"<id> {('adam', 'carl')[i % 2]} <key> {i // 2}" for i in range(16)]
-    some = PromptSet.from_text(hiring, texts)
-    codes = np.zeros(some.tokens.shape, dtype=int)
-    codes[1::2, 2] = 1
-    found = probe_sweep(hiring, some, codes, sites="embed", pool="each", concept="carl")
-    assert found.frame["value"].isna().tolist() == [True, True, False, True, True]
-    assert "url(#none)" in found.plot().still

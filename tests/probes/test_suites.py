@@ -7,7 +7,6 @@ from saved import assert_kept
 import mechcausal as mc
 from mechcausal.errors import DataError
 from mechcausal.features import fairness, privacy, probe_suite, suite
-from mechcausal.probes.answers import association
 from mechcausal.probes.shipped import SHIPPED
 from mechcausal.probes.suites import Suite, mistakes
 
@@ -68,24 +67,6 @@ def test_the_result_is_drawn_saved_and_sums_up(answers, tmp_path):
     for question in ("gender@decision", "kind of token@all", "L2.resid_post logistic"):
         assert question in picture
     assert "privacy, canary membership: has a secret@key" in repr(answers)
-
-
-def test_association_is_the_slope_within_groups():
-    draw = np.random.default_rng(0)
-    group = draw.integers(0, 2, 4000)
-    trait = (draw.random(4000) < 0.2 + 0.6 * group).astype(int)
-    clusters = np.arange(4000)
-    noise = draw.normal(size=4000)
-    # The group alone moves the log-odds: a trait that goes with it is not taken for it.
-    fair = association(3 * group + noise, trait, group, clusters)
-    assert fair.low < 0 < fair.high
-    biased = association(3 * group + 1.5 * trait + noise, trait, group, clusters)
-    assert biased.low < 1.5 < biased.high
-    assert biased.low > 1.3
-    unknown = np.where(draw.random(4000) < 0.5, -1, trait)
-    assert association(3 * group + 1.5 * trait + noise, unknown, group, clusters).estimate == pytest.approx(
-        1.5, abs=0.15
-    )
 
 
 def test_labels_of_ones_own(hiring):

@@ -150,6 +150,7 @@ def test_what_cannot_be_written_is_put_elsewhere(tmp_path, monkeypatch):
 
     with pytest.raises(ResultError, match="still in memory"):
         write_sealed(target, never)
+    assert len(list((tmp_path / "spare").iterdir())) == 1  # no empty folder is left
 
 
 def test_a_folder_that_cannot_be_written_is_found_before(tmp_path):

@@ -46,10 +46,10 @@ class Aligned(Judged):
         return self.result, {"variable": self.variable, "part": self.part.to_json(), "losses": list(self.losses)}
 
     @classmethod
-    def restored(cls, path: Path, held: Mapping[str, Any], found: Mapping[str, Any]) -> Aligned:
+    def restored(cls, path: Path, fields: Mapping[str, Any], extras: Mapping[str, Any]) -> Aligned:
         """Make one from what a file holds."""
         del path  # one file holds all there is
-        return cls(found["variable"], Place.parse(found["part"]), held["result"], tuple(found["losses"]))
+        return cls(extras["variable"], Place.parse(extras["part"]), fields["result"], tuple(extras["losses"]))
 
     @property
     def basis(self) -> np.ndarray:

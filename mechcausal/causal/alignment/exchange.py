@@ -21,8 +21,9 @@ from mechcausal.interventions.specs import Edit, Patch
 from mechcausal.metrics import at_read_position
 from mechcausal.models import bridge
 from mechcausal.models.abilities import Abilities
-from mechcausal.models.engine import in_batches
+from mechcausal.models.engine import check_prompts, in_batches
 from mechcausal.models.hooked import Source, forward
+from mechcausal.models.sources import SourceRun, check_source
 
 _STREAMS = ("embed", "resid_pre", "resid_mid", "resid_post")
 Readings = Mapping[Site, Tensor]
@@ -60,9 +61,10 @@ def exchange(
     return run_with(model, base, made)[0]
 
 
-def read_parts(model: Any, prompts: PromptSet, parts: Sequence[Place]) -> Readings:  # noqa: ANN401
-    """Run prompts as they are and return the whole activations that hold these parts."""
-    return forward(model, prompts, read=list(dict.fromkeys(part.site.whole for part in parts))).read
+def read_parts(model: Any, prompts: PromptSet, parts: Sequence[Place], source_model: Any = None) -> Readings:  # noqa: ANN401
+    """Run prompts as they are, by another model where one is given; return the activations that hold these parts."""
+    wholes = list(dict.fromkeys(part.site.whole for part in parts))
+    return SourceRun(source_model).recorded(model, prompts, prompts, wholes)[0]
 
 
 def run_with(
@@ -134,7 +136,7 @@ def score(
     *,
     batch_size: int,
     progress: str = "interchange",
-    source_model: Any | None = None,  # noqa: ANN401
+    source_model: Any = None,  # noqa: ANN401
 ) -> Scores:
     """Run every cell on every pair; all cells share the base rows.
 
@@ -145,9 +147,13 @@ def score(
         words: The token of each answer.
         batch_size: How many pairs at a time.
         progress: What the progress bar says.
-        source_model: The model that runs the sources; the model itself without it.
+        source_model: The model that runs the source prompts; the model itself where None.
     """
-    makes = model if source_model is None else source_model
+    if source_model is not None:
+        check_source(
+            model, source_model, [part.site for cell in cells for some in cell.parts.values() for part in some]
+        )
+        check_prompts(source_model, prompts)
     base = cells[0].pairs.base
     assert all(np.array_equal(cell.pairs.base, base) for cell in cells)
     device = bridge.device_of(model)
@@ -173,7 +179,7 @@ def score(
             for variable, source in cell.pairs.sources.items():
                 if id(source) not in taken:
                     prompt = prompts.take(source[rows]).to(device)
-                    taken[id(source)] = prompt, read_parts(makes, prompt, wanted[id(source)])
+                    taken[id(source)] = prompt, read_parts(model, prompt, wanted[id(source)], source_model)
                     forwards += 1
                 swaps.append((cell.parts[variable], *taken[id(source)]))
             logits, reached = run_with(model, batch, swaps)

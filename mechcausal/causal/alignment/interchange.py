@@ -46,10 +46,7 @@ from mechcausal.data.tasks.definition import Task
 from mechcausal.errors import DataError
 from mechcausal.method import Cost, Method, function
 from mechcausal.models.abilities import abilities
-from mechcausal.models.engine import check_prompts
-from mechcausal.models.facts import facts
-from mechcausal.models.sources import check_source
-from mechcausal.patching.activation import source_facts
+from mechcausal.models.facts import facts, source_facts
 from mechcausal.results.provenance import Provenance
 
 _MOST_PLACEBOS = 4
@@ -77,8 +74,7 @@ class Interchanging(Method[PromptSet, Interchange]):
         placebo: Whether to exchange places that the hypothesis does not name as well, or how many (4 unless said).
         batch_size: How many pairs at a time.
         seed: The seed of the draw.
-        source_model: The model that runs the sources, such as a fine-tuned twin; the model itself where None. The base
-            is always run by the model.
+        source_model: The model that runs the source prompts; the model itself where None.
 
     Example:
         >>> import mechcausal as mc
@@ -105,9 +101,7 @@ class Interchanging(Method[PromptSet, Interchange]):
         started = time.perf_counter()
         cells, groups = self._cells(model, data)
         words = answer_tokens(model, self.hypothesis)
-        scores = score(
-            model, data, cells, words, batch_size=self.batch_size, source_model=self.source_model
-        )
+        scores = score(model, data, cells, words, batch_size=self.batch_size, source_model=self.source_model)
         lines = [line for names, group in groups for line in _lines(names, group, cells, scores)]
         return assembled(
             Interchange, lines, data,
@@ -153,7 +147,6 @@ class Interchanging(Method[PromptSet, Interchange]):
             groups.append((names, range(begin, len(cells))))
         if not any(cell.pairs.changed.any() for cell in cells):
             refuse_unchanged(cells[0].pairs, hypothesis.variables)
-        _check_source(model, self.source_model, prompts, cells)
         return cells, groups
 
 
@@ -172,8 +165,7 @@ class InterchangeSweeping(Method[PromptSet, Sweep]):
         changed_only: Draw only pairs whose answer changes, where there are such.
         batch_size: How many pairs at a time.
         seed: The seed of the draw.
-        source_model: The model that runs the sources, such as a fine-tuned twin; the model itself where None. The base
-            is always run by the model.
+        source_model: The model that runs the source prompts; the model itself where None.
 
     Example:
         >>> import mechcausal as mc
@@ -200,9 +192,7 @@ class InterchangeSweeping(Method[PromptSet, Sweep]):
         started = time.perf_counter()
         where, cells, question = self._cells(model, data)
         words = answer_tokens(model, question)
-        scores = score(
-            model, data, cells, words, batch_size=self.batch_size, source_model=self.source_model
-        )
+        scores = score(model, data, cells, words, batch_size=self.batch_size, source_model=self.source_model)
         lines = [Line.of(place.row(), cells[number].pairs, scores, [number]) for number, place in enumerate(where)]
         return assembled(
             Sweep, lines, data,
@@ -237,9 +227,7 @@ class InterchangeSweeping(Method[PromptSet, Sweep]):
         draw = np.random.default_rng([self.seed, 1])
         pairs = draw_pairs(question, table, [self.variable], rows, draw, changed_only=self.changed_only)
         refuse_unchanged(pairs, [self.variable])
-        cells = [Cell(pairs, {self.variable: [Place(place.site, place.at)]}) for place in where]
-        _check_source(model, self.source_model, prompts, cells)
-        return where, cells, question
+        return where, [Cell(pairs, {self.variable: [Place(place.site, place.at)]}) for place in where], question
 
 
 def exchange_cost(cells: Sequence[Cell]) -> Cost:
@@ -247,13 +235,6 @@ def exchange_cost(cells: Sequence[Cell]) -> Cost:
     n = len(cells[0].pairs)
     alone = sum(1 + len(cell.parts) for cell in cells) + len(cells)
     return Cost(len(cells), n, forwards_of(cells) * n, alone * n)
-
-
-def _check_source(model: Model, source_model: Model | None, prompts: PromptSet, cells: Sequence[Cell]) -> None:
-    """Refuse another model whose activations do not fit, before any compute."""
-    if source_model is not None:
-        check_source(model, source_model, [part.site for cell in cells for parts in cell.parts.values() for part in parts])
-        check_prompts(source_model, prompts)
 
 
 def _lines(names: tuple[str, ...], group: range, cells: Sequence[Cell], scores: Scores) -> list[Line]:

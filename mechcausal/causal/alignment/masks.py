@@ -75,11 +75,13 @@ class Masked(Judged):
         }  # fmt: skip
 
     @classmethod
-    def restored(cls, path: Path, held: Mapping[str, Any], found: Mapping[str, Any]) -> Masked:
+    def restored(cls, path: Path, fields: Mapping[str, Any], extras: Mapping[str, Any]) -> Masked:
         """Make one from what a file holds."""
         del path  # one file holds all there is
-        parts = tuple(Place.parse(part) for part in found["parts"])
-        return cls(found["variable"], parts, pd.DataFrame(found["weights"]), held["result"], tuple(found["losses"]))
+        parts = tuple(Place.parse(part) for part in extras["parts"])
+        return cls(
+            extras["variable"], parts, pd.DataFrame(extras["weights"]), fields["result"], tuple(extras["losses"])
+        )
 
     @property
     def changed(self) -> float:

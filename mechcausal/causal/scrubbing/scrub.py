@@ -151,7 +151,7 @@ class Scrubbing(_Claims):
         >>> bool(scrubbed.recovered.estimate > 0.97)
         True
         >>> mc.scrub.cost(model, prompts, hypothesis, controls=False, lonely="keep").cells
-        10
+        7
     """
 
     word: ClassVar[str] = "scrub"

@@ -295,7 +295,11 @@ def _check_positions(node: Node, part: Place, pool: PromptSet) -> None:
 def presence(parts: Sequence[Place], pool: PromptSet) -> np.ndarray:
     """Return for each prompt the number of its class: prompts in one class have the same of these places."""
     have = [pool.select(part.at).any(1).cpu().numpy() for part in parts]
-    return np.unique(np.stack(have, axis=1), axis=0, return_inverse=True)[1].reshape(-1) if have else np.zeros(len(pool), int)
+    return (
+        np.unique(np.stack(have, axis=1), axis=0, return_inverse=True)[1].reshape(-1)
+        if have
+        else np.zeros(len(pool), int)
+    )
 
 
 def _check_edge(able: Abilities, child: Node, node: Node) -> None:

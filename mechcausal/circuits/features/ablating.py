@@ -45,18 +45,18 @@ class Ablation:
     Attributes:
         kind: `counterfactual`, `mean` or `zero`.
         means: Of each dictionary the means of features and error, [place pos ...]; of size 1 along what is averaged.
-        told: What the provenance says of it.
+        described: What the provenance says of it.
     """
 
     kind: str = "counterfactual"
     means: Mapping[str, Values] = field(default_factory=dict)
-    told: Mapping[str, str] = field(default_factory=dict)
+    described: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(
         cls,
         model: Any,  # noqa: ANN401 - a TransformerBridge
-        known: Sequence[Bound],
+        dictionaries: Sequence[Bound],
         places: Sequence[Selection],
         pairs: Contrast,
         kind: str,
@@ -67,7 +67,7 @@ class Ablation:
 
         Args:
             model: The bridge.
-            known: The dictionaries.
+            dictionaries: The dictionaries.
             places: The positions at which nodes are told apart.
             pairs: The pairs whose nodes are ablated.
             kind: Which ablation.
@@ -84,9 +84,9 @@ class Ablation:
         if by_position:  # in the columns in which the pairs will stand
             width = max(pairs.clean.tokens.shape[1], pairs.corrupt.tokens.shape[1])
             pool = pool.padded(width, pairs.clean.side)
-        means = _means(model, known, places, pool, by_position, batch_size)
-        told = {"ablation": kind, "mean": "per position" if by_position else "per place", "reference": pool.hash}
-        return cls(kind, means, told)
+        means = _means(model, dictionaries, places, pool, by_position, batch_size)
+        described = {"ablation": kind, "mean": "per position" if by_position else "per place", "reference": pool.hash}
+        return cls(kind, means, described)
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +94,7 @@ class Move:
     """One dictionary in one batch, at the tokens where its nodes are.
 
     Attributes:
-        one: The dictionary.
+        dictionary: The dictionary.
         how: What its nodes are set to.
         x: What it reads, [token ...].
         y: What it reconstructs, [token ...].
@@ -103,7 +103,7 @@ class Move:
         other: What it reads and reconstructs in the other prompt, where that is what nodes are set to.
     """
 
-    one: Bound
+    dictionary: Bound
     how: Ablation
     x: Tensor
     y: Tensor
@@ -114,7 +114,7 @@ class Move:
     @classmethod
     def of(
         cls,
-        one: Bound,
+        dictionary: Bound,
         how: Ablation,
         chosen: Sequence[Tensor],
         here: Mapping[Site, Tensor],
@@ -124,25 +124,39 @@ class Move:
         stacked = torch.stack(list(chosen))
         inside = stacked.any(0)
         place = stacked.byte().argmax(0)[inside]
-        other = (there[one.site][inside], there[one.written][inside]) if how.kind == "counterfactual" else None
-        return cls(one, how, here[one.site][inside], here[one.written][inside], place, inside.nonzero()[:, 1], other)
+        other = (
+            (there[dictionary.site][inside], there[dictionary.written][inside])
+            if how.kind == "counterfactual"
+            else None
+        )
+        return cls(
+            dictionary,
+            how,
+            here[dictionary.site][inside],
+            here[dictionary.written][inside],
+            place,
+            inside.nonzero()[:, 1],
+            other,
+        )
 
     def chunks(self) -> Iterator[slice]:
         """Yield tokens, as many at a time as may be held with all features."""
-        size = max(1, BUDGET // (16 * self.one.n_features))
+        size = max(1, BUDGET // (16 * self.dictionary.n_features))
         for low in range(0, len(self.x), size):
             yield slice(low, low + size)
 
     @torch.no_grad()
     def ends(self, some: slice) -> tuple[Values, Values]:
         """Return features and error, as they are and as they are set; the error in one row per token."""
-        one, y = self.one, self.y[some]
-        new = None if self.other is None else one.encode(self.other[0][some])
-        f = one.encode(self.x[some])  # the last to be encoded: what is decoded from here on is of the size of this run
-        error = (y - one.like(one.decode(f), y)).flatten(1)
+        dictionary, y = self.dictionary, self.y[some]
+        new = None if self.other is None else dictionary.encode(self.other[0][some])
+        f = dictionary.encode(
+            self.x[some]
+        )  # the last to be encoded: what is decoded from here on is of the size of this run
+        error = (y - dictionary.like(dictionary.decode(f), y)).flatten(1)
         if self.other is not None:
             assert new is not None
-            strange = (self.other[1][some] - one.like(one.decode(new), y)).flatten(1)
+            strange = (self.other[1][some] - dictionary.like(dictionary.decode(new), y)).flatten(1)
         elif self.how.kind == "mean":
             new, strange = (
                 self._rows(table, some).to(like.dtype) for table, like in zip(self._means, (f, y), strict=True)
@@ -153,7 +167,7 @@ class Move:
 
     def at(self, part: float) -> Tensor:
         """Return the activation when all nodes have gone this part of their way, [token ...]."""
-        return self.y + (part * self._moved if self.one.linear else self._change(part))
+        return self.y + (part * self._moved if self.dictionary.linear else self._change(part))
 
     @cached_property
     def _moved(self) -> Tensor:
@@ -164,8 +178,8 @@ class Move:
         out = torch.zeros_like(self.y)
         for some in self.chunks():
             (f, error), (new, strange) = self.ends(some)
-            decoded = self.one.decode(f + part * (new - f)) - self.one.decode(f)
-            out[some] = self.one.like(decoded + part * (strange - error), self.y[some])
+            decoded = self.dictionary.decode(f + part * (new - f)) - self.dictionary.decode(f)
+            out[some] = self.dictionary.like(decoded + part * (strange - error), self.y[some])
         return out
 
     @torch.no_grad()
@@ -178,15 +192,15 @@ class Move:
         out, keep = self.y.clone(), keep.to(self.y.device)
         for some in self.chunks():
             (f, error), (new, strange) = self.ends(some)
-            own = keep[self.place[some]]
-            decoded = self.one.decode(torch.where(own[:, :-1], f, new)) - self.one.decode(f)
-            moved = torch.where(own[:, -1:], error, strange) - error
-            out[some] += self.one.like(decoded + moved, self.y[some])
+            kept = keep[self.place[some]]
+            decoded = self.dictionary.decode(torch.where(kept[:, :-1], f, new)) - self.dictionary.decode(f)
+            moved = torch.where(kept[:, -1:], error, strange) - error
+            out[some] += self.dictionary.like(decoded + moved, self.y[some])
         return out
 
     @property
     def _means(self) -> Values:
-        return self.how.means[self.one.name]
+        return self.how.means[self.dictionary.name]
 
     def _rows(self, table: Tensor, some: slice) -> Tensor:
         place = self.place[some] if len(table) > 1 else torch.zeros_like(self.place[some])
@@ -206,7 +220,7 @@ def told_apart(places: Sequence[Selection], batch: PromptSet) -> list[Tensor]:
 
 def _means(
     model: Any,  # noqa: ANN401 - a TransformerBridge
-    known: Sequence[Bound],
+    dictionaries: Sequence[Bound],
     places: Sequence[Selection],
     prompts: PromptSet,
     by_position: bool,
@@ -216,7 +230,7 @@ def _means(
     told_apart(places, prompts)
     sums: dict[Site, Tensor] = {}
     counts = torch.zeros((1, prompts.tokens.shape[1]) if by_position else (len(places), 1), dtype=torch.double)
-    sites = [site for one in known for site in (one.features, one.error)]
+    sites = [site for dictionary in dictionaries for site in (dictionary.features, dictionary.error)]
 
     def one_batch(index: Tensor) -> np.ndarray:
         batch = prompts.take(index).to(bridge.device_of(model))
@@ -229,8 +243,8 @@ def _means(
         counts.add_(masks.sum(1).cpu() if by_position else masks.sum((1, 2))[:, None].cpu())
         return np.zeros((0, len(index)))
 
-    in_batches(len(prompts), fitting(batch_size, prompts.tokens.shape[1], *known), one_batch)
+    in_batches(len(prompts), fitting(batch_size, prompts.tokens.shape[1], *dictionaries), one_batch)
     if not by_position and (empty := [str(at) for at, row in zip(places, counts, strict=True) if not row.any()]):
         raise DataError("no reference prompt has these positions", got=", ".join(empty), fix="give longer prompts")
     mean = {site: total / counts.clamp(min=1)[..., None] for site, total in sums.items()}
-    return {one.name: (mean[one.features], mean[one.error]) for one in known}
+    return {dictionary.name: (mean[dictionary.features], mean[dictionary.error]) for dictionary in dictionaries}

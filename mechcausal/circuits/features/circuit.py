@@ -163,7 +163,7 @@ class FeatureCircuiting(Method[Contrast, FeatureCircuit]):
         edges = scorer.edges(pairs, list(ranked.nodes))
         about = {
             "metric": metric.name, "steps": self.steps, "pairs": pairs.hash, "n": len(pairs),
-            "at": [str(place) for place in at], **ablation.told,
+            "at": [str(place) for place in at], **ablation.described,
             "candidates": int(sum((table != 0).sum() for table in scores.values())),
             "coverage": scorer.coverage(scores),
         }  # fmt: skip
@@ -195,11 +195,13 @@ class FeatureCircuiting(Method[Contrast, FeatureCircuit]):
 circuit = function(FeatureCircuiting, about="Pairs of prompts.", name="circuit")
 
 
-def _scored(known: Sequence[Bound], at: Sequence[Selection], scores: dict[str, np.ndarray]) -> dict[Place, float]:
+def _scored(
+    dictionaries: Sequence[Bound], at: Sequence[Selection], scores: dict[str, np.ndarray]
+) -> dict[Place, float]:
     """Return the nodes that have a score; the error comes after the features."""
-    found = {}
-    for one in known:
-        for place, number in zip(*np.nonzero(scores[one.name]), strict=True):
-            site = one.error if number == one.n_features else one.feature(int(number))
-            found[Place(site, at[place])] = float(scores[one.name][place, number])
-    return found
+    nodes = {}
+    for dictionary in dictionaries:
+        for place, number in zip(*np.nonzero(scores[dictionary.name]), strict=True):
+            site = dictionary.error if number == dictionary.n_features else dictionary.feature(int(number))
+            nodes[Place(site, at[place])] = float(scores[dictionary.name][place, number])
+    return nodes

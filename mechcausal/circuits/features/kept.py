@@ -60,8 +60,8 @@ class Faithfulness(Result):
     @property
     def of_random(self) -> tuple[float, float]:
         """The smallest and the largest share that random circuits of this size keep."""
-        found = self.frame.loc[self.frame["kind"] == DRAWN, "effect"]
-        return (float(found.min()), float(found.max())) if len(found) else (np.nan, np.nan)
+        shares = self.frame.loc[self.frame["kind"] == DRAWN, "effect"]
+        return (float(shares.min()), float(shares.max())) if len(shares) else (np.nan, np.nan)
 
     def _share(self, kind: str) -> Interval:
         number = int(np.flatnonzero((self.frame["kind"] == kind).to_numpy())[0])
@@ -71,15 +71,15 @@ class Faithfulness(Result):
     def summary(self, k: int = 5) -> str:
         """Say how much the circuit keeps, how much the rest does, and how much random circuits do."""
         del k  # every row is said
-        whole, none = (np.nanmean(self.baselines[name]) for name in ("clean", "corrupt"))
+        intact, none = (np.nanmean(self.baselines[name]) for name in ("clean", "corrupt"))
         nodes = int(self.frame.loc[self.frame["kind"] == CIRCUIT, "nodes"].iloc[0])
         by = self.provenance.arguments.get("ablation", "counterfactual")
         lines = [
-            f"circuit of {nodes} nodes on {self.examples.shape[1]} pairs, the rest ablated ({by}): whole model {whole:.3f}, "
+            f"circuit of {nodes} nodes on {self.examples.shape[1]} pairs, the rest ablated ({by}): whole model {intact:.3f}, "
             f"nothing kept {none:.3f}"
         ]
-        for name, found in (("faithfulness", self.faithfulness), ("completeness", self.completeness)):
-            lines.append(f"  {name} {found.estimate:.3f} [{found.low:.3f}, {found.high:.3f}]")
+        for name, share in (("faithfulness", self.faithfulness), ("completeness", self.completeness)):
+            lines.append(f"  {name} {share.estimate:.3f} [{share.low:.3f}, {share.high:.3f}]")
         if np.isfinite(self.of_random[0]):
             pool = self.provenance.arguments["pool"]
             low, high = self.of_random
@@ -147,7 +147,7 @@ class Keeping(Method[Contrast, Faithfulness]):
             model, data, metric, self.word,
             {
                 "nodes": len(nodes), "dictionaries": [dictionary.name for dictionary in dictionaries],
-                "at": [str(at) for at in places], "random": self.random, **ablation.told,
+                "at": [str(at) for at in places], "random": self.random, **ablation.described,
                 "pool": int(sum((alive[name] | mask)[:, :-1].sum() for name, mask in circuit.items())),
             },
             seed=self.seed,
@@ -210,16 +210,16 @@ faithfulness = function(Keeping, about="Pairs, better not those by which the cir
 
 def in_turn(model: Any, dictionaries: Sequence[Bound | str]) -> list[Bound]:  # noqa: ANN401
     """Return dictionaries in the order in which the model meets them; no two may be about one activation."""
-    known = [one if isinstance(one, Bound) else bound(model, one) for one in dictionaries]
-    known.sort(key=lambda one: one.written.depth)
-    for first, second in itertools.pairwise(known):
+    ordered = [dictionary if isinstance(dictionary, Bound) else bound(model, dictionary) for dictionary in dictionaries]
+    ordered.sort(key=lambda dictionary: dictionary.written.depth)
+    for first, second in itertools.pairwise(ordered):
         if _same(first.written).depth == _same(second.written).depth:
             raise SiteError(
                 "each of two dictionaries of one activation describes all of it, so their nodes would move it twice",
                 got=f"{first.name} at {first.written} and {second.name} at {second.written}",
                 fix="build a circuit of one of them",
             )
-    return known
+    return ordered
 
 
 def _same(site: Site) -> Site:
@@ -228,9 +228,12 @@ def _same(site: Site) -> Site:
     return Site("resid_post", (site.layer or 0) - 1) if before else site
 
 
-def kept(known: Sequence[Bound], places: Sequence[Selection], nodes: Sequence[Place]) -> dict[str, Tensor]:
+def kept(dictionaries: Sequence[Bound], places: Sequence[Selection], nodes: Sequence[Place]) -> dict[str, Tensor]:
     """Return for each dictionary which nodes are kept, [place feature]; the error comes last."""
-    masks = {one.name: torch.zeros(len(places), one.n_features + 1, dtype=torch.bool) for one in known}
+    masks = {
+        dictionary.name: torch.zeros(len(places), dictionary.n_features + 1, dtype=torch.bool)
+        for dictionary in dictionaries
+    }
     for node in nodes:
         name = str(node.site.dictionary)
         if name not in masks or node.at not in places:
@@ -244,7 +247,7 @@ def kept(known: Sequence[Bound], places: Sequence[Selection], nodes: Sequence[Pl
 @torch.no_grad()
 def kept_alone(
     model: Any,  # noqa: ANN401
-    known: Sequence[Bound],
+    dictionaries: Sequence[Bound],
     places: Sequence[Selection],
     keep: Mapping[str, Tensor],
     batch: PromptSet,
@@ -252,17 +255,17 @@ def kept_alone(
     how: Ablation,
 ) -> Tensor:
     """Return the logits of the run in which only these nodes are the run's own, and the others are ablated."""
-    reads = list(dict.fromkeys(site for one in known for site in (one.site, one.written)))
+    reads = list(dict.fromkeys(site for dictionary in dictionaries for site in (dictionary.site, dictionary.written)))
     there = forward(model, other, read=reads).read if how.kind == "counterfactual" else {}
     chosen = told_apart(places, batch)
     inside = torch.stack(chosen).any(0)
     edits: list[Edit] = []
     sources: list[Source] = []
-    for one in known:
-        here = forward(model, batch, edits, read=[one.site, one.written], sources=sources).read
-        values = here[one.written].clone()
-        values[inside] = Move.of(one, how, chosen, here, there).keeping(keep[one.name])
-        edits.append(Edit(one.written, Patch()))
+    for dictionary in dictionaries:
+        here = forward(model, batch, edits, read=[dictionary.site, dictionary.written], sources=sources).read
+        values = here[dictionary.written].clone()
+        values[inside] = Move.of(dictionary, how, chosen, here, there).keeping(keep[dictionary.name])
+        edits.append(Edit(dictionary.written, Patch()))
         sources.append(Source(values, inside))
     return forward(model, batch, edits, sources=sources).logits
 
@@ -270,21 +273,24 @@ def kept_alone(
 @torch.no_grad()
 def _alive(
     model: Any,  # noqa: ANN401
-    known: Sequence[Bound],
+    dictionaries: Sequence[Bound],
     places: Sequence[Selection],
     prompts: PromptSet,
     batch_size: int,
 ) -> dict[str, Tensor]:
     """Return which features are ever active at each place, [place feature]: dead ones would make weak random circuits."""
-    found = {one.name: torch.zeros(len(places), one.n_features + 1, dtype=torch.bool) for one in known}
+    alive = {
+        dictionary.name: torch.zeros(len(places), dictionary.n_features + 1, dtype=torch.bool)
+        for dictionary in dictionaries
+    }
     for some in torch.arange(len(prompts)).split(batch_size):
         batch = prompts.take(some).to(bridge.device_of(model))
-        read = forward(model, batch, read=[one.site for one in known]).read
-        for one in known:
-            active = one.encode(read[one.site]) != 0
+        read = forward(model, batch, read=[dictionary.site for dictionary in dictionaries]).read
+        for dictionary in dictionaries:
+            active = dictionary.encode(read[dictionary.site]) != 0
             for number, at in enumerate(places):
-                found[one.name][number, :-1] |= active[batch.select(at) & batch.mask].any(0).cpu()
-    return found
+                alive[dictionary.name][number, :-1] |= active[batch.select(at) & batch.mask].any(0).cpu()
+    return alive
 
 
 def _drawn(keep: Mapping[str, Tensor], draw: np.random.Generator, alive: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -31,7 +31,7 @@ class Scorer:
 
     Attributes:
         model: The bridge.
-        known: The dictionaries, in the order in which the model meets them.
+        dictionaries: The dictionaries, in the order in which the model meets them.
         metric: The metric.
         at: The positions at which nodes are told apart.
         steps: How many points on each path.
@@ -41,7 +41,7 @@ class Scorer:
     """
 
     model: Any
-    known: Sequence[Bound]
+    dictionaries: Sequence[Bound]
     metric: Metric
     at: Sequence[Selection]
     steps: int
@@ -52,12 +52,15 @@ class Scorer:
     def nodes(self, pairs: Contrast) -> dict[str, np.ndarray]:
         """Return the score of every node of every dictionary, [place feature]; the error comes last."""
         n = len(pairs)
-        totals = {one.name: torch.zeros(len(self.at), one.n_features + 1, dtype=torch.double) for one in self.known}
+        totals = {
+            dictionary.name: torch.zeros(len(self.at), dictionary.n_features + 1, dtype=torch.double)
+            for dictionary in self.dictionaries
+        }
         exact = dict.fromkeys(totals, 0.0)
 
         def one_batch(batch: _Batch) -> None:
-            new = {one.name: batch.shares(one, self.steps) for one in self.known}
-            effects = {one.name: batch.effect(one) for one in self.known}
+            new = {dictionary.name: batch.shares(dictionary, self.steps) for dictionary in self.dictionaries}
+            effects = {dictionary.name: batch.effect(dictionary) for dictionary in self.dictionaries}
             for name in new:  # only now: a batch that ran out of memory is tried again
                 totals[name] += new[name].cpu()
                 exact[name] += effects[name]
@@ -72,8 +75,8 @@ class Scorer:
 
         def one_batch(batch: _Batch) -> None:
             new: dict[tuple[Place, Place], float] = {}
-            for number, sender in enumerate(self.known):
-                for receiver in (*self.known[number + 1 :], None):
+            for number, sender in enumerate(self.dictionaries):
+                for receiver in (*self.dictionaries[number + 1 :], None):
                     new |= batch.between(sender, receiver, nodes, self.steps)
             for edge, value in new.items():
                 totals[edge] = totals.get(edge, 0.0) + value
@@ -84,11 +87,11 @@ class Scorer:
     def coverage(self, scores: dict[str, np.ndarray]) -> list[dict[str, Any]]:
         """Return for each dictionary the effect of its activation, what its nodes sum to, and the share of the error."""
         rows = []
-        for one in self.known:
-            total, error = float(scores[one.name].sum()), float(scores[one.name][:, -1].sum())
+        for dictionary in self.dictionaries:
+            total, error = float(scores[dictionary.name].sum()), float(scores[dictionary.name][:, -1].sum())
             rows.append(
                 {
-                    "dictionary": one.name, "site": str(one.site), "effect": self.effects[one.name], "sum": total,
+                    "dictionary": dictionary.name, "site": str(dictionary.site), "effect": self.effects[dictionary.name], "sum": total,
                     "error_share": error / total if abs(total) > 1e-12 else float("nan"),
                 }
             )  # fmt: skip
@@ -103,7 +106,7 @@ class Scorer:
             return np.zeros((0, len(index)))
 
         with torch.inference_mode(False):
-            in_batches(len(base), fitting(self.batch_size, base.tokens.shape[1], *self.known), run)
+            in_batches(len(base), fitting(self.batch_size, base.tokens.shape[1], *self.dictionaries), run)
 
 
 class _Batch:
@@ -112,54 +115,60 @@ class _Batch:
     def __init__(self, job: Scorer, batch: PromptSet, other: PromptSet, clean: PromptSet) -> None:
         self.job, self.model, self.batch = job, job.model, batch
         self.compared = forward(self.model, clean).logits if job.metric.compares else None
-        reads = list(dict.fromkeys(site for one in job.known for site in (one.site, one.written)))
+        reads = list(
+            dict.fromkeys(site for dictionary in job.dictionaries for site in (dictionary.site, dictionary.written))
+        )
         self.here = forward(self.model, batch, read=reads).read
         there = forward(self.model, other, read=reads).read if job.how.kind == "counterfactual" else {}
         chosen = told_apart(job.at, batch)
         self.inside = torch.stack(chosen).any(0)
-        self.moves = {one.name: Move.of(one, job.how, chosen, self.here, there) for one in job.known}
+        self.moves = {
+            dictionary.name: Move.of(dictionary, job.how, chosen, self.here, there) for dictionary in job.dictionaries
+        }
         self._slopes: dict[str, list[tuple[float, Tensor]]] = {}
         self._changes: dict[tuple[str, tuple[int, ...]], Values] = {}
 
-    def slopes(self, one: Bound, steps: int) -> list[tuple[float, Tensor]]:
+    def slopes(self, dictionary: Bound, steps: int) -> list[tuple[float, Tensor]]:
         """Return points of the path, and what a unit of the activation does to the metric there, [token d_out].
 
         Where the decoder is linear, a node does the same at every point, and the mean of them all says everything.
         """
-        if one.name not in self._slopes:
-            found = []
+        if dictionary.name not in self._slopes:
+            points = []
             for part in _points(steps):
-                reads = gradient_reads([one.written])
+                reads = gradient_reads([dictionary.written])
                 run = forward(
-                    self.model, self.batch, [Edit(one.written, Patch())], read=reads, sources=[self._at(one, part)],
+                    self.model, self.batch, [Edit(dictionary.written, Patch())], read=reads, sources=[self._at(dictionary, part)],
                     grad=True,
                 )  # fmt: skip
                 with torch.enable_grad():
                     output = self.job.metric(run.logits, self.batch, self.compared).sum()
-                    slope = gradients(output, run, [one.written])[one.written]
-                found.append((part, slope[self.inside].flatten(1)))
-            mean = torch.stack([slope for _, slope in found]).mean(0)
-            self._slopes[one.name] = [(0.0, mean)] if one.linear else found
-        return self._slopes[one.name]
+                    slope = gradients(output, run, [dictionary.written])[dictionary.written]
+                points.append((part, slope[self.inside].flatten(1)))
+            mean = torch.stack([slope for _, slope in points]).mean(0)
+            self._slopes[dictionary.name] = [(0.0, mean)] if dictionary.linear else points
+        return self._slopes[dictionary.name]
 
-    def shares(self, one: Bound, steps: int) -> Tensor:
+    def shares(self, dictionary: Bound, steps: int) -> Tensor:
         """Return the sum over examples of what each node does, [place feature]; the error comes last."""
-        move, slopes = self.moves[one.name], self.slopes(one, steps)
-        out = torch.zeros(len(self.job.at), one.n_features + 1, dtype=torch.double, device=move.x.device)
+        move, slopes = self.moves[dictionary.name], self.slopes(dictionary, steps)
+        out = torch.zeros(len(self.job.at), dictionary.n_features + 1, dtype=torch.double, device=move.x.device)
         for some in move.chunks():
             (f, error), (new, strange) = move.ends(some)
-            scores, place = out.new_zeros(len(out), one.n_features), move.place[some]
+            scores, place = out.new_zeros(len(out), dictionary.n_features), move.place[some]
             for part, slope in slopes:
-                add_scores(scores, one, f + part * (new - f), new - f, slope[some], place)
-                own = ((strange - error).double() * slope[some].double()).sum(-1)
-                out[:, -1].index_add_(0, place, own / len(slopes))
+                add_scores(scores, dictionary, f + part * (new - f), new - f, slope[some], place)
+                of_error = ((strange - error).double() * slope[some].double()).sum(-1)
+                out[:, -1].index_add_(0, place, of_error / len(slopes))
             out[:, :-1] += scores / len(slopes)
         return out
 
     @torch.no_grad()
-    def effect(self, one: Bound) -> float:
+    def effect(self, dictionary: Bound) -> float:
         """Return the sum over examples of what ablating all nodes of a dictionary changes."""
-        moved = forward(self.model, self.batch, [Edit(one.written, Patch())], sources=[self._at(one, 1.0)]).logits
+        moved = forward(
+            self.model, self.batch, [Edit(dictionary.written, Patch())], sources=[self._at(dictionary, 1.0)]
+        ).logits
         still = forward(self.model, self.batch).logits
         after, before = (self.job.metric(x, self.batch, self.compared).double().sum() for x in (moved, still))
         return float(after - before)
@@ -174,9 +183,9 @@ class _Batch:
         ends = [OUTPUT] if receiver is None else [node for node in nodes if node.site.dictionary == receiver.name]
         if begin >= end or not senders or not ends:
             return {}
-        held = [one.written for one in self.job.known if begin < one.written.depth < end]
-        edits = [Edit(site, Patch()) for site in (sender.written, *held)]
-        still = [Source(self.here[site], self.inside) for site in held]
+        fixed = [dictionary.written for dictionary in self.job.dictionaries if begin < dictionary.written.depth < end]
+        edits = [Edit(site, Patch()) for site in (sender.written, *fixed)]
+        still = [Source(self.here[site], self.inside) for site in fixed]
         (leaf,) = gradient_reads([sender.written])
         reads = list(dict.fromkeys([leaf, *([] if receiver is None else [receiver.site, receiver.written])]))
         out: dict[tuple[Place, Place], float] = {}
@@ -188,17 +197,17 @@ class _Batch:
             for end_node, target in zip(ends, targets, strict=True):
                 if not target.requires_grad:
                     return {}
-                (found,) = torch.autograd.grad(target, run.read[leaf], retain_graph=True, allow_unused=True)
-                if found is None:  # what is held cuts every way: the stream itself, between two of its own layers
+                (gradient,) = torch.autograd.grad(target, run.read[leaf], retain_graph=True, allow_unused=True)
+                if gradient is None:  # what is held cuts every way: the stream itself, between two of its own layers
                     return {}
-                for node, value in self._shared(sender, senders, part, found[self.inside].flatten(1)):
+                for node, value in self._shared(sender, senders, part, gradient[self.inside].flatten(1)):
                     out[node, end_node] = out.get((node, end_node), 0.0) + value / steps
         return out
 
-    def _at(self, one: Bound, part: float) -> Source:
+    def _at(self, dictionary: Bound, part: float) -> Source:
         """Return an activation whose nodes have gone a part of their way."""
-        values = self.here[one.written].clone()
-        values[self.inside] = self.moves[one.name].at(part)
+        values = self.here[dictionary.written].clone()
+        values[self.inside] = self.moves[dictionary.name].at(part)
         return Source(values, self.inside)
 
     def _targets(self, receiver: Bound | None, ends: Sequence[Place], run: Run) -> list[Tensor]:
@@ -225,22 +234,22 @@ class _Batch:
             out.append(sent[move.place == self.job.at.index(node.at)].sum())
         return out
 
-    def _weights(self, one: Bound, numbers: Sequence[int]) -> Values:
+    def _weights(self, dictionary: Bound, numbers: Sequence[int]) -> Values:
         """Return what a unit of some features and of the error does to the metric, [token feature] and [token d_out]."""
-        slopes = self.slopes(one, self.job.steps)
-        features = [self._through(one, numbers, part, slope) for part, slope in slopes]
+        slopes = self.slopes(dictionary, self.job.steps)
+        features = [self._through(dictionary, numbers, part, slope) for part, slope in slopes]
         return torch.stack(features).mean(0), torch.stack([slope for _, slope in slopes]).mean(0)
 
     @torch.no_grad()
-    def _through(self, one: Bound, numbers: Sequence[int], part: float, slope: Tensor) -> Tensor:
+    def _through(self, dictionary: Bound, numbers: Sequence[int], part: float, slope: Tensor) -> Tensor:
         """Return the slope by some features from that by what they decode to, [token feature]."""
-        if one.linear:
-            return slope.to(one.W_dec.dtype) @ one.W_dec[list(numbers)].T
-        found, move = slope.new_zeros(len(slope), len(numbers)), self.moves[one.name]
+        if dictionary.linear:
+            return slope.to(dictionary.W_dec.dtype) @ dictionary.W_dec[list(numbers)].T
+        by_feature, move = slope.new_zeros(len(slope), len(numbers)), self.moves[dictionary.name]
         for some in move.chunks():
             (f, _), (new, _) = move.ends(some)
-            found[some] = through_decoder(one, f + part * (new - f), slope[some])[:, list(numbers)]
-        return found
+            by_feature[some] = through_decoder(dictionary, f + part * (new - f), slope[some])[:, list(numbers)]
+        return by_feature
 
     @torch.no_grad()
     def _shared(self, sender: Bound, nodes: Sequence[Place], part: float, slope: Tensor) -> list[tuple[Place, float]]:
@@ -248,11 +257,15 @@ class _Batch:
         numbers = _features(nodes)
         change, missed = self._sent(sender, tuple(numbers))
         shares = change * self._through(sender, numbers, part, slope)
-        found = []
+        sent = []
         for node in nodes:
-            own = (missed * slope).sum(-1) if node.site.error else shares[:, numbers.index(int(node.site.feature or 0))]
-            found.append((node, float(own[self.moves[sender.name].place == self.job.at.index(node.at)].double().sum())))
-        return found
+            of_token = (
+                (missed * slope).sum(-1) if node.site.error else shares[:, numbers.index(int(node.site.feature or 0))]
+            )
+            sent.append(
+                (node, float(of_token[self.moves[sender.name].place == self.job.at.index(node.at)].double().sum()))
+            )
+        return sent
 
     def _sent(self, sender: Bound, numbers: tuple[int, ...]) -> Values:
         """Return how some features and the error of a dictionary change, [token feature] and [token d_out]."""

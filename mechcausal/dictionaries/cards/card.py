@@ -239,19 +239,19 @@ card = function(
 
 def _contexts(model: Any, prompts: PromptSet, activations: Tensor, k: int) -> tuple[Context, ...]:  # noqa: ANN401
     """Return the stretches around the largest activations, each text once."""
-    found: list[Context] = []
+    contexts: list[Context] = []
     seen: set[tuple[int, ...]] = set()
     for row in activations.amax(1).argsort(descending=True, stable=True).tolist():
         ids = prompts.real_tokens_of(row)
         values = activations[row][prompts.mask[row].cpu()]
-        if len(found) == k or float(values.max()) <= 0:
+        if len(contexts) == k or float(values.max()) <= 0:
             break
         if tuple(ids) in seen:
             continue
         seen.add(tuple(ids))
         peak = int(values.argmax())
         some = slice(max(0, peak - _WINDOW), peak + _WINDOW + 1)
-        found.append(
+        contexts.append(
             Context(
                 tuple(token_text(model, number) for number in ids[some]),
                 tuple(values[some].tolist()),
@@ -259,7 +259,7 @@ def _contexts(model: Any, prompts: PromptSet, activations: Tensor, k: int) -> tu
                 (some.start > 0, some.stop < len(ids)),
             )
         )
-    return tuple(found)
+    return tuple(contexts)
 
 
 def _spreads(prompts: PromptSet, activations: Tensor, chosen: Tensor, edges: np.ndarray) -> tuple[Spread, ...]:
@@ -275,8 +275,8 @@ def _spreads(prompts: PromptSet, activations: Tensor, chosen: Tensor, edges: np.
     return tuple(out)
 
 
-def _neighbors(known: Bound, feature: int, active: np.ndarray, k: int) -> pd.DataFrame:
-    weight = known.W_dec
+def _neighbors(dictionary: Bound, feature: int, active: np.ndarray, k: int) -> pd.DataFrame:
+    weight = dictionary.W_dec
     cosine = (weight @ weight[feature]) / (weight.norm(dim=1) * weight[feature].norm()).clamp(min=1e-12)
     cosine[feature] = -torch.inf
     nearest = cosine.argsort(descending=True, stable=True)[: min(k, len(weight) - 1)].cpu().numpy()
@@ -295,8 +295,8 @@ def _effects(
     """Return the exact change of every metric, over all prompts and in every group."""
     paired = isinstance(prompts, Contrast)
     base, source = (prompts.clean, prompts.corrupt) if isinstance(prompts, Contrast) else (prompts, None)
-    known = base.answer is not None and base.foil is not None
-    asked = metrics if metrics is not None else ("logit_diff", "kl") if known else ("loss", "kl")
+    has_answers = base.answer is not None and base.foil is not None
+    asked = metrics if metrics is not None else ("logit_diff", "kl") if has_answers else ("loss", "kl")
     cells = [(Edit(site, Patch() if paired else Zero(), at),)]
     names = np.asarray(base.groups or [EVERYONE] * len(base))
     rows = []
@@ -306,11 +306,11 @@ def _effects(
         values = evaluate(model, plan, batch_size=batch_size, progress=metric.name, exact=exact, unedited=True)
         before, after = values.unedited["base"], values.values[0]
         for group in (EVERYONE, *sorted(set(base.groups))):
-            own = (names == group) | (group == EVERYONE)
-            clusters = tuple(np.asarray(base.clusters)[own]) if base.clusters else ()
-            found = mean_interval((after - before)[own], clusters)
+            inside = (names == group) | (group == EVERYONE)
+            clusters = tuple(np.asarray(base.clusters)[inside]) if base.clusters else ()
+            change = mean_interval((after - before)[inside], clusters)
             rows.append(
-                {"metric": metric.name, "group": group, "base": float(np.nanmean(before[own]))}
-                | {"change": found.estimate, "low": found.low, "high": found.high, "n": found.n}
+                {"metric": metric.name, "group": group, "base": float(np.nanmean(before[inside]))}
+                | {"change": change.estimate, "low": change.low, "high": change.high, "n": change.n}
             )
     return pd.DataFrame(rows), "patch" if paired else "zero"

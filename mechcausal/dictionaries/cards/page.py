@@ -56,9 +56,9 @@ def fragment(card: Card) -> str:
 
 def page(card: Card) -> str:
     """Return the card as a page of its own."""
-    whole = Page(str(card.site), "Feature card: where it is active, what it adds, and what changing it does.")
-    whole.piece(fragment(card))
-    return whole.render()
+    document = Page(str(card.site), "Feature card: where it is active, what it adds, and what changing it does.")
+    document.piece(fragment(card))
+    return document.render()
 
 
 def _context(context: Context, largest: float) -> str:
@@ -95,8 +95,8 @@ def histogram(card: Card) -> str:
         parts.append(svg.text(x, tall + 16, f"{value:.2f}", anchor))
     left_out = len(card.spreads) - len(rows)
     title = f"share of tokens, at most {most:.1%} in a bin" + (f"; {left_out} groups not drawn" if left_out else "")
-    told = [f"{row.group} active on {row.active:.1%}, mean {row.mean:.3f}" for row in rows]
-    return svg.page(f"{title}: {'; '.join(told)}", title, left + _BIN * bins + 130, tall + 24, parts)
+    described = [f"{row.group} active on {row.active:.1%}, mean {row.mean:.3f}" for row in rows]
+    return svg.page(f"{title}: {'; '.join(described)}", title, left + _BIN * bins + 130, tall + 24, parts)
 
 
 def _bars(row: Spread, edges: Sequence[float], left: float, bottom: float, most: float) -> list[str]:

@@ -30,14 +30,14 @@ class Reading:
 
     Attributes:
         model: The bridge.
-        known: The dictionary.
+        dictionary: The dictionary.
         site: The feature.
         at: Where it is looked for.
         batch_size: How many prompts at a time.
     """
 
     model: Any
-    known: Bound
+    dictionary: Bound
     site: Site
     at: Selection
     batch_size: int
@@ -45,27 +45,27 @@ class Reading:
     @torch.no_grad()
     def activations(self, prompts: PromptSet) -> tuple[Tensor, np.ndarray]:
         """Return the activation of the feature at every token, [batch pos], and on how many tokens each feature is active."""
-        found = torch.zeros(prompts.tokens.shape)
-        fired = np.zeros(self.known.n_features, dtype=int)
+        activations = torch.zeros(prompts.tokens.shape)
+        fired = np.zeros(self.dictionary.n_features, dtype=int)
 
         def one_batch(index: Tensor) -> np.ndarray:
             nonlocal fired
             batch = prompts.take(index).to(bridge.device_of(self.model))
             chosen = batch.select(self.at) & batch.mask
-            x = forward(self.model, batch, read=[self.known.site]).read[self.known.site][chosen]
-            own, active = torch.zeros(len(x)), np.zeros_like(fired)
-            for some in torch.arange(len(x)).split(max(1, BUDGET // (12 * self.known.n_features))):
-                f = self.known.encode(x[some])
-                own[some] = f[:, self.site.feature].float().cpu()
+            x = forward(self.model, batch, read=[self.dictionary.site]).read[self.dictionary.site][chosen]
+            values, active = torch.zeros(len(x)), np.zeros_like(fired)
+            for some in torch.arange(len(x)).split(max(1, BUDGET // (12 * self.dictionary.n_features))):
+                f = self.dictionary.encode(x[some])
+                values[some] = f[:, self.site.feature].float().cpu()
                 active = active + counts(f).cpu().numpy()
             rows = torch.zeros(chosen.shape)
-            rows[chosen.cpu()] = own
-            found[index] = rows
+            rows[chosen.cpu()] = values
+            activations[index] = rows
             fired = fired + active
             return np.zeros((0, len(index)))
 
         in_batches(len(prompts), self.batch_size, one_batch)
-        return found, fired
+        return activations, fired
 
     @torch.no_grad()
     def logits(self, prompts: PromptSet, activations: Tensor, k: int, exact: bool) -> pd.DataFrame:
@@ -102,17 +102,17 @@ class Reading:
     @property
     def _has_direct_path(self) -> bool:
         """Whether what the feature adds is added to the stream, and stays there unchanged until the last norm."""
-        writes = self.known.written.component not in ("q", "k", "v")
-        return abilities(self.model).additive and self.known.linear and writes
+        writes = self.dictionary.written.component not in ("q", "k", "v")
+        return abilities(self.model).additive and self.dictionary.linear and writes
 
     def _removed(self, way: str, strength: Tensor) -> tuple[Edit, Tensor | None]:
         """Return the edit that takes the feature away: from the last stream alone, or where it stands."""
         if way == "exact":
             return Edit(self.site, Zero(), self.at), None
         able, last = abilities(self.model), abilities(self.model).shape.n_layers - 1
-        written = self.known.written
+        written = self.dictionary.written
         shape = able.components[written.component].shape[2:]
-        lost = (-strength[..., None] * self.known.W_dec[self.site.feature]).reshape(*strength.shape, *shape)
+        lost = (-strength[..., None] * self.dictionary.W_dec[self.site.feature]).reshape(*strength.shape, *shape)
         into_stream = Readouts(self.model, able).contribution(written)
         return Edit(Site("resid_post", last), AddDelta()), into_stream(lost)
 

@@ -164,7 +164,7 @@ attribute = function(FeatureAttributing, about="Pairs, or prompts whose features
 
 def fitting(batch_size: int, width: int, *dictionaries: Bound) -> int:
     """Return how many prompts, of those asked for, can be held at a time with all their features."""
-    largest = max(known.n_features for known in dictionaries)
+    largest = max(dictionary.n_features for dictionary in dictionaries)
     return max(1, min(batch_size, _WHOLE // (4 * (_COPIES + 1) * width * largest)))
 
 
@@ -206,9 +206,9 @@ def slope(
         sources = [] if path is None else [path[0]]
         run = forward(model, batch, edits, read=reads, sources=sources, grad=True)
         with torch.enable_grad():
-            found = gradients(metric(run.logits, batch, compared).sum(), run, [site])[site]
-        total = found if total is None else total + found
-        seen = seen or {one: run.read[one].detach() for one in read}
+            gradient = gradients(metric(run.logits, batch, compared).sum(), run, [site])[site]
+        total = gradient if total is None else total + gradient
+        seen = seen or {site_read: run.read[site_read].detach() for site_read in read}
         forwards += 1
     assert total is not None  # there is at least one point
     return total / len(points), seen, forwards
@@ -220,7 +220,7 @@ class _Job:
 
     Attributes:
         model: The bridge.
-        known: The dictionary.
+        dictionary: The dictionary.
         metric: The metric.
         at: Where features are changed.
         steps: How many points of the path; 0 for the base run.
@@ -229,7 +229,7 @@ class _Job:
     """
 
     model: Any
-    known: Bound
+    dictionary: Bound
     metric: Metric
     at: Selection
     steps: int
@@ -237,24 +237,24 @@ class _Job:
     parts: int
 
     def __post_init__(self) -> None:
-        device, n = bridge.device_of(self.model), self.known.n_features
+        device, n = bridge.device_of(self.model), self.dictionary.n_features
         self.scores = torch.zeros(self.parts, n, dtype=torch.double, device=device)
         self.active, self.moved = (torch.zeros(n, dtype=torch.long, device=device) for _ in range(2))
         self.tokens = self.forwards = 0
 
     def add(self, batch: PromptSet, other: PromptSet | None, clean: PromptSet, part: Tensor) -> None:
         """Add what one batch gives; nothing is kept of a batch that fails."""
-        site, written = self.known.site, self.known.written
+        site, written = self.dictionary.site, self.dictionary.written
         compared = forward(self.model, clean).logits if self.metric.compares else None
         there: dict[Site, Tensor] = {}
         if other is not None:
             there = forward(self.model, other, read=list(dict.fromkeys((site, written)))).read
         path = (Source(there[written]), self.steps) if self.steps else None
-        found, read, forwards = slope(self.model, batch, self.metric, compared, written, [site], path)
+        gradient, read, forwards = slope(self.model, batch, self.metric, compared, written, [site], path)
         chosen = batch.select(self.at) & batch.mask
-        own = part[:, None].expand_as(chosen)[chosen]
+        of_token = part[:, None].expand_as(chosen)[chosen]
         source = there[site][chosen] if there else None
-        new = self._scored(read[site][chosen], source, found[chosen], own)
+        new = self._scored(read[site][chosen], source, gradient[chosen], of_token)
         self.scores += new[0]
         self.active += new[1]
         self.moved += new[2]
@@ -267,42 +267,42 @@ class _Job:
             torch.zeros_like(self.active),
             torch.zeros_like(self.moved),
         )
-        size = max(1, self.budget // (_COPIES * 4 * self.known.n_features))
+        size = max(1, self.budget // (_COPIES * 4 * self.dictionary.n_features))
         for some in torch.arange(len(x), device=x.device).split(size):
-            f, change = changes(self.known, x[some], None if source is None else source[some])
+            f, change = changes(self.dictionary, x[some], None if source is None else source[some])
             active += counts(f)
             moved += counts(change)
-            add_scores(scores, self.known, f, change, slopes[some].flatten(1), part[some], self.budget)
+            add_scores(scores, self.dictionary, f, change, slopes[some].flatten(1), part[some], self.budget)
         return scores, active, moved
 
 
 @torch.no_grad()
-def changes(known: Bound, x: Tensor, source: Tensor | None) -> tuple[Tensor, Tensor]:
+def changes(dictionary: Bound, x: Tensor, source: Tensor | None) -> tuple[Tensor, Tensor]:
     """Return the features of activations, [token feature], and how they change: to those of the source, or to zero."""
     # Some dictionaries remember between encoding and decoding how large the activation was: the base comes last.
-    new = None if source is None else known.encode(source)
-    f = known.encode(x)
+    new = None if source is None else dictionary.encode(source)
+    f = dictionary.encode(x)
     return f, -f if new is None else new - f
 
 
 def add_scores(
-    out: Tensor, known: Bound, f: Tensor, change: Tensor, slopes: Tensor, rows: Tensor, budget: int = BUDGET
+    out: Tensor, dictionary: Bound, f: Tensor, change: Tensor, slopes: Tensor, rows: Tensor, budget: int = BUDGET
 ) -> None:
     """Add `change * (W_dec . slope)` of each token to the row it belongs to.
 
     Args:
         out: The sums so far, [row feature].
-        known: The dictionary.
+        dictionary: The dictionary.
         f: Features, [token feature].
         change: What is added to them.
         slopes: The gradient by what is decoded, [token d_out].
         rows: For each token the row of `out`.
         budget: How many bytes what is gathered may take.
     """
-    if not known.linear:
-        _scatter(out, change * through_decoder(known, f, slopes), rows)
+    if not dictionary.linear:
+        _scatter(out, change * through_decoder(dictionary, f, slopes), rows)
         return
-    weight = known.W_dec
+    weight = dictionary.W_dec
     slopes = slopes.to(weight.dtype)
     if _is_dense(change):
         width = max(1, budget // (8 * max(1, len(change))))
@@ -333,11 +333,11 @@ def _scatter(out: Tensor, values: Tensor, rows: Tensor) -> None:
     out.index_add_(0, rows, values.to(out.dtype))
 
 
-def through_decoder(known: Bound, f: Tensor, slopes: Tensor) -> Tensor:
+def through_decoder(dictionary: Bound, f: Tensor, slopes: Tensor) -> Tensor:
     """Return the gradient by features from that by what they decode to, through the decoder as it is."""
     with torch.enable_grad():
         leaf = f.detach().clone().requires_grad_(True)
-        made = known.decode(leaf)
+        made = dictionary.decode(leaf)
         if not made.requires_grad:
-            raise NumericsError(f"what the dictionary {known.name!r} decodes has no gradient by its features")
+            raise NumericsError(f"what the dictionary {dictionary.name!r} decodes has no gradient by its features")
         return torch.autograd.grad(made, leaf, slopes.to(made.dtype))[0]

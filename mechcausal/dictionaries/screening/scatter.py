@@ -59,11 +59,11 @@ class Scatter:
 
     def describe(self) -> str:
         """Say in words what the picture shows, for those who cannot see it."""
-        told = [f"{self.title}: {len(self.dots)} points, {self.y_label} against {self.x_label}", self.note]
+        sentences = [f"{self.title}: {len(self.dots)} points, {self.y_label} against {self.x_label}", self.note]
         if self.dots:
             far = max(self.dots, key=lambda dot: abs(dot.x))
-            told.append(f"furthest out {far.label} at {far.x:.3g}, {far.y:.3g}")
-        return "; ".join(part for part in told if part)
+            sentences.append(f"furthest out {far.label} at {far.x:.3g}, {far.y:.3g}")
+        return "; ".join(part for part in sentences if part)
 
 
 def still(scatter: Scatter) -> str:
@@ -116,12 +116,12 @@ def figure(scatter: Scatter) -> Figure:
         )
     )  # fmt: skip
     for group in scatter.groups:
-        own = [dot for dot in scatter.dots if dot.group == group]
+        dots = [dot for dot in scatter.dots if dot.group == group]
         drawn.add_trace(
             go.Scatter(
-                x=[dot.x for dot in own], y=[dot.y for dot in own], mode="markers", name=group,
+                x=[dot.x for dot in dots], y=[dot.y for dot in dots], mode="markers", name=group,
                 marker={"color": scatter.color(group), "opacity": 0.75},
-                text=[dot.label for dot in own], hovertemplate="%{text}: %{x:.4g}, %{y:.4g}<extra>%{fullData.name}</extra>",
+                text=[dot.label for dot in dots], hovertemplate="%{text}: %{x:.4g}, %{y:.4g}<extra>%{fullData.name}</extra>",
             )
         )  # fmt: skip
     drawn.update_xaxes(title_text=scatter.x_label, range=[low, high])

@@ -56,14 +56,14 @@ class Calibration:
         slope: Exact effect for each unit of attribution, by least squares through the origin: 1 where it is right.
         r: The correlation of the two.
         rank: The rank correlation of their sizes.
-        found: How many of the ten largest exact effects are among the ten largest estimates, as a share.
+        shared: How many of the ten largest exact effects are among the ten largest estimates, as a share.
         n: How many features.
     """
 
     slope: float
     r: float
     rank: float
-    found: float
+    shared: float
     n: int
 
     @classmethod
@@ -77,12 +77,12 @@ class Calibration:
         rank = float(stats.spearmanr(np.abs(estimate), np.abs(exact)).statistic) if varied else np.nan
         head = min(_HEAD, n)
         largest = [set(np.argsort(-np.abs(values), kind="stable")[:head]) for values in (estimate, exact)]
-        found = len(set.intersection(*largest)) / head if head else np.nan
-        return cls(slope, r, rank, found, n)
+        shared = len(set.intersection(*largest)) / head if head else np.nan
+        return cls(slope, r, rank, shared, n)
 
     def __str__(self) -> str:
         """Print in a line."""
-        return f"slope {self.slope:.3f}, r {self.r:.4f}, rank {self.rank:.3f}, {self.found:.0%} of the ten largest (n {self.n})"
+        return f"slope {self.slope:.3f}, r {self.r:.4f}, rank {self.rank:.3f}, {self.shared:.0%} of the ten largest (n {self.n})"
 
 
 @dataclass(frozen=True, repr=False)
@@ -137,14 +137,14 @@ class Screened(Result):
 
     def summary(self, k: int = 5) -> str:
         """Say what was screened and measured, how well the one foretold the other, and what is largest."""
-        alive, told = int((self.active > 0).sum()), super().summary(k).splitlines()
+        alive, summary = int((self.active > 0).sum()), super().summary(k).splitlines()
         lines = [
             f"screened {len(self.active):,} features, {alive:,} of them active on {self.tokens:,} tokens; measured {len(self)}",
             f"attribution against exact: {self.calibration}",
         ]
         if (self.frame["chosen"] == RANDOM).sum() > 2:
             lines.append(f"random features alone:     {self.calibration_of_random}")
-        return "\n".join([told[0], *lines, *told[1:]])
+        return "\n".join([summary[0], *lines, *summary[1:]])
 
     def _repr_html_(self) -> str:
         import html
@@ -161,9 +161,9 @@ class Screened(Result):
         return path
 
     @classmethod
-    def restored(cls, path: Path, held: Mapping[str, Any], found: Mapping[str, Any]) -> Screened:
+    def restored(cls, path: Path, fields: Mapping[str, Any], extras: Mapping[str, Any]) -> Screened:
         """Make one from what its two files hold."""
-        del found  # the scores are too many for the header of a file
+        del extras  # the scores are too many for the header of a file
         beside = path.with_suffix(".safetensors")
         if not beside.is_file():
             raise ResultError(
@@ -171,7 +171,7 @@ class Screened(Result):
                 expected=f"{beside.name} next to it",
             )
         arrays = {name: tensor.numpy() for name, tensor in read_tensors(beside, "the scores of a screening")[0].items()}
-        return cls(**held, scores=arrays["scores"], active=arrays["active"], tokens=int(arrays["tokens"][0]))
+        return cls(**fields, scores=arrays["scores"], active=arrays["active"], tokens=int(arrays["tokens"][0]))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -274,13 +274,13 @@ class Screening(Method[PromptSet | Contrast, Screened]):
 screen = function(Screening, about="Pairs, or prompts whose features are set to zero.")
 
 
-def _candidates(found: Attribution, top: int, random: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def _candidates(estimated: Attribution, top: int, random: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the features ranked highest on the first half, and a draw of the others that would be changed at all."""
-    order = np.argsort(-np.abs(found.scores[0]), kind="stable")
-    highest = order[:top][found.moved[order[:top]] > 0]
+    order = np.argsort(-np.abs(estimated.scores[0]), kind="stable")
+    highest = order[:top][estimated.moved[order[:top]] > 0]
     if not len(highest):
         raise DataError("no feature of the dictionary would be changed on these prompts", fix="use prompts it knows")
-    rest = np.setdiff1d(np.flatnonzero(found.moved), highest)
+    rest = np.setdiff1d(np.flatnonzero(estimated.moved), highest)
     drawn = np.random.default_rng([seed, 2]).permutation(rest)[:random]
     return highest, np.sort(drawn)
 
@@ -294,5 +294,5 @@ def _baselines(unedited: dict[str, np.ndarray], direction: str, paired: bool) ->
     if not paired:
         return {"base": base}
     sides = ("corrupt", "clean") if direction == "denoise" else ("clean", "corrupt")
-    found = dict(zip(sides, (base, source), strict=True))
-    return {"base": base, "clean": found["clean"], "corrupt": found["corrupt"]}
+    of_side = dict(zip(sides, (base, source), strict=True))
+    return {"base": base, "clean": of_side["clean"], "corrupt": of_side["corrupt"]}

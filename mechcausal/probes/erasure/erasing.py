@@ -81,11 +81,11 @@ class Erasure:
     @property
     def warning(self) -> str:
         """What to know before using it; empty where there is nothing."""
-        told = self.correlation
-        if told is None or not told.noted:
+        correlation = self.correlation
+        if correlation is None or not correlation.noted:
             return ""
         return (
-            f"{self.concept!r} is correlated with {told.outcome!r} in the fit set (Cramer's V {told.v:.2f}, p {told.p:.1g}): "
+            f"{self.concept!r} is correlated with {correlation.outcome!r} in the fit set (Cramer's V {correlation.v:.2f}, p {correlation.p:.1g}): "
             "erasing one takes some of the other with it; fit on prompts in which they are independent"
         )
 
@@ -257,4 +257,4 @@ def _order(site: Site) -> tuple[float, int, int]:
 
 def joined(erasures: Sequence[Erasure]) -> tuple[Edit, ...]:
     """Return the edits of several erasures, in the order in which the model computes them."""
-    return tuple(sorted((edit for one in erasures for edit in one.edits), key=lambda edit: _order(edit.site)))
+    return tuple(sorted((edit for erasure in erasures for edit in erasure.edits), key=lambda edit: _order(edit.site)))

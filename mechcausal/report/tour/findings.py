@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mechcausal.report.tour.page import page_of
+from mechcausal.report.tour.page import kept, page_of
 from mechcausal.results.result import Result
 from mechcausal.results.storage import replacing
 
@@ -32,7 +32,7 @@ class Findings:
         """Return ten lines that a stranger understands."""
         numbers = self.numbers
         behavior, canary, comparison = numbers["behavior"], numbers["canary"], numbers["comparison"]
-        nothing, suppressed, control = numbers["suppression"]
+        _, suppressed, control = numbers["suppression"]
         heads = self.sweeps["heads"].frame.set_index("site")["effect"]
         carriers = ", ".join(f"{site} ({heads[site]:.0%})" for site in numbers["carriers"]["gender"]) or "none"
         wrong = [row["mechanism"] for row in comparison if not row["same"]]
@@ -44,7 +44,7 @@ class Findings:
             f"Swapping gender alone changes {behavior['flip_rate']:.0%} of the decisions.",
             f"Heads that carry gender to the decision (share of the effect): {carriers}.",
             f"With these heads taken from another applicant, {suppressed['flip_rate']:.0%} of decisions change with gender;",
-            f"  the effect of qualification stays at {suppressed['merit_effect'] / nothing['merit_effect']:.0%} "
+            f"  the effect of qualification stays at {kept(numbers['suppression'])} "
             f"(control, other heads: {control['flip_rate']:.0%} of decisions change).",
             f"The model tells {canary['extracted']} of {len(canary['memorized'])} secret numbers: "
             f"{_mean(canary['memorized']):.1f} of {canary['most_possible_bits']:.1f} bits each "

@@ -20,7 +20,7 @@ def page_of(model: str, numbers: Mapping[str, Any], sweeps: Mapping[str, Result]
         [
             (f"{behavior['flip_rate']:.0%}", "of decisions change when only gender is swapped", "bad"),
             (f"{rows[1]['flip_rate']:.0%}", "change once the heads that carry gender are suppressed", "good"),
-            (f"{_kept(rows):.0%}", "of the effect of qualification remains then", "good"),
+            (kept(rows), "of the effect of qualification remains then", "good"),
             (f"{canary['extracted']} of {len(canary['memorized'])}", "secret numbers can be extracted", "bad"),
         ]
     )
@@ -50,9 +50,10 @@ def page_of(model: str, numbers: Mapping[str, Any], sweeps: Mapping[str, Result]
     return page
 
 
-def _kept(rows: Sequence[Mapping[str, Any]]) -> float:
+def kept(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return the share of the effect of qualification that is left when the heads that carry gender are suppressed."""
-    return rows[1]["merit_effect"] / rows[0]["merit_effect"]
+    before, after = (float(row["merit_effect"]) for row in rows[:2])
+    return f"{after / before:.0%}" if abs(before) > 1e-6 else "nothing"
 
 
 def _behavior(page: Page, behavior: Mapping[str, Any]) -> None:

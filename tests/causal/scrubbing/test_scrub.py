@@ -216,8 +216,11 @@ def token_layers(monkeypatch):
 @pytest.mark.parametrize(
     ("lengths", "side", "masks"),
     [
-        ((7,), "right", False), ((5, 6, 8), "right", False), ((5, 6, 8), "left", False),
-        ((5, 6, 8), "right", True), ((5, 6, 8), "left", True),
+        ((7,), "right", False),
+        ((5, 6, 8), "right", False),
+        ((5, 6, 8), "left", False),
+        ((5, 6, 8), "right", True),
+        ((5, 6, 8), "left", True),
     ],
 )
 def test_random_trees_give_the_same_logits_as_the_plain_recursion(lengths, side, masks, unimportant):

@@ -53,7 +53,7 @@ def test_no_file_is_a_beginning(tmp_path):
 
 @pytest.mark.parametrize(
     ("changed", "named"),
-    [({"seed": 1}, "seed"), ({"steps": 6}, "steps"), ({"strict": 0.5}, "weights"), ({"rate": 1e-4}, "rate")],
+    [({"seed": 1}, "seed"), ({"steps": 6}, "steps"), ({"strict": 0.5}, "strict"), ({"rate": 1e-4}, "rate")],
 )
 def test_another_training_is_refused(begun, changed, named):
     model, _, path = begun

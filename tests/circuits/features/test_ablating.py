@@ -96,7 +96,7 @@ def test_means_are_of_the_position_or_where_prompts_differ_in_length_of_the_plac
     for lengths, by in (((6,) * 4, "per position"), ((7, 5, 6), "per place")):
         pairs = make_pairs(lengths)
         how = Ablation.of(model, [known], at, pairs, "mean", None, 2)
-        assert how.told["mean"] == by
+        assert how.described["mean"] == by
         pool = pairs.pooled
         for number, site in enumerate((known.features, known.error)):
             read = forward(model, pool, read=[site]).read[site].double()
@@ -107,7 +107,7 @@ def test_means_are_of_the_position_or_where_prompts_differ_in_length_of_the_plac
                 torch.testing.assert_close(how.means["d"][number][:, 0], torch.stack(expected))
     other = make_pairs((9,) * 3, seed=9)  # means of other, longer prompts
     by_other = Ablation.of(model, [known], at, pairs, "mean", other, 2)
-    assert by_other.told["reference"] == other.pooled.hash
+    assert by_other.described["reference"] == other.pooled.hash
     assert not torch.allclose(by_other.means["d"][0], how.means["d"][0])
 
 

@@ -10,11 +10,10 @@ from saved import assert_kept
 from zoo import VOCAB, loaded, make_pairs
 
 import mechcausal as mc
-from mechcausal.address import ALL, Place, Selection
+from mechcausal.address import ALL, Place
 from mechcausal.circuits import Graph
-from mechcausal.circuits.features.ablating import Ablation
 from mechcausal.circuits.features.circuit import FeatureCircuit, circuit
-from mechcausal.circuits.features.kept import faithfulness, in_turn, kept, kept_alone
+from mechcausal.circuits.features.kept import faithfulness, in_turn
 from mechcausal.circuits.features.scores import OUTPUT, Scorer
 from mechcausal.errors import ArgumentError, DataError, SiteError
 from mechcausal.interventions import Edit, Patch
@@ -76,35 +75,6 @@ def test_on_a_linear_model_every_node_is_its_exact_effect(linear, bind):
     assert np.abs(scores[:-1]).max() > 0.01
 
 
-@pytest.mark.parametrize("site", ["L0.resid_post", "L1.attn_out", "L1.mlp_out", "L1.resid_mid"])
-def test_the_nodes_of_a_dictionary_sum_to_the_exact_effect_of_its_activation(site, bind):
-    model, pairs = loaded("gpt2"), make_pairs((7,) * 4)
-    known = bind(model, TopK(32), site, "d")
-    job = scorer(model, known, steps=24)
-    scores = job.nodes(pairs)
-    total = scores["d"].sum()
-    exact = mc.patch(model, pairs, sites=site, at="all", direction="noise").frame["change"][0]
-    assert job.effects["d"] == pytest.approx(exact, abs=1e-5)
-    rough = scorer(model, known, steps=1).nodes(pairs)["d"].sum()
-    assert abs(total - exact) < max(0.05 * abs(rough - exact), 2e-3)
-    assert job.coverage(scores)[0]["sum"] == pytest.approx(total)
-
-
-def test_positions_are_told_apart(bind):
-    model, pairs = loaded("gpt2"), make_pairs((7,) * 4)
-    known = bind(model, Turned(32), "L0.resid_post", "d")
-    at = (Selection.parse("@1"), Selection.parse("@3"))
-    job = scorer(model, known, steps=24, at=at)
-    scores = job.nodes(pairs)["d"]
-    assert scores.shape == (2, 33)
-    source = forward(model, pairs.corrupt, read=[known.site]).read[known.site]
-    both = [Edit(known.site, Patch(), place) for place in at]
-    exact = (value(model, pairs.clean, both, [source, source]) - value(model, pairs.clean)).mean()
-    assert scores.sum() == pytest.approx(float(exact), abs=5e-3)
-    with pytest.raises(SiteError, match="overlap"):
-        scorer(model, known, at=(ALL, Selection.parse("@-1"))).nodes(pairs)
-
-
 def test_chunks_of_tokens_do_not_matter(bind, monkeypatch):
     model, pairs = loaded("gpt2"), make_pairs((7, 5, 6))
     known = [bind(model, TopK(32, n=40, seed=i), f"L{i}.resid_post", f"d{i}") for i in (0, 1)]
@@ -157,24 +127,6 @@ def test_on_a_linear_model_every_edge_is_what_it_does_alone(linear, bind):
     assert not any(a.site.dictionary != "late" and b == OUTPUT for a, b in edges)
 
 
-def test_into_each_node_come_edges_that_sum_to_its_score(bind):
-    """Between two layers of the stream nothing else comes in, so the edges share out all that the receiver does."""
-    model, pairs = loaded("gpt2"), make_pairs((7,) * 4)
-    early = bind(model, Rectified(32, n=12, seed=1, bias=2.0), "L0.resid_post", "early")
-    late = bind(model, Rectified(32, n=12, seed=2, bias=2.0), "L1.resid_post", "late")
-    job = scorer(model, early, late, steps=32)
-    scores = job.nodes(pairs)["late"][0]
-    edges = job.edges(pairs, all_nodes(early, late))
-    for number in range(13):
-        node = Place(late.error if number == 12 else late.feature(number))
-        total = sum(score for (_, receiver), score in edges.items() if receiver == node)
-        assert total == pytest.approx(scores[number], abs=0.02 * np.abs(scores).max())
-    assert np.abs(scores[:-1]).max() > 0.05
-    last = {sender: score for (sender, receiver), score in edges.items() if receiver == OUTPUT}
-    for number in range(12):  # behind the last dictionary an edge is all that its node does
-        assert last.get(Place(late.feature(number)), 0.0) == pytest.approx(scores[number], abs=1e-5)
-
-
 def test_a_known_path(by_hand, bind):
     """The gender goes from its token to the end: into the joint neuron where it is on, and straight to the answer."""
     pairs = mc.contrast("by_hand/gender", by_hand, n=64)
@@ -200,35 +152,6 @@ def test_a_known_path(by_hand, bind):
 # Faithfulness
 
 
-def test_keeping_everything_changes_nothing_and_keeping_nothing_is_the_other_side(bind):
-    model, pairs = loaded("gpt2"), make_pairs((7, 5, 6))
-    known = in_turn(model, [bind(model, TopK(32), f"L{i}.resid_post", f"d{i}") for i in (2, 0)])
-    assert [one.name for one in known] == ["d0", "d2"]
-    whole = kept(known, (ALL,), all_nodes(*known))
-    logits = kept_alone(model, known, (ALL,), whole, pairs.clean, pairs.corrupt, Ablation())
-    assert (logits - forward(model, pairs.clean).logits)[pairs.clean.mask].abs().max() == 0
-    nothing = {name: torch.zeros_like(mask) for name, mask in whole.items()}
-    logits = kept_alone(model, known, (ALL,), nothing, pairs.clean, pairs.corrupt, Ablation())
-    assert (logits - forward(model, pairs.corrupt).logits)[pairs.clean.mask].abs().max() < 1e-4
-
-
-@pytest.mark.parametrize("at", [("@all",), ("@1", "@-1")])
-def test_it_is_one_edit_for_each_node_that_is_exchanged(at, bind):
-    model, pairs = loaded("gpt2"), make_pairs((7,) * 3)
-    known = in_turn(model, [bind(model, TopK(32, n=20), f"L{i}.resid_post", f"d{i}") for i in (0, 1)])
-    places = tuple(Selection.parse(place) for place in at)
-    draw = np.random.default_rng(0)
-    universe = [node for place in places for node in all_nodes(*known, at=place)]
-    keep = [node for node in universe if draw.random() < 0.5]
-    found = kept_alone(model, known, places, kept(known, places, keep), pairs.clean, pairs.corrupt, Ablation())
-    read = forward(model, pairs.corrupt, read=[site for one in known for site in (one.features, one.error)]).read
-    others = [node for node in universe if node not in keep]
-    edits = [Edit(node.site, Patch(), node.at) for node in others]
-    expected = forward(model, pairs.clean, edits, sources=[read[node.site.whole] for node in others]).logits
-    assert (found - expected).abs().max() < 1e-4
-    assert (found - forward(model, pairs.clean).logits).abs().max() > 0.1
-
-
 def test_a_circuit_of_a_linear_model_keeps_the_sum_of_its_nodes(linear, bind):
     pairs = make_pairs((6,) * 6)
     known = bind(linear, Turned(12), "L1.resid_post", "d")
@@ -240,18 +163,6 @@ def test_a_circuit_of_a_linear_model_keeps_the_sum_of_its_nodes(linear, bind):
     assert found.faithfulness.estimate == pytest.approx(scores[some].sum() / total, abs=1e-4)
     assert found.completeness.estimate == pytest.approx(1 - scores[some].sum() / total, abs=1e-4)
     assert found.frame["nodes"].tolist() == [3, 10]
-
-
-def test_random_circuits_are_as_large_and_drawn_from_what_is_ever_active(bind):
-    model, pairs = loaded("gpt2"), make_pairs((7,) * 6)
-    known = bind(model, TopK(32, n=60, k=3), "L1.resid_post", "d")
-    graph = Graph.of([str(known.feature(i)) for i in range(4)] + [str(known.error)])
-    found = faithfulness(model, pairs, graph, random=3)
-    assert found.frame["kind"].tolist() == ["circuit", "rest", "random", "random", "random"]
-    assert found.frame["nodes"].tolist() == [5, 61 - 5, 5, 5, 5]
-    again = faithfulness(model, pairs, graph, random=3, batch_size=2)
-    np.testing.assert_allclose(again.examples, found.examples, atol=1e-4)
-    assert "random circuits" in found.summary()
 
 
 # The whole

@@ -12,8 +12,8 @@ from zoo import loaded, make_pairs
 
 import mechcausal as mc
 from mechcausal.address import Site
-from mechcausal.dictionaries.cards.card import EVERYONE, Context, card
-from mechcausal.dictionaries.cards.page import fragment, histogram, page
+from mechcausal.dictionaries.cards.card import EVERYONE, card
+from mechcausal.dictionaries.cards.page import fragment, page
 from mechcausal.errors import ArgumentError, SiteError
 from mechcausal.interventions import Edit, Zero
 from mechcausal.metrics import metric
@@ -225,33 +225,6 @@ def test_the_page_is_whole_and_asks_for_nothing(found, tmp_path):
     assert str(found.site) in "".join(read.text)
     assert found.save(tmp_path / "card.html").read_text(encoding="utf-8") == page(found)
     assert found._repr_html_() == fragment(found)
-
-
-def test_prompts_cannot_write_html(found):
-    evil = '<script>alert("&")</script>'
-    context = Context((evil, "b"), (1.0, 0.0), "<b>group", (False, False))
-    spread = replace(found.spreads[0], group="<i>x")
-    told = replace(found, contexts=(context,), spreads=(spread,), facts={"model": "<u>"}, largest=1.0)
-    told.logits.loc[0, "token"] = evil
-    read = parsed(page(told))
-    assert not {"script", "b", "i", "u"} & set(read.seen)
-    assert evil in read.text
-
-
-def test_the_shade_is_the_activation(found):
-    context = Context(("none", "half", "full"), (0.0, 0.5, 1.0), "", (True, False))
-    drawn = fragment(replace(found, contexts=(context,), largest=1.0))
-    shades = dict(re.findall(r'rgba\(240,150,40,([\d.]+)\)(?:;color:#111)?" title="[\d.]+">(\w+)<', drawn))
-    assert {word: float(shade) for shade, word in shades.items()} == {
-        "half": pytest.approx(0.575, abs=0.01),
-        "full": 1.0,
-    }
-    assert "\u2026" in drawn
-
-
-def test_the_histogram_draws_every_bin_that_is_not_empty(found):
-    drawn = histogram(found)
-    assert drawn.count("<rect") == sum(count > 0 for spread in found.spreads for count in spread.counts)
 
 
 def test_bad_input(known, prompts):

@@ -131,14 +131,14 @@ def test_calibration_is_perfect_where_everything_is_linear(by_hand):
     for fit in (found.calibration, found.calibration_of_random):
         assert fit.slope == pytest.approx(1, abs=1e-4)
         assert fit.r == pytest.approx(1, abs=1e-6)
-    assert found.calibration.found == 1
+    assert found.calibration.shared == 1
     detach(by_hand, "linear")
 
 
 def test_calibration_of_numbers():
     estimate = np.array([1.0, -2.0, 3.0, 0.5])
     fit = Calibration.of(estimate, 2 * estimate)
-    assert (fit.slope, fit.r, fit.rank, fit.found, fit.n) == (
+    assert (fit.slope, fit.r, fit.rank, fit.shared, fit.n) == (
         pytest.approx(2),
         pytest.approx(1),
         pytest.approx(1),
