@@ -49,6 +49,8 @@ class Tree:
         batch_size: int = 64,
         exact: Exact = "replay",
     ) -> None:
+        if any(node.is_mask for node in root.walk()):  # masks of other prompts are laid over the end
+            pool = pool.padded(pool.tokens.shape[1], "left")
         self.model, self.root, self.pool = model, root, pool
         self.able = abilities(model)
         check_tree(self.able, root, pool)
@@ -183,7 +185,7 @@ class _Evaluation:
             scored(index, outcome.logits)
 
         def unmoved(index: np.ndarray) -> None:
-            scored(index, self.runs.untouched_logits(keys[index, 0]))
+            scored(index, self.runs.unedited_logits(keys[index, 0]))
 
         self._in_groups(keys, np.flatnonzero(moved), steps, one_batch)
         self._in_groups(keys, np.flatnonzero(~moved), steps, unmoved)
@@ -263,7 +265,8 @@ class _Evaluation:
             change = change if basis is None else change @ basis @ basis.T
             added = self.tree.readouts.contribution(part.site)(change)
             delta = delta.to(added.dtype)
-            delta[batch.select(part.at)] += added.flatten(0, 1)
+            mask = batch.select(part.at)
+            delta[mask] += added[mask.any(1)].flatten(0, 1)
         return delta
 
     def _estimate(self, node: Node, part: Place) -> Tensor:

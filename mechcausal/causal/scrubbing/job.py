@@ -14,8 +14,10 @@ from torch import Tensor
 from mechcausal.address import Place, Site
 from mechcausal.causal.hypothesis import same_kind
 from mechcausal.causal.scrubbing.evaluation import Schedule, Tree
+from mechcausal.causal.scrubbing.judged import Row, Scale, by_group, frame_of, roles_of
 from mechcausal.causal.scrubbing.sampling import Draw, Sampler, Unimportant
-from mechcausal.causal.scrubbing.scrubbed import Scrubbed, frame_of
+from mechcausal.causal.scrubbing.scrubbed import Scrubbed
+from mechcausal.causal.scrubbing.spread import Role
 from mechcausal.causal.scrubbing.tree import Node, check_tree
 from mechcausal.data.prompts import PromptSet
 from mechcausal.errors import DataError, MechcausalError
@@ -52,6 +54,17 @@ class Prepared:
     variants: Mapping[tuple[str, str], Spared]
     samples: dict[str, Draw]
     schedule: Schedule
+
+    def roles(self, variant: int) -> tuple[Role, ...]:
+        """Return what is drawn in a variant, at every place of the tree."""
+        count = len(self.samples[self.tree.root.name].x) // len(self.variants)
+        part = slice(variant * count, (variant + 1) * count)
+        rows, classes = [], []
+        for name, draw in self.samples.items():
+            inputs = [] if draw.o is None else [draw.o, *draw.components.values()]
+            rows += [draw.x[part], *(drawn[part] for drawn in inputs)]
+            classes += [self.sampler.classes[name].of, *(self.sampler.given[name].of for _ in inputs)]
+        return roles_of(rows, classes, self.samples[self.tree.root.name].x[part])
 
     @property
     def self_hits(self) -> float:
@@ -125,7 +138,7 @@ class Job:
         samples = {name: _joined([draws[name] for draws in drawn]) for name in drawn[0]}
         return Prepared(label, tree, sampler, variants, samples, tree.schedule(samples))
 
-    def run(self, prepared: Prepared) -> list[dict[str, Any]]:
+    def run(self, prepared: Prepared) -> list[Row]:
         """Scrub under every variant; return one row each, with the scores of every reference and draw."""
         root, schedule = prepared.tree.root, prepared.schedule
         references = prepared.samples[root.name].x
@@ -142,16 +155,17 @@ class Job:
             values, accuracy, agreement, kl = scores[:, number]
             node = next((node for node in root.walk() if node.name == name), None)
             rows.append(
-                {
-                    "node": prepared.label or name,
-                    "kind": "control" if prepared.label else claim or name,
-                    "parts": node.sites if node else (),
-                    "examples": values,
-                    "accuracy": accuracy.mean(),
-                    "agreement": agreement.mean(),
-                    "kl": kl.mean(),
-                    "self_hits": prepared.self_hits,
-                }
+                Row.of(
+                    prepared.label or name,
+                    "control" if prepared.label else claim or name,
+                    node.sites if node else (),
+                    values,
+                    prepared.roles(number),
+                    accuracy=accuracy.mean(),
+                    agreement=agreement.mean(),
+                    kl=kl.mean(),
+                    self_hits=prepared.self_hits,
+                )
             )
         return rows
 
@@ -188,21 +202,22 @@ class Job:
             return moved
         return None
 
-    def result(self, method: str, rows: Sequence[dict[str, Any]], **arguments: Any) -> Scrubbed:  # noqa: ANN401
+    def result(self, method: str, rows: Sequence[Row], **arguments: Any) -> Scrubbed:  # noqa: ANN401
         """Make the result."""
         clean = self._scores(self.unedited[torch.as_tensor(self.rows)], self.rows)
         draw = np.random.default_rng([self.seed, 29])
-        others = [
-            self._scores(self.unedited[torch.as_tensor((self.rows + draw.integers(1, len(self.pool), len(self.rows))) % len(self.pool))], self.rows)
-            for _ in range(_PERMUTATIONS)
-        ]  # fmt: skip
-        random = np.mean(others, axis=0)
-        repeat = lambda values: np.tile(values, self.seeds)  # noqa: E731
-        baselines = {"base": repeat(clean[0]), "clean": repeat(clean[0]), "corrupt": repeat(random[0])}
-        clusters = self.pool.clusters or tuple(f"prompt {i}" for i in range(len(self.pool)))
-        names = tuple(repeat(np.asarray(clusters)[self.rows]).tolist())
-        groups = tuple(repeat(np.asarray(self.pool.groups)[self.rows]).tolist()) if self.pool.groups else ()
-        measured = {"accuracy": float(clean[1].mean()), "random_accuracy": float(random[1].mean())}
+        count = len(self.pool)
+        drawn = np.stack([(self.rows + draw.integers(1, count, len(self.rows))) % count for _ in range(_PERMUTATIONS)])
+        others = np.stack([self._scores(self.unedited[torch.as_tensor(prompts)], self.rows) for prompts in drawn])
+        repeated = lambda values: np.tile(values, self.seeds)  # noqa: E731
+        names = self.pool.clusters or tuple(f"prompt {i}" for i in range(count))
+        numbers = np.unique(names, return_inverse=True)[1]
+        scale = Scale(repeated(self.rows), numbers, repeated(clean[0]), others[:, 0], drawn)
+        baselines = {"base": scale.clean, "clean": scale.clean, "corrupt": scale.corrupt}
+        clusters = tuple(repeated(np.asarray(names)[self.rows]).tolist())
+        groups = tuple(repeated(np.asarray(self.pool.groups)[self.rows]).tolist()) if self.pool.groups else ()
+        tables = {"by_group": by_group(rows, scale, groups)} if groups else {}
+        frame, examples = frame_of(rows, scale, baselines, clusters)
         provenance = Provenance(
             method=method,
             arguments={
@@ -212,11 +227,11 @@ class Job:
             seed=self.seed,
             **facts(
                 self.model, self.pool, started=self.started, forwards=self.forwards, batch_size=self.batch_size,
-                naive_forwards=self.naive, engine="replay" if self.replayed else "naive", **measured,
+                naive_forwards=self.naive, engine="replay" if self.replayed else "naive",
+                accuracy=float(clean[1].mean()), random_accuracy=float(others[:, 1].mean()),
             ),
         )  # fmt: skip
-        frame, examples = frame_of(rows, baselines, names)
-        return Scrubbed(frame, provenance, examples, baselines, groups, names)
+        return Scrubbed(frame, provenance, examples, baselines, groups, clusters, tables)
 
     @property
     def unedited(self) -> Tensor:

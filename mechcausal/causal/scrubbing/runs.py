@@ -19,7 +19,7 @@ from torch import Tensor
 from mechcausal.address import Place, Selection, Site
 from mechcausal.causal.scrubbing.route import Route, arrival, layer_after, layer_before
 from mechcausal.data.prompts import PromptSet
-from mechcausal.interventions.apply import edited
+from mechcausal.interventions.apply import edited, view
 from mechcausal.interventions.specs import AddDelta, Edit, Patch
 from mechcausal.models import bridge
 from mechcausal.models.abilities import Abilities
@@ -131,7 +131,8 @@ class Runs:
         width, n_layers = self.pool.tokens.shape[1], self.able.shape.n_layers
         if not (self.writes([part.site for part in changed]) and self.reads([part.site for part in read])):
             return Route(0, n_layers, 0, fast=False)
-        columns = [int(self.pool.select(part.at).int().argmax(1).min()) for part in (*changed, *read)]
+        masks = [self.pool.select(part.at) for part in (*changed, *read)]
+        columns = [int(mask[mask.any(1)].int().argmax(1).min()) for mask in masks]
         columns += [int(self.pool.read_columns.min())] if logits else []
         first = min(layer_before(arrival(part.site)) for part in changed)
         stop = n_layers if logits else max(layer_after(part.site) for part in read)
@@ -177,7 +178,7 @@ class Runs:
             else:
                 values = self._whole(batch, wholes)
             for site, at in read:
-                value = pick(values[site.whole], site, batch.select(at))
+                value = self._picked(values[site.whole], Place(site, at), batch.select(at))
                 if (site, at) not in self.values:
                     self.values[site, at] = value.new_zeros(len(self.pool), *value.shape[1:])
                 self.values[site, at][torch.as_tensor(own, device=value.device)] = value
@@ -213,7 +214,7 @@ class Runs:
         table = torch.cat(rows)
         everywhere = table[number.to(table.device)]
         for one, at in wanted:
-            self.values[one, at] = pick(everywhere, one, self.pool.select(at).to(table.device))
+            self.values[one, at] = self._picked(everywhere, Place(one, at), self.pool.select(at).to(table.device))
 
     def _whole(self, batch: PromptSet, sites: Sequence[Site]) -> dict[Site, Tensor]:
         self.token_layers += batch.tokens.numel() * self.able.shape.n_layers
@@ -279,7 +280,7 @@ class Runs:
         self.token_layers += batch.tokens.numel() * self.able.shape.n_layers
         wholes = list(dict.fromkeys(part.site.whole for part in parts))
         run = forward(self.model, seen or batch, [e for e, _ in edits], read=wholes, sources=[s for _, s in edits])
-        values = {part: pick(run.read[part.site.whole], part.site, batch.select(part.at)) for part in parts}
+        values = {part: self._picked(run.read[part.site.whole], part, batch.select(part.at)) for part in parts}
         at = torch.arange(len(rows), device=run.logits.device), batch.read_columns
         return Outcome(values, run.logits[at] if logits else None)
 
@@ -292,7 +293,7 @@ class Runs:
         heads = self.able.shape.n_heads
         pattern = part.site.component == "pattern"
         shape = (n, heads, width, width) if pattern else (n, width, *self.able.shape_at(part.site))
-        source = Source(place(one.values, part.site, mask, shape), mask=mask, basis=part.columns(one.values))
+        source = Source(_placed(one.values, part.site, mask, shape), mask=mask, basis=part.columns(one.values))
         return Edit(part.site, do, part.at), source
 
     def _replayed(
@@ -314,7 +315,7 @@ class Runs:
         for edit, source in edits:
             if edit.site.component == "embed":
                 here = self.values[edit.site, edit.at][torch.as_tensor(rows)]
-                before = place(here, edit.site, _mask(source), tuple(source.values.shape))
+                before = _placed(here, edit.site, _mask(source), tuple(source.values.shape))
                 made.setdefault(arrival(edit.site), []).append(partial(_moved, edit=edit, before=before, source=source))
             else:
                 made.setdefault(edit.site.whole, []).append(partial(_edited, edit=edit, source=source))
@@ -338,19 +339,35 @@ class Runs:
             last = stack[:, 0]
         self.token_layers += base.executed - before_it
         values = {
-            part: pick(found[part.site.whole], part.site, batch.select(part.at)[:, start:])
+            part: self._picked(found[part.site.whole], part, batch.select(part.at)[:, start:])
             if part.site.whole in found
             else self.values[part.site, part.at][torch.as_tensor(rows)]  # upstream of everything that changes
             for part in parts
         }
         return Outcome(values, twin.logits(last) if logits else None)
 
-    def untouched_logits(self, rows: np.ndarray) -> Tensor:
+    def _picked(self, activation: Tensor, at: Place, mask: Tensor) -> Tensor:
+        """Return what a place holds in each run, [run k ...]; zeros in runs that lack its positions."""
+        present = mask.any(1)
+        if bool(present.all()):
+            return pick(activation, at.site, mask)
+        part = view(activation, at.site)
+        picked = part.new_zeros(len(part), int(self.pool.select(at.at).sum(1).max()), *part.shape[2:])
+        picked[present] = part[mask].reshape(int(present.sum()), -1, *part.shape[2:])
+        return picked
+
+    def unedited_logits(self, rows: np.ndarray) -> Tensor:
         """Return the logits at the read position of unedited runs, all of one group."""
         base, twin = self._recorded[self._group_of[rows[0]]].base, self.twin
         assert twin is not None  # `groups` has seen to it
         assert base is not None
         return twin.logits(base.hidden[-1][torch.as_tensor(self._within[rows]), self.prompts(rows).read_columns])
+
+
+def _placed(values: Tensor, site: Site, mask: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Return a whole activation with the values at the masked positions, in the runs that have them."""
+    present = mask.any(1)
+    return place(values if bool(present.all()) else values[present], site, mask, shape)
 
 
 def _edited(value: Tensor, *, edit: Edit, source: Source) -> Tensor:

@@ -13,12 +13,11 @@ from typing import Literal
 import numpy as np
 
 from mechcausal.address import Site
-from mechcausal.causal.scrubbing.tree import EXACT, Node, classes
+from mechcausal.causal.scrubbing.tree import EXACT, Node, classes, presence
 from mechcausal.data.prompts import PromptSet
 from mechcausal.errors import DataError
 
 Unimportant = Literal["joint", "together", "independent"]
-UNIMPORTANT = ("joint", "together", "independent")
 CLAIM, REST = "claim", "rest"
 
 
@@ -58,24 +57,23 @@ class Sampler:
         size: int | None = None,
         permuted: int | None = None,
     ) -> None:
-        if unimportant not in UNIMPORTANT:
-            raise DataError(
-                "unimportant inputs are resampled in one of three ways", got=unimportant, expected=UNIMPORTANT
-            )
-        if size is not None and size < 1:
-            raise DataError("the pool of each class needs at least one input", got=size)
         self.root, self.unimportant, self.size = root, unimportant, size
         self.count = len(pool)
-        self.classes = {node.name: _Classes(classes(node.feature, pool)) for node in root.walk()}
-        self.given = {
-            node.name: _Classes(classes(node.given, pool) if node.given else np.zeros(self.count, dtype=int))
-            for node in root.walk()
-        }
-        if permuted is not None:
-            order = np.random.default_rng([permuted, 17]).permutation(self.count)
-            self.classes = {
-                name: own if own.exact else _Classes(own.of[order]) for name, own in self.classes.items()
-            }  # fmt: skip
+        order = np.random.default_rng([permuted or 0, 17]).permutation(self.count)
+        features = {node.name: classes(node.feature, pool) for node in root.walk()}
+        self.values = {name: len(np.unique(of)) for name, of in features.items()}
+        self.classes: dict[str, _Classes] = {}
+        self.given: dict[str, _Classes] = {}
+        for node in root.walk():
+            have = presence(node.sites, pool)
+            of = _Classes(features[node.name])
+            if permuted is not None and not of.exact:
+                of = _Classes(_shuffled(of.of, have, order))
+            # What a prompt lacks it can neither give nor take.
+            self.classes[node.name] = of if of.exact else _Classes(_both(of.of, have))
+            inputs = presence([part for child in node.children for part in child.sites], pool)
+            given = classes(node.given, pool) if node.given else np.zeros(self.count, dtype=int)
+            self.given[node.name] = _Classes(_both(given, inputs))
 
     def check(self, *, lonely: str = "refuse") -> None:
         """Refuse features that the data do not vary, and values that only one input has."""
@@ -83,7 +81,7 @@ class Sampler:
             if node is self.root or node.feature == EXACT:
                 continue
             sizes = self.classes[node.name].sizes
-            if len(sizes) < 2:
+            if self.values[node.name] < 2:
                 raise DataError(
                     f"the prompts never vary what {node.name!r} depends on, so scrubbing it tests nothing",
                     got="one value",
@@ -149,6 +147,20 @@ class Sampler:
 
     def _uniform(self, seed: int, label: str, n: int) -> np.ndarray:
         return np.random.default_rng([seed, zlib.crc32(label.encode())]).random(n)
+
+
+def _both(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return the numbers of classes in which prompts agree on both."""
+    return np.unique(np.stack([first, second], axis=1), axis=0, return_inverse=True)[1].reshape(-1)
+
+
+def _shuffled(of: np.ndarray, within: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """Return numbers permuted over the prompts of each class of `within`."""
+    shuffled = of.copy()
+    for number in np.unique(within):
+        members = np.flatnonzero(within == number)
+        shuffled[members] = of[order[np.isin(order, members)]]
+    return shuffled
 
 
 class _Classes:

@@ -61,6 +61,7 @@ class _Claims(Method[PromptSet | Contrast, Scrubbed]):
     seeds: Count = 3
     seed: Seed = 0
     unimportant: Unimportant = "joint"
+    places: Literal["together", "apart"] = "together"
     pool: Count | None = None
     lonely: Literal["refuse", "keep"] = "refuse"
     batch_size: Count = 64
@@ -93,9 +94,10 @@ class _Claims(Method[PromptSet | Contrast, Scrubbed]):
 
     def _prepared(self, model: Model, data: PromptSet | Contrast) -> tuple[Job, list[Prepared]]:
         """Return the job, and everything that is drawn and scheduled for it."""
+        root = tree_of(self.hypothesis) if isinstance(self.hypothesis, Hypothesis) else self.hypothesis
         job = Job(
             model=model,
-            root=tree_of(self.hypothesis) if isinstance(self.hypothesis, Hypothesis) else self.hypothesis,
+            root=root.apart() if self.places == "apart" else root,
             pool=data.clean if isinstance(data, Contrast) else data,
             metric=metric_of(self.metric),
             n=self.n,
@@ -129,6 +131,9 @@ class Scrubbing(_Claims):
         seed: The first seed.
         unimportant: Whether a node's unimportant inputs come from one prompt (`"joint"`, one for each node), from one
             for the whole tree (`"together"`), or from one for each component (`"independent"`, the most destructive).
+        places: Where a variable is said to be at several places: `"together"` puts all of them as they are in one prompt,
+            which tests that they carry it jointly; `"apart"` draws a prompt for each place, as published causal
+            scrubbing does for separate nodes, which also tests that places of different prompts go together.
         pool: How many prompts of each class may be drawn; all of them unless said.
         lonely: What to do with values that one prompt alone has: `"refuse"`, or `"keep"` these unscrubbed.
         report: Whether to spare each claim in turn, which finds the one that loses most.

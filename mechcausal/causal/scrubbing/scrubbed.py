@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -13,9 +12,8 @@ import pandas as pd
 from mechcausal.causal.scrubbing.sampling import CLAIM, REST
 from mechcausal.errors import ResultError
 from mechcausal.results.charts import Bar, Bars, bar_chart, figure, still
-from mechcausal.results.intervals import Interval, ratio_interval
+from mechcausal.results.intervals import Interval
 from mechcausal.results.result import Result
-from mechcausal.results.table import tabulate
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -30,17 +28,20 @@ _BLAMED = {CLAIM: "what it is said to depend on", REST: "what else it reads"}
 class Scrubbed(Result):
     """The result of `scrub` or `ladder`: one row for the hypothesis, one for each claim spared, one for each control.
 
-    `effect` is the share of performance recovered: 0 for outputs of other prompts, 1 for the untouched network. Beside
+    `effect` is the share of performance recovered: 0 for outputs of other prompts, 1 for the unedited network. Beside
     the columns of every result: `node`, `kind` (`hypothesis`, `claim`, `rest`, `control`), `accuracy`, `agreement` with
-    the untouched network's answers, `kl` from its distribution, `self_hits` (how often a draw was the prompt itself).
+    the unedited network's answers, `kl` from its distribution, `self_hits` (how often a draw was the prompt itself), and
+    for claims that were spared `gain`, the share that this gives back. Intervals and `p` count every prompt that a score
+    rests on, as a reference or as a draw; `p_max` is Holm's correction of `p`.
     """
 
     @property
     def recovered(self) -> Interval:
         """The share of performance that the hypothesis explains, with its interval over prompts and draws."""
-        return self._share(
-            self._number(kind="hypothesis") if "hypothesis" in set(self.frame["kind"]) else len(self) - 1
-        )
+        named = "hypothesis" in set(self.frame["kind"])
+        row = self.frame.iloc[self._number(kind="hypothesis") if named else len(self) - 1]
+        ends = (float(row[name]) for name in ("effect", "effect_low", "effect_high"))
+        return Interval(*ends, int(row["n"]), int(row["n_clusters"]), float(row["effective_clusters"]))
 
     @property
     def by_node(self) -> pd.DataFrame:
@@ -51,17 +52,13 @@ class Scrubbed(Result):
         """
         if not self._reported:
             raise ResultError("no claim was spared in turn", fix="scrub with report=True")
-        whole = self.examples[self._number(kind="hypothesis")]
-        over = self.baselines["clean"] - self.baselines["corrupt"]
-        rows = []
-        for number, row in self.frame.reset_index(drop=True).iterrows():
-            if row["kind"] in (CLAIM, REST):
-                gain = ratio_interval(self.examples[int(str(number))] - whole, over, self.clusters)
-                rows.append(
-                    {"node": row["node"], "kind": row["kind"], "gain": gain.estimate}
-                    | {"gain_low": gain.low, "gain_high": gain.high, "recovered": row["effect"]}
-                )
-        return pd.DataFrame(rows).sort_values("gain", ascending=False, ignore_index=True, kind="stable")
+        spared = self.frame[self.frame["kind"].isin([CLAIM, REST])]
+        table = spared[["node", "kind", "gain", "gain_low", "gain_high"]].assign(recovered=spared["effect"])
+        return table.sort_values("gain", ascending=False, ignore_index=True, kind="stable")
+
+    def by_group(self) -> pd.DataFrame:
+        """Return change and its interval for every row in every group."""
+        return pd.DataFrame(self.tables["by_group"]) if "by_group" in self.tables else super().by_group()
 
     @property
     def culprit(self) -> tuple[str, str] | None:
@@ -117,7 +114,7 @@ class Scrubbed(Result):
         lines = [
             f"{p.method}: {p.arguments['references']} prompts x {p.arguments['draws']} draws, metric {p.arguments['metric']}, "
             f"{p.compute['forwards']} forwards ({p.compute['naive_forwards']} without sharing)",
-            f"untouched {clean:.3f}, outputs of other prompts {corrupt:.3f}",
+            f"unedited {clean:.3f}, outputs of other prompts {corrupt:.3f}",
         ]
         if p.method == "ladder":
             lines += [f"  {row['label']:<28} {_percent(row)}" for _, row in self.frame.iterrows()]
@@ -135,35 +132,6 @@ class Scrubbed(Result):
 
     def _number(self, kind: str) -> int:
         return int(np.flatnonzero((self.frame["kind"] == kind).to_numpy())[0])
-
-    def _share(self, number: int) -> Interval:
-        random = self.baselines["corrupt"]
-        return ratio_interval(self.examples[number] - random, self.baselines["clean"] - random, self.clusters)
-
-
-def frame_of(
-    rows: Sequence[dict[str, Any]], baselines: dict[str, np.ndarray], clusters: tuple[str, ...]
-) -> tuple[pd.DataFrame, np.ndarray]:
-    """Return the frame and the examples of scrubbing rows."""
-    examples = np.stack([row["examples"] for row in rows])
-    where = []
-    for row in rows:
-        parts = row["parts"]
-        one = parts[0] if len(parts) == 1 else None
-        told = {key: value for key, value in row.items() if key not in ("parts", "examples")}
-        label = row["node"] if row["kind"] in ("hypothesis", "control", "nothing") else f"{row['node']}: {row['kind']}"
-        place = {
-            "site": " + ".join(str(part.site) for part in parts),
-            "component": one.site.component if one else None,
-            "layer": one.site.layer if one else None,
-            "head": one.site.head if one else None,
-            "neuron": one.site.neuron if one else None,
-            "at": str(one.at) if one else "",
-            "position": None,
-            "label": label,
-        }
-        where.append({**place, **told})
-    return tabulate(where, examples, baselines, clusters), examples
 
 
 def _bar(row: pd.Series, label: str, group: str = "") -> Bar:

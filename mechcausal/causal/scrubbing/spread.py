@@ -3,7 +3,7 @@
 Scores of one reference are not independent, and neither are scores for which the same prompt was drawn: with ten draws a
 prompt is drawn about ten times, and its peculiarities do not average out over references. The variance of a mean is
 
-    that of its references, clustered                  (Liang and Zeger)
+    that of its references, clustered                  (CR2, as everywhere)
   + for every place at which prompts are drawn, what scores with the same prompt have in common, counted once
   + what a prompt does in one role has in common with what it does in another
 
@@ -18,10 +18,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 from scipy.sparse import csr_array
 
-from mechcausal.results.intervals import Interval
+from mechcausal.results.intervals import clustered_means, t_quantile, t_tail
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,19 +51,39 @@ class Term:
     roles: tuple[Role, ...]
 
 
-def variance(terms: Sequence[Term], clusters: np.ndarray) -> float:
-    """Return the variance of an estimate.
+@dataclass(frozen=True)
+class Spread:
+    """The standard error of an estimate, with the degrees of freedom of its references."""
+
+    error: float
+    freedom: float
+
+    def interval(self, estimate: float, level: float = 0.95) -> tuple[float, float]:
+        """Return the ends of the t-interval."""
+        reach = float(t_quantile(0.5 + level / 2, np.array(self.freedom))) * self.error
+        return estimate - reach, estimate + reach
+
+    def p(self, estimate: float) -> float:
+        """Return the p-value of "the estimate is zero"."""
+        if not self.error > 0:
+            return np.nan if np.isnan(self.error) else float(estimate == 0)
+        return float(2 * t_tail(np.array(abs(estimate) / self.error), np.array(self.freedom)))
+
+
+def spread(terms: Sequence[Term], clusters: np.ndarray) -> Spread:
+    """Return how uncertain an estimate is.
 
     Args:
-        terms: The scores it depends on.
+        terms: The scores it depends on; those of the first count the references.
         clusters: The number of each prompt's cluster.
     """
     count = int(clusters.max()) + 1
-    references = sum(np.bincount(clusters[term.references], term.values, count) for term in terms)
-    groups = len(np.unique(np.concatenate([clusters[term.references] for term in terms])))
-    base = float(np.square(references).sum()) * groups / max(groups - 1, 1)
-    shared, among = 0.0, 0.0
-    everything = np.array(references)
+    references = np.sum([np.bincount(clusters[term.references], term.values, count) for term in terms], axis=0)
+    counts = np.bincount(clusters[terms[0].references], minlength=count).astype(float)
+    means = clustered_means((references * counts.sum())[None], counts[None])
+    base = float(means.error[0]) ** 2
+    shared = among = 0.0
+    everything = references.copy()
     for term in terms:
         cells = [(clusters[term.references], term.values)]
         for role in term.roles:
@@ -72,12 +91,13 @@ def variance(terms: Sequence[Term], clusters: np.ndarray) -> float:
             number = clusters[role.rows]
             together = np.bincount(number, rest, count)
             shared += _excess(rest, number, drawn, count)
-            everything = everything + together
+            everything += together
             among -= float(np.square(together).sum()) - float(np.square(rest).sum())
             cells.append((number, rest))
         among -= _squares(cells, count) - float(np.square(term.values).sum())
     among += float(np.square(everything).sum()) - float(np.square(references).sum())
-    return max(base, base + shared, base + shared + among)
+    error = np.nan if np.isnan(base) else float(np.sqrt(max(base, base + shared, base + shared + among)))
+    return Spread(error, float(means.freedom[0]))
 
 
 def _within_classes(values: np.ndarray, role: Role) -> tuple[np.ndarray, np.ndarray]:
@@ -114,13 +134,3 @@ def _squares(cells: Sequence[tuple[np.ndarray, np.ndarray]], count: int) -> floa
     )
     table.sum_duplicates()
     return float(np.square(table.data).sum())
-
-
-def interval(estimate: float, terms: Sequence[Term], clusters: np.ndarray, level: float = 0.95) -> Interval:
-    """Return an estimate with its t-interval; the degrees of freedom are the clusters of its references less one."""
-    n = len(terms[0].values)
-    groups = len(np.unique(clusters[terms[0].references]))
-    if groups < 2 or not np.isfinite(estimate):
-        return Interval(estimate, np.nan, np.nan, n, groups)
-    reach = float(stats.t.ppf(0.5 + level / 2, groups - 1)) * np.sqrt(variance(terms, clusters))
-    return Interval(estimate, estimate - reach, estimate + reach, n, groups)

@@ -38,8 +38,10 @@ class Node:
 
     Attributes:
         name: What it is called; unique in its tree.
-        parts: The parts of the network it stands for; none for the root, which is the output. `"mask"` is the attention
-            mask of the run that its parent makes.
+        parts: The parts of the network it stands for, which share one draw; none for the root, which is the output.
+            `"mask"` is the attention mask of the run that its parent makes; that of a prompt of another length is laid
+            over the end. Positions such as `@5` may be missing in some prompts: prompts that have them are exchanged
+            among each other, and a prompt that lacks them has nothing there to exchange.
         feature: What it is said to depend on: a variable of the prompts, several, or a function of the prompts;
             `"exact"` for the whole input. Inputs that agree on it may be exchanged.
         edge: How it acts on its parent: `"all"` paths between them, or the `"direct"` one along the stream.
@@ -157,6 +159,21 @@ class Node:
         """Return the tree with fields of every node changed."""
         return replace(self, children=[child.each(**changes) for child in self.children], **changes)
 
+    def apart(self) -> Node:
+        """Return the tree in which each place is a node of its own, with a draw of its own and inputs of its own."""
+        return self._apart("")
+
+    def _apart(self, trail: str) -> Node:
+        children: list[Node] = []
+        for child in self.children:
+            if len(child.sites) < 2:
+                children.append(replace(child, name=f"{child.name}{trail}")._apart(trail))
+                continue
+            for part in child.sites:
+                single = replace(child, name=f"{child.name} at {part}{trail}", parts=(part,))
+                children.append(single._apart(f"{trail} of {part}"))
+        return replace(self, children=children)
+
     def placed(self, move: Callable[[Place], Place]) -> Node:
         """Return the tree with every part moved."""
         parts = self.parts if self.is_mask else tuple(move(part) for part in self.sites)
@@ -259,15 +276,30 @@ def check_tree(able: Abilities, root: Node, pool: PromptSet) -> None:
 
 
 def _check_positions(node: Node, part: Place, pool: PromptSet) -> None:
-    counts = pool.select(part.at).sum(1).unique().tolist()
-    if counts == [0] or len(counts) > 1:
+    counts = sorted(set(pool.select(part.at).sum(1).tolist()))
+    if len(counts) > 2 or (len(counts) == 2 and counts[0] > 0) or counts == [0]:
         raise SiteError(
-            f"{node.name!r} at {part} does not cover the same number of positions in every prompt",
-            got=f"{min(counts)} to {max(counts)} positions",
-            fix="use a position that every prompt names, or prompts of one length",
+            f"{node.name!r} at {part} covers different numbers of positions in these prompts",
+            got=f"{counts[0]} to {counts[-1]} positions",
+            expected="the same number in every prompt that has them",
+            fix="name single positions, such as @-1 or @5, or use prompts of one length",
+        )
+    if len(counts) == 2 and node.estimate is not None:
+        raise SiteError(
+            f"{part}, which is estimated, is not there in every prompt", fix="use a position that every prompt has"
         )
     if part.site.component == "pattern" and len(pool.lengths.unique()) > 1:
         raise SiteError(f"{part} cannot move between prompts of unequal length", fix="use prompts of one length")
+
+
+def presence(parts: Sequence[Place], pool: PromptSet) -> np.ndarray:
+    """Return for each prompt the number of its class: prompts in one class have the same of these places."""
+    have = [pool.select(part.at).any(1).cpu().numpy() for part in parts]
+    return (
+        np.unique(np.stack(have, axis=1), axis=0, return_inverse=True)[1].reshape(-1)
+        if have
+        else np.zeros(len(pool), int)
+    )
 
 
 def _check_edge(able: Abilities, child: Node, node: Node) -> None:

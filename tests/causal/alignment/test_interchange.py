@@ -1,6 +1,7 @@
 """Interchange accuracy where the truth is known: in closed form, and in networks trained to have it."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,14 +9,18 @@ import torch
 from saved import assert_kept
 
 import mechcausal as mc
+from mechcausal.causal.alignment.das import das
 from mechcausal.causal.alignment.exchange import exchange
 from mechcausal.causal.alignment.interchange import interchange, interchange_sweep
 from mechcausal.causal.alignment.interchanged import ALIGNED, PLACEBOS, WORST, Sweep
-from mechcausal.causal.alignment.pairs import draw_pairs
+from mechcausal.causal.alignment.pairs import base_rows, draw_pairs
 from mechcausal.causal.answers import answer_tokens
-from mechcausal.causal.hypothesis import Hypothesis
+from mechcausal.causal.hypothesis import Hypothesis, table_of
+from mechcausal.data.scm import SCM
 from mechcausal.data.tasks import hiring as hiring_task
 from mechcausal.errors import DataError, MechcausalError
+from mechcausal.interventions.specs import Edit, Patch
+from mechcausal.models.hooked import Source, forward
 
 HIRING = Hypothesis.of("hiring")
 
@@ -230,3 +235,60 @@ def test_what_a_sweep_refuses(hiring, applicants):
         interchange_sweep(hiring, applicants, HIRING, "decision")
     with pytest.raises(DataError, match="name changes the answer of none"):
         interchange_sweep(hiring, applicants, HIRING, "name")
+
+
+# Sources of another model
+
+
+@pytest.fixture(scope="module")
+def backup():
+    return mc.load("organism:hiring_backup")
+
+
+def test_places_take_what_they_are_in_the_other_model(hiring, backup, applicants):
+    """By hand: the base runs in one model with one head as it is in the other, and the answers are counted."""
+    part = HIRING.alignment["merit"][0]
+    result = interchange(
+        hiring, applicants, HIRING, variables=["merit"], n=48, placebo=False, source_model=backup, seed=2
+    )
+    base = base_rows(48, np.arange(len(applicants)), np.random.default_rng([2, 0]))
+    pairs = draw_pairs(HIRING, table_of(applicants), ["merit"], base, np.random.default_rng([2, 1, 0]))
+    taken = forward(backup, applicants.take(pairs.sources["merit"]), read=[part.site.whole]).read[part.site.whole]
+    prompts = applicants.take(pairs.base)
+    mask = prompts.select(part.at)
+    run = forward(hiring, prompts, [Edit(part.site, Patch(), part.at)], sources=[Source(taken, mask)])
+    words = answer_tokens(hiring, HIRING)
+    said = run.logits[torch.arange(48), prompts.read_columns][:, words].argmax(1).numpy()
+    expected = np.where(pairs.changed, said == pairs.expected, np.nan)
+    np.testing.assert_array_equal(result.examples[0], expected)
+
+
+# Without a tokenizer
+
+
+def test_values_given_as_token_ids_need_no_tokenizer(by_hand):
+    """The same network and prompts, once with the words of the answer and once with their ids."""
+    task, model = mc.task("by_hand"), mc.load("organism:by_hand")
+    prompts = task.prompts(by_hand, 48)
+    words = answer_tokens(by_hand, Hypothesis.of("by_hand")).tolist()
+    scm = SCM(
+        "ids", noise=task.scm.noise, mechanisms=task.scm.mechanisms, values=task.scm.values | {task.outcome: words}
+    )
+    places = dict(Hypothesis.of("by_hand").alignment.items())
+    hypothesis = Hypothesis(scm, places, outcome=task.outcome)
+    bare = replace(prompts, texts=())
+    model.tokenizer = None
+    result = interchange(model, bare, hypothesis, n=48)
+    expected = interchange(by_hand, prompts, Hypothesis.of("by_hand"), n=48)
+    np.testing.assert_array_equal(result.examples, expected.examples)
+    found = das(model, bare, hypothesis, "gender", "L0.z.H0@end", steps=5, n=16, controls=False)
+    assert len(found.part.basis) == 1
+    with pytest.raises(DataError, match="no tokenizer"):
+        interchange(model, bare, Hypothesis.of("by_hand"), n=48)
+    outside = Hypothesis(
+        SCM("ids", noise=scm.noise, mechanisms=scm.mechanisms, values={task.outcome: (3, 99)}),
+        places,
+        outcome=task.outcome,
+    )
+    with pytest.raises(DataError, match="99 is no token of this model"):
+        interchange(model, bare, outside, n=48)

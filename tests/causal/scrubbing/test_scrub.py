@@ -19,6 +19,7 @@ from mechcausal.causal.scrubbing.evaluation import Tree
 from mechcausal.causal.scrubbing.sampling import Sampler
 from mechcausal.causal.scrubbing.tree import Node, classes
 from mechcausal.data import PromptSet, pad
+from mechcausal.data.scm import SCM
 from mechcausal.models import bridge
 from mechcausal.models.replay.twin import Twin
 
@@ -81,7 +82,9 @@ def agree(root, prompts, rows=None, **options):
     """Assert that engine and plain recursion give the same logits; return the draws and the schedule."""
     rows = np.arange(6) if rows is None else rows
     found, draws, schedule = engine(root, prompts, rows, **options)
-    expected = plain.evaluate(both()[1], root, prompts, draws, rows)
+    masked = any(node.is_mask for node in root.walk())  # the mask of another prompt is laid over the end
+    aligned = prompts.padded(prompts.tokens.shape[1], "left") if masked else prompts
+    expected = plain.evaluate(both()[1], root, aligned, draws, rows)
     np.testing.assert_allclose(found, expected.logits.numpy(), atol=1e-6, rtol=1e-6, err_msg=str(root))
     return draws, schedule, expected
 
@@ -212,7 +215,13 @@ def token_layers(monkeypatch):
 @pytest.mark.parametrize("unimportant", ["joint", "together"])
 @pytest.mark.parametrize(
     ("lengths", "side", "masks"),
-    [((7,), "right", False), ((5, 6, 8), "right", False), ((5, 6, 8), "left", False), ((5, 6, 8), "right", True)],
+    [
+        ((7,), "right", False),
+        ((5, 6, 8), "right", False),
+        ((5, 6, 8), "left", False),
+        ((5, 6, 8), "right", True),
+        ((5, 6, 8), "left", True),
+    ],
 )
 def test_random_trees_give_the_same_logits_as_the_plain_recursion(lengths, side, masks, unimportant):
     draw = np.random.default_rng([len(lengths), len(side), masks, len(unimportant)])
@@ -302,6 +311,62 @@ def test_all_direct_contributions_together_are_the_stream():
     found, draws, _ = engine(Node("output", children=children), prompts, rows)
     np.testing.assert_allclose(found, clean_logits(prompts, rows), atol=2e-6)
     assert (draws["output"].o != rows).any()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_the_mask_of_a_shorter_prompt_hides_the_first_tokens_and_that_of_a_longer_one_shows_padding(side):
+    prompts = make_prompts(n=20, lengths=(5, 8), side=side)
+    rows = np.arange(len(prompts))
+    root = Node("output", children=[Node("mask", "mask", "a")], given=())
+    found, draws, _ = engine(root, prompts, rows)
+    cut = padded = 0
+    for row in rows:
+        own, other = int(draws["output"].o[row]), int(draws["mask"].x[row])
+        tokens, length = prompts.real_tokens_of(own), int(prompts.lengths[other])
+        seen = tokens[-length:] if length <= len(tokens) else [tokens[0]] * (length - len(tokens)) + tokens
+        alone = torch.tensor([seen])
+        expected = bridge.run(both()[0], alone, torch.ones_like(alone, dtype=torch.bool))[0, -1]
+        np.testing.assert_allclose(found[row], expected, atol=2e-6)
+        cut, padded = cut + (length < len(tokens)), padded + (length > len(tokens))
+    assert cut
+    assert padded
+
+
+@pytest.mark.parametrize("unimportant", ["joint", "together"])
+def test_positions_that_some_prompts_lack_are_exchanged_among_those_that_have_them(unimportant):
+    prompts = make_prompts(n=24, lengths=(4, 6, 8))
+    rows = np.arange(len(prompts))
+    late = [Node(f"at {i}", f"L2.resid_pre@{i}", "ab"[i % 2]) for i in range(2, 8)]
+    root = Node("output", children=[*late, Node("deep", "L2.mlp_out@5", "c", children=[Node("in", "L0.z.H1@4", "a")])])
+    draws, _, _ = agree(root, prompts, rows, unimportant=unimportant)
+    lengths = prompts.lengths.numpy()
+    for name, first in (("at 2", 3), ("at 4", 5), ("at 7", 8), ("deep", 6)):
+        assert ((lengths[draws[name].x] >= first) == (lengths >= first)).all()
+        assert (draws[name].x != rows).any()
+    assert (lengths[draws["output"].o] == lengths).all()  # the node below covers every length
+    direct = Node("output", children=[Node("late", "L1.mlp_out@5", "a", "direct")])
+    agree(direct, prompts, rows, unimportant=unimportant)
+
+
+def test_places_of_one_variable_share_a_draw_or_have_one_each():
+    scm = SCM("both", noise={"u": 2, "v": 3}, mechanisms={"answer": lambda u: u}, values={"answer": (3, 5)})
+    hypothesis = Hypothesis(scm, {"u": ["L1.z.H0@-1", "L2.mlp_out@-1"]})
+    prompts = make_prompts(n=40)
+    prompts.variables["u"], prompts.variables["answer"] = prompts.variables["a"], prompts.variables["a"]
+    options = {"seeds": 4, "report": False, "controls": False}
+    together = mc.scrub(both()[0], prompts, hypothesis, **options)
+    apart = mc.scrub(both()[0], prompts, hypothesis, places="apart", **options)
+    by_hand = {
+        "together": Node("answer", children=[Node("u", ["L1.z.H0@-1", "L2.mlp_out@-1"], "u")]),
+        "apart": Node(
+            "answer",
+            children=[Node("u at L1.z.H0@-1", "L1.z.H0@-1", "u"), Node("u at L2.mlp_out@-1", "L2.mlp_out@-1", "u")],
+        ),
+    }
+    for result, tree in ((together, by_hand["together"]), (apart, by_hand["apart"])):
+        np.testing.assert_allclose(result.examples, mc.scrub(both()[0], prompts, tree, **options).examples)
+    assert np.abs(together.examples - apart.examples).max() > 1e-4
 
 
 def test_an_output_that_nothing_explains_is_that_of_another_prompt():
@@ -514,7 +579,8 @@ REFUSED = {
     "unknown given": (Node("output", given=("merit",), children=[Node("head", HEAD, "a")]), {}, "what 'merit' is"),
     "unknown position": (one(parts=HEAD + "@subjet"), {}, "did you mean 'subject'"),
     "unknown site": (one(parts="L7.z.H0@-1"), {}, "layer 7"),
-    "unequal counts of positions": (one(parts=HEAD), {"lengths": (5, 6)}, "same number of positions"),
+    "unequal counts of positions": (one(parts=HEAD), {"lengths": (5, 6)}, "different numbers of positions"),
+    "parts of a range": (one(parts=HEAD + "@4:7"), {"lengths": (5, 6, 7)}, "got 1 to 3 positions"),
     "no such position": (one(parts=HEAD + "@20"), {}, "positions"),
     "twice the same place": (
         Node("output", children=[Node("head", HEAD, "a"), Node("again", HEAD, "b")]), {}, "same place"
@@ -563,6 +629,8 @@ def test_the_cost_is_known_before_and_runs_nothing(token_layers, report):
     root = Node("output", children=[Node("head", HEAD, "a", children=[Node("stream", "L0.resid_post@-1", "b")])])
     model, prompts = both()[0], make_prompts(n=12)
     options = {"n": 10, "seeds": 2, "seed": 5, "lonely": "keep", "report": report, "controls": report}
+    mc.scrub.cost(model, prompts, root, **options)  # the engine is compared with the loop once for each kind of place
+    token_layers.clear()
     cost = mc.scrub.cost(model, prompts, root, **options)
     assert not token_layers
     scrubbed = mc.scrub(model, prompts, root, **options)

@@ -7,7 +7,7 @@ from saved import assert_kept
 
 import mechcausal as mc
 from mechcausal.causal import Hypothesis, Place, Scrubbed
-from mechcausal.causal.scrubbing.scrubbed import frame_of
+from mechcausal.causal.scrubbing.judged import Row, Scale, frame_of
 from mechcausal.errors import ResultError
 from mechcausal.results.provenance import Provenance
 
@@ -18,19 +18,17 @@ def made(shares, method="scrub", seed=0):
     """Return a result whose rows (node, kind) recover these shares of every example, give or take the same noise."""
     noise = np.random.default_rng(seed).normal(0, 0.02, 40)
     rows = [
-        {"node": node, "kind": kind, "parts": (Place.parse("L1.z.H0@-1"),) if kind in ("claim", "rest") else ()}
-        | {
-            "examples": OTHERS + 4 * (share + noise),
-            "accuracy": share,
-            "agreement": share,
-            "kl": 1 - share,
-            "self_hits": 0.0,
-        }
+        Row.of(
+            node, kind, (Place.parse("L1.z.H0@-1"),) if kind in ("claim", "rest") else (), OTHERS + 4 * (share + noise),
+            accuracy=share, agreement=share, kl=1 - share, self_hits=0.0,
+        )
         for (node, kind), share in shares.items()
-    ]
-    baselines = {"base": np.full(40, UNTOUCHED), "clean": np.full(40, UNTOUCHED), "corrupt": np.full(40, OTHERS)}
+    ]  # fmt: skip
+    clean, others = np.full(40, UNTOUCHED), np.full((1, 40), OTHERS)
+    scale = Scale(np.arange(40), np.arange(40), clean, others, np.arange(40)[None])
+    baselines = {"base": clean, "clean": clean, "corrupt": others[0]}
     clusters = tuple(f"prompt {i}" for i in range(40))
-    frame, examples = frame_of(rows, baselines, clusters)
+    frame, examples = frame_of(rows, scale, baselines, clusters)
     arguments = {"references": 40, "draws": 1, "metric": "logprob"}
     compute = {"forwards": 7, "naive_forwards": 70}
     return Scrubbed(frame, Provenance(method, arguments, {}, {}, compute, 0), examples, baselines, (), clusters)

@@ -1,12 +1,16 @@
 """Training makes a hypothesis true: measured by plain torch hooks, not by what training measures itself with."""
 
+from dataclasses import replace
+
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from adding import ANSWERS, ASK, PLACES, TASK, WORDS, bridge, lesson, network
 from swaps import run, swapped
 
 import mechcausal as mc
+from mechcausal.causal import SCM, Hypothesis
 from mechcausal.causal.training import train as training
 from mechcausal.causal.training.lessons import Lesson
 from mechcausal.causal.training.train import train
@@ -256,3 +260,20 @@ def test_a_loss_that_is_no_number_is_told():
     model = bridge(network())
     with pytest.raises(NumericsError, match="the loss is nan after 5 steps"):
         short(model, lesson(model), rate=1e30)
+
+
+def test_values_given_as_token_ids_need_no_tokenizer():
+    """The same steps, once with the words of the answers and once with their ids."""
+    named, bare = bridge(network(seed=5)), bridge(network(seed=5))
+    taught = lesson(named)
+    ids = SCM(
+        "ids",
+        noise=TASK.scm.noise,
+        mechanisms=TASK.scm.mechanisms,
+        values=TASK.scm.values | {"answer": [WORDS[word] for word in ANSWERS]},
+    )
+    hypothesis = Hypothesis(ids, taught.hypothesis.alignment, outcome="answer")
+    bare.tokenizer = None
+    first = short(named, taught)
+    second = short(bare, Lesson(hypothesis, replace(taught.prompts, texts=())))
+    pd.testing.assert_frame_equal(first.history.drop(columns="lesson"), second.history.drop(columns="lesson"))
