@@ -79,8 +79,7 @@ class MeanInfluence:
         def add(rows: Tensor) -> np.ndarray:
             batch = base.take(rows).to(bridge.device_of(self.model))
             run = forward(self.model, batch, read=gradient_reads(self._sites), grad=True)
-            output = run.output_for(needs_logits=metric.needs_logits)
-            scores = metric(output, batch, output.detach() if metric.compares else None)
+            scores = run.score(metric, batch, run.output.detach() if metric.compares else None)
             slopes = gradients(scores.sum() / len(base), run, self._sites)
             added = [[self._at(slopes, batch, edit) for edit in cell] for cell in self.plan.cells]
             for total, parts in zip(totals, added, strict=True):  # only now: a batch may be tried again
