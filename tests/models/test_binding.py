@@ -219,7 +219,7 @@ def test_several_features_of_a_cell_are_one_change(gpt2, pairs):
         plan = Plan(pairs.clean, cells, metric("logit_diff"))
         fast, slow = (evaluate(gpt2, plan, batch_size=8, exact=exact) for exact in ("replay", "naive"))
     np.testing.assert_allclose(fast.values, slow.values, atol=2e-5)
-    assert fast.told["engine"] == "replay and naive"
+    assert fast.compute["engine"] == "replay and naive"
 
 
 def test_features_that_are_silent_cost_no_run(gpt2, pairs):

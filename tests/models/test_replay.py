@@ -117,7 +117,7 @@ def test_interventions_that_need_no_source(do, llama):
         evaluate(llama, Plan(prompts, cells, metric("logit_diff")), batch_size=4, exact=exact)
         for exact in ("replay", "naive")
     )
-    assert fast.told["engine"] == "replay"
+    assert fast.compute["engine"] == "replay"
     agree(fast.values, slow.values)
 
 
@@ -127,7 +127,7 @@ def test_several_edits_of_one_activation_are_replayed_together(gpt2):
     cells = [tuple(heads), tuple(heads[:2]), (heads[0], Edit(Site("z", 1, head=1), Zero()))]
     plan = Plan(pairs.corrupt, cells, metric("logit_diff"), rows=pairs.clean)
     fast, slow = (evaluate(gpt2, plan, batch_size=6, exact=exact) for exact in ("replay", "naive"))
-    assert fast.told["engine"] == "replay"
+    assert fast.compute["engine"] == "replay"
     agree(fast.values, slow.values)
 
 
@@ -161,7 +161,7 @@ def test_edits_at_several_activations(name, side):
     assert len({edit.site.component for cell in cells for edit in cell}) == len(replayer(loaded(name)).together)
     plan = Plan(pairs.corrupt, cells, metric("logit_diff"), rows=pairs.clean, means=means)
     fast, slow = (evaluate(loaded(name), plan, batch_size=6, exact=exact) for exact in ("replay", "naive"))
-    assert fast.told["engine"] == "replay"
+    assert fast.compute["engine"] == "replay"
     assert fast.forwards < slow.forwards / 10
     agree(fast.values, slow.values)
 
@@ -173,7 +173,7 @@ def test_edits_at_several_activations_under_every_kind_of_metric(llama, how):
     cells, means = composites("llama", pairs.clean, seed=99)
     plan = Plan(pairs.corrupt, cells, chosen, rows=pairs.clean, means=means, reference=pairs.clean)
     fast, slow = (evaluate(llama, plan, batch_size=6, exact=exact) for exact in ("replay", "naive"))
-    assert fast.told["engine"] == "replay"
+    assert fast.compute["engine"] == "replay"
     agree(fast.values, slow.values)
 
 
@@ -185,7 +185,7 @@ def test_edits_that_see_what_earlier_ones_did(gpt2):
     cells = [(patch, *later), (patch, scale, *later), (scale, patch, *later), later]
     plan = Plan(pairs.corrupt, cells, metric("logit_diff"), rows=pairs.clean)
     fast, slow = (evaluate(gpt2, plan, batch_size=6, exact=exact) for exact in ("replay", "naive"))
-    assert fast.told["engine"] == "replay"
+    assert fast.compute["engine"] == "replay"
     agree(fast.values, slow.values)
     for one, other in ((0, 1), (1, 2), (0, 3)):
         assert np.abs(fast.values[one] - fast.values[other]).max() > 1e-3
@@ -211,8 +211,8 @@ def test_the_cost_of_several_edits_is_the_formula(gpt2, monkeypatch):
         plan = Plan(pairs.corrupt, [cell], metric("logit_diff"), rows=pairs.clean)
         seen.clear()
         fast = evaluate(gpt2, plan, batch_size=6)
-        assert (sum(seen), fast.told["token_layers"]) == (6 * each, 6 * each), text
-        assert fast.told["skipped"] == (0 if each else 6)
+        assert (sum(seen), fast.compute["token_layers"]) == (6 * each, 6 * each), text
+        assert fast.compute["skipped"] == (0 if each else 6)
         np.testing.assert_allclose(fast.values, evaluate(gpt2, plan, batch_size=6, exact="naive").values, atol=1e-5)
 
 
@@ -228,7 +228,7 @@ def test_merged_stacks_of_several_edits_cost_what_is_told(gpt2, monkeypatch):
         seen.clear()
         fast = evaluate(gpt2, plan, batch_size=6, budget=budget)
         agree(fast.values, slow)
-        assert sum(seen) == fast.told["token_layers"] < fast.told["naive_token_layers"]
+        assert sum(seen) == fast.compute["token_layers"] < fast.compute["naive_token_layers"]
 
 
 def test_edits_at_several_activations_that_the_loop_makes(gpt2):
@@ -236,8 +236,8 @@ def test_edits_at_several_activations_that_the_loop_makes(gpt2):
     cell = Edit(Site("pattern", 0, head=1), Patch()), Edit(Site("mlp_out", 1), Patch())
     plan = Plan(pairs.corrupt, [cell, cell[1:]], metric("logit_diff"), rows=pairs.clean)
     fast, slow = (evaluate(gpt2, plan, batch_size=6, exact=exact) for exact in ("replay", "naive"))
-    assert fast.told["engine"] == "replay and naive"
-    assert fast.told["naive_because"] == {"several sites": "edits of pattern are left to the loop"}
+    assert fast.compute["engine"] == "replay and naive"
+    assert fast.compute["naive_because"] == {"several sites": "edits of pattern are left to the loop"}
     agree(fast.values, slow.values)
 
 
@@ -253,7 +253,7 @@ def test_edits_that_do_not_agree_together_go_to_the_loop(monkeypatch):
     cell = Edit(Site("z", 0, head=1), Patch()), Edit(Site("mlp_out", 1), Patch())
     plan = Plan(pairs.corrupt, [cell], metric("logit_diff"), rows=pairs.clean)
     fast, slow = (evaluate(model, plan, batch_size=6, exact=exact) for exact in ("replay", "naive"))
-    assert fast.told["naive_because"] == {"several sites": "the engine and the loop do not agree there"}
+    assert fast.compute["naive_because"] == {"several sites": "the engine and the loop do not agree there"}
     assert replayer(model).inside == replayer(loaded("gpt2")).inside
     np.testing.assert_allclose(fast.values, slow.values)
 
