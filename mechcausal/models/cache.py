@@ -25,7 +25,13 @@ from mechcausal.errors import MechcausalError
 from mechcausal.results.storage import read_json, write_json
 
 VARIABLE = "MECHCAUSAL_CACHE"
-_MEASURED_BY = ("address", "data", "interventions", "metrics", "models")  # the folders whose code decides what is measured
+_MEASURED_BY = (
+    "address",
+    "data",
+    "interventions",
+    "metrics",
+    "models",
+)  # the folders whose code decides what is measured
 _OLD = 24 * 3600  # seconds
 _log = logging.getLogger(__name__)
 
@@ -121,4 +127,3 @@ def _file(kind: str, key: dict[str, Any]) -> Path:
 
 def _plain(key: dict[str, Any]) -> Any:  # noqa: ANN401
     return json.loads(json.dumps(key))
-

@@ -54,7 +54,9 @@ def converted(path: Path) -> tuple[Path, str]:
     facts = {"file": digest, "made_by": {name: text for name, text in made_by.items() if name != "mechcausal"}}
     if not _is_whole(folder, facts):
         size = 4 * header.n_numbers
-        require_memory(2 * size, f"{name_of(path)}, converted", fix="convert it on a larger machine, and copy the folder")
+        require_memory(
+            2 * size, f"{name_of(path)}, converted", fix="convert it on a larger machine, and copy the folder"
+        )
         _require_disk(folder, size)
         _log.info("converting %s; this is done once", path)
         with making_folder(folder) as fresh:
@@ -131,9 +133,7 @@ def _convert(path: Path, folder: Path) -> None:
             if read_header(path).fields.get("tokenizer.ggml.tokens"):
                 AutoTokenizer.from_pretrained(path.parent, **options).save_pretrained(folder)
             auto: Any = AutoModelForCausalLM
-            module, report = auto.from_pretrained(
-                path.parent, dtype=torch.float32, output_loading_info=True, **options
-            )
+            module, report = auto.from_pretrained(path.parent, dtype=torch.float32, output_loading_info=True, **options)
             missing = sorted(report["missing_keys"])
             if missing:  # transformers would draw them at random
                 raise ModelError(

@@ -111,7 +111,9 @@ def _loaded(
     copy: bool,
 ) -> tuple[Any, Origin]:
     path = _path_of(source)
-    from_files = path is not None and path.suffix not in (*TORCH, ".safetensors") and not str(source).startswith(_PREFIX)
+    from_files = (
+        path is not None and path.suffix not in (*TORCH, ".safetensors") and not str(source).startswith(_PREFIX)
+    )
     if place.map is not None and not from_files:
         raise ArgumentError(
             "load takes 'device_map' for models in the format of transformers that are read from files",

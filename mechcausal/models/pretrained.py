@@ -35,7 +35,12 @@ _log = logging.getLogger(__name__)
 
 
 def from_folder(
-    folder: Path, dtype: torch.dtype, label: str, *, place: Placement = NOWHERE, digests: Mapping[str, str] | None = None
+    folder: Path,
+    dtype: torch.dtype,
+    label: str,
+    *,
+    place: Placement = NOWHERE,
+    digests: Mapping[str, str] | None = None,
 ) -> tuple[Any, Origin]:
     """Read a model from a folder, never from the network, and run no code from it.
 
@@ -74,9 +79,7 @@ def _n_numbers(shapes: Shapes) -> int:
     return sum(math.prod(shape) for shape in shapes.values())
 
 
-def from_hub(
-    name: str, dtype: torch.dtype, revision: str | None, *, place: Placement = NOWHERE
-) -> tuple[Any, Origin]:
+def from_hub(name: str, dtype: torch.dtype, revision: str | None, *, place: Placement = NOWHERE) -> tuple[Any, Origin]:
     """Read a model from a hub or its cache, and run no code from it."""
     from huggingface_hub import try_to_load_from_cache
 

@@ -9,7 +9,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 CORE = ("torch", "transformers", "transformer-lens", "numpy", "pandas", "plotly", "pyarrow", "scipy", "typer")
-EXTRAS = {"sae": ("sae-lens",), "gguf": ("gguf",), "notebook": ("jupyterlab", "nbconvert"), "dev": ("pytest", "ruff", "ty")}
+EXTRAS = {
+    "sae": ("sae-lens",),
+    "gguf": ("gguf",),
+    "notebook": ("jupyterlab", "nbconvert"),
+    "dev": ("pytest", "ruff", "ty"),
+}
 
 
 @dataclass(frozen=True)

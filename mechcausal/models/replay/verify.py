@@ -104,7 +104,11 @@ class Replayer:
         """The components of which it makes several in one run."""
         if self._together is None:
             together = self.inside | self.components.intersection(_ON_THE_RUN)
-            if together and self.twin is not None and (reason := self._kept.get(SEVERAL, partial(self._one_run, together))):
+            if (
+                together
+                and self.twin is not None
+                and (reason := self._kept.get(SEVERAL, partial(self._one_run, together)))
+            ):
                 self.reasons[SEVERAL], together = reason, frozenset()
             self._together = together
         return self._together
