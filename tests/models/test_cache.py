@@ -57,9 +57,14 @@ def test_nothing_can_be_written(tmp_path, monkeypatch):
 
 def test_a_folder_is_there_whole_or_not_at_all(tmp_path):
     path = tmp_path / "folder"
-    with pytest.raises(RuntimeError), making_folder(path) as fresh:
-        (fresh / "part").touch()
-        raise RuntimeError
+
+    def fail():
+        with making_folder(path) as fresh:
+            (fresh / "part").touch()
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
     assert list(tmp_path.iterdir()) == []
     for content in ("old", "new"):
         with making_folder(path) as fresh:
