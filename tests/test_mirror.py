@@ -42,7 +42,6 @@ EXCEPTIONS = [
     "models/replay/meter.py",
     "models/replay/stacks.py",
     "models/replay/twin.py",
-    "models/replay/verify.py",
     "models/splice.py",
     "organisms/tokenizer.py",
     "recipes/hiring_backup.py",
