@@ -182,7 +182,7 @@ def one_set(prompts: PromptSet | Contrast) -> PromptSet:
         texts=clean.texts + corrupt.texts,
         answer=both("answer"),
         foil=both("foil"),
-        read=both("read"),
+        read_at=both("read_at"),
         labels=clean.labels + corrupt.labels,
         groups=clean.groups + corrupt.groups,
         environments=clean.environments + corrupt.environments,
