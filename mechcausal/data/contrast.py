@@ -48,7 +48,7 @@ class Contrast:
         for what in ("answer", "foil", "answers", "foils"):
             _same_on_both_sides(what, getattr(self.clean, what), getattr(self.corrupt, what))
         _answer_is_not_foil(self.clean)
-        if not bool(self.differs.any()):
+        if self.clean.real_tokens == self.corrupt.real_tokens:
             raise DataError("clean and corrupt are the same prompts", fix="change the factor in at least one pair")
 
     def __len__(self) -> int:

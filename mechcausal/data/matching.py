@@ -49,11 +49,11 @@ def aligned(
         offsets = [spans for _, spans in encode_all(tokenizer, side.texts, bos=lead)]
         places = {name: side.given[f"position.{name}"] for name in clean.positions}
         ranges.append(spans_of(side.texts, offsets, places))
-    pairs = []
+    pairs, lengths = [], list(zip(clean.lengths.tolist(), corrupt.lengths.tolist(), strict=True))
     for row in range(len(clean)):
         own, other = ({name: tuple(found[row].tolist()) for name, found in side.items()} for side in ranges)
         try:
-            pairs.append(align_pair(own, other, (int(clean.lengths[row]), int(corrupt.lengths[row])), mode))
+            pairs.append(align_pair(own, other, lengths[row], mode))
         except DataError as error:
             raise DataError(
                 f"pair {row}: {error.what}", got=error.got, expected=error.expected, fix=error.fix

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import logging
-import re
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,24 +11,10 @@ import numpy as np
 from mechcausal.data.columns import PAIRS, PROMPTS, Record, column, others, records
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.files import read_rows
+from mechcausal.data.fitting import PairCheck, check_answers, fitting, read_side
 from mechcausal.data.prompts import PromptSet
-from mechcausal.data.targets import tokens_of
-from mechcausal.data.tokens import encode, encode_all, tokenizer_of, wants_bos
+from mechcausal.data.tokens import tokenizer_of, wants_bos
 from mechcausal.errors import DataError
-
-logger = logging.getLogger("mechcausal")
-UNKNOWN, ANSWER, LENGTH, SEVERAL, TWICE = (
-    "words that the tokenizer does not know", "an answer that does not fit the tokenizer", "prompts of different length",
-    "an answer of several tokens", "repeats another row",
-)  # fmt: skip
-
-
-class Unfit(Exception):
-    """A row that this tokenizer cannot take: a reason in few words, and the error that says it in full."""
-
-    def __init__(self, reason: str, error: DataError) -> None:
-        super().__init__(reason)
-        self.reason, self.error = reason, error
 
 
 def read_pairs(
@@ -77,24 +59,8 @@ def pairs_of(
     """
     tokenizer, bos = tokenizer_of(model), _leads(model, options.get("bos"))
 
-    def check(record: Record) -> None:
-        _check_prompts(record, PAIRS, tokenizer, bos)
-        _check_answers(record, record.cells["clean"], tokenizer, bos, one_token=one_token)
-        sides = [encode(tokenizer, record.cells[side], bos=bos)[0] for side in PAIRS]
-        if even and len(sides[0]) != len(sides[1]):
-            raise Unfit(
-                LENGTH,
-                record.refuse("the prompts have different lengths", got=f"{len(sides[0])} and {len(sides[1])} tokens"),
-            )
-        if sides[0] == sides[1]:
-            raise Unfit(UNKNOWN, record.refuse("clean and corrupt are the same tokens"))
-        if len(sides[0]) != len(sides[1]) or record.places[1]:
-            try:
-                _contrast([record], model, "", "", **options)
-            except DataError as error:
-                raise Unfit(LENGTH, _in_row(record, error)) from None
-
-    kept, dropped = _fitting(found, check, _key, unfit=unfit, most=most, took=took)
+    check = PairCheck(tokenizer, bos, mode=options.get("spans", "last"), even=even, one_token=one_token)
+    kept, dropped = fitting(found, check, unfit=unfit, most=most, took=took)
     if not kept:
         raise DataError(f"the tokenizer can take none of the pairs of {name}", got=dropped.in_words())
     stated = factor or next((str(record.cells["factor"]) for record in kept if "factor" in record.cells), "undeclared")
@@ -130,10 +96,10 @@ def read_prompts(source: Any, model: Any, *, unfit: str = "refuse", **options: A
     tokenizer, bos = tokenizer_of(model), _leads(model, options.get("bos"))
 
     def check(record: Record) -> None:
-        _check_prompts(record, PROMPTS, tokenizer, bos)
-        _check_answers(record, record.cells["text"], tokenizer, bos, one_token=False)
+        ids = read_side(record, "text", tokenizer, bos)[0]
+        check_answers(record, "text", ids, tokenizer, bos, one_token=False)
 
-    kept, dropped = _fitting(found, check, _key, unfit=unfit)
+    kept, dropped = fitting(found, check, unfit=unfit)
     if not kept:
         raise DataError(f"the tokenizer can take none of the {len(found)} prompts", got=dropped.in_words())
     dropped.told("the prompts", len(kept))
@@ -176,135 +142,3 @@ def _variables(found: Sequence[Record], side: int) -> dict[str, np.ndarray]:
 def _both_variables(found: Sequence[Record]) -> dict[str, Any]:
     sides = _variables(found, 0), _variables(found, 1)
     return {"variables": sides[0] or None, "corrupt_variables": sides[1] or None}
-
-
-@dataclass
-class Dropped:
-    """Why rows were left out, how often, and an example of it."""
-
-    counts: Counter[str] = field(default_factory=Counter)
-    example: str = ""
-
-    def add(self, reason: Unfit) -> None:
-        """Count one more."""
-        self.counts[reason.reason] += 1
-        self.example = self.example or str(reason.error)
-
-    def in_words(self) -> str:
-        """Return the counts and the example as one line."""
-        counts = ", ".join(f"{count} {reason}" for reason, count in self.counts.most_common())
-        return f"{counts}; for example {self.example}"
-
-    def told(self, name: str, kept: int) -> tuple[tuple[str, int], ...]:
-        """Say what was left out, where anything was, and return the counts."""
-        if self.counts:
-            count = self.counts.total()
-            logger.warning("%d of %d rows of %s are left out: %s", count, count + kept, name, self.in_words())
-        return tuple(self.counts.most_common())
-
-
-def _fitting(
-    found: Iterable[Record],
-    check: Callable[[Record], None],
-    key: Callable[[Record], str],
-    *,
-    unfit: str,
-    most: int | None = None,
-    took: Callable[[Record], None] = lambda _: None,
-) -> tuple[list[Record], Dropped]:
-    """Return the rows that fit, and why others do not; refuse the first of these unless they are dropped."""
-    kept: list[Record] = []
-    dropped = Dropped()
-    seen: dict[str, Record] = {}
-    for record in found:
-        try:
-            if key(record) in seen:
-                raise Unfit(TWICE, record.refuse(f"it repeats {seen[key(record)].where}", fix="leave one of them out"))
-            seen[key(record)] = record
-            check(record)
-            kept.append(record)
-            took(record)
-        except Unfit as reason:
-            if unfit == "refuse":
-                raise reason.error from None
-            dropped.add(reason)
-        if most is not None and len(kept) == most:
-            break
-    return kept, dropped
-
-
-def _key(record: Record) -> str:
-    return json.dumps([record.cells, record.places, record.variables], sort_keys=True, default=str)
-
-
-def _in_row(record: Record, error: DataError) -> DataError:
-    """Return an error about the only pair or prompt of a set as one about its row."""
-    what = re.sub(r" \(\d+ (of \d+ )?(such )?(pairs|prompts)( do)?\)", "", error.what)
-    what = re.sub(r"^(pair|prompt) 0:? ?", "the pair ", what) if not what.startswith("pair 0: ") else what[8:]
-    return record.refuse(what, got=error.got, expected=error.expected, fix=error.fix)
-
-
-def _check_prompts(record: Record, sides: Sequence[str], tokenizer: Any, bos: bool) -> None:  # noqa: ANN401
-    for side in sides:
-        try:
-            encode_all(tokenizer, [record.cells[side]], bos=bos)
-        except DataError as error:
-            what = error.what.replace("in prompt 0", f"in the {side} prompt")
-            raise Unfit(UNKNOWN, record.refuse(what, got=error.got, fix=error.fix)) from None
-
-
-def _check_answers(record: Record, text: str, tokenizer: Any, bos: bool, *, one_token: bool) -> None:  # noqa: ANN401
-    for what in ("answer", "foil"):
-        said = record.cells.get(what, [])
-        for answer in said if isinstance(said, list) else [said]:
-            try:
-                ids = tokens_of(tokenizer, answer)
-            except DataError as error:
-                detail = error.what.replace("the answer", f"the {what}")
-                raise Unfit(ANSWER, record.refuse(detail, got=error.got, fix=error.fix)) from None
-            if wrong := _starts_wrongly(tokenizer, text, answer, ids, bos):
-                raise Unfit(ANSWER, record.refuse(f"the {what} {answer!r} {wrong[0]}", fix=wrong[1]))
-            if one_token and len(ids) > 1:
-                raise Unfit(SEVERAL, record.refuse(f"the {what} {answer!r} is {len(ids)} tokens"))
-    first, second = (
-        {*said} if isinstance(said, list) else {said} for said in map(record.cells.get, ("answer", "foil"))
-    )
-    if shared := (first & second) - {None}:
-        raise record.refuse(f"the answer {sorted(shared)[0]!r} is the foil too, so there is nothing to compare")
-
-
-def _starts_wrongly(
-    tokenizer: Any,  # noqa: ANN401
-    text: str,
-    answer: str,
-    ids: Sequence[int],
-    bos: bool,
-) -> tuple[str, str] | None:
-    """Say how an answer does not follow its prompt as text does with this tokenizer, and what to do; None if it does.
-
-    Many tokenizers have one token for a word behind a space and another for the same letters within a word.
-    """
-    mask = getattr(tokenizer, "mask_token", None)
-    if mask and mask in text:
-        return None
-    before = encode(tokenizer, text, bos=bos)[0]
-
-    def behind(rest: str) -> list[int]:
-        both = encode(tokenizer, text + rest, bos=bos)[0]
-        return both[len(before) :] if both[: len(before)] == before else []
-
-    word, ids = answer.strip(), list(ids)
-    if text[-1].isspace():
-        if behind(answer) == ids:
-            return None
-        return (
-            "does not follow a prompt that ends with a space in this tokenizer",
-            f"end the prompt without it, and write the answer as {' ' + word!r}",
-        )
-    inside = text[-1].isalnum() and answer[:1].isalnum() and not (text[-1].isdigit() and answer[:1].isdigit())
-    if not inside or behind(f" {word}") == ids:
-        return None
-    return (
-        f"continues the last word of the prompt ({text.split()[-1]!r}) in this tokenizer",
-        f"write {' ' + word!r} to start a new word",
-    )
