@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mechcausal import causal as causal
     from mechcausal import circuits as circuits
     from mechcausal import features as features
+    from mechcausal import generation as generation
     from mechcausal import interventions as interventions
     from mechcausal import methods as methods
     from mechcausal import metrics as metrics
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from mechcausal.data import contrast as contrast
     from mechcausal.data import task as task
     from mechcausal.errors import MechcausalError as MechcausalError
+    from mechcausal.generation import generate as generate
     from mechcausal.links import link as link
     from mechcausal.models.abilities import sites as sites
     from mechcausal.models.load import load as load
@@ -57,11 +59,12 @@ _HOME = {
     "read": "mechcausal.patching",
     "measure": "mechcausal.patching",
     "scrub": "mechcausal.causal",
+    "generate": "mechcausal.generation",
     "link": "mechcausal.links",
     "Result": "mechcausal.results",
     "MechcausalError": "mechcausal.errors",
 }
-_PACKAGES = ("causal", "circuits", "features", "interventions", "methods", "metrics", "patching", "results")
+_PACKAGES = ("causal", "circuits", "features", "generation", "interventions", "methods", "metrics", "patching", "results")
 
 if not TYPE_CHECKING:  # a checker knows the names from above, and refuses any other
     __getattr__, __dir__ = lazy(__name__, _HOME | {name: f"mechcausal.{name}" for name in _PACKAGES}, "__version__")

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from mechcausal.dictionaries.screening.attribution import FeatureAttributing as FeatureAttributing
     from mechcausal.dictionaries.screening.screen import Screening as Screening
     from mechcausal.dictionaries.training import DictionaryTraining as DictionaryTraining
+    from mechcausal.generation.generating import Generating as Generating
     from mechcausal.links.linking import Linking as Linking
     from mechcausal.method import Cost as Cost
     from mechcausal.method import Method as Method
@@ -63,6 +64,7 @@ _SPECS = {
     "Erasing": ("erase", "mechcausal.probes.erasure.erasing"),
     "FeatureAttributing": ("attribute_features", "mechcausal.dictionaries.screening.attribution"),
     "FeatureCircuiting": ("feature_circuit", "mechcausal.circuits.features.circuit"),
+    "Generating": ("generate", "mechcausal.generation.generating"),
     "Guarding": ("guardedness", "mechcausal.probes.erasure.guardedness"),
     "Harvesting": ("harvest", "mechcausal.dictionaries.activations"),
     "HealthChecking": ("health", "mechcausal.dictionaries.quality"),
