@@ -98,8 +98,11 @@ class Method(Generic[Data, Outcome]):
         raise NotImplementedError
 
     def to_json(self) -> dict[str, Any]:
-        """Return the specification as plain data: the method's word, and the fields that differ from their defaults."""
-        data: dict[str, Any] = {"method": self.word}
+        """Return the specification as plain data: the method's word, and the fields that differ from their defaults.
+
+        The word stands under `run`, which no field can be called because it is what runs the method.
+        """
+        data: dict[str, Any] = {"run": self.word}
         for part in fields(self):
             value = getattr(self, part.name)
             if not _is_default(part, value):
@@ -114,12 +117,12 @@ class Method(Generic[Data, Outcome]):
 
 def read(data: Mapping[str, Any]) -> Method[Any, Any]:
     """Make a specification from its plain form: a mapping with the word of a method and its fields."""
-    if not isinstance(data, Mapping) or "method" not in data:
+    if not isinstance(data, Mapping) or "run" not in data:
         raise ArgumentError(
-            "a specification names its method", got=described(data), expected='such as {"method": "patch"}'
+            "a specification names its method", got=described(data), expected='such as {"run": "patch"}'
         )
     given = dict(data)
-    kind = METHODS[given.pop("method")]
+    kind = METHODS[given.pop("run")]
     return kind(**bound(kind.word, inspect.signature(kind), (), given))
 
 
@@ -189,14 +192,14 @@ def function(
 
 def _doc(spec: Any, data: str, about: str) -> str:  # noqa: ANN401 - a dataclass
     """Return the docstring of a specification as that of its function."""
-    text = inspect.getdoc(spec) or ""
+    text = f"{inspect.getdoc(spec) or ''}\n"
     head = f"Args:\n    model: The model, from `mc.load`.\n    {data}: {about}\n"
     lines: dict[str, str] = {}
     for owner in reversed(spec.__mro__):  # a specification may inherit fields, which are described where they stand
         lines |= _attributes(inspect.cleandoc(vars(owner).get("__doc__") or ""))
     head += "".join(lines[part.name] for part in fields(spec) if part.name in lines)
     own = "".join(_attributes(text).values())
-    return text.replace(f"Attributes:\n{own}", head, 1) if own else f"{text}\n\n{head}"
+    return (text.replace(f"Attributes:\n{own}", head, 1) if own else f"{text}\n{head}").rstrip("\n")
 
 
 def _attributes(text: str) -> dict[str, str]:

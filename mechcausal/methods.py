@@ -95,14 +95,14 @@ def read(data: Mapping[str, Any]) -> Method[Any, Any]:
 
     Example:
         >>> import mechcausal as mc
-        >>> mc.methods.read({"method": "patch", "sites": "z"}) == mc.methods.Patching(sites="z")
+        >>> mc.methods.read({"run": "patch", "sites": "z"}) == mc.methods.Patching(sites="z")
         True
     """
     from collections.abc import Mapping
 
     from mechcausal.method import read as read_plain
 
-    word = data.get("method") if isinstance(data, Mapping) else None
+    word = data.get("run") if isinstance(data, Mapping) else None
     for known, home in _SPECS.values():
         if word == known:
             import_module(home)  # which makes the method known

@@ -135,7 +135,7 @@ def test_every_field_of_every_specification(name):
                 lambda given=given: spec(**given), never=word in NEVER and not takes_anything(hints.get(part.name, Any))
             )
         with pytest.raises(ArgumentError, match=f"no argument '{part.name}_'"):
-            mc.methods.read({"method": spec.word, f"{part.name}_": 1})
+            mc.methods.read({"run": spec.word, f"{part.name}_": 1})
 
 
 def takes_anything(hint):

@@ -76,7 +76,7 @@ def test_the_signature_and_the_docstring_stand_once():
 def test_it_is_frozen_and_plain():
     spec = Doubling(2, names=["a", "b"], near=2.6)
     assert (spec.names, spec.near) == (("a", "b"), 3)
-    assert spec.to_json() == {"method": "double_for_a_test", "times": 2, "names": ["a", "b"], "near": 3}
+    assert spec.to_json() == {"run": "double_for_a_test", "times": 2, "names": ["a", "b"], "near": 3}
     assert read(tomllib.loads(spec.to_toml())) == spec
     with pytest.raises(FrozenInstanceError):
         spec.times = 3
@@ -93,7 +93,7 @@ def test_it_is_frozen_and_plain():
         (lambda m, p: double(p, m, 1), "'model' and 'pairs' .* are swapped"),
         (lambda m, p: Doubling(1, names=[1]), "'names'"),
         (lambda m, p: Doubling(1).run(3, p), "a model from mc.load"),
-        (lambda m, p: read({"method": "double_for_a_test"}), "called wrongly"),
+        (lambda m, p: read({"run": "double_for_a_test"}), "called wrongly"),
         (lambda m, p: read([]), "names its method"),
     ],
 )

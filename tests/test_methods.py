@@ -31,7 +31,7 @@ def test_a_specification_with_prompts_stays_in_python(pairs):
 
 @pytest.mark.parametrize(
     ("data", "said"),
-    [({"sites": "z"}, "names its method"), ({"method": "ptach"}, "did you mean 'patch'"), (3, "names its method")],
+    [({"sites": "z"}, "names its method"), ({"run": "ptach"}, "did you mean 'patch'"), (3, "names its method")],
 )
 def test_what_is_no_specification(data, said):
     with pytest.raises(mc.MechcausalError, match=said):

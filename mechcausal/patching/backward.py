@@ -83,15 +83,15 @@ def slopes(
         site: torch.zeros_like(value) if slope is None else slope
         for (site, value), slope in zip(leaves.items(), slopes_at, strict=True)
     }
-    return {site: _shaped(site, grown[at], base) for site, at in asked.items()}
+    return {site: _shaped(site, grown[at], base, len(rows)) for site, at in asked.items()}
 
 
-def _shaped(site: Site, slope: Tensor, base: Base) -> Tensor:
+def _shaped(site: Site, slope: Tensor, base: Base, rows: int) -> Tensor:
     """Return a slope in the shape that the site has; what any head adds to the output of attention counts alike."""
     shape = base.values[site].shape[2:]
     if site.component == "result":
-        return slope.reshape(len(slope), -1, 1, shape[-1]).expand(-1, -1, *shape)
-    return slope.reshape(len(slope), -1, *shape)
+        return slope.reshape(rows, -1, 1, shape[-1]).expand(-1, -1, *shape)
+    return slope.reshape(rows, -1, *shape)  # some models flatten rows and positions
 
 
 def _differentiated(site: Site) -> Site:

@@ -11,7 +11,7 @@ import mechcausal as mc
 from mechcausal.cli import app
 
 VERBS = {"demo", "organisms", "sites", "patch", "link", "selftest", "doctor", "sae"}
-COMMANDS = [*sorted(VERBS - {"sae"}), "sae train", "sae health"]
+COMMANDS = [*sorted(VERBS - {"sae"}), "sae train", "sae health", "sae card"]
 REFUSED = {
     "pach": (2, "No such command 'pach': did you mean 'patch'?"),
     "patch organism:hiring": (2, "Missing option '--contrast': see mechcausal patch --help"),

@@ -64,7 +64,7 @@ def test_a_specification_goes_into_a_file_and_comes_back():
     spec = Linking(["z", "L1.mlp_out"], ["gender", "proxy"], at="@decision", read_at=-1, fdr=0.1, generalize="texts")
     assert method.read(tomllib.loads(spec.to_toml())) == spec
     assert spec.to_json() == {
-        "method": "link", "what": ["z", "L1.mlp_out"], "probes": ["gender", "proxy"], "at": "@decision", "read_at": -1,
+        "run": "link", "what": ["z", "L1.mlp_out"], "probes": ["gender", "proxy"], "at": "@decision", "read_at": -1,
         "fdr": 0.1, "generalize": "texts",
     }  # fmt: skip
 

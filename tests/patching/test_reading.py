@@ -57,7 +57,7 @@ def test_the_table_holds_the_numbers(gpt2):
 def test_it_says_what_it_read(gpt2, pairs):
     assert str(mc.read(gpt2, pairs.clean, "L1.z", at=-1)) == "L1.z: prompt 6 x head 4 x unit 8"
     assert mc.read.cost(gpt2, pairs.clean, "z").forwards == 6
-    assert mc.methods.read({"method": "read", "sites": "z", "at": -1}).at == -1
+    assert mc.methods.read({"run": "read", "sites": "z", "at": -1}).at == -1
 
 
 @pytest.mark.parametrize(
