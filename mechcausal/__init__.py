@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mechcausal import circuits as circuits
     from mechcausal import features as features
     from mechcausal import generation as generation
+    from mechcausal import inspection as inspection
     from mechcausal import interventions as interventions
     from mechcausal import methods as methods
     from mechcausal import metrics as metrics
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from mechcausal.data import task as task
     from mechcausal.errors import MechcausalError as MechcausalError
     from mechcausal.generation import generate as generate
+    from mechcausal.inspection import lens as lens
     from mechcausal.links import link as link
     from mechcausal.models.abilities import sites as sites
     from mechcausal.models.load import load as load
@@ -60,11 +62,12 @@ _HOME = {
     "measure": "mechcausal.patching",
     "scrub": "mechcausal.causal",
     "generate": "mechcausal.generation",
+    "lens": "mechcausal.inspection",
     "link": "mechcausal.links",
     "Result": "mechcausal.results",
     "MechcausalError": "mechcausal.errors",
 }
-_PACKAGES = ("causal", "circuits", "features", "generation", "interventions", "methods", "metrics", "patching", "results")
+_PACKAGES = ("causal", "circuits", "features", "generation", "inspection", "interventions", "methods", "metrics", "patching", "results")
 
 if not TYPE_CHECKING:  # a checker knows the names from above, and refuses any other
     __getattr__, __dir__ = lazy(__name__, _HOME | {name: f"mechcausal.{name}" for name in _PACKAGES}, "__version__")
