@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from mechcausal.data import task as task
     from mechcausal.errors import MechcausalError as MechcausalError
     from mechcausal.generation import generate as generate
+    from mechcausal.inspection import attention as attention
     from mechcausal.inspection import lens as lens
     from mechcausal.links import link as link
     from mechcausal.models.abilities import sites as sites
@@ -62,6 +63,7 @@ _HOME = {
     "measure": "mechcausal.patching",
     "scrub": "mechcausal.causal",
     "generate": "mechcausal.generation",
+    "attention": "mechcausal.inspection",
     "lens": "mechcausal.inspection",
     "link": "mechcausal.links",
     "Result": "mechcausal.results",

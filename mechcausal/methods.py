@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from mechcausal.dictionaries.screening.screen import Screening as Screening
     from mechcausal.dictionaries.training import DictionaryTraining as DictionaryTraining
     from mechcausal.generation.generating import Generating as Generating
+    from mechcausal.inspection.attending import Attending as Attending
+    from mechcausal.inspection.lens import Lensing as Lensing
     from mechcausal.links.linking import Linking as Linking
     from mechcausal.method import Cost as Cost
     from mechcausal.method import Method as Method
@@ -56,6 +58,7 @@ if TYPE_CHECKING:
 _SPECS = {
     "Ablating": ("ablate", "mechcausal.patching.ablation"),
     "Aligning": ("das", "mechcausal.causal.alignment.das"),
+    "Attending": ("attention", "mechcausal.inspection.attending"),
     "Attributing": ("attribute", "mechcausal.patching.attribution"),
     "Carding": ("card", "mechcausal.dictionaries.cards.card"),
     "Controlling": ("controlled", "mechcausal.causal.mediation.controlled"),
@@ -72,6 +75,7 @@ _SPECS = {
     "Interchanging": ("interchange", "mechcausal.causal.alignment.interchange"),
     "Keeping": ("faithfulness", "mechcausal.circuits.features.kept"),
     "Laddering": ("ladder", "mechcausal.causal.scrubbing.scrub"),
+    "Lensing": ("lens", "mechcausal.inspection.lens"),
     "Linking": ("link", "mechcausal.links.linking"),
     "Masking": ("mask", "mechcausal.causal.alignment.masks"),
     "Measuring": ("measure", "mechcausal.patching.measuring"),
