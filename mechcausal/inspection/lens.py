@@ -112,6 +112,7 @@ class Lensing(Method[Contrast | PromptSet, Lens]):
         )  # fmt: skip
         examples = np.stack([cell.value for cell in read["clean"]])
         tables = {"tuning": tuning} if tuning else {}
+        outputs = {"base": outputs["clean"], **outputs}
         return Lens(frame, provenance, examples, outputs, prompts.groups, prompts.clusters, tables)
 
     def cost(self, model: Model, data: Contrast | PromptSet) -> Cost:

@@ -26,7 +26,7 @@ _LETTERS = 9  # of a word in a cell
 _LOW, _MIDDLE, _HIGH = (33, 102, 172), (247, 247, 247), (178, 24, 43)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Grid:
     """A heatmap before it is drawn: `values[row, column]`, with the words around it.
 
