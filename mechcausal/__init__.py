@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mechcausal import metrics as metrics
     from mechcausal import patching as patching
     from mechcausal import results as results
+    from mechcausal import steering as steering
     from mechcausal.address import Place as Place
     from mechcausal.causal import scrub as scrub
     from mechcausal.data import Contrast as Contrast
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from mechcausal.patching import path_patch as path_patch
     from mechcausal.patching import read as read
     from mechcausal.results import Result as Result
+    from mechcausal.steering import steer as steer
 
 _HOME = {
     "load": "mechcausal.models.load",
@@ -66,10 +68,11 @@ _HOME = {
     "attention": "mechcausal.inspection",
     "lens": "mechcausal.inspection",
     "link": "mechcausal.links",
+    "steer": "mechcausal.steering",
     "Result": "mechcausal.results",
     "MechcausalError": "mechcausal.errors",
 }
-_PACKAGES = ("causal", "circuits", "features", "generation", "inspection", "interventions", "methods", "metrics", "patching", "results")
+_PACKAGES = ("causal", "circuits", "features", "generation", "inspection", "interventions", "methods", "metrics", "patching", "results", "steering")
 
 if not TYPE_CHECKING:  # a checker knows the names from above, and refuses any other
     __getattr__, __dir__ = lazy(__name__, _HOME | {name: f"mechcausal.{name}" for name in _PACKAGES}, "__version__")

@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from mechcausal.probes.probing import Probing as Probing
     from mechcausal.probes.sparse import SparseProbing as SparseProbing
     from mechcausal.probes.sweep import ProbeSweeping as ProbeSweeping
+    from mechcausal.steering.steering import Steering as Steering
 
 # One line for each specification: its class, the word it goes by in files, and where it stands.
 _SPECS = {
@@ -90,6 +91,7 @@ _SPECS = {
     "Screening": ("screen", "mechcausal.dictionaries.screening.screen"),
     "Scrubbing": ("scrub", "mechcausal.causal.scrubbing.scrub"),
     "SparseProbing": ("sparse_probes", "mechcausal.probes.sparse"),
+    "Steering": ("steer", "mechcausal.steering.steering"),
     "Training": ("train", "mechcausal.causal.training.train"),
 }
 

@@ -38,8 +38,13 @@ def token_texts(model: Any, tokens: Sequence[int]) -> list[str]:  # noqa: ANN401
     tokenizer = getattr(model, "tokenizer", None)
     if tokenizer is None:
         return [str(token) for token in tokens]
-    texts = [str(tokenizer.decode([token])) for token in tokens]
-    return [text.replace("\n", "\\n") or str(tokenizer.convert_ids_to_tokens(token)) for text, token in zip(texts, tokens, strict=True)]
+    return [_readable(str(tokenizer.decode([token]))) or str(tokenizer.convert_ids_to_tokens(token)) for token in tokens]
+
+
+def _readable(text: str) -> str:
+    """Return a text with its line breaks written out, in quotes where it is blank."""
+    shown = text.replace("\n", "\\n").replace("\t", "\\t")
+    return f"'{shown}'" if shown and not shown.strip() else shown
 
 
 def position_labels(model: Any, prompts: PromptSet) -> list[str]:  # noqa: ANN401
