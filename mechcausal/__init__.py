@@ -72,7 +72,19 @@ _HOME = {
     "Result": "mechcausal.results",
     "MechcausalError": "mechcausal.errors",
 }
-_PACKAGES = ("causal", "circuits", "features", "generation", "inspection", "interventions", "methods", "metrics", "patching", "results", "steering")
+_PACKAGES = (
+    "causal",
+    "circuits",
+    "features",
+    "generation",
+    "inspection",
+    "interventions",
+    "methods",
+    "metrics",
+    "patching",
+    "results",
+    "steering",
+)
 
 if not TYPE_CHECKING:  # a checker knows the names from above, and refuses any other
     __getattr__, __dir__ = lazy(__name__, _HOME | {name: f"mechcausal.{name}" for name in _PACKAGES}, "__version__")

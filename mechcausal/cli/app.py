@@ -16,6 +16,7 @@ from mechcausal import __version__
 from mechcausal.cli.demo import demo
 from mechcausal.cli.dictionaries import sae
 from mechcausal.cli.generation import generate
+from mechcausal.cli.inspection import lens
 from mechcausal.cli.installation import doctor, selftest
 from mechcausal.cli.linking import link
 from mechcausal.cli.models import organisms, sites
@@ -34,7 +35,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for verb in (demo, organisms, sites, patch, link, generate, selftest, doctor):
+for verb in (demo, organisms, sites, patch, link, generate, lens, selftest, doctor):
     app.command()(verb)
 app.add_typer(sae)
 

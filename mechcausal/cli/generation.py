@@ -44,9 +44,8 @@ def generate(
     from mechcausal.generation import Generating
     from mechcausal.models.load import load
 
-    method = Generating(
-        edits=edit or (), tokens=tokens, temperature=temperature, samples=samples, stop=stop or (), seed=seed
-    )  # ty: ignore[invalid-argument-type]
+    chosen: dict[str, Any] = {"edits": edit or (), "stop": stop or ()}
+    method = Generating(**chosen, tokens=tokens, temperature=temperature, samples=samples, seed=seed)
     loaded = load(model)
     prompts: Any = PromptSet.from_chat(loaded, prompt) if chat else list(prompt)
     if dry_run:

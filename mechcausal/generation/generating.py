@@ -235,8 +235,8 @@ def _when(edit: Edit) -> str:
     return "both" if edit.in_prompt and edit.at_new else "prompt" if edit.in_prompt else "new"
 
 
-
-
 generate = function(
-    Generating, data="prompts", about="A text, a list of texts, or prompts (`PromptSet.from_chat` makes them of a chat)."
+    Generating,
+    data="prompts",
+    about="A text, a list of texts, or prompts (`PromptSet.from_chat` makes them of a chat).",
 )

@@ -85,7 +85,8 @@ class Growing:
 
 
 def _cache_of(model: Any) -> DynamicCache:  # noqa: ANN401
-    return DynamicCache(config=bridge.underlying(model).config)
+    config: Any = bridge.underlying(model).config
+    return DynamicCache(config=config)
 
 
 _cacheable: WeakKeyDictionary[Any, tuple[Any, str]] = WeakKeyDictionary()

@@ -116,9 +116,7 @@ class Attending(Method[PromptSet | Contrast, Attention]):
         able.require(heads, writes=False)
         return able, prompts, heads
 
-    def _patterns(
-        self, model: Model, prompts: PromptSet, heads: Sequence[Site], scorer: _Scorer
-    ) -> dict[str, Any]:
+    def _patterns(self, model: Model, prompts: PromptSet, heads: Sequence[Site], scorer: _Scorer) -> dict[str, Any]:
         """Return the patterns of few heads, and what their positions are called."""
         if len(heads) > _MOST_PATTERNS:
             return {}
@@ -182,7 +180,11 @@ class _Scorer:
         distinct = list(dict.fromkeys(tokens))
         index = [distinct.index(token) for token in tokens]
         device = bridge.device_of(self.model)
-        directions = None if self.unembed is None else self.unembed.directions(torch.tensor(distinct, device=device)).float().cpu()
+        directions = (
+            None
+            if self.unembed is None
+            else self.unembed.directions(torch.tensor(distinct, device=device)).float().cpu()
+        )
         found: dict[Site, Tensor] = {}
         for layer in self.layers:
             pattern = read[Site("pattern", layer)][row, :, :n, :n].float().cpu()

@@ -79,7 +79,9 @@ class Attention(Result):
         for name in dict.fromkeys(self.frame["score"]):
             rows = self.score(name)
             rows = rows[rows["value"].notna()].head(k)
-            told = ", ".join(f"{row['site']} {row['value']:.2f} ({row['shuffled']:.2f} shuffled)" for _, row in rows.iterrows())
+            told = ", ".join(
+                f"{row['site']} {row['value']:.2f} ({row['shuffled']:.2f} shuffled)" for _, row in rows.iterrows()
+            )
             lines.append(f"  {name:<10} {told or 'no prompt has such keys'}")
         return "\n".join(lines)
 
@@ -101,7 +103,9 @@ class Attention(Result):
 def _pattern_grid(head: str, table: pd.DataFrame) -> Grid:
     labels, values = tuple(map(str, table.index)), table.to_numpy(float)
     values = np.where(np.tril(np.ones(values.shape, dtype=bool)), values, np.nan)
-    hover = tuple(tuple(f"{query} to {key}: {values[i, j]:.3f}" for j, key in enumerate(labels)) for i, query in enumerate(labels))
+    hover = tuple(
+        tuple(f"{query} to {key}: {values[i, j]:.3f}" for j, key in enumerate(labels)) for i, query in enumerate(labels)
+    )
     marks = np.zeros(values.shape, dtype=bool)
     return Grid(head, labels, labels, "key", "query", values, hover, 1.0, "attention", marks)
 

@@ -259,4 +259,6 @@ def _with_clusters(data: Contrast | PromptSet) -> PromptSet:
     return PromptSet(tokens=pool.tokens, mask=pool.mask, side=pool.side, clusters=(*names, *names))
 
 
-lens = function(Lensing, data="prompts", about="Prompts, or pairs, whose two sides say what is readable and what is used.")
+lens = function(
+    Lensing, data="prompts", about="Prompts, or pairs, whose two sides say what is readable and what is used."
+)

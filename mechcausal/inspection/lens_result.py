@@ -38,7 +38,9 @@ class Lens(Result):
     @property
     def tuning(self) -> pd.DataFrame:
         """How near each layer of a tuned lens and of the logit lens comes to the output on held-out prompts, in nats."""
-        return pd.DataFrame(self.tables.get("tuning", []), columns=["site", "logit_lens", "tuned_lens", "low", "high", "penalty"])
+        return pd.DataFrame(
+            self.tables.get("tuning", []), columns=["site", "logit_lens", "tuned_lens", "low", "high", "penalty"]
+        )
 
     @property
     def unused(self) -> pd.DataFrame:

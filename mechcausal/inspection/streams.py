@@ -38,7 +38,9 @@ def token_texts(model: Any, tokens: Sequence[int]) -> list[str]:  # noqa: ANN401
     tokenizer = getattr(model, "tokenizer", None)
     if tokenizer is None:
         return [str(token) for token in tokens]
-    return [_readable(str(tokenizer.decode([token]))) or str(tokenizer.convert_ids_to_tokens(token)) for token in tokens]
+    return [
+        _readable(str(tokenizer.decode([token]))) or str(tokenizer.convert_ids_to_tokens(token)) for token in tokens
+    ]
 
 
 def _readable(text: str) -> str:

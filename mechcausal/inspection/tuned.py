@@ -82,10 +82,14 @@ def fit(
     few = torch.randperm(len(judge), generator=draw)[:_JUDGED]
     maps: dict[Site, tuple[Tensor, Tensor]] = {}
     penalties: dict[Site, float] = {}
-    for site in tqdm([site for site in sites if site != last], desc="tuned lens", unit="layer", disable=None, leave=False):
+    for site in tqdm(
+        [site for site in sites if site != last], desc="tuned lens", unit="layer", disable=None, leave=False
+    ):
         here, there = ((values[site][rows][mask[rows]]) for rows in map(torch.as_tensor, inner))
         candidates = {float("inf"): _nothing(here)} | _ridge(here, learn)
-        losses = {penalty: divergence(unembed, _apply(pair, there[few]), judge[few]) for penalty, pair in candidates.items()}
+        losses = {
+            penalty: divergence(unembed, _apply(pair, there[few]), judge[few]) for penalty, pair in candidates.items()
+        }
         best = min(losses, key=lambda penalty: losses[penalty])
         pair, penalties[site] = candidates[best], best
         if steps:

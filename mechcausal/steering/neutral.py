@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mechcausal.arguments import Model
 from mechcausal.data.prompts import PromptSet
 from mechcausal.errors import DataError
 from mechcausal.interventions.specs import Edit
@@ -56,7 +57,9 @@ def neutral_prompts(model: Any, given: PromptSet | None) -> tuple[PromptSet | No
         return None, str(error)
 
 
-def cost_of(model: Any, neutral: PromptSet, cells: Sequence[tuple[Edit, ...]], batch_size: int) -> tuple[np.ndarray, np.ndarray]:  # noqa: ANN401
+def cost_of(
+    model: Model, neutral: PromptSet, cells: Sequence[tuple[Edit, ...]], batch_size: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the KL divergence and the rise of the loss under each edit, [cell prompt] each, in nats a token."""
     found = [
         evaluate(

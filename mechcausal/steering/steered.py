@@ -113,10 +113,18 @@ class Steered(Charted):
             raise ResultError("the cost was not measured", fix="run mc.steer with neutral=PROMPTS")
         series: list[tuple[str, Any]] = [(str(rows["vector"].iloc[0]), _points(rows, "kl", "kl_low", "kl_high"))]
         if rows["kl_random"].notna().any():
-            series.append(("random directions", [(d, v, np.nan, np.nan) for d, v in zip(rows["dose"], rows["kl_random"], strict=True)]))
-        marks = [("asked", float(self.asked["kl"].iloc[0]))] if len(self.asked) and self.asked["kl"].notna().all() else []
+            series.append(
+                (
+                    "random directions",
+                    [(d, v, np.nan, np.nan) for d, v in zip(rows["dose"], rows["kl_random"], strict=True)],
+                )
+            )
+        marks = (
+            [("asked", float(self.asked["kl"].iloc[0]))] if len(self.asked) and self.asked["kl"].notna().all() else []
+        )
         return line_chart(series, "cost on neutral text", "dose", "KL in nats a token", marks=marks)
 
 
 def _points(rows: pd.DataFrame, value: str, low: str, high: str) -> list[tuple[float, float, float, float]]:
-    return [tuple(map(float, point)) for point in rows[["dose", value, low, high]].to_numpy()]  # ty: ignore[invalid-return-type]
+    table = rows[["dose", value, low, high]].to_numpy(float)
+    return [(float(a), float(b), float(c), float(d)) for a, b, c, d in table]

@@ -126,7 +126,13 @@ class Steering(Method[Contrast, Steered]):
             **({"no_cost_because": reason} if reason else {}),
         }  # fmt: skip
         return Steered(
-            frame.assign(**costs), result.provenance, examples, baselines, test.clean.groups, test.clean.clusters, tables
+            frame.assign(**costs),
+            result.provenance,
+            examples,
+            baselines,
+            test.clean.groups,
+            test.clean.clusters,
+            tables,
         )
 
     def cost(self, model: Model, data: Contrast) -> Cost:
@@ -145,7 +151,9 @@ class Steering(Method[Contrast, Steered]):
             units(data), self.share, [self.seed, 23], what="pairs to estimate a vector on and to measure it on",
         )  # fmt: skip
         if self.ask is not None and not data.corrupt.texts:
-            raise DataError("these prompts are given as tokens, so no request can be put before them", fix="leave out ask=")
+            raise DataError(
+                "these prompts are given as tokens, so no request can be put before them", fix="leave out ask="
+            )
         if self.ask is not None and metric_of(self.metric).compares:
             raise DataError(
                 "a prompt with a request has other positions than one without, so this metric cannot compare them",
@@ -179,7 +187,10 @@ class Steering(Method[Contrast, Steered]):
         parts = {"kl": divergence[:k], "loss": rise[:k]}
         if self.ask is not None:
             asking = cost_of_asking(model, neutral, self.ask)
-            parts = {name: np.concatenate([part, more[None]]) for (name, part), more in zip(parts.items(), asking, strict=True)}
+            parts = {
+                name: np.concatenate([part, more[None]])
+                for (name, part), more in zip(parts.items(), asking, strict=True)
+            }
         for name, part in parts.items():
             interval = mean_intervals(part, neutral.clusters)
             columns |= {name: interval["estimate"], f"{name}_low": interval["low"], f"{name}_high": interval["high"]}

@@ -65,7 +65,9 @@ def steered_site(model: Model, site: str | Site) -> Site:
     able, place = abilities(model), Site.parse(site)
     able.require([place])
     if place.unit is not None or (place.by_head and place.head is None) or place.component == "pattern":
-        raise SiteError(f"{place} is not one vector at each position", fix="steer a stream such as L2.resid_post, or a head")
+        raise SiteError(
+            f"{place} is not one vector at each position", fix="steer a stream such as L2.resid_post, or a head"
+        )
     return place
 
 

@@ -12,7 +12,7 @@ WORDS = ("generate", "organism:induction", "--prompt", TEXT, "--tokens", "1")
 def test_it_writes_what_python_writes(tmp_path):
     model = mc.load("organism:induction")
     path = mc.generation.save_direction([50.0] * model.cfg.d_model, tmp_path / "up.safetensors")
-    edit = f'{{"site":"L1.z.H1","do":"zero"}}'
+    edit = '{"site":"L1.z.H1","do":"zero"}'
     added = f'{{"site":"L0.resid_post","do":"add","direction":"{path}","scale":4}}'
     table = tmp_path / "new" / "text.parquet"
     done = run(*WORDS, "--edit", edit, "--edit", added, "-o", table, "--json")

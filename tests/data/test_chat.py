@@ -17,7 +17,9 @@ def chatty(monkeypatch):
 
 
 def test_the_template_decides(chatty):
-    prompts = mc.PromptSet.from_chat(chatty, ["blue gold", [{"role": "user", "content": "white"}]], system="gray", reply=" pink")
+    prompts = mc.PromptSet.from_chat(
+        chatty, ["blue gold", [{"role": "user", "content": "white"}]], system="gray", reply=" pink"
+    )
     assert prompts.texts == ("<bos> gray blue gold red pink", "<bos> gray white red pink")
     ids = chatty.tokenizer.convert_tokens_to_ids(["<bos>", "gray", "blue", "gold", "red", "pink"])
     assert prompts.real_tokens[0] == ids

@@ -68,7 +68,9 @@ def test_with_a_cache_it_is_the_text_without(name):
         assert tokens_of(cached) == tokens_of(whole)
         assert np.nanmax(np.abs(cached.examples - whole.examples)) < 1e-3
         assert cached.edits["positions"].tolist() == whole.edits["positions"].tolist()
-        changed += cached.examples.shape != plain.shape or np.nanmax(np.abs(cached.examples[:, :1] - plain[:, :1])) > 1e-3
+        changed += (
+            cached.examples.shape != plain.shape or np.nanmax(np.abs(cached.examples[:, :1] - plain[:, :1])) > 1e-3
+        )
     assert changed >= 4
 
 
@@ -121,7 +123,9 @@ def test_sampling_depends_on_the_seed_and_not_on_the_batch():
     assert tokens_of(alone) == tokens_of(first)[::3]
     greedy = mc.generate(model, prompts(), tokens=5)
     for narrow in ({"top_k": 1}, {"top_p": 0.0}, {"temperature": 1e-4}):
-        assert tokens_of(mc.generate(model, prompts(), **{"tokens": 5, "temperature": 1.0} | narrow)) == tokens_of(greedy)
+        assert tokens_of(mc.generate(model, prompts(), **{"tokens": 5, "temperature": 1.0} | narrow)) == tokens_of(
+            greedy
+        )
 
 
 def test_the_end_of_text_and_stop(hiring):

@@ -72,7 +72,10 @@ def test_the_mean_difference_is_the_mean_difference(hiring):
     pairs = mc.contrast("hiring/gender", hiring, n=40)
     found = mc.steer(hiring, pairs, "L2.resid_post", doses=[1], n_random=0, **AT)
     first = sorted(set(range(40)) - set(_measured_rows(pairs)))
-    sides = [mc.read(hiring, side.take(first), "L2.resid_post", at="@decision")["L2.resid_post"] for side in (pairs.clean, pairs.corrupt)]
+    sides = [
+        mc.read(hiring, side.take(first), "L2.resid_post", at="@decision")["L2.resid_post"]
+        for side in (pairs.clean, pairs.corrupt)
+    ]
     assert np.allclose(found.direction, (sides[0].mean(0) - sides[1].mean(0)).numpy(), atol=1e-4)
     assert found.doses["length"].item() == pytest.approx(float(np.linalg.norm(found.direction)), rel=1e-5)
     assert any("cost was not measured" in note for note in found.notes)
