@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,23 +36,20 @@ def columns(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 def require_file(path: Path, *suffixes: str) -> None:
     """Refuse, before anything is computed, an output file that could not be written or has the wrong ending."""
+    from mechcausal.results.storage import require_room
+
     if suffixes and path.suffix not in suffixes:
         raise ArgumentError(f"-o cannot be {path}", expected=f"a name that ends in {' or '.join(suffixes)}")
     if path.is_dir():
         raise ArgumentError(f"-o cannot be {path}, which is a folder", fix=f"name a file in it: {path / 'NAME'}")
-    require_folder(path.parent)
+    require_room(path)
 
 
 def require_folder(path: Path) -> None:
     """Refuse, before anything is computed, an output folder that cannot be made or written to."""
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path):
-            pass
-    except OSError as error:
-        raise ArgumentError(
-            f"nothing can be written to {path}", got=error.strerror, fix="give another place with -o"
-        ) from None
+    from mechcausal.results.storage import require_room
+
+    require_room(path, folder=True)
 
 
 def _cell(value: object) -> str:

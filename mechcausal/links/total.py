@@ -224,7 +224,7 @@ class _Runs:
                 compared = None
                 if bench.metric.compares:
                     compared = forward(model, self.clean.take(rows).to(bridge.device_of(model))).logits
-                out[mine] = bench.metric(forward(model, batch).logits, batch, compared).float().cpu().numpy()
+                out[mine] = forward(model, batch).score(bench.metric, batch, compared).float().cpu().numpy()
                 self.forwards += 1
             return out[None]
 

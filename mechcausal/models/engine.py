@@ -82,6 +82,7 @@ def evaluate(
     able.require(from_elsewhere(plan.cells), writes=False)
     if plan.source is not None and plan.source.model is not None:
         check_source(model, plan.source.model, from_elsewhere(plan.cells))
+    check_prompts(model, plan.base)
     if plan.source is None or plan.source.at is None:
         base, rows, reference = align(plan.base, plan.rows, plan.reference)
     else:  # the source prompts keep their own lengths
@@ -143,9 +144,7 @@ def _looped(
     forwards = len(plan.cells)
 
     def measured(prompts: PromptSet, run: Run) -> np.ndarray:
-        return (
-            plan.metric(run.output_for(needs_logits=plan.metric.needs_logits), prompts, compared).float().cpu().numpy()
-        )
+        return run.score(plan.metric, prompts, compared).float().cpu().numpy()
 
     wholes = from_elsewhere(plan.cells)
     if plan.rows is not None and (wholes or unedited):

@@ -22,6 +22,7 @@ from mechcausal.data.prompts import PromptSet
 from mechcausal.errors import InterventionError, SiteError, UnsupportedError
 from mechcausal.interventions.apply import added, edited
 from mechcausal.interventions.specs import Edit
+from mechcausal.metrics import Metric
 from mechcausal.models import bridge
 from mechcausal.models.attached import bound as dictionary_of
 from mechcausal.models.attached import with_dictionaries
@@ -70,6 +71,10 @@ class Run:
     def logits(self) -> Tensor:
         """The logits; refused where the model has no head."""
         return self.output_for(needs_logits=True)
+
+    def score(self, metric: Metric, batch: PromptSet, reference: Tensor | None = None) -> Tensor:
+        """Return a metric of the output; without a head, one that can read hidden states."""
+        return metric(self.output_for(needs_logits=metric.needs_logits), batch, reference)
 
     def output_for(self, *, needs_logits: bool) -> Tensor:
         """Return the output, for a metric that needs logits or one that can read hidden states instead."""

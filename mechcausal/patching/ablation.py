@@ -25,6 +25,7 @@ from mechcausal.models.engine import Exact, Plan, check_prompts, evaluate, mean_
 from mechcausal.models.facts import source_facts
 from mechcausal.models.sources import SourceRun, check_source
 from mechcausal.patching.activation import SweepCost, dry_run
+from mechcausal.patching.estimated import MeanInfluence, why_known
 from mechcausal.patching.sweep import CellSpec, MetricSpec, Positions, Recorder, Swept, as_text, plain, sites_of, swept
 from mechcausal.results.result import Result
 
@@ -101,8 +102,9 @@ class Ablating(Method[PromptSet | Contrast, Result]):
         )  # fmt: skip
         cells, plans, notes = self._plans(model, data, recorder.metric)
         baselines = recorder.baselines("clean", self.batch_size)
-        recorder.arguments.update(notes)
         plans = self._with_means(model, data, plans, recorder.batch_size)
+        influence, uncertainty = self._influence(model, data, plans, recorder.batch_size)
+        recorder.arguments.update(notes | uncertainty)
         parts = [
             evaluate(model, plan, batch_size=recorder.batch_size, progress="ablating", exact=self.exact)
             for plan in plans.values()
@@ -116,6 +118,7 @@ class Ablating(Method[PromptSet | Contrast, Result]):
             baselines,
             forwards=sum(part.forwards for part in parts),
             batch_size=min(part.batch_size for part in parts),
+            influence=influence,
             **_compute([part.told for part in parts]),
         )
 
@@ -182,14 +185,31 @@ class Ablating(Method[PromptSet | Contrast, Result]):
         if not isinstance(self._intervention, Mean):
             return plans
         ((numbers, plan),) = plans.items()
-        base, pool = plan.base, self._pool(data)
-        per_position = lines_up(base, pool)
-        pool = pool.padded(base.tokens.shape[1], base.side) if per_position else pool
+        pool, per_position = self._pool_of_means(plan, data)
         wholes = list(dict.fromkeys(edit.site.whole for cell in plan.cells for edit in cell))
         makes = model if self.source_model is None else self.source_model
         means = mean_activations(makes, pool, wholes, batch_size=batch_size, per_position=per_position)
         means = {site: mean.to(bridge.device_of(model)) for site, mean in means.items()}
         return {numbers: replace(plan, means=means)}
+
+    def _pool_of_means(self, plan: Plan, data: PromptSet | Contrast) -> tuple[PromptSet, bool]:
+        """Return the prompts of the means, and whether there is a mean for each position."""
+        base, pool = plan.base, self._pool(data)
+        per_position = lines_up(base, pool)
+        return (pool.padded(base.tokens.shape[1], base.side) if per_position else pool), per_position
+
+    def _influence(
+        self, model: Model, data: PromptSet | Contrast, plans: dict[tuple[int, ...], Plan], batch_size: int
+    ) -> tuple[np.ndarray | None, dict[str, str]]:
+        """Return what each example adds to its cells through the means, and a note where the means count as known."""
+        if not isinstance(self._intervention, Mean):
+            return None, {}
+        (plan,) = plans.values()
+        if reason := why_known(plan, same_prompts=self.reference is None):
+            return None, {"mean_taken_as_known": reason}
+        pool, per_position = self._pool_of_means(plan, data)
+        makes = model if self.source_model is None else self.source_model
+        return MeanInfluence(model, plan, pool, makes, per_position, batch_size).of_examples(), {}
 
     def _check_source(self, model: Model, intervention: Intervention, pool: PromptSet, sites: list[Site]) -> None:
         check_prompts(model if self.source_model is None else self.source_model, pool)

@@ -243,8 +243,7 @@ class _Job:
             self.forwards += 1
             sources = [goal[edit.site.whole] for edit in edits]
             run = forward(self.model, batch, edits, read=gradient_reads(targets), sources=sources, grad=True)
-            output = run.output_for(needs_logits=self.metric.needs_logits)
-            return gradients(self.metric(output, batch, reference).sum(), run, targets)
+            return gradients(run.score(self.metric, batch, reference).sum(), run, targets)
 
         self.forwards += 2 + int(self.metric.compares)
         estimates = np.empty((len(where), len(batch)))

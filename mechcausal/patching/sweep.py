@@ -168,9 +168,10 @@ class Recorder:
         *,
         forwards: int,
         batch_size: int,
+        influence: np.ndarray | None = None,
         **compute: Any,  # noqa: ANN401 - what else the method wants to state
     ) -> Result:
-        """Make the result."""
+        """Make the result; for `influence` see `tabulate`."""
         clean = self.sides["clean"]
         stated = baselines if "corrupt" in baselines else {"base": baselines["base"]}
         provenance = Provenance(
@@ -181,5 +182,5 @@ class Recorder:
                 self.model, self.prompts, started=self.started, forwards=forwards, batch_size=batch_size, **compute
             ),
         )
-        frame = tabulate(list(where), values, stated, clean.clusters)
+        frame = tabulate(list(where), values, stated, clean.clusters, influence=influence)
         return Result(frame, provenance, values, stated, clean.groups, clean.clusters)

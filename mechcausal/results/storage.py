@@ -89,29 +89,31 @@ def _alive(pid: int) -> bool:
     return True
 
 
-def require_room(path: str | Path, size: int = _ROOM) -> Path:
+def require_room(path: str | Path, size: int = _ROOM, *, folder: bool = False) -> Path:
     """Raise before a computation if a file cannot be written afterwards; return its path.
 
     Args:
         path: Where the file is going to be.
         size: How many bytes it will take, roughly.
+        folder: Whether the path is of a folder that files go into.
     """
     path = Path(path)
+    parent = path if folder else path.parent
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.is_dir():
+        parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir() and not folder:
             raise IsADirectoryError("there is a folder of this name")
-        with tempfile.TemporaryFile(dir=path.parent) as probe:
+        with tempfile.TemporaryFile(dir=parent) as probe:
             probe.write(b"\0" * 4096)
             probe.flush()
-        free = shutil.disk_usage(path.parent).free
+        free = shutil.disk_usage(parent).free
     except OSError as error:
         raise ResultError(
             f"nothing can be written to {path}", got=_reason(error), fix="choose a folder that you may write to"
         ) from error
     if free < size:
         raise ResultError(
-            f"the disk of {path.parent} is nearly full", got=f"{free / 2**20:.0f} MiB free",
+            f"the disk of {parent} is nearly full", got=f"{free / 2**20:.0f} MiB free",
             expected=f"at least {size / 2**20:.0f} MiB", fix="make room, or choose another folder",
         )  # fmt: skip
     return path

@@ -69,6 +69,7 @@ def tabulate(
     clean, corrupt = baselines.get("clean"), baselines.get("corrupt")
     finite = np.isfinite(examples)
     moved = examples - baselines["base"]
+    around = np.zeros(1) if influence is None else influence - np.nanmean(influence, axis=1, keepdims=True)
     change = mean_intervals(moved, clusters, influence=influence)
     with np.errstate(invalid="ignore"):  # cells without a value: NaN
         value = np.where(finite, examples, 0.0).sum(1) / finite.sum(1)
@@ -77,10 +78,10 @@ def tabulate(
         ("effect", "effect_low", "effect_high"), np.full(len(examples), np.nan)
     )
     if clean is not None and corrupt is not None:
-        computed |= _named("effect", ratio_intervals(examples - corrupt, clean - corrupt, clusters))
+        computed |= _named("effect", ratio_intervals(examples - corrupt + around, clean - corrupt, clusters))
     names = dict.fromkeys(name for place in where for name in place)
     given = {name: [place.get(name, np.nan) for place in where] for name in names}
-    computed |= _tests(moved, examples, baselines["base"], clusters, given)
+    computed |= _tests(moved + around, examples, baselines["base"], clusters, given)
     frame = pd.DataFrame(given | computed, columns=[*_ALWAYS, *(name for name in names if name not in _ALWAYS)])
     counted = ("layer", "head", "neuron", "position", *(("feature",) if "feature" in frame else ()))
     return frame.astype(dict.fromkeys(counted, "Int64"))

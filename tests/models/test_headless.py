@@ -4,12 +4,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 import transformers as hf
+from random_dictionaries import Turned
 from zoo import GQA, SIZES, build, make_pairs
 
 import mechcausal as mc
 from mechcausal.address import Site
+from mechcausal.data import PromptSet
 from mechcausal.errors import ModelError, UnsupportedError
 from mechcausal.models import bridge
+from mechcausal.models.binding import attach
 from mechcausal.models.fingerprint import weights_fingerprint
 from mechcausal.models.hooked import forward
 
@@ -153,3 +156,24 @@ def test_what_is_no_language_model_is_refused():
     )
     with pytest.raises(UnsupportedError, match="ViTModel is no language model"):
         mc.load(vision)
+
+
+def test_a_probe_reads_it(model):
+    """Which of two tokens comes first can be read where it stands; a label that is a coin cannot."""
+    prompts = make_pairs((7,) * 48).clean
+    tokens = prompts.tokens.clone()
+    tokens[:, 0] = torch.arange(48) % 2 + 5
+    labels = [f"{token}" for token in tokens[:, 0].tolist()]
+    probe = mc.features.probe(model, PromptSet(tokens, prompts.mask), labels, "L0.resid_post", at="@0", folds=4)
+    assert probe.report.accuracy.estimate > 0.95
+
+
+def test_a_dictionary_reads_and_moves_it(base):
+    """Features of a dictionary that misses nothing carry all of the difference at their site."""
+    model, pairs = mc.load(base), make_pairs()
+    attach(model, Turned(SIZES["hidden_size"]), "L1.resid_post", name="turned")
+    features = mc.patch(model, pairs, sites="L1.resid_post.sae:turned", at="all", metric=likeness)
+    whole = mc.patch(model, pairs, sites="L1.resid_post", at="all", metric=likeness)
+    assert features.frame["value"].item() == pytest.approx(whole.frame["value"].item(), abs=1e-5)
+    with pytest.raises(UnsupportedError, match="no language-model head"):
+        mc.features.health(model, pairs.clean, "turned")

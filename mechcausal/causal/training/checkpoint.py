@@ -14,13 +14,11 @@ from typing import Any
 
 import pandas as pd
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import nn
 
 from mechcausal.causal.training.lessons import Lesson
 from mechcausal.errors import DataError
-from mechcausal.results.storage import replacing
+from mechcausal.results.storage import read_tensors, write_tensors
 
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
@@ -38,30 +36,26 @@ class Checkpoint:
     ) -> None:
         self.path = Path(path)
         self.parameters, self.optimizer = parameters, optimizer
-        self.settings = _plain({**settings, "lessons": [_told(lesson) for lesson in lessons]})
+        self.settings = _plain({**settings, "lessons": [_described(lesson) for lesson in lessons]})
         self.settings["parameters"] = _digest({name: list(value.shape) for name, value in parameters.items()})
 
     def restore(self) -> tuple[int, list[pd.DataFrame]]:
         """Put weights and optimizer back to where the file left them; return the steps made and the history."""
         if not self.path.exists():
             return 0, []
-        try:
-            with safe_open(self.path, framework="pt") as file:
-                told = json.loads((file.metadata() or {}).get("training", "{}"))
-                self._refuse_another(told.get("settings", {}))
-                kept = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dictionary
-        except SafetensorError as error:
-            raise DataError(f"{self.path} is not a checkpoint of a training", fix="name another file") from error
+        tensors, texts = read_tensors(self.path, "a checkpoint of a training", DataError)
+        state = json.loads(texts.get("training", "{}"))
+        self._refuse_another(state.get("settings", {}))
         with torch.no_grad():
             for name, parameter in self.parameters.items():
-                parameter.copy_(kept[f"weights/{name}"])
-                moments = {what: kept[f"{what}/{name}"] for what in _MOMENTS if f"{what}/{name}" in kept}
+                parameter.copy_(tensors[f"weights/{name}"])
+                moments = {what: tensors[f"{what}/{name}"] for what in _MOMENTS if f"{what}/{name}" in tensors}
                 if moments:
                     self.optimizer.state[parameter] = {
                         what: value if what == "step" else value.to(parameter) for what, value in moments.items()
                     }
-        table = pd.DataFrame(told["history"])
-        return told["done"], [part for _, part in table.groupby("step")] if len(table) else []
+        table = pd.DataFrame(state["history"])
+        return state["done"], [part for _, part in table.groupby("step")] if len(table) else []
 
     def write(self, done: int, history: Sequence[pd.DataFrame]) -> None:
         """Write the file anew."""
@@ -70,14 +64,12 @@ class Checkpoint:
         for name, parameter in self.parameters.items():
             for what, value in self.optimizer.state.get(parameter, {}).items():
                 tensors[f"{what}/{name}"] = value.clone()
-        told = {
+        state = {
             "settings": self.settings,
             "done": done,
             "history": pd.concat(history).to_dict(orient="records") if history else [],
         }
-        with replacing(self.path) as temporary:
-            contiguous = {name: value.contiguous() for name, value in tensors.items()}
-            save_file(contiguous, temporary, metadata={"training": json.dumps(told)})
+        write_tensors(self.path, tensors, {"training": json.dumps(state)})
 
     def _refuse_another(self, other: Mapping[str, Any]) -> None:
         different = [name for name, value in self.settings.items() if other.get(name) != value]
@@ -88,7 +80,7 @@ class Checkpoint:
             )
 
 
-def _told(lesson: Lesson) -> dict[str, Any]:
+def _described(lesson: Lesson) -> dict[str, Any]:
     hypothesis = lesson.hypothesis
     places = {variable: [part.to_json() for part in parts] for variable, parts in hypothesis.alignment.items()}
     return {

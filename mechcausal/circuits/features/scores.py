@@ -142,7 +142,7 @@ class _Batch:
                     grad=True,
                 )  # fmt: skip
                 with torch.enable_grad():
-                    output = self.job.metric(run.logits, self.batch, self.compared).sum()
+                    output = run.score(self.job.metric, self.batch, self.compared).sum()
                     slope = gradients(output, run, [dictionary.written])[dictionary.written]
                 points.append((part, slope[self.inside].flatten(1)))
             mean = torch.stack([slope for _, slope in points]).mean(0)
@@ -213,7 +213,7 @@ class _Batch:
     def _targets(self, receiver: Bound | None, ends: Sequence[Place], run: Run) -> list[Tensor]:
         """Return for each receiving node what it does to the metric, as a function of what it receives."""
         if receiver is None:
-            return [self.job.metric(run.logits, self.batch, self.compared).sum()]
+            return [run.score(self.job.metric, self.batch, self.compared).sum()]
         move = self.moves[receiver.name]
         numbers = _features(ends)
         weights, unit = self._weights(receiver, numbers)

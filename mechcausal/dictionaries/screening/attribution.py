@@ -206,7 +206,7 @@ def slope(
         sources = [] if path is None else [path[0]]
         run = forward(model, batch, edits, read=reads, sources=sources, grad=True)
         with torch.enable_grad():
-            gradient = gradients(metric(run.logits, batch, compared).sum(), run, [site])[site]
+            gradient = gradients(run.score(metric, batch, compared).sum(), run, [site])[site]
         total = gradient if total is None else total + gradient
         seen = seen or {site_read: run.read[site_read].detach() for site_read in read}
         forwards += 1

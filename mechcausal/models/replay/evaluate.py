@@ -64,12 +64,7 @@ def replay(
             taken, run = plan.source.recorded(twin.wrapped(), plan.base, plan.rows, wholes)
             forwards += 1
             if unedited:
-                source = (
-                    plan.metric(run.output_for(needs_logits=plan.metric.needs_logits), plan.rows, compared)
-                    .float()
-                    .cpu()
-                    .numpy()
-                )
+                source = run.score(plan.metric, plan.rows, compared).float().cpu().numpy()
     keys = dict.fromkeys((edit.site.whole, edit.do) for edit in edits)
     given = {key: source_of(Edit(*key), taken, plan.means, plan.base) for key in keys}
     sources = {key: value for key, value in given.items() if value is not None}

@@ -1,5 +1,7 @@
 """A checkpoint holds all that a training goes on from, and is refused by any other training."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from adding import bridge, lesson, network
@@ -7,7 +9,7 @@ from safetensors import safe_open
 
 from mechcausal.causal.training.checkpoint import Checkpoint
 from mechcausal.causal.training.train import train
-from mechcausal.errors import DataError
+from mechcausal.errors import DataError, ResultError
 from mechcausal.models.export import trainable
 
 OPTIONS = {"steps": 4, "every": 2, "batch_size": 16, "progress": False}
@@ -82,17 +84,30 @@ def test_a_file_of_something_else_is_refused(tmp_path):
 
 
 def test_a_write_that_fails_leaves_the_file_as_it_was(begun, monkeypatch):
+    """The checkpoint is put where there is room, and the error says where."""
     model, _, path = begun
     before = path.read_bytes()
     optimizer = torch.optim.Adam(trainable(model).values())
     store = Checkpoint(path, {}, [], trainable(model), optimizer)
+    written = []
 
-    def broken(tensors, where, **_):
-        where.write_bytes(b"half")
-        raise OSError("no space left")
+    def full(tensors, where, **_):
+        written.append(where)
+        Path(where).write_bytes(b"half")
+        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("mechcausal.causal.training.checkpoint.save_file", broken)
-    with pytest.raises(OSError, match="no space left"):
+    monkeypatch.setattr("safetensors.torch.save_file", full)
+    with pytest.raises(ResultError, match="could not be written"):
         store.write(9, [])
+    assert len(written) == 2
     assert path.read_bytes() == before
     assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_a_flipped_bit_is_found(begun):
+    model, _, path = begun
+    data = bytearray(path.read_bytes())
+    data[-5] ^= 1
+    path.write_bytes(bytes(data))
+    with pytest.raises(DataError, match=r"not what was written|checksum|changed"):
+        train(model, lesson(model), checkpoint=path, **OPTIONS)
