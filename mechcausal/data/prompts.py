@@ -14,6 +14,7 @@ from torch import Tensor
 
 from mechcausal.address import Selection
 from mechcausal.arguments import Column, Reader, Texts, checked
+from mechcausal.data.chat import AsWritten, Chats, written_out
 from mechcausal.data.targets import Words, each_of, targets
 from mechcausal.data.tokens import encode_all, span_of, tokenizer_of, wants_bos
 from mechcausal.errors import DataError, SiteError, did_you_mean
@@ -231,6 +232,31 @@ class PromptSet:
         from mechcausal.data.writing import write_prompts
 
         return write_prompts(self, Path(path))
+
+    @classmethod
+    @checked
+    def from_chat(
+        cls,
+        model: Reader,
+        chats: Chats,
+        *,
+        system: str | None = None,
+        reply: str = "",
+        **options: Any,  # noqa: ANN401 - those of `from_text`
+    ) -> PromptSet:
+        """Tokenize chats as the tokenizer's own template writes them, up to where the model answers.
+
+        Args:
+            model: The model whose tokenizer has the template.
+            chats: Each a text of the user, or a list of `{"role": ..., "content": ...}`.
+            system: A message of the system that comes first.
+            reply: How the answer begins; an answer token follows it.
+            **options: The options of `from_text`.
+        """
+        if "bos" in options:
+            raise DataError("the chat template decides about the BOS token", fix="leave out bos=")
+        texts, begins = written_out(model, chats, system=system, reply=reply)
+        return cls.from_text(AsWritten(model), texts, bos=begins, **options)
 
     @property
     def lengths(self) -> Int[Tensor, " batch"]:
