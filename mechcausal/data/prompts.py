@@ -15,11 +15,13 @@ from torch import Tensor
 from mechcausal.address import Selection
 from mechcausal.arguments import Column, Reader, Texts, checked
 from mechcausal.data.chat import AsWritten, Chats, written_out
+from mechcausal.data.padding import Side as Side
+from mechcausal.data.padding import pad as pad
+from mechcausal.data.padding import read_position
 from mechcausal.data.targets import Words, each_of, targets
 from mechcausal.data.tokens import encode_all, span_of, tokenizer_of, wants_bos
 from mechcausal.errors import DataError, SiteError, did_you_mean
 
-Side = Literal["left", "right"]
 _LATER = ("answers", "foils", "spans", "aligned", "forced")  # left out of the hash where there is nothing
 
 
@@ -182,7 +184,7 @@ class PromptSet:
             side=side,
             texts=tuple(texts),
             **targets(tokenizer, len(texts), **wanted),
-            read_at=_read_position(tokenizer, rows),
+            read_at=read_position(tokenizer, rows),
             labels=tuple(labels),
             groups=tuple(groups),
             environments=tuple(environments),
@@ -393,33 +395,3 @@ def _each(value: Any, count: int, what: str) -> Sequence[Any]:  # noqa: ANN401 -
     if len(value) != count:
         raise DataError(f"{what} must have one entry per prompt", got=len(value), expected=count)
     return value
-
-
-def _read_position(tokenizer: Any, rows: list[list[int]]) -> Tensor | None:  # noqa: ANN401
-    """Masked-language prompts are read at their mask; all others at the end."""
-    mask = getattr(tokenizer, "mask_token_id", None)
-    if mask is None or not all(mask in row for row in rows):
-        return None
-    return torch.tensor([row.index(mask) for row in rows])
-
-
-def pad(rows: Sequence[Sequence[int]], *, width: int | None = None, side: Side = "right") -> tuple[Tensor, Tensor]:
-    """Return (tokens, mask) of rows of unequal length.
-
-    The filler is the row's own last (or first) token: it is masked, and it is in every vocabulary.
-    """
-    if not rows or any(len(row) == 0 for row in rows):
-        raise DataError("there is a prompt without tokens", fix="give every prompt at least one token")
-    if side not in ("left", "right"):
-        raise DataError("prompts are padded on one of two sides", got=side, expected="left or right")
-    longest = max(len(row) for row in rows)
-    width = longest if width is None else width
-    if width < longest:
-        raise DataError("the padded width is too small", got=width, expected=f"at least {longest}")
-    tokens, mask = torch.zeros(len(rows), width, dtype=torch.long), torch.zeros(len(rows), width, dtype=torch.bool)
-    for i, row in enumerate(rows):
-        begin = width - len(row) if side == "left" else 0
-        tokens[i] = row[0] if side == "left" else row[-1]
-        tokens[i, begin : begin + len(row)] = torch.as_tensor(row)
-        mask[i, begin : begin + len(row)] = True
-    return tokens, mask
