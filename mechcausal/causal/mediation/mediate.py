@@ -88,7 +88,7 @@ class Mediation(Charted):
             f"{p.method}: {len(self)} mediators, {self.examples.shape[1]} pairs, metric {p.arguments['metric']}, {p.compute['forwards']} forwards",
             f"total effect {total.estimate:+.3f} [{total.low:+.3f}, {total.high:+.3f}], from {low:.3f} to {high:.3f}",
         ]
-        most = self.top(k, by="nie_total")
+        most = self._ranked(k, by="nie_total")
         width = max(map(len, most["mediator"]))
         for _, row in most.iterrows():
             text = f"  {row['mediator']:<{width}}  direct {row['nde']:+.3f}  indirect {row['nie_pure']:+.3f}  interaction {row['interaction']:+.3f}"

@@ -1,4 +1,4 @@
-"""What the engine may do on a model is compared with the loop, once, and again when the model has changed."""
+"""What the engine may do on a model is compared with the loop, once, again when the model has changed, and kept on disk where it took long."""
 
 import gc
 import weakref
@@ -14,8 +14,8 @@ from mechcausal.address import Site
 from mechcausal.interventions import Edit, Patch
 from mechcausal.metrics import metric
 from mechcausal.models.engine import Plan, evaluate
-from mechcausal.models.replay import inside
-from mechcausal.models.replay.verify import replayer
+from mechcausal.models.replay import inside, verify
+from mechcausal.models.replay.verify import Kept, replayer
 
 
 @pytest.mark.parametrize("name", CAUSAL)
@@ -98,3 +98,80 @@ def test_only_what_is_asked_for_is_compared_with_the_loop(pairs):
     model = mc.load(build("gpt2"), copy=False)
     mc.patch(model, pairs, sites="resid_pre")
     assert set(replayer(model)._ways) == {"resid_pre"}
+
+
+# What is kept on disk
+
+
+@pytest.fixture
+def another(monkeypatch, tmp_path):
+    """Return a way to load a model as another process would; everything counts as long."""
+    monkeypatch.setenv("MECHCAUSAL_CACHE", str(tmp_path))
+    monkeypatch.setattr(verify, "LONG", -1.0)
+
+    models = []  # a replayer does not keep its model alive
+
+    def load(name="llama", change=0.0):
+        bare = build(name)
+        next(bare.parameters()).add_(change)
+        models.append(mc.load(bare))
+        return models[-1]
+
+    return load
+
+
+def never(*_):
+    raise AssertionError("it was compared again")
+
+
+def test_a_second_process_compares_nothing(another, monkeypatch):
+    first = replayer(another())
+    assert first.carries("z")
+    assert first.together
+    monkeypatch.setattr(verify, "_disagreements", never)
+    monkeypatch.setattr(verify, "_is_read", never)
+    second = replayer(another())
+    assert (second.twin.readable, second.twin.leaves_early) == (first.twin.readable, first.twin.leaves_early)
+    assert (second.components, second.inside, second.together) == (first.components, first.inside, first.together)
+    assert second.reasons == first.reasons
+    with pytest.raises(AssertionError, match="compared again"):
+        replayer(another(change=0.1)).carries("z")
+
+
+def test_the_numbers_are_the_same(another):
+    pairs = make_pairs()
+    tables = [mc.patch(another(), pairs, sites="z", at=[1, -1]) for _ in "ab"]
+    assert np.array_equal(*(table.examples for table in tables))
+    assert all(table.provenance.compute["engine"] == "replay" for table in tables)
+
+
+def test_why_it_is_not_used_is_kept_too(another, monkeypatch):
+    real = verify._disagreements
+    monkeypatch.setattr(verify, "_disagreements", lambda *given: ["they differ"] * len(given[2]))
+    replayer(another()).carries("mlp_out")
+    monkeypatch.setattr(verify, "_disagreements", never)
+    second = replayer(another())
+    assert not second.carries("mlp_out")
+    assert second.reasons == {"mlp_out": "they differ"}
+    monkeypatch.setattr(verify, "_disagreements", real)
+    assert replayer(another()).carries("z")
+
+
+def test_layers_are_compared_in_every_process(another, monkeypatch):
+    """Without the weights of its layers the engine is not used, whatever was found before."""
+    assert replayer(another()).carries("z")
+    real = verify.Twin.logits
+    monkeypatch.setattr(verify.Twin, "logits", lambda *given: real(*given) + torch.tensor(1.0).cumsum(0) * 3)
+    found = replayer(another())
+    assert found.twin is None
+    assert "do not give its logits" in found.reasons["z"]
+
+
+def test_processes_do_not_lose_what_others_found(tmp_path, monkeypatch):
+    monkeypatch.setenv("MECHCAUSAL_CACHE", str(tmp_path))
+    monkeypatch.setattr(verify, "LONG", -1.0)
+    here, there = Kept({"a": 1}), Kept({"a": 1})
+    assert here.get("x", lambda: 1) == 1
+    assert there.get("y", lambda: 2) == 2
+    assert there.get("x", never) == 1
+    assert Kept(None).get("x", lambda: 3) == 3

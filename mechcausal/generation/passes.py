@@ -1,0 +1,138 @@
+"""One batch of texts while it grows: a forward for each new token, under the edits that are made there.
+
+With a cache, a forward sees the new tokens alone, and what the edits made of earlier ones is in the keys and values.
+Without one, the whole text is run again and every edit is made again where it was made. Both give the same text.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+from mechcausal.data.prompts import PromptSet
+from mechcausal.errors import MechcausalError, UnsupportedError
+from mechcausal.interventions.specs import Edit
+from mechcausal.models import bridge
+from mechcausal.models.condition import condition
+from mechcausal.models.fingerprint import weights_fingerprint
+from mechcausal.models.hooked import forward
+
+
+class Growing:
+    """A batch of prompts, padded on the left, that grows by one token a step.
+
+    Args:
+        model: The bridge.
+        prompts: The prompts.
+        edits: What is done, and when.
+        cached: Whether keys and values of earlier tokens are kept.
+
+    Attributes:
+        forwards: How many forwards were run.
+        made: In how many forwards each edit was made; each time, its hook was seen to fire.
+        positions: At how many positions each edit was made.
+    """
+
+    def __init__(self, model: Any, prompts: PromptSet, edits: Sequence[Edit], *, cached: bool) -> None:  # noqa: ANN401
+        self.model, self.edits, self.tokens, self.mask = model, tuple(edits), prompts.tokens, prompts.mask
+        self.forwards, self.made, self.positions = 0, Counter[int](), Counter[int]()
+        self._cache = _cache_of(model) if cached else None
+        nowhere = torch.zeros_like(prompts.mask)
+        # Where each edit is made, a column for each token of the text so far.
+        self._where = [prompts.select(edit.at) & prompts.mask if edit.in_prompt else nowhere for edit in edits]
+        self._new = prompts.tokens.shape[1]  # how many columns were not run yet
+
+    def add(self, tokens: Tensor) -> None:
+        """Add a token to each text."""
+        column = torch.ones_like(self.mask[:, :1])
+        self.tokens = torch.cat([self.tokens, tokens[:, None]], dim=1)
+        self.mask = torch.cat([self.mask, column], dim=1)
+        self._where = [
+            torch.cat([where, column if edit.at_new else ~column], dim=1)
+            for edit, where in zip(self.edits, self._where, strict=True)
+        ]
+        self._new = 1
+
+    def logits(self) -> Tensor:
+        """Return the logits of what follows each text, [batch vocab]."""
+        shown = self._new if self._cache is not None else self.tokens.shape[1]
+        tokens, mask = self.tokens[:, -shown:], self.mask[:, -shown:]
+        masks = [where[:, -shown:] for where in self._where]
+        acting = [number for number, where in enumerate(masks) if bool(where.any())]
+        batch = PromptSet(tokens=tokens, mask=mask, side="left")
+        run = None if self._cache is None else partial(bridge.step, self.model, tokens, self.mask, self._cache)
+        output = forward(
+            self.model,
+            batch,
+            [self.edits[number] for number in acting],
+            masks=[masks[number] for number in acting],
+            keys=self.mask,
+            run=run,
+        ).logits
+        self.forwards += 1
+        for number in acting:
+            self.made[number] += 1
+            self.positions[number] += int(self._where[number][:, -self._new :].sum())
+        last = output if output.ndim == 2 else output[:, -1]
+        return last.float() if last.dtype in (torch.float16, torch.bfloat16) else last
+
+
+def _cache_of(model: Any) -> DynamicCache:  # noqa: ANN401
+    config: Any = bridge.underlying(model).config
+    return DynamicCache(config=config)
+
+
+_cacheable: WeakKeyDictionary[Any, tuple[Any, str]] = WeakKeyDictionary()
+
+
+def why_no_cache(model: Any) -> str:  # noqa: ANN401 - a TransformerBridge
+    """Say why a model is run without a cache; empty where it is known to give the same logits with one.
+
+    That is measured once for each model, on a few tokens with padding. A model that cannot write at all is refused.
+    """
+    state = weights_fingerprint(model), condition(model)
+    if model not in _cacheable or _cacheable[model][0] != state:
+        _cacheable[model] = state, _measured(model)
+    return _cacheable[model][1]
+
+
+@torch.no_grad()
+def _measured(model: Any) -> str:  # noqa: ANN401
+    if not bridge.has_head(model):
+        raise UnsupportedError("this model has no language-model head, so it cannot write", fix="load one that has")
+    draw = torch.Generator().manual_seed(0)
+    tokens = torch.randint(0, model.cfg.d_vocab, (2, 6), generator=draw).to(bridge.device_of(model))
+    mask = torch.ones_like(tokens, dtype=torch.bool)
+    mask[1, :2] = False
+    later, whole = tokens.clone(), PromptSet(tokens=tokens, mask=mask, side="left")
+    later[:, -1] = (later[:, -1] + 1) % model.cfg.d_vocab
+    slow = forward(model, whole).logits
+    after = forward(model, PromptSet(tokens=later, mask=mask, side="left")).logits
+    if not _alike(slow[:, :-1][mask[:, :-1]], after[:, :-1][mask[:, :-1]]):
+        raise UnsupportedError(
+            "this model sees later tokens (a masked language model), so it cannot write from left to right",
+            fix="load a causal language model",
+        )
+    if bridge.is_native(model):
+        return "a model of transformer-lens itself keeps no keys and values"
+    growing = Growing(model, PromptSet(tokens=tokens[:, :4], mask=mask[:, :4], side="left"), (), cached=True)
+    try:
+        for column in (4, 5):
+            if not _alike(growing.logits(), slow[:, column - 1]):
+                return "with a cache the model gives other logits"
+            growing.add(tokens[:, column])
+        return "" if _alike(growing.logits(), slow[:, 5]) else "with a cache the model gives other logits"
+    except (MechcausalError, AttributeError, TypeError, ValueError, RuntimeError, IndexError, KeyError) as error:
+        return f"with a cache the model fails: {type(error).__name__}: {str(error)[:80]}"
+
+
+def _alike(some: Tensor, others: Tensor) -> bool:
+    tolerance = 1e-3 if some.dtype in (torch.float32, torch.float64) else 5e-2
+    return bool((some.float() - others.float()).abs().max() <= tolerance * others.float().abs().max().clamp(min=1e-6))

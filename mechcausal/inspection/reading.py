@@ -1,0 +1,105 @@
+"""What a lens reads at each cell: the answer, its rank, the likeliest tokens, and how far that is from the model's output."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mechcausal.address import Place, Site
+from mechcausal.data.prompts import PromptSet
+from mechcausal.inspection.streams import chosen
+from mechcausal.inspection.unembedding import Unembedding, in_chunks
+
+Translate = Callable[[Site, Tensor], Tensor]
+
+
+@dataclass
+class Read:
+    """What is read at one cell.
+
+    Attributes:
+        value: Log-odds of answer against foil, or log-probability of the answer, of each example; NaN where it lacks
+            the position.
+        rank: The rank of the answer among all tokens, 1 for the likeliest.
+        kl: KL divergence from the model's own output at that position to what is read, in nats.
+        agrees: Whether the likeliest token is that of the model's own output there.
+        top: The likeliest tokens by their mean probability, with it.
+    """
+
+    value: np.ndarray
+    rank: np.ndarray
+    kl: np.ndarray
+    agrees: np.ndarray
+    top: list[tuple[int, float]] = field(default_factory=list)
+
+
+@torch.no_grad()
+def read_cells(
+    unembed: Unembedding,
+    values: Mapping[Site, Tensor],
+    last: Site,
+    places: Sequence[Place],
+    prompts: PromptSet,
+    answer: Tensor,
+    foil: Tensor | None,
+    translate: Translate,
+    top: int,
+) -> list[Read]:
+    """Return what is read at each place; several tokens of a prompt are averaged.
+
+    Args:
+        unembed: The unembedding.
+        values: The stream at each site, [prompt pos model].
+        last: The site of the last stream, which gives the model's own output.
+        places: The cells.
+        prompts: The prompts.
+        answer: The token that is followed, [prompt].
+        foil: The token it is compared with, if any.
+        translate: What is done to the stream of a site before it is unembedded.
+        top: How many likely tokens are kept.
+    """
+    found: dict[Place, Read] = {}
+    for at in dict.fromkeys(place.at for place in places):
+        here = [place for place in places if place.at == at]
+        rows, columns = chosen(prompts, here[0])
+        sums = {place: _Sums(len(prompts), int(unembed.head.weight.shape[0])) for place in here}
+        for part in in_chunks(len(rows)):
+            some, where = rows[part], columns[part]
+            final = unembed(values[last][some, where]).log_softmax(-1)
+            wanted, other = answer[some], None if foil is None else foil[some]
+            for place in here:
+                stream = translate(place.site, values[place.site][some, where])
+                sums[place].add(some, unembed(stream).log_softmax(-1), final, wanted, other)
+        found |= {place: sums[place].read(top) for place in here}
+    return [found[place] for place in places]
+
+
+class _Sums:
+    """The numbers of one cell while its tokens are read."""
+
+    def __init__(self, n: int, vocabulary: int) -> None:
+        self.count, self.chance = torch.zeros(n), torch.zeros(vocabulary)
+        self.columns = {name: torch.zeros(n) for name in ("value", "rank", "kl", "agrees")}
+
+    def add(self, rows: Tensor, read: Tensor, final: Tensor, answer: Tensor, foil: Tensor | None) -> None:
+        mine = read.gather(1, answer[:, None])
+        numbers = {
+            "value": mine[:, 0] - (0.0 if foil is None else read.gather(1, foil[:, None])[:, 0]),
+            "rank": 1.0 + (read > mine).sum(-1),
+            "kl": (final.exp() * (final - read)).sum(-1).clamp(min=0),
+            "agrees": (read.argmax(-1) == final.argmax(-1)).float(),
+        }
+        for name, column in numbers.items():
+            self.columns[name].index_add_(0, rows.cpu(), column.float().cpu())
+        self.count.index_add_(0, rows.cpu(), torch.ones(len(rows)))
+        self.chance += read.exp().sum(0).float().cpu()
+
+    def read(self, top: int) -> Read:
+        count = torch.where(self.count > 0, self.count, torch.nan)
+        columns = {name: (column / count).double().numpy() for name, column in self.columns.items()}
+        likely = (self.chance / self.count.sum().clamp(min=1)).topk(min(top, len(self.chance)))
+        return Read(**columns, top=list(zip(likely.indices.tolist(), likely.values.tolist(), strict=True)))
