@@ -189,7 +189,7 @@ class PromptSet:
             groups=tuple(groups),
             environments=tuple(environments),
             clusters=tuple(clusters),
-            positions={word: torch.tensor([end - 1 for _, end in found]) for word, found in places.items()},
+            positions={word: torch.tensor([end - 1 for _, end in spans]) for word, spans in places.items()},
             given=given,
             variables={name: torch.as_tensor(value) for name, value in (variables or {}).items()},
         )

@@ -111,9 +111,9 @@ def _measured(model: Any) -> str:  # noqa: ANN401
     tokens = torch.randint(0, model.cfg.d_vocab, (2, 6), generator=draw).to(bridge.device_of(model))
     mask = torch.ones_like(tokens, dtype=torch.bool)
     mask[1, :2] = False
-    later, whole = tokens.clone(), PromptSet(tokens=tokens, mask=mask, side="left")
+    later, prompts = tokens.clone(), PromptSet(tokens=tokens, mask=mask, side="left")
     later[:, -1] = (later[:, -1] + 1) % model.cfg.d_vocab
-    slow = forward(model, whole).logits
+    slow = forward(model, prompts).logits
     after = forward(model, PromptSet(tokens=later, mask=mask, side="left")).logits
     if not _alike(slow[:, :-1][mask[:, :-1]], after[:, :-1][mask[:, :-1]]):
         raise UnsupportedError(

@@ -61,12 +61,12 @@ def winobias(data: Path) -> Iterator[dict[str, Any]]:
             ]
             for pro, anti in zip(*sides, strict=True):
                 number, _, sentence = pro.partition(" ")
-                found, other = _PRONOUN.search(sentence), _PRONOUN.search(anti)
-                if found is None or other is None:
+                pronoun, other = _PRONOUN.search(sentence), _PRONOUN.search(anti)
+                if pronoun is None or other is None:
                     continue
                 yield {
-                    "type": kind, "part": part, "line": int(number), "sentence": sentence.replace(found[0], "[_]", 1),
-                    "pro": found[1], "anti": other[1],
+                    "type": kind, "part": part, "line": int(number), "sentence": sentence.replace(pronoun[0], "[_]", 1),
+                    "pro": pronoun[1], "anti": other[1],
                 }  # fmt: skip
 
 
