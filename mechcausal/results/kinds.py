@@ -49,8 +49,8 @@ def named(name: object) -> type[Kept] | None:
             import_module(module)
         except ModuleNotFoundError:
             return None
-    known = (kind for kind in _all_below(Kept) if kind.restored.__func__ is not Kept.restored.__func__)
-    return next((kind for kind in known if name_of(kind) == name), None)
+    kinds = (kind for kind in _all_below(Kept) if kind.restored.__func__ is not Kept.restored.__func__)
+    return next((kind for kind in kinds if name_of(kind) == name), None)
 
 
 def _all_below(kind: type[Kept]) -> Iterator[type[Kept]]:
