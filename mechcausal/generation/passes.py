@@ -128,9 +128,10 @@ def _measured(model: Any) -> str:  # noqa: ANN401
     if not bridge.has_head(model):
         raise UnsupportedError("this model has no language-model head, so it cannot write", fix="load one that has")
     draw = torch.Generator().manual_seed(0)
-    tokens = torch.randint(0, model.cfg.d_vocab, (2, 6), generator=draw).to(bridge.device_of(model))
+    length = min(6, int(model.cfg.n_ctx))
+    tokens = torch.randint(0, model.cfg.d_vocab, (2, length), generator=draw).to(bridge.device_of(model))
     mask = torch.ones_like(tokens, dtype=torch.bool)
-    mask[1, :2] = False
+    mask[1, : length // 3] = False
     later, whole = tokens.clone(), PromptSet(tokens=tokens, mask=mask, side="left")
     later[:, -1] = (later[:, -1] + 1) % model.cfg.d_vocab
     slow = forward(model, whole).logits
@@ -142,13 +143,16 @@ def _measured(model: Any) -> str:  # noqa: ANN401
         )
     if bridge.is_native(model):
         return "a model of transformer-lens itself keeps no keys and values"
-    growing = Growing(model, PromptSet(tokens=tokens[:, :4], mask=mask[:, :4], side="left"), (), cached=True)
+    if length < 4:
+        return f"with a context of {length} tokens there is nothing to keep"
+    first = length - 2
+    growing = Growing(model, PromptSet(tokens=tokens[:, :first], mask=mask[:, :first], side="left"), (), cached=True)
     try:
-        for column in (4, 5):
+        for column in (first, first + 1):
             if not _alike(growing.logits(), slow[:, column - 1]):
                 return "with a cache the model gives other logits"
             growing.add(tokens[:, column])
-        return "" if _alike(growing.logits(), slow[:, 5]) else "with a cache the model gives other logits"
+        return "" if _alike(growing.logits(), slow[:, first + 1]) else "with a cache the model gives other logits"
     except (MechcausalError, AttributeError, TypeError, ValueError, RuntimeError, IndexError, KeyError) as error:
         return f"with a cache the model fails: {type(error).__name__}: {str(error)[:80]}"
 
@@ -179,7 +183,9 @@ def _compared(model: Any, sites: Sequence[Site]) -> Fast | None:  # noqa: ANN401
     try:
         fast = Fast(model, sites)
         draw = torch.Generator().manual_seed(1)
-        tokens = torch.randint(0, model.cfg.d_vocab, (2, 4), generator=draw).to(bridge.device_of(model))
+        tokens = torch.randint(0, model.cfg.d_vocab, (2, min(4, int(model.cfg.n_ctx) - 2)), generator=draw).to(
+            bridge.device_of(model)
+        )
         mask = torch.ones_like(tokens, dtype=torch.bool)
         mask[1, :1] = False
         prompts = PromptSet(tokens=tokens, mask=mask, side="left")
