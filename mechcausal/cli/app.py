@@ -20,7 +20,9 @@ from mechcausal.cli.inspection import lens
 from mechcausal.cli.installation import doctor, selftest
 from mechcausal.cli.linking import link
 from mechcausal.cli.models import organisms, sites
-from mechcausal.cli.patching import patch
+from mechcausal.cli.patching import ablate, attribute, patch, path
+from mechcausal.cli.probing import erase, probe
+from mechcausal.cli.scrubbing import scrub
 from mechcausal.errors import MechcausalError
 
 _FAILED = 4
@@ -35,7 +37,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for verb in (demo, organisms, sites, patch, link, generate, lens, selftest, doctor):
+for verb in (
+    demo, organisms, sites, patch, ablate, attribute, path, scrub, probe, erase, link, generate, lens, selftest, doctor,
+):  # fmt: skip
     app.command()(verb)
 app.add_typer(sae)
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from mechcausal.cli.options import Json, ModelName, Seed
+from mechcausal.cli.options import DryRun, Json, ModelName, Pairs, Seed
 from mechcausal.cli.output import require_file, require_folder, show_json
+from mechcausal.cli.running import show_cost
 from mechcausal.cli.threads import use_one_thread
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def train(
     k: Annotated[int | None, typer.Option(min=1, help="How many features are active at a token.")] = None,
     site_out: Annotated[str | None, typer.Option(help="What a transcoder reconstructs.")] = None,
     text: Annotated[Path | None, typer.Option(help="A file with one prompt a line; an organism has its own.")] = None,
+    pairs: Pairs = None,
     task: Annotated[list[str] | None, typer.Option(help="Draw prompts of this task; may be repeated.")] = None,
     n: Annotated[int, typer.Option("--n", "-n", min=1, help="How many prompts of each task and environment.")] = 2000,
     tokens: Annotated[int, typer.Option(min=1, help="How many tokens to train on.")] = 400_000,
@@ -46,6 +48,7 @@ def train(
             "judge stability. Default: 2 if one takes less than a minute. 0 for none.",
         ),
     ] = None,
+    dry_run: DryRun = False,
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
@@ -53,7 +56,8 @@ def train(
 
     The same command resumes after an interruption.
     """
-    require_folder(out)
+    if not dry_run:
+        require_folder(out)
     use_one_thread()
     from mechcausal.dictionaries import companions as beside
     from mechcausal.dictionaries.folder import read
@@ -65,13 +69,16 @@ def train(
         if not as_json:
             typer.echo(line)
 
-    material = Material.of(model, tasks=tuple(task or ()), text=text, n=n, seed=seed)
+    material = Material.of(model, tasks=tuple(task or ()), text=text, table=pairs, n=n, seed=seed)
     method = DictionaryTraining(
         site, width=width, kind=cast(Any, kind), k=k, site_out=site_out, tokens=tokens, rate=rate, seed=seed, out=out,
         checkpoint_every=checkpoint_every, remember={"material": material.to_json()},
     )  # fmt: skip
     loaded = load(model)
     prompts = material.training(loaded)
+    if dry_run:
+        show_cost(method.cost(loaded, prompts), as_json=as_json)
+        return
     bound = method.run(loaded, prompts)
     say(f"{bound.features}: {bound.n_features} features, digest {bound.digest}, in {out}")
     seconds = float(read(out).facts["training"].get("seconds", math.inf))
@@ -103,22 +110,33 @@ def health(
     folder: Annotated[Path, typer.Argument(help="The folder of a dictionary.")],
     model: Annotated[str | None, typer.Option(help="The model, if the folder does not name it.")] = None,
     text: Annotated[Path | None, typer.Option(help="Other prompts, one a line.")] = None,
+    pairs: Pairs = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Where the numbers go. Default: health.json in the folder.")
+    ] = None,
+    dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
     """Measure a dictionary on held-out prompts.
 
     The numbers are also written into its folder, as health.json.
     """
+    if out is not None and not dry_run:
+        require_file(out, ".json")
     use_one_thread()
     from mechcausal.dictionaries.loading import load as load_dictionary
     from mechcausal.dictionaries.quality import health as measure
     from mechcausal.models.load import load
 
-    material = _material(folder, model, text)
+    material = _material(folder, model, text, pairs)
     loaded = load(model or material.model)
-    prompts, pairs = material.held_out(loaded), material.pairs(loaded)
-    measured = measure(loaded, prompts, load_dictionary(loaded, folder), pairs=pairs)
-    measured.save(folder / "health.json")
+    prompts, both = material.held_out(loaded), material.pairs(loaded)
+    dictionary = load_dictionary(loaded, folder)
+    if dry_run:
+        show_cost(measure.cost(loaded, prompts, dictionary, pairs=both), as_json=as_json)
+        return
+    measured = measure(loaded, prompts, dictionary, pairs=both)
+    measured.save(out or folder / "health.json")
     show_json(json.loads(json.dumps(measured.to_json()))) if as_json else typer.echo(measured.summary())
 
 
@@ -129,20 +147,25 @@ def card(
     out: Annotated[Path, typer.Option("--out", "-o", help="The page.")] = Path("card.html"),
     model: Annotated[str | None, typer.Option(help="The model, if the folder does not name it.")] = None,
     text: Annotated[Path | None, typer.Option(help="Other prompts, one a line.")] = None,
+    pairs: Pairs = None,
+    dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
     """Write the card of one feature: where it is active, what it adds to the logits, what changing it does."""
-    require_file(out, ".html", ".htm")
+    if not dry_run:
+        require_file(out, ".html", ".htm")
     use_one_thread()
     from mechcausal.dictionaries.cards.card import card as make_card
     from mechcausal.dictionaries.loading import load as load_dictionary
     from mechcausal.models.load import load
 
-    material = _material(folder, model, text)
+    material = _material(folder, model, text, pairs)
     loaded = load(model or material.model)
-    made = make_card(
-        loaded, material.pairs(loaded) or material.held_out(loaded), load_dictionary(loaded, folder), feature
-    )
+    data, dictionary = material.pairs(loaded) or material.held_out(loaded), load_dictionary(loaded, folder)
+    if dry_run:
+        show_cost(make_card.cost(loaded, data, dictionary, feature), as_json=as_json)
+        return
+    made = make_card(loaded, data, dictionary, feature)
     path = made.save(out)
     if as_json:
         effects = json.loads(made.effects.to_json(orient="records") or "[]")
@@ -151,13 +174,13 @@ def card(
     typer.echo(f"{made.summary()}\n\npage  {path}")
 
 
-def _material(folder: Path, model: str | None, text: Path | None) -> Material:
+def _material(folder: Path, model: str | None, text: Path | None, pairs: Path | None) -> Material:
     """Return the model and the prompts that a folder belongs to, or those that are given."""
     from mechcausal.dictionaries.folder import read
     from mechcausal.dictionaries.material import Material
 
     facts = read(folder).facts
     named = model or facts.get("material", {}).get("model")
-    if named is not None and (text is not None or "material" not in facts):
-        return Material.of(named, text=text)
+    if named is not None and (text is not None or pairs is not None or "material" not in facts):
+        return Material.of(named, text=text, table=pairs)
     return Material.from_facts(facts, folder)

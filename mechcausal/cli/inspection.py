@@ -31,7 +31,7 @@ def lens(
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
-    """Read the stream at every layer and position; of pairs, measure what of it is used.
+    """Read each layer with a lens, and measure what is used.
 
     What is readable is the lens; what is used is the exact effect of patching the same cell.
     """

@@ -2,22 +2,41 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from mechcausal.cli.options import Json, ModelName, Seed
+from mechcausal.cli.data import Chosen, concept_labels
+from mechcausal.cli.options import (
+    Concept,
+    DryRun,
+    Json,
+    ModelName,
+    Pairs,
+    ProbeLabels,
+    Seed,
+    Shipped,
+    Unfit,
+)
 from mechcausal.cli.output import require_file, show_json
 from mechcausal.cli.threads import use_one_thread
 from mechcausal.errors import ArgumentError, DataError
 
+_SHIPPED = 256  # pairs unless said otherwise
 _CARDS = 3  # cards in the report: the features with the largest effects
 
 
 def link(
     model: ModelName,
-    suite: Annotated[str, typer.Option(help="Pairs and concepts: hiring, hiring/fairness, hiring/privacy, bios.")],
+    suite: Annotated[
+        str | None, typer.Option(help="Pairs and concepts that ship: hiring, hiring/fairness, hiring/privacy, bios.")
+    ] = None,
+    contrast: Shipped = None,
+    pairs: Pairs = None,
+    concept: Concept = None,
+    probe_labels: ProbeLabels = None,
     dictionary: Annotated[str | None, typer.Option(help="The dictionary whose features are linked: a folder.")] = None,
     sites: Annotated[list[str] | None, typer.Option(help="Sites to link instead, such as z or L1.mlp_post.N*.")] = None,
     other: Annotated[
@@ -26,7 +45,10 @@ def link(
     out: Annotated[
         Path, typer.Option("--out", "-o", help="The page; its numbers are written beside it as .json.")
     ] = Path("link.html"),
-    n: Annotated[int, typer.Option("--n", "-n", min=16, help="How many pairs.")] = 256,
+    n: Annotated[
+        int | None,
+        typer.Option("--n", "-n", min=16, help="How many pairs. Default: 256 of those that ship, all of a file."),
+    ] = None,
     do: Annotated[str, typer.Option(help="What is done at a candidate: patch, mean or zero.")] = "patch",
     smallest_effect: Annotated[float, typer.Option(help="The smallest share of the total effect of interest.")] = 0.02,
     generalize: Annotated[
@@ -35,6 +57,8 @@ def link(
             help="What claims are about: new clusters (people, templates), or new texts of the same clusters."
         ),
     ] = None,
+    drop_unfit: Unfit = False,
+    dry_run: DryRun = False,
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
@@ -44,12 +68,21 @@ def link(
     """
     if (dictionary is None) == (not sites):
         raise ArgumentError("name what is linked", fix="give --dictionary FOLDER, or --sites z")
-    require_file(out, ".html", ".htm")
+    if probe_labels is not None and dictionary is None:
+        raise ArgumentError("--probe-labels fits a probe at the place of a dictionary", fix="give --dictionary FOLDER")
+    if not dry_run:
+        require_file(out, ".html", ".htm")
+    chosen = Chosen(contrast, pairs, n=n or (None if pairs else _SHIPPED), seed=seed, drop=drop_unfit)
+    if suite is None:
+        chosen.check("contrast", "pairs")
+    elif contrast is not None or pairs is not None:
+        raise ArgumentError("name the data once", fix="give --suite NAME, --contrast NAME or --pairs FILE")
     use_one_thread()
     from mechcausal.address import Site
+    from mechcausal.data.contrast import Contrast
     from mechcausal.dictionaries.cards.card import card
     from mechcausal.dictionaries.loading import load as load_dictionary
-    from mechcausal.links.asking import answer, questions
+    from mechcausal.links.asking import answer, cost, own, questions
     from mechcausal.models.binding import Bound
     from mechcausal.models.load import load
     from mechcausal.report.links import write_links
@@ -58,9 +91,22 @@ def link(
     what = list(sites or ()) if dictionary is None else load_dictionary(loaded, dictionary)
     others = [load_dictionary(loaded, folder, name=f"other-{i}") for i, folder in enumerate(other or ())]
     results, notes, cards = {}, {}, {}
-    asked = questions(suite, loaded, n, seed=seed)
+    if suite is not None:
+        asked = questions(suite, loaded, n or _SHIPPED, seed=seed)
+    else:
+        data = chosen.read(loaded)
+        assert isinstance(data, Contrast)
+        labels = None if probe_labels is None else Chosen(prompts=probe_labels, drop=drop_unfit).read(loaded)
+        asked = [own(data, *concept_labels(data, concept), labels)]
     options: dict[str, Any] = {"do": do, "smallest_effect": smallest_effect, "others": others}
     options |= {} if generalize is None else {"generalize": generalize}
+    if dry_run:
+        costs = {question.name: cost(loaded, question, what, seed=seed, **options) for question in asked}
+        if as_json:
+            show_json({name: asdict(told) for name, told in costs.items()})
+        for name, told in () if as_json else costs.items():
+            typer.echo(f"{name}\n{told}")
+        return
     for question in asked:
         name = question.name
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -14,10 +15,14 @@ from torch import Tensor
 from mechcausal.address import Selection
 from mechcausal.arguments import Column, Reader, Texts, checked
 from mechcausal.data.chat import AsWritten, Chats, written_out
-from mechcausal.data.tokens import encode_all, position_of, single_token, tokenizer_of, wants_bos
+from mechcausal.data.padding import Side as Side
+from mechcausal.data.padding import pad as pad
+from mechcausal.data.padding import read_position
+from mechcausal.data.targets import Words, each_of, targets
+from mechcausal.data.tokens import encode_all, span_of, tokenizer_of, wants_bos
 from mechcausal.errors import DataError, SiteError, did_you_mean
 
-Side = Literal["left", "right"]
+_LATER = ("answers", "foils", "spans", "aligned", "forced")  # left out of the hash where there is nothing
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,13 +36,21 @@ class PromptSet:
         texts: The prompts as text; empty where they were given as tokens.
         answer: The token whose logit the metrics follow, one per prompt.
         foil: The token it is compared with.
-        read: The position whose logits the metrics read; the last real token unless said otherwise.
+        answers: Instead of `answer`, where answers are several tokens or a set of texts that are equally right: the tokens
+            of each member, filled up with -1.
+        foils: The same of the foil.
+        read_at: The position whose logits the metrics read; the last real token unless said otherwise.
         labels: What is true of each prompt, in words or numbers.
         groups: The group of each prompt, for group-wise numbers.
         environments: The environment each prompt was drawn from.
         clusters: The unit of independence (template, entity); confidence intervals are clustered by it.
         positions: Named positions: for each name one index per prompt.
         variables: The variables of a causal model: for each name one value (or one row of values) per prompt.
+        spans: Named positions that stand for several tokens each: for each name the first and the one behind the last.
+        aligned: For each token of a prompt the position it counts as, where positions are those that a prompt shares
+            with its counterpart; -1 for a token without one. Without it token i is position i.
+        forced: How many tokens at the end of each prompt belong to its answer; they have no position.
+        given: What was said of each prompt in words: its answer, its foil, its places, and columns of your own.
     """
 
     tokens: Int[Tensor, "batch pos"]
@@ -46,13 +59,19 @@ class PromptSet:
     texts: tuple[str, ...] = ()
     answer: Int[Tensor, " batch"] | None = None
     foil: Int[Tensor, " batch"] | None = None
-    read: Int[Tensor, " batch"] | None = None
+    answers: Int[Tensor, "batch member token"] | None = None
+    foils: Int[Tensor, "batch other_member other_token"] | None = None
+    read_at: Int[Tensor, " batch"] | None = None
     labels: tuple[Any, ...] = ()
     groups: tuple[str, ...] = ()
     environments: tuple[str, ...] = ()
     clusters: tuple[str, ...] = ()
     positions: dict[str, Int[Tensor, " batch"]] = field(default_factory=dict)
     variables: dict[str, Tensor] = field(default_factory=dict)
+    spans: dict[str, Int[Tensor, "batch 2"]] = field(default_factory=dict)
+    aligned: tuple[tuple[int, ...], ...] = ()
+    forced: Int[Tensor, " batch"] | None = None
+    given: dict[str, tuple[Any, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if len(self.tokens) == 0:
@@ -65,7 +84,7 @@ class PromptSet:
             ("tokens", self.tokens),
             ("answer", self.answer),
             ("foil", self.foil),
-            ("read", self.read),
+            ("read_at", self.read_at),
         ):
             if column is not None and (column.is_floating_point() or column.dtype == torch.bool):
                 raise DataError(
@@ -92,7 +111,7 @@ class PromptSet:
                 if size != len(self):
                     what = f"{part.name} {name!r}" if name else part.name
                     raise DataError(f"{what} must have one entry per prompt", got=size, expected=len(self))
-        if self.read is not None and bool(((self.read < 0) | (self.read >= self.lengths)).any()):
+        if self.read_at is not None and bool(((self.read_at < 0) | (self.read_at >= self.lengths)).any()):
             raise DataError("the read position lies outside its prompt", fix="count real tokens from 0")
         for name, index in self.positions.items():
             if bool(((index < 0) | (index >= self.lengths)).any()):
@@ -117,8 +136,8 @@ class PromptSet:
         model: Reader,
         texts: Texts,
         *,
-        answer: str | Sequence[str] | None = None,
-        foil: str | Sequence[str] | None = None,
+        answer: Words | None = None,
+        foil: Words | None = None,
         positions: Mapping[str, Sequence[Any] | str | int] | None = None,
         labels: Column = (),
         groups: Column = (),
@@ -133,8 +152,9 @@ class PromptSet:
         Args:
             model: The model whose tokenizer reads them.
             texts: The prompts.
-            answer: The token each calls for; one for all or one each. It must be one token.
-            foil: The token it is compared with.
+            answer: The text each calls for: one for all, or a list with one for each. A set of texts, or in a list a list
+                of texts, are equally right. Where one is several tokens, its probability is that of all of them.
+            foil: What it is compared with.
             positions: Named positions: a substring or a word number for all, or a list with a substring, a word number
                 or a character span for each.
             labels: What is true of each prompt.
@@ -147,37 +167,73 @@ class PromptSet:
         """
         if not texts:
             raise DataError("the set of prompts is empty", fix="give at least one prompt")
-        tokenizer = tokenizer_of(model)
+        tokenizer, wanted = tokenizer_of(model), {"answer": answer, "foil": foil}
         bos = wants_bos(model) if bos is None else bos
         read = encode_all(tokenizer, texts, bos=bos)
         rows = [ids for ids, _ in read]
         places = {
-            word: torch.tensor(
-                [position_of(read[i][1], texts[i], place) for i, place in enumerate(_each(value, len(texts), word))]
-            )
+            word: [span_of(read[i][1], texts[i], place) for i, place in enumerate(_each(value, len(texts), word))]
             for word, value in (positions or {}).items()
         }
-
-        def ids(words: str | Sequence[str] | None, what: str) -> Tensor | None:
-            if words is None:
-                return None
-            by_value = {word: single_token(tokenizer, word) for word in {*_each(words, len(texts), what)}}
-            return torch.tensor([by_value[word] for word in _each(words, len(texts), what)])
-
+        given = {
+            **{f"position.{word}": tuple(_each(value, len(texts), word)) for word, value in (positions or {}).items()},
+            **{what: tuple(each_of(words, len(texts), what)) for what, words in wanted.items() if words is not None},
+        }
         return cls(
             *pad(rows, side=side),
             side=side,
             texts=tuple(texts),
-            answer=ids(answer, "answer"),
-            foil=ids(foil, "foil"),
-            read=_read_position(tokenizer, rows),
+            **targets(tokenizer, len(texts), **wanted),
+            read_at=read_position(tokenizer, rows),
             labels=tuple(labels),
             groups=tuple(groups),
             environments=tuple(environments),
             clusters=tuple(clusters),
-            positions=places,
+            positions={word: torch.tensor([end - 1 for _, end in found]) for word, found in places.items()},
+            given=given,
             variables={name: torch.as_tensor(value) for name, value in (variables or {}).items()},
         )
+
+    @classmethod
+    @checked
+    def read(
+        cls,
+        source: Any,  # noqa: ANN401 - a file, a data frame, a data set
+        model: Reader,
+        *,
+        unfit: Literal["refuse", "drop"] = "refuse",
+        side: Side = "right",
+        bos: bool | None = None,
+    ) -> PromptSet:
+        """Read prompts of your own: a column `text`, and the columns that `Contrast.read` takes besides its prompts.
+
+        Args:
+            source: A file (.jsonl, .json, .csv, .tsv, .parquet; .txt with one prompt a line), a pandas frame, a
+                `datasets.Dataset` or a list of mappings.
+            model: The model whose tokenizer reads them.
+            unfit: Whether a prompt that the tokenizer cannot take is refused or dropped.
+            side: The side to pad on.
+            bos: Whether a BOS token leads; None follows the model's own convention.
+
+        Example:
+            >>> import mechcausal as mc
+            >>> len(mc.PromptSet.read([{"text": "he high ask", "label": "high"}], mc.load("organism:by_hand")))
+            1
+        """
+        from mechcausal.data.own import read_prompts
+
+        return read_prompts(source, model, unfit=unfit, side=side, bos=bos)
+
+    @checked
+    def write(self, path: str | Path) -> Path:
+        """Write the prompts to a file (.jsonl, .json, .csv, .tsv, .parquet) that `read` reads back as the same prompts.
+
+        Args:
+            path: The file.
+        """
+        from mechcausal.data.writing import write_prompts
+
+        return write_prompts(self, Path(path))
 
     @classmethod
     @checked
@@ -210,6 +266,19 @@ class PromptSet:
         return self.mask.sum(dim=1)
 
     @property
+    def own_lengths(self) -> Int[Tensor, " batch"]:
+        """The number of tokens of each prompt without those of an answer."""
+        return self.lengths if self.forced is None else self.lengths - self.forced
+
+    @property
+    def n_positions(self) -> Int[Tensor, " batch"]:
+        """How many positions each prompt has: one for each token, unless they are those that a pair shares."""
+        if not self.aligned:
+            return self.own_lengths
+        counts = torch.tensor([max(row) + 1 for row in self.aligned], device=self.mask.device)
+        return counts if self.forced is None else counts - self.forced
+
+    @property
     def n_clusters(self) -> int:
         """How many independent units there are."""
         return len(set(self.clusters)) if self.clusters else len(self)
@@ -222,7 +291,7 @@ class PromptSet:
     @property
     def read_columns(self) -> Int[Tensor, " batch"]:
         """The column whose logits the metrics read."""
-        return self.starts + (self.lengths - 1 if self.read is None else self.read)
+        return self.starts + (self.own_lengths - 1 if self.read_at is None else self.read_at)
 
     @property
     def real_tokens(self) -> list[list[int]]:
@@ -244,13 +313,18 @@ class PromptSet:
                 )
             first = self.positions[selection.name].cpu()
             bounds = torch.stack([first, first + 1], dim=1)
+            bounds = self.spans[selection.name].cpu() if selection.name in self.spans else bounds
         else:
-            lengths = self.lengths.tolist()
-            by_value = {length: selection.bounds(length) for length in set(lengths)}
-            bounds = torch.tensor([by_value[length] for length in lengths])
-        column = torch.arange(self.tokens.shape[1])[None]
-        low, high = (bounds + self.starts.cpu()[:, None]).split(1, dim=1)
-        return ((column >= low) & (column < high)).to(self.mask.device)
+            counts = self.n_positions.tolist()
+            by_value = {count: selection.bounds(count) for count in set(counts)}
+            bounds = torch.tensor([by_value[count] for count in counts])
+        number = torch.arange(self.tokens.shape[1])[None] - self.starts.cpu()[:, None]
+        if self.aligned and selection.name is None:
+            number = torch.where(self.mask.cpu(), _laid_out(self.aligned, number), -1)
+        if selection.start is None and selection.name is None:  # everything, tokens of an answer too
+            bounds[:, 1] = self.tokens.shape[1]
+        low, high = bounds.split(1, dim=1)
+        return ((number >= low) & (number < high)).to(self.mask.device) & self.mask
 
     def take(self, rows: Sequence[int] | slice | Tensor) -> PromptSet:
         """Return the prompts at `rows`, in that order, or where a boolean mask is true."""
@@ -298,13 +372,21 @@ class PromptSet:
         """A digest of everything but the padding: equal prompts in equal order have equal hashes."""
         digest = hashlib.sha256()
         for part in fields(self):
-            if part.name in ("tokens", "mask", "side"):
-                continue
             value = getattr(self, part.name)
+            nothing = part.name in _LATER and (value is None or not len(value))
+            if part.name in ("tokens", "mask", "side", "given") or nothing:
+                continue
             plain = {k: v.tolist() for k, v in sorted(value.items())} if isinstance(value, dict) else value
             digest.update(f"{part.name}={plain.tolist() if isinstance(plain, Tensor) else plain!r};".encode())
         digest.update(repr(self.real_tokens).encode())
         return digest.hexdigest()[:16]
+
+
+def _laid_out(rows: Sequence[Sequence[int]], number: Tensor) -> Tensor:
+    """Return the entry of each row for each token, where `number` says which token of its prompt stands in a column."""
+    longest = max(map(len, rows))
+    table = torch.tensor([[*row, *[-1] * (longest - len(row))] for row in rows])
+    return table.gather(1, number.clamp(0, longest - 1))
 
 
 def _each(value: Any, count: int, what: str) -> Sequence[Any]:  # noqa: ANN401 - one for all, or one each
@@ -313,33 +395,3 @@ def _each(value: Any, count: int, what: str) -> Sequence[Any]:  # noqa: ANN401 -
     if len(value) != count:
         raise DataError(f"{what} must have one entry per prompt", got=len(value), expected=count)
     return value
-
-
-def _read_position(tokenizer: Any, rows: list[list[int]]) -> Tensor | None:  # noqa: ANN401
-    """Masked-language prompts are read at their mask; all others at the end."""
-    mask = getattr(tokenizer, "mask_token_id", None)
-    if mask is None or not all(mask in row for row in rows):
-        return None
-    return torch.tensor([row.index(mask) for row in rows])
-
-
-def pad(rows: Sequence[Sequence[int]], *, width: int | None = None, side: Side = "right") -> tuple[Tensor, Tensor]:
-    """Return (tokens, mask) of rows of unequal length.
-
-    The filler is the row's own last (or first) token: it is masked, and it is in every vocabulary.
-    """
-    if not rows or any(len(row) == 0 for row in rows):
-        raise DataError("there is a prompt without tokens", fix="give every prompt at least one token")
-    if side not in ("left", "right"):
-        raise DataError("prompts are padded on one of two sides", got=side, expected="left or right")
-    longest = max(len(row) for row in rows)
-    width = longest if width is None else width
-    if width < longest:
-        raise DataError("the padded width is too small", got=width, expected=f"at least {longest}")
-    tokens, mask = torch.zeros(len(rows), width, dtype=torch.long), torch.zeros(len(rows), width, dtype=torch.bool)
-    for i, row in enumerate(rows):
-        begin = width - len(row) if side == "left" else 0
-        tokens[i] = row[0] if side == "left" else row[-1]
-        tokens[i, begin : begin + len(row)] = torch.as_tensor(row)
-        mask[i, begin : begin + len(row)] = True
-    return tokens, mask

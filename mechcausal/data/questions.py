@@ -64,6 +64,7 @@ class Question:
         smallest_association: The smallest distance of an AUC from 0.5 that is of interest.
         note: One sentence on what a claim is about, where the pairs suggest something else.
         suite: The suite that it is part of, such as `"hiring/fairness"`.
+        fitted: Whether a probe may be fitted to its prompts; not where they are the pairs themselves, which judge it.
     """
 
     family: str
@@ -82,6 +83,7 @@ class Question:
     smallest_association: float = 0.05
     note: str = ""
     suite: str = ""
+    fitted: bool = True
 
     @property
     def concept(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -72,29 +73,46 @@ def unknown_words(tokenizer: Any, text: str, ids: Sequence[int], spans: Sequence
     return list(dict.fromkeys(piece for piece in pieces if piece.strip() and piece.strip() != name))
 
 
-def position_of(spans: list[tuple[int, int]], text: str, place: str | int | tuple[int, int]) -> int:
-    """Return the position of a place in a text: a substring (its last token), a character span, or a word number."""
+def position_of(spans: Sequence[tuple[int, int]], text: str, place: str | int | Sequence[int]) -> int:
+    """Return the position of a place in a text: the last token that it covers."""
+    return span_of(spans, text, place)[1] - 1
+
+
+def span_of(spans: Sequence[tuple[int, int]], text: str, place: str | int | Sequence[int]) -> tuple[int, int]:
+    """Return the tokens that a place in a text covers, as (first, last + 1).
+
+    Args:
+        spans: The characters of each token.
+        text: The text.
+        place: A substring, a word number, or the first character and the one behind the last.
+    """
+    begin, end = characters_of(text, place)
+    inside = [i for i, (a, b) in enumerate(spans) if a < end and b > begin and b > a]
+    if not inside:
+        raise DataError(
+            f"no token covers characters {(begin, end)} of {text!r}", fix="use a fast tokenizer or positions"
+        )
+    return inside[0], inside[-1] + 1
+
+
+def characters_of(text: str, place: str | int | Sequence[int]) -> tuple[int, int]:
+    """Return the characters that a place covers; a substring must occur, a word and a span must lie in the text."""
+    if isinstance(place, str):
+        begin = text.find(place)
+        if begin < 0 or not place:
+            raise DataError(f"{place!r} does not occur in {text!r}", fix="name a substring of the prompt")
+        return begin, begin + len(place)
     if isinstance(place, int):
-        words = text.split()
+        words = [match.span() for match in re.finditer(r"\S+", text)]
         if not 0 <= place < len(words):
             raise DataError(f"{text!r} has no word {place}", expected=f"0 to {len(words) - 1}")
-        begin = 0
-        for number, word in enumerate(words):
-            begin = text.index(word, begin)
-            if number == place:
-                place = (begin, begin + len(word))
-                break
-            begin += len(word)
-    elif isinstance(place, str):
-        begin = text.find(place)
-        if begin < 0:
-            raise DataError(f"{place!r} does not occur in {text!r}", fix="name a substring of the prompt")
-        place = (begin, begin + len(place))
-    assert isinstance(place, tuple)
-    inside = [i for i, (a, b) in enumerate(spans) if a < place[1] and b > place[0] and b > a]
-    if not inside:
-        raise DataError(f"no token covers characters {place} of {text!r}", fix="use a fast tokenizer or positions")
-    return inside[-1]
+        return words[place]
+    begin, end = (int(number) for number in place)
+    if not 0 <= begin < end <= len(text):
+        raise DataError(
+            f"the span {[begin, end]} does not lie in {shortened(text)!r}", expected=f"characters 0 to {len(text)}"
+        )
+    return begin, end
 
 
 def single_token(tokenizer: Any, answer: str | int) -> int:  # noqa: ANN401

@@ -12,6 +12,7 @@ from typing import Any
 
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.prompts import PromptSet
+from mechcausal.data.splits import split, units
 from mechcausal.data.tasks import task
 from mechcausal.errors import DataError, ModelError
 from mechcausal.organisms import truth
@@ -27,6 +28,7 @@ class Material:
         model: The model, as it is loaded.
         tasks: Tasks that are drawn from.
         text: A file with one prompt a line, instead.
+        table: A file of pairs, instead; both sides are read.
         n: How many prompts of each task and environment.
         seed: The seed of the draw; held-out prompts are drawn with another.
     """
@@ -36,20 +38,32 @@ class Material:
     text: str | None = None
     n: int = 2000
     seed: int = 0
+    table: str | None = None
 
     @classmethod
-    def of(cls, model: str, *, tasks: tuple[str, ...] = (), text: str | Path | None = None, n: int = 2000, seed: int = 0) -> Material:  # fmt: skip
+    def of(
+        cls,
+        model: str,
+        *,
+        tasks: tuple[str, ...] = (),
+        text: str | Path | None = None,
+        table: str | Path | None = None,
+        n: int = 2000,
+        seed: int = 0,
+    ) -> Material:
         """Choose the material of a model: what was asked for, or the tasks of an organism."""
-        if tasks and text is not None:
-            raise DataError("prompts come from tasks or from a text", got="both", fix="give --task or --text")
-        if not tasks and text is None:
+        given = [f"--{name}" for name, value in (("task", tasks), ("text", text), ("pairs", table)) if value]
+        if len(given) > 1:
+            raise DataError("prompts come from one place", got=" and ".join(given), fix="give one of them")
+        if not given:
             if not model.startswith("organism:"):
                 raise DataError(
                     f"nothing says which prompts {model} is to read",
-                    fix="give --text FILE, one prompt a line, or --task",
+                    fix="give --text FILE, one prompt a line, --pairs FILE, or --task",
                 )
             tasks = tuple(truth(model.removeprefix("organism:"))["tasks"])
-        return cls(model, tuple(tasks), None if text is None else str(Path(text).resolve()), n, seed)
+        files = (None if path is None else str(Path(path).resolve()) for path in (text, table))
+        return cls(model, tuple(tasks), next(files), n, seed, next(files))
 
     @classmethod
     def from_facts(cls, facts: Mapping[str, Any], folder: str | Path) -> Material:
@@ -66,6 +80,7 @@ class Material:
             material["text"],
             int(material["n"]),
             int(material["seed"]),
+            material.get("table"),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -74,6 +89,9 @@ class Material:
 
     def training(self, model: Any) -> list[PromptSet]:  # noqa: ANN401 - a TransformerBridge
         """Return the prompts to train on: of each task, as the world is and in every other environment it declares."""
+        if self.table is not None:
+            kept = self._pairs(model)[0]
+            return [kept.clean, kept.corrupt]
         if self.text is None:
             worlds = [
                 (task(name), environment) for name in self.tasks for environment in (None, *task(name).environments)
@@ -87,17 +105,28 @@ class Material:
 
     def held_out(self, model: Any) -> PromptSet:  # noqa: ANN401
         """Return prompts that were not trained on: of the first task, or the end of the text."""
+        if self.table is not None:
+            return self._pairs(model)[1].clean
         if self.text is None:
             return task(self.tasks[0]).prompts(model, n=max(64, self.n // _HELD_OUT), seed=self.seed + 1)
         lines = self._lines()
         return PromptSet.from_text(model, lines[len(lines) - max(1, len(lines) // _HELD_OUT) :])
 
     def pairs(self, model: Any) -> Contrast | None:  # noqa: ANN401
-        """Return pairs of the first task that differ in its first input; None for a text."""
+        """Return pairs of the first task that differ in its first input, or the last of a file; None for a text."""
+        if self.table is not None:
+            return self._pairs(model)[1]
         if self.text is not None:
             return None
         first = task(self.tasks[0])
         return first.contrast(model, first.inputs[0], n=max(64, self.n // _HELD_OUT), seed=self.seed + 1)
+
+    def _pairs(self, model: Any) -> tuple[Contrast, Contrast]:  # noqa: ANN401
+        """Return the pairs to train on and those held out: a tenth, drawn at random, whole clusters at a time."""
+        assert self.table is not None  # whoever asks has looked
+        pairs = Contrast.read(self.table, model)
+        kept, held = split(units(pairs), 1 - 1 / _HELD_OUT, self.seed, what="pairs of the file")
+        return pairs.take(kept.tolist()), pairs.take(held.tolist())
 
     def _lines(self) -> list[str]:
         assert self.text is not None  # whoever asks has looked

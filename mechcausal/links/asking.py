@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 
+from mechcausal.address import Selection
 from mechcausal.data.contrast import Contrast
+from mechcausal.data.prompts import PromptSet
 from mechcausal.data.questions import Question
 from mechcausal.data.tasks import contrast, task
 from mechcausal.errors import DataError, did_you_mean
-from mechcausal.links.linking import link
+from mechcausal.links.linking import LinkCost, link
 from mechcausal.links.result import Links
 from mechcausal.models.binding import Bound
 from mechcausal.probes.labels import labels_of, one_set
@@ -75,6 +77,29 @@ def questions(name: str, model: Any, n: int = 128, *, seed: int = 0) -> list[Que
     return [_question(shipped, model, n, seed) for shipped in chosen]
 
 
+def own(pairs: Contrast, concept: str, labels: Any, prompts: PromptSet | None = None) -> Question:  # noqa: ANN401
+    """Return the question whether a concept of your own pairs is available and used.
+
+    Args:
+        pairs: The pairs.
+        concept: The name of the concept.
+        labels: Its value for each prompt of both sides, clean first.
+        prompts: Prompts with a column of that name, to which a probe is fitted at the place of a dictionary.
+    """
+    sides = [tuple(labels[: len(pairs)]), tuple(labels[len(pairs) :])]
+    told = [
+        replace(side, given={**side.given, concept: values})
+        for side, values in zip((pairs.clean, pairs.corrupt), sides, strict=True)
+    ]
+    marked = replace(pairs, clean=told[0], corrupt=told[1])
+    both = one_set(marked)
+    read = both if prompts is None else prompts
+    return Question(
+        "own", "concept", labels_of(read, concept), read, Selection.parse("@-1"), pairs=marked, suite=pairs.name,
+        fitted=prompts is not None,
+    )  # fmt: skip
+
+
 def _question(shipped: _Shipped, model: Any, n: int, seed: int) -> Question:  # noqa: ANN401
     pairs = contrast(shipped.pairs, model, n, seed=seed)
     asked = suite(shipped.part, model, seed=seed)
@@ -111,24 +136,38 @@ def answer(model: Any, question: Question, what: Any, *, seed: int = 0, **option
         seed: The seed of the probe and of the link.
         **options: Further arguments of `link`; they replace those of the question.
     """
+    return link(model, *_asked(model, question, what, seed), **{**_options(question, seed), **options})
+
+
+def cost(model: Any, question: Question, what: Any, *, seed: int = 0, **options: Any) -> LinkCost:  # noqa: ANN401
+    """Return what `answer` would take with these arguments; only unedited runs are made."""
+    made = link.cost(model, *_asked(model, question, what, seed), **{**_options(question, seed), **options})
+    assert isinstance(made, LinkCost)
+    return made
+
+
+def _asked(model: Any, question: Question, what: Any, seed: int) -> tuple[Contrast, Any, Any]:  # noqa: ANN401
     pairs = question.pairs
     if pairs is None:
         raise DataError(
             f"the question {question.name!r} has no pairs, so the use of its concept cannot be measured",
             fix="give it pairs that differ in the concept: question.on(pairs)",
         )
-    asked: dict[str, Any] = {
+    return pairs, what, _concept(model, question, pairs, what, seed)
+
+
+def _options(question: Question, seed: int) -> dict[str, Any]:
+    return {
         "read_at": question.at, "neutral": question.neutral, "seed": seed, "generalize": question.generalize,
         "smallest_association": question.smallest_association, "also": [other.concept for other in question.also],
     }  # fmt: skip
-    return link(model, pairs, what, _concept(model, question, pairs, what, seed), **{**asked, **options})
 
 
 def _concept(model: Any, question: Question, pairs: Contrast, what: Any, seed: int) -> Any:  # noqa: ANN401
     """Return the concept as `link` takes it: labels by name, a variable, or a probe at the place of a dictionary."""
     if len(question.labels.classes) > 2:
         return {question.concept: in_words(labels_of(one_set(pairs), question.concept), question.task)}
-    if not isinstance(what, Bound):
+    if not isinstance(what, Bound) or not question.fitted:
         return question.concept
     return probe(
         model, question.prompts, question.labels, what.site,

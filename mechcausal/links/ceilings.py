@@ -187,6 +187,6 @@ def _deleted(bench: Bench) -> np.ndarray | None:
     rows = [row[mask].tolist() for row, mask in zip(base.tokens, kept, strict=True)]
     tokens, mask = pad(rows, side=base.side)
     fewer = (kept.long().cumsum(1) - 1).gather(1, base.read_columns[:, None])[:, 0].clamp(min=0)
-    read = None if base.read is None else fewer
-    shorter = replace(base, tokens=tokens, mask=mask, texts=(), positions={}, read=read)
+    read = None if base.read_at is None else fewer
+    shorter = replace(base, tokens=tokens, mask=mask, texts=(), positions={}, read_at=read)
     return bench.values([()], "tokens deleted", halves=[ESTIMATE], base=shorter)[0] - bench.unedited[0]

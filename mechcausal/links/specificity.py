@@ -116,7 +116,7 @@ def on_neutral_text(bench: Bench, candidates: Sequence[Candidate], neutral: Prom
     wholes = list(dict.fromkeys(candidate.site.whole for candidate in candidates))
     means = mean_activations(bench.model, neutral, wholes, batch_size=bench.batch_size, per_position=False)
     cells = [(Edit(candidate.site, Mean()),) for candidate in candidates]
-    plan = Plan(replace(neutral, read=None), cells, metric("kl"), means=means, reference=neutral)
+    plan = Plan(replace(neutral, read_at=None), cells, metric("kl"), means=means, reference=neutral)
     values = evaluate(bench.model, plan, batch_size=bench.batch_size, progress="link: neutral text", exact=bench.exact)
     bench.forwards += values.forwards
     bench.stages["neutral text"] = values.values.size

@@ -234,7 +234,7 @@ class _Runs:
 
 def _content(side: PromptSet, row: int) -> tuple[object, ...]:
     """Return all of a prompt that a metric can depend on."""
-    columns = [value for value in (side.answer, side.foil, side.read, *side.variables.values()) if value is not None]
+    columns = [value for value in (side.answer, side.foil, side.read_at, *side.variables.values()) if value is not None]
     values = [value[row].tolist() for value in (*columns, *side.positions.values())]
     marked = [names[row] for names in (side.labels, side.groups, side.environments) if names]
     return tuple(side.real_tokens_of(row)), repr(values), repr(marked)

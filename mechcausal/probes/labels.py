@@ -153,8 +153,16 @@ def column_of(prompts: PromptSet, name: str) -> np.ndarray:
             )
         return column.cpu().numpy()
     columns = [column for column in _COLUMNS if getattr(prompts, column)]
+    if (plural := f"{name}s") in columns:
+        name = plural
     if name in columns:
         return np.asarray(getattr(prompts, name), dtype=object)
+    own = [column for column in prompts.given if "." not in column]
+    if name in own:
+        values = np.empty(len(prompts), dtype=object)
+        values[:] = prompts.given[name]
+        return values
+    columns += [column for column in own if column not in ("answer", "foil")]
     raise DataError(
         f"these prompts have no variable or column {name!r}",
         fix=did_you_mean(name, [*prompts.variables, *columns])
@@ -167,13 +175,14 @@ def one_set(prompts: PromptSet | Contrast) -> PromptSet:
     """Return prompts as they are, and both sides of pairs as one set in which a pair stays one cluster."""
     if not isinstance(prompts, Contrast):
         return prompts
-    clean, corrupt = prompts.clean, prompts.corrupt.padded(prompts.clean.tokens.shape[1], prompts.clean.side)
+    width = max(side.tokens.shape[1] for side in (prompts.clean, prompts.corrupt))
+    clean, corrupt = (side.padded(width, prompts.clean.side) for side in (prompts.clean, prompts.corrupt))
     names = clean.clusters or tuple(f"pair {row}" for row in range(len(clean)))
     shared = [name for name in clean.variables if name in corrupt.variables]
 
     def both(name: str) -> Tensor | None:
         sides = getattr(clean, name), getattr(corrupt, name)
-        return None if sides[0] is None else torch.cat(sides)
+        return None if sides[0] is None or sides[1] is None else torch.cat(sides)
 
     return replace(
         clean,
@@ -182,11 +191,16 @@ def one_set(prompts: PromptSet | Contrast) -> PromptSet:
         texts=clean.texts + corrupt.texts,
         answer=both("answer"),
         foil=both("foil"),
-        read=both("read"),
+        answers=both("answers"),
+        foils=both("foils"),
+        read_at=both("read_at"),
         labels=clean.labels + corrupt.labels,
         groups=clean.groups + corrupt.groups,
         environments=clean.environments + corrupt.environments,
         clusters=names + names,
         positions={name: torch.cat([index, corrupt.positions[name]]) for name, index in clean.positions.items()},
+        spans={name: torch.cat([span, corrupt.spans[name]]) for name, span in clean.spans.items()},
+        aligned=clean.aligned + corrupt.aligned,
+        given={name: column + corrupt.given[name] for name, column in clean.given.items() if name in corrupt.given},
         variables={name: torch.cat([clean.variables[name], corrupt.variables[name]]) for name in shared},
     )

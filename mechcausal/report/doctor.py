@@ -9,7 +9,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 CORE = ("torch", "transformers", "transformer-lens", "numpy", "pandas", "plotly", "pyarrow", "scipy", "typer")
-EXTRAS = {"sae": ("sae-lens",), "notebook": ("jupyterlab", "nbconvert"), "dev": ("pytest", "ruff", "ty")}
+EXTRAS = {
+    "sae": ("sae-lens",),
+    "gguf": ("gguf",),
+    "notebook": ("jupyterlab", "nbconvert"),
+    "dev": ("pytest", "ruff", "ty"),
+}
 
 
 @dataclass(frozen=True)
@@ -32,7 +37,7 @@ def diagnose() -> list[Check]:
     checks = [Check("python", f"{platform.python_version()} on {platform.platform()}")]
     checks += [_package(name) for name in ("mechcausal", *CORE)]
     checks += [_extra(name, packages) for name, packages in EXTRAS.items()]
-    return [*checks, _pairing(), *_device(), _cache(), _organisms()]
+    return [*checks, _pairing(), *_device(), _cache(), _organisms(), *_real_models()]
 
 
 def _installed(name: str) -> str | None:
@@ -92,3 +97,15 @@ def _organisms() -> Check:
     if absent:
         return Check("organisms", f"weights missing: {', '.join(absent)}", "pip install --force-reinstall mechcausal")
     return Check("organisms", ", ".join(f"organism:{name}" for name in ORGANISMS))
+
+
+def _real_models() -> list[Check]:
+    from mechcausal.models.wheels import WHEELS
+
+    checks = []
+    for name, wheel in WHEELS.items():
+        there = wheel.file() is not None
+        # It is optional, so its absence is no fault.
+        state = f'installed: mc.load("{name}")' if there else f"not installed (optional: {wheel.command})"
+        checks.append(Check(name, f"{wheel.about}, {state}"))
+    return checks

@@ -10,11 +10,24 @@ from typer.main import get_command
 import mechcausal as mc
 from mechcausal.cli import app
 
-VERBS = {"demo", "organisms", "sites", "patch", "link", "selftest", "doctor", "sae"}
+METHODS = {"patch", "ablate", "attribute", "path", "scrub", "probe", "erase"}
+VERBS = {"demo", "organisms", "sites", "link", "generate", "lens", "selftest", "doctor", "sae", *METHODS}
 COMMANDS = [*sorted(VERBS - {"sae"}), "sae train", "sae health", "sae card"]
 REFUSED = {
-    "pach": (2, "No such command 'pach': did you mean 'patch'?"),
-    "patch organism:hiring": (2, "Missing option '--contrast': see mechcausal patch --help"),
+    "pach": (2, "No such command 'pach': did you mean 'patch', 'path'?"),
+    "patch organism:hiring": (4, "name the data: give --contrast NAME or --pairs FILE"),
+    "patch organism:hiring --contrast hiring/gender --pairs p.csv": (4, "once (got --contrast and --pairs)"),
+    "patch organism:hiring --pairs gone.csv": (4, "there is no file gone.csv"),
+    "patch organism:hiring --pairs made": (4, "is no table that can be read"),
+    "ablate organism:hiring --contrast hiring/gender --do burn": (4, "burn"),
+    "attribute organism:hiring --contrast hiring/gender --path up": (4, "'joint' or 'cell'"),
+    "path organism:hiring --contrast hiring/gender --receivers L2.resid_post": (4, "cannot be a receiver"),
+    "scrub organism:hiring --contrast hiring/gender": (2, "Missing option '--hypothesis'"),
+    "scrub organism:hiring --contrast hiring/gender --hypothesis gone.toml": (4, "there is no file gone.toml"),
+    "scrub organism:hiring --contrast hiring/gender --hypothesis made": (4, "is not TOML"),
+    "probe organism:hiring --task hiring": (4, "name what is to be read"),
+    "probe organism:hiring --task hiring --concept gendr": (4, "did you mean 'gender'?"),
+    "erase organism:hiring --task hiring --concept gender --method burn": (4, "'leace' or 'means' or 'features'"),
     "patch organism:hiring --contrast hiring/gender --pears 3": (2, "No such option: --pears"),
     "patch organism:hiring --contrast hiring/gender -n 1": (2, "'--n'"),
     "patch organism:hiring --contrast hiring/gender -n two": (2, "'--n'"),
@@ -28,6 +41,8 @@ REFUSED = {
     "sites no/such/folder": (4, "no/such/folder"),
     "link organism:hiring --suite hiring": (4, "name what is linked: give --dictionary FOLDER, or --sites z"),
     "link organism:hiring --suite hirring --sites z": (4, "hirring"),
+    "link organism:hiring --suite hiring --pairs p.csv --sites z": (4, "name the data once"),
+    "link organism:hiring --sites z": (4, "name the data"),
     "link organism:hiring --suite hiring --sites z -o x.json": (4, "-o cannot be x.json (expected a name that ends in .html"),
     "link organism:hiring --suite hiring --dictionary gone": (4, "gone"),
     "selftest probes": (4, "there is no self-test called 'probes' (expected causal)"),
@@ -73,7 +88,7 @@ def test_an_option_has_one_name_everywhere():
             long = [name for name in parameter.opts if name.startswith("--")]
             short = [name for name in parameter.opts if name.startswith("-") and not name.startswith("--")]
             pairs |= {(letter, name) for letter in short for name in long}
-    assert pairs == {("-o", "--out"), ("-n", "--n")}
+    assert pairs == {("-o", "--out"), ("-n", "--n"), ("-e", "--edit"), ("-p", "--prompt")}
 
 
 @pytest.mark.parametrize("words", REFUSED)

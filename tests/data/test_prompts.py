@@ -55,15 +55,15 @@ def test_a_boolean_mask_takes_where_it_is_true():
 
 def test_the_read_position_may_be_another_than_the_last():
     for side in ("left", "right"):
-        some = prompts(side, read=torch.tensor([1, 0]))
+        some = prompts(side, read_at=torch.tensor([1, 0]))
         assert some.tokens[torch.arange(2), some.read_columns].tolist() == [6, 8]
 
 
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda: prompts(read=torch.tensor([3, 0])), "read position lies outside"),
-        (lambda: prompts(read=torch.tensor([0, -1])), "read position lies outside"),
+        (lambda: prompts(read_at=torch.tensor([3, 0])), "read position lies outside"),
+        (lambda: prompts(read_at=torch.tensor([0, -1])), "read position lies outside"),
         (lambda: prompts().take([False, False]), "empty"),
         (lambda: prompts().take([True]), "one entry per prompt"),
         (lambda: pad([]), "without tokens"),

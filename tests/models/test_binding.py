@@ -258,6 +258,7 @@ def test_a_dictionary_that_does_not_decode_linearly_is_left_to_the_loop(gpt2, pa
         )
 
 
+@pytest.mark.slow
 def test_scrubbing_features_is_scrubbing_what_they_span(hiring):
     """A complete orthonormal dictionary holds the score as the activation does, and its error holds nothing."""
     from mechcausal.causal import Hypothesis, scrub

@@ -26,7 +26,7 @@ from mechcausal.models.replay.verify import replayer
 
 CAUSAL = [name for name in ARCHITECTURES if name != "bert"]
 NOT_CARRIED = {  # to the end of its layer, which is run with the edit instead
-    "gemma2": {"z", "result", "mlp_post"},  # its norms come after the output matrix, so a head has no linear share
+    "gemma2": {"z", "mlp_post"},  # its norms come after the output matrix, so a head has no linear share
     "opt": {"resid_mid", "attn_out", "z", "result"},  # its MLP is no module
     "neox": set(),
 }
@@ -36,7 +36,8 @@ TOLERANCE = 1e-4  # of the metric's range
 
 def components(name):
     """Return what can be written on an architecture, of what the engine carries."""
-    return [word for word in COMPONENTS if not (word == "resid_mid" and name in ("neox", "bert"))]
+    missing = {"neox": ("resid_mid",), "bert": ("resid_mid",), "gemma2": ("result",)}.get(name, ())
+    return [word for word in COMPONENTS if word not in missing]
 
 
 def agree(fast, slow, tolerance=TOLERANCE):

@@ -147,7 +147,7 @@ def test_cells_after_what_is_read_are_zero_without_a_run(gpt2, monkeypatch):
     both(gpt2, make_pairs(), sites="z")
     seen = counted(monkeypatch, gpt2)
     pairs = make_pairs((7,) * 3, changed=(4,))
-    early = [replace(side, read=torch.full((3,), 2)) for side in (pairs.clean, pairs.corrupt)]
+    early = [replace(side, read_at=torch.full((3,), 2)) for side in (pairs.clean, pairs.corrupt)]
     found = mc.attribute(
         gpt2, replace(pairs, clean=early[0], corrupt=early[1]), sites="resid_pre", steps=2, path="cell"
     )

@@ -255,7 +255,11 @@ class Job:
         # The output was computed elsewhere: only what the reference calls for is known here, not its tokens.
         prompts = self.pool.take(index)
         asked = replace(
-            prompts, tokens=prompts.tokens[:, -1:], mask=torch.ones_like(prompts.mask[:, -1:]), read=None, positions={}
+            prompts,
+            tokens=prompts.tokens[:, -1:],
+            mask=torch.ones_like(prompts.mask[:, -1:]),
+            read_at=None,
+            positions={},
         ).to(logits.device)
         value = self.metric(logits[:, None], asked, before[:, None] if self.metric.compares else None)
         old, new = before.log_softmax(-1), logits.log_softmax(-1)

@@ -28,7 +28,8 @@ def idle(monkeypatch):
 
 def read_at(pairs, position):
     sides = {
-        name: replace(getattr(pairs, name), read=torch.full((len(pairs),), position)) for name in ("clean", "corrupt")
+        name: replace(getattr(pairs, name), read_at=torch.full((len(pairs),), position))
+        for name in ("clean", "corrupt")
     }
     return replace(pairs, **sides)
 

@@ -1,0 +1,43 @@
+"""Rows of token ids as one rectangle, and where each prompt is read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from mechcausal.errors import DataError
+
+Side = Literal["left", "right"]
+
+
+def pad(rows: Sequence[Sequence[int]], *, width: int | None = None, side: Side = "right") -> tuple[Tensor, Tensor]:
+    """Return (tokens, mask) of rows of unequal length.
+
+    The filler is the row's own last (or first) token: it is masked, and it is in every vocabulary.
+    """
+    if not rows or any(len(row) == 0 for row in rows):
+        raise DataError("there is a prompt without tokens", fix="give every prompt at least one token")
+    if side not in ("left", "right"):
+        raise DataError("prompts are padded on one of two sides", got=side, expected="left or right")
+    longest = max(len(row) for row in rows)
+    width = longest if width is None else width
+    if width < longest:
+        raise DataError("the padded width is too small", got=width, expected=f"at least {longest}")
+    tokens, mask = torch.zeros(len(rows), width, dtype=torch.long), torch.zeros(len(rows), width, dtype=torch.bool)
+    for i, row in enumerate(rows):
+        begin = width - len(row) if side == "left" else 0
+        tokens[i] = row[0] if side == "left" else row[-1]
+        tokens[i, begin : begin + len(row)] = torch.as_tensor(row)
+        mask[i, begin : begin + len(row)] = True
+    return tokens, mask
+
+
+def read_position(tokenizer: Any, rows: list[list[int]]) -> Tensor | None:  # noqa: ANN401
+    """Return where masked-language prompts are read, at their mask; None where prompts are read at the end."""
+    mask = getattr(tokenizer, "mask_token_id", None)
+    if mask is None or not all(mask in row for row in rows):
+        return None
+    return torch.tensor([row.index(mask) for row in rows])
