@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from mechcausal.cli.options import Json, ModelName, Seed
+from mechcausal.cli.data import Chosen
+from mechcausal.cli.options import Count, DryRun, Json, ModelName, Pairs, Prompts, Seed, Shipped, Unfit
 from mechcausal.cli.output import records, require_file, show_json
 from mechcausal.cli.threads import use_one_thread
 from mechcausal.errors import ArgumentError
@@ -19,15 +20,16 @@ def lens(
     answer: Annotated[
         str | None, typer.Option(help="The token that is followed; the model's own if not given.")
     ] = None,
-    contrast: Annotated[
-        str | None, typer.Option(help="Pairs that ship with the package, such as hiring/gender.")
-    ] = None,
+    contrast: Shipped = None,
+    pairs: Pairs = None,
+    prompts: Prompts = None,
     kind: Annotated[str, typer.Option(help="logit, or tuned (fitted on a part of the prompts).")] = "logit",
     at: Annotated[list[str] | None, typer.Option(help="Where: each, or selections such as @-1 or @subject.")] = None,
     direction: Annotated[str, typer.Option(help="How cells of pairs are patched: denoise or noise.")] = "denoise",
     out: Annotated[Path | None, typer.Option("--out", "-o", help="The table, as parquet.")] = None,
-    n: Annotated[int, typer.Option("--n", "-n", min=2, help="How many pairs.")] = 64,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what it would cost, and stop.")] = False,
+    n: Count = None,
+    drop: Unfit = False,
+    dry_run: DryRun = False,
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
@@ -37,24 +39,22 @@ def lens(
     """
     if out is not None and not dry_run:
         require_file(out, ".parquet")
-    if (contrast is None) == (not prompt):
-        raise ArgumentError("lens reads either prompts or pairs", fix="give --prompt TEXT or --contrast NAME")
+    chosen = Chosen(contrast, pairs, prompts, n=n, seed=seed, drop=drop)
+    if not prompt:
+        chosen.check("contrast", "pairs", "prompts")
+    elif any(given is not None for given in (contrast, pairs, prompts)):
+        raise ArgumentError("lens reads either prompts or pairs", fix="leave out --prompt, or the other data")
     use_one_thread()
     from dataclasses import asdict
 
     from mechcausal.data import PromptSet
-    from mechcausal.data import contrast as make_contrast
     from mechcausal.inspection import Lensing
     from mechcausal.models.load import load
 
-    chosen: dict[str, Any] = {"kind": kind, "direction": direction, "seed": seed}
-    method = Lensing(**chosen, at=at[0] if at is not None and len(at) == 1 else at)
+    options: dict[str, Any] = {"kind": kind, "direction": direction, "seed": seed}
+    method = Lensing(**options, at=at[0] if at is not None and len(at) == 1 else at)
     loaded = load(model)
-    data: Any = (
-        make_contrast(contrast, loaded, n=n, seed=seed)
-        if contrast is not None
-        else PromptSet.from_text(loaded, list(prompt or ()), answer=answer)
-    )
+    data: Any = PromptSet.from_text(loaded, list(prompt), answer=answer) if prompt else chosen.read(loaded)
     if dry_run:
         cost = method.cost(loaded, data)
         show_json(asdict(cost)) if as_json else typer.echo(str(cost))

@@ -20,7 +20,7 @@ from mechcausal.errors import DataError
 from mechcausal.generation.edits import Edits, edits_of, in_few_words, ready, written_edits
 from mechcausal.generation.ends import END, LENGTH, STOP, decoded, end_tokens, first_stop
 from mechcausal.generation.generated import Generated
-from mechcausal.generation.passes import Growing, why_no_cache
+from mechcausal.generation.passes import Growing, fast_way, state_of, why_no_cache
 from mechcausal.generation.sampling import draws, next_tokens
 from mechcausal.interventions.specs import Edit
 from mechcausal.method import Cost, Method, function
@@ -104,8 +104,11 @@ class Generating(Method[PromptSet | Texts | Text, Generated]):
         """Write the texts."""
         started = time.perf_counter()
         prompts = self._prompts(model, data)
-        reason = why_no_cache(model) if self.cache else "asked for"
+        state = state_of(model)
+        reason = why_no_cache(model, state)
+        reason = reason if self.cache else "asked for"
         edits = ready(model, self._edits, prompts, self.reference, self.batch_size)
+        fast = None if reason else fast_way(model, edits, state)
         made, positions, forwards = Counter[int](), Counter[int](), 0
         texts = [_Text(row, sample) for row in range(len(prompts)) for sample in range(self.samples)]
         rows = torch.tensor([text.prompt for text in texts])
@@ -113,7 +116,7 @@ class Generating(Method[PromptSet | Texts | Text, Generated]):
         for batch in batches(prompts.lengths[rows], self.batch_size):
             part = prompts.take(rows[batch])
             part = part.padded(int(part.lengths.max()), "left").to(bridge.device_of(model))
-            growing = Growing(model, part, edits, cached=not reason)
+            growing = Growing(model, part, edits, cached=not reason, fast=fast)
             self._write(model, growing, [texts[number] for number in batch.tolist()], bar)
             made, positions, forwards = made + growing.made, positions + growing.positions, forwards + growing.forwards
         bar.close()
@@ -129,7 +132,7 @@ class Generating(Method[PromptSet | Texts | Text, Generated]):
             seed=self.seed if self.temperature else None,
             **facts(
                 model, prompts, started=started, forwards=forwards, batch_size=self.batch_size,
-                engine="naive" if reason else "cached",
+                engine="naive" if reason else "cached" if fast is None else "cached, without the bridge",
                 **({"no_cache_because": reason} if reason else {}),
             ),
         )  # fmt: skip

@@ -21,7 +21,7 @@ from mechcausal.data.prompts import PromptSet
 from mechcausal.data.splits import split, units
 from mechcausal.errors import SiteError
 from mechcausal.inspection.lens_result import Lens
-from mechcausal.inspection.reading import Read, read_cells
+from mechcausal.inspection.reading import Read, first_tokens, log_odds, read_cells
 from mechcausal.inspection.streams import position_labels, streams, token_texts
 from mechcausal.inspection.tuned import Translators, divergence, fit
 from mechcausal.inspection.unembedding import Unembedding
@@ -40,6 +40,7 @@ _LOGIT = Translators({})
 class Lensing(Method[Contrast | PromptSet, Lens]):
     """Read the stream at every layer and position as if it were the last one, and measure what of it is used.
 
+    Of answers of several tokens the first is followed, of sets of answers their summed probability.
     The logit lens (nostalgebraist 2020) puts the stream of a layer through the final norm and the unembedding. The tuned
     lens (Belrose et al. 2023) first translates it by an affine map for each layer, which is fitted here on some clusters
     of the prompts and read on the others. At the last layer both are the model's own output. A lens says what is
@@ -89,13 +90,13 @@ class Lensing(Method[Contrast | PromptSet, Lens]):
         sides = {"clean": data.clean, "corrupt": data.corrupt} if isinstance(data, Contrast) else {"clean": data}
         prompts = sides["clean"]
         cells = places(sites, self.at, prompts)
-        answer, foil = prompts.answer, prompts.foil
+        answer, foil = (first_tokens(prompts, what) for what in ("answer", "foil"))
         read, outputs = {}, {}
         for name, side in sides.items():
             values = streams(model, side, list(dict.fromkeys([*sites, last])), self.batch_size)
             output, likeliest = _output(unembed, values[last], side, answer, foil)
             answer = likeliest if answer is None else answer
-            read[name] = read_cells(unembed, values, last, cells, side, answer.cpu(), foil, translate, self.top)
+            read[name] = read_cells(unembed, values, last, cells, side, answer, foil, translate, self.top)
             outputs[name] = output
         frame = self._frame(model, cells, read["clean"], prompts)
         if isinstance(data, Contrast):
@@ -136,6 +137,11 @@ class Lensing(Method[Contrast | PromptSet, Lens]):
     def _sites(self, model: Model, data: Contrast | PromptSet) -> tuple[list[Site], Site]:
         for side in (data.clean, data.corrupt) if isinstance(data, Contrast) else (data,):
             check_prompts(model, side)
+        if isinstance(data, Contrast) and self.at in (None, "each") and not _of_one_length(data):
+            raise SiteError(
+                "pairs of unequal length have no positions in common but those with a name",
+                fix="name them: at=['@subject', '@-1']",
+            )
         able = abilities(model)
         sites = expand(self.sites, able.shape)
         wrong = [site for site in sites if site.component not in STREAM or site != site.activation]
@@ -227,17 +233,18 @@ class Lensing(Method[Contrast | PromptSet, Lens]):
         return settings | ({"share": self.share, "steps": self.steps} if self.kind == "tuned" else {})
 
 
+def _of_one_length(pairs: Contrast) -> bool:
+    return bool((pairs.clean.lengths.cpu() == pairs.corrupt.lengths.cpu()).all())
+
+
 def _output(
     unembed: Unembedding, last: Tensor, prompts: PromptSet, answer: Tensor | None, foil: Tensor | None
 ) -> tuple[np.ndarray, Tensor]:
     """Return what the model says of the answer at the read position, and its likeliest token there."""
     wide = prompts.padded(prompts.tokens.shape[1], "right")
     logprobs = unembed(last[torch.arange(len(last)), wide.read_columns]).log_softmax(-1).cpu()
-    likeliest = logprobs.argmax(-1)
-    wanted = likeliest if answer is None else answer.cpu()
-    value = logprobs.gather(1, wanted[:, None])[:, 0]
-    value = value if foil is None else value - logprobs.gather(1, foil.cpu()[:, None])[:, 0]
-    return value.double().numpy(), likeliest
+    likeliest = logprobs.argmax(-1, keepdim=True)
+    return log_odds(logprobs, likeliest if answer is None else answer, foil).double().numpy(), likeliest
 
 
 def _with_readable(

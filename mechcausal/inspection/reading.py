@@ -57,8 +57,8 @@ def read_cells(
         last: The site of the last stream, which gives the model's own output.
         places: The cells.
         prompts: The prompts.
-        answer: The token that is followed, [prompt].
-        foil: The token it is compared with, if any.
+        answer: The tokens that are followed, [prompt member]; -1 where a prompt has fewer.
+        foil: The tokens they are compared with, if any.
         translate: What is done to the stream of a site before it is unembedded.
         top: How many likely tokens are kept.
     """
@@ -78,6 +78,33 @@ def read_cells(
     return [readings[place] for place in places]
 
 
+def first_tokens(prompts: PromptSet, what: str) -> Tensor | None:
+    """Return the first token of each answer (or foil) of each prompt, [prompt member]; None where there are none."""
+    one, several = getattr(prompts, what), getattr(prompts, f"{what}s")
+    if one is not None:
+        return one[:, None].cpu()
+    if several is None:
+        return None
+    first = several[:, :, 0].cpu().clone()
+    for row in first:  # a token that begins several answers counts once
+        for place in range(1, len(row)):
+            if int(row[place]) in row[:place].tolist():
+                row[place] = -1
+    return first
+
+
+def members(logprobs: Tensor, tokens: Tensor) -> Tensor:
+    """Return the log-probabilities of several tokens, [prompt member]; minus infinity for those that are missing."""
+    tokens = tokens.to(logprobs.device)
+    return logprobs.gather(1, tokens.clamp(min=0)).masked_fill(tokens < 0, -torch.inf)
+
+
+def log_odds(logprobs: Tensor, answer: Tensor, foil: Tensor | None) -> Tensor:
+    """Return the log-odds of answers against foils, or the log-probability of the answers where there are no foils."""
+    value = members(logprobs, answer).logsumexp(-1)
+    return value if foil is None else value - members(logprobs, foil).logsumexp(-1)
+
+
 class _Sums:
     """The numbers of one cell while its tokens are read."""
 
@@ -86,10 +113,10 @@ class _Sums:
         self.columns = {name: torch.zeros(n) for name in ("value", "rank", "kl", "agrees")}
 
     def add(self, rows: Tensor, read: Tensor, final: Tensor, answer: Tensor, foil: Tensor | None) -> None:
-        mine = read.gather(1, answer[:, None])
+        best = members(read, answer).max(-1, keepdim=True).values
         numbers = {
-            "value": mine[:, 0] - (0.0 if foil is None else read.gather(1, foil[:, None])[:, 0]),
-            "rank": 1.0 + (read > mine).sum(-1),
+            "value": log_odds(read, answer, foil),
+            "rank": 1.0 + (read > best).sum(-1),
             "kl": (final.exp() * (final - read)).sum(-1).clamp(min=0),
             "agrees": (read.argmax(-1) == final.argmax(-1)).float(),
         }

@@ -17,7 +17,12 @@ _OURS = re.compile(rf"{_PACKAGE}(\.[a-z]\w*)+")
 
 
 class Kept:
-    """What can be saved and loaded as what it was."""
+    """What can be saved and loaded as what it was; a subclass that is a dataclass keeps the `repr` of its parent."""
+
+    def __init_subclass__(cls, **options: Any) -> None:  # noqa: ANN401 - those of a class
+        super().__init_subclass__(**options)
+        if "__repr__" not in vars(cls) and cls.__repr__ is not object.__repr__:
+            cls.__repr__ = cls.__repr__  # in its own namespace, where `dataclass` leaves it alone
 
     @classmethod
     def restored(cls, path: Path, fields: Mapping[str, Any], extras: Mapping[str, Any]) -> Self:

@@ -35,3 +35,12 @@ def test_what_is_wrong_is_said():
     assert "an edit cannot be read" in refused(*WORDS, "--edit", "{")
     assert "no chat template" in refused(*WORDS, "--chat")
     assert "-o cannot be" in refused(*WORDS, "-o", "text.csv")
+    assert "name the data" in refused("generate", "organism:induction")
+    assert "there is no file" in refused("generate", "organism:induction", "--prompts", "none.csv")
+
+
+def test_prompts_of_a_file(tmp_path):
+    file = tmp_path / "prompts.csv"
+    file.write_text(f"text\n{TEXT}\n{TEXT[:13]}\n")
+    done = run("generate", "organism:induction", "--prompts", file, "--tokens", "1", "--json")
+    assert [row["before"] for row in done.document["rows"]] == [TEXT, TEXT[:13]]

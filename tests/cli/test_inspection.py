@@ -27,6 +27,16 @@ def test_prompts_and_dry_runs():
 
 
 def test_what_is_wrong_is_said(tmp_path):
-    assert "either prompts or pairs" in refused("lens", "organism:hiring")
+    assert "name the data" in refused("lens", "organism:hiring")
+    assert "either prompts or pairs" in refused(*WORDS, "--prompt", "red")
     assert "'kind'" in refused(*WORDS, "--kind", "blurred")
     assert "-o cannot be" in refused(*WORDS, "-o", "lens.csv")
+
+
+def test_pairs_of_your_own(tmp_path, hiring):
+    file = tmp_path / "pairs.jsonl"
+    pairs = mc.contrast("hiring/gender", hiring, n=4)
+    pairs.write(file)
+    done = run("lens", "organism:hiring", "--pairs", file, "--at", "@-1", "--json")
+    read = mc.lens(hiring, pairs, at="@-1")
+    assert [row["value"] for row in done.document["rows"]] == pytest.approx(read.frame["value"].tolist(), abs=1e-5)

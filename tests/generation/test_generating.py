@@ -34,7 +34,7 @@ def test_without_edits_it_is_the_text_of_transformers(name):
         left.tokens, attention_mask=left.mask.long(), max_new_tokens=6, do_sample=False, pad_token_id=0
     )[:, left.tokens.shape[1] :]
     written = mc.generate(loaded(name), prompts(), tokens=6)
-    assert written.provenance.compute["engine"] == "cached"
+    assert written.provenance.compute["engine"] == "cached, without the bridge"
     for ours, row, ended in zip(tokens_of(written), theirs.tolist(), written.frame["ended"], strict=True):
         assert ours == row[: len(ours)]
         assert ended == ("end of text" if ours[-1] == 2 else "length")
@@ -57,16 +57,17 @@ EDITS = {
 @pytest.mark.parametrize("name", CAUSAL)
 def test_with_a_cache_it_is_the_text_without(name):
     model = loaded(name)
-    plain = mc.generate(model, prompts(), tokens=5, stop=()).examples
+    plain = mc.generate(model, prompts(), tokens=3).examples
     changed = 0
     able = abilities(model).components
     for edits in EDITS.values():
         if not all(able[edit.site.component].writes for edit in edits):
             continue
-        given = {"tokens": 5, "edits": edits, "reference": prompts()}
+        given = {"tokens": 3, "edits": edits, "reference": prompts()}
         cached, whole = (mc.generate(model, prompts(), cache=cache, **given) for cache in (True, False))
         assert tokens_of(cached) == tokens_of(whole)
         assert np.nanmax(np.abs(cached.examples - whole.examples)) < 1e-3
+        assert cached.provenance.compute["engine"].startswith("cached")
         assert cached.edits["positions"].tolist() == whole.edits["positions"].tolist()
         changed += (
             cached.examples.shape != plain.shape or np.nanmax(np.abs(cached.examples[:, :1] - plain[:, :1])) > 1e-3
@@ -146,8 +147,9 @@ def test_the_end_of_text_and_stop(hiring):
 
 def test_organisms_of_transformer_lens_write_without_a_cache():
     model = mc.load("organism:by_hand")
-    written = mc.generate(model, "he is low", tokens=1)
-    assert written.provenance.compute["engine"] in ("cached", "naive")
+    written = mc.generate(model, mc.contrast("by_hand/gender", model, n=4).clean, tokens=1)
+    assert written.provenance.compute["engine"] == "naive"
+    assert "keeps no keys" in written.provenance.compute["no_cache_because"]
 
 
 def test_a_masked_model_cannot_write():

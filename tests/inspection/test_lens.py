@@ -107,3 +107,30 @@ def test_bad_input_is_one_sentence(given, said):
 def test_a_model_whose_output_is_no_norm_and_linear_map_is_refused():
     with pytest.raises(MechcausalError, match="norm"):
         mc.lens(loaded("bert"), make_pairs())
+
+
+def test_answers_of_several_tokens_and_sets_are_read_by_their_first_tokens():
+    model = mc.load("organism:induction")
+    texts = ["red blue gold white blue gray red", "pink gray pink"]
+    prompts = mc.PromptSet.from_text(model, texts, answer=[["blue", "gray"], ["gray", "gold"]], foil=["red", "red"])
+    read = mc.lens(model, prompts, at=-1)
+    assert np.isfinite(read.examples).all()
+    single = [
+        mc.lens(model, mc.PromptSet.from_text(model, texts, answer=list(words)), at=-1).examples[-1]
+        for words in (("blue", "gray"), ("gray", "gold"), ("red", "red"))
+    ]
+    expected = np.logaddexp(single[0], single[1]) - single[2]
+    assert np.allclose(read.examples[-1], expected, atol=1e-4)
+
+
+def test_pairs_of_unequal_length_are_read_at_named_positions():
+    model = mc.load("organism:induction")
+    pairs = mc.Contrast.from_text(
+        model, ["red blue gold red", "blue gold white blue"], ["red blue gold pink red", "blue gold gray white blue"],
+        answer=["blue", "gold"], foil=["gold", "white"], positions={"middle": ["gold", "white"]},
+        corrupt_positions={"middle": ["gold pink", "gray white"]},
+    )  # fmt: skip
+    with pytest.raises(MechcausalError, match="unequal length"):
+        mc.lens(model, pairs)
+    read = mc.lens(model, pairs, at="@-1", used=False)
+    assert read.frame["readable"].iloc[-1] == pytest.approx(1)

@@ -25,7 +25,7 @@ def test_the_numbers_of_a_cell():
     output = torch.tensor([[[0.1, 0.1, 0.8], [0.2, 0.2, 0.6]]])
     values = {site: chances.log(), last: output.log()}
     places = [Place.parse("L0.resid_post@0"), Place.parse("L0.resid_post@-1"), Place(last)]
-    answer, foil = torch.tensor([1]), torch.tensor([2])
+    answer, foil = torch.tensor([[1]]), torch.tensor([[2]])
     first, second, whole = read_cells(Plain(), values, last, places, prompts, answer, foil, lambda _, x: x, 2)
     assert first.value[0] == pytest.approx(float(torch.tensor(0.3 / 0.5).log()))
     assert (first.rank[0], second.rank[0]) == (2, 2)
