@@ -171,10 +171,10 @@ def fast_way(model: Any, edits: Sequence[Edit], state: Any = None) -> Fast | Non
     state = state or state_of(model)
     if model not in _fast or _fast[model][0] != state:
         _fast[model] = state, {}
-    known, sites = _fast[model][1], frozenset(edit.site.whole for edit in edits)
-    if sites not in known:
-        known[sites] = _compared(model, sorted(sites, key=str))
-    return known[sites]
+    reasons, sites = _fast[model][1], frozenset(edit.site.whole for edit in edits)
+    if sites not in reasons:
+        reasons[sites] = _compared(model, sorted(sites, key=str))
+    return reasons[sites]
 
 
 @torch.no_grad()

@@ -80,9 +80,9 @@ def read_cells(
 
 def first_tokens(prompts: PromptSet, what: str) -> Tensor | None:
     """Return the first token of each answer (or foil) of each prompt, [prompt member]; None where there are none."""
-    one, several = getattr(prompts, what), getattr(prompts, f"{what}s")
-    if one is not None:
-        return one[:, None].cpu()
+    single, several = getattr(prompts, what), getattr(prompts, f"{what}s")
+    if single is not None:
+        return single[:, None].cpu()
     if several is None:
         return None
     first = several[:, :, 0].cpu().clone()
