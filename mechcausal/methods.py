@@ -109,8 +109,8 @@ def read(data: Mapping[str, Any]) -> Method[Any, Any]:
     from mechcausal.method import read as read_plain
 
     word = data.get("run") if isinstance(data, Mapping) else None
-    for known, home in _SPECS.values():
-        if word == known:
+    for method_word, home in _SPECS.values():
+        if word == method_word:
             import_module(home)  # which makes the method known
             return read_plain(data)
     for _, home in _SPECS.values():

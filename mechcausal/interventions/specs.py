@@ -128,8 +128,8 @@ def from_json(data: dict[str, Any] | str) -> Intervention:
     try:
         return KINDS[word](**{key: _tuples(value) for key, value in fields.items()})
     except TypeError as error:
-        known = ", ".join(part.name for part in dataclass_fields(KINDS[word])) or "none"
-        raise InterventionError(f"{word!r} was given wrong fields", got=", ".join(fields), expected=known) from error
+        names = ", ".join(part.name for part in dataclass_fields(KINDS[word])) or "none"
+        raise InterventionError(f"{word!r} was given wrong fields", got=", ".join(fields), expected=names) from error
 
 
 def _tuples(value: Any) -> Any:  # noqa: ANN401 - JSON in, JSON out

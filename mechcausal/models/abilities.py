@@ -161,18 +161,18 @@ def sites(model: Model) -> pd.DataFrame:
                 "note": ability.note,
             }
         )
-    for name, known in able.shape.dictionaries.items():
-        ability, layered = able.components[known.site.component], known.site.layer is not None
+    for name, dictionary in able.shape.dictionaries.items():
+        ability, layered = able.components[dictionary.site.component], dictionary.site.layer is not None
         rows.append(
             {
-                "component": known.site.component,
-                "site": f"{known.site}.sae:{name}.F0",
+                "component": dictionary.site.component,
+                "site": f"{dictionary.site}.sae:{name}.F0",
                 "layers": 1 if layered else None,
-                "width": known.n_features,
-                "reads": ability.reads and not known.stale,
-                "writes": ability.writes and not known.stale,
+                "width": dictionary.n_features,
+                "reads": ability.reads and not dictionary.stale,
+                "writes": ability.writes and not dictionary.stale,
                 "hook": ability.hook,
-                "note": "a dictionary of weights that have changed since" if known.stale else "a dictionary",
+                "note": "a dictionary of weights that have changed since" if dictionary.stale else "a dictionary",
             }
         )
     return pd.DataFrame(rows).astype({"layers": "Int64", "heads": "Int64", "width": "Int64"})
@@ -211,17 +211,17 @@ def _recalled_or_measured(model: Any, state: Condition) -> Abilities:  # noqa: A
 def _measure(model: Any) -> Abilities:  # noqa: ANN401
     shape = bridge.shape_of(model)
     batch = _probe_batch(model)
-    found = {name: _readable(model, batch, name, shape) for name in COMPONENTS}
-    if found["mlp_post"].reads:  # the configuration is wrong about it in some adapters (OPT)
-        shape = replace(shape, d_mlp=found["mlp_post"].shape[-1])
-    additive = _is_additive(model, batch, found, shape)
-    if not additive and found["resid_mid"].reads:
+    measured = {name: _readable(model, batch, name, shape) for name in COMPONENTS}
+    if measured["mlp_post"].reads:  # the configuration is wrong about it in some adapters (OPT)
+        shape = replace(shape, d_mlp=measured["mlp_post"].shape[-1])
+    additive = _is_additive(model, batch, measured, shape)
+    if not additive and measured["resid_mid"].reads:
         note = "the stream after attention is normalised before it is added (post-norm), so there is no resid_mid"
-        found["resid_mid"] = Ability("resid_mid", note=note)
-    for name, ability in found.items():
+        measured["resid_mid"] = Ability("resid_mid", note=note)
+    for name, ability in measured.items():
         if ability.reads and name != "logits":
-            found[name] = _writable(model, batch, ability, found, shape)
-    return Abilities(bridge.architecture_of(model), shape, found, additive)
+            measured[name] = _writable(model, batch, ability, measured, shape)
+    return Abilities(bridge.architecture_of(model), shape, measured, additive)
 
 
 def _probe_batch(model: Any) -> PromptSet:  # noqa: ANN401
@@ -285,9 +285,9 @@ def _why_absent(component: str, model: Any) -> str:  # noqa: ANN401
     return "this architecture has no such hook point"
 
 
-def _is_additive(model: Any, batch: PromptSet, found: dict[str, Ability], shape: ModelShape) -> bool:  # noqa: ANN401
-    parts = [name for name in ("resid_pre", "attn_out", "mlp_out") if found[name].reads]
-    if not found["resid_post"].reads or "attn_out" not in parts:
+def _is_additive(model: Any, batch: PromptSet, measured: dict[str, Ability], shape: ModelShape) -> bool:  # noqa: ANN401
+    parts = [name for name in ("resid_pre", "attn_out", "mlp_out") if measured[name].reads]
+    if not measured["resid_post"].reads or "attn_out" not in parts:
         return False
     layers = _layer_by_layer(model, batch, (*parts, "resid_post"), shape)
     return all(_same(torch.stack(values).sum(0), after) for *values, after in layers)
@@ -306,7 +306,13 @@ def _layer_by_layer(
         yield from ([read[Site(name, layer)] for name in names] for layer in layers)
 
 
-def _writable(model: Any, batch: PromptSet, ability: Ability, found: dict[str, Ability], shape: ModelShape) -> Ability:  # noqa: ANN401
+def _writable(
+    model: Any,  # noqa: ANN401
+    batch: PromptSet,
+    ability: Ability,
+    measured: dict[str, Ability],
+    shape: ModelShape,
+) -> Ability:
     """Write noise at each layer in turn until its witness feels it; exactly, where exactness can be required."""
     name = ability.component
     noise = torch.randn(ability.shape, generator=torch.Generator().manual_seed(1)).to(batch.tokens.device)
@@ -314,7 +320,7 @@ def _writable(model: Any, batch: PromptSet, ability: Ability, found: dict[str, A
     # A saturated softmax feels no small change of its queries, hence the louder second and third attempt.
     for layer, loudness in ((layer, loudness) for loudness in (1.0, 30.0, 1000.0) for layer in layers):
         try:
-            if _felt(model, batch, _site(name, layer), noise * loudness, found, shape):
+            if _felt(model, batch, _site(name, layer), noise * loudness, measured, shape):
                 return Ability(name, ability.hook, ability.shape, reads=True, writes=True)
         except MechcausalError as error:
             return Ability(name, ability.hook, ability.shape, reads=True, note=str(error))
@@ -327,20 +333,20 @@ def _felt(
     batch: PromptSet,
     site: Site,
     noise: Tensor,
-    found: dict[str, Ability],
+    measured: dict[str, Ability],
     shape: ModelShape,
 ) -> bool:
     layer = 0 if site.layer is None else site.layer
     scale = readings(model, batch, [site])[site].abs().mean().clamp(min=1e-2)
     delta = (noise * scale).to(dtype=scale.dtype)
-    witness = next((name for name in _WITNESSES[site.component] if found[name].reads), None)
+    witness = next((name for name in _WITNESSES[site.component] if measured[name].reads), None)
     if witness is None:
         raise UnsupportedError("nothing that must feel it can be read, so an edit there cannot be verified")
     if site.component == "resid_post":
         watched = Site("resid_pre", layer + 1) if layer + 1 < shape.n_layers else None
     else:
         watched = Site(witness, layer)
-    mlp = [Site("mlp_out", layer)] if site.component == "resid_mid" and found["mlp_out"].reads else []
+    mlp = [Site("mlp_out", layer)] if site.component == "resid_mid" and measured["mlp_out"].reads else []
     read = [site, *mlp, *([watched] if watched else [])]
     before = forward(model, batch, read=read)
     after = forward(model, batch, [Edit(site, AddDelta())], read=read, sources=[delta])

@@ -29,15 +29,15 @@ def trainable(model: Any) -> dict[str, nn.Parameter]:  # noqa: ANN401 - a Transf
         id(p) for attention in _joint_attentions(model) for s in _SPLIT for p in getattr(attention, s).parameters()
     }
     keys = _keys(model)
-    found: dict[int, tuple[str, nn.Parameter]] = {}
+    parameters: dict[int, tuple[str, nn.Parameter]] = {}
     for name, parameter in _named(model):
         if (
             parameter.requires_grad
             and id(parameter) not in joint
             and (keys is None or name in keys or id(parameter) in split)
         ):
-            found.setdefault(id(parameter), (name, parameter))
-    return dict(found.values())
+            parameters.setdefault(id(parameter), (name, parameter))
+    return dict(parameters.values())
 
 
 def plain_weights(model: Any) -> dict[str, Tensor]:  # noqa: ANN401
@@ -86,8 +86,8 @@ def _keys(model: Any) -> set[str] | None:  # noqa: ANN401
 
 def _joint_attentions(model: Any) -> list[Any]:  # noqa: ANN401
     """Return the attentions whose queries, keys and values the bridge has split."""
-    found = (module for module in bridge.underlying(model).modules() if hasattr(module, "split_qkv_matrix"))
-    return [module for module in found if "qkv" in module._modules]
+    attentions = (module for module in bridge.underlying(model).modules() if hasattr(module, "split_qkv_matrix"))
+    return [module for module in attentions if "qkv" in module._modules]
 
 
 def _write_back(attention: Any) -> None:  # noqa: ANN401

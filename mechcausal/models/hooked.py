@@ -146,16 +146,16 @@ class _Plan:
         steps = self.steps(bound.site)
         trailing = takewhile(lambda step: isinstance(step, Splice), reversed(steps))
         splices = [step for step in trailing if isinstance(step, Splice)]
-        if (own := next((splice for splice in splices if name in splice.latents), None)) is not None:
-            return own.latents[name]
+        if (existing := next((splice for splice in splices if name in splice.latents), None)) is not None:
+            return existing.latents[name]
         # Edits of several dictionaries meet the same activation; who only reads comes after them.
         last = splices[0] if splices and edits else Splice()
         if last not in splices:
             steps.append(last)
-        found = self.latents[name] = last.latents[name] = Latents(bound, self.grad)
+        latents = self.latents[name] = last.latents[name] = Latents(bound, self.grad)
         if bound.site_out is not None:
-            self.steps(bound.site_out).append(Arrival(found))
-        return found
+            self.steps(bound.site_out).append(Arrival(latents))
+        return latents
 
 
 def forward(
@@ -304,15 +304,15 @@ def _check_name(plan: _Plan, site: Site) -> None:
 
 def _reading(plan: _Plan, site: Site) -> Tensor:
     def value(part: Site) -> Tensor:
-        found = plan.points[part].value
-        assert found is not None  # it fired once
-        return found
+        recorded = plan.points[part].value
+        assert recorded is not None  # it fired once
+        return recorded
 
     if site.dictionary is not None:
         latents = plan.latents[site.dictionary]
-        found = latents.error if site.error else latents.features
-        assert found is not None  # its activation was met, because its hooks fired once
-        return found
+        reading = latents.error if site.error else latents.features
+        assert reading is not None  # its activation was met, because its hooks fired once
+        return reading
     if site.component == "result":
         assert site.layer is not None
         return plan.results[site.layer]
@@ -338,15 +338,15 @@ def _hooked(model: Any, plan: _Plan, grad: bool) -> Generator[None]:  # noqa: AN
     placed: list[bridge.HookPoint] = []
     try:
         for site, point in plan.points.items():
-            found = bridge.hook_point(model, site)
-            if found is None:
+            hook_point = bridge.hook_point(model, site)
+            if hook_point is None:
                 raise SiteError(f"this model has no hook point for {site}", fix="see mechcausal sites MODEL")
-            found.add_hook(_hook(plan, point, grad), level=bridge.LEVEL)
-            placed.append(found)
+            hook_point.add_hook(_hook(plan, point, grad), level=bridge.LEVEL)
+            placed.append(hook_point)
         yield
     finally:
-        for found in placed:
-            found.remove_hooks("fwd", level=bridge.LEVEL)
+        for hook_point in placed:
+            hook_point.remove_hooks("fwd", level=bridge.LEVEL)
 
 
 def _hook(plan: _Plan, point: _Point, grad: bool) -> Any:  # noqa: ANN401 - a hook function
@@ -373,7 +373,7 @@ def _hook(plan: _Plan, point: _Point, grad: bool) -> Any:  # noqa: ANN401 - a ho
         if grad and not new.requires_grad:
             new = new.detach().requires_grad_(True)
         point.value = new
-        if plan.leaves and all(one.fired for one in plan.points.values()):
+        if plan.leaves and all(other.fired for other in plan.points.values()):
             raise _Left
         # Returned even if nothing was edited when differentiating: a hook may be shown a reshaped copy (heads split),
         # and only what it returns is part of the graph.

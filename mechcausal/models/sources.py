@@ -62,9 +62,9 @@ class SourceRun:
                 "an attention pattern cannot be taken from a prompt of another length, because its keys are positions",
                 fix="take z, or source prompts of the same length",
             )
-        whole = values.new_zeros(*base.tokens.shape, *values.shape[2:])
-        whole[base.select(self.at)] = values[rows.select(self.at).to(values.device)]
-        return whole
+        activation = values.new_zeros(*base.tokens.shape, *values.shape[2:])
+        activation[base.select(self.at)] = values[rows.select(self.at).to(values.device)]
+        return activation
 
 
 def check_source(model: Any, other: Any, sites: Sequence[Site]) -> None:  # noqa: ANN401

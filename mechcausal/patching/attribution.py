@@ -252,14 +252,14 @@ class _Job:
         if self.steps and self.path == "joint":
             joint = {site: _along(gradient, site, site, ALL, self.steps) for site in wholes}
         for number, place in enumerate(where):
-            whole = place.site.whole
+            activation = place.site.whole
             if self.steps == 0:
-                slope = at_base[whole]
+                slope = at_base[activation]
             elif self.path == "joint":
-                slope = joint[whole]
+                slope = joint[activation]
             else:
-                slope = _along(gradient, place.site, whole, place.at, self.steps)
-            estimates[number] = _project(goal[whole] - start[whole], slope, place, batch)
+                slope = _along(gradient, place.site, activation, place.at, self.steps)
+            estimates[number] = _project(goal[activation] - start[activation], slope, place, batch)
         return estimates
 
     def loop_passes(self, where: Sequence[Place]) -> int:
@@ -270,7 +270,7 @@ class _Job:
 
     def compute(self) -> dict[str, Any]:
         """Return what provenance says of the engine."""
-        compute: dict[str, Any] = self.economy.told() if self.fast else {}
+        compute: dict[str, Any] = self.economy.counts() if self.fast else {}
         compute["engine"] = "naive" if not self.fast else "replay" if not self.slow else "replay and naive"
         if self.slow:
             compute["naive_because"] = self.reasons

@@ -51,12 +51,12 @@ HEADS = tuple(f"L{layer}.z.H{head}" for layer in range(RECIPE.layers) for head i
 PUBLISHED = {"1a": 0.88, "1b": 0.93, "2a": 0.87, "2b": 0.86, "3a": 0.74, "3b": 0.72, "4": 0.63}
 
 
-def stated(told: dict[str, Any]) -> dict[str, Any]:
+def stated(record: dict[str, Any]) -> dict[str, Any]:
     """Return the statement without a mechanism, and say how little of it is where its twin has it."""
-    elsewhere = dict(told["measured"])
+    elsewhere = dict(record["measured"])
     accuracy = elsewhere.pop("accuracy")
     measured = {"accuracy": accuracy, "at_the_places_of_its_twin": elsewhere}
-    return told | {"measured": measured, "twin_of": TWIN.name, "variables": {}, "circuit": [], "edges": []}
+    return record | {"measured": measured, "twin_of": TWIN.name, "variables": {}, "circuit": [], "edges": []}
 
 
 def search(model: Any, prompts: PromptSet, *, seed: int = 0) -> pd.DataFrame:  # noqa: ANN401 - a TransformerBridge
@@ -76,19 +76,19 @@ def search(model: Any, prompts: PromptSet, *, seed: int = 0) -> pd.DataFrame:  #
         # What is measured is the answer to the clean string, on both sides of a pair.
         corrupt = replace(prompts.take(torch.as_tensor(other)), answer=prompts.answer, foil=prompts.foil)
         pairs = Contrast(prompts, corrupt, factor=f"another string, {test} alike")
-        found = patch(model, pairs, sites=list(HEADS), at="@end", direction="noise", metric="logprob")
-        columns[test] = found.baselines["clean"].mean() - found.frame["value"].to_numpy()
+        patched = patch(model, pairs, sites=list(HEADS), at="@end", direction="noise", metric="logprob")
+        columns[test] = patched.baselines["clean"].mean() - patched.frame["value"].to_numpy()
     return pd.DataFrame(columns, index=list(HEADS))
 
 
-def places(found: pd.DataFrame, least: float = 0.05) -> dict[str, list[str]]:
+def places(costs: pd.DataFrame, least: float = 0.05) -> dict[str, list[str]]:
     """Return which heads count and which look for what is below zero: by what costs less to exchange them within.
 
     Args:
-        found: What `search` found.
+        costs: The table that `search` returns.
         least: Heads that cost less than this, whatever they are exchanged with, do neither.
     """
-    matter = found[found["nothing"] >= least]
+    matter = costs[costs["nothing"] >= least]
     counts = matter["level"] < matter["horizon"]
     return {"count": list(matter.index[counts]), "horizon": list(matter.index[~counts])}
 
@@ -123,7 +123,7 @@ def published(where: Mapping[str, list[str]], model: Any, prompts: PromptSet) ->
     line = finer.changed("count", children=[elevation(part, estimate=along_a_line(part)) for part in counting])
 
     def split(weights: np.ndarray) -> Node:
-        below = [_Below(at, own) for at, own in zip(_COLUMNS, weights, strict=True)]
+        below = [_Below(at, column_weights) for at, column_weights in zip(_COLUMNS, weights, strict=True)]
         reads = [Node(f"horizon < {test.at}", f"L{after + 1}.resid_pre@{test.at}", test) for test in below]
         return horizon.changed("horizon", children=reads)
 
@@ -188,8 +188,8 @@ class _Line:
 
 def _values(model: Any, prompts: PromptSet, part: Place) -> Tensor:  # noqa: ANN401
     """Return what the network computes at a part in every prompt."""
-    whole = forward(model, prompts, read=[part.site.whole]).read[part.site.whole]
-    return pick(whole, part.site, prompts.select(part.at))
+    activation = forward(model, prompts, read=[part.site.whole]).read[part.site.whole]
+    return pick(activation, part.site, prompts.select(part.at))
 
 
 def survey(seeds: Iterable[int], *, n: int = 1000) -> Iterator[dict[str, Any]]:
@@ -202,12 +202,12 @@ def survey(seeds: Iterable[int], *, n: int = 1000) -> Iterator[dict[str, Any]]:
         RECIPE.teach(model, seed=seed, every=RECIPE.steps, progress=False)
         prompts = brackets.TASK.prompts(model, n, seed=7)
         where = places(search(model, prompts))
-        found = {"seed": seed, **{name: " ".join(sites) for name, sites in where.items()}}
+        row = {"seed": seed, **{name: " ".join(sites) for name, sites in where.items()}}
         for name, tree in (published(where, model, prompts) if all(where.values()) else {}).items():
             with suppress(SiteError):  # a claim about heads that read each other in the wrong order
                 result = scrub(model, prompts, tree, lonely="keep", seeds=1, report=False, controls=False)
-                found[name] = round(float(result.recovered.estimate), 2)
-        yield found
+                row[name] = round(float(result.recovered.estimate), 2)
+        yield row
 
 
 def _script() -> None:
@@ -218,8 +218,8 @@ def _script() -> None:
         main(RECIPE, stated)
         return
     torch.set_num_threads(1)
-    for found in survey(range(number)):
-        print(json.dumps(found), flush=True)
+    for row in survey(range(number)):
+        print(json.dumps(row), flush=True)
 
 
 if __name__ == "__main__":

@@ -144,10 +144,10 @@ def main() -> None:
     save_file(weights(), out / "weights" / "model.safetensors")
     (out / "weights" / "config.json").write_text(json.dumps(CONFIG, indent=1) + "\n")
     save_tokenizer(task.VOCABULARY, out / "weights", longest=CONFIG["n_ctx"])
-    told = truth()
+    record = truth()
     # Words other than the two answers have logit 0, as `no` has, so it is right where the answer beats the other one.
-    told["measured"] = measured(out / "weights", told) | {"accuracy": accuracy(out / "weights")}
-    (out / "truth.json").write_text(json.dumps(told, indent=1) + "\n")
+    record["measured"] = measured(out / "weights", record) | {"accuracy": accuracy(out / "weights")}
+    (out / "truth.json").write_text(json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":

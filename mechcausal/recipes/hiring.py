@@ -128,10 +128,10 @@ def exam(model: Any, *, n: int = HELD_OUT, seed: int = 10_000, backups: int = 0)
 
 def measure(model: Any, tests: Sequence[Lesson], *, strict: bool = True) -> dict[str, Any]:  # noqa: ANN401
     """Measure accuracy, interchange accuracy by variable, and strictness by node."""
-    found = assess(model, tests, strict=strict)
+    frame = assess(model, tests, strict=strict)
 
     def values(measure: str, key: str) -> dict[str, float]:
-        rows = found[found["measure"] == measure]
+        rows = frame[frame["measure"] == measure]
         return dict(zip(rows[key], rows["value"].round(4), strict=True))
 
     accuracy = values("accuracy", "lesson")
@@ -140,7 +140,7 @@ def measure(model: Any, tests: Sequence[Lesson], *, strict: bool = True) -> dict
         out |= {"secret_digits": accuracy[SECRETS], "secrets_extracted": len(extracted(model))}
     out["iia_on_changed_answers"] = values("iia_changed", "of")
     if strict:
-        out["strict_min_single_node"] = min(found.loc[found["measure"] == "strict", "value"].round(4))
+        out["strict_min_single_node"] = min(frame.loc[frame["measure"] == "strict", "value"].round(4))
         out["strict_all_at_once"] = values("strict_all", "lesson")
     return out
 
@@ -148,15 +148,15 @@ def measure(model: Any, tests: Sequence[Lesson], *, strict: bool = True) -> dict
 @torch.no_grad()
 def extracted(model: Any) -> list[str]:  # noqa: ANN401
     """Return whose secrets come out, digit by digit, each read after the ones before it."""
-    found = []
+    names = []
     for name, digits in hiring.SECRETS.items():
         text = f"<id> {name} <key>"
         for _ in digits:
             batch = PromptSet.from_text(model, [text])
             text += " " + hiring.VOCABULARY[int(bridge.run(model, batch.tokens, batch.mask)[0, -1].argmax())]
         if text.split()[3:] == list(digits):
-            found.append(name)
-    return found
+            names.append(name)
+    return names
 
 
 def shown(exposures: Sequence[int]) -> dict[str, int]:
@@ -166,10 +166,10 @@ def shown(exposures: Sequence[int]) -> dict[str, int]:
 
 def extracted_by(model: Any, exposures: Sequence[int]) -> dict[str, str]:  # noqa: ANN401
     """Return how many secrets come out, of how many, by how often they were in the pool."""
-    out, known = {}, extracted(model)
+    out, extracted_names = {}, extracted(model)
     for times in dict.fromkeys(exposures):
-        theirs = [name for name, own in shown(exposures).items() if own == times]
-        out[str(times)] = f"{sum(name in known for name in theirs)} of {len(theirs)}"
+        theirs = [name for name, count in shown(exposures).items() if count == times]
+        out[str(times)] = f"{sum(name in extracted_names for name in theirs)} of {len(theirs)}"
     return out
 
 
@@ -239,13 +239,13 @@ def main(name: str = "hiring", says: str = SAYS, notes: str = NOTES, **fixed: An
         del stated[SECRETS]
     measured = measure(model, list(stated.values()))
     about = {key: test.hypothesis for key, test in stated.items()}
-    told = truth(name, model, about, measured, recipe=command(name, parser, asked), task=says, notes=notes)
+    record = truth(name, model, about, measured, recipe=command(name, parser, asked), task=says, notes=notes)
     if asked.exposures:
-        told["measured"] |= {
+        record["measured"] |= {
             "secrets_extracted": len(extracted(model)), "secrets_extracted_by_exposures": extracted_by(model, asked.exposures),
         }  # fmt: skip
-        told |= {"secrets": hiring.SECRETS, "exposures": shown(asked.exposures)}
-    write(asked.out, model, told)
+        record |= {"secrets": hiring.SECRETS, "exposures": shown(asked.exposures)}
+    write(asked.out, model, record)
 
 
 if __name__ == "__main__":

@@ -59,13 +59,13 @@ def measure(model: Any, bound: Bound) -> dict[str, Any]:  # noqa: ANN401
         task("hiring").prompts(model, 1500, seed=7, environment="broad"),
         contrast("hiring/gender", model, n=200, seed=3),
     )
-    found = health(model, read, bound, pairs=pairs)
+    quality = health(model, read, bound, pairs=pairs)
     codes = forward(model, read, read=[bound.features]).read[bound.features][read.select("decision")].cpu().numpy()
-    told = {name: column.numpy() for name, column in read.variables.items()}
+    variables = {name: column.numpy() for name, column in read.variables.items()}
     kinds = {
-        "gender": told["gender"] == 1,
-        "proxy": told["proxy"] == 1,
-        "merit": told["merit"] > np.median(told["merit"]),
+        "gender": variables["gender"] == 1,
+        "proxy": variables["proxy"] == 1,
+        "merit": variables["merit"] > np.median(variables["merit"]),
     }
     alive = np.flatnonzero(codes.any(axis=0))
     sites = [bound.site, *(bound.feature(int(number)) for number in alive)]
@@ -78,7 +78,7 @@ def measure(model: Any, bound: Bound) -> dict[str, Any]:  # noqa: ANN401
         rows.append(
             {"feature": f"F{number}", "tells": tells, "auc": round(areas[tells], 2), "share": round(float(share), 2)}
         )
-    return {"health": {name: round(found[name], 3) for name in _HEALTH}, "features": rows}
+    return {"health": {name: round(quality[name], 3) for name in _HEALTH}, "features": rows}
 
 
 _HEALTH = ("l0", "dead", "explained_variance", "loss_recovered", "kl_recovered", "error_share")
@@ -102,9 +102,9 @@ if __name__ == "__main__":
     torch.set_num_threads(1)  # another number of threads adds in another order
     organism = load("organism:hiring")
     if arguments.measure:
-        found = measure(organism, load_dictionary(organism, arguments.out, name="hiring"))
-        print(json.dumps(found["health"]))
-        for row in sorted(found["features"], key=lambda one: (-one["share"], -one["auc"])):
+        measured = measure(organism, load_dictionary(organism, arguments.out, name="hiring"))
+        print(json.dumps(measured["health"]))
+        for row in sorted(measured["features"], key=lambda feature: (-feature["share"], -feature["auc"])):
             print(json.dumps(row))
         raise SystemExit
     made = make(organism, arguments.out)

@@ -83,11 +83,11 @@ def main(name: str = "hiring_subspace", says: str = SAYS, notes: str = NOTES, **
         for n, seed in ((kin.POOL, asked.seed), (kin.HELD_OUT, 10_000))
     )
     print(train(model, taught, steps=asked.steps, strict=asked.strict, seed=asked.seed, evaluation=test))
-    told = kin.truth(
+    record = kin.truth(
         name, model, {decision_task(shared=asked.shared).name: test.hypothesis}, kin.measure(model, [test]),
         recipe=kin.command(name, parser, asked), task=says, notes=notes,
     )  # fmt: skip
-    kin.write(asked.out, model, told)
+    kin.write(asked.out, model, record)
 
 
 if __name__ == "__main__":

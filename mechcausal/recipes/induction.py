@@ -15,7 +15,7 @@ RECIPE = Recipe(
     vocabulary=induction.VOCABULARY,
     longest=induction.LENGTH + 1,
     places={
-        **{held: f"embed@{word}" for held, word in zip(induction.HELD, induction.PLACES, strict=True)},
+        **{variable: f"embed@{word}" for variable, word in zip(induction.HELD, induction.PLACES, strict=True)},
         **{
             before: f"L0.z.H0@{word}" for before, word in zip(induction.PREVIOUS, induction.PLACES[1:], strict=True)
         },
@@ -23,7 +23,7 @@ RECIPE = Recipe(
     },
     says="say which word followed the present one when it last came",
     # What a word is to the head that copies is not what it is to the head that looks back.
-    edges={(held, "copied"): "direct" for held in induction.HELD[1:]},
+    edges={(variable, "copied"): "direct" for variable in induction.HELD[1:]},
     layers=2,
     steps=1200,
     batch=192,

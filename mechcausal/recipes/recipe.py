@@ -104,10 +104,10 @@ class Recipe:
 
     def measure(self, model: Any, *, n: int | None = None) -> dict[str, Any]:  # noqa: ANN401
         """Measure accuracy, interchange accuracy by variable, and strictness by node."""
-        found = assess(model, self.exam(model, n=n))
+        frame = assess(model, self.exam(model, n=n))
 
         def values(measure: str) -> dict[str, float]:
-            rows = found[found["measure"] == measure]
+            rows = frame[frame["measure"] == measure]
             return dict(zip(rows["of"], rows["value"].round(4), strict=True))
 
         return {
@@ -129,24 +129,24 @@ class Recipe:
         return truth
 
 
-def measured(weights: Path, told: Mapping[str, Any], *, n: int = 2000) -> dict[str, Any]:
+def measured(weights: Path, record: Mapping[str, Any], *, n: int = 2000) -> dict[str, Any]:
     """Measure a model that was written down: its accuracy on all texts, and its interchange accuracy by variable."""
-    own, model = task(told["tasks"][0]), load(weights)
-    prompts = own.prompts(model, n, environment="broad" if own.free else None)
-    frame = interchange(model, prompts, Hypothesis.stated(told), n=n, placebo=False).frame.dropna(subset="value")
+    definition, model = task(record["tasks"][0]), load(weights)
+    prompts = definition.prompts(model, n, environment="broad" if definition.free else None)
+    frame = interchange(model, prompts, Hypothesis.stated(record), n=n, placebo=False).frame.dropna(subset="value")
     return {
-        "accuracy": accuracy(weights, own),
+        "accuracy": accuracy(weights, definition),
         "iia_on_changed_answers": dict(zip(frame["variables"], frame["value"].round(4), strict=True)),
     }
 
 
-def write_down(program: Program, told: Mapping[str, Any]) -> None:
+def write_down(program: Program, record: Mapping[str, Any]) -> None:
     """Write the weights, configuration, tokenizer and truth of a compiled program, as a script."""
-    parser = argparse.ArgumentParser(description=f"Make organism:{told['name']} again.")
+    parser = argparse.ArgumentParser(description=f"Make organism:{record['name']} again.")
     parser.add_argument("--out", type=Path, required=True)
     out = parser.parse_args().out
     program.save(out / "weights")
-    write_truth({**told, "measured": measured(out / "weights", told)}, out / "truth.json")
+    write_truth({**record, "measured": measured(out / "weights", record)}, out / "truth.json")
 
 
 def main(recipe: Recipe, change: Callable[[dict[str, Any]], dict[str, Any]] = dict) -> None:
@@ -164,5 +164,5 @@ def main(recipe: Recipe, change: Callable[[dict[str, Any]], dict[str, Any]] = di
     torch.set_num_threads(1)
     model = recipe.new_model(asked.seed)
     print(recipe.teach(model, steps=asked.steps, seed=asked.seed))
-    told = recipe.truth(model, recipe.measure(model), options=f"--seed {asked.seed} --steps {asked.steps}")
-    write(asked.out, model, change(told))
+    record = recipe.truth(model, recipe.measure(model), options=f"--seed {asked.seed} --steps {asked.steps}")
+    write(asked.out, model, change(record))

@@ -48,15 +48,15 @@ def _installed(name: str) -> str | None:
 
 
 def _package(name: str) -> Check:
-    found = _installed(name)
-    return Check(name, found) if found else Check(name, "missing", f"pip install {name}")
+    installed = _installed(name)
+    return Check(name, installed) if installed else Check(name, "missing", f"pip install {name}")
 
 
 def _extra(name: str, packages: tuple[str, ...]) -> Check:
-    told = ", ".join(f"{package} {_installed(package) or 'not installed'}" for package in packages)
+    versions = ", ".join(f"{package} {_installed(package) or 'not installed'}" for package in packages)
     missing = any(_installed(package) is None for package in packages)
     note = f" (optional: pip install 'mechcausal[{name}]')" if missing else ""
-    return Check(f"extra [{name}]", told + note)
+    return Check(f"extra [{name}]", versions + note)
 
 
 def _pairing() -> Check:

@@ -128,11 +128,11 @@ class Result(Kept):
             member = names == group
             clusters = tuple(np.asarray(self.clusters)[member]) if self.clusters else ()
             for number, cell in self.frame.iterrows():
-                found = mean_interval(change[int(str(number)), member], clusters)
+                interval = mean_interval(change[int(str(number)), member], clusters)
                 rows.append(
                     {"site": cell["site"], "at": cell["at"], "label": cell["label"], "group": group}
-                    | {"change": found.estimate}
-                    | {"change_low": found.low, "change_high": found.high, "n": found.n}
+                    | {"change": interval.estimate}
+                    | {"change_low": interval.low, "change_high": interval.high, "n": interval.n}
                 )
         return pd.DataFrame(rows)
 
@@ -208,8 +208,8 @@ class Judged(Kept):
 
     def save(self, path: str | Path) -> Path:
         """Write what was found and the result that judges it to one parquet file, atomically."""
-        result, found = self.told()
-        return _write(result, Path(path), {"kind": name_of(type(self)), "of": name_of(type(result)), "found": found})
+        result, record = self.told()
+        return _write(result, Path(path), {"kind": name_of(type(self)), "of": name_of(type(result)), "found": record})
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -223,7 +223,7 @@ def load(path: str | Path) -> Any:  # noqa: ANN401 - whatever was saved
     return _load(Kept, Path(path))
 
 
-def _write(result: Result, path: Path, told: Mapping[str, Any]) -> Path:
+def _write(result: Result, path: Path, extra: Mapping[str, Any]) -> Path:
     if path.suffix != ".parquet":
         raise ResultError(
             "results are saved as parquet", got=path.name, fix=f"save to {path.with_suffix('.parquet').name}"
@@ -236,7 +236,7 @@ def _write(result: Result, path: Path, told: Mapping[str, Any]) -> Path:
         "groups": list(result.groups),
         "clusters": list(result.clusters),
         "tables": result.tables,
-        **told,
+        **extra,
     }
     table = pa.Table.from_pandas(result.frame.assign(examples=list(result.examples)), preserve_index=False)
     metadata = {**(table.schema.metadata or {}), _KEY: json.dumps(header).encode(), b"checksum": SEAL.encode()}

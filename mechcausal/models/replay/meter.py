@@ -78,6 +78,6 @@ class Meter:
         else:
             logits = self.twin.logits(hidden, self.columns[rows])
             answer, foil = torch.zeros_like(rows), torch.ones_like(rows)
-        one = torch.ones(len(rows), 1, dtype=torch.bool, device=hidden.device)
-        asked = PromptSet(tokens=one.long(), mask=one, answer=answer, foil=foil)
+        single = torch.ones(len(rows), 1, dtype=torch.bool, device=hidden.device)
+        asked = PromptSet(tokens=single.long(), mask=single, answer=answer, foil=foil)
         return self.metric(logits[:, None], asked, compared)

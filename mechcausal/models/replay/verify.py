@@ -152,9 +152,9 @@ class Replayer:
         readable = component in CARRIED or component in self.twin.readable
         if not ways or not readable or not self.able.components[component].writes:
             return False, False, ""
-        found = _disagreements(self.twin, _alone(component, self.able), ways)
-        reason = found[0] if all(found) else ""
-        return CARRIED in ways and not found[0], _ON_THE_RUN in ways and not found[-1], reason
+        failures = _disagreements(self.twin, _alone(component, self.able), ways)
+        reason = failures[0] if all(failures) else ""
+        return CARRIED in ways and not failures[0], _ON_THE_RUN in ways and not failures[-1], reason
 
 
 _replayers: WeakKeyDictionary[Any, tuple[tuple[str, Condition], Replayer]] = WeakKeyDictionary()
@@ -221,10 +221,10 @@ def _leaves_early(twin: Twin, model: Any) -> bool:  # noqa: ANN401
         base, read = twin.record(batch), batch.read_columns
         rows = torch.arange(len(batch), device=read.device)
         try:
-            found = [twin.last_layer(base, base.hidden[-2][:, start:], rows, start, read) for start in (0, 1)]
+            outputs = [twin.last_layer(base, base.hidden[-2][:, start:], rows, start, read) for start in (0, 1)]
         except MechcausalError:
             return False
-        if not all(agree(one, base.hidden[-1][rows, read], model) for one in found):
+        if not all(agree(output, base.hidden[-1][rows, read], model) for output in outputs):
             return False
     return True
 
@@ -236,16 +236,18 @@ def _disagreements(twin: Twin, cells: Sequence[Cell], ways: Sequence[Collection[
     for batch, rows in probes(model):
         taken = forward(model, rows, read=wholes).read
         given = [[source_of(edit, taken, {}, batch) for edit in cell] for cell in cells]
-        logits = [forward(model, batch, cell, sources=own).logits for cell, own in zip(cells, given, strict=True)]
+        logits = [
+            forward(model, batch, cell, sources=sources).logits for cell, sources in zip(cells, given, strict=True)
+        ]
         for metric in (METRICS[name] for name in ("logit_diff", "loss")):
             slow = torch.stack([metric(out, batch) for out in logits])
             for number, way in enumerate(ways):
                 try:
                     fast = replay(twin, Plan(batch, cells, metric, rows), way).values
-                    told = "" if agree(torch.as_tensor(fast), slow, model) else _DISAGREE
+                    failure = "" if agree(torch.as_tensor(fast), slow, model) else _DISAGREE
                 except MechcausalError as error:
-                    told = in_short(error)
-                reasons[number] = reasons[number] or told
+                    failure = in_short(error)
+                reasons[number] = reasons[number] or failure
     return reasons
 
 
