@@ -14,6 +14,8 @@ from torch import Tensor
 
 from mechcausal.address import Selection
 from mechcausal.arguments import Column, Reader, Texts, checked
+from mechcausal.data.layout import laid_out
+from mechcausal.data.layout import pad as pad
 from mechcausal.data.targets import Words, each_of, targets
 from mechcausal.data.tokens import encode_all, span_of, tokenizer_of, wants_bos
 from mechcausal.errors import DataError, SiteError, did_you_mean
@@ -251,6 +253,22 @@ class PromptSet:
         return counts if self.forced is None else counts - self.forced
 
     @property
+    def _tokens(self) -> Tensor:
+        """[batch pos] which token of its prompt stands in each column, counted on over padding."""
+        return torch.arange(self.tokens.shape[1])[None] - self.starts.cpu()[:, None]
+
+    @property
+    def numbers(self) -> Int[Tensor, "batch pos"]:
+        """The position that each column is; -1 for padding, and for a token that has no position."""
+        number = laid_out(self.aligned, self._tokens) if self.aligned else self._tokens
+        return torch.where(self.mask.cpu(), number, -1).to(self.mask.device)
+
+    @property
+    def unaligned(self) -> PromptSet:
+        """The same prompts with a position for each token."""
+        return replace(self, aligned=()) if self.aligned else self
+
+    @property
     def n_clusters(self) -> int:
         """How many independent units there are."""
         return len(set(self.clusters)) if self.clusters else len(self)
@@ -290,9 +308,7 @@ class PromptSet:
             counts = self.n_positions.tolist()
             by_value = {count: selection.bounds(count) for count in set(counts)}
             bounds = torch.tensor([by_value[count] for count in counts])
-        number = torch.arange(self.tokens.shape[1])[None] - self.starts.cpu()[:, None]
-        if self.aligned and selection.name is None:
-            number = torch.where(self.mask.cpu(), _laid_out(self.aligned, number), -1)
+        number = self._tokens if selection.name is not None else self.numbers.cpu()
         if selection.start is None and selection.name is None:  # everything, tokens of an answer too
             bounds[:, 1] = self.tokens.shape[1]
         low, high = bounds.split(1, dim=1)
@@ -354,13 +370,6 @@ class PromptSet:
         return digest.hexdigest()[:16]
 
 
-def _laid_out(rows: Sequence[Sequence[int]], number: Tensor) -> Tensor:
-    """Return the entry of each row for each token, where `number` says which token of its prompt stands in a column."""
-    longest = max(map(len, rows))
-    table = torch.tensor([[*row, *[-1] * (longest - len(row))] for row in rows])
-    return table.gather(1, number.clamp(0, longest - 1))
-
-
 def _each(value: Any, count: int, what: str) -> Sequence[Any]:  # noqa: ANN401 - one for all, or one each
     if isinstance(value, (str, int)):
         return [value] * count
@@ -375,25 +384,3 @@ def _read_position(tokenizer: Any, rows: list[list[int]]) -> Tensor | None:  # n
     if mask is None or not all(mask in row for row in rows):
         return None
     return torch.tensor([row.index(mask) for row in rows])
-
-
-def pad(rows: Sequence[Sequence[int]], *, width: int | None = None, side: Side = "right") -> tuple[Tensor, Tensor]:
-    """Return (tokens, mask) of rows of unequal length.
-
-    The filler is the row's own last (or first) token: it is masked, and it is in every vocabulary.
-    """
-    if not rows or any(len(row) == 0 for row in rows):
-        raise DataError("there is a prompt without tokens", fix="give every prompt at least one token")
-    if side not in ("left", "right"):
-        raise DataError("prompts are padded on one of two sides", got=side, expected="left or right")
-    longest = max(len(row) for row in rows)
-    width = longest if width is None else width
-    if width < longest:
-        raise DataError("the padded width is too small", got=width, expected=f"at least {longest}")
-    tokens, mask = torch.zeros(len(rows), width, dtype=torch.long), torch.zeros(len(rows), width, dtype=torch.bool)
-    for i, row in enumerate(rows):
-        begin = width - len(row) if side == "left" else 0
-        tokens[i] = row[0] if side == "left" else row[-1]
-        tokens[i, begin : begin + len(row)] = torch.as_tensor(row)
-        mask[i, begin : begin + len(row)] = True
-    return tokens, mask
