@@ -1,0 +1,39 @@
+"""Rows of unequal length in one table: padded on a side, and columns of their own laid out in the same way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from mechcausal.errors import DataError
+
+
+def pad(rows: Sequence[Sequence[int]], *, width: int | None = None, side: str = "right") -> tuple[Tensor, Tensor]:
+    """Return (tokens, mask) of rows of unequal length.
+
+    The filler is the row's own last (or first) token: it is masked, and it is in every vocabulary.
+    """
+    if not rows or any(len(row) == 0 for row in rows):
+        raise DataError("there is a prompt without tokens", fix="give every prompt at least one token")
+    if side not in ("left", "right"):
+        raise DataError("prompts are padded on one of two sides", got=side, expected="left or right")
+    longest = max(len(row) for row in rows)
+    width = longest if width is None else width
+    if width < longest:
+        raise DataError("the padded width is too small", got=width, expected=f"at least {longest}")
+    tokens, mask = torch.zeros(len(rows), width, dtype=torch.long), torch.zeros(len(rows), width, dtype=torch.bool)
+    for i, row in enumerate(rows):
+        begin = width - len(row) if side == "left" else 0
+        tokens[i] = row[0] if side == "left" else row[-1]
+        tokens[i, begin : begin + len(row)] = torch.as_tensor(row)
+        mask[i, begin : begin + len(row)] = True
+    return tokens, mask
+
+
+def laid_out(rows: Sequence[Sequence[int]], number: Tensor) -> Tensor:
+    """Return the entry of each row for each token, where `number` says which token of its prompt stands in a column."""
+    longest = max(map(len, rows))
+    table = torch.tensor([[*row, *[-1] * (longest - len(row))] for row in rows])
+    return table.gather(1, number.clamp(0, longest - 1))
