@@ -155,7 +155,7 @@ class Attributing(Method[Contrast, Result]):
                     rows = (apart[index] == matched).nonzero().flatten()
                     if len(rows):
                         sides = (side.take(index[rows]).to(bridge.device_of(model)) for side in (base, source, clean))
-                        estimates[:, rows] = job.estimated(*sides, matched=matched)
+                        estimates[:, rows.numpy()] = job.estimated(*sides, matched=matched)
                 return estimates
 
             estimates, used = in_batches(len(base), self.batch_size, one_batch)
