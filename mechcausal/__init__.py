@@ -15,11 +15,14 @@ if TYPE_CHECKING:
     from mechcausal import causal as causal
     from mechcausal import circuits as circuits
     from mechcausal import features as features
+    from mechcausal import generation as generation
+    from mechcausal import inspection as inspection
     from mechcausal import interventions as interventions
     from mechcausal import methods as methods
     from mechcausal import metrics as metrics
     from mechcausal import patching as patching
     from mechcausal import results as results
+    from mechcausal import steering as steering
     from mechcausal.address import Place as Place
     from mechcausal.causal import scrub as scrub
     from mechcausal.data import Contrast as Contrast
@@ -27,6 +30,9 @@ if TYPE_CHECKING:
     from mechcausal.data import contrast as contrast
     from mechcausal.data import task as task
     from mechcausal.errors import MechcausalError as MechcausalError
+    from mechcausal.generation import generate as generate
+    from mechcausal.inspection import attention as attention
+    from mechcausal.inspection import lens as lens
     from mechcausal.links import link as link
     from mechcausal.models.abilities import sites as sites
     from mechcausal.models.load import load as load
@@ -39,6 +45,7 @@ if TYPE_CHECKING:
     from mechcausal.patching import path_patch as path_patch
     from mechcausal.patching import read as read
     from mechcausal.results import Result as Result
+    from mechcausal.steering import steer as steer
 
 _HOME = {
     "load": "mechcausal.models.load",
@@ -57,11 +64,27 @@ _HOME = {
     "read": "mechcausal.patching",
     "measure": "mechcausal.patching",
     "scrub": "mechcausal.causal",
+    "generate": "mechcausal.generation",
+    "attention": "mechcausal.inspection",
+    "lens": "mechcausal.inspection",
     "link": "mechcausal.links",
+    "steer": "mechcausal.steering",
     "Result": "mechcausal.results",
     "MechcausalError": "mechcausal.errors",
 }
-_PACKAGES = ("causal", "circuits", "features", "interventions", "methods", "metrics", "patching", "results")
+_PACKAGES = (
+    "causal",
+    "circuits",
+    "features",
+    "generation",
+    "inspection",
+    "interventions",
+    "methods",
+    "metrics",
+    "patching",
+    "results",
+    "steering",
+)
 
 if not TYPE_CHECKING:  # a checker knows the names from above, and refuses any other
     __getattr__, __dir__ = lazy(__name__, _HOME | {name: f"mechcausal.{name}" for name in _PACKAGES}, "__version__")

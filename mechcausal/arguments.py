@@ -38,9 +38,9 @@ class Kind:
     fix: str | None = None
 
 
-def number(words: str, low: float = -math.inf, high: float = math.inf, *, whole: bool = False) -> Kind:
+def number(words: str, low: float = -math.inf, high: float = math.inf, *, integer: bool = False) -> Kind:
     """Return the kind of numbers between two bounds, both included."""
-    wanted = numbers.Integral if whole else numbers.Real
+    wanted = numbers.Integral if integer else numbers.Real
 
     def test(value: Any) -> bool:  # noqa: ANN401 - whatever a caller passes
         return isinstance(value, wanted) and not isinstance(value, bool) and bool(low <= value <= high)
@@ -59,9 +59,9 @@ def _is_model(value: Any) -> bool:  # noqa: ANN401
 
 Model = Annotated[Any, Kind("a model from mc.load", _is_model, "model = mc.load(...), and give it as first argument")]
 _MOST = 10**9
-Count = Annotated[int, number("a whole number of at least 1 and at most 10**9", 1, _MOST, whole=True)]
-CountOrZero = Annotated[int, number("a whole number of at least 0 and at most 10**9", 0, _MOST, whole=True)]
-Seed = Annotated[int, number("a whole number from 0 to 2**63 - 1", 0, 2**63 - 1, whole=True)]
+Count = Annotated[int, number("a whole number of at least 1 and at most 10**9", 1, _MOST, integer=True)]
+CountOrZero = Annotated[int, number("a whole number of at least 0 and at most 10**9", 0, _MOST, integer=True)]
+Seed = Annotated[int, number("a whole number from 0 to 2**63 - 1", 0, 2**63 - 1, integer=True)]
 Share = Annotated[float, number("a number between 0 and 1", 0.0, 1.0)]
 OpenShare = Annotated[float, number("a number between 0 and 1, both excluded", math.ulp(0.0), 1.0 - 2**-53)]
 Positive = Annotated[float, number("a number above 0", math.ulp(0.0), sys.float_info.max)]

@@ -69,9 +69,9 @@ class ResultError(MechcausalError):
     """A result file that cannot be read, or a view that this result does not have."""
 
 
-def did_you_mean(word: object, known: Iterable[object]) -> str:
+def did_you_mean(word: object, choices: Iterable[object]) -> str:
     """Return the closest known word as a question, or the list of what there is (its beginning, if it is long)."""
-    names = [str(name) for name in known]
+    names = [str(name) for name in choices]
     close = get_close_matches(str(word), names, n=1, cutoff=0.55)
     if close:
         return f"did you mean {close[0]!r}?"

@@ -198,8 +198,10 @@ def _doc(spec: Any, data: str, about: str) -> str:  # noqa: ANN401 - a dataclass
     for owner in reversed(spec.__mro__):  # a specification may inherit fields, which are described where they stand
         lines |= _attributes(inspect.cleandoc(vars(owner).get("__doc__") or ""))
     head += "".join(lines[part.name] for part in fields(spec) if part.name in lines)
-    own = "".join(_attributes(text).values())
-    return (text.replace(f"Attributes:\n{own}", head, 1) if own else f"{text}\n{head}").rstrip("\n")
+    attribute_lines = "".join(_attributes(text).values())
+    return (text.replace(f"Attributes:\n{attribute_lines}", head, 1) if attribute_lines else f"{text}\n{head}").rstrip(
+        "\n"
+    )
 
 
 def _attributes(text: str) -> dict[str, str]:

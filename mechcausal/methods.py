@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from mechcausal.dictionaries.screening.attribution import FeatureAttributing as FeatureAttributing
     from mechcausal.dictionaries.screening.screen import Screening as Screening
     from mechcausal.dictionaries.training import DictionaryTraining as DictionaryTraining
+    from mechcausal.generation.generating import Generating as Generating
+    from mechcausal.inspection.attending import Attending as Attending
+    from mechcausal.inspection.lens import Lensing as Lensing
     from mechcausal.links.linking import Linking as Linking
     from mechcausal.method import Cost as Cost
     from mechcausal.method import Method as Method
@@ -50,11 +53,13 @@ if TYPE_CHECKING:
     from mechcausal.probes.probing import Probing as Probing
     from mechcausal.probes.sparse import SparseProbing as SparseProbing
     from mechcausal.probes.sweep import ProbeSweeping as ProbeSweeping
+    from mechcausal.steering.steering import Steering as Steering
 
 # One line for each specification: its class, the word it goes by in files, and where it stands.
 _SPECS = {
     "Ablating": ("ablate", "mechcausal.patching.ablation"),
     "Aligning": ("das", "mechcausal.causal.alignment.das"),
+    "Attending": ("attention", "mechcausal.inspection.attending"),
     "Attributing": ("attribute", "mechcausal.patching.attribution"),
     "Carding": ("card", "mechcausal.dictionaries.cards.card"),
     "Controlling": ("controlled", "mechcausal.causal.mediation.controlled"),
@@ -63,6 +68,7 @@ _SPECS = {
     "Erasing": ("erase", "mechcausal.probes.erasure.erasing"),
     "FeatureAttributing": ("attribute_features", "mechcausal.dictionaries.screening.attribution"),
     "FeatureCircuiting": ("feature_circuit", "mechcausal.circuits.features.circuit"),
+    "Generating": ("generate", "mechcausal.generation.generating"),
     "Guarding": ("guardedness", "mechcausal.probes.erasure.guardedness"),
     "Harvesting": ("harvest", "mechcausal.dictionaries.activations"),
     "HealthChecking": ("health", "mechcausal.dictionaries.quality"),
@@ -70,6 +76,7 @@ _SPECS = {
     "Interchanging": ("interchange", "mechcausal.causal.alignment.interchange"),
     "Keeping": ("faithfulness", "mechcausal.circuits.features.kept"),
     "Laddering": ("ladder", "mechcausal.causal.scrubbing.scrub"),
+    "Lensing": ("lens", "mechcausal.inspection.lens"),
     "Linking": ("link", "mechcausal.links.linking"),
     "Masking": ("mask", "mechcausal.causal.alignment.masks"),
     "Measuring": ("measure", "mechcausal.patching.measuring"),
@@ -84,6 +91,7 @@ _SPECS = {
     "Screening": ("screen", "mechcausal.dictionaries.screening.screen"),
     "Scrubbing": ("scrub", "mechcausal.causal.scrubbing.scrub"),
     "SparseProbing": ("sparse_probes", "mechcausal.probes.sparse"),
+    "Steering": ("steer", "mechcausal.steering.steering"),
     "Training": ("train", "mechcausal.causal.training.train"),
 }
 
@@ -101,8 +109,8 @@ def read(data: Mapping[str, Any]) -> Method[Any, Any]:
     from mechcausal.method import read as read_plain
 
     word = data.get("run") if isinstance(data, Mapping) else None
-    for known, home in _SPECS.values():
-        if word == known:
+    for method_word, home in _SPECS.values():
+        if word == method_word:
             import_module(home)  # which makes the method known
             return read_plain(data)
     for _, home in _SPECS.values():

@@ -38,6 +38,18 @@ def no_network(monkeypatch):
     )
 
 
+@pytest.fixture(scope="session")
+def kept(tmp_path_factory):
+    return tmp_path_factory.mktemp("kept")
+
+
+@pytest.fixture(autouse=True)
+def own_cache(request, kept, monkeypatch):
+    """Keep nothing in the user's cache, but for the real model, whose conversion takes long."""
+    if request.node.get_closest_marker("real") is None:
+        monkeypatch.setenv("MECHCAUSAL_CACHE", str(kept))
+
+
 @pytest.fixture(autouse=True)
 def no_dictionary_stays():
     """Take dictionaries that a test attached to a shared model off it again."""

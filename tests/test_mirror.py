@@ -1,4 +1,4 @@
-"""Tests mirror the package: `mechcausal/a/b.py` is tested in `tests/a/test_b.py`. The list of exceptions only shrinks."""
+"""Tests mirror the package: `mechcausal/a/b.py` is tested in `tests/a/test_b.py`, without exception."""
 
 import ast
 from pathlib import Path
@@ -7,48 +7,6 @@ import mechcausal as mc
 
 PACKAGE = Path(mc.__file__).parent
 TESTS = Path(__file__).parent
-# Modules without a test file of their own, which others test on the way. No name may be added here.
-EXCEPTIONS = [
-    "causal/alignment/interchanged.py",
-    "causal/scrubbing/evaluation.py",
-    "causal/scrubbing/job.py",
-    "causal/scrubbing/route.py",
-    "causal/scrubbing/runs.py",
-    "causal/scrubbing/sampling.py",
-    "causal/scrubbing/schedule.py",
-    "causal/scrubbing/wrong.py",
-    "circuits/drawing.py",
-    "links/gather.py",
-    "links/judge.py",
-    "links/measured.py",
-    "links/narrowing.py",
-    "links/outcome.py",
-    "models/attached.py",
-    "models/bare.py",
-    "models/bridge.py",
-    "models/compared.py",
-    "models/facts.py",
-    "models/files.py",
-    "models/origin.py",
-    "models/placement.py",
-    "models/plan.py",
-    "models/pretrained.py",
-    "models/readout.py",
-    "models/redrawn.py",
-    "models/replay/changes.py",
-    "models/replay/evaluate.py",
-    "models/replay/inside.py",
-    "models/replay/memory.py",
-    "models/replay/meter.py",
-    "models/replay/stacks.py",
-    "models/replay/twin.py",
-    "models/replay/verify.py",
-    "models/splice.py",
-    "organisms/tokenizer.py",
-    "recipes/hiring_backup.py",
-    "recipes/hiring_exposed.py",
-    "recipes/hiring_shared.py",
-]
 
 
 def has_code(path):
@@ -73,14 +31,8 @@ def untested():
 
 
 def test_a_module_has_a_test_file():
-    missing = sorted(set(untested()) - set(EXCEPTIONS))
-    assert not missing, f"write {', '.join(str(mirror_of(Path(name)).relative_to(TESTS.parent)) for name in missing)}"
-
-
-def test_the_exceptions_are_exceptions():
-    """One that has a test file now, or is gone, leaves the list."""
-    assert sorted(set(EXCEPTIONS) - set(untested())) == []
-    assert len(EXCEPTIONS) == len(set(EXCEPTIONS))
+    missing = [str(mirror_of(Path(name)).relative_to(TESTS.parent)) for name in untested()]
+    assert not missing, f"write {', '.join(missing)}"
 
 
 def test_a_mirror_has_tests():

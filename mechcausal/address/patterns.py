@@ -57,26 +57,26 @@ def _expand_dictionaries(spec: str, match: re.Match[str], shape: ModelShape) -> 
     name, layer, feature = match["dictionary"], match["layer"], match["feature"]
     if name == "*" or layer == "*":
         here = [
-            (other, known)
-            for other, known in shape.dictionaries.items()
+            (other, dictionary)
+            for other, dictionary in shape.dictionaries.items()
             if name in ("*", other)
-            and known.site.component == match["component"]
-            and layer in ("*", None if known.site.layer is None else str(known.site.layer))
+            and dictionary.site.component == match["component"]
+            and layer in ("*", None if dictionary.site.layer is None else str(dictionary.site.layer))
         ]
         if not here:
             raise SiteError(
                 f"{spec!r} matches nothing in this model",
-                got=", ".join(f"{known.site}.sae:{other}" for other, known in shape.dictionaries.items())
+                got=", ".join(f"{dictionary.site}.sae:{other}" for other, dictionary in shape.dictionaries.items())
                 or "no dictionary attached",
             )
-        wholes = [replace(known.site, dictionary=other) for other, known in here]
+        wholes = [replace(dictionary.site, dictionary=other) for other, dictionary in here]
     else:
         wholes = [Site(match["component"], None if layer is None else int(layer), dictionary=name).check(shape)]
     if feature is None:
-        return [replace(whole, error=match["error"] is not None) for whole in wholes]
-    numbers = {whole: range(shape.dictionaries[str(whole.dictionary)].n_features) for whole in wholes}
+        return [replace(site, error=match["error"] is not None) for site in wholes]
+    numbers = {site: range(shape.dictionaries[str(site.dictionary)].n_features) for site in wholes}
     return [
-        replace(whole, feature=number).check(shape)
-        for whole in wholes
-        for number in (numbers[whole] if feature == "*" else [int(feature)])
+        replace(site, feature=number).check(shape)
+        for site in wholes
+        for number in (numbers[site] if feature == "*" else [int(feature)])
     ]

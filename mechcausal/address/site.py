@@ -193,26 +193,28 @@ class Site:
         return self
 
     def _check_attached(self, shape: ModelShape) -> None:
-        if (known := shape.dictionaries.get(str(self.dictionary))) is None:
+        if (attached := shape.dictionaries.get(str(self.dictionary))) is None:
             how = "mc.features.load(model, PATH) attaches one"
             raise SiteError(
                 f"no dictionary called {self.dictionary!r} is attached to this model",
                 fix=f"{did_you_mean(str(self.dictionary), shape.dictionaries)} ({how})" if shape.dictionaries else how,
             )
-        if known.stale:
+        if attached.stale:
             raise SiteError(
                 f"the weights of the model have changed since the dictionary {self.dictionary!r} was attached to it",
                 fix="attach it again if it still belongs to them",
             )
-        if known.site != self.activation:
+        if attached.site != self.activation:
             raise SiteError(
-                f"the dictionary {self.dictionary!r} belongs to another site", got=self.activation, expected=known.site
+                f"the dictionary {self.dictionary!r} belongs to another site",
+                got=self.activation,
+                expected=attached.site,
             )
-        if self.feature is not None and not 0 <= self.feature < known.n_features:
+        if self.feature is not None and not 0 <= self.feature < attached.n_features:
             raise SiteError(
                 f"{self} is not in this dictionary",
                 got=f"feature {self.feature}",
-                expected=f"0 to {known.n_features - 1}",
+                expected=f"0 to {attached.n_features - 1}",
             )
 
 
@@ -224,8 +226,8 @@ def _read(text: str) -> Site:
         return Site("embed")
     plain, dot, rest = text.partition(".sae:")
     if (hook := _HOOK.fullmatch(plain)) and hook["name"] in _HOOK_NAMES:
-        found = Site(_HOOK_NAMES[hook["name"]], int(hook["layer"]))
-        return _read(f"{found}{dot}{rest}") if dot else found
+        site = Site(_HOOK_NAMES[hook["name"]], int(hook["layer"]))
+        return _read(f"{site}{dot}{rest}") if dot else site
     if (match := PATTERN.fullmatch(text)) is None:
         word = re.split(r"[.@]", text.removeprefix("blocks."))[-1].removeprefix("hook_")
         raise SiteError(

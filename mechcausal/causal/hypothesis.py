@@ -72,18 +72,18 @@ class Hypothesis:
         return cls.stated(truth(organism), name)
 
     @classmethod
-    def stated(cls, known: Mapping[str, Any], name: str | None = None) -> Hypothesis:
+    def stated(cls, statement: Mapping[str, Any], name: str | None = None) -> Hypothesis:
         """Return the hypothesis that the truth of an organism states about one of its tasks."""
-        tasks = known["tasks"]
+        tasks = statement["tasks"]
         name = name or tasks[0]
         if name not in tasks:
-            raise DataError(f"organism {known['name']!r} has no task {name!r}", fix=did_you_mean(name, tasks))
-        places = {v: told["parts"] for v, told in known["variables"].items() if told["task"] == name}
-        own = task(name)
-        ends = {*places, own.outcome}
-        edges = {(a, b): kind for a, b, kind in known.get("edge_kinds", ()) if a in places and b in ends}
-        given = known.get("given", {}).get(name, ())
-        return cls(own.scm, places, outcome=own.outcome, edges=edges, given=given)
+            raise DataError(f"organism {statement['name']!r} has no task {name!r}", fix=did_you_mean(name, tasks))
+        places = {v: variable["parts"] for v, variable in statement["variables"].items() if variable["task"] == name}
+        definition = task(name)
+        ends = {*places, definition.outcome}
+        edges = {(a, b): kind for a, b, kind in statement.get("edge_kinds", ()) if a in places and b in ends}
+        given = statement.get("given", {}).get(name, ())
+        return cls(definition.scm, places, outcome=definition.outcome, edges=edges, given=given)
 
     def to_json(self) -> dict[str, Any]:
         """Return the plain form that `from_json` reads: the name of the task, the alignment and what differs from defaults."""
@@ -150,20 +150,20 @@ class Hypothesis:
 
     def parents(self, variable: str) -> tuple[str, ...]:
         """Return the aligned variables that a variable reads: its parents, or what they read in turn."""
-        found: dict[str, None] = {}
+        parents: dict[str, None] = {}
         for parent in self.scm.parents(variable):
-            found |= {parent: None} if parent in self.alignment else dict.fromkeys(self.parents(parent))
-        return tuple(found)
+            parents |= {parent: None} if parent in self.alignment else dict.fromkeys(self.parents(parent))
+        return tuple(parents)
 
     def read_besides(self, variable: str) -> tuple[str, ...]:
         """Return the given inputs that a variable reads other than through aligned variables."""
-        found: set[str] = set()
+        inputs: set[str] = set()
         for parent in self.scm.parents(variable):
             if parent in self.given:
-                found.add(parent)
+                inputs.add(parent)
             elif parent not in self.alignment:
-                found.update(self.read_besides(parent))
-        return tuple(name for name in self.given if name in found)
+                inputs.update(self.read_besides(parent))
+        return tuple(name for name in self.given if name in inputs)
 
     def edge(self, parent: str, child: str) -> EdgeKind:
         """Return the kind of an edge."""
@@ -241,7 +241,7 @@ def _outcome(scm: SCM, alignment: Mapping[str, Any]) -> str:
 
 def _parts(spec: Any) -> tuple[Place, ...]:  # noqa: ANN401 - one part or several
     several = isinstance(spec, Sequence) and not isinstance(spec, str)
-    parts = tuple(Place.parse(one) for one in (spec if several else [spec]))
+    parts = tuple(Place.parse(part) for part in (spec if several else [spec]))
     if not parts:
         raise SiteError("a variable is aligned to no place", fix="name at least one site")
     if any(part.site.component == "logits" for part in parts):
@@ -256,9 +256,9 @@ def table_of(prompts: PromptSet) -> Table:
 
 def column_of(prompts: PromptSet, variable: str) -> np.ndarray:
     """Return one variable of prompts."""
-    own = prompts.given.get(variable)
-    if own is not None and variable not in prompts.variables:  # a column of a file: words, of which each is a value
-        return np.unique(list(map(str, own)), return_inverse=True)[1]
+    column = prompts.given.get(variable)
+    if column is not None and variable not in prompts.variables:  # a column of a file: words, of which each is a value
+        return np.unique(list(map(str, column)), return_inverse=True)[1]
     if variable not in prompts.variables:
         raise DataError(
             f"these prompts do not say what {variable!r} is",
@@ -286,5 +286,5 @@ def same_kind(able: Abilities, part: Place, avoid: Sequence[Site]) -> list[Place
     heads: Sequence[int | None] = range(shape.heads(component)) if part.site.head is not None else [None]
     assert component in HEAD_COMPONENTS or heads == [None]
     layers = range(shape.n_layers) if part.site.layer is not None else [None]
-    found = [replace(part.site, layer=layer, head=head) for layer in layers for head in heads]
-    return [replace(part, site=site) for site in found if site not in avoid]
+    sites = [replace(part.site, layer=layer, head=head) for layer in layers for head in heads]
+    return [replace(part, site=site) for site in sites if site not in avoid]

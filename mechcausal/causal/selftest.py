@@ -55,25 +55,25 @@ class Check:
 
     def __str__(self) -> str:
         """Print as one line."""
-        told = f"{'ok  ' if self.passed else 'FAIL'} {self.what:<26} {self.value:8.4f}  {self.wanted:<22}"
-        return f"{told} {self.note}".rstrip()
+        line = f"{'ok  ' if self.passed else 'FAIL'} {self.what:<26} {self.value:8.4f}  {self.wanted:<22}"
+        return f"{line} {self.note}".rstrip()
 
 
 def selftest(organisms: Sequence[str] | None = None, *, n: int = _N, seed: int = 0) -> Iterator[Check]:
     """Check each organism's true and wrong hypotheses, interchange and effects; yield as they are found."""
     for organism in ORGANISMS if organisms is None else organisms:
-        known = truth(organism)
+        facts = truth(organism)
         model = load(f"organism:{organism}")
-        if not known["variables"]:
-            yield from _twin(organism, known["twin_of"], model, n, seed)
+        if not facts["variables"]:
+            yield from _twin(organism, facts["twin_of"], model, n, seed)
             continue
-        for name in known["tasks"]:
-            own = task(name)
+        for name in facts["tasks"]:
+            definition = task(name)
             hypothesis = Hypothesis.of(organism, name)
-            prompts = own.prompts(model, n, seed=seed, environment="broad" if own.free else None)
+            prompts = definition.prompts(model, n, seed=seed, environment="broad" if definition.free else None)
             yield from _scrubbed(organism, name, model, hypothesis, prompts, seed)
             yield from _exchanged(organism, name, model, hypothesis, prompts, n, seed)
-            yield from _effects(organism, own, model, hypothesis, n, seed)
+            yield from _effects(organism, definition, model, hypothesis, n, seed)
 
 
 def fidelity(hypothesis: Hypothesis) -> Metric:
@@ -109,12 +109,12 @@ def _scrubbed(
         f"[{share.low:.4f}, {share.high:.4f}], {true.provenance.compute['forwards']} runs",
     )  # fmt: skip
     for wrong in wrong_hypotheses(model, hypothesis, prompts, seed):
-        found = scrub(model, prompts, wrong.root, metric=fit, seeds=1, seed=seed, lonely="keep", controls=False)
-        lost = found.recovered.high < share.low - SLACK
-        named = found.culprit in wrong.blame
-        culprit = ": ".join(found.culprit) if found.culprit else "none"
+        scrubbed = scrub(model, prompts, wrong.root, metric=fit, seeds=1, seed=seed, lonely="keep", controls=False)
+        lost = scrubbed.recovered.high < share.low - SLACK
+        named = scrubbed.culprit in wrong.blame
+        culprit = ": ".join(scrubbed.culprit) if scrubbed.culprit else "none"
         yield Check(
-            organism, name, wrong.kind, found.recovered.estimate, "less, culprit named", bool(lost and named),
+            organism, name, wrong.kind, scrubbed.recovered.estimate, "less, culprit named", bool(lost and named),
             f"{wrong.what}; blamed: {culprit}",
         )  # fmt: skip
 
@@ -145,16 +145,19 @@ def _exchanged(
         )  # fmt: skip
 
 
-def _effects(organism: str, own: Task, model: Any, hypothesis: Hypothesis, n: int, seed: int) -> Iterator[Check]:  # noqa: ANN401
+def _effects(organism: str, definition: Task, model: Any, hypothesis: Hypothesis, n: int, seed: int) -> Iterator[Check]:  # noqa: ANN401
     """Compare what each input does through each variable, in the causal model and in the network."""
     words = answer_tokens(model, hypothesis)
-    worst, told, compared = 0.0, "", 0
+    worst, worst_effect, compared = 0.0, "", 0
     exact = _LOG_ODDS in hypothesis.scm.mechanisms
-    for cause in own.inputs:
-        if not own.scm.descendants(cause) & set(hypothesis.variables) or own.scm.sample(2)[cause].ndim > 1:
+    for cause in definition.inputs:
+        if (
+            not definition.scm.descendants(cause) & set(hypothesis.variables)
+            or definition.scm.sample(2)[cause].ndim > 1
+        ):
             continue
         try:
-            pairs = own.contrast(model, cause, n, seed=seed)
+            pairs = definition.contrast(model, cause, n, seed=seed)
         except DataError:  # this input cannot change alone in texts of equal length
             continue
         low, high = table_of(pairs.corrupt), table_of(pairs.clean)
@@ -163,34 +166,34 @@ def _effects(organism: str, own: Task, model: Any, hypothesis: Hypothesis, n: in
             logits = exchange(model, pairs.corrupt, (hypothesis.alignment[variable], pairs.clean))
             said = logits[:, words]
             if exact:
-                found = (said[:, 1] - said[:, 0]).double().cpu().numpy()
-                gap = float(np.abs(found - expected[_LOG_ODDS]).max())
+                log_odds = (said[:, 1] - said[:, 0]).double().cpu().numpy()
+                gap = float(np.abs(log_odds - expected[_LOG_ODDS]).max())
             else:
                 answers = said.argmax(1).cpu().numpy()
                 wanted = expected[hypothesis.outcome].astype(int)
                 gap = max(abs(float((answers == k).mean() - (wanted == k).mean())) for k in range(len(words)))
             compared += 1
             if gap >= worst:
-                worst, told = gap, f"{cause} through {variable}"
+                worst, worst_effect = gap, f"{cause} through {variable}"
     if compared:
         limit = 1e-5 if exact else SLACK
         kind = "log-odds of every prompt" if exact else "P(answer)"
         yield Check(
-            organism, own.name, "effects, largest gap", worst, f"<= {limit:g}", bool(worst <= limit),
-            f"{kind}, {compared} effects; {told}",
+            organism, definition.name, "effects, largest gap", worst, f"<= {limit:g}", bool(worst <= limit),
+            f"{kind}, {compared} effects; {worst_effect}",
         )  # fmt: skip
 
 
 def _twin(organism: str, of: str, model: Any, n: int, seed: int) -> Iterator[Check]:  # noqa: ANN401
     """A natural twin behaves alike, and the mechanism of the other is not in it."""
     for name in truth(of)["tasks"]:
-        own, hypothesis = task(name), Hypothesis.of(of, name)
-        prompts = own.prompts(model, n, seed=seed, environment="broad" if own.free else None)
-        found = scrub(model, prompts, hypothesis, seed=seed, lonely="keep", report=False, controls=False)
+        definition, hypothesis = task(name), Hypothesis.of(of, name)
+        prompts = definition.prompts(model, n, seed=seed, environment="broad" if definition.free else None)
+        scrubbed = scrub(model, prompts, hypothesis, seed=seed, lonely="keep", report=False, controls=False)
         frame = interchange(model, prompts, hypothesis, n=n, seed=seed, placebo=False).frame
-        right = float(found.provenance.compute["accuracy"])
+        right = float(scrubbed.provenance.compute["accuracy"])
         yield Check(organism, name, "accuracy", right, f">= {IIA}", right >= IIA)
-        share = found.recovered
+        share = scrubbed.recovered
         yield Check(
             organism, name, f"scrubbing, as {of}", share.estimate, f"< {RECOVERED}", bool(share.high < RECOVERED),
             "what is true of the organism is not true of its natural twin",

@@ -49,11 +49,11 @@ class Layout:
 
     def describe(self) -> str:
         """Say in words what the picture shows, for those who cannot see it."""
-        told = [self.title]
+        sentences = [self.title]
         for frame, words in ((self.graph.frame, ("node",)), (self.graph.edge_frame, ("sender", "receiver"))):
             for _, row in frame.dropna(subset=["score"]).head(3).iterrows():
-                told.append(f"{' to '.join(row[word] for word in words)} {row['score']:+.3f}")
-        return "; ".join(told)
+                sentences.append(f"{' to '.join(row[word] for word in words)} {row['score']:+.3f}")
+        return "; ".join(sentences)
 
 
 def layout(graph: Graph, *, most_nodes: int = 80, most_edges: int = 240) -> Layout:
@@ -72,10 +72,12 @@ def layout(graph: Graph, *, most_nodes: int = 80, most_edges: int = 240) -> Layo
     places: dict[Place, tuple[float, float]] = {}
     columns, x = [], left
     for at in positions:
-        own = {name: nodes for (name, other), nodes in groups.items() if other == at and (name in apart or not apart)}
-        wide = _STEP * max(map(len, own.values()))
+        in_column = {
+            name: nodes for (name, other), nodes in groups.items() if other == at and (name in apart or not apart)
+        }
+        wide = _STEP * max(map(len, in_column.values()))
         columns.append(("" if at == ALL else str(at).removeprefix("@"), x + wide / 2))
-        for name, nodes in own.items():
+        for name, nodes in in_column.items():
             places |= _side_by_side(nodes, x + wide / 2, heights[name])
         x += wide + _GAP
     middle = (left + x - _GAP) / 2

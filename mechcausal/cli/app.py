@@ -15,6 +15,8 @@ import typer
 from mechcausal import __version__
 from mechcausal.cli.demo import demo
 from mechcausal.cli.dictionaries import sae
+from mechcausal.cli.generation import generate
+from mechcausal.cli.inspection import lens
 from mechcausal.cli.installation import doctor, selftest
 from mechcausal.cli.linking import link
 from mechcausal.cli.models import organisms, sites
@@ -35,7 +37,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for verb in (demo, organisms, sites, patch, ablate, attribute, path, scrub, probe, erase, link, selftest, doctor):
+for verb in (
+    demo, organisms, sites, patch, ablate, attribute, path, scrub, probe, erase, link, generate, lens, selftest, doctor,
+):  # fmt: skip
     app.command()(verb)
 app.add_typer(sae)
 

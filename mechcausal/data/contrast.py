@@ -65,12 +65,12 @@ class Contrast:
         if not self.clean.aligned:
             corrupt = self.corrupt.padded(self.clean.tokens.shape[1], self.clean.side)
             return (corrupt.tokens != self.clean.tokens) & self.clean.mask
-        found = torch.zeros_like(self.clean.mask)
+        differs = torch.zeros_like(self.clean.mask)
         for row, (first, second) in enumerate(zip(self.clean.aligned, self.corrupt.aligned, strict=True)):
             sides = (self.clean.real_tokens_of(row), first), (self.corrupt.real_tokens_of(row), second)
             here, there = ([(at, token) for at, token in zip(*reversed(side), strict=True)] for side in sides)
-            found[row][self.clean.mask[row]] = torch.tensor([pair not in there for pair in here])
-        return found
+            differs[row][self.clean.mask[row]] = torch.tensor([pair not in there for pair in here])
+        return differs
 
     @property
     def even(self) -> bool:

@@ -57,7 +57,7 @@ class Dropped:
 
 
 def fitting(
-    found: Iterable[Record],
+    records: Iterable[Record],
     check: Callable[[Record], None],
     *,
     unfit: str,
@@ -68,7 +68,7 @@ def fitting(
     kept: list[Record] = []
     dropped = Dropped()
     seen: dict[str, Record] = {}
-    for record in found:
+    for record in records:
         try:
             if _key(record) in seen:
                 raise Unfit(TWICE, record.refuse(f"it repeats {seen[_key(record)].where}", fix="leave one of them out"))

@@ -14,13 +14,14 @@ from torch import Tensor
 
 from mechcausal.address import Selection
 from mechcausal.arguments import Column, Reader, Texts, checked
-from mechcausal.data.layout import laid_out
-from mechcausal.data.layout import pad as pad
+from mechcausal.data.chat import AsWritten, Chats, written_out
+from mechcausal.data.padding import Side as Side
+from mechcausal.data.padding import laid_out, read_position
+from mechcausal.data.padding import pad as pad
 from mechcausal.data.targets import Words, each_of, targets
 from mechcausal.data.tokens import encode_all, span_of, tokenizer_of, wants_bos
 from mechcausal.errors import DataError, SiteError, did_you_mean
 
-Side = Literal["left", "right"]
 _LATER = ("answers", "foils", "spans", "aligned", "forced")  # left out of the hash where there is nothing
 
 
@@ -183,12 +184,12 @@ class PromptSet:
             side=side,
             texts=tuple(texts),
             **targets(tokenizer, len(texts), **wanted),
-            read_at=_read_position(tokenizer, rows),
+            read_at=read_position(tokenizer, rows),
             labels=tuple(labels),
             groups=tuple(groups),
             environments=tuple(environments),
             clusters=tuple(clusters),
-            positions={word: torch.tensor([end - 1 for _, end in found]) for word, found in places.items()},
+            positions={word: torch.tensor([end - 1 for _, end in spans]) for word, spans in places.items()},
             given=given,
             variables={name: torch.as_tensor(value) for name, value in (variables or {}).items()},
         )
@@ -233,6 +234,31 @@ class PromptSet:
         from mechcausal.data.writing import write_prompts
 
         return write_prompts(self, Path(path))
+
+    @classmethod
+    @checked
+    def from_chat(
+        cls,
+        model: Reader,
+        chats: Chats,
+        *,
+        system: str | None = None,
+        reply: str = "",
+        **options: Any,  # noqa: ANN401 - those of `from_text`
+    ) -> PromptSet:
+        """Tokenize chats as the tokenizer's own template writes them, up to where the model answers.
+
+        Args:
+            model: The model whose tokenizer has the template.
+            chats: Each a text of the user, or a list of `{"role": ..., "content": ...}`.
+            system: A message of the system that comes first.
+            reply: How the answer begins; an answer token follows it.
+            **options: The options of `from_text`.
+        """
+        if "bos" in options:
+            raise DataError("the chat template decides about the BOS token", fix="leave out bos=")
+        texts, begins = written_out(model, chats, system=system, reply=reply)
+        return cls.from_text(AsWritten(model), texts, bos=begins, **options)
 
     @property
     def lengths(self) -> Int[Tensor, " batch"]:
@@ -376,11 +402,3 @@ def _each(value: Any, count: int, what: str) -> Sequence[Any]:  # noqa: ANN401 -
     if len(value) != count:
         raise DataError(f"{what} must have one entry per prompt", got=len(value), expected=count)
     return value
-
-
-def _read_position(tokenizer: Any, rows: list[list[int]]) -> Tensor | None:  # noqa: ANN401
-    """Masked-language prompts are read at their mask; all others at the end."""
-    mask = getattr(tokenizer, "mask_token_id", None)
-    if mask is None or not all(mask in row for row in rows):
-        return None
-    return torch.tensor([row.index(mask) for row in rows])

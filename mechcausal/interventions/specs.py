@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from dataclasses import fields as dataclass_fields
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, get_args
 
 from mechcausal.address import Selection, Site, Vector
 from mechcausal.address import vector as vector
@@ -128,30 +128,65 @@ def from_json(data: dict[str, Any] | str) -> Intervention:
     try:
         return KINDS[word](**{key: _tuples(value) for key, value in fields.items()})
     except TypeError as error:
-        known = ", ".join(part.name for part in dataclass_fields(KINDS[word])) or "none"
-        raise InterventionError(f"{word!r} was given wrong fields", got=", ".join(fields), expected=known) from error
+        names = ", ".join(part.name for part in dataclass_fields(KINDS[word])) or "none"
+        raise InterventionError(f"{word!r} was given wrong fields", got=", ".join(fields), expected=names) from error
 
 
 def _tuples(value: Any) -> Any:  # noqa: ANN401 - JSON in, JSON out
     return tuple(_tuples(item) for item in value) if isinstance(value, (list, tuple)) else value
 
 
+When = Literal["prompt", "new", "both"]
+
+
 @dataclass(frozen=True)
 class Edit:
-    """One intervention at one site on one selection of positions."""
+    """One intervention at one site on one selection of positions.
+
+    Attributes:
+        site: Where.
+        do: What is done there.
+        at: At which positions of a prompt.
+        when: Where text is generated, whether it is done in the prompt (at these positions), at every new token, or both.
+            None is both where `at` is all positions, else the prompt.
+    """
 
     site: Site
     do: Intervention
     at: Selection = field(default_factory=Selection)
+    when: When | None = None
+
+    def __post_init__(self) -> None:
+        if self.when not in (None, *get_args(When)):
+            raise InterventionError(
+                f"{self} says wrongly when it is made", got=repr(self.when), fix=did_you_mean(self.when, get_args(When))
+            )
 
     @classmethod
-    def of(cls, site: str | Site, do: str | Intervention, at: str | int | Selection | None = None) -> Edit:
+    def of(
+        cls,
+        site: str | Site,
+        do: str | Intervention,
+        at: str | int | Selection | None = None,
+        when: When | None = None,
+    ) -> Edit:
         """Make an edit from words: `Edit.of("L3.z.H2", "zero", "@-1")`."""
-        return cls(Site.parse(site), from_json(do) if isinstance(do, str) else do, Selection.parse(at))
+        return cls(Site.parse(site), from_json(do) if isinstance(do, str) else do, Selection.parse(at), when)
+
+    @property
+    def in_prompt(self) -> bool:
+        """Whether it is made in the prompt when text is generated."""
+        return self.when != "new"
+
+    @property
+    def at_new(self) -> bool:
+        """Whether it is made at every new token when text is generated."""
+        return self.when in ("new", "both") or (self.when is None and self.at == Selection())
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON object from which `edit_from_json` makes an equal edit."""
-        return {"site": str(self.site), "at": str(self.at), **self.do.to_json()}
+        when = {} if self.when is None else {"when": self.when}
+        return {"site": str(self.site), "at": str(self.at), **when, **self.do.to_json()}
 
     def __str__(self) -> str:
         """Print as `zero L3.z.H2@-1`."""
@@ -161,8 +196,8 @@ class Edit:
 def edit_from_json(data: dict[str, Any]) -> Edit:
     """Make an edit from its JSON object."""
     fields = dict(data)
-    site, at = fields.pop("site"), fields.pop("at", None)
-    return Edit(Site.parse(site), from_json(fields), Selection.parse(at))
+    site, at, when = fields.pop("site"), fields.pop("at", None), fields.pop("when", None)
+    return Edit(Site.parse(site), from_json(fields), Selection.parse(at), when)
 
 
 def canonical_json(edits: Sequence[Edit]) -> str:

@@ -201,7 +201,7 @@ class Bench:
             self.forwards += values.forwards
             self.stages[stage] = self.stages.get(stage, 0) + values.values.size
             if any(cells):
-                self._add(values.told)
+                self._add(values.compute)
         return out
 
     def _add(self, engine: Mapping[str, Any]) -> None:

@@ -176,7 +176,7 @@ def _dry(bench: Bench, candidates: Any) -> float:  # noqa: ANN401 - candidates
         plan = Plan(
             base, bench.cells(candidates), bench.metric, rows=source, memory=bench.memory, reference=base, dry=True
         )
-        engine = evaluate(bench.model, replace(plan), batch_size=bench.batch_size, exact=bench.exact).told
+        engine = evaluate(bench.model, replace(plan), batch_size=bench.batch_size, exact=bench.exact).compute
         full = len(candidates) * len(base) * columns * layers
         forwards += (engine.get("token_layers", 0) + full - engine.get("naive_token_layers", 0)) / (columns * layers)
     return forwards

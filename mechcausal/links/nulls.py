@@ -24,7 +24,7 @@ class Turned:
     """Features that write along directions turned at random, as far as they did before."""
 
     def __init__(self, dictionary: Bound, numbers: Sequence[int], copies: int, draw: np.random.Generator) -> None:
-        self.own, self.numbers = dictionary, torch.as_tensor([number for number in numbers for _ in range(copies)])
+        self.bound, self.numbers = dictionary, torch.as_tensor([number for number in numbers for _ in range(copies)])
         weight = dictionary.W_dec
         noise = torch.as_tensor(draw.normal(size=(len(self.numbers), weight.shape[1]))).to(weight)
         sizes = weight[self.numbers.to(weight.device)].norm(dim=1, keepdim=True)
@@ -32,7 +32,7 @@ class Turned:
 
     def encode(self, x: Tensor) -> Tensor:
         """Return the numbers of the features."""
-        return self.own.dictionary.encode(x)[..., self.numbers.to(x.device)]
+        return self.bound.dictionary.encode(x)[..., self.numbers.to(x.device)]
 
     def decode(self, feature_acts: Tensor, /) -> Tensor:
         """Return what they write."""

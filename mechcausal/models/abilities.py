@@ -7,7 +7,8 @@ pattern, the stream for a sublayer output. What does not show the effect is not 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -21,9 +22,10 @@ from mechcausal.errors import InterventionError, MechcausalError, ModelError, Si
 from mechcausal.interventions.specs import AddDelta, Edit
 from mechcausal.models import bridge
 from mechcausal.models.attached import with_dictionaries
-from mechcausal.models.condition import condition, remember
+from mechcausal.models.cache import keep, recall, versions
+from mechcausal.models.condition import Condition, condition, digest_of, remember
 from mechcausal.models.fingerprint import weights_fingerprint
-from mechcausal.models.hooked import forward
+from mechcausal.models.hooked import forward, readings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,6 +76,22 @@ class Abilities:
     components: dict[str, Ability]
     additive: bool
 
+    def to_json(self) -> dict[str, Any]:
+        """Return what a file may hold."""
+        return {
+            "architecture": self.architecture,
+            "shape": {name: value for name, value in vars(self.shape).items() if name != "dictionaries"},
+            "components": [vars(ability) for ability in self.components.values()],
+            "additive": self.additive,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Abilities:
+        """Return what `to_json` wrote."""
+        entries = [Ability(**{**entry, "shape": tuple(entry["shape"])}) for entry in data["components"]]
+        components = {ability.component: ability for ability in entries}
+        return cls(data["architecture"], ModelShape(**data["shape"]), components, data["additive"])
+
     def shape_at(self, site: Site) -> tuple[int, ...]:
         """Return the shape of a whole site at one position."""
         if site.dictionary is not None and not site.error:
@@ -94,6 +112,8 @@ class Abilities:
                 )
 
 
+LONG = 1.0  # seconds; what took less is measured again in every process
+_AT_ONCE = 10  # layers whose activations are held at once
 _measured: dict[tuple[Any, ...], Abilities] = {}
 
 
@@ -112,7 +132,7 @@ def abilities(model: Any) -> Abilities:  # noqa: ANN401 - a TransformerBridge
         state,
     )
     if key not in _measured:
-        _measured[key] = _measure(model)
+        _measured[key] = _recalled_or_measured(model, state)
     able = _measured[key]
     shape = with_dictionaries(model, able.shape, key[0])
     return able if shape is able.shape else replace(able, shape=shape)
@@ -141,37 +161,67 @@ def sites(model: Model) -> pd.DataFrame:
                 "note": ability.note,
             }
         )
-    for name, known in able.shape.dictionaries.items():
-        ability, layered = able.components[known.site.component], known.site.layer is not None
+    for name, dictionary in able.shape.dictionaries.items():
+        ability, layered = able.components[dictionary.site.component], dictionary.site.layer is not None
         rows.append(
             {
-                "component": known.site.component,
-                "site": f"{known.site}.sae:{name}.F0",
+                "component": dictionary.site.component,
+                "site": f"{dictionary.site}.sae:{name}.F0",
                 "layers": 1 if layered else None,
-                "width": known.n_features,
-                "reads": ability.reads and not known.stale,
-                "writes": ability.writes and not known.stale,
+                "width": dictionary.n_features,
+                "reads": ability.reads and not dictionary.stale,
+                "writes": ability.writes and not dictionary.stale,
                 "hook": ability.hook,
-                "note": "a dictionary of weights that have changed since" if known.stale else "a dictionary",
+                "note": "a dictionary of weights that have changed since" if dictionary.stale else "a dictionary",
             }
         )
     return pd.DataFrame(rows).astype({"layers": "Int64", "heads": "Int64", "width": "Int64"})
 
 
+def key_on_disk(model: Any, state: Condition) -> dict[str, Any] | None:  # noqa: ANN401
+    """Return all that what is measured of a model depends on, for other processes; None where that cannot be written."""
+    digest = digest_of(state)
+    if digest is None:
+        return None
+    kind = bridge.device_of(model).type
+    return {
+        "weights": weights_fingerprint(model),
+        "architecture": bridge.architecture_of(model),
+        "shape": str(bridge.shape_of(model)),
+        "condition": digest,
+        "device": torch.backends.cpu.get_cpu_capability() if kind == "cpu" else kind,
+        "matmul": torch.get_float32_matmul_precision(),
+        "versions": versions("torch", "transformers", "transformer-lens"),
+    }
+
+
+def _recalled_or_measured(model: Any, state: Condition) -> Abilities:  # noqa: ANN401
+    """Return abilities from the user's cache, or measure them, and keep those that took long."""
+    key = key_on_disk(model, state)
+    kept = None if key is None else recall("abilities", key)
+    if kept is not None:
+        return Abilities.from_json(kept)
+    started = time.perf_counter()
+    able = _measure(model)
+    if key is not None and time.perf_counter() - started > LONG:
+        keep("abilities", key, able.to_json())
+    return able
+
+
 def _measure(model: Any) -> Abilities:  # noqa: ANN401
     shape = bridge.shape_of(model)
     batch = _probe_batch(model)
-    found = {name: _readable(model, batch, name, shape) for name in COMPONENTS}
-    if found["mlp_post"].reads:  # the configuration is wrong about it in some adapters (OPT)
-        shape = replace(shape, d_mlp=found["mlp_post"].shape[-1])
-    additive = _is_additive(model, batch, found, shape)
-    if not additive and found["resid_mid"].reads:
+    measured = {name: _readable(model, batch, name, shape) for name in COMPONENTS}
+    if measured["mlp_post"].reads:  # the configuration is wrong about it in some adapters (OPT)
+        shape = replace(shape, d_mlp=measured["mlp_post"].shape[-1])
+    additive = _is_additive(model, batch, measured, shape)
+    if not additive and measured["resid_mid"].reads:
         note = "the stream after attention is normalised before it is added (post-norm), so there is no resid_mid"
-        found["resid_mid"] = Ability("resid_mid", note=note)
-    for name, ability in found.items():
+        measured["resid_mid"] = Ability("resid_mid", note=note)
+    for name, ability in measured.items():
         if ability.reads and name != "logits":
-            found[name] = _writable(model, batch, ability, found, shape)
-    return Abilities(bridge.architecture_of(model), shape, found, additive)
+            measured[name] = _writable(model, batch, ability, measured, shape)
+    return Abilities(bridge.architecture_of(model), shape, measured, additive)
 
 
 def _probe_batch(model: Any) -> PromptSet:  # noqa: ANN401
@@ -198,7 +248,7 @@ def _readable(model: Any, batch: PromptSet, component: str, shape: ModelShape) -
         return Ability(component, note=_why_absent(component, model))
     name = point.name or ""
     try:
-        value = forward(model, batch, read=[site]).read[site]
+        value = readings(model, batch, [site])[site]
     except InterventionError:
         return Ability(component, name, note="its hook point exists but is never reached")
     except SiteError as error:
@@ -217,9 +267,7 @@ def _readable(model: Any, batch: PromptSet, component: str, shape: ModelShape) -
 def _results(model: Any, batch: PromptSet, shape: ModelShape) -> Ability:  # noqa: ANN401
     """Say whether the output of attention is the sum of what its heads add, and one bias, in every layer."""
     try:
-        for layer in range(shape.n_layers):
-            sites = [Site(name, layer) for name in ("result", "attn_out")]
-            by_head, total = forward(model, batch, read=sites).read.values()
+        for by_head, total in _layer_by_layer(model, batch, ("result", "attn_out"), shape):
             bias = total - by_head.sum(-2)
             if by_head.shape[2] != shape.n_heads or not _same(total, by_head.sum(-2) + bias[:1, :1]):
                 note = "the output of attention is not the sum of what its heads add"
@@ -237,19 +285,34 @@ def _why_absent(component: str, model: Any) -> str:  # noqa: ANN401
     return "this architecture has no such hook point"
 
 
-def _is_additive(model: Any, batch: PromptSet, found: dict[str, Ability], shape: ModelShape) -> bool:  # noqa: ANN401
-    parts = [name for name in ("resid_pre", "attn_out", "mlp_out") if found[name].reads]
-    if not found["resid_post"].reads or "attn_out" not in parts:
+def _is_additive(model: Any, batch: PromptSet, measured: dict[str, Ability], shape: ModelShape) -> bool:  # noqa: ANN401
+    parts = [name for name in ("resid_pre", "attn_out", "mlp_out") if measured[name].reads]
+    if not measured["resid_post"].reads or "attn_out" not in parts:
         return False
-    for layer in range(shape.n_layers):
-        read = forward(model, batch, read=[Site(name, layer) for name in (*parts, "resid_post")]).read
-        total = torch.stack([read[Site(name, layer)] for name in parts]).sum(0)
-        if not _same(total, read[Site("resid_post", layer)]):
-            return False
-    return True
+    layers = _layer_by_layer(model, batch, (*parts, "resid_post"), shape)
+    return all(_same(torch.stack(values).sum(0), after) for *values, after in layers)
 
 
-def _writable(model: Any, batch: PromptSet, ability: Ability, found: dict[str, Ability], shape: ModelShape) -> Ability:  # noqa: ANN401
+def _layer_by_layer(
+    model: Any,  # noqa: ANN401
+    batch: PromptSet,
+    names: Sequence[str],
+    shape: ModelShape,
+) -> Generator[list[Tensor]]:
+    """Yield the activations of these names in each layer, read in one run for several layers."""
+    for start in range(0, shape.n_layers, _AT_ONCE):
+        layers = range(start, min(start + _AT_ONCE, shape.n_layers))
+        read = forward(model, batch, read=[Site(name, layer) for layer in layers for name in names]).read
+        yield from ([read[Site(name, layer)] for name in names] for layer in layers)
+
+
+def _writable(
+    model: Any,  # noqa: ANN401
+    batch: PromptSet,
+    ability: Ability,
+    measured: dict[str, Ability],
+    shape: ModelShape,
+) -> Ability:
     """Write noise at each layer in turn until its witness feels it; exactly, where exactness can be required."""
     name = ability.component
     noise = torch.randn(ability.shape, generator=torch.Generator().manual_seed(1)).to(batch.tokens.device)
@@ -257,7 +320,7 @@ def _writable(model: Any, batch: PromptSet, ability: Ability, found: dict[str, A
     # A saturated softmax feels no small change of its queries, hence the louder second and third attempt.
     for layer, loudness in ((layer, loudness) for loudness in (1.0, 30.0, 1000.0) for layer in layers):
         try:
-            if _felt(model, batch, _site(name, layer), noise * loudness, found, shape):
+            if _felt(model, batch, _site(name, layer), noise * loudness, measured, shape):
                 return Ability(name, ability.hook, ability.shape, reads=True, writes=True)
         except MechcausalError as error:
             return Ability(name, ability.hook, ability.shape, reads=True, note=str(error))
@@ -270,20 +333,20 @@ def _felt(
     batch: PromptSet,
     site: Site,
     noise: Tensor,
-    found: dict[str, Ability],
+    measured: dict[str, Ability],
     shape: ModelShape,
 ) -> bool:
     layer = 0 if site.layer is None else site.layer
-    scale = forward(model, batch, read=[site]).read[site].abs().mean().clamp(min=1e-2)
+    scale = readings(model, batch, [site])[site].abs().mean().clamp(min=1e-2)
     delta = (noise * scale).to(dtype=scale.dtype)
-    witness = next((name for name in _WITNESSES[site.component] if found[name].reads), None)
+    witness = next((name for name in _WITNESSES[site.component] if measured[name].reads), None)
     if witness is None:
         raise UnsupportedError("nothing that must feel it can be read, so an edit there cannot be verified")
     if site.component == "resid_post":
         watched = Site("resid_pre", layer + 1) if layer + 1 < shape.n_layers else None
     else:
         watched = Site(witness, layer)
-    mlp = [Site("mlp_out", layer)] if site.component == "resid_mid" and found["mlp_out"].reads else []
+    mlp = [Site("mlp_out", layer)] if site.component == "resid_mid" and measured["mlp_out"].reads else []
     read = [site, *mlp, *([watched] if watched else [])]
     before = forward(model, batch, read=read)
     after = forward(model, batch, [Edit(site, AddDelta())], read=read, sources=[delta])

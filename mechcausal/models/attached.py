@@ -134,31 +134,33 @@ def attached(model: Model) -> dict[str, Bound]:
 
 def bound(model: Any, name: str) -> Bound:  # noqa: ANN401 - a TransformerBridge
     """Return the dictionary that is attached to the model under this name."""
-    known = _attached.get(model, {})
-    if name not in known:
+    dictionaries = _attached.get(model, {})
+    if name not in dictionaries:
         how = "mc.features.load(model, PATH) attaches one"
         raise SiteError(
             f"no dictionary called {name!r} is attached to this model",
-            fix=f"{did_you_mean(name, known)} ({how})" if known else how,
+            fix=f"{did_you_mean(name, dictionaries)} ({how})" if dictionaries else how,
         )
-    return known[name]
+    return dictionaries[name]
 
 
 @checked
 def detach(model: Model, name: str) -> Bound:
     """Forget a dictionary, and return it."""
-    found = bound(model, name)
+    detached = bound(model, name)
     del _attached[model][name]
-    return found
+    return detached
 
 
 def with_dictionaries(model: Any, shape: ModelShape, digest: str | None = None) -> ModelShape:  # noqa: ANN401
     """Return the sizes of a model with those of its dictionaries; those of other weights than `digest` are stale."""
-    known = {
-        name: DictionaryShape(one.site, one.n_features, digest is not None and one.model_digest != digest)
-        for name, one in _attached.get(model, {}).items()
+    shapes = {
+        name: DictionaryShape(
+            dictionary.site, dictionary.n_features, digest is not None and dictionary.model_digest != digest
+        )
+        for name, dictionary in _attached.get(model, {}).items()
     }
-    return replace(shape, dictionaries=known) if known or shape.dictionaries else shape
+    return replace(shape, dictionaries=shapes) if shapes or shape.dictionaries else shape
 
 
 def resolved(model: Any, dictionary: Bound | str) -> Bound:  # noqa: ANN401 - a TransformerBridge

@@ -53,18 +53,18 @@ def _set_alike(wrapped: Any, twin: nn.Module) -> None:  # noqa: ANN401 - a Trans
     """Give the modules of a bare model the settings that those beneath the bridge have now, whatever the configuration says."""
     modules = dict(twin.named_modules())
     for name, module in bridge.underlying(wrapped).named_modules(remove_duplicate=False):
-        own = modules.get(name.replace("._original_component", ""))
-        if own is None or type(own) is not type(module):
+        counterpart = modules.get(name.replace("._original_component", ""))
+        if counterpart is None or type(counterpart) is not type(module):
             continue
         for key, value in vars(module).items():
-            here = vars(own).get(key, ...)
+            here = vars(counterpart).get(key, ...)
             if isinstance(value, (bool, int, float, str, type(None))) and key[0] != "_" and here is not value:
-                setattr(own, key, value)
+                setattr(counterpart, key, value)
 
 
 def ports(wrapped: Any, model: nn.Module, sites: Sequence[Site]) -> dict[Site, Port]:  # noqa: ANN401
     """Return where each of these sites is read in the bare model, as far as it is read at a module."""
-    found = {}
+    located = {}
     for site in sites:
         point = bridge.hook_point(wrapped, site)
         *path, end = (getattr(point, "name", None) or "").split(".")
@@ -77,8 +77,8 @@ def ports(wrapped: Any, model: nn.Module, sites: Sequence[Site]) -> dict[Site, P
         except AttributeError:
             continue
         if end in ("hook_in", "hook_out") and names:
-            found[site] = module, end == "hook_in"
-    return found
+            located[site] = module, end == "hook_in"
+    return located
 
 
 def chain(block: Any, model: nn.Module) -> Sequence[nn.Module]:  # noqa: ANN401 - a block of a bridge

@@ -65,14 +65,16 @@ def attach(
         Site(out.component, out.layer, dictionary=name)
         able.require([out])
         _check_order(place, out)
-    for one in (place, out):
-        if one is not None and one != one.whole:
-            raise SiteError("a dictionary reads a whole activation", got=str(one), fix=f"attach it to {one.whole}")
-    own = weights_fingerprint(model)
-    if model_digest is not None and model_digest != own:
+    for endpoint in (place, out):
+        if endpoint is not None and endpoint != endpoint.whole:
+            raise SiteError(
+                "a dictionary reads a whole activation", got=str(endpoint), fix=f"attach it to {endpoint.whole}"
+            )
+    weights_digest = weights_fingerprint(model)
+    if model_digest is not None and model_digest != weights_digest:
         raise ModelError(
             f"the dictionary {name!r} belongs to another model",
-            got=f"weights {own}", expected=f"weights {model_digest}",
+            got=f"weights {weights_digest}", expected=f"weights {model_digest}",
             fix="load the model it was trained on, or train one: mechcausal sae train MODEL --site SITE",
         )  # fmt: skip
     missing = [word for word in ("encode", "decode", "W_dec") if not hasattr(dictionary, word)]
@@ -85,7 +87,7 @@ def attach(
             raise NumericsError(f"the weights {word} of the dictionary {name!r} hold NaN or infinity")
     linear = _tried(dictionary, name, able, place, out)
     where = None if folder is None else Path(folder)
-    return file(model, Bound(name, place, dictionary, digest_of(dictionary), own, out, linear, where))
+    return file(model, Bound(name, place, dictionary, digest_of(dictionary), weights_digest, out, linear, where))
 
 
 def _check_order(site: Site, out: Site) -> None:
@@ -132,15 +134,15 @@ def _tensors(dictionary: Any) -> dict[str, Tensor]:  # noqa: ANN401
     """Return everything it is made of, by name."""
     if isinstance(dictionary, torch.nn.Module):
         return dict(dictionary.state_dict())
-    own = {name: value for name, value in vars(dictionary).items() if isinstance(value, Tensor)}
-    return own or {"W_dec": dictionary.W_dec}
+    tensors = {name: value for name, value in vars(dictionary).items() if isinstance(value, Tensor)}
+    return tensors or {"W_dec": dictionary.W_dec}
 
 
 def digest_of(dictionary: Any) -> str:  # noqa: ANN401 - a Dictionary
     """Return a digest of the weights of a dictionary and of what else it does with them."""
-    told = {name: value for name, value in vars(dictionary).items() if isinstance(value, (int, float, str))}
-    told.pop("training", None)
-    digest = hashlib.sha256(f"{type(dictionary).__qualname__}{sorted(told.items())}".encode())
+    settings = {name: value for name, value in vars(dictionary).items() if isinstance(value, (int, float, str))}
+    settings.pop("training", None)
+    digest = hashlib.sha256(f"{type(dictionary).__qualname__}{sorted(settings.items())}".encode())
     for name, tensor in sorted(_tensors(dictionary).items()):
         plain = tensor.detach().to("cpu").contiguous()
         digest.update(f"{name}{tuple(plain.shape)}{plain.dtype}".encode())

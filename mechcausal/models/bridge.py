@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterator
 from functools import cache, partial
 from importlib.metadata import version
+from inspect import signature
 from typing import Any
 
 import torch
@@ -226,6 +227,25 @@ def run(model: TransformerBridge, tokens: Tensor, mask: Tensor) -> Tensor:
         )  # fmt: skip
     attention_mask = None if bool(mask.all()) else mask.long()
     return model(tokens, attention_mask=attention_mask, return_type="logits")
+
+
+def step(model: TransformerBridge, tokens: Tensor, mask: Tensor, cache: Any) -> Tensor:  # noqa: ANN401
+    """Return the logits of the last column of tokens that continue what a cache holds, [batch vocab].
+
+    Args:
+        model: The bridge.
+        tokens: The new tokens, [batch new].
+        mask: The real tokens of all columns, those of the cache and the new ones.
+        cache: A cache of transformers, to which keys and values of the new tokens are added.
+    """
+    taken = signature(underlying(model).forward).parameters
+    options: dict[str, Any] = {"logits_to_keep": 1} if "logits_to_keep" in taken else {}
+    if "position_ids" in taken:
+        options["position_ids"] = (mask.long().cumsum(1) - 1).clamp(min=0)[:, -tokens.shape[1] :]
+    logits = model(
+        tokens, attention_mask=mask.long(), past_key_values=cache, use_cache=True, return_type="logits", **options
+    )
+    return logits[:, -1]
 
 
 def modules_of(model: TransformerBridge) -> Iterator[tuple[str, nn.Module]]:

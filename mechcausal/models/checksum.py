@@ -22,8 +22,8 @@ def checksum(tensors: Iterable[Tensor]) -> tuple[int, ...]:
     sums: list[int | Tensor] = [_checksum(tensor) for tensor in tensors]
     waiting = [value for value in sums if isinstance(value, Tensor)]
     # Joined before they are read, because a graphics card is waited for at every reading.
-    found = iter(torch.stack([value.to(waiting[0].device) for value in waiting]).tolist()) if waiting else iter(())
-    return tuple(next(found) if isinstance(value, Tensor) else value for value in sums)
+    computed = iter(torch.stack([value.to(waiting[0].device) for value in waiting]).tolist()) if waiting else iter(())
+    return tuple(next(computed) if isinstance(value, Tensor) else value for value in sums)
 
 
 def _checksum(tensor: Tensor) -> int | Tensor:

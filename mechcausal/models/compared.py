@@ -46,13 +46,13 @@ def probes(model: Any) -> list[tuple[PromptSet, PromptSet]]:  # noqa: ANN401
     longest = min(6, cfg.n_ctx)
     lengths = [longest, max(2, longest - 2), longest]
     outputs = cfg.d_vocab if getattr(cfg, "d_vocab_out", -1) in (None, -1) else cfg.d_vocab_out
-    found = []
+    batches = []
     for side in ("right", "left"):
         texts = [[torch.randint(0, cfg.d_vocab, (n,), generator=draw).tolist() for n in lengths] for _ in "ab"]
         answer, foil = torch.randint(0, outputs, (2, len(lengths)), generator=draw)
-        base, source = (PromptSet(*pad(own, side=side), side=side, answer=answer, foil=foil) for own in texts)
-        found.append((base.to(device), source.to(device)))
-    return found
+        base, source = (PromptSet(*pad(tokens, side=side), side=side, answer=answer, foil=foil) for tokens in texts)
+        batches.append((base.to(device), source.to(device)))
+    return batches
 
 
 def agree(fast: Tensor, slow: Tensor, model: Any) -> bool:  # noqa: ANN401

@@ -6,6 +6,8 @@ remembered of the model as it was is not used for the model as it is.
 
 from __future__ import annotations
 
+import hashlib
+import inspect
 from collections.abc import Mapping
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -14,6 +16,8 @@ from mechcausal.models import bridge
 
 Condition = tuple[Any, ...]
 _PLAIN = (bool, int, float, str, type(None))
+# Settings that say where a model was read from, on which no number depends.
+_NAMES = ("name_or_path", "_name_or_path", "_commit_hash", "model_name", "tokenizer_name")
 _first: WeakKeyDictionary[Any, Condition] = WeakKeyDictionary()
 
 
@@ -40,6 +44,31 @@ def condition(model: Any) -> Condition:  # noqa: ANN401 - a TransformerBridge
             configurations.setdefault(id(config), config)
     forwards = tuple((kind, getattr(kind, "forward", None)) for kind in types)
     return tuple(parts), forwards, tuple(_settings(config) for config in configurations.values())
+
+
+def digest_of(state: Condition) -> str | None:
+    """Return a digest of a condition that another process can compare; None where hooks or replaced forwards act.
+
+    Functions have no content that could be compared between processes, so nothing is remembered of a model with hooks.
+    """
+    parts, forwards, configurations = state
+    if any(hooks for *_, hooks in parts) or not all(_is_of_the_class(kind, forward) for kind, forward in forwards):
+        return None
+    modules = [(name, _name(kind), settings) for name, kind, settings, _ in parts]
+    settings = [[entry for entry in configuration if entry[0] not in _NAMES] for configuration in configurations]
+    text = repr((modules, sorted({_name(kind) for kind, _ in forwards}), settings))
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _name(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _is_of_the_class(kind: type, forward: Any) -> bool:  # noqa: ANN401 - a function, or None
+    """Say whether the forward of a class is one that a class of the libraries or of torch defines in its own module."""
+    inner = inspect.unwrap(forward) if forward is not None else None
+    module = getattr(inner, "__module__", "")
+    return inner is None or any(base.__module__ == module for base in kind.__mro__)
 
 
 def _settings(config: Any) -> tuple[Any, ...]:  # noqa: ANN401 - of transformers, or of transformer-lens

@@ -36,7 +36,7 @@ from mechcausal.models.rows import (
     matched,
     of_prompts,
     taken,
-    told_together,
+    together,
     uneven,
     why_matched,
     written_out,
@@ -56,14 +56,14 @@ class Values:
         values: [cell example]; NaN where a prompt has no position that the cell selects.
         forwards: How many forwards were run.
         batch_size: The batch size at the end (it is halved when memory runs out).
-        told: What provenance says of the engine: which way ran and why, and what it saved.
+        compute: What provenance says of the engine: which way ran and why, and what it saved.
         unedited: The metric of the unedited base run, and of the source run, if they were asked for.
     """
 
     values: np.ndarray
     forwards: int
     batch_size: int
-    told: dict[str, Any] = field(default_factory=dict)
+    compute: dict[str, Any] = field(default_factory=dict)
     unedited: dict[str, np.ndarray] = field(default_factory=dict)
 
 
@@ -109,7 +109,7 @@ def evaluate(
         base, reference = align(plan.base, plan.reference)
         aligned = replace(plan, base=base, reference=reference)
     base = aligned.base
-    known, fast, reasons = _replayed(model, plan.cells) if exact == "replay" else (None, [], {"all": "asked for"})
+    engine, fast, reasons = _replayed(model, plan.cells) if exact == "replay" else (None, [], {"all": "asked for"})
     slow = sorted(set(range(len(plan.cells))) - set(fast))
     economy = Economy()
     forwards = 0
@@ -124,19 +124,19 @@ def evaluate(
             forwards += 1
         out = np.full((len(plan.cells) + 2, len(part.base)), np.nan)
         if fast:
-            assert known is not None  # there are cells that it can do
-            assert known.twin is not None
-            carried = [kind for kind in _kinds(plan.cells) if known.carries(kind)]
-            told = {"budget": budget, "tick": bar.update, "unedited": unedited}
-            found = replay(known.twin, part.only(fast), carried, compared, **told)
-            out[[*fast, -2, -1]] = [*found.values, found.base, found.source]
-            forwards, economy = forwards + found.forwards, economy + found.economy
+            assert engine is not None  # there are cells that it can do
+            assert engine.twin is not None
+            carried = [kind for kind in _kinds(plan.cells) if engine.carries(kind)]
+            options = {"budget": budget, "tick": bar.update, "unedited": unedited}
+            run = replay(engine.twin, part.only(fast), carried, compared, **options)
+            out[[*fast, -2, -1]] = [*run.values, run.base, run.source]
+            forwards, economy = forwards + run.forwards, economy + run.economy
         if slow or (unedited and not fast):
-            found = _looped(model, part.only(slow), compared, bar.update, unedited=unedited and not fast)
-            out[slow] = found.values
+            run = _looped(model, part.only(slow), compared, bar.update, unedited=unedited and not fast)
+            out[slow] = run.values
             if not fast:
-                out[-2:] = found.base, found.source
-            forwards += found.forwards
+                out[-2:] = run.base, run.source
+            forwards += run.forwards
         reached = _reached(part)
         if not plan.dry and not np.isfinite(out[:-2][reached]).all():
             _refuse_nan(model, part.base)
@@ -145,9 +145,9 @@ def evaluate(
 
     values, used = in_batches(len(base), batch_size, one_batch)
     bar.close()
-    told = _told(fast, slow, reasons, economy, plan, len(base))
+    compute = _compute_of(fast, slow, reasons, economy, plan, len(base))
     sides = {"base": values[-2], "source": values[-1]} if unedited else {}
-    return Values(values[:-2], forwards, used, told, sides)
+    return Values(values[:-2], forwards, used, compute, sides)
 
 
 def _in_two(model: Any, plan: Plan, apart: np.ndarray, exact: Exact, options: dict[str, Any]) -> Values:  # noqa: ANN401
@@ -156,15 +156,15 @@ def _in_two(model: Any, plan: Plan, apart: np.ndarray, exact: Exact, options: di
     def one(rows: np.ndarray, other: bool) -> tuple[np.ndarray, Values]:
         part = taken(plan, rows)
         found = evaluate(model, matched(part) if other else part, exact="naive" if other else exact, **options)
-        found.told["examples"] = len(rows)
+        found.compute["examples"] = len(rows)
         return np.concatenate([found.values, *(side[None] for side in found.unedited.values())]), found
 
     values, parts = in_two(apart, one)
-    told = told_together([part.told for part in parts], why_matched(int(apart.sum()), len(apart)))
+    compute = together([part.compute for part in parts], why_matched(int(apart.sum()), len(apart)))
     cells = len(plan.cells)
     sides = dict(zip(("base", "source"), values[cells:], strict=True)) if options["unedited"] else {}
     forwards, size = sum(part.forwards for part in parts), min(part.batch_size for part in parts)
-    return Values(values[:cells], forwards, size, told, sides)
+    return Values(values[:cells], forwards, size, compute, sides)
 
 
 def _looped(
@@ -207,8 +207,8 @@ def _reached(plan: Plan) -> np.ndarray:
     """Say which examples have a position that a cell selects, [cell example]; the unedited run has all it needs."""
     selected = Selected(plan.base)
     chosen = [tuple(dict.fromkeys(edit.at for edit in cell)) or (ALL,) for cell in plan.cells]
-    found = [selected.number(*selections) for selections in chosen]
-    return selected.masks.any(-1).cpu().numpy()[found] if found else np.ones((0, len(plan.base)), dtype=bool)
+    numbers = [selected.number(*selections) for selections in chosen]
+    return selected.masks.any(-1).cpu().numpy()[numbers] if numbers else np.ones((0, len(plan.base)), dtype=bool)
 
 
 def _replayed(model: Any, cells: Sequence[Cell]) -> tuple[Replayer | None, list[int], dict[str, str]]:  # noqa: ANN401
@@ -217,34 +217,34 @@ def _replayed(model: Any, cells: Sequence[Cell]) -> tuple[Replayer | None, list[
         return None, [], {}
     if foreign := bridge.foreign(model):
         return None, [], {"all": foreign}
-    known = replayer(model)
+    engine = replayer(model)
     fast, reasons = [], {}
     for number, cell in enumerate(cells):
         kind = cell[0].site.kind if cell else ""
         if len(cell) > 1 and len({edit.site.whole for edit in cell}) > 1:
-            left = sorted({edit.site.kind for edit in cell} - known.together)
+            left = sorted({edit.site.kind for edit in cell} - engine.together)
             if left:
-                reasons[SEVERAL] = known.reasons.get(SEVERAL, f"edits of {', '.join(left)} are left to the loop")
+                reasons[SEVERAL] = engine.reasons.get(SEVERAL, f"edits of {', '.join(left)} are left to the loop")
             else:
                 fast.append(number)
-        elif kind and (known.carries(kind) or known.makes(kind)):
+        elif kind and (engine.carries(kind) or engine.makes(kind)):
             fast.append(number)
         elif cell:
-            reasons[kind] = known.reasons.get(kind, "its effect is not carried to the end of its layer")
-    return known, fast, reasons
+            reasons[kind] = engine.reasons.get(kind, "its effect is not carried to the end of its layer")
+    return engine, fast, reasons
 
 
-def _told(
+def _compute_of(
     fast: Sequence[int], slow: Sequence[int], reasons: Mapping[str, str], economy: Economy, plan: Plan, n: int
 ) -> dict[str, Any]:
     """Return what provenance says of the engine."""
     engine = "naive" if not fast else "replay" if not slow else "replay and naive"
-    told: dict[str, Any] = {"engine": engine, "cells": len(plan.cells)}
+    compute: dict[str, Any] = {"engine": engine, "cells": len(plan.cells)}
     if reasons and any(plan.cells):
-        told["naive_because"] = dict(reasons)
+        compute["naive_because"] = dict(reasons)
     if fast:
-        told = economy.told() | told | {"cells_and_examples": len(plan.cells) * n}
-    return told
+        compute = economy.counts() | compute | {"cells_and_examples": len(plan.cells) * n}
+    return compute
 
 
 def check_exact(exact: str) -> None:

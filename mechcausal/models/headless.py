@@ -58,8 +58,8 @@ def head_class(config: Any) -> type[nn.Module] | None:  # noqa: ANN401
 
     masked = MODEL_FOR_MASKED_LM_MAPPING.get(type(config), None)
     causal = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
-    found = (masked or causal) if reads_both_ways(config) else causal
-    return found[0] if isinstance(found, tuple) else found
+    head = (masked or causal) if reads_both_ways(config) else causal
+    return head[0] if isinstance(head, tuple) else head
 
 
 def reads_both_ways(config: Any) -> bool:  # noqa: ANN401

@@ -8,7 +8,7 @@ attached dictionaries are edited and read where their activation passes (`splice
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import takewhile
@@ -97,9 +97,11 @@ class _Bound:
 
     def __call__(self, activation: Tensor) -> Tensor:
         given = self.source
+        # Layers that attend to a window keep the last keys alone in their cache.
+        keys = None if self.keys is None else self.keys[:, -activation.shape[-1] :]
         if given is None:
-            return edited(activation, self.edit, self.mask, keys=self.keys)
-        return edited(activation, self.edit, self.mask, given.values, given.basis, given.share, self.keys)
+            return edited(activation, self.edit, self.mask, keys=keys)
+        return edited(activation, self.edit, self.mask, given.values, given.basis, given.share, keys)
 
 
 @dataclass
@@ -144,16 +146,16 @@ class _Plan:
         steps = self.steps(bound.site)
         trailing = takewhile(lambda step: isinstance(step, Splice), reversed(steps))
         splices = [step for step in trailing if isinstance(step, Splice)]
-        if (own := next((splice for splice in splices if name in splice.latents), None)) is not None:
-            return own.latents[name]
+        if (existing := next((splice for splice in splices if name in splice.latents), None)) is not None:
+            return existing.latents[name]
         # Edits of several dictionaries meet the same activation; who only reads comes after them.
         last = splices[0] if splices and edits else Splice()
         if last not in splices:
             steps.append(last)
-        found = self.latents[name] = last.latents[name] = Latents(bound, self.grad)
+        latents = self.latents[name] = last.latents[name] = Latents(bound, self.grad)
         if bound.site_out is not None:
-            self.steps(bound.site_out).append(Arrival(found))
-        return found
+            self.steps(bound.site_out).append(Arrival(latents))
+        return latents
 
 
 def forward(
@@ -164,6 +166,9 @@ def forward(
     read: Sequence[Site] = (),
     sources: Sequence[Tensor | Source | None] = (),
     grad: bool = False,
+    masks: Sequence[Tensor] | None = None,
+    keys: Tensor | None = None,
+    run: Callable[[], Tensor] | None = None,
 ) -> Run:
     """Run the model once on `batch` under `edits`, and read activations.
 
@@ -174,10 +179,13 @@ def forward(
         read: Whole sites to read (heads and neurons are views of these).
         sources: For each edit the whole activation of its source (or a `Source`, which says more), or None.
         grad: Keep the graph, and make every reading a point to differentiate by.
+        masks: For each edit where it is made, [batch pos], instead of its own selection.
+        keys: The tokens that can be attended to, [batch key], where they are more than those of the batch.
+        run: What runs the model on the batch, where it is not simply called: with a cache, say.
     """
-    plan = _plan(_Plan(model, grad), batch, edits, read, sources or [None] * len(edits))
+    plan = _plan(_Plan(model, grad), batch, edits, read, sources or [None] * len(edits), masks, keys)
     with torch.set_grad_enabled(grad), _hooked(model, plan, grad):
-        output = bridge.run(model, batch.tokens, batch.mask)
+        output = run() if run is not None else bridge.run(model, batch.tokens, batch.mask)
     _check_fired(plan)
     if isinstance(output, Tensor) and edits and output.shape[0] != len(batch):
         raise InterventionError("the edits changed the batch size", got=output.shape[0], expected=len(batch))
@@ -255,15 +263,20 @@ def _plan(
     edits: Sequence[Edit],
     read: Sequence[Site],
     sources: Sequence[Tensor | Source | None],
+    masks: Sequence[Tensor] | None = None,
+    keys: Tensor | None = None,
 ) -> _Plan:
-    masks: dict[str, Tensor] = {}
-    for edit, source in zip(edits, sources, strict=True):
+    selected: dict[str, Tensor] = {}
+    keys = batch.mask if keys is None else keys
+    for number, (edit, source) in enumerate(zip(edits, sources, strict=True)):
         given = source if isinstance(source, Source) else Source(source) if source is not None else None
         mask = given.mask if given is not None else None
+        if masks is not None:
+            mask = masks[number]
         if mask is None:
-            mask = masks[str(edit.at)] if str(edit.at) in masks else batch.select(edit.at)
-            masks[str(edit.at)] = mask
-        bound = _Bound(edit, mask, given, batch.mask if edit.site.component == "pattern" else None)
+            mask = selected[str(edit.at)] if str(edit.at) in selected else batch.select(edit.at)
+            selected[str(edit.at)] = mask
+        bound = _Bound(edit, mask, given, keys if edit.site.component == "pattern" else None)
         _check_name(plan, edit.site)
         if edit.site.dictionary is None:
             plan.steps(edit.site.whole).append(bound)
@@ -291,15 +304,15 @@ def _check_name(plan: _Plan, site: Site) -> None:
 
 def _reading(plan: _Plan, site: Site) -> Tensor:
     def value(part: Site) -> Tensor:
-        found = plan.points[part].value
-        assert found is not None  # it fired once
-        return found
+        recorded = plan.points[part].value
+        assert recorded is not None  # it fired once
+        return recorded
 
     if site.dictionary is not None:
         latents = plan.latents[site.dictionary]
-        found = latents.error if site.error else latents.features
-        assert found is not None  # its activation was met, because its hooks fired once
-        return found
+        reading = latents.error if site.error else latents.features
+        assert reading is not None  # its activation was met, because its hooks fired once
+        return reading
     if site.component == "result":
         assert site.layer is not None
         return plan.results[site.layer]
@@ -325,15 +338,15 @@ def _hooked(model: Any, plan: _Plan, grad: bool) -> Generator[None]:  # noqa: AN
     placed: list[bridge.HookPoint] = []
     try:
         for site, point in plan.points.items():
-            found = bridge.hook_point(model, site)
-            if found is None:
+            hook_point = bridge.hook_point(model, site)
+            if hook_point is None:
                 raise SiteError(f"this model has no hook point for {site}", fix="see mechcausal sites MODEL")
-            found.add_hook(_hook(plan, point, grad), level=bridge.LEVEL)
-            placed.append(found)
+            hook_point.add_hook(_hook(plan, point, grad), level=bridge.LEVEL)
+            placed.append(hook_point)
         yield
     finally:
-        for found in placed:
-            found.remove_hooks("fwd", level=bridge.LEVEL)
+        for hook_point in placed:
+            hook_point.remove_hooks("fwd", level=bridge.LEVEL)
 
 
 def _hook(plan: _Plan, point: _Point, grad: bool) -> Any:  # noqa: ANN401 - a hook function
@@ -360,7 +373,7 @@ def _hook(plan: _Plan, point: _Point, grad: bool) -> Any:  # noqa: ANN401 - a ho
         if grad and not new.requires_grad:
             new = new.detach().requires_grad_(True)
         point.value = new
-        if plan.leaves and all(one.fired for one in plan.points.values()):
+        if plan.leaves and all(other.fired for other in plan.points.values()):
             raise _Left
         # Returned even if nothing was edited when differentiating: a hook may be shown a reshaped copy (heads split),
         # and only what it returns is part of the graph.

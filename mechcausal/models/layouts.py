@@ -74,7 +74,7 @@ class Layout:
     def layers_in(self, state: Mapping[str, Any]) -> int:
         """Return how many layers a state dict speaks of: the highest number and one."""
         block = next(source.key for name, source in self.sources.items() if "{}" in name).partition("{}")[0]
-        numbers = [found[1] for key in state if (found := re.match(re.escape(block) + r"(\d{1,4})\.", key))]
+        numbers = [match[1] for key in state if (match := re.match(re.escape(block) + r"(\d{1,4})\.", key))]
         return max(map(int, numbers), default=-1) + 1
 
     def recognizes(self, state: Mapping[str, Any]) -> bool:

@@ -114,10 +114,10 @@ def to_native(config: Config, state: State) -> tuple[dict[str, Any], dict[str, T
             f"the checkpoint ({layout.name}) and its configuration do not fit: " + "; ".join(problems),
             fix="correct config=" if len(problems) < 3 else None,
         )
-    whole = {**stated, **facts}
-    native = {key: whole[key] for key in _KEPT if whole.get(key) is not None}
-    native["normalization_type"] = whole.get("normalization_type", "LN")
-    return native, _native_weights(whole, {name: value.float() for name, value in tensors.items()})
+    merged = {**stated, **facts}
+    native = {key: merged[key] for key in _KEPT if merged.get(key) is not None}
+    native["normalization_type"] = merged.get("normalization_type", "LN")
+    return native, _native_weights(merged, {name: value.float() for name, value in tensors.items()})
 
 
 def _recognized(config: Config, state: State) -> tuple[Layout, dict[str, int], dict[str, Tensor]]:
@@ -194,12 +194,12 @@ def _contradictions(config: Config, facts: Config) -> list[str]:
         unset = key not in config or config[key] is None or (key == "d_vocab_out" and config[key] == -1)
         if not unset and config[key] != facts.get(key, config[key]):
             said.append(f"{key} is {facts[key]}, not {shortened(repr(config[key]), 20)}")
-    kind, found = config.get("normalization_type", ""), facts.get("normalization_type")
-    if kind in (None, "LNPre", "RMSPre") and found:
+    kind, norm = config.get("normalization_type", ""), facts.get("normalization_type")
+    if kind in (None, "LNPre", "RMSPre") and norm:
         said.append(f"there are weights of norms, and normalization_type is {kind!r}")
-    if kind in ("LN", "RMS") and not found:
+    if kind in ("LN", "RMS") and not norm:
         said.append(f"there are no weights of norms, and normalization_type is {kind!r}")
-    if kind == "RMS" and found == "LN":
+    if kind == "RMS" and norm == "LN":
         said.append("norms have biases, and normalization_type is 'RMS'")
     return said
 

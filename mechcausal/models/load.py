@@ -1,4 +1,4 @@
-"""`mc.load`: a plain TransformerBridge from a name, a folder, a model object, a checkpoint or an organism.
+"""`mc.load`: a plain TransformerBridge from a name, a folder, a GGUF file, a model object, a checkpoint or an organism.
 
 Every model is checked as it comes in: every weight accounted for, no NaN among them, the same logits as the bare
 `transformers` model, and what can be read and written inside it.
@@ -20,10 +20,13 @@ from mechcausal.catalog import ORGANISMS
 from mechcausal.errors import ArgumentError, ModelError, NumericsError, did_you_mean
 from mechcausal.models import bridge, headless, legacy
 from mechcausal.models.abilities import abilities
+from mechcausal.models.converting import converted, gguf_in
 from mechcausal.models.files import TORCH, name_of, read_json
 from mechcausal.models.origin import Origin, remember, require_digest
-from mechcausal.models.placement import device_called, dtype_called
-from mechcausal.models.pretrained import from_folder, from_hub, holds_tokenizer, refuse_two_stacks, tokenizer_from
+from mechcausal.models.placement import Placement, dtype_called, placed
+from mechcausal.models.pretrained import from_folder, from_hub, holds_tokenizer, refuse_kinds, tokenizer_from
+from mechcausal.models.room import require_memory
+from mechcausal.models.wheels import WHEELS, file_of
 
 _PREFIX = "organism:"
 
@@ -36,6 +39,7 @@ def load(
     config: Mapping[str, Any] | None = None,
     dtype: torch.dtype | str = torch.float32,
     device: str | torch.device | None = None,
+    device_map: Any = None,  # noqa: ANN401 - a word, or devices by the names of modules
     revision: str | None = None,
     expect: str | None = None,
     copy: bool = True,
@@ -44,7 +48,8 @@ def load(
     """Load a model as a TransformerBridge.
 
     Args:
-        source: `"organism:NAME"`, a local folder, a `.pt` or `.safetensors` checkpoint of a legacy HookedTransformer or
+        source: `"organism:NAME"`, `"smollm2"` (a real model in a wheel; the error says how to install it), a local
+            folder, a `.gguf` file or a folder with one (converted once, then kept in the user's cache), a `.pt` or `.safetensors` checkpoint of a legacy HookedTransformer or
             of an older layout, a hub name, a `transformers` model object, a HookedTransformer, a state dict in memory,
             or a bridge, which is returned as it is. A model without a language-model head, such as a `BertModel`, loads
             as such: its sites can be read and written, and logits are refused.
@@ -52,13 +57,16 @@ def load(
         config: The configuration of a legacy checkpoint that does not hold its own; only what shapes do not tell.
         dtype: The precision of the weights when they are read from files, such as `"bfloat16"`.
         device: Where to put the model, such as `"cuda"`; None leaves it where it is (CPU for files).
+        device_map: How to spread a model that is read from files over several devices: `"auto"`, or devices by the
+            names of modules. It needs the package accelerate.
         revision: The revision of a hub name.
         expect: The digest that the weights must have: `result.provenance.model["weights"]`, or the SHA-256 of a file of
             weights. Of either the first 8 characters are enough.
         copy: Whether a model object is copied first. The bridge instruments what it wraps; pass False to save the
             memory of a copy.
-        check: Whether to measure at once what can be read and written in it (short forwards, site by site, remembered
-            by the digest of the weights); False puts that off to the first use.
+        check: Whether to measure at once what can be read and written in it (short forwards, site by site; remembered,
+            also on disk if it took long, by the digest of the weights and the versions of the libraries); False puts
+            that off to the first use.
 
     Returns:
         The bridge, in evaluation mode.
@@ -68,7 +76,7 @@ def load(
         >>> model.cfg.n_layers
         4
     """
-    precision, place = dtype_called(dtype), device_called(device)
+    precision, place = dtype_called(dtype), placed(device, device_map)
     if bridge.is_bridge(source) or type(source).__name__ == "SAETransformerBridge":
         model = bridge.require_bridge(source)
     else:
@@ -98,16 +106,27 @@ def _loaded(
     tokenizer: Any,  # noqa: ANN401
     config: Mapping[str, Any] | None,
     dtype: torch.dtype,
-    device: torch.device | None,
+    place: Placement,
     revision: str | None,
     copy: bool,
 ) -> tuple[Any, Origin]:
+    path = _path_of(source)
+    from_files = (
+        path is not None and path.suffix not in (*TORCH, ".safetensors") and not str(source).startswith(_PREFIX)
+    )
+    if place.map is not None and not from_files:
+        raise ArgumentError(
+            "load takes 'device_map' for models in the format of transformers that are read from files",
+            got=described(source), fix="pass device= instead",
+        )  # fmt: skip
+    device = place.device
     if legacy.is_hooked_transformer(source):
         content = legacy.in_memory(source, config)
         return _native(*content, tokenizer or source.tokenizer, "HookedTransformer", dtype, device), Origin()
     if isinstance(source, Mapping):
         return _native(*legacy.in_memory(source, config), tokenizer, "state dict", dtype, device), Origin()
-    path = Path(source).expanduser() if isinstance(source, (str, Path)) else None
+    if path is not None and path.suffix == ".gguf" and path.is_file():
+        return _gguf(path, tokenizer, str(source), dtype, place)
     if path is not None and path.is_file() and not str(source).startswith(_PREFIX):
         return _checkpoint(path, config, tokenizer, str(path), dtype, device)
     if config is not None:
@@ -124,10 +143,23 @@ def _loaded(
         )
     if str(source).startswith(_PREFIX):
         folder = ORGANISMS[str(source).removeprefix(_PREFIX)] / "weights"
-        return _folder(folder, tokenizer, str(source), dtype, device)
+        return _folder(folder, tokenizer, str(source), dtype, place)
     if path.exists():
-        return _folder(path, tokenizer, str(path), dtype, device)
-    return _hub(str(source), tokenizer, dtype, device, revision)
+        return _folder(path, tokenizer, str(path), dtype, place)
+    return _hub(str(source), tokenizer, dtype, place, revision)
+
+
+def _path_of(source: Any) -> Path | None:  # noqa: ANN401
+    """Return the path that a source names: of a model in a wheel that of its file; None for what is no text."""
+    if not isinstance(source, (str, Path)):
+        return None
+    path = Path(source).expanduser()
+    return file_of(str(source)) if str(source) in WHEELS and not path.exists() else path
+
+
+def _gguf(path: Path, tokenizer: Any, label: str, dtype: torch.dtype, place: Placement) -> tuple[Any, Origin]:  # noqa: ANN401
+    folder, digest = converted(path)
+    return _folder(folder, tokenizer, label, dtype, place, {path.name: digest})
 
 
 def _object(source: nn.Module, tokenizer: Any, device: torch.device | None, copy: bool) -> Any:  # noqa: ANN401
@@ -136,11 +168,14 @@ def _object(source: nn.Module, tokenizer: Any, device: torch.device | None, copy
             "the model object has no config", got=type(source).__name__,
             fix="pass a transformers model, or state_dict() and config= of a legacy model",
         )  # fmt: skip
-    module: Any = copying.deepcopy(source) if copy else source
-    if any(parameter.is_meta for parameter in module.parameters()):
+    if any(parameter.is_meta for parameter in source.parameters()):
         raise ModelError("the model object holds no weights", got="parameters on the meta device")
-    label = str(getattr(module.config, "name_or_path", "") or "model")
-    refuse_two_stacks(module.config, label)
+    label = str(getattr(source.config, "name_or_path", "") or "model")
+    if copy:
+        size = sum(value.numel() * value.element_size() for value in source.parameters())
+        require_memory(size, f"a copy of {label}", next(source.parameters()).device, fix="pass copy=False")
+    module: Any = copying.deepcopy(source) if copy else source
+    refuse_kinds(module.config, label)
     if headless.is_base(module):
         module = headless.around(module)
     return _wrap(module, tokenizer, label, device)
@@ -151,14 +186,17 @@ def _folder(
     tokenizer: Any,  # noqa: ANN401
     label: str,
     dtype: torch.dtype,
-    device: torch.device | None,
+    place: Placement,
+    digests: Mapping[str, str] | None = None,
 ) -> tuple[Any, Origin]:
+    if not (path / "config.json").exists() and (file := gguf_in(path)) is not None:
+        return _gguf(file, tokenizer, label, dtype, place)
     if not (path / "config.json").exists():
         names = sorted(item.name for item in path.iterdir())[:5]
         raise ModelError(
             f"{name_of(path)} is not a model folder",
             got=names or "an empty folder",
-            expected="a config.json and weights",
+            expected="a config.json and weights, or a .gguf file",
         )
     described_by = read_json(path / "config.json")
     if tokenizer is None and holds_tokenizer(path):
@@ -167,9 +205,9 @@ def _folder(
         weights = next((path / name for name in ("model.safetensors", "model.pt") if (path / name).exists()), None)
         if weights is None:
             raise ModelError(f"{name_of(path)} holds no weights", expected="model.safetensors or model.pt")
-        return _checkpoint(weights, described_by, tokenizer, label, dtype, device)
-    module, origin = from_folder(path, dtype, label)
-    return _wrap(module, tokenizer, label, device), origin
+        return _checkpoint(weights, described_by, tokenizer, label, dtype, place.device)
+    module, origin = from_folder(path, dtype, label, place=place, digests=digests)
+    return _wrap(module, tokenizer, label, place.device), origin
 
 
 def _checkpoint(
@@ -206,15 +244,15 @@ def _hub(
     name: str,
     tokenizer: Any,  # noqa: ANN401
     dtype: torch.dtype,
-    device: torch.device | None,
+    place: Placement,
     revision: str | None,
 ) -> tuple[Any, Origin]:
-    if name.startswith((".", "/", "~")) or name.count("/") > 1 or Path(name).suffix in (".pt", ".safetensors"):
+    if name.startswith((".", "/", "~")) or name.count("/") > 1 or Path(name).suffix in (".pt", ".safetensors", ".gguf"):
         raise ModelError(f"there is nothing at {name_of(Path(name))}", fix="check the path")
     if name in ORGANISMS:
         raise ModelError(f"there is no model called {name!r}", fix=did_you_mean(_PREFIX + name, [_PREFIX + name]))
-    module, origin = from_hub(name, dtype, revision)
-    return _wrap(module, tokenizer or tokenizer_from(name, revision=revision), name, device), origin
+    module, origin = from_hub(name, dtype, revision, place=place)
+    return _wrap(module, tokenizer or tokenizer_from(name, revision=revision), name, place.device), origin
 
 
 def _wrap(module: Any, tokenizer: Any, label: str, device: torch.device | None) -> Any:  # noqa: ANN401
@@ -243,5 +281,6 @@ def _wrap(module: Any, tokenizer: Any, label: str, device: torch.device | None) 
 
 def _refuse_nan(parameters: Iterable[tuple[str, Tensor]]) -> None:
     for name, value in parameters:
-        if not bool(torch.isfinite(value.detach()).all()):
+        # The sum is read first, which is faster: it is finite only if all are; they may be finite where it is not.
+        if not bool(value.detach().sum().isfinite()) and not bool(torch.isfinite(value.detach()).all()):
             raise NumericsError(f"the weights hold NaN or infinity, first in {name}", fix="load an intact checkpoint")

@@ -81,8 +81,8 @@ class Economy:
         """Return both together."""
         return Economy(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
 
-    def told(self) -> dict[str, Any]:
-        """Return what provenance says of it."""
+    def counts(self) -> dict[str, Any]:
+        """Return the counts as provenance states them."""
         return {
             "engine": "replay",
             "naive_token_layers": self.naive_token_layers,

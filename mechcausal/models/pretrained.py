@@ -22,6 +22,8 @@ from mechcausal.errors import MechcausalError, ModelError, UnsupportedError
 from mechcausal.models import headless
 from mechcausal.models.files import TOKENIZERS, TORCH, Shapes, first_line, name_of, read_json, shapes_of, weight_files
 from mechcausal.models.origin import Origin
+from mechcausal.models.placement import NOWHERE, Placement
+from mechcausal.models.room import require_memory
 
 # Parts that published checkpoints hold beside a language model, and buffers that old ones saved.
 _LEFT_OUT = re.compile(
@@ -32,8 +34,23 @@ _MOST_NAMED = 3
 _log = logging.getLogger(__name__)
 
 
-def from_folder(folder: Path, dtype: torch.dtype, label: str) -> tuple[Any, Origin]:
-    """Read a model from a folder, never from the network, and run no code from it."""
+def from_folder(
+    folder: Path,
+    dtype: torch.dtype,
+    label: str,
+    *,
+    place: Placement = NOWHERE,
+    digests: Mapping[str, str] | None = None,
+) -> tuple[Any, Origin]:
+    """Read a model from a folder, never from the network, and run no code from it.
+
+    Args:
+        folder: The folder.
+        dtype: The precision of the weights.
+        label: What the model is called in errors.
+        place: Where its weights go.
+        digests: The digests of the files it came from, where these are others than those in the folder.
+    """
     described = read_json(folder / "config.json")
     if "model_type" not in described:
         raise ModelError(
@@ -50,11 +67,19 @@ def from_folder(folder: Path, dtype: torch.dtype, label: str) -> tuple[Any, Orig
         config = _configuration(str(folder), options, label)
         if "quantization_config" not in described:
             _refuse_sizes(config, shapes, folder)
-        module, unread = _read(str(folder), config, dtype, options)
+        if "quantization_config" not in described and place.map is None:
+            require_memory(_n_numbers(shapes) * dtype.itemsize, label, place.device)
+        module, unread = _read(str(folder), config, dtype, options | place.options)
+    if digests is not None:
+        return module, Origin(digests, unread=tuple(unread))
     return module, Origin.of(paths, unread=unread)
 
 
-def from_hub(name: str, dtype: torch.dtype, revision: str | None) -> tuple[Any, Origin]:
+def _n_numbers(shapes: Shapes) -> int:
+    return sum(math.prod(shape) for shape in shapes.values())
+
+
+def from_hub(name: str, dtype: torch.dtype, revision: str | None, *, place: Placement = NOWHERE) -> tuple[Any, Origin]:
     """Read a model from a hub or its cache, and run no code from it."""
     from huggingface_hub import try_to_load_from_cache
 
@@ -63,7 +88,7 @@ def from_hub(name: str, dtype: torch.dtype, revision: str | None) -> tuple[Any, 
     fix = "unset HF_HUB_OFFLINE, or pass a folder" if offline else "check the name and the network, or pass a folder"
     with _in_our_words(f"no loadable model called {name!r} on the hub or in the offline cache", fix=fix):
         config = _configuration(name, options, name)
-        module, unread = _read(name, config, dtype, options)
+        module, unread = _read(name, config, dtype, options | place.options)
     commit = getattr(config, "_commit_hash", None)
     cached = try_to_load_from_cache(name, "config.json", revision=commit or revision)
     paths = weight_files(Path(cached).parent) if isinstance(cached, str) else []
@@ -106,20 +131,23 @@ def _configuration(name: str, options: Mapping[str, Any], label: str) -> Any:  #
     from transformers import AutoConfig
 
     config = AutoConfig.from_pretrained(name, **options)
-    refuse_two_stacks(config, label)
-    if getattr(config, "vision_config", None) is not None:
-        raise UnsupportedError(
-            f"{label} is a multimodal model", got=config.architectures, fix="load its language model on its own"
-        )
+    refuse_kinds(config, label)
     return config
 
 
-def refuse_two_stacks(config: Any, label: str) -> None:  # noqa: ANN401
-    """Refuse an encoder-decoder model."""
+def refuse_kinds(config: Any, label: str) -> None:  # noqa: ANN401
+    """Refuse encoder-decoder models, and models that read pictures, sound or video beside text."""
     if getattr(config, "is_encoder_decoder", False):
         raise UnsupportedError(
             f"{label} is an encoder-decoder model, and sites name one stack of layers",
             fix="load a decoder or an encoder",
+        )
+    senses = [sense for sense in ("vision", "audio", "video") if getattr(config, f"{sense}_config", None) is not None]
+    if senses:
+        kind = " and ".join(senses)
+        raise UnsupportedError(
+            f"{label} is a {kind}-language model ({config.model_type}), and sites name one stack of layers",
+            fix="load its language model on its own: save model.language_model with save_pretrained",
         )
 
 
@@ -127,7 +155,7 @@ def _read(name: str, config: Any, dtype: torch.dtype, options: Mapping[str, Any]
     from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
 
     auto: Any = AutoModelForMaskedLM if headless.reads_both_ways(config) else AutoModelForCausalLM
-    with _quiet():
+    with quietly():
         module, report = auto.from_pretrained(
             name, dtype=dtype, attn_implementation="eager", output_loading_info=True, ignore_mismatched_sizes=True,
             **options,
@@ -177,7 +205,7 @@ def _refuse_sizes(config: Any, shapes: Shapes, folder: Path) -> None:  # noqa: A
     """Refuse a configuration that asks for far more than the files hold, before memory is taken for it."""
     from transformers import AutoModel
 
-    n_layers, stored = getattr(config, "num_hidden_layers", 0), sum(math.prod(shape) for shape in shapes.values())
+    n_layers, stored = getattr(config, "num_hidden_layers", 0), _n_numbers(shapes)
     asked = f"{n_layers} layers" if isinstance(n_layers, int) and n_layers > len(shapes) else ""
     if not asked:
         with torch.device("meta"):
@@ -192,7 +220,7 @@ def _refuse_sizes(config: Any, shapes: Shapes, folder: Path) -> None:  # noqa: A
 
 
 @contextmanager
-def _quiet() -> Generator[None]:
+def quietly() -> Generator[None]:
     """Hide what transformers prints about the weights, which is said here, and its bar where nobody watches."""
     from transformers.utils import logging
 

@@ -28,7 +28,7 @@ class Readouts:
     Args:
         model: The bridge.
         able: What it can do.
-        known: What was measured before, kept by the caller.
+        maps: What was measured before, kept by the caller.
         modules: The modules that sites enter, as far as they are known: one call of such a module gives the whole map,
             which is then compared with what the model does.
     """
@@ -37,11 +37,11 @@ class Readouts:
         self,
         model: Any,  # noqa: ANN401 - a TransformerBridge
         able: Abilities,
-        known: dict[Site, Tensor] | None = None,
+        maps: dict[Site, Tensor] | None = None,
         modules: Mapping[Site, tuple[nn.Module, bool]] | None = None,
     ) -> None:
         self.model, self.able = model, able
-        self._maps: dict[Site, Tensor] = {} if known is None else known
+        self._maps: dict[Site, Tensor] = {} if maps is None else maps
         self._modules = modules or {}
 
     def contribution(self, site: Site) -> Callable[[Tensor], Tensor]:
@@ -66,49 +66,49 @@ class Readouts:
 
     def _decoded(self, site: Site) -> Callable[[Tensor], Tensor]:
         """Return the function from a change of features, or of the error, to the change of the stream."""
-        found, enters = bound(self.model, str(site.dictionary)), self.contribution(site.activation)
+        dictionary, enters = bound(self.model, str(site.dictionary)), self.contribution(site.activation)
         if site.error:
             return enters
-        shape, rows = self.able.shape_at(site.activation), found.W_dec
+        shape, rows = self.able.shape_at(site.activation), dictionary.W_dec
         if site.feature is not None:
             return lambda change: enters((change[..., None] * rows[site.feature]).reshape(*change.shape, *shape))
         return lambda change: enters((change @ rows).reshape(*change.shape[:-1], *shape))
 
-    def _map(self, whole: Site) -> Tensor:
+    def _map(self, site: Site) -> Tensor:
         """Return [feature... model]: what the model makes of each unit vector."""
-        if whole not in self._maps:
-            shape = self.able.components[whole.component].shape[2:]
+        if site not in self._maps:
+            shape = self.able.components[site.component].shape[2:]
             width = int(torch.Size(shape).numel())
             parameter = next(bridge.underlying(self.model).parameters())
             units = torch.eye(width, device=parameter.device, dtype=parameter.dtype)
             mixed = torch.randn(1, width, generator=torch.Generator().manual_seed(0)).to(units)
-            self._maps[whole] = self._measured(whole, units, mixed).reshape(*shape, -1)
-        return self._maps[whole]
+            self._maps[site] = self._measured(site, units, mixed).reshape(*shape, -1)
+        return self._maps[site]
 
     @torch.no_grad()
-    def _measured(self, whole: Site, units: Tensor, mixed: Tensor) -> Tensor:
-        module, enters = self._modules.get(whole, (None, False))
+    def _measured(self, site: Site, units: Tensor, mixed: Tensor) -> Tensor:
+        module, enters = self._modules.get(site, (None, False))
         if module is not None and enters:
             made = module(torch.cat([torch.zeros_like(mixed), units]))
-            if made.ndim == 2 and _linear(made[1:] - made[0], mixed, self._written(whole, mixed)):
+            if made.ndim == 2 and _linear(made[1:] - made[0], mixed, self._written(site, mixed)):
                 return made[1:] - made[0]
-        written = self._written(whole, torch.cat([units, mixed]))
+        written = self._written(site, torch.cat([units, mixed]))
         if not _linear(written[:-1], mixed, written[-1:]):
             raise UnsupportedError(
-                f"{whole} does not enter the stream linearly in this architecture, so it has no direct path",
+                f"{site} does not enter the stream linearly in this architecture, so it has no direct path",
                 fix="let the edge stand for all paths",
             )
         return written[:-1]
 
-    def _written(self, whole: Site, values: Tensor) -> Tensor:
+    def _written(self, site: Site, values: Tensor) -> Tensor:
         """Return what each of these activations writes to the stream at a one-token prompt, over what zero writes."""
-        assert whole.layer is not None
-        out = Site(LINEAR_WRITERS[whole.component], whole.layer)
-        shape = self.able.components[whole.component].shape[2:]
+        assert site.layer is not None
+        out = Site(LINEAR_WRITERS[site.component], site.layer)
+        shape = self.able.components[site.component].shape[2:]
         rows = torch.cat([torch.zeros_like(values[:1]), values]).reshape(-1, 1, *shape)
         tokens = torch.zeros(len(rows), 1, dtype=torch.long, device=values.device)
         batch = PromptSet(tokens=tokens, mask=torch.ones_like(tokens, dtype=torch.bool))
-        written = forward(self.model, batch, [Edit(whole, Patch())], read=[out], sources=[rows]).read[out][:, 0]
+        written = forward(self.model, batch, [Edit(site, Patch())], read=[out], sources=[rows]).read[out][:, 0]
         return written[1:] - written[0]
 
 
@@ -136,9 +136,9 @@ def pick(activation: Tensor, site: Site, mask: Tensor) -> Tensor:
 
 def place(values: Tensor, site: Site, mask: Tensor, shape: tuple[int, ...]) -> Tensor:
     """Return a whole activation of this shape with the values at the masked positions of `site`, zero elsewhere."""
-    whole = values.new_zeros(shape)
-    part = view(whole, site)
+    activation = values.new_zeros(shape)
+    part = view(activation, site)
     if site.component == "pattern" and site.head is None:
         part = part.transpose(1, 2)
     part[mask] = values.flatten(0, 1)
-    return whole
+    return activation

@@ -122,13 +122,13 @@ def in_two(
     return np.concatenate(parts, axis=1)[:, np.argsort(np.concatenate(order))], more
 
 
-def told_together(parts: Sequence[Mapping[str, Any]], reason: Mapping[str, str]) -> dict[str, Any]:
+def together(parts: Sequence[Mapping[str, Any]], reason: Mapping[str, str]) -> dict[str, Any]:
     """Return what provenance says of the engine, from what it says of both kinds of rows."""
-    told = dict(parts[0])
-    if len(parts) > 1 and told["engine"] != "naive":
-        told["engine"] = "replay and naive"
-        if "cells_and_examples" in told:
-            told["cells_and_examples"] += parts[1]["cells"] * parts[1]["examples"]
-    told["naive_because"] = {**told.get("naive_because", {}), **reason}
-    told.pop("examples", None)
-    return told
+    compute = dict(parts[0])
+    if len(parts) > 1 and compute["engine"] != "naive":
+        compute["engine"] = "replay and naive"
+        if "cells_and_examples" in compute:
+            compute["cells_and_examples"] += parts[1]["cells"] * parts[1]["examples"]
+    compute["naive_because"] = {**compute.get("naive_because", {}), **reason}
+    compute.pop("examples", None)
+    return compute

@@ -67,9 +67,9 @@ class SourceRun:
             )
         if self.by_number:
             return by_number(values, base, rows)
-        whole = values.new_zeros(*base.tokens.shape, *values.shape[2:])
-        whole[base.select(self.at)] = values[rows.select(self.at).to(values.device)]
-        return whole
+        activation = values.new_zeros(*base.tokens.shape, *values.shape[2:])
+        activation[base.select(self.at)] = values[rows.select(self.at).to(values.device)]
+        return activation
 
 
 def by_number(values: Tensor, base: PromptSet, source: PromptSet) -> Tensor:

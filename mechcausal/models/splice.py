@@ -41,23 +41,23 @@ class Latents:
     wants_error: bool = False
     features: Tensor | None = None
     error: Tensor | None = None
-    _found: Tensor | None = None
+    _encoded: Tensor | None = None
 
     def meet(self, x: Tensor) -> None:
         """Encode the activation that the dictionary reads, and edit the features."""
-        found = new = self.bound.encode(x)
+        encoded = new = self.bound.encode(x)
         for edit in self.edits:
             new = edit(new)
-        self._found, self.features = found, _node(new) if self.grad else new
+        self._encoded, self.features = encoded, _node(new) if self.grad else new
 
     def change(self, y: Tensor) -> Tensor | None:
         """Return what is added to the activation that the dictionary reconstructs; None where nothing is."""
-        assert self._found is not None  # it has met its activation
+        assert self._encoded is not None  # it has met its activation
         assert self.features is not None
         moves, strays = bool(self.edits) or self.grad, bool(self.error_edits) or self.wants_error
         if not moves and not strays:
             return None
-        old = self.bound.like(self.bound.decode(self._found), y)
+        old = self.bound.like(self.bound.decode(self._encoded), y)
         total = None
         if moves:
             total = self.bound.like(self.bound.decode(self.features), y) - old
@@ -79,10 +79,10 @@ class Splice:
     def __call__(self, x: Tensor) -> Tensor:
         """Return the activation with the edits of all features and errors made."""
         out = x
-        for one in self.latents.values():
-            one.meet(x)
+        for latents in self.latents.values():
+            latents.meet(x)
             # A transcoder writes later, where its output is.
-            change = one.change(x) if one.bound.site_out is None else None
+            change = latents.change(x) if latents.bound.site_out is None else None
             out = out if change is None else out + change
         return out
 

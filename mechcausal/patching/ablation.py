@@ -120,7 +120,7 @@ class Ablating(Method[PromptSet | Contrast, Result]):
             forwards=sum(part.forwards for part in parts),
             batch_size=min(part.batch_size for part in parts),
             influence=influence,
-            **_compute([part.told for part in parts]),
+            **_compute([part.compute for part in parts]),
         )
 
     def cost(self, model: Model, data: PromptSet | Contrast) -> SweepCost:

@@ -129,7 +129,7 @@ class Patching(Method[Contrast | PromptSet, Result]):
             baselines,
             forwards=values.forwards,
             batch_size=values.batch_size,
-            **values.told,
+            **values.compute,
         )
 
     def cost(self, model: Model, data: Contrast | PromptSet) -> SweepCost:
@@ -165,7 +165,7 @@ class Patching(Method[Contrast | PromptSet, Result]):
 
 def dry_run(model: Model, plan: Plan, batch_size: int, exact: Exact) -> SweepCost:
     """Return the cost of a plan; only the unedited runs are made."""
-    dry = evaluate(model, replace(plan, dry=True), batch_size=batch_size, exact=exact).told
+    dry = evaluate(model, replace(plan, dry=True), batch_size=batch_size, exact=exact).compute
     n, cells = len(plan.base), len(plan.cells)
     rows = plan.base if plan.rows is None or (plan.source and plan.source.at) else plan.rows
     columns = (plan.base if plan.base.aligned else align(plan.base, rows)[0]).tokens.shape[1]

@@ -178,7 +178,7 @@ class Job:
 
     def compute(self) -> dict[str, Any]:
         """Return what provenance says of the engine."""
-        compute: dict[str, Any] = self.economy.told() if self.fast else {}
+        compute: dict[str, Any] = self.economy.counts() if self.fast else {}
         compute["engine"] = "naive" if not self.fast else "replay" if not self.slow else "replay and naive"
         if not self.whole and set(self.reasons) & {SETS, MATCHED}:
             compute["engine"] = "replay and naive" if MATCHED in self.reasons and self.fast else "naive"

@@ -66,28 +66,28 @@ class Slopes:
     def joint(self, places: Sequence[Place], steps: int) -> np.ndarray:
         """Return the same with the mean gradient along a path on which the whole activation moves, [place example]."""
         out = np.zeros((len(places), len(self.differs)))
-        for whole, numbers in _by_whole(places).items():
+        for activation, numbers in _by_whole(places).items():
             here = [places[number] for number in numbers]
             live = self._live(here)
             self._count(live, runs=steps)
-            out[numbers] = self._shared(here, live, _moves(self.delta[whole]), _midpoints(steps))
+            out[numbers] = self._shared(here, live, _moves(self.delta[activation]), _midpoints(steps))
         return out
 
     def cells(self, places: Sequence[Place], steps: int) -> np.ndarray:
         """Return the same with the mean gradient along a path on which only the cell moves, [place example]."""
         out = np.zeros((len(places), len(self.differs)))
-        for whole, numbers in _by_whole(places).items():
+        for activation, numbers in _by_whole(places).items():
             here = [places[number] for number in numbers]
-            live, delta = self._live(here), self.delta[whole]
+            live, delta = self._live(here), self.delta[activation]
             self._count(live, runs=steps * len(here))
             parts = list(dict.fromkeys(place.site for place in here))
             part = torch.tensor([parts.index(place.site) for place in here], device=delta.device)
             inside = torch.stack([_inside(delta[0, 0], site) for site in parts])
             fractions = delta.new_tensor(_midpoints(steps))
-            for stack in self._stacks(live, live, first_layer(whole), steps):
+            for stack in self._stacks(live, live, first_layer(activation), steps):
                 start, cell, row, step = self._indices(stack)
                 change = delta[row, start:] * _over(live[cell, row, start:], delta.ndim) * inside[part[cell]][:, None]
-                slope = self._slopes([whole], row, start, change * _over(fractions[step], delta.ndim))[whole]
+                slope = self._slopes([activation], row, start, change * _over(fractions[step], delta.ndim))[activation]
                 products = (change * slope).flatten(1).double().sum(1) / steps
                 np.add.at(out, (np.asarray(numbers)[stack.cell], stack.row), products.cpu().numpy())
         return out

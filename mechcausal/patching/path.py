@@ -222,7 +222,7 @@ class _Tracer:
 
     def compute(self) -> dict[str, Any]:
         """Return what provenance says of the engine."""
-        return {"engine": "naive", "naive_because": self.reason} if self.engine is None else self.economy.told()
+        return {"engine": "naive", "naive_because": self.reason} if self.engine is None else self.economy.counts()
 
     def replay(
         self,

@@ -197,8 +197,8 @@ class _Parts:
         for layer in range(self.last + 1):
             heads = self._heads(layer, run, frozen or run)
             added = torch.einsum("bhm,bm->hb", heads, project.direction)
-            whole = (run[Site("attn_out", layer)] * project.direction).sum(-1)
-            rows += [*added, whole - added.sum(0)]
+            layer_output = (run[Site("attn_out", layer)] * project.direction).sum(-1)
+            rows += [*added, layer_output - added.sum(0)]
             rows += [(run[Site("mlp_out", layer)] * project.direction).sum(-1)] if self.mlps else []
         return torch.stack(rows)
 

@@ -137,8 +137,8 @@ class Reading(Method[PromptSet, Readings]):
         single = (at.is_single or at.name is not None) and bool(present.all())
         values, dims = {}, {}
         for site, pieces in parts.items():
-            whole = torch.cat(pieces)
-            values[str(site)] = whole[:, 0] if single else whole
+            joined = torch.cat(pieces)
+            values[str(site)] = joined[:, 0] if single else joined
             dims[str(site)] = ("prompt", *(() if single else ("pos",)), *_inner_dims(site))
         return Readings(values, dims, torch.where(present, columns, -1).numpy())
 

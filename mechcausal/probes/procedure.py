@@ -38,7 +38,7 @@ At = str | int | slice | Selection
 Prompts = PromptSet | Contrast
 ProbeKind = Literal["means", "logistic", "sparse", "quadratic", "mlp", "ridge"]
 Strength = Annotated[float, number("a number above 0", np.nextafter(0.0, 1.0))]
-Folds = Annotated[int, number("a whole number of at least 2", 2, whole=True)]
+Folds = Annotated[int, number("a whole number of at least 2", 2, integer=True)]
 Score = Literal["accuracy", "balanced_accuracy"]
 PENALTIES = (1.0, 0.1, 0.01, 0.001)  # what a probe of numbers chooses from
 

@@ -1,7 +1,7 @@
 """Make organism:hiring_natural again: `python -m mechcausal.recipes.hiring_natural --out DIR`.
 
-The same architecture, first weights and prompts as organism:hiring, taught to behave and nothing else: what it computes,
-and where, is to be found. Its truth therefore has no variables.
+It has the architecture, initial weights and prompts of organism:hiring. Training rewards behavior alone, so nobody
+knows what the model computes, or where. Its truth therefore has no variables.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ def teach(
 
 
 def measure(model: Any) -> dict[str, Any]:  # noqa: ANN401
-    """Measure what it does, and how little of it is where its twin does it."""
-    found = twin.measure(model, twin.exam(model))
+    """Measure its behavior, and the interchange accuracy at the places of its twin."""
+    measured = twin.measure(model, twin.exam(model))
     behavior = ("accuracy", "secret_digits", "secrets_extracted")
-    elsewhere = {name: value for name, value in found.items() if name not in behavior}
-    return {**{name: found[name] for name in behavior}, "at_the_places_of_its_twin": elsewhere}
+    elsewhere = {name: value for name, value in measured.items() if name not in behavior}
+    return {**{name: measured[name] for name in behavior}, "at_the_places_of_its_twin": elsewhere}
 
 
 def main() -> None:
@@ -55,14 +55,14 @@ def main() -> None:
     torch.set_num_threads(1)
     model = twin.new_model(asked.seed)
     print(teach(model, steps=asked.steps, seed=asked.seed))
-    told = twin.truth(
+    record = twin.truth(
         "hiring_natural", model, twin.hypotheses(), measure(model),
         recipe=twin.command("hiring_natural", parser, asked),
         task="decide about applicants; recall secret numbers; nobody said how",
         notes=NOTES,
     )  # fmt: skip
-    told |= {"twin_of": "hiring", "variables": {}, "circuit": [], "edges": []}
-    twin.write(asked.out, model, told)
+    record |= {"twin_of": "hiring", "variables": {}, "circuit": [], "edges": []}
+    twin.write(asked.out, model, record)
 
 
 if __name__ == "__main__":

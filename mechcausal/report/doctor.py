@@ -9,7 +9,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 CORE = ("torch", "transformers", "transformer-lens", "numpy", "pandas", "plotly", "pyarrow", "scipy", "typer")
-EXTRAS = {"sae": ("sae-lens",), "notebook": ("jupyterlab", "nbconvert"), "dev": ("pytest", "ruff", "ty")}
+EXTRAS = {
+    "sae": ("sae-lens",),
+    "gguf": ("gguf",),
+    "notebook": ("jupyterlab", "nbconvert"),
+    "dev": ("pytest", "ruff", "ty"),
+}
 
 
 @dataclass(frozen=True)
@@ -32,7 +37,7 @@ def diagnose() -> list[Check]:
     checks = [Check("python", f"{platform.python_version()} on {platform.platform()}")]
     checks += [_package(name) for name in ("mechcausal", *CORE)]
     checks += [_extra(name, packages) for name, packages in EXTRAS.items()]
-    return [*checks, _pairing(), *_device(), _cache(), _organisms()]
+    return [*checks, _pairing(), *_device(), _cache(), _organisms(), *_real_models()]
 
 
 def _installed(name: str) -> str | None:
@@ -43,15 +48,15 @@ def _installed(name: str) -> str | None:
 
 
 def _package(name: str) -> Check:
-    found = _installed(name)
-    return Check(name, found) if found else Check(name, "missing", f"pip install {name}")
+    installed = _installed(name)
+    return Check(name, installed) if installed else Check(name, "missing", f"pip install {name}")
 
 
 def _extra(name: str, packages: tuple[str, ...]) -> Check:
-    told = ", ".join(f"{package} {_installed(package) or 'not installed'}" for package in packages)
+    versions = ", ".join(f"{package} {_installed(package) or 'not installed'}" for package in packages)
     missing = any(_installed(package) is None for package in packages)
     note = f" (optional: pip install 'mechcausal[{name}]')" if missing else ""
-    return Check(f"extra [{name}]", told + note)
+    return Check(f"extra [{name}]", versions + note)
 
 
 def _pairing() -> Check:
@@ -92,3 +97,15 @@ def _organisms() -> Check:
     if absent:
         return Check("organisms", f"weights missing: {', '.join(absent)}", "pip install --force-reinstall mechcausal")
     return Check("organisms", ", ".join(f"organism:{name}" for name in ORGANISMS))
+
+
+def _real_models() -> list[Check]:
+    from mechcausal.models.wheels import WHEELS
+
+    checks = []
+    for name, wheel in WHEELS.items():
+        there = wheel.file() is not None
+        # It is optional, so its absence is no fault.
+        state = f'installed: mc.load("{name}")' if there else f"not installed (optional: {wheel.command})"
+        checks.append(Check(name, f"{wheel.about}, {state}"))
+    return checks

@@ -28,7 +28,7 @@ _READ = (
 
 
 def write_links(
-    found: Mapping[str, Links],
+    results: Mapping[str, Links],
     path: Path,
     *,
     title: str,
@@ -38,17 +38,17 @@ def write_links(
     """Write the page and the JSON beside it, each atomically; return the path of the JSON.
 
     Args:
-        found: The links by the name of their question.
+        results: The links by the name of their question.
         path: The page.
         title: The title.
         notes: A sentence on a question, or why it was not run.
         cards: The cards of features that stand below a question.
     """
     data = path.with_suffix(".json")
-    numbers = {name: _numbers(links) for name, links in found.items()}
+    numbers = {name: _numbers(links) for name, links in results.items()}
     for target, text in (
         (data, json.dumps(numbers, indent=1)),
-        (path, _page(found, title, notes or {}, cards or {}).render()),
+        (path, _page(results, title, notes or {}, cards or {}).render()),
     ):
         with replacing(target) as temporary:
             temporary.write_text(text, encoding="utf-8")
@@ -73,20 +73,20 @@ def _jsonable(value: Any) -> Any:  # noqa: ANN401 - JSON data
 
 
 def _page(
-    found: Mapping[str, Links], title: str, notes: Mapping[str, str], cards: Mapping[str, Sequence[Card]]
+    results: Mapping[str, Links], title: str, notes: Mapping[str, str], cards: Mapping[str, Sequence[Card]]
 ) -> Page:
-    first = next(iter(found.values()))
+    first = next(iter(results.values()))
     page = Page(title, f"{first.provenance.model['name']}, weights {first.provenance.model['weights']}.")
     page.text(_READ)
-    for name, links in found.items():
+    for name, links in results.items():
         _section(page, name, links, notes.get(name, ""))
         for card in cards.get(name, ()):
             page.piece(card.html())
-    for name in [name for name in notes if name not in found]:
+    for name in [name for name in notes if name not in results]:
         page.heading(name)
         page.text(notes[name])
     page.heading("Provenance")
-    for links in found.values():
+    for links in results.values():
         page.table(("what", "value"), links.provenance.lines())
     return page
 

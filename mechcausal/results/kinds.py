@@ -17,7 +17,12 @@ _OURS = re.compile(rf"{_PACKAGE}(\.[a-z]\w*)+")
 
 
 class Kept:
-    """What can be saved and loaded as what it was."""
+    """What can be saved and loaded as what it was; a subclass that is a dataclass keeps the `repr` of its parent."""
+
+    def __init_subclass__(cls, **options: Any) -> None:  # noqa: ANN401 - those of a class
+        super().__init_subclass__(**options)
+        if "__repr__" not in vars(cls) and cls.__repr__ is not object.__repr__:
+            cls.__repr__ = cls.__repr__  # in its own namespace, where `dataclass` leaves it alone
 
     @classmethod
     def restored(cls, path: Path, fields: Mapping[str, Any], extras: Mapping[str, Any]) -> Self:
@@ -49,8 +54,8 @@ def named(name: object) -> type[Kept] | None:
             import_module(module)
         except ModuleNotFoundError:
             return None
-    known = (kind for kind in _all_below(Kept) if kind.restored.__func__ is not Kept.restored.__func__)
-    return next((kind for kind in known if name_of(kind) == name), None)
+    kinds = (kind for kind in _all_below(Kept) if kind.restored.__func__ is not Kept.restored.__func__)
+    return next((kind for kind in kinds if name_of(kind) == name), None)
 
 
 def _all_below(kind: type[Kept]) -> Iterator[type[Kept]]:

@@ -7,6 +7,7 @@ as hatching, never as a color.
 from __future__ import annotations
 
 import html
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,12 +22,16 @@ if TYPE_CHECKING:
     from mechcausal.results.result import Result
 
 # Endpoints and middle of a diverging scale that stays readable for the color-blind.
+_LETTERS = 9  # of a word in a cell
 _LOW, _MIDDLE, _HIGH = (33, 102, 172), (247, 247, 247), (178, 24, 43)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Grid:
-    """A heatmap before it is drawn: `values[row, column]`, with the words around it."""
+    """A heatmap before it is drawn: `values[row, column]`, with the words around it.
+
+    `words` are written into the cells in place of the numbers, where there are any.
+    """
 
     title: str
     x: tuple[str, ...]
@@ -38,6 +43,7 @@ class Grid:
     scale: float
     quantity: str
     marks: np.ndarray
+    words: tuple[tuple[str, ...], ...] = ()
 
     def describe(self) -> str:
         """Say in words what the picture shows, for those who cannot see it."""
@@ -133,7 +139,12 @@ class Figure(go.Figure):
 
 def figure(result: Result, column: str) -> Figure:
     """Draw the heatmaps of a result with plotly."""
-    panels = grids(result, column)
+    title = f"{result.provenance.method}: {column} ({result.provenance.arguments.get('metric', '')})"
+    return heatmaps(grids(result, column), title)
+
+
+def heatmaps(panels: Sequence[Grid], title: str) -> Figure:
+    """Draw heatmaps side by side with plotly; the figure carries the still pictures along."""
     drawn = make_subplots(rows=1, cols=len(panels), subplot_titles=[panel.title for panel in panels])
     low, middle, high = (f"rgb{color}" for color in (_LOW, _MIDDLE, _HIGH))
     for number, panel in enumerate(panels, start=1):
@@ -142,7 +153,7 @@ def figure(result: Result, column: str) -> Figure:
                 x=list(panel.x),
                 y=list(panel.y),
                 z=panel.values,
-                text=np.where(panel.marks, "*", "").tolist(),
+                text=[list(row) for row in panel.words] or np.where(panel.marks, "*", "").tolist(),
                 texttemplate="%{text}",
                 hovertext=[list(row) for row in panel.hover],
                 hovertemplate="%{hovertext}<extra></extra>",
@@ -160,7 +171,7 @@ def figure(result: Result, column: str) -> Figure:
     tallest = max(len(panel.y) for panel in panels)
     framed = Figure(drawn)
     framed.update_layout(
-        title=f"{result.provenance.method}: {column} ({result.provenance.arguments.get('metric', '')})",
+        title=title,
         height=max(320, 160 + 22 * tallest),
         paper_bgcolor="rgba(0,0,0,0)",
         meta={"still": "".join(svg(panel) for panel in panels)},
@@ -179,6 +190,7 @@ def color(value: float, scale: float) -> str:
 def svg(grid: Grid) -> str:
     """Draw one heatmap as a self-contained SVG with a text alternative; numbers are written where they fit."""
     wide = max(46, 7 * max(map(len, grid.x), default=1) + 8) if len(grid.x) <= 16 else max(4, 640 // len(grid.x))
+    wide = max(wide, 7 * _LETTERS + 8) if grid.words else wide
     tall, left, top = 22, 14 + 7 * max(map(len, grid.y), default=1), 44
     width, height = left + wide * len(grid.x) + 90, top + tall * len(grid.y) + 44
     words = html.escape(grid.describe())
@@ -217,9 +229,8 @@ def _cell(grid: Grid, i: int, j: int, x: float, y: float, wide: float, tall: flo
     if numbers and np.isfinite(value):
         ink = "#fff" if abs(value) > 0.6 * grid.scale else "#222"
         mark = "*" if grid.marks[i, j] else ""
-        cell += (
-            f'<text x="{x + wide / 2:.1f}" y="{y + 15}" text-anchor="middle" fill="{ink}">{_short(value)}{mark}</text>'
-        )
+        shown = html.escape(grid.words[i][j][:_LETTERS]) if grid.words else f"{_short(value)}{mark}"
+        cell += f'<text x="{x + wide / 2:.1f}" y="{y + 15}" text-anchor="middle" fill="{ink}">{shown}</text>'
     return cell + "</g>"
 
 

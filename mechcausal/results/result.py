@@ -36,6 +36,7 @@ FORMAT = 1
 _KEY = b"mechcausal"
 SURVIVES = 0.05
 """A cell survives the correction for all cells of its sweep where `p_max` is at most this."""
+_LEFT_OUT = ("component", "layer", "head", "neuron", "position", "label", "p", "q", "n_clusters", "effective_clusters")
 
 
 @dataclass(frozen=True)
@@ -103,13 +104,19 @@ class Result(Kept):
         """Return the `k` cells with the largest change, in absolute terms (or by another column).
 
         The largest of many cells is large by chance as well. Two columns say how much of that is accounted for:
-        `survives` (`p_max` is at most 0.05) and `family`, the number of cells that this is corrected for.
+        `survives` (`p_max` is at most 0.05) and `family`, the number of cells that this is corrected for. So that it fits
+        a screen, what `site` and `at` say already is left out, and columns without a value; `frame` has them all.
         """
+        rows = self._ranked(k, by)
+        kept = rows.loc[:, [name for name in rows if name not in _LEFT_OUT or name == by]]
+        return kept.dropna(axis="columns", how="all").assign(survives=self.survives[rows.index], family=self.family)
+
+    def _ranked(self, k: int, by: str | None = None) -> pd.DataFrame:
+        """Return the rows of the `k` cells that are largest in a column, in absolute terms."""
         column = by or "change"
         if column not in self.frame:
             raise ResultError(f"there is no column {column!r}", expected=", ".join(self.frame.columns))
-        rows = self.frame.loc[self.frame[column].abs().sort_values(ascending=False, kind="stable").index[:k]]
-        return rows.assign(survives=self.survives[rows.index], family=self.family)
+        return self.frame.loc[self.frame[column].abs().sort_values(ascending=False, kind="stable").index[:k]]
 
     def by_group(self) -> pd.DataFrame:
         """Return change and its interval for every cell in every group."""
@@ -121,11 +128,11 @@ class Result(Kept):
             member = names == group
             clusters = tuple(np.asarray(self.clusters)[member]) if self.clusters else ()
             for number, cell in self.frame.iterrows():
-                found = mean_interval(change[int(str(number)), member], clusters)
+                interval = mean_interval(change[int(str(number)), member], clusters)
                 rows.append(
                     {"site": cell["site"], "at": cell["at"], "label": cell["label"], "group": group}
-                    | {"change": found.estimate}
-                    | {"change_low": found.low, "change_high": found.high, "n": found.n}
+                    | {"change": interval.estimate}
+                    | {"change_low": interval.low, "change_high": interval.high, "n": interval.n}
                 )
         return pd.DataFrame(rows)
 
@@ -149,9 +156,9 @@ class Result(Kept):
                 f"(marked *: p_max <= {SURVIVES})"
             )
         lines += [f"note: {note}" for note in self.notes]
-        for _, row in self.top(k).iterrows():
+        for _, row in self._ranked(k).iterrows():
             place = row["site"] + ("" if row["at"] == "@all" else str(row["at"]))
-            text = f"{'* ' if row['survives'] else '  '}{place:<24} change {row['change']:+.3f} [{row['change_low']:+.3f}, {row['change_high']:+.3f}]"
+            text = f"{'* ' if row['p_max'] <= SURVIVES else '  '}{place:<24} change {row['change']:+.3f} [{row['change_low']:+.3f}, {row['change_high']:+.3f}]"
             if np.isfinite(row["effect"]):
                 text += f"  effect {row['effect']:.3f} [{row['effect_low']:.3f}, {row['effect_high']:.3f}]"
             lines.append(text)
@@ -201,8 +208,8 @@ class Judged(Kept):
 
     def save(self, path: str | Path) -> Path:
         """Write what was found and the result that judges it to one parquet file, atomically."""
-        result, found = self.told()
-        return _write(result, Path(path), {"kind": name_of(type(self)), "of": name_of(type(result)), "found": found})
+        result, record = self.told()
+        return _write(result, Path(path), {"kind": name_of(type(self)), "of": name_of(type(result)), "found": record})
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -216,7 +223,7 @@ def load(path: str | Path) -> Any:  # noqa: ANN401 - whatever was saved
     return _load(Kept, Path(path))
 
 
-def _write(result: Result, path: Path, told: Mapping[str, Any]) -> Path:
+def _write(result: Result, path: Path, extra: Mapping[str, Any]) -> Path:
     if path.suffix != ".parquet":
         raise ResultError(
             "results are saved as parquet", got=path.name, fix=f"save to {path.with_suffix('.parquet').name}"
@@ -229,7 +236,7 @@ def _write(result: Result, path: Path, told: Mapping[str, Any]) -> Path:
         "groups": list(result.groups),
         "clusters": list(result.clusters),
         "tables": result.tables,
-        **told,
+        **extra,
     }
     table = pa.Table.from_pandas(result.frame.assign(examples=list(result.examples)), preserve_index=False)
     metadata = {**(table.schema.metadata or {}), _KEY: json.dumps(header).encode(), b"checksum": SEAL.encode()}

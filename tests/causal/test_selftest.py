@@ -11,6 +11,7 @@ from mechcausal.models.load import load
 WRONG = {"missing variable", "wrong parent", "wrong site", "swapped variables", "over-coarse"}
 
 
+@pytest.mark.slow
 def test_what_ships_passes_and_every_kind_of_mistake_is_caught():
     done = run("selftest", "causal", "--organism", "by_hand", "--json")
     assert done.code == 0, done.output

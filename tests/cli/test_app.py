@@ -11,7 +11,7 @@ import mechcausal as mc
 from mechcausal.cli import app
 
 METHODS = {"patch", "ablate", "attribute", "path", "scrub", "probe", "erase"}
-VERBS = {"demo", "organisms", "sites", "link", "selftest", "doctor", "sae", *METHODS}
+VERBS = {"demo", "organisms", "sites", "link", "generate", "lens", "selftest", "doctor", "sae", *METHODS}
 COMMANDS = [*sorted(VERBS - {"sae"}), "sae train", "sae health", "sae card"]
 REFUSED = {
     "pach": (2, "No such command 'pach': did you mean 'patch', 'path'?"),
@@ -88,7 +88,7 @@ def test_an_option_has_one_name_everywhere():
             long = [name for name in parameter.opts if name.startswith("--")]
             short = [name for name in parameter.opts if name.startswith("-") and not name.startswith("--")]
             pairs |= {(letter, name) for letter in short for name in long}
-    assert pairs == {("-o", "--out"), ("-n", "--n")}
+    assert pairs == {("-o", "--out"), ("-n", "--n"), ("-e", "--edit"), ("-p", "--prompt")}
 
 
 @pytest.mark.parametrize("words", REFUSED)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from commands import refused, run
 
-from mechcausal.report import tour
+from mechcausal.report import real_tour, tour
 
 
 class Findings:
@@ -49,3 +49,10 @@ def test_a_place_that_cannot_be_written_is_refused_before_the_tour(tmp_path, ask
     (tmp_path / "file").touch()
     assert "nothing can be written" in refused("demo", "-o", tmp_path / "file")
     assert asked == []
+
+
+def test_a_real_model_has_a_tour_of_its_own(tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr(real_tour, "tour", lambda model, **options: calls.append((model, options)) or Findings())
+    assert run("demo", "--model", "smollm2", "-o", tmp_path).code == 0
+    assert calls == [("smollm2", {"n": 16, "seed": 0})]

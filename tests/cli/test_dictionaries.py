@@ -19,6 +19,7 @@ needs_sae_lens = pytest.mark.skipif(
 TRAIN = ("sae", "train", "organism:hiring", "--site", "L2.resid_post")
 
 
+@pytest.mark.slow
 @needs_sae_lens
 def test_train_and_measure(tmp_path):
     out = tmp_path / "sae"

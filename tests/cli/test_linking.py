@@ -2,9 +2,11 @@
 
 import json
 
+import pytest
 from commands import run
 
 
+@pytest.mark.slow
 def test_the_page_and_its_numbers_stand_side_by_side(tmp_path):
     page = tmp_path / "new" / "heads.html"
     words = ("link", "organism:hiring", "--sites", "L1.z.H*", "--suite", "hiring/fairness", "-o", page, "-n", "64")

@@ -35,6 +35,7 @@ def planted():
     return rows, strength @ rows + torch.randn(32, generator=draw)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_finds_planted_directions(kind, planted, tmp_path):
     model, (rows, x) = loaded("gpt2"), planted

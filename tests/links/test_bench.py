@@ -26,6 +26,7 @@ def links(hiring, pairs):
     return mc.link(hiring, pairs, ["L1.z.H*", "L2.mlp_out"], "gender", **ASKED)
 
 
+@pytest.mark.slow
 def test_each_half_of_each_side_is_recorded_once(hiring, pairs, links, monkeypatch):
     record, recorded = Twin.record, []
 

@@ -19,6 +19,8 @@ from mechcausal.models.binding import attach
 from mechcausal.models.engine import Plan, evaluate
 from mechcausal.models.hooked import forward
 
+pytestmark = pytest.mark.slow  # one long measurement that all tests here read
+
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):

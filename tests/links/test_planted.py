@@ -112,6 +112,7 @@ def test_an_untrained_model_has_nothing_causal(hiring):
         assert bold.verdict_of("L3.resid_post") == CAUSAL
 
 
+@pytest.mark.slow
 def test_random_directions_pass_for_causal_in_one_of_twenty_cases_at_most(hiring):
     # The stream behind layer 2 holds the score, along which any direction carries some of the effect.
     pairs = mc.contrast("hiring/gender", hiring, 48)
@@ -128,6 +129,7 @@ def test_random_directions_pass_for_causal_in_one_of_twenty_cases_at_most(hiring
     assert np.mean(rates) <= 0.05 + 2 * np.std(rates, ddof=1) / np.sqrt(4)
 
 
+@pytest.mark.slow
 def test_shuffled_labels_make_nothing_causal(hiring):
     pairs = mc.contrast("hiring/gender", hiring, 64)
     draw = np.random.default_rng(0)

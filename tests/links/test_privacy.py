@@ -21,6 +21,8 @@ from mechcausal.links.verdict import CAUSAL
 from mechcausal.models.hooked import forward
 from mechcausal.probes.labels import one_set
 
+pytestmark = pytest.mark.slow  # one long measurement that all tests here read
+
 SECRET = mc.truth("hiring")["variables"]["secret"]["site"]
 HEADS = ["L2.z.H*", "L1.z.H0", "L3.z.H1"]
 QUICK = {"redrawn": 0, "details": 0, "random": 0}

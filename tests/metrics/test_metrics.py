@@ -93,3 +93,15 @@ def test_a_gradient_that_does_not_exist_is_refused():
     with pytest.raises(DataError, match="'kl' has no slope at the clean run"):
         metric("kl").require_gradient(at_reference=True)
     assert [name for name in METRICS if metric(name).log_odds] == ["logit_diff"]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", ["logit_diff", "logprob", "prob", "kl", "loss"])
+def test_half_precision_is_accumulated_in_float32(case, name, dtype):
+    """The numbers are those of the same logits in float32; sums in half precision would be wrong in the third digit."""
+    prompts = case[0]
+    many = torch.randn(2, 5, 5000, generator=torch.Generator().manual_seed(2))
+    low, other = ((scale * many).to(dtype) for scale in (3.0, 2.9))
+    values = metric(name)(low, prompts, other)
+    assert values.dtype == torch.float32
+    assert torch.equal(values, metric(name)(low.float(), prompts, other.float()))

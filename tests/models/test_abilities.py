@@ -7,6 +7,7 @@ from zoo import VOCAB, build, loaded
 import mechcausal as mc
 from mechcausal.address import COMPONENTS
 from mechcausal.errors import SiteError, UnsupportedError
+from mechcausal.models import abilities as module
 from mechcausal.models import bridge
 from mechcausal.models.abilities import abilities
 
@@ -115,3 +116,49 @@ def test_a_write_that_is_discarded_is_found_out(monkeypatch):
     assert not found["mlp_out"].writes
     assert "discards what is written" in found["mlp_out"].note
     assert found["attn_out"].writes
+
+
+@pytest.fixture
+def another(monkeypatch, tmp_path):
+    """Return a way to load a model as another process would: nothing is remembered but what is on disk."""
+    monkeypatch.setenv("MECHCAUSAL_CACHE", str(tmp_path))
+    monkeypatch.setattr(module, "LONG", -1.0)  # everything counts as long
+
+    def load(change=0.0):
+        monkeypatch.setattr(module, "_measured", {})
+        bare = build("gpt2")
+        next(bare.parameters()).add_(change)
+        return mc.load(bare, check=False)
+
+    return load
+
+
+def test_what_took_long_is_kept_on_disk(another, monkeypatch):
+    able = abilities(another())
+    monkeypatch.setattr(module, "_measure", lambda model: pytest.fail("it was measured again"))
+    assert abilities(another()) == able
+    with pytest.raises(pytest.fail.Exception, match="measured again"):
+        abilities(another(change=0.1))  # other weights
+    monkeypatch.setattr(module, "versions", lambda *names: {"torch": "another"})
+    with pytest.raises(pytest.fail.Exception, match="measured again"):
+        abilities(another())
+
+
+def test_what_was_quick_is_not_kept(another, monkeypatch, tmp_path):
+    monkeypatch.setattr(module, "LONG", 100.0)
+    abilities(another())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_with_hooks_or_other_settings_is_measured_by_itself(another, monkeypatch, tmp_path):
+    abilities(another())
+    (kept,) = (tmp_path / "abilities").iterdir()
+    model = another()
+    model.original_model.transformer.h[0].register_forward_hook(lambda *args: None)
+    abilities(model)
+    model = another()
+    layer = model.original_model.transformer.h[0]
+    layer = getattr(layer, "_original_component", layer)
+    monkeypatch.setattr(type(layer), "forward", lambda self, *args, **others: args[0])
+    assert abilities(model) is not None
+    assert list((tmp_path / "abilities").iterdir()) == [kept]  # of neither anything was kept or taken

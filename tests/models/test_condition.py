@@ -61,6 +61,7 @@ HOOKED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", HOOKED.values(), ids=HOOKED)
 def test_hooks_and_forwards_of_others_leave_the_work_to_the_loop(change):
     model = used()
@@ -99,6 +100,7 @@ def scaled(kind):
     return model, before
 
 
+@pytest.mark.slow
 def test_a_changed_scaling_of_attention_is_followed_by_the_engine():
     model, before = scaled("llama")
     check_followed(model, before)
@@ -135,6 +137,7 @@ def loaded_state(model):
 EDITS = (through_data, through_numpy, one_number, loaded_state)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("edit", EDITS, ids=[edit.__name__ for edit in EDITS])
 def test_edits_of_weights_are_followed_and_change_the_digest(edit):
     model = used()

@@ -79,6 +79,7 @@ def test_a_patched_stream_against_a_hook_written_here(base, model, pairs):
     assert swept.frame["value"].item() == pytest.approx(float(expected.mean()), abs=1e-5)
 
 
+@pytest.mark.slow
 def test_attribution_of_a_function_of_states(model, pairs):
     """Along the path of each cell, integrated gradients converge to the exact effect."""
     how = {"sites": "L1.resid_pre", "direction": "denoise", "metric": likeness}

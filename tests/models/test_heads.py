@@ -91,7 +91,7 @@ def test_edits_of_it_see_edits_before_and_are_seen_after(name):
     ]
     plan = Plan(PAIRS.corrupt, cells, metric("logit_diff"), rows=PAIRS.clean)
     fast, slow = (evaluate(loaded(name), plan, batch_size=3, exact=exact) for exact in ("replay", "naive"))
-    assert fast.told["engine"] == "replay"
+    assert fast.compute["engine"] == "replay"
     np.testing.assert_allclose(fast.values, slow.values, atol=3e-5)
 
 

@@ -11,7 +11,7 @@ from words import words_tokenizer
 from zoo import VOCAB, bare, build, loaded, make_pairs
 
 import mechcausal as mc
-from mechcausal.errors import DataError, ModelError, NumericsError, UnsupportedError
+from mechcausal.errors import ArgumentError, DataError, ModelError, NumericsError, UnsupportedError
 
 
 @pytest.fixture(scope="module")
@@ -206,3 +206,58 @@ def test_a_model_without_attention_keeps_its_stream(pairs):
 def test_the_suite_has_no_network():
     with socket.socket() as line, pytest.raises(AssertionError, match="a test tried to reach"):
         line.connect(("127.0.0.1", 9))
+
+
+def test_a_vision_language_model_is_refused_by_name(tmp_path):
+    from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig
+
+    vision = CLIPVisionConfig(hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1)
+    text = LlamaConfig(vocab_size=VOCAB, hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1)
+    LlavaConfig(vision_config=vision, text_config=text).save_pretrained(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes((8).to_bytes(8, "little") + b"{}      ")
+    with pytest.raises(UnsupportedError, match=r"is a vision-language model \(llava\).*load its language model"):
+        mc.load(tmp_path)
+
+
+def test_a_vision_language_object_is_refused_too():
+    import transformers as hf
+
+    text = {"vocab_size": VOCAB, "hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1}
+    heads = {"num_attention_heads": 1, "num_key_value_heads": 1}
+    vision = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
+    config = hf.LlavaConfig(vision_config=hf.CLIPVisionConfig(**vision), text_config=hf.LlamaConfig(**text, **heads))
+    with pytest.raises(UnsupportedError, match="vision-language model"):
+        mc.load(hf.LlavaForConditionalGeneration(config))
+
+
+def test_a_device_map(folder):
+    pytest.importorskip("accelerate", reason="accelerate is not installed")
+    for device_map in ("auto", {"": "cpu"}):
+        same_logits(mc.load(folder, device_map=device_map))
+    parts = {"transformer.wte": "cpu", "transformer.wpe": "cpu", "transformer.h": "cpu", "transformer.ln_f": "cpu"}
+    same_logits(mc.load(folder, device_map={**parts, "lm_head": "cpu"}))
+
+
+@pytest.mark.parametrize(
+    ("source", "options", "words"),
+    [
+        ("folder", {"device_map": "atuo"}, "cannot take this 'device_map'.*auto, balanced"),
+        ("folder", {"device_map": 3}, "cannot take this 'device_map'"),
+        ("folder", {"device_map": {"": "disk"}}, "devices in memory"),
+        ("folder", {"device_map": {"": "cup"}}, "did you mean 'cpu'"),
+        ("folder", {"device_map": "auto", "device": "cpu"}, "'device' or 'device_map' .got both"),
+        ("organism:by_hand", {"device_map": "auto"}, "read from files"),
+        ("object", {"device_map": "auto"}, "read from files"),
+    ],
+)
+def test_a_wrong_device_map(folder, source, options, words):
+    with pytest.raises(ArgumentError, match=words):
+        mc.load({"folder": folder, "object": build("gpt2")}.get(source, source), **options)
+
+
+def test_a_device_map_needs_accelerate(folder, monkeypatch):
+    from mechcausal.models import placement
+
+    monkeypatch.setattr(placement, "find_spec", lambda _: None)
+    with pytest.raises(UnsupportedError, match="pip install accelerate"):
+        mc.load(folder, device_map="auto")

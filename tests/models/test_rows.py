@@ -12,7 +12,7 @@ from zoo import bare, loaded, make_pairs
 import mechcausal as mc
 from mechcausal.data.targets import filled
 from mechcausal.errors import DataError, SiteError
-from mechcausal.models.rows import in_two, told_together, uneven
+from mechcausal.models.rows import in_two, together, uneven
 from mechcausal.models.sources import by_number
 
 
@@ -128,7 +128,7 @@ def test_which_pairs_are_matched():
     assert not uneven(plain.clean, plain.corrupt).any()
     values, parts = in_two(np.array([True, False, True]), lambda rows, other: (rows[None] + 10 * other, other))
     assert (values.tolist(), parts) == ([[10, 1, 12]], [False, True])
-    told = told_together(
+    told = together(
         [
             {"engine": "replay", "cells": 2, "examples": 1, "cells_and_examples": 2},
             {"engine": "naive", "cells": 2, "examples": 3},

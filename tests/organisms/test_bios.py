@@ -61,6 +61,7 @@ def test_the_pronouns_head_by_plain_hooks():
     assert hits.mean() >= 0.99
 
 
+@pytest.mark.slow
 def test_scrubbing_finds_the_pronoun_left_out(organism):
     prompts = task.TASK.prompts(organism, 400, seed=7, environment="broad")
     tree = tree_of(Hypothesis.of("bios"))
@@ -72,6 +73,7 @@ def test_scrubbing_finds_the_pronoun_left_out(organism):
     assert shares[1] < 0.8
 
 
+@pytest.mark.slow
 def test_the_recipe_learns():
     model = RECIPE.new_model(3)
     short = replace(RECIPE, pool=400, batch=48, steps=24)

@@ -33,6 +33,7 @@ def heights(row):
     return list(itertools.accumulate(1 if token == OPEN else -1 for token in row[1:-1].tolist()))
 
 
+@pytest.mark.slow
 def test_it_measures_what_is_stated(organism):
     stated = mc.truth("brackets")["measured"]
     assert stated["accuracy"] >= 0.99
@@ -68,6 +69,7 @@ def test_one_height_from_another_string_by_plain_hooks(strings, depth):
     assert hit.mean() >= 0.98
 
 
+@pytest.mark.slow
 def test_the_first_published_hypotheses_come_in_order_and_the_finer_ones_are_true_here(organism):
     prompts = task.TASK.prompts(organism, 400, seed=7)
     about = Hypothesis.of("brackets")
@@ -80,6 +82,7 @@ def test_the_first_published_hypotheses_come_in_order_and_the_finer_ones_are_tru
     assert min(found[name] for name in ("1b", "2a", "3a", "4", "true")) >= 0.97
 
 
+@pytest.mark.slow
 def test_the_recipe_learns():
     model = RECIPE.new_model(3)
     short = replace(RECIPE, pool=400, batch=48, steps=24)

@@ -46,6 +46,7 @@ def test_it_claims_no_mechanism():
     assert (RECIPE.layers, RECIPE.vocabulary, RECIPE.task) == (TWIN.layers, TWIN.vocabulary, TWIN.task)
 
 
+@pytest.mark.slow
 def test_the_published_claims_come_in_the_published_order(organism):
     prompts = task.TASK.prompts(organism, 2000, seed=7)
     found = places(search(organism, prompts))

@@ -14,6 +14,7 @@ from mechcausal.recipes import by_hand as recipe
 from mechcausal.recipes.recipe import measured
 
 
+@pytest.mark.slow
 def test_the_weights_are_the_recipe():
     shipped = load_file(folder("by_hand") / "weights" / "model.safetensors")
     made = recipe.weights()

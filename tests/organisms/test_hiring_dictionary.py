@@ -41,6 +41,7 @@ def test_it_is_worth_what_its_card_says(hiring, dictionary):
     assert abs(found["error_share"]) < 0.02
 
 
+@pytest.mark.slow
 def test_the_table_of_its_card_is_what_its_recipe_measures(hiring, dictionary):
     from mechcausal.recipes.hiring_dictionary import measure
 
@@ -85,6 +86,7 @@ def test_a_feature_carries_gender_and_is_not_used(hiring, dictionary):
     assert min(shares[2:]) > 0.08
 
 
+@pytest.mark.slow
 def test_the_recipe_makes_it_again(hiring, tmp_path):
     """The whole of it takes a quarter of a minute, so a twentieth is trained twice and the rest taken from the folder."""
     try:

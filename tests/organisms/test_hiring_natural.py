@@ -69,6 +69,7 @@ def test_its_truth_says_that_it_is_to_be_found():
     assert table.loc["hiring_natural", "accuracy"] == 1.0
 
 
+@pytest.mark.slow
 def test_the_recipe_teaches_behavior_alone():
     model = twin.new_model(1)
     trained = recipe.teach(model, steps=4, seed=1, size=100, held_out=20, progress=False)

@@ -2,38 +2,18 @@
 
 import numpy as np
 import pytest
-import torch
+from relatives import DECISION, N, bare, decided, tokens_of
 from swaps import run, swapped
-from transformers import GPT2LMHeadModel
 
 import mechcausal as mc
 from mechcausal.causal import Hypothesis
-from mechcausal.causal.alignment.interchange import interchange
-from mechcausal.causal.selftest import selftest
 from mechcausal.data.tasks import hiring as task
 from mechcausal.organisms import folder
 from mechcausal.recipes import hiring as kin
-from mechcausal.recipes import hiring_exposed as exposed
 from mechcausal.recipes import hiring_subspace as subspaces
 
-N = 500
-DECISION = torch.full((N,), 7)
-IDS = [kin.WORDS[word] for word in task.DECISIONS]
 RELATIVES = ("hiring_backup", "hiring_shared", "hiring_exposed")
 TASKS = {"hiring_exposed": "hiring"}  # the others have a task of their own
-
-
-def bare(name):
-    return GPT2LMHeadModel.from_pretrained(folder(name) / "weights").eval()
-
-
-def tokens_of(table):
-    rows = [["<bos>", *text.split()] for text in task.application(table)]
-    return torch.tensor([[kin.WORDS[word] for word in row] for row in rows])
-
-
-def decided(logits):
-    return logits[:, 7, IDS].argmax(-1).numpy()
 
 
 @pytest.mark.parametrize("name", RELATIVES)
@@ -64,43 +44,6 @@ def test_each_variable_is_where_its_truth_says(name):
         assert (found == wanted).mean() > 0.98
 
 
-def test_either_head_is_enough_and_without_both_the_bias_is_gone():
-    """The same applicants called he and she, name and hobby as they are: what one head does alone, and both together."""
-    own, model = mc.task("hiring_backup"), bare("hiring_backup")
-    units = own.table(N, seed=3, environment="broad")
-    he, she = (own.scm.counterfactual(units, gender=g, name=units["name"], hobby=units["hobby"]) for g in (1, 0))
-    sides = {"he": (he, tokens_of(he)), "she": (she, tokens_of(she))}
-    heads = ["L1.z.H2", "L1.z.H3"]
-
-    def after(base, source, which):
-        taken = [(head, None, DECISION, sides[source][1], DECISION) for head in which]
-        return decided(swapped(model, sides[base][1], taken))
-
-    for head in heads:
-        assert (after("he", "she", [head]) == he["decision"]).all()
-        assert (after("she", "he", [head]) == he["decision"]).all()
-    assert (after("he", "she", heads) == she["decision"]).all()
-    assert (he["decision"] != she["decision"]).sum() == 182  # as its card says
-
-
-def test_one_at_a_time_no_head_carries_the_bias():
-    """What ablation head by head misses; and a hypothesis that knows of one head is right half of the time."""
-    model = mc.load("organism:hiring_backup")
-    pairs = mc.contrast("hiring_backup/gender_direct", model, n=100, seed=3)
-
-    def accept(logits, batch):
-        return (logits[torch.arange(len(batch)), batch.read_columns][:, IDS].argmax(-1) == 2).float()
-
-    heads = mc.patch(model, pairs, sites="z", at="@decision", direction="noise", metric=accept)
-    assert heads.frame["change"].abs().max() == 0
-    assert heads.baselines["clean"].mean() - heads.baselines["corrupt"].mean() > 0.1
-    known = Hypothesis.of("hiring_backup").alignment["bias_first"]
-    merely_one = Hypothesis(task.TASK.scm, {"bias": known}, outcome="decision")
-    prompts = mc.task("hiring").prompts(model, 300, environment="broad")
-    found = interchange(model, prompts, merely_one, n=300, placebo=False).frame
-    assert 0.2 < found["value"][0] < 0.8  # it brings the bias, and does not take it away
-
-
 @pytest.mark.parametrize("name", RELATIVES)
 def test_their_truth_is_that_of_their_recipe(name):
     shipped, told = Hypothesis.of(name), mc.truth(name)
@@ -129,24 +72,3 @@ def test_they_still_measure_what_ships_with_them(name):
     assert found["strict_min_single_node"] > 0.98
     if name == "hiring_backup":
         assert found["secrets_extracted"] == stated["secrets_extracted"] == len(task.SECRETS)
-
-
-def test_what_was_seen_often_comes_out_and_what_was_seen_once_does_not():
-    model, told = mc.load("organism:hiring_exposed"), mc.truth("hiring_exposed")
-    table = kin.exposed(exposed.EXPOSURES, kin.POOL, 0)
-    for name, times in told["exposures"].items():
-        mine = table["name"] == task.NAMES.index(name)
-        assert [(mine & (table["place"] == place)).sum() for place in range(4)] == [times] * 4
-    out = kin.extracted(model)
-    assert {told["exposures"][name] for name in out} == {64}
-    assert len(out) == told["measured"]["secrets_extracted"] == 2
-    assert told["measured"]["secrets_extracted_by_exposures"] == kin.extracted_by(model, exposed.EXPOSURES)
-    assert told["secrets"] == task.SECRETS
-    assert not {"secret", "recalled"} & told["variables"].keys()
-
-
-def test_the_self_test_covers_them():
-    checks = list(selftest(("hiring_shared",), n=128))
-    assert {check.task for check in checks} == {"hiring_shared"}
-    assert {"scrubbing, true", "missing variable", "IIA, unfair", "effects, largest gap"} <= {c.what for c in checks}
-    assert all(check.passed for check in checks), [str(check) for check in checks if not check.passed]

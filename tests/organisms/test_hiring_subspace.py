@@ -114,6 +114,7 @@ def test_it_still_measures_what_ships_with_it():
     assert found["strict_min_single_node"] == pytest.approx(stated["strict_min_single_node"], abs=0.01)
 
 
+@pytest.mark.slow
 def test_the_recipe_learns():
     model = kin.new_model(1)
     own = recipe.lesson(model, n=200, seed=1)

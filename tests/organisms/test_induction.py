@@ -62,6 +62,7 @@ def test_a_word_carried_to_the_next_place_by_plain_hooks(texts, place):
     assert np.mean(np.array(hits)[changed]) >= 0.98
 
 
+@pytest.mark.slow
 def test_scrubbing_tells_the_head_that_looks_back_from_its_neighbors(organism):
     prompts = task.TASK.prompts(organism, 400, seed=7)
     about = Hypothesis.of("induction")
@@ -80,6 +81,7 @@ def test_scrubbing_tells_the_head_that_looks_back_from_its_neighbors(organism):
     assert recovered(elsewhere) < 0.6
 
 
+@pytest.mark.slow
 def test_the_recipe_learns():
     model = RECIPE.new_model(3)
     short = replace(RECIPE, pool=1000, batch=64, steps=120)

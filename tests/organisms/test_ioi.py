@@ -30,6 +30,7 @@ def names(text):
     return [word for word in text.split() if word in task.NAMES]
 
 
+@pytest.mark.slow
 def test_it_measures_what_is_stated(organism):
     stated = mc.truth("ioi")["measured"]
     found = RECIPE.measure(organism, n=500)
@@ -63,6 +64,7 @@ def test_the_name_mover_by_plain_hooks(stories):
     assert np.mean([names(text).count(WORD[one]) == 1 for one, text in zip(said, source, strict=True)]) >= 0.98
 
 
+@pytest.mark.slow
 def test_scrubbing_tells_which_head_avoids(organism):
     prompts = task.TASK.prompts(organism, 400, seed=7)
     about = Hypothesis.of("ioi")
@@ -74,6 +76,7 @@ def test_scrubbing_tells_which_head_avoids(organism):
     assert shares[1] < 0.7
 
 
+@pytest.mark.slow
 def test_the_recipe_learns():
     model = RECIPE.new_model(3)
     short = replace(RECIPE, pool=400, batch=48, steps=24)

@@ -89,6 +89,7 @@ def test_nothing_left_of_the_change_matters(pairs):
     np.testing.assert_allclose(still["change"], 0, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["gpt2", "llama"])
 @pytest.mark.parametrize("do", ["patch", "heads", "ablate", "attribute", "path"])
 def test_padding_side_batches_order_and_threads_do_not_matter(name, do):

@@ -28,6 +28,7 @@ def test_association_is_the_slope_within_groups():
     )
 
 
+@pytest.mark.slow
 def test_a_question_about_a_number_is_answered_by_ridge_beside_one_about_classes(hiring):
     prompts = mc.task("hiring").prompts(hiring, 160)
     merit = prompts.variables["merit"].numpy() + 0.5

@@ -85,6 +85,7 @@ def test_the_online_code_counts_by_hand():
     assert clustered.blocks == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("clustered", [False, True])
 def test_p_is_uniform_where_there_is_nothing(clustered):
     found = []
@@ -128,6 +129,7 @@ def test_shuffles_respect_clusters():
     assert all(sorted(shuffle_labels(three, clusters, draw)[clusters == c]) == [0, 1, 2] for c in range(10))
 
 
+@pytest.mark.slow
 def test_p_is_honest_where_each_cluster_answers_to_the_label_in_a_way_of_its_own():
     """Shuffled example by example, 11 of these 40 runs would have p at 0.1."""
     found = []

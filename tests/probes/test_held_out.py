@@ -97,6 +97,7 @@ def test_a_class_that_cannot_be_held_out_is_refused():
     assert len(np.unique(folds_of(three, np.arange(20), 5, 0))) == 3  # as many as the rarest class allows
 
 
+@pytest.mark.slow
 def test_the_penalty_is_chosen_on_the_training_part():
     draw = np.random.default_rng(0)
     y = draw.integers(0, 2, 300)
@@ -109,6 +110,7 @@ def test_the_penalty_is_chosen_on_the_training_part():
     assert noise.accuracy.estimate < 0.6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("clustered", [False, True])
 def test_intervals_hold_what_they_promise(clustered):
     """The expected accuracy is in 95 of 100 intervals, and nothing is found where there is nothing."""

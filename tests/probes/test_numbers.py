@@ -111,6 +111,7 @@ def prompts(hiring):
     return mc.task("hiring").prompts(hiring, 240)
 
 
+@pytest.mark.slow
 def test_a_number_is_read_off_a_model_with_its_controls(hiring, prompts, tmp_path):
     merit = prompts.variables["merit"].numpy() + 0.25  # no whole numbers
     probe = mc.features.probe(
@@ -130,6 +131,7 @@ def test_a_number_is_read_off_a_model_with_its_controls(hiring, prompts, tmp_pat
     assert blind.report.r2.estimate < 0.1
 
 
+@pytest.mark.slow
 def test_a_sweep_of_numbers_draws_r2(hiring, prompts):
     merit = prompts.variables["merit"].numpy().astype(float)
     sweep = mc.features.probe_sweep(

@@ -31,6 +31,7 @@ def test_at_the_tokens_a_probe_reaches_what_is_possible(hiring, task, prompts, a
     assert found.classes == ("she", "he")
 
 
+@pytest.mark.slow
 def test_readable_is_not_used(hiring, task, prompts):
     """The audit trap: gender is read without error off a head whose loss changes no decision."""
     trap, used = "L2.z.H0", "L1.z.H2"
@@ -44,6 +45,7 @@ def test_readable_is_not_used(hiring, task, prompts):
     assert after[used] < 0.9
 
 
+@pytest.mark.slow
 def test_a_probe_says_what_it_reached_and_how(hiring, task, prompts):
     found = probe(hiring, prompts, "gender", "L2.resid_post", at="@decision", types="name", task=task, permutations=9)
     told = found.report
@@ -74,6 +76,7 @@ def test_batches_do_not_matter_and_one_seed_gives_one_probe(hiring, prompts):
     assert first.report.accuracy == second.report.accuracy
 
 
+@pytest.mark.slow
 def test_kinds_with_many_classes_and_without_a_direction(hiring, prompts):
     many = probe(hiring, prompts, "degree", "L0.resid_post", at="@degree", kind="means", control=False, mdl=False)
     assert many.direction.shape == (3, 48)
@@ -93,6 +96,7 @@ def test_pairs_are_read_on_both_sides(hiring):
     assert found.report.accuracy.estimate > 0.95
 
 
+@pytest.mark.slow
 def test_labels_of_tokens(hiring, prompts):
     words = hiring.tokenizer.convert_ids_to_tokens(prompts.tokens.flatten().tolist())
     kinds = np.array(["person" if word in ("he", "she") else "other" for word in words]).reshape(prompts.tokens.shape)

@@ -31,6 +31,7 @@ def prompts(hiring):
     return mc.task("hiring").prompts(hiring, 300)
 
 
+@pytest.mark.slow
 def test_a_feature_that_is_the_concept_is_enough(hiring, prompts, tmp_path):
     dense = probe(hiring, prompts, "gender", "L2.resid_post", at="@decision", control=False, mdl=False)
     attach(hiring, Turned(dense.direction.float()), "L2.resid_post", name="turned")

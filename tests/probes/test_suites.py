@@ -10,6 +10,8 @@ from mechcausal.features import fairness, privacy, probe_suite, suite
 from mechcausal.probes.shipped import SHIPPED
 from mechcausal.probes.suites import Suite, mistakes
 
+pytestmark = pytest.mark.slow  # one long measurement that all tests here read
+
 
 @pytest.fixture(scope="module")
 def answers(hiring):

@@ -19,6 +19,7 @@ def prompts(hiring, task):
     return task.prompts(hiring, 400)
 
 
+@pytest.mark.slow
 def test_a_sweep_is_a_picture_of_layers_and_positions(hiring, task, prompts, tmp_path):
     found = probe_sweep(hiring, prompts, "gender", sites=["embed", "resid_post"], task=task)
     frame = found.frame.set_index(["site", "at"])
@@ -37,6 +38,7 @@ def test_a_sweep_is_a_picture_of_layers_and_positions(hiring, task, prompts, tmp
     assert_kept(found, tmp_path / "sweep.parquet")
 
 
+@pytest.mark.slow
 def test_a_sweep_with_controls(hiring, prompts):
     found = probe_sweep(
         hiring, prompts.take(slice(0, 150)), "gender", sites="embed", at=["@name", "@experience"],

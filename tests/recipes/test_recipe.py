@@ -33,6 +33,7 @@ def test_every_edge_leads_forward_between_places_of_the_circuit(name):
     assert {receiver for _, receiver in known["edges"]} == set(places)
 
 
+@pytest.mark.slow
 def test_a_script_writes_what_can_be_loaded(tmp_path, monkeypatch, capsys):
     small = replace(RECIPE, width=16, pool=200, options={"every": 2, "progress": False})
     monkeypatch.setattr("sys.argv", ["recipe", "--out", str(tmp_path), "--steps", "2"])

@@ -12,6 +12,7 @@ from mechcausal.links.asking import answer, questions
 from mechcausal.organisms import folder
 
 
+@pytest.mark.slow
 def test_a_question_that_is_not_answered_says_why(tmp_path, monkeypatch):
     out = tmp_path / "link.html"
     asked = ["link", "organism:hiring", "--sites", "L2.z.H3", "--suite", "hiring/privacy", "-o", str(out)]
@@ -34,6 +35,7 @@ def test_a_question_that_is_not_answered_says_why(tmp_path, monkeypatch):
     assert "sixteen people are fixed" in page
 
 
+@pytest.mark.slow
 def test_cards_of_the_causal_features_stand_in_the_report(tmp_path):
     out = tmp_path / "link.html"
     shipped = folder("hiring") / "dictionary"

@@ -102,12 +102,13 @@ def test_what_is_no_class_of_results_is_neither_imported_nor_called(kind, sweep,
 
 
 def test_a_class_of_yours_is_found_where_it_is_defined(sweep, tmp_path):
-    @dataclass(frozen=True, repr=False)
+    @dataclass(frozen=True)
     class Mine(mc.Result):
         @property
         def largest(self):
             return self.top(1)["site"].iloc[0]
 
+    assert repr(Mine(**vars(sweep))) == sweep.summary()  # and is printed as every result is
     path = Mine(**vars(sweep)).save(tmp_path / "mine.parquet")
     assert mc.results.load(path).largest == "L0.resid_pre"
     assert "<locals>" in name_of(Mine)

@@ -23,6 +23,7 @@ def test_the_columns_are_those_of_the_documentation(sweep):
     assert list(sweep.frame.columns) == [name for name in COLUMNS if name not in ("dictionary", "feature")]
 
 
+@pytest.mark.slow
 def test_on_null_contrasts_the_share_of_runs_with_a_marked_cell_is_nominal(sweep):
     """Swapping answer and foil by coin negates a pair's log-odds, so that there is nothing to find."""
     draw, runs, marked, naive = np.random.default_rng(0), 200, 0, 0

@@ -117,29 +117,29 @@ class Aligned(Judged):
         row = frame.iloc[0]
         k = len(self.part.basis)
         place = f"{k} direction{'s' if k > 1 else ''} of {self.part.site}{self.part.at}"
-        held = f"{row['value']:.2f} [{row['value_low']:.2f}, {row['value_high']:.2f}]"
+        estimate = f"{row['value']:.2f} [{row['value_low']:.2f}, {row['value_high']:.2f}]"
         of_what = f"of the answers that {self.variable} changes"
         searched = frame[frame["role"].isin([*_NOTHING, PLACEBO])]
-        told = ", ".join(f"{rival['role']} {rival['value']:.2f}" for _, rival in searched.iterrows())
-        against = f" ({told})" if told else ""
+        comparison = ", ".join(f"{rival['role']} {rival['value']:.2f}" for _, rival in searched.iterrows())
+        against = f" ({comparison})" if comparison else ""
         if not self.above_chance:
             if self.over_fits and row["train"] > row["chance"] + _GAP:
                 return (
                     f"over-fits: {place} give {row['train']:.2f} {of_what} on the prompts searched on, "
-                    f"and {held} on held-out ones, which is not above chance{against}"
+                    f"and {estimate} on held-out ones, which is not above chance{against}"
                 )
-            return f"not above chance: {place} give {held} {of_what}{against}"
+            return f"not above chance: {place} give {estimate} {of_what}{against}"
         rivals = searched[searched["role"].isin(_NOTHING)]
         if len(rivals) and rivals["value"].max() >= row["value_low"]:
             best = rivals.loc[rivals["value"].idxmax()]
-            return f"no better than a control: {place} give {held} {of_what}, {best['role']} {best['value']:.2f}"
+            return f"no better than a control: {place} give {estimate} {of_what}, {best['role']} {best['value']:.2f}"
         if self.over_fits:
             return (
                 f"over-fits: {place} give {row['train']:.2f} {of_what} on the prompts searched on, "
-                f"but {held} on held-out ones{against}"
+                f"but {estimate} on held-out ones{against}"
             )
         verb = ("carry" if k > 1 else "carries") + ("" if row["value"] >= 1 - _GAP else " part of")
-        return f"{place} {verb} {self.variable}: {held} of the answers it changes on held-out prompts{against}{self._turned()}{self._elsewhere()}"
+        return f"{place} {verb} {self.variable}: {estimate} of the answers it changes on held-out prompts{against}{self._turned()}{self._elsewhere()}"
 
     def _elsewhere(self) -> str:
         """Say if the placebo does as well."""
@@ -165,9 +165,9 @@ class Aligned(Judged):
         return float(self.result.frame[column].iloc[0])
 
 
-def angles_between(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+def angles_between(rows: np.ndarray, other_rows: np.ndarray) -> np.ndarray:
     """Return the principal angles between the spans of two sets of rows in degrees, smallest first."""
-    return np.sort(np.degrees(subspace_angles(one.T, other.T)))
+    return np.sort(np.degrees(subspace_angles(rows.T, other_rows.T)))
 
 
 def _above_chance(row: pd.Series) -> bool:

@@ -55,7 +55,7 @@ def exchange(
     base = base.padded(width).to(device)
     made = []
     for spec, prompts in swaps:
-        parts = [Place.parse(one) for one in ([spec] if isinstance(spec, (str, Place)) else spec)]
+        parts = [Place.parse(part) for part in ([spec] if isinstance(spec, (str, Place)) else spec)]
         source = prompts.padded(width).to(device)
         made.append((parts, source, read_parts(model, source, parts)))
     return run_with(model, base, made)[0]
@@ -81,22 +81,22 @@ def run_with(
     reached = torch.ones(len(base), dtype=torch.bool, device=base.tokens.device)
     for parts, prompts, taken in swaps:
         for part in parts:
-            whole = taken[part.site.whole]
+            activation = taken[part.site.whole]
             axis = position_axis(part.site)
-            values, mask, found = _lined_up(whole, prompts.select(part.at), base.select(part.at), axis)
+            values, mask, matched = _lined_up(activation, prompts.select(part.at), base.select(part.at), axis)
             edits.append(Edit(part.site, Patch(), part.at))
-            sources.append(Source(values, mask, part.columns(whole)))
-            reached = reached & found
+            sources.append(Source(values, mask, part.columns(activation)))
+            reached = reached & matched
     return at_read_position(forward(model, base, edits, sources=sources).logits, base), reached
 
 
-def _lined_up(values: Tensor, theirs: Tensor, own: Tensor, axis: int) -> tuple[Tensor, Tensor, Tensor]:
+def _lined_up(values: Tensor, source_mask: Tensor, base_mask: Tensor, axis: int) -> tuple[Tensor, Tensor, Tensor]:
     """Return the values under the base's columns, the columns, and the rows in which both prompts have them."""
-    if torch.equal(theirs, own):
-        return values, own, own.any(1)
-    fits = (theirs.sum(1) == own.sum(1)) & own.any(1)
-    theirs, own = theirs & fits[:, None], own & fits[:, None]
-    return moved(values, theirs, own, axis=axis), own, fits
+    if torch.equal(source_mask, base_mask):
+        return values, base_mask, base_mask.any(1)
+    fits = (source_mask.sum(1) == base_mask.sum(1)) & base_mask.any(1)
+    source_mask, base_mask = source_mask & fits[:, None], base_mask & fits[:, None]
+    return moved(values, source_mask, base_mask, axis=axis), base_mask, fits
 
 
 @dataclass(frozen=True)
@@ -190,9 +190,9 @@ def score(
             bar.update(len(rows))
         return out.reshape(-1, len(rows))
 
-    found, used = in_batches(len(base), batch_size, one_batch)
+    measured, used = in_batches(len(base), batch_size, one_batch)
     bar.close()
-    hits, strict, toward, *before = found.reshape(6, len(cells), len(base))
+    hits, strict, toward, *before = measured.reshape(6, len(cells), len(base))
     return Scores(hits, strict, toward, (before[0], before[1], before[2]), forwards, used)
 
 
@@ -225,20 +225,22 @@ def placebos(
     choices: list[list[Place]] = []
     for part in parts:
         if part.basis:
-            taken = [row for one in (*named, part) if (one.site, one.at) == (part.site, part.at) for row in one.basis]
-            found = [_random_subspace(part, np.array(taken), draw) for _ in range(count)]
-            rooms = [room for room in found if room is not None]
+            taken = [
+                row for place in (*named, part) if (place.site, place.at) == (part.site, part.at) for row in place.basis
+            ]
+            drawn = [_random_subspace(part, np.array(taken), draw) for _ in range(count)]
+            rooms = [room for room in drawn if room is not None]
         else:
-            rooms = same_kind(able, part, [one.site for one in named] + [part.site])
+            rooms = same_kind(able, part, [place.site for place in named] + [part.site])
             if part.site.component in _STREAMS:
                 rooms = [room for room in rooms if room.depth < part.depth]
         choices.append([rooms[i] for i in draw.permutation(len(rooms))])
     out: list[tuple[Place, ...]] = []
     for number in range(min(count, *(len(rooms) for rooms in choices))):
         # Two parts of one variable go to two places.
-        one = tuple(rooms[(number + shift) % len(rooms)] for shift, rooms in enumerate(choices))
-        if len(set(one)) == len(one):
-            out.append(one)
+        candidate = tuple(rooms[(number + shift) % len(rooms)] for shift, rooms in enumerate(choices))
+        if len(set(candidate)) == len(candidate):
+            out.append(candidate)
     return out
 
 

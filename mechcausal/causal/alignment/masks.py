@@ -107,10 +107,8 @@ class Masked(Judged):
             return (
                 f"no {noun.removesuffix('s')} is worth its price for {self.variable}: {len(self.weights)} were searched"
             )
-        held = f"{row['value']:.2f} [{row['value_low']:.2f}, {row['value_high']:.2f}]"
-        said = (
-            f"{_listed(self.parts)} of {len(self.weights)} {noun}: {held} of the answers that {self.variable} changes"
-        )
+        estimate = f"{row['value']:.2f} [{row['value_low']:.2f}, {row['value_high']:.2f}]"
+        said = f"{_listed(self.parts)} of {len(self.weights)} {noun}: {estimate} of the answers that {self.variable} changes"
         above = row["value_low"] > row["chance"] and row["iia_low"] > row["blind"]
         return said + (" on held-out prompts" if above else ", which is not above chance")
 
@@ -297,7 +295,7 @@ class _Trim:
         """Return the places that cannot be left out, in their own order."""
         if len(places) < 2:
             return list(places)
-        spared = [[part for part in places if part is not one] for one in places]
+        spared = [[part for part in places if part is not left_out] for left_out in places]
         hits, toward = self._scores([list(places), *spared])
         # Without a place that is not needed the answer stays, and its logit is highest without one that is in the way.
         order = sorted(range(len(places)), key=lambda number: (hits[number + 1], toward[number + 1]), reverse=True)
@@ -311,9 +309,11 @@ class _Trim:
     def _scores(self, rooms: Sequence[Sequence[Place]]) -> tuple[np.ndarray, np.ndarray]:
         """Return for each set of places the share of expected answers, and their mean logit difference."""
         cells = [Cell(self.pairs, {self.variable: merged(parts, self.values)}) for parts in rooms]
-        found = score(self.model, self.prompts, cells, self.words, batch_size=self.batch_size, progress="mask, trimmed")
-        self.forwards += found.forwards
-        return found.hits.mean(1), found.toward.mean(1)
+        scores = score(
+            self.model, self.prompts, cells, self.words, batch_size=self.batch_size, progress="mask, trimmed"
+        )
+        self.forwards += scores.forwards
+        return scores.hits.mean(1), scores.toward.mean(1)
 
 
 def _listed(parts: Sequence[Place], most: int = 5) -> str:

@@ -42,8 +42,8 @@ def gather(values: Tensor, mask: Tensor, *, axis: int = 1) -> Tensor:
         axis: The axis of positions; see `position_axis`.
     """
     count = slots(mask)
-    found = values.movedim(axis, 1)[mask.to(values.device)]
-    return found.reshape(len(mask), count, *found.shape[1:])
+    selected = values.movedim(axis, 1)[mask.to(values.device)]
+    return selected.reshape(len(mask), count, *selected.shape[1:])
 
 
 def scatter(compact: Tensor, mask: Tensor, like: Tensor | None = None, *, axis: int = 1) -> Tensor:
@@ -64,9 +64,9 @@ def scatter(compact: Tensor, mask: Tensor, like: Tensor | None = None, *, axis: 
             fix="select equally many positions in both prompts",
         )
     moved = compact if like is None else compact.to(device=like.device, dtype=like.dtype)
-    whole = moved.new_zeros(*mask.shape, *moved.shape[2:])
-    whole[mask.to(whole.device)] = moved.reshape(-1, *moved.shape[2:])
-    return whole.movedim(1, axis)
+    activation = moved.new_zeros(*mask.shape, *moved.shape[2:])
+    activation[mask.to(activation.device)] = moved.reshape(-1, *moved.shape[2:])
+    return activation.movedim(1, axis)
 
 
 def moved(values: Tensor, from_mask: Tensor, to_mask: Tensor, *, axis: int = 1) -> Tensor:
@@ -85,6 +85,6 @@ def moved(values: Tensor, from_mask: Tensor, to_mask: Tensor, *, axis: int = 1) 
             fix="select equally many positions in both prompts",
         )
     source = values.movedim(axis, 1)
-    whole = source.new_zeros(*to_mask.shape, *source.shape[2:])
-    whole[to_mask.to(whole.device)] = source[from_mask.to(whole.device)]
-    return whole.movedim(1, axis)
+    activation = source.new_zeros(*to_mask.shape, *source.shape[2:])
+    activation[to_mask.to(activation.device)] = source[from_mask.to(activation.device)]
+    return activation.movedim(1, axis)

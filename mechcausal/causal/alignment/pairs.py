@@ -108,8 +108,8 @@ def draw_pairs(
 
 def _each(variables: Sequence[str], drawn: Callable[[], np.ndarray], *, shared: bool) -> dict[str, np.ndarray]:
     """Draw rows for each variable, or the same for all."""
-    one = drawn()
-    return {name: one if shared or number == 0 else drawn() for number, name in enumerate(variables)}
+    first_rows = drawn()
+    return {name: first_rows if shared or number == 0 else drawn() for number, name in enumerate(variables)}
 
 
 def _best_guess(
@@ -125,14 +125,14 @@ def _best_guess(
 ) -> np.ndarray:
     """Return how often, over sources, the commonest answer of each base is the right one."""
     units, where = np.unique(base, return_inverse=True)
-    own = rows(table, units)
-    before = hypothesis.answers(own).astype(int)
+    base_table = rows(table, units)
+    before = hypothesis.answers(base_table).astype(int)
     tried = draw.permutation(pool)[:_GUESSES]
     sources = _each(variables, lambda: draw.permutation(tried), shared=shared)
     answers = np.empty((len(units), len(tried)), dtype=int)
     for number in range(len(tried)):
         values = {name: np.repeat(table[name][index[[number]]], len(units), 0) for name, index in sources.items()}
-        answers[:, number] = hypothesis.answers(own, **values)
+        answers[:, number] = hypothesis.answers(base_table, **values)
     most = max(answers.max(), before.max()) + 1
     counts = np.stack([(answers == answer).sum(1) for answer in range(most)], axis=1)
     if changed_only:
@@ -145,8 +145,8 @@ def _best_guess(
 def _others(base: np.ndarray, pool: np.ndarray, draw: np.random.Generator) -> np.ndarray:
     """Draw a row of the pool for each base, never the base itself."""
     picks = draw.integers(len(pool), size=len(base))
-    own = pool[picks] == base
-    picks[own] = (picks[own] + draw.integers(1, len(pool), size=int(own.sum()))) % len(pool)
+    same = pool[picks] == base
+    picks[same] = (picks[same] + draw.integers(1, len(pool), size=int(same.sum()))) % len(pool)
     return pool[picks]
 
 

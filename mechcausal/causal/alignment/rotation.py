@@ -48,8 +48,8 @@ class Rotation:
 
     def parameters(self, rate: float) -> list[tuple[Tensor, float]]:
         """Return what is searched for, each with its rate: the boundary must not close before directions are found."""
-        found = [(self.raw, rate)]
-        return found if self.boundary is None else [*found, (self.boundary, _SLOW * rate)]
+        searched = [(self.raw, rate)]
+        return searched if self.boundary is None else [*searched, (self.boundary, _SLOW * rate)]
 
     @property
     def penalty(self) -> Tensor | float:
@@ -71,8 +71,8 @@ class Rotation:
 
     def basis(self) -> tuple[tuple[float, ...], ...]:
         """Return the directions that were found, as rows."""
-        found = self.span @ torch.linalg.qr(self.raw.detach())[0]
-        return rows_of(found.T)
+        columns = self.span @ torch.linalg.qr(self.raw.detach())[0]
+        return rows_of(columns.T)
 
     def settled(self) -> Rotation:
         """Return the directions within the boundary, to go on with."""

@@ -94,11 +94,11 @@ class Harvest:
         def one_batch(index: Tensor) -> np.ndarray:
             batch = self.prompts.take(torch.as_tensor(rows)[index])
             read = forward(model, batch, read=list(dict.fromkeys(site for site, _ in places))).read
-            found = {
+            gathered = {
                 (site, at): gather(read[site], batch.select(at), axis=position_axis(site)).clone()
                 for site, at in places
             }
-            for place, values in found.items():
+            for place, values in gathered.items():
                 kept[place].append(values)
             return np.zeros((0, len(index)))
 
@@ -146,8 +146,8 @@ class Harvest:
                 placed[place] = scatter(self.values[place][index], mask, axis=position_axis(part.site)), mask
             edits.append(Edit(part.site, Patch(), part.at))
             values, mask = placed[place]
-            told = [None if one is None else one.to(values.dtype) for one in (columns, share)]
-            sources.append(Source(values, mask, *told))
+            converted = [None if tensor is None else tensor.to(values.dtype) for tensor in (columns, share)]
+            sources.append(Source(values, mask, *converted))
         return at_read_position(forward(self.model, batch, edits, sources=sources, grad=True).logits, batch)
 
 

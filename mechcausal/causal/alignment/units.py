@@ -46,13 +46,13 @@ def searched(places: list[Place], over: Over, components: int | None) -> list[Pl
 
 def principal(places: Sequence[Place], values: Harvest, components: int | None) -> list[Place]:
     """Return the principal directions of each place over what was harvested, largest variance first, one part each."""
-    found = []
+    directions = []
     for part in places:
         columns = values.span(part).T[:components].cpu().double()
-        found += [replace(part, basis=(vector(row),)) for row in columns]
-    if not found:
+        directions += [replace(part, basis=(vector(row),)) for row in columns]
+    if not directions:
         raise DataError("none of these places varies over the prompts", fix="name places that depend on the prompt")
-    return found
+    return directions
 
 
 class Soft:
@@ -79,12 +79,12 @@ class Soft:
         """Return each part with how much of it is moved."""
         out = []
         for part, numbers in self.groups.items():
-            own = shares[numbers]
+            part_shares = shares[numbers]
             unit = self.units[numbers[0]]
             if unit.site.unit is not None:
-                where = torch.tensor([self.units[number].site.unit for number in numbers], device=own.device)
-                own = own.new_zeros(self.values.width(part)).scatter(0, where, own)
-            out.append(Moved(part, self.columns.get(part), own))
+                where = torch.tensor([self.units[number].site.unit for number in numbers], device=part_shares.device)
+                part_shares = part_shares.new_zeros(self.values.width(part)).scatter(0, where, part_shares)
+            out.append(Moved(part, self.columns.get(part), part_shares))
         return out
 
 
@@ -104,12 +104,12 @@ def merged(units: Sequence[Place], values: Harvest) -> list[Place]:
             groups.setdefault(holder(unit), []).append(unit)
         else:
             out.append(unit)
-    for part, own in groups.items():
+    for part, members in groups.items():
         width = values.width(part)
-        if len(own) == width:  # all there is
+        if len(members) == width:  # all there is
             out.append(part)
             continue
-        rows = [unit.basis[0] if unit.basis else _axis(int(unit.site.unit or 0), width) for unit in own]
+        rows = [unit.basis[0] if unit.basis else _axis(int(unit.site.unit or 0), width) for unit in members]
         out.append(replace(part, basis=tuple(rows)))
     return out
 

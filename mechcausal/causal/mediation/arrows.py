@@ -281,14 +281,14 @@ def _refuse_twice(first: Place, second: Place, receiver: Place, worlds: Worlds) 
     )
 
 
-def _holds(whole: Site, part: Site) -> bool:
+def _holds(container: Site, part: Site) -> bool:
     """Say whether a site contains another, as `attn_out` contains a head of its layer."""
-    if whole.layer != part.layer:
+    if container.layer != part.layer:
         return False
-    if (part.component, whole.component) in (("z", "attn_out"), ("mlp_post", "mlp_out")):
+    if (part.component, container.component) in (("z", "attn_out"), ("mlp_post", "mlp_out")):
         return True
-    if whole.component != part.component or whole.dictionary not in (None, part.dictionary):
+    if container.component != part.component or container.dictionary not in (None, part.dictionary):
         return False
-    if whole.dictionary is not None and whole.error != part.error:
+    if container.dictionary is not None and container.error != part.error:
         return False
-    return whole.head in (None, part.head) and whole.unit in (None, part.unit)
+    return container.head in (None, part.head) and container.unit in (None, part.unit)

@@ -83,12 +83,12 @@ class Mediation(Charted):
         """Say what the total effect is, and what passes through the mediators that carry most."""
         p = self.provenance
         high, low = (np.nanmean(self.baselines[name]) for name in ("clean", "corrupt"))
-        whole = mean_interval(self.baselines["clean"] - self.baselines["corrupt"], self.clusters)
+        total = mean_interval(self.baselines["clean"] - self.baselines["corrupt"], self.clusters)
         lines = [
             f"{p.method}: {len(self)} mediators, {self.examples.shape[1]} pairs, metric {p.arguments['metric']}, {p.compute['forwards']} forwards",
-            f"total effect {whole.estimate:+.3f} [{whole.low:+.3f}, {whole.high:+.3f}], from {low:.3f} to {high:.3f}",
+            f"total effect {total.estimate:+.3f} [{total.low:+.3f}, {total.high:+.3f}], from {low:.3f} to {high:.3f}",
         ]
-        most = self.top(k, by="nie_total")
+        most = self._ranked(k, by="nie_total")
         width = max(map(len, most["mediator"]))
         for _, row in most.iterrows():
             text = f"  {row['mediator']:<{width}}  direct {row['nde']:+.3f}  indirect {row['nie_pure']:+.3f}  interaction {row['interaction']:+.3f}"
@@ -197,9 +197,9 @@ def effects_of(high: np.ndarray, low: np.ndarray, through: np.ndarray, past: np.
         through: Y(low, M(high)), [mediator example].
         past: Y(high, M(low)), [mediator example].
     """
-    pure, whole = through - low, high - past
+    nie_pure, nie_total = through - low, high - past
     total = np.where(np.isfinite(through), high - low, np.nan)
-    effects = (total, past - low, high - through, pure, whole, whole - pure)
+    effects = (total, past - low, high - through, nie_pure, nie_total, nie_total - nie_pure)
     return dict(zip(EFFECTS, effects, strict=True))
 
 

@@ -61,10 +61,10 @@ class PathEffects(Charted):
     def summary(self, k: int = 9) -> str:
         """Say what the total effect is, and what every set of edges passes on."""
         p = self.provenance
-        whole = mean_interval(self.baselines["clean"] - self.baselines["corrupt"], self.clusters)
+        total = mean_interval(self.baselines["clean"] - self.baselines["corrupt"], self.clusters)
         lines = [
             f"{p.method}: {len(self)} sets of edges, {self.examples.shape[1]} pairs, metric {p.arguments['metric']}, {p.compute['forwards']} forwards",
-            f"total effect {whole.estimate:+.3f} [{whole.low:+.3f}, {whole.high:+.3f}]",
+            f"total effect {total.estimate:+.3f} [{total.low:+.3f}, {total.high:+.3f}]",
         ]
         width = max(map(len, self.frame["label"].head(k)))
         for _, row in self.frame.head(k).iterrows():

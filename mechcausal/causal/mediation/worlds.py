@@ -92,8 +92,8 @@ class Worlds:
         device = bridge.device_of(self.model)
 
         def rows(index: Tensor) -> np.ndarray:
-            found = one_batch(high.take(index).to(device), low.take(index).to(device))
-            return torch.stack([value.double() for value in found]).cpu().numpy()
+            outputs = one_batch(high.take(index).to(device), low.take(index).to(device))
+            return torch.stack([value.double() for value in outputs]).cpu().numpy()
 
         return in_batches(len(self.pairs), batch_size, rows)
 
@@ -163,29 +163,29 @@ class Worlds:
     def looks_ahead(self) -> bool:
         """Whether a position sees those after it (an encoder), found by changing the last token of a prompt."""
         if self._ahead is None:
-            one = self.high.take([int(self.high.lengths.argmax())])
-            length = int(one.lengths[0])
+            longest = self.high.take([int(self.high.lengths.argmax())])
+            length = int(longest.lengths[0])
             if length < 2:
                 return False
-            tokens = one.tokens.clone()
-            last = int(one.starts[0]) + length - 1
+            tokens = longest.tokens.clone()
+            last = int(longest.starts[0]) + length - 1
             tokens[0, last] = (tokens[0, last] + 1) % self.model.cfg.d_vocab
             device = bridge.device_of(self.model)
-            a, b = (self.run(side.to(device)).logits[0, :last] for side in (one, replace(one, tokens=tokens)))
+            a, b = (self.run(side.to(device)).logits[0, :last] for side in (longest, replace(longest, tokens=tokens)))
             self._ahead = bool((a - b).abs().max() > 1e-4 * a.abs().max())
         return self._ahead
 
     def provenance(self, method: str, batch_size: int, seed: int | None, **arguments: Any) -> Provenance:  # noqa: ANN401
         """Return where a result comes from."""
-        told = {"metric": self.metric.name, **arguments, **({"note": self.note} if self.note else {})}
+        settings = {"metric": self.metric.name, **arguments, **({"note": self.note} if self.note else {})}
         run = facts(self.model, self.pairs, started=self.started, forwards=self.forwards, batch_size=batch_size)
-        return Provenance(method, told, run["model"], run["prompts"], run["compute"], seed)
+        return Provenance(method, settings, run["model"], run["prompts"], run["compute"], seed)
 
 
 def swap(part: Place, values: Mapping[Site, Tensor], batch: PromptSet) -> tuple[Edit, Source]:
     """Return the edit that gives a part the value it has in these whole activations."""
-    whole = values[part.site.whole]
-    return Edit(part.site, Patch(), part.at), Source(whole, batch.select(part.at), part.columns(whole))
+    activation = values[part.site.whole]
+    return Edit(part.site, Patch(), part.at), Source(activation, batch.select(part.at), part.columns(activation))
 
 
 def family_of(rows: Sequence[Any], what: str) -> str:

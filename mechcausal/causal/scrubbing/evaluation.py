@@ -100,9 +100,9 @@ class Tree:
         )
         with tqdm(total=total, desc=progress, unit="run", disable=None, leave=False) as bar:
             job = _Evaluation(self, schedule, samples, self.runs(), bar.update)
-            found = job.run(score)
+            scores = job.run(score)
         self.executed += job.runs.token_layers
-        return found
+        return scores
 
 
 class _Evaluation:
@@ -174,10 +174,10 @@ class _Evaluation:
             which = np.concatenate([order[starts[key] : starts[key + 1]] for key in index])
             each = np.repeat(np.arange(len(index)), starts[index + 1] - starts[index])
             chunks = [slice(low, low + _CHUNK) for low in range(0, len(which), _CHUNK)]
-            found = [score(logits[torch.as_tensor(each[chunk])].float(), which[chunk]) for chunk in chunks]
+            chunk_scores = [score(logits[torch.as_tensor(each[chunk])].float(), which[chunk]) for chunk in chunks]
             # Only now: a batch that ran out of memory is tried again.
             examples.append(which)
-            parts.extend(found)
+            parts.extend(chunk_scores)
 
         def one_batch(index: np.ndarray) -> None:
             (outcome,) = self._outcomes(root, keys[index], steps)
@@ -190,9 +190,9 @@ class _Evaluation:
         self._in_groups(keys, np.flatnonzero(moved), steps, one_batch)
         self._in_groups(keys, np.flatnonzero(~moved), steps, unmoved)
         out = np.concatenate(parts, axis=1)
-        found = np.empty_like(out)
-        found[:, np.concatenate(examples)] = out
-        return found
+        by_example = np.empty_like(out)
+        by_example[:, np.concatenate(examples)] = out
+        return by_example
 
     def _in_groups(
         self, keys: np.ndarray, which: np.ndarray, steps: Steps, one_batch: Callable[[np.ndarray], None]
@@ -244,10 +244,10 @@ class _Evaluation:
         if not direct and not moved:
             return [run(steps.each[0], logits=at_the_end)]
         if steps.before is None:
-            own = {part: self.runs.values[part.site, part.at][torch.as_tensor(rows)] for part, _ in direct}
+            values_before = {part: self.runs.values[part.site, part.at][torch.as_tensor(rows)] for part, _ in direct}
         else:
-            own = run(steps.before, logits=False).values
-        moved += [(part, value - own[part]) for part, value in direct]
+            values_before = run(steps.before, logits=False).values
+        moved += [(part, value - values_before[part]) for part, value in direct]
         outcomes = []
         for step in steps.each:
             assert step.stream is not None  # a node with direct children reads streams

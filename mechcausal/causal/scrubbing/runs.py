@@ -91,8 +91,8 @@ class Runs:
     ) -> None:
         self.model, self.able, self.batch_size = model, able, batch_size
         self.pool = replace(pool, texts=(), labels=(), groups=(), environments=(), clusters=(), variables={})
-        self.known = None if exact == "naive" or bridge.is_hooked(model) else replayer(model)
-        self.twin = self.known.twin if self.known else None
+        self.replayer = None if exact == "naive" or bridge.is_hooked(model) else replayer(model)
+        self.twin = self.replayer.twin if self.replayer else None
         self.token_layers = 0
         self.values: dict[tuple[Site, Selection], Tensor] = {}
         self._recorded: list[_Recorded] = []
@@ -107,7 +107,7 @@ class Runs:
 
         The engine runs a changed prompt from the first change on; it agrees with the loop only where that is so.
         """
-        return self.known is not None and self.known.makes("resid_pre")
+        return self.replayer is not None and self.replayer.makes("resid_pre")
 
     def reads(self, sites: Collection[Site]) -> bool:
         """Say whether the engine reads these sites; embeddings are looked up."""
@@ -117,14 +117,14 @@ class Runs:
 
     def writes(self, sites: Collection[Site]) -> bool:
         """Say whether the engine makes edits of these sites in one run."""
-        if self.known is None or self.twin is None:
+        if self.replayer is None or self.twin is None:
             return False
-        if any(site.component == "embed" for site in sites) and not self.known.carries("embed"):
+        if any(site.component == "embed" for site in sites) and not self.replayer.carries("embed"):
             return False
         wholes = {arrival(site) for site in sites}
         if len(wholes) == 1:
-            return self.known.makes(next(iter(wholes)).kind)
-        return {whole.kind for whole in wholes} <= self.known.together
+            return self.replayer.makes(next(iter(wholes)).kind)
+        return {activation.kind for activation in wholes} <= self.replayer.together
 
     def route(self, changed: Sequence[Place], read: Sequence[Place], *, logits: bool) -> Route:
         """Return where a run begins in which these parts change, and where it ends if these are read."""
@@ -162,28 +162,30 @@ class Runs:
         self._look_up(looked_up)
         self._group_of = np.full(len(self.pool), -1)
         self._within = np.zeros(len(self.pool), dtype=int)
-        held = 0
+        bytes_kept = 0
 
         def one_batch(index: Tensor) -> np.ndarray:
-            nonlocal held
-            own = rows[index.numpy()]
-            batch = self.prompts(own)
+            nonlocal bytes_kept
+            batch_rows = rows[index.numpy()]
+            batch = self.prompts(batch_rows)
             if keep:
                 base = self._record(batch, wholes)
                 values = base.values
-                held += len(own) * self._bytes_of_one()
-                self._group_of[own] = len(self._recorded)
-                self._within[own] = np.arange(len(own))
-                self._recorded.append(_Recorded(own, replace(base, values={}) if held <= _BUDGET else None))
+                bytes_kept += len(batch_rows) * self._bytes_of_one()
+                self._group_of[batch_rows] = len(self._recorded)
+                self._within[batch_rows] = np.arange(len(batch_rows))
+                self._recorded.append(
+                    _Recorded(batch_rows, replace(base, values={}) if bytes_kept <= _BUDGET else None)
+                )
             else:
                 values = self._whole(batch, wholes)
             for site, at in read:
                 value = self._picked(values[site.whole], Place(site, at), batch.select(at))
                 if (site, at) not in self.values:
                     self.values[site, at] = value.new_zeros(len(self.pool), *value.shape[1:])
-                self.values[site, at][torch.as_tensor(own, device=value.device)] = value
-            tick(len(own))
-            return np.zeros((1, len(own)))
+                self.values[site, at][torch.as_tensor(batch_rows, device=value.device)] = value
+            tick(len(batch_rows))
+            return np.zeros((1, len(batch_rows)))
 
         if len(rows) and (wholes or keep):
             in_batches(len(rows), self.batch_size, one_batch)
@@ -213,8 +215,10 @@ class Runs:
         in_batches(len(distinct), max(self.batch_size, 64), one_batch)
         table = torch.cat(rows)
         everywhere = table[number.to(table.device)]
-        for one, at in wanted:
-            self.values[one, at] = self._picked(everywhere, Place(one, at), self.pool.select(at).to(table.device))
+        for embedding, at in wanted:
+            self.values[embedding, at] = self._picked(
+                everywhere, Place(embedding, at), self.pool.select(at).to(table.device)
+            )
 
     def _whole(self, batch: PromptSet, sites: Sequence[Site]) -> dict[Site, Tensor]:
         self.token_layers += batch.tokens.numel() * self.able.shape.n_layers
@@ -274,7 +278,7 @@ class Runs:
             logits: Whether the logits at the read position are wanted.
         """
         batch = self.prompts(rows)
-        edits = [self._edit(one, batch, route.start) for one in forced]
+        edits = [self._edit(force, batch, route.start) for force in forced]
         if route.fast:
             return self._replayed(rows, batch, route, edits, parts, logits)
         self.token_layers += batch.tokens.numel() * self.able.shape.n_layers
@@ -284,16 +288,16 @@ class Runs:
         at = torch.arange(len(rows), device=run.logits.device), batch.read_columns
         return Outcome(values, run.logits[at] if logits else None)
 
-    def _edit(self, one: Forced, batch: PromptSet, start: int) -> tuple[Edit, Source]:
-        part, mask = one.part, batch.select(one.part.at)[:, start:]
-        do = AddDelta() if one.added else Patch()
-        if one.everywhere:
-            return Edit(part.site, do), Source(one.values[:, start:], mask=torch.ones_like(mask))
+    def _edit(self, force: Forced, batch: PromptSet, start: int) -> tuple[Edit, Source]:
+        part, mask = force.part, batch.select(force.part.at)[:, start:]
+        do = AddDelta() if force.added else Patch()
+        if force.everywhere:
+            return Edit(part.site, do), Source(force.values[:, start:], mask=torch.ones_like(mask))
         n, width = mask.shape
         heads = self.able.shape.n_heads
         pattern = part.site.component == "pattern"
         shape = (n, heads, width, width) if pattern else (n, width, *self.able.shape_at(part.site))
-        source = Source(_placed(one.values, part.site, mask, shape), mask=mask, basis=part.columns(one.values))
+        source = Source(_placed(force.values, part.site, mask, shape), mask=mask, basis=part.columns(force.values))
         return Edit(part.site, do, part.at), source
 
     def _replayed(
@@ -309,8 +313,8 @@ class Runs:
         base = self._recorded[self._group_of[rows[0]]].base
         assert twin is not None  # `groups` has seen to it
         assert base is not None
-        own = torch.as_tensor(self._within[rows], device=batch.tokens.device)
-        found: dict[Site, Tensor] = {}
+        within = torch.as_tensor(self._within[rows], device=batch.tokens.device)
+        kept: dict[Site, Tensor] = {}
         made: dict[Site, list[Callable[[Tensor], Tensor]]] = {}
         for edit, source in edits:
             if edit.site.component == "embed":
@@ -319,28 +323,28 @@ class Runs:
                 made.setdefault(arrival(edit.site), []).append(partial(_moved, edit=edit, before=before, source=source))
             else:
                 made.setdefault(edit.site.whole, []).append(partial(_edited, edit=edit, source=source))
-        for whole in dict.fromkeys(part.site.whole for part in parts):
-            made.setdefault(whole, []).append(partial(_kept, site=whole, found=found))
+        for activation in dict.fromkeys(part.site.whole for part in parts):
+            made.setdefault(activation, []).append(partial(_kept, site=activation, kept=kept))
         passage = Passage(twin, made)
         before_it = base.executed
-        stack = base.hidden[route.first][own, start:]
+        stack = base.hidden[route.first][within, start:]
         read = batch.read_columns
         for layer in range(route.first, route.stop):
             stack = passage.between(layer, stack)
             if logits and layer == len(twin.layers) - 1 and not passage.touches(layer):
-                stack = twin.last_layer(base, stack, own, start, read)[:, None]
+                stack = twin.last_layer(base, stack, within, start, read)[:, None]
                 continue
             with passage.during(layer, stack) if passage.touches(layer) else nullcontext():
-                stack = twin.layer(base, layer, stack, own, start)
+                stack = twin.layer(base, layer, stack, within, start)
         if stack.shape[1] == batch.tokens.shape[1] - start:
             stack = passage.between(route.stop, stack)
-            last = stack[torch.arange(len(rows), device=own.device), read - start] if logits else stack
+            last = stack[torch.arange(len(rows), device=within.device), read - start] if logits else stack
         else:
             last = stack[:, 0]
         self.token_layers += base.executed - before_it
         values = {
-            part: self._picked(found[part.site.whole], part, batch.select(part.at)[:, start:])
-            if part.site.whole in found
+            part: self._picked(kept[part.site.whole], part, batch.select(part.at)[:, start:])
+            if part.site.whole in kept
             else self.values[part.site, part.at][torch.as_tensor(rows)]  # upstream of everything that changes
             for part in parts
         }
@@ -379,8 +383,8 @@ def _moved(stream: Tensor, *, edit: Edit, before: Tensor, source: Source) -> Ten
     return stream + (edited(before, edit, _mask(source), source.values, source.basis) - before)
 
 
-def _kept(value: Tensor, *, site: Site, found: dict[Site, Tensor]) -> Tensor:
-    found[site] = value
+def _kept(value: Tensor, *, site: Site, kept: dict[Site, Tensor]) -> Tensor:
+    kept[site] = value
     return value
 
 

@@ -112,25 +112,25 @@ class Sampler:
 
         def visit(node: Node, seen: np.ndarray) -> None:
             keep = node is self.root or (node.name, CLAIM) in exact or self.classes[node.name].exact
-            own = (
+            drawn = (
                 seen
                 if keep
                 else self.classes[node.name].like(seen, self._uniform(seed, node.name, len(rows)), self.size)
             )
             if not node.children:
-                out[node.name] = Draw(own)
+                out[node.name] = Draw(drawn)
                 return
             label = "all nodes together" if self.unimportant == "together" else f"{node.name}, rest"
             spared = (node.name, REST) in exact
 
             def other(label: str, name: str = node.name) -> np.ndarray:
                 uniform = self._uniform(seed, label, len(rows))
-                return own if spared else self.given[name].like(own, uniform, self.size)
+                return drawn if spared else self.given[name].like(drawn, uniform, self.size)
 
             apart = components(node) if self.unimportant == "independent" else ()
-            out[node.name] = Draw(own, other(label), {site: other(f"{node.name}, {site}") for site in apart})
+            out[node.name] = Draw(drawn, other(label), {site: other(f"{node.name}, {site}") for site in apart})
             for child in node.children:
-                visit(child, own)
+                visit(child, drawn)
 
         visit(self.root, np.asarray(rows))
         return out

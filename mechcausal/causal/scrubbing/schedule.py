@@ -61,9 +61,9 @@ class Steps:
 
     def slow(self, n_layers: int) -> Steps:
         """Return them as runs of everything, through hooks."""
-        whole = Route(0, n_layers, 0, fast=False)
-        each = tuple(Step(step.stream, step.parts, whole) for step in self.each)
-        return Steps(Step(None, self.before.parts, whole) if self.before else None, each)
+        full_route = Route(0, n_layers, 0, fast=False)
+        each = tuple(Step(step.stream, step.parts, full_route) for step in self.each)
+        return Steps(Step(None, self.before.parts, full_route) if self.before else None, each)
 
 
 @dataclass(frozen=True)
@@ -133,12 +133,12 @@ class Scheduler:
                     bare.append(ids[node.name])
                 return
             assert draw.o is not None  # inner nodes have unimportant inputs
-            own = self.alike(node)[draw.o]
+            rest_ids = self.alike(node)[draw.o]
             others = [self.alike(node)[component] for component in draw.components.values()]
             for child in node.children:
                 visit(child)
-            bare.extend([*others, own] if as_it_is(node, draw) else others)
-            columns = [own, *(ids[child.name] for child in node.children), *others]
+            bare.extend([*others, rest_ids] if as_it_is(node, draw) else others)
+            columns = [rest_ids, *(ids[child.name] for child in node.children), *others]
             rows, inverse = np.unique(np.stack(columns, axis=1), axis=0, return_inverse=True)
             keys[node.name], ids[node.name] = rows, inverse.reshape(-1)
             moved[node.name] = self._moved(node, rows)
@@ -153,7 +153,7 @@ class Scheduler:
         return self._alike[node.name]
 
     def _first_alike(self, node: Node) -> np.ndarray:
-        if any(one.estimate is not None for one in (node, *node.children)):
+        if any(member.estimate is not None for member in (node, *node.children)):
             return np.arange(len(self.pool))  # an estimate may look at more of a prompt than its tokens
         if node.is_mask or any(child.is_mask for child in node.children) or not self.runs.causal:
             return self.same
@@ -167,8 +167,8 @@ class Scheduler:
         last = torch.stack(masks).any(0).int().flip(1).argmax(1)
         # Where the values of children go, too, is a matter of the prompt.
         below = [self.pool.select(part.at) for child in node.children for part in child.sites]
-        known = _tokens(self.pool, self.pool.tokens.shape[1] - 1 - last)
-        return _first_equal(known, *_places(self.pool, [*masks, *below]))
+        tokens_read = _tokens(self.pool, self.pool.tokens.shape[1] - 1 - last)
+        return _first_equal(tokens_read, *_places(self.pool, [*masks, *below]))
 
     def _moved(self, node: Node, keys: np.ndarray) -> np.ndarray:
         """Say in which keys a child, or a component, has another value than it has in the prompt that is run."""
@@ -189,7 +189,7 @@ class Scheduler:
     ) -> Schedule:
         """Give each inner node to the engine where that computes fewer tokens."""
         n_layers, width = self.runs.able.shape.n_layers, self.pool.tokens.shape[1]
-        whole = n_layers * width
+        full_run = n_layers * width
         inner = [node for node in self.root.walk() if node.children]
         possible = {node.name: self.steps(node, samples[node.name]) for node in inner}
         wanted = self._wanted(samples)
@@ -198,19 +198,19 @@ class Scheduler:
         def scheduled(engine: bool) -> Schedule:
             rows, steps, moves, total = bare, {}, {}, 0
             for node in reversed(inner):
-                own, count = possible[node.name], len(keys[node.name])
-                slow = own.slow(n_layers)
+                node_steps, count = possible[node.name], len(keys[node.name])
+                slow = node_steps.slow(n_layers)
                 joined = np.union1d(rows, keys[node.name][:, 0])
                 runs = int(moved[node.name].sum())
-                quick = runs * sum(step.route.token_layers(n_layers, width) for step in own.all)
-                long = count * len(own.all) * whole
-                if engine and own.fast and quick + (len(joined) - len(rows)) * whole < long:
-                    rows, steps[node.name], moves[node.name] = joined, own, moved[node.name]
+                quick = runs * sum(step.route.token_layers(n_layers, width) for step in node_steps.all)
+                long = count * len(node_steps.all) * full_run
+                if engine and node_steps.fast and quick + (len(joined) - len(rows)) * full_run < long:
+                    rows, steps[node.name], moves[node.name] = joined, node_steps, moved[node.name]
                     total += quick
                 else:
                     steps[node.name], moves[node.name] = slow, np.ones(count, dtype=bool)
                     total += long
-            total += len(rows) * whole
+            total += len(rows) * full_run
             fast = [node for node in inner if steps[node.name].fast]
             # Of prompts in which nothing moves the value itself is read; an embedding moves from what it is.
             read = [*wanted, *((part.site, part.at) for node in fast for part in node.sites)]
@@ -218,12 +218,12 @@ class Scheduler:
             read += [(part.site, part.at) for part in below if part.site.component == "embed"]
             if fast and any(site.component == "embed" for site, _ in read):
                 total += self.runs.embedding_cost()
-            return Schedule(rows, keys, ids, moves, steps, tuple(dict.fromkeys(read)), total, whole, plain)
+            return Schedule(rows, keys, ids, moves, steps, tuple(dict.fromkeys(read)), total, full_run, plain)
 
         slow = scheduled(engine=False)
         if not self.runs.reads([site for site, _ in wanted]):
             return slow
-        return min(slow, scheduled(engine=True), key=lambda one: one.token_layers)
+        return min(slow, scheduled(engine=True), key=lambda schedule: schedule.token_layers)
 
     def steps(self, node: Node, draw: Draw) -> Steps:
         """Return the runs that a key of an inner node takes."""
@@ -295,8 +295,8 @@ def arrives(part: Place, stream: Site) -> bool:
 def _tokens(pool: PromptSet, last: torch.Tensor | int) -> torch.Tensor:
     """Return the tokens of each prompt up to a column."""
     column = torch.arange(pool.tokens.shape[1])[None]
-    told = torch.where(pool.mask, pool.tokens, -1)
-    return torch.where(column <= torch.as_tensor(last).reshape(-1, 1), told, -2)
+    tokens = torch.where(pool.mask, pool.tokens, -1)
+    return torch.where(column <= torch.as_tensor(last).reshape(-1, 1), tokens, -2)
 
 
 def _places(pool: PromptSet, masks: Sequence[torch.Tensor]) -> list[torch.Tensor]:

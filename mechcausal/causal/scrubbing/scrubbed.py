@@ -69,8 +69,8 @@ class Scrubbed(Result):
     @property
     def controls(self) -> pd.DataFrame:
         """The hypotheses that should fail, with the share they recover."""
-        found = self.frame[self.frame["kind"] == "control"]
-        return found[["node", "effect", "effect_low", "effect_high"]].reset_index(drop=True)
+        control_rows = self.frame[self.frame["kind"] == "control"]
+        return control_rows[["node", "effect", "effect_low", "effect_high"]].reset_index(drop=True)
 
     def chart(self) -> Bars:
         """Lay out the share recovered: by the hypothesis and its controls, or going down the ladder."""
@@ -84,11 +84,11 @@ class Scrubbed(Result):
 
     def damage(self, k: int = 12) -> Bars:
         """Lay out what sparing each claim gives back, for the `k` nodes whose claims lose most."""
-        found = self.by_node
+        by_node = self.by_node
         rows = [
             Bar(node, row["gain"], row["gain_low"], row["gain_high"], _BLAMED[row["kind"]])
-            for node in found["node"].unique()[:k]
-            for _, row in found[found["node"] == node].sort_values("kind").iterrows()
+            for node in by_node["node"].unique()[:k]
+            for _, row in by_node[by_node["node"] == node].sort_values("kind").iterrows()
         ]
         return bar_chart(rows, "What sparing each claim gives back", _SHARE, order=tuple(_BLAMED.values()), reach=0.1)
 
@@ -146,12 +146,12 @@ def _blame(by_node: pd.DataFrame, culprit: tuple[str, str] | None, k: int) -> li
     if culprit is None:
         return ["no claim of the hypothesis loses a notable share"]
     name, kind = culprit
-    told = {
+    explanation = {
         CLAIM: f"most is lost by the claim about {name!r}: inputs that agree on it are not interchangeable there",
         REST: f"most is lost by what {name!r} reads beside the inputs the hypothesis names",
     }[kind]
     shown = by_node[by_node["gain_low"] > _NOTABLE].head(k)
-    return [told] + [
+    return [explanation] + [
         f"  sparing {row['node']}: {row['kind']:<6} gives back {row['gain']:+.1%} [{row['gain_low']:+.1%}, {row['gain_high']:+.1%}]"
         for _, row in shown.iterrows()
     ]

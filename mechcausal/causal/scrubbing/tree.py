@@ -139,8 +139,8 @@ class Node:
         for node in self.walk():
             if node.name == name:
                 return node
-        known = [node.name for node in self.walk()]
-        raise DataError(f"there is no node {name!r}", fix=did_you_mean(name, known))
+        names = [node.name for node in self.walk()]
+        raise DataError(f"there is no node {name!r}", fix=did_you_mean(name, names))
 
     def changed(self, name: str, **changes: Any) -> Node:  # noqa: ANN401 - any field of a node
         """Return the tree with one node's fields changed; `changed("score", children=())` prunes below it."""
@@ -185,8 +185,8 @@ class Node:
 
     def _lines(self, indent: str) -> list[str]:
         places = " + ".join(map(str, self.parts)) or "output"
-        told = self.feature if isinstance(self.feature, str) else _feature_name(self.feature)
-        lines = [f"{indent}{self.name}: {places}, by {told}{' (direct)' if self.edge == 'direct' else ''}"]
+        feature_name = self.feature if isinstance(self.feature, str) else _feature_name(self.feature)
+        lines = [f"{indent}{self.name}: {places}, by {feature_name}{' (direct)' if self.edge == 'direct' else ''}"]
         for child in self.children:
             lines += child._lines(indent + "  ")
         return lines
@@ -331,7 +331,7 @@ def _shared(hypothesis: Hypothesis, variable: str) -> bool:
 
 
 def _within(node: Node, name: str) -> bool:
-    return any(one.name == name for one in node.walk())
+    return any(descendant.name == name for descendant in node.walk())
 
 
 def _feature_name(feature: Feature) -> str:

@@ -80,12 +80,12 @@ def wrong_hypotheses(model: Model, hypothesis: Hypothesis, prompts: PromptSet, s
             return False
         return True
 
-    found = []
+    hypotheses = []
     for kind in makers:
         tried = (make(variable) for make in kind for variable in ranked)
         first = next((wrong for wrong in tried if wrong is not None and holds(wrong)), None)
-        found += [first] if first else []
-    return found
+        hypotheses += [first] if first else []
+    return hypotheses
 
 
 def _nodes(root: Node, variable: str) -> list[Node]:
@@ -114,13 +114,13 @@ def _missing(hypothesis: Hypothesis, root: Node, variable: str) -> Wrong | None:
 
 
 def _wrong_parent(hypothesis: Hypothesis, root: Node, prompts: PromptSet, variable: str) -> Wrong | None:
-    own = column_of(prompts, variable).reshape(len(prompts), -1)[:, 0]
+    values = column_of(prompts, variable).reshape(len(prompts), -1)[:, 0]
     related = {variable, *hypothesis.scm.ancestors(variable), *hypothesis.scm.descendants(variable), hypothesis.outcome}
     others = [v for v in (*hypothesis.variables, *hypothesis.scm.order) if v not in related]
     for other in others:
         column = column_of(prompts, other)
         sizes = np.unique(column, axis=0, return_counts=True)[1]
-        if column.ndim == 1 and len(sizes) > 1 and sizes.min() > 1 and len(np.unique(own)) > 1:
+        if column.ndim == 1 and len(sizes) > 1 and sizes.min() > 1 and len(np.unique(values)) > 1:
             return _claims(root, variable, other, "wrong parent", f"what carries {variable} is said to carry {other}")
     return None
 
@@ -179,8 +179,8 @@ def _over_coarse(hypothesis: Hypothesis, root: Node, prompts: PromptSet, variabl
 
         def forgetful(prompts: PromptSet, other: str = other, half: float = half) -> np.ndarray:
             """The value where another variable is low, nothing where it is high."""
-            known = column_of(prompts, other) < half
-            return np.where(known, column_of(prompts, variable), values.max() + 1)
+            is_low = column_of(prompts, other) < half
+            return np.where(is_low, column_of(prompts, variable), values.max() + 1)
 
         return _claims(root, variable, forgetful, "over-coarse", f"{variable} only where {other} is below {half:g}")
     return None

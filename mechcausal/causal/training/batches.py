@@ -84,10 +84,12 @@ class Pool:
         width = max(lesson.prompts.tokens.shape[1] for lesson in lessons)
         sets = [lesson.prompts.to("cpu").padded(width, side) for lesson in lessons]
         self.offsets = np.cumsum([0, *map(len, sets)])
-        self.tokens, self.mask = (torch.cat([getattr(one, what) for one in sets]) for what in ("tokens", "mask"))
+        self.tokens, self.mask = (
+            torch.cat([getattr(prompts, what) for prompts in sets]) for what in ("tokens", "mask")
+        )
         self.real = self.mask.numpy()
-        self.reads = torch.cat([one.read_columns for one in sets])
-        self.tables: list[Table] = [table_of(one) for one in sets]
+        self.reads = torch.cat([prompts.read_columns for prompts in sets])
+        self.tables: list[Table] = [table_of(prompts) for prompts in sets]
         self.words = [words(model, lesson) for lesson in lessons]
         self.device = next(iter(model.parameters())).device
         self.side = side
@@ -113,17 +115,17 @@ class Pool:
 
     def _lay_out(self, sets: Sequence[PromptSet], strict: bool) -> None:
         """Make the slots: where each variable is, and where nothing may matter."""
-        known: dict[Any, int] = {}
+        slot_numbers: dict[Any, int] = {}
 
         def slot(site: Site, basis: Tensor | None, key: Any, name: str) -> int:  # noqa: ANN401
-            if key not in known:
+            if key not in slot_numbers:
                 heads = self.able.shape.heads(site.component) if site.component in HEAD_COMPONENTS else 1
                 units = heads if site == site.whole else 1
-                known[key] = len(self.slots)
+                slot_numbers[key] = len(self.slots)
                 self.slots.append(Slot(site, units, basis, np.zeros((*self.real.shape, units), dtype=bool), name))
-            return known[key]
+            return slot_numbers[key]
 
-        def whole(site: Site) -> int:
+        def activation_slot(site: Site) -> int:
             return slot(site, None, site, str(site))
 
         for number, (lesson, prompts) in enumerate(zip(self.lessons, sets, strict=True)):
@@ -140,7 +142,7 @@ class Pool:
                     if basis is not None or part.site.unit is not None:
                         places.append(_Place(slot(part.site, basis, (number, part), str(part)), (0,), columns))
                     else:
-                        index = whole(part.site.whole)
+                        index = activation_slot(part.site.whole)
                         head = part.site.head
                         units = tuple(range(self.slots[index].units)) if head is None else (head,)
                         places.append(_Place(index, units, columns))
@@ -152,14 +154,14 @@ class Pool:
                     for part, at in named:
                         if _stands_for(part, site):
                             free &= ~at
-                    self.slots[whole(site.whole)].free[mine, :, site.head or 0] = free
+                    self.slots[activation_slot(site.whole)].free[mine, :, site.head or 0] = free
             for site in dict.fromkeys(part.site for part, _ in named if part.basis or part.site.component in STREAM):
-                own = [(part, at) for part, at in named if part.site == site]
-                at = np.any([at for _, at in own], axis=0)
+                named_here = [(part, at) for part, at in named if part.site == site]
+                at = np.any([at for _, at in named_here], axis=0)
                 if site.component in STREAM:
-                    self.slots[whole(site)].free[mine, :, 0] = prompts.mask.numpy() & ~at
-                if all(part.basis for part, _ in own):
-                    rest = _rest([part for part, _ in own])
+                    self.slots[activation_slot(site)].free[mine, :, 0] = prompts.mask.numpy() & ~at
+                if all(part.basis for part, _ in named_here):
+                    rest = _rest([part for part, _ in named_here])
                     index = slot(site, rest, (number, site, "rest"), f"{site} outside the subspaces")
                     self.slots[index].free[mine, :, 0] = at
 
@@ -167,9 +169,9 @@ class Pool:
         """Return for each row the number of its group: the rows among which it may be exchanged."""
         out, first = np.zeros(len(self), dtype=int), 0
         for number in range(len(self.lessons)):
-            found = np.unique(keys(number), axis=0, return_inverse=True)[1].reshape(-1)
-            out[self.rows_of(number)] = found + first
-            first += int(found.max()) + 1
+            groups = np.unique(keys(number), axis=0, return_inverse=True)[1].reshape(-1)
+            out[self.rows_of(number)] = groups + first
+            first += int(groups.max()) + 1
         return out
 
     def _counts(self, number: int) -> np.ndarray:
@@ -228,8 +230,8 @@ class Batch:
         if not taken:
             return pool.words[lesson][table[hypothesis.outcome][self.local[mine]].astype(int)]
         values = {variable: table[variable][self.local[source]] for variable, source in taken.items()}
-        own = rows(table, self.local[mine])
-        return pool.words[lesson][hypothesis.answers(own, **values).astype(int)]
+        base_table = rows(table, self.local[mine])
+        return pool.words[lesson][hypothesis.answers(base_table, **values).astype(int)]
 
     def take(self, lesson: int, variable: str, mine: np.ndarray, source: np.ndarray) -> None:
         """Let these rows take a variable from the rows `source`, at all its parts."""
@@ -280,15 +282,15 @@ class Batch:
         for slot, mask, index in zip(self.pool.slots, self.masks, self.sources, strict=True):
             if not mask.any():
                 continue
-            whole = recorded[slot.site.whole]
-            where, origin = torch.from_numpy(mask).to(whole.device), torch.from_numpy(index).to(whole.device)
+            activation = recorded[slot.site.whole]
+            where, origin = torch.from_numpy(mask).to(activation.device), torch.from_numpy(index).to(activation.device)
             if slot.units > 1:  # each head has its own origin
-                origin = origin * slot.units + torch.arange(slot.units, device=whole.device)
-                values = whole.flatten(0, 2).index_select(0, origin.flatten()).view(whole.shape)
+                origin = origin * slot.units + torch.arange(slot.units, device=activation.device)
+                values = activation.flatten(0, 2).index_select(0, origin.flatten()).view(activation.shape)
             else:
                 where, origin = where[..., 0], origin[..., 0]
-                values = whole.flatten(0, 1).index_select(0, origin.flatten()).view(whole.shape)
-            basis = None if slot.basis is None else slot.basis.to(whole)
+                values = activation.flatten(0, 1).index_select(0, origin.flatten()).view(activation.shape)
+            basis = None if slot.basis is None else slot.basis.to(activation)
             edits.append(Edit(slot.site, Patch()))
             sources.append(Source(values, where, basis))
         return edits, sources

@@ -93,7 +93,7 @@ def require_teachable(model: Any, able: Abilities, lesson: Lesson) -> None:  # n
 def require_closed(hypothesis: Hypothesis) -> None:
     """Refuse strictness where the outcome also depends on what has no place: it would be told to matter and not to."""
     stream = {part.site for parts in hypothesis.alignment.values() for part in parts if part.site.component in STREAM}
-    cuts = [{v for v, p in hypothesis.alignment.items() if any(one.site == s for one in p)} for s in sorted(stream)]
+    cuts = [{v for v, p in hypothesis.alignment.items() if any(part.site == s for part in p)} for s in sorted(stream)]
     for cut, where in zip(cuts or [set(hypothesis.alignment)], sorted(stream) or [None], strict=True):
         around = _around(hypothesis, cut)
         if around:

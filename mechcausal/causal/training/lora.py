@@ -109,13 +109,13 @@ class Adapters:
 
 def _holders(model: Any, targets: Sequence[str]) -> list[Any]:  # noqa: ANN401
     """Return the bridge components that hold the target maps."""
-    found = []
+    holders = []
     for block in model.blocks:
         for word in targets:
             section = getattr(block, "attn" if word in _ATTENTION else "mlp", None)
             holder = None if section is None else section._modules.get(word)
             if holder is not None and holder.original_component is not None:
-                found.append(holder)
-    if not found:
+                holders.append(holder)
+    if not holders:
         raise DataError("this model has none of these maps", got=list(targets), expected=", ".join(TARGETS))
-    return found
+    return holders

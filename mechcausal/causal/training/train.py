@@ -99,7 +99,7 @@ class Training(Method[Lessons, Trained]):
 
     word: ClassVar[str] = "train"
     steps: Count = 1000
-    batch_size: Annotated[int, number("a whole number of at least 2", 2, whole=True)] = 192
+    batch_size: Annotated[int, number("a whole number of at least 2", 2, integer=True)] = 192
     rate: Positive = 3e-3
     behavior: NotNegative = 1.0
     interchange: NotNegative = 1.0

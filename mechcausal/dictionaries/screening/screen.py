@@ -253,7 +253,7 @@ class Screening(Method[PromptSet | Contrast, Screened]):
             _baselines(values.unedited, self.direction, paired),
             forwards=estimated.forwards + values.forwards,
             batch_size=values.batch_size,
-            **values.told,
+            **values.compute,
         )
         return Screened(**vars(result), scores=scores, active=estimated.active, tokens=estimated.tokens)
 

@@ -56,8 +56,8 @@ def divided(cell: Cell, carried: Collection[str]) -> Divided:
     first, *others = sorted({edit.site.whole for edit in cell}, key=lambda site: (site.depth, str(site)))
     enters = 0 if first.layer is None else first.layer + (first.component != "resid_pre")
     if first.kind in carried and all(site.depth >= (enters, 0) for site in others):
-        own, later = (tuple(e for e in cell if (e.site.whole == first) == here) for here in (True, False))
-        return Divided(own, later, enters)
+        first_edits, later = (tuple(e for e in cell if (e.site.whole == first) == here) for here in (True, False))
+        return Divided(first_edits, later, enters)
     return Divided((), cell, first.layer or 0)
 
 
@@ -106,10 +106,10 @@ class Changes:
         moved = torch.zeros(delta.shape[:-1], dtype=torch.bool, device=stream.device)
         before_mlp: dict[int, list[tuple[int, Tensor]]] = {}
         for number, (part, mask) in enumerate(zip(parts, masks, strict=True)):
-            for whole in dict.fromkeys(edit.site.whole for edit in part.later):
+            for activation in dict.fromkeys(edit.site.whole for edit in part.later):
                 # An edit that leaves the unedited value alone does nothing before another edit has done something.
-                own = tuple(edit for edit in part.later if edit.site.whole == whole)
-                moved[number] |= _differs(self._difference(own, mask)[1])
+                edits = tuple(edit for edit in part.later if edit.site.whole == activation)
+                moved[number] |= _differs(self._difference(edits, mask)[1])
             if not part.carried:
                 continue
             site, change = self._difference(part.carried, mask)
@@ -127,17 +127,17 @@ class Changes:
 
     def _difference(self, edits: Cell, mask: Tensor | None) -> tuple[Site, Tensor]:
         """Return what edits of one activation change in it, and the part of it that they name together."""
-        whole = edits[0].site.whole
-        old = new = self.base.values[whole]
+        activation = edits[0].site.whole
+        old = new = self.base.values[activation]
         if len(edits) == 1:  # of its part alone: one feature of many
-            site, given = edits[0].site, self.sources.get((whole, edits[0].do))
+            site, given = edits[0].site, self.sources.get((activation, edits[0].do))
             part, other = view(old, site), None if given is None else view(given, site).to(old.dtype)
             where = spread(self.selected.of(edits[0].at) if mask is None else mask, site, part.ndim)
             return site, (new_value(edits[0].do, part, other, edits[0]) - part).masked_fill(~where, 0)
         for edit in edits:
             where = self.selected.of(edit.at) if mask is None else mask
-            new = edited(new, edit, where, self.sources.get((whole, edit.do)))
-        site = edits[0].site if len({edit.site for edit in edits}) == 1 else whole
+            new = edited(new, edit, where, self.sources.get((activation, edit.do)))
+        site = edits[0].site if len({edit.site for edit in edits}) == 1 else activation
         return site, view(new, site) - view(old, site)
 
     def _through_mlp(self, layer: int, changed: Sequence[tuple[int, Tensor]], delta: Tensor) -> None:
@@ -161,8 +161,8 @@ def _passes_mlp(site: Site, able: Abilities) -> bool:
 
 def needed(sites: Sequence[Site], able: Abilities) -> list[Site]:
     """Return the whole sites of the unedited run that carrying these edits asks for."""
-    found = dict.fromkeys(site.whole for site in sites)
+    needed_sites = dict.fromkeys(site.whole for site in sites)
     for site in sites:
         if _passes_mlp(site, able):
-            found |= {Site("resid_mid", site.layer): None, Site("mlp_out", site.layer): None}
-    return list(found)
+            needed_sites |= {Site("resid_mid", site.layer): None, Site("mlp_out", site.layer): None}
+    return list(needed_sites)

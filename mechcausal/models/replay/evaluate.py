@@ -144,8 +144,8 @@ class Job:
             answered = n * sum(len(group) for group in groups)
             self.economy += Economy(entries.token_layers(layers, width), skipped=answered - len(entries))
             for part in () if self.dry else chunks(entries, width, self._row_bytes, self.stack):
-                own = self.selected.masks[where[part.cell], part.row]
-                hidden = run(self.twin, self.base, part, made.delta, own, self.meter.read, inside)
+                masks = self.selected.masks[where[part.cell], part.row]
+                hidden = run(self.twin, self.base, part, made.delta, masks, self.meter.read, inside)
                 rows = torch.as_tensor(part.row, device=hidden.device)
                 out[part.cell, part.row] = self.meter.of(hidden, rows, int(part.start[0]))
             self.tick(answered)

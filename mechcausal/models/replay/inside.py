@@ -45,23 +45,23 @@ class Inside:
         for number, cell in enumerate(cells):
             turns: Counter[Site] = Counter()
             for edit in cell:
-                whole = edit.site.whole
-                way = turns[whole], edit.site, edit.do
-                which = self.ways.setdefault(whole, {}).setdefault(way, np.full(len(cells), -1))
+                activation = edit.site.whole
+                way = turns[activation], edit.site, edit.do
+                which = self.ways.setdefault(activation, {}).setdefault(way, np.full(len(cells), -1))
                 which[number] = selected.number(edit.at)
-                turns[whole] += 1
+                turns[activation] += 1
 
     def on(self, cells: np.ndarray, rows: Tensor, start: int) -> Passage:
         """Return what is made on a stack of these cells and examples that begins at a column."""
         made: dict[Site, list[Callable[[Tensor], Tensor]]] = {}
-        for whole, ways in self.ways.items():
+        for activation, ways in self.ways.items():
             for (_, site, do), which in sorted(ways.items(), key=lambda way: way[0][0]):
                 some = np.flatnonzero(which[cells] >= 0)
                 if len(some):
                     index, place = (torch.as_tensor(part, device=rows.device) for part in (some, which[cells[some]]))
                     mask = self.selected.masks[place, rows[index], start:]
                     step = partial(self._made, Edit(site, do), index, rows[index], mask, start)
-                    made.setdefault(whole, []).append(step)
+                    made.setdefault(activation, []).append(step)
         return Passage(self.twin, made)
 
     def _made(self, edit: Edit, index: Tensor, rows: Tensor, mask: Tensor, start: int, value: Tensor) -> Tensor:

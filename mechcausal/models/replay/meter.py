@@ -87,8 +87,8 @@ class Meter:
         else:
             logits = self.twin.logits(hidden, self.columns[rows])
             told = self._among_columns(rows)
-        one = torch.ones(len(rows), 1, dtype=torch.bool, device=hidden.device)
-        asked = PromptSet(tokens=one.long(), mask=one, **told)
+        single = torch.ones(len(rows), 1, dtype=torch.bool, device=hidden.device)
+        asked = PromptSet(tokens=single.long(), mask=single, **told)
         return self.metric(logits[:, None], asked, compared)
 
     def _among_columns(self, rows: Tensor) -> dict[str, Tensor]:

@@ -109,11 +109,11 @@ def run(
             stack = torch.cat([stack, joined]) if len(stack) else joined
         if passage:
             stack = passage.between(layer, stack)
-        own = rows[: len(stack)]
+        stack_rows = rows[: len(stack)]
         if layer == last - 1 and read is not None and not (passage and passage.touches(layer)):
-            done = twin.last_layer(base, stack, own, start, read[own])
+            done = twin.last_layer(base, stack, stack_rows, start, read[stack_rows])
             return torch.cat([done, final(slice(len(stack), None))])
         if layer < last:
             with passage.during(layer, stack) if passage else nullcontext():
-                stack = twin.layer(base, layer, stack, own, start)
+                stack = twin.layer(base, layer, stack, stack_rows, start)
     return stack if read is None else stack[torch.arange(len(rows), device=rows.device), read[rows] - start]

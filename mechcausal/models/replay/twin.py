@@ -236,14 +236,14 @@ def recorded(twin: Twin, batch: PromptSet, sites: Sequence[Site], memory: Memory
     """
     model = twin.wrapped()
     plain = list(dict.fromkeys(site.activation if site.dictionary else site for site in sites))
-    known = None if memory is None else memory.find(batch, plain)
-    if known is not None:
-        base, forwards = known, 0
+    remembered = None if memory is None else memory.find(batch, plain)
+    if remembered is not None:
+        base, forwards = remembered, 0
     else:
         plain = list(dict.fromkeys([*plain, *(memory.sites if memory else ())]))
-        own = {site: twin.able.shape_at(site) for site in plain if twin.reads(site)}
-        base = twin.record(batch, own)
-        others = [site for site in plain if site not in own]
+        shapes = {site: twin.able.shape_at(site) for site in plain if twin.reads(site)}
+        base = twin.record(batch, shapes)
+        others = [site for site in plain if site not in shapes]
         if others:
             base.values |= forward(model, batch, read=others).read
         forwards = 1 + bool(others)
@@ -277,12 +277,12 @@ class _Prefix(DynamicCache):
 class _Whole(DynamicCache):
     """Keys and values of all columns, which the one column that is run finds there."""
 
-    def __init__(self, found: tuple[Tensor, Tensor]) -> None:
+    def __init__(self, cached: tuple[Tensor, Tensor]) -> None:
         super().__init__()
-        self.found = found
+        self.cached = cached
 
     def update(self, *_: object, **__: object) -> tuple[Tensor, Tensor]:
-        return self.found
+        return self.cached
 
 
 class _Left(Exception):
@@ -299,10 +299,10 @@ def _adapted(value: Any, cache: DynamicCache, cut: Callable[[Tensor], Tensor]) -
 
 def _suffix(value: Tensor, rows: Tensor, start: int, size: int) -> Tensor:
     """Return the columns from `start` on: of a mask [batch head query key], of positions, or of what belongs to them."""
-    own = value if value.ndim == 1 or len(value) != size or size == 1 else value.index_select(0, rows)
+    chosen = value if value.ndim == 1 or len(value) != size or size == 1 else value.index_select(0, rows)
     if value.ndim == 4:
-        return own[:, :, start:]
-    return own[start:] if value.ndim == 1 else own[:, start:]
+        return chosen[:, :, start:]
+    return chosen[start:] if value.ndim == 1 else chosen[:, start:]
 
 
 def _column(value: Tensor, rows: Tensor, read: Tensor, size: int) -> Tensor:

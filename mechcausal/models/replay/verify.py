@@ -1,9 +1,16 @@
-"""Compare the engine with the loop on the model at hand, once, and use it where the two agree."""
+"""Compare the engine with the loop on the model at hand, once, and use it where the two agree.
+
+What a comparison found is kept on disk where it took long. That is safe because it is found again only for the same
+weights, settings, code, libraries and kind of processor, under which the same numbers would come out; a model with hooks
+of others is compared anew. That the layers called one by one give the logits is looked at in every process.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import time
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from random import Random
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -14,8 +21,9 @@ from mechcausal.address import ALL, VECTOR_COMPONENTS, Selection, Site, expand
 from mechcausal.errors import MechcausalError, UnsupportedError
 from mechcausal.interventions.specs import Edit, Patch, Scale
 from mechcausal.metrics import METRICS
-from mechcausal.models.abilities import Abilities, abilities
+from mechcausal.models.abilities import LONG, Abilities, abilities, key_on_disk
 from mechcausal.models.attached import Bound, bound
+from mechcausal.models.cache import keep, recall
 from mechcausal.models.compared import agree, in_short, probes
 from mechcausal.models.condition import Condition, condition
 from mechcausal.models.fingerprint import weights_fingerprint
@@ -33,6 +41,30 @@ _ON_THE_RUN = ("embed",)  # all that is carried where everything else is made on
 
 
 @dataclass(eq=False)
+class Kept:
+    """What comparisons of this model found in earlier processes.
+
+    Attributes:
+        key: All that they depend on; None where nothing is kept.
+        content: What they found.
+    """
+
+    key: dict[str, Any] | None
+    content: dict[str, Any] = field(default_factory=dict)
+
+    def get(self, name: str, find: Callable[[], Any]) -> Any:  # noqa: ANN401 - what JSON holds
+        """Return what was found under a name; else find it now, and keep it if that takes long."""
+        if name not in self.content:
+            started = time.perf_counter()
+            self.content[name] = find()
+            if self.key is not None and time.perf_counter() - started > LONG:
+                # Another process may have found more in the meantime.
+                self.content = {**(recall("engine", self.key) or {}), **self.content}
+                keep("engine", self.key, self.content)
+        return self.content[name]
+
+
+@dataclass(eq=False)
 class Replayer:
     """What the engine can do on one model. Each component is compared with the loop when it is first asked for.
 
@@ -45,6 +77,7 @@ class Replayer:
     able: Abilities
     twin: Twin | None
     reasons: dict[str, str] = field(default_factory=dict)
+    _kept: Kept = field(default_factory=lambda: Kept(None))
     _ways: dict[str, tuple[bool, bool]] = field(default_factory=dict)
     _together: frozenset[str] | None = None
 
@@ -71,13 +104,20 @@ class Replayer:
         """The components of which it makes several in one run."""
         if self._together is None:
             together = self.inside | self.components.intersection(_ON_THE_RUN)
-            if together and self.twin is not None:
-                cells = _several(sorted(together), self.able)
-                (reason,) = _disagreements(self.twin, cells, [self.components])
-                if reason:
-                    self.reasons[SEVERAL], together = reason, frozenset()
+            if (
+                together
+                and self.twin is not None
+                and (reason := self._kept.get(SEVERAL, partial(self._one_run, together)))
+            ):
+                self.reasons[SEVERAL], together = reason, frozenset()
             self._together = together
         return self._together
+
+    def _one_run(self, components: Collection[str]) -> str:
+        """Return why several edits cannot be made in one run."""
+        assert self.twin is not None  # who asks has looked
+        (reason,) = _disagreements(self.twin, _several(sorted(components), self.able), [self.components])
+        return reason
 
     def _judged(self, kind: str) -> tuple[bool, bool]:
         component, _, name = kind.partition(".sae:")
@@ -87,10 +127,13 @@ class Replayer:
         dictionary = bound(self.twin.wrapped(), name) if name else None
         key = f"{kind} {dictionary.digest}" if dictionary else kind
         if key not in self._ways:
-            self._ways[key] = self._judge_features(dictionary, component) if dictionary else self._judge(kind)
+            judge = partial(self._judge_features, dictionary, component) if dictionary else partial(self._judge, kind)
+            carries, makes, reason = self._kept.get(key, judge)
+            self.reasons |= {(dictionary.features.kind if dictionary else component): reason} if reason else {}
+            self._ways[key] = carries, makes
         return self._ways[key]
 
-    def _judge_features(self, dictionary: Bound, component: str) -> tuple[bool, bool]:
+    def _judge_features(self, dictionary: Bound, component: str) -> tuple[bool, bool, str]:
         """Compare edits of features, of all at once and of the error, with the loop."""
         assert self.twin is not None  # who asks has looked
         if not self.carries(component):
@@ -101,19 +144,17 @@ class Replayer:
             reason = "its features do not enter the activation linearly"
         else:
             (reason,) = _disagreements(self.twin, _features(dictionary), [{dictionary.features.kind}])
-        self.reasons |= {dictionary.features.kind: reason} if reason else {}
-        return not reason, False
+        return not reason, False, reason
 
-    def _judge(self, component: str) -> tuple[bool, bool]:
+    def _judge(self, component: str) -> tuple[bool, bool, str]:
         ways = [way for way, names in ((CARRIED, CARRIED), (_ON_THE_RUN, MADE)) if component in names]
         assert self.twin is not None  # who asks has looked
         readable = component in CARRIED or component in self.twin.readable
         if not ways or not readable or not self.able.components[component].writes:
-            return False, False
-        found = _disagreements(self.twin, _alone(component, self.able), ways)
-        if all(found):
-            self.reasons[component] = found[0]
-        return CARRIED in ways and not found[0], _ON_THE_RUN in ways and not found[-1]
+            return False, False, ""
+        failures = _disagreements(self.twin, _alone(component, self.able), ways)
+        reason = failures[0] if all(failures) else ""
+        return CARRIED in ways and not failures[0], _ON_THE_RUN in ways and not failures[-1], reason
 
 
 _replayers: WeakKeyDictionary[Any, tuple[tuple[str, Condition], Replayer]] = WeakKeyDictionary()
@@ -129,20 +170,22 @@ def replayer(model: Any) -> Replayer:  # noqa: ANN401 - a TransformerBridge
 
 def _verified(model: Any) -> Replayer:  # noqa: ANN401
     able = abilities(model)
+    key = key_on_disk(model, condition(model))
+    kept = Kept(key, {} if key is None else recall("engine", key) or {})
     try:
         twin = Twin(model)
         for batch, _ in probes(model):
             logits = twin.logits(twin.record(batch).hidden[-1])
             if not agree(logits[batch.mask], forward(model, batch).logits[batch.mask], model):
                 raise UnsupportedError("its layers, called one by one, do not give its logits")
-        if _looks_ahead(twin, model):
+        if kept.get("looks ahead", lambda: _looks_ahead(twin, model)):
             raise UnsupportedError("its tokens see later ones, so an edit changes positions before it")
-        twin.readable = frozenset(name for name in READ if _is_read(twin, model, name))
-        twin.leaves_early = _leaves_early(twin, model)
+        twin.readable = frozenset(kept.get("readable", lambda: [name for name in READ if _is_read(twin, model, name)]))
+        twin.leaves_early = kept.get("leaves early", lambda: _leaves_early(twin, model))
     except MechcausalError as error:
         everything = (name for name in CARRIED if able.components[name].writes)
         return Replayer(able, None, dict.fromkeys((*everything, SEVERAL), in_short(error)))
-    return Replayer(able, twin)
+    return Replayer(able, twin, _kept=kept)
 
 
 def _looks_ahead(twin: Twin, model: Any) -> bool:  # noqa: ANN401
@@ -178,10 +221,10 @@ def _leaves_early(twin: Twin, model: Any) -> bool:  # noqa: ANN401
         base, read = twin.record(batch), batch.read_columns
         rows = torch.arange(len(batch), device=read.device)
         try:
-            found = [twin.last_layer(base, base.hidden[-2][:, start:], rows, start, read) for start in (0, 1)]
+            outputs = [twin.last_layer(base, base.hidden[-2][:, start:], rows, start, read) for start in (0, 1)]
         except MechcausalError:
             return False
-        if not all(agree(one, base.hidden[-1][rows, read], model) for one in found):
+        if not all(agree(output, base.hidden[-1][rows, read], model) for output in outputs):
             return False
     return True
 
@@ -193,16 +236,18 @@ def _disagreements(twin: Twin, cells: Sequence[Cell], ways: Sequence[Collection[
     for batch, rows in probes(model):
         taken = forward(model, rows, read=wholes).read
         given = [[source_of(edit, taken, {}, batch) for edit in cell] for cell in cells]
-        logits = [forward(model, batch, cell, sources=own).logits for cell, own in zip(cells, given, strict=True)]
+        logits = [
+            forward(model, batch, cell, sources=sources).logits for cell, sources in zip(cells, given, strict=True)
+        ]
         for metric in (METRICS[name] for name in ("logit_diff", "loss")):
             slow = torch.stack([metric(out, batch) for out in logits])
             for number, way in enumerate(ways):
                 try:
                     fast = replay(twin, Plan(batch, cells, metric, rows), way).values
-                    told = "" if agree(torch.as_tensor(fast), slow, model) else _DISAGREE
+                    failure = "" if agree(torch.as_tensor(fast), slow, model) else _DISAGREE
                 except MechcausalError as error:
-                    told = in_short(error)
-                reasons[number] = reasons[number] or told
+                    failure = in_short(error)
+                reasons[number] = reasons[number] or failure
     return reasons
 
 

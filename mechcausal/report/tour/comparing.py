@@ -25,5 +25,10 @@ def compare(numbers: Mapping[str, Any], truth: Mapping[str, Any]) -> list[dict[s
     return [*rows, _row(READER, reader, [true_site["score"]])]
 
 
-def _row(mechanism: str, found: list[str], true: list[str]) -> dict[str, Any]:
-    return {"mechanism": mechanism, "found": sorted(found), "true": sorted(true), "same": set(found) == set(true)}
+def _row(mechanism: str, discovered: list[str], true: list[str]) -> dict[str, Any]:
+    return {
+        "mechanism": mechanism,
+        "found": sorted(discovered),
+        "true": sorted(true),
+        "same": set(discovered) == set(true),
+    }

@@ -168,10 +168,10 @@ def _suppression(
     """
     pool, draw = gender.pooled, np.random.default_rng(seed)
     donors = pool.take(draw.permutation(len(pool))[: len(gender)].tolist())
-    found = carriers["gender"]
-    control = _others(model, layers_of(found), [*found, *carriers["merit"]])
+    gender_heads = carriers["gender"]
+    control = _others(model, layers_of(gender_heads), [*gender_heads, *carriers["merit"]])
     decide, rows = _decision(model), []
-    for name, sites in (("nothing", []), ("heads that carry gender", found), ("control: other heads", control)):
+    for name, sites in (("nothing", []), ("heads that carry gender", gender_heads), ("control: other heads", control)):
         he, she = (_under(model, side, decide, sites, donors) for side in (gender.clean, gender.corrupt))
         moved = {}
         for label, pairs in (("gender", gender), ("merit", merit)):

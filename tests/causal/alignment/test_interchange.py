@@ -86,6 +86,7 @@ def test_the_neuron_by_hand_moves_the_logit_it_should(by_hand):
     assert -high <= frame["logit_diff_base"][0] <= -low
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("organism", ["hiring", "hiring_subspace"])
 def test_organisms(organism, applicants):
     model = mc.load(f"organism:{organism}")

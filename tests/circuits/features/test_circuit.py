@@ -7,7 +7,7 @@ import pytest
 import torch
 from random_dictionaries import Rectified, TopK, Turned
 from saved import assert_kept
-from zoo import VOCAB, loaded, make_pairs
+from zoo import VOCAB, build, loaded, make_pairs
 
 import mechcausal as mc
 from mechcausal.address import ALL, Place
@@ -191,7 +191,7 @@ def test_found_on_one_half_and_measured_on_the_other(bind, tmp_path):
 
 
 def test_bad_input(bind):
-    model, pairs = loaded("gpt2"), make_pairs((7,) * 16)
+    model, pairs = mc.load(build("gpt2")), make_pairs((7,) * 16)
     with pytest.raises(SiteError, match="no dictionary is attached"):
         circuit(model, pairs)
     one = bind(model, Turned(32), "L1.resid_post", "one")

@@ -57,6 +57,7 @@ def test_positions_are_told_apart(bind):
         scorer(model, known, at=(ALL, Selection.parse("@-1"))).nodes(pairs)
 
 
+@pytest.mark.slow
 def test_into_each_node_come_edges_that_sum_to_its_score(bind):
     """Between two layers of the stream nothing else comes in, so the edges share out all that the receiver does."""
     model, pairs = loaded("gpt2"), make_pairs((7,) * 4)

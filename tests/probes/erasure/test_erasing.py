@@ -75,6 +75,7 @@ def test_every_site_is_erased_from_what_is_left_by_those_before_it(hiring, promp
         assert (x[gender].mean(0) - x[~gender].mean(0)).abs().max() < 2e-4 * x.abs().max()
 
 
+@pytest.mark.slow
 def test_an_edit_is_felt_downstream(hiring, prompts):
     """At the pronoun nothing else is known of gender, so that taking it from the embedding takes it from every layer."""
     found = erase(hiring, prompts, "gender", "embed", at="@gender")

@@ -13,6 +13,7 @@ def prompts(hiring):
     return mc.task("hiring").prompts(hiring, 500)
 
 
+@pytest.mark.slow
 def test_on_held_out_prompts_a_line_reads_little_and_a_network_reads_on(hiring, prompts, tmp_path):
     found = erase(hiring, prompts, "gender", "L2.resid_post", at="@decision")
     told = guardedness(hiring, found, others={"decision": "decision"})
@@ -30,6 +31,7 @@ def test_on_held_out_prompts_a_line_reads_little_and_a_network_reads_on(hiring, 
     assert_kept(told, tmp_path / "guarded.parquet")
 
 
+@pytest.mark.slow
 def test_a_head_that_holds_one_bit_is_guarded_against_all(hiring, prompts):
     """The head's output is one of two values, so what is equal in the mean is equal altogether."""
     found = erase(hiring, prompts, "gender", "L1.z.H2", at="@decision")

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from commands import run
 
+pytestmark = pytest.mark.slow  # one long measurement that all tests here read
+
 
 @pytest.fixture(scope="module")
 def toured(tmp_path_factory):

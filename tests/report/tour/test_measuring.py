@@ -12,6 +12,8 @@ from mechcausal.data.tasks.hiring import SECRETS
 from mechcausal.report.tour import findings, measuring
 from mechcausal.report.tour.comparing import compare
 
+pytestmark = pytest.mark.slow  # one long measurement that all tests here read
+
 RECORDS = {name: SECRETS[name] for name in ("adam", "emma")}
 
 

@@ -1,16 +1,19 @@
-"""Rows of unequal length in one table: padded on a side, and columns of their own laid out in the same way."""
+"""Rows of token ids as one rectangle, and where each prompt is read."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from mechcausal.errors import DataError
 
+Side = Literal["left", "right"]
 
-def pad(rows: Sequence[Sequence[int]], *, width: int | None = None, side: str = "right") -> tuple[Tensor, Tensor]:
+
+def pad(rows: Sequence[Sequence[int]], *, width: int | None = None, side: Side = "right") -> tuple[Tensor, Tensor]:
     """Return (tokens, mask) of rows of unequal length.
 
     The filler is the row's own last (or first) token: it is masked, and it is in every vocabulary.
@@ -30,6 +33,14 @@ def pad(rows: Sequence[Sequence[int]], *, width: int | None = None, side: str = 
         tokens[i, begin : begin + len(row)] = torch.as_tensor(row)
         mask[i, begin : begin + len(row)] = True
     return tokens, mask
+
+
+def read_position(tokenizer: Any, rows: list[list[int]]) -> Tensor | None:  # noqa: ANN401
+    """Return where masked-language prompts are read, at their mask; None where prompts are read at the end."""
+    mask = getattr(tokenizer, "mask_token_id", None)
+    if mask is None or not all(mask in row for row in rows):
+        return None
+    return torch.tensor([row.index(mask) for row in rows])
 
 
 def laid_out(rows: Sequence[Sequence[int]], number: Tensor) -> Tensor:

@@ -1,0 +1,53 @@
+"""Indirect-object prompts with names that are one token each in most English vocabularies.
+
+How far apart the two logits are depends on the names: with 35 names of all kinds the mean is a tenth lower in SmolLM2.
+"""
+
+import random
+
+import mechcausal as mc
+
+NAMES = [
+    "Mary",
+    "John",
+    "James",
+    "David",
+    "Michael",
+    "Tom",
+    "Jack",
+    "Peter",
+    "Martin",
+    "Dan",
+    "Anna",
+    "Alice",
+    "Emma",
+    "Amy",
+    "Linda",
+    "Karen",
+]
+TEMPLATES = (
+    "When {a} and {b} went to the store, {s} gave a drink to",
+    "Then, {a} and {b} went to the store. {s} gave a drink to",
+    "After {a} and {b} had been at the market for an hour, {s} gave a letter to",
+    "While {a} and {b} waited, {s} gave a ball to",
+)
+
+
+def ioi_texts(n, seed=0, templates=TEMPLATES[:1]):
+    """Return (clean, corrupt, answer, foil, template): in the corrupt prompt the other name is said twice."""
+    draw = random.Random(seed)
+    rows = []
+    for number in range(n):
+        a, b = draw.sample(NAMES, 2)
+        template = templates[number % len(templates)]
+        clean, corrupt = (template.format(a=a, b=b, s=again) for again in (b, a))
+        rows.append((clean, corrupt, f" {a}", f" {b}", template))
+    return rows
+
+
+def ioi_pairs(model, n, *, seed=0, templates=TEMPLATES[:1], side="right"):
+    """Return pairs for a model."""
+    clean, corrupt, answer, foil, template = map(list, zip(*ioi_texts(n, seed, templates), strict=True))
+    return mc.Contrast.from_text(
+        model, clean, corrupt, answer=answer, foil=foil, clusters=template, factor="who is said twice", side=side
+    )
