@@ -92,6 +92,7 @@ class Contrast:
             mask=torch.cat([clean.mask, corrupt.mask]),
             side=clean.side,
             positions={name: torch.cat([index, corrupt.positions[name]]) for name, index in clean.positions.items()},
+            spans={name: torch.cat([span, corrupt.spans[name]]) for name, span in clean.spans.items()},
         )
 
     def take(self, rows: Sequence[int] | slice | Tensor) -> Contrast:
@@ -290,6 +291,15 @@ class Contrast:
         from mechcausal.data.writing import write_pairs
 
         return write_pairs(self, Path(path))
+
+
+def require_even(data: Contrast | PromptSet, method: str) -> None:
+    """Refuse pairs whose prompts differ in length, for a method that needs token i to stand against token i."""
+    if isinstance(data, Contrast) and not data.even:
+        raise DataError(
+            f"{method} needs pairs whose prompts have as many tokens", got="pairs that are matched by named spans",
+            fix="use patch or attribute, or pairs of equal length: mc.contrast(..., lengths='equal')",
+        )  # fmt: skip
 
 
 def variables_of(variables: Mapping[str, Any] | None) -> dict[str, Tensor]:

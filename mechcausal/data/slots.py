@@ -95,14 +95,13 @@ class Form:
             texts.append(text)
             places.append(positions)
         both = {**fillers, **self.sides[0]}
-        cells: dict[str, Any] = {"clean": texts[0], "corrupt": texts[1], "template": fillers["template"]}
+        cells: dict[str, Any] = {"clean": texts[0], "corrupt": texts[1]}
+        if len(self.templates) > 1:  # else all pairs would be one cluster, which allows no interval
+            cells["template"] = fillers["template"]
         for what, members in self.answers.items():
             said = [written(text, both)[0] for text in members]
             cells[what] = said[0] if len(said) == 1 else said
         cells |= {name: written(text, both)[0] for name, text in self.columns.items()}
-        if "cluster" not in cells:
-            # Pairs of a single template do not all depend on each other in a way that an interval could use.
-            cells |= {"cluster": fillers["template"]} if len(self.templates) > 1 else {}
         where = f"{fillers['template']} with " + ", ".join(f"{slot} {word!r}" for slot, word in words.items())
         return Record(where, cells, (places[0], places[1]))
 

@@ -53,6 +53,7 @@ def facts(
             "n": len(prompts),
             "n_clusters": one_side.n_clusters,
             **({"factor": prompts.factor} if isinstance(prompts, Contrast) else {}),
+            **({"dropped": dict(prompts.dropped)} if isinstance(prompts, Contrast) and prompts.dropped else {}),
             **({"undeclared_templates": templates} if templates is not None else {}),
         },
         "compute": {
