@@ -118,7 +118,7 @@ class Steering(Method[Contrast, Steered]):
         frame = frame.assign(**_null(random, baselines["base"], frame["change"].to_numpy(float)))
         costs, reason = self._costs(model, site, found, drawn, len(frame))
         result = recorder.result(
-            rows, examples, baselines, forwards=values.forwards, batch_size=values.batch_size, **values.told
+            rows, examples, baselines, forwards=values.forwards, batch_size=values.batch_size, **values.compute
         )
         tables = {
             "direction": found.vector.tolist(), "site": str(site), "at": str(Selection.parse(self.at)),
