@@ -10,7 +10,6 @@ from transformers import PreTrainedTokenizerFast
 from mechcausal.data.suites.drawing import SUITES, draw, pair, shipped, shuffled, suite
 from mechcausal.data.suites.written import INDIRECT, NAMES, SHOPS, THINGS
 
-
 CFG = SimpleNamespace(tokenizer_prepends_bos=False, default_prepend_bos=False)
 
 
