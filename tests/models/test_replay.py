@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import transformers as hf
-from zoo import ARCHITECTURES, bare, build, loaded, make_pairs
+from zoo import ARCHITECTURES, EXPERTS, bare, build, loaded, make_pairs
 
 import mechcausal as mc
 from mechcausal.address import Selection, Site, expand
@@ -29,6 +29,8 @@ NOT_CARRIED = {  # to the end of its layer, which is run with the edit instead
     "gemma2": {"z", "result", "mlp_post"},  # its norms come after the output matrix, so a head has no linear share
     "opt": {"resid_mid", "attn_out", "z", "result"},  # its MLP is no module
     "neox": set(),
+    "mixtral": {"mlp_post"},  # the neurons of experts have no hook point
+    "qwen3_moe": {"mlp_post"},
 }
 COMPONENTS = ("embed", "resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out", "mlp_post", "z", "result")
 TOLERANCE = 1e-4  # of the metric's range
@@ -61,7 +63,8 @@ def test_what_is_replayed_on_each_architecture(name):
     known = replayer(loaded(name))
     assert known.components == set(components(name)) - NOT_CARRIED.get(name, set())
     joint = {"q", "k", "v"} if name in ("gpt2", "neox") else set()  # one module makes all three
-    assert known.inside == {*components(name), "q", "k", "v"} - {"embed"} - joint
+    made = {*components(name), "q", "k", "v"} - {"embed"} - joint
+    assert known.inside == (made - {"mlp_post"} if name in EXPERTS else made)
     assert known.together == known.inside | {"embed"}
     assert not [kind for kind in known.reasons if ".sae:" not in kind]
 

@@ -76,7 +76,7 @@ def test_attribution_along_the_path_of_each_cell(smollm2, plain, pairs, sides):
     keys = [(layer, "z") for layer, _ in heads]
     (_, clean), (_, corrupt) = (run(plain, side.tokens, keep=keys) for side in (pairs.clean, pairs.corrupt))
     expected = []
-    for (layer, head), key in zip(heads, keys, strict=True):
+    for (_, head), key in zip(heads, keys, strict=True):
         columns = slice(head * WIDTH, (head + 1) * WIDTH)
         base, change = corrupt[key], (clean[key] - corrupt[key])[..., columns]
         total = torch.zeros(len(pairs))
