@@ -34,7 +34,7 @@ def run(model_name: str, contrast: str, n: int, seed: int, out: Path, tokens: in
         edits = [{"site": site, "do": "zero", "when": "both"} for site in carriers]
         texts = list(pairs.clean.texts[:4])
         keep("as_it_is", mc.generate(model, texts, tokens=tokens))
-        keep("generated", mc.generate(model, texts, tokens=4, edits=edits))
+        keep("generated", mc.generate(model, texts, tokens=tokens, edits=edits))
     return results
 
 
