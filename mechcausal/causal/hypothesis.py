@@ -256,9 +256,9 @@ def table_of(prompts: PromptSet) -> Table:
 
 def column_of(prompts: PromptSet, variable: str) -> np.ndarray:
     """Return one variable of prompts."""
-    own = prompts.given.get(variable)
-    if own is not None and variable not in prompts.variables:  # a column of a file: words, of which each is a value
-        return np.unique(list(map(str, own)), return_inverse=True)[1]
+    column = prompts.given.get(variable)
+    if column is not None and variable not in prompts.variables:  # a column of a file: words, of which each is a value
+        return np.unique(list(map(str, column)), return_inverse=True)[1]
     if variable not in prompts.variables:
         raise DataError(
             f"these prompts do not say what {variable!r} is",

@@ -77,10 +77,8 @@ def generate(
     written = method.run(loaded, data)
     path = None if out is None else written.save(out)
     if as_json:
-        told = {"rows": records(written.frame), "edits": written.tables["edits"]}
-        show_json(
-            told
-            | {"table": None if path is None else str(path), "provenance": json.loads(written.provenance.to_json())}
-        )
+        report = {"rows": records(written.frame), "edits": written.tables["edits"]}
+        provenance = json.loads(written.provenance.to_json())
+        show_json(report | {"table": None if path is None else str(path), "provenance": provenance})
         return
     typer.echo(written.summary(k=len(written)) + ("" if path is None else f"\n\ntable  {path}"))

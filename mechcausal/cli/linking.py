@@ -103,9 +103,9 @@ def link(
     if dry_run:
         costs = {question.name: cost(loaded, question, what, seed=seed, **options) for question in asked}
         if as_json:
-            show_json({name: asdict(told) for name, told in costs.items()})
-        for name, told in () if as_json else costs.items():
-            typer.echo(f"{name}\n{told}")
+            show_json({name: asdict(estimate) for name, estimate in costs.items()})
+        for name, estimate in () if as_json else costs.items():
+            typer.echo(f"{name}\n{estimate}")
         return
     for question in asked:
         name = question.name

@@ -124,7 +124,7 @@ def erase(
     kept |= {"edits": [edit.to_json() for edit in erasure.edits]}
     edits.write_text(json.dumps(kept), encoding="utf-8")
     if as_json:
-        told = {key: value for key, value in kept.items() if key != "edits"}
-        show_json({"table": str(table), "edits": str(edits), **told, "rows": records(guarded.frame)})
+        report = {key: value for key, value in kept.items() if key != "edits"}
+        show_json({"table": str(table), "edits": str(edits), **report, "rows": records(guarded.frame)})
         return
     typer.echo(f"{erasure.summary()}\n{guarded.summary()}\n\ntable  {table}\nedits  {edits}")

@@ -58,19 +58,19 @@ def records(rows: Rows, sides: Sequence[str]) -> list[Record]:
     columns = list(dict.fromkeys(name for row in dotted for name in row))
     _check_columns(rows.name, columns, sides)
     numeric = _numeric(dotted, sides) if rows.flat else set()
-    found = []
+    made = []
     for where, row in zip(rows.where, dotted, strict=True):
         record = Record(where, {})
         for name, cell in row.items():
             _file(record, name, cell, flat=rows.flat, number=name in numeric)
         _check_record(record, sides)
-        found.append(record)
+        made.append(record)
     for name in ("answer", "foil"):
-        _all_or_none(found, lambda record, name=name: name in record.cells, f"the {name}")
-    names = list(dict.fromkeys(name for record in found for name in record.places[0]))
+        _all_or_none(made, lambda record, name=name: name in record.cells, f"the {name}")
+    names = list(dict.fromkeys(name for record in made for name in record.places[0]))
     for name in names:
-        _all_or_none(found, lambda record, name=name: name in record.places[0], f"the position {name!r}")
-    return found
+        _all_or_none(made, lambda record, name=name: name in record.places[0], f"the position {name!r}")
+    return made
 
 
 def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -92,10 +92,10 @@ def _check_columns(name: str, columns: Sequence[str], sides: Sequence[str]) -> N
                 f"{name} has no column {side!r}", got=", ".join(columns) or "no columns",
                 expected=f"columns {', '.join(sides)} and perhaps {', '.join(OPTIONAL)}, position.NAME", fix=fix,
             )  # fmt: skip
-    known = [*sides, *OPTIONAL, *_NESTED]
+    expected = [*sides, *OPTIONAL, *_NESTED]
     for column in columns:
-        close = get_close_matches(column, known, n=1, cutoff=0.8)
-        if column not in known and not _DOTTED.fullmatch(column) and not column.startswith("corrupt_") and close:
+        close = get_close_matches(column, expected, n=1, cutoff=0.8)
+        if column not in expected and not _DOTTED.fullmatch(column) and not column.startswith("corrupt_") and close:
             raise DataError(
                 f"{name} has a column {column!r}",
                 fix=f"did you mean {close[0]!r}? A column of your own needs another name",
@@ -195,28 +195,31 @@ def _check_record(record: Record, sides: Sequence[str]) -> None:
         raise record.refuse("a prompt has no corrupt side", got=", ".join([*record.places[1], *record.variables[1]]))
 
 
-def _all_or_none(found: Sequence[Record], has: Callable[[Record], bool], what: str) -> None:
-    missing = [record for record in found if not has(record)]
-    if missing and len(missing) < len(found):
+def _all_or_none(rows: Sequence[Record], has: Callable[[Record], bool], what: str) -> None:
+    missing = [record for record in rows if not has(record)]
+    if missing and len(missing) < len(rows):
         raise missing[0].refuse(f"{what} is missing, which other rows have", fix="give it in every row, or in none")
 
 
-def column(found: Sequence[Record], name: str) -> list[Any]:
+def column(rows: Sequence[Record], name: str) -> list[Any]:
     """Return one column, None where a row does not say; nothing at all where no row does."""
-    return [record.cells.get(name) for record in found] if any(name in record.cells for record in found) else []
+    return [record.cells.get(name) for record in rows] if any(name in record.cells for record in rows) else []
 
 
-def others(found: Sequence[Record], sides: Sequence[str]) -> dict[str, tuple[list[Any], list[Any]]]:
+def others(rows: Sequence[Record], sides: Sequence[str]) -> dict[str, tuple[list[Any], list[Any]]]:
     """Return the columns of your own, of both sides: those of the counterpart where they say something else of it."""
-    known = {*sides, *OPTIONAL} - {"template"}
-    names = [name for record in found for name in record.cells if name not in known]
-    own = [name for name in dict.fromkeys(names) if not (name.startswith("corrupt_") and name != "corrupt_label")]
-    own = [*own, *(name.removeprefix("corrupt_") for name in dict.fromkeys(names) if name.startswith("corrupt_"))]
+    reserved = {*sides, *OPTIONAL} - {"template"}
+    names = [name for record in rows for name in record.cells if name not in reserved]
+    own_names = [name for name in dict.fromkeys(names) if not (name.startswith("corrupt_") and name != "corrupt_label")]
+    own_names = [
+        *own_names,
+        *(name.removeprefix("corrupt_") for name in dict.fromkeys(names) if name.startswith("corrupt_")),
+    ]
     columns = {}
-    for name in dict.fromkeys(own):
+    for name in dict.fromkeys(own_names):
         if name in ("label", "corrupt_label"):
             continue
-        clean = column(found, name) or [None] * len(found)
-        corrupt = column(found, f"corrupt_{name}")
+        clean = column(rows, name) or [None] * len(rows)
+        corrupt = column(rows, f"corrupt_{name}")
         columns[name] = clean, corrupt or clean
     return columns

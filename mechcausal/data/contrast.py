@@ -65,12 +65,12 @@ class Contrast:
         if not self.clean.aligned:
             corrupt = self.corrupt.padded(self.clean.tokens.shape[1], self.clean.side)
             return (corrupt.tokens != self.clean.tokens) & self.clean.mask
-        found = torch.zeros_like(self.clean.mask)
+        differs = torch.zeros_like(self.clean.mask)
         for row, (first, second) in enumerate(zip(self.clean.aligned, self.corrupt.aligned, strict=True)):
             sides = (self.clean.real_tokens_of(row), first), (self.corrupt.real_tokens_of(row), second)
             here, there = ([(at, token) for at, token in zip(*reversed(side), strict=True)] for side in sides)
-            found[row][self.clean.mask[row]] = torch.tensor([pair not in there for pair in here])
-        return found
+            differs[row][self.clean.mask[row]] = torch.tensor([pair not in there for pair in here])
+        return differs
 
     @property
     def even(self) -> bool:
@@ -92,6 +92,7 @@ class Contrast:
             mask=torch.cat([clean.mask, corrupt.mask]),
             side=clean.side,
             positions={name: torch.cat([index, corrupt.positions[name]]) for name, index in clean.positions.items()},
+            spans={name: torch.cat([span, corrupt.spans[name]]) for name, span in clean.spans.items()},
         )
 
     def take(self, rows: Sequence[int] | slice | Tensor) -> Contrast:
@@ -290,6 +291,15 @@ class Contrast:
         from mechcausal.data.writing import write_pairs
 
         return write_pairs(self, Path(path))
+
+
+def require_even(data: Contrast | PromptSet, method: str) -> None:
+    """Refuse pairs whose prompts differ in length, for a method that needs token i to stand against token i."""
+    if isinstance(data, Contrast) and not data.even:
+        raise DataError(
+            f"{method} needs pairs whose prompts have as many tokens", got="pairs that are matched by named spans",
+            fix="use patch or attribute, or pairs of equal length: mc.contrast(..., lengths='equal')",
+        )  # fmt: skip
 
 
 def variables_of(variables: Mapping[str, Any] | None) -> dict[str, Tensor]:

@@ -131,7 +131,7 @@ def _json(name: str, text: str, *, lines: bool) -> Rows:
             )
         made = _from_records(name, values)
         return Rows(name, made.values, [f"{name} item {number}" for number in range(len(values))])
-    found, where = [], []
+    objects, where = [], []
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
@@ -146,9 +146,9 @@ def _json(name: str, text: str, *, lines: bool) -> Rows:
             raise DataError(
                 f"{name} line {number} is no object", got=shortened(line.strip(), 60), expected='{"clean": ...}'
             )
-        found.append(value)
+        objects.append(value)
         where.append(f"{name} line {number}")
-    return Rows(name, _from_records(name, found).values, where)
+    return Rows(name, _from_records(name, objects).values, where)
 
 
 def _csv(name: str, text: str, needed: Sequence[str]) -> Rows:

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mechcausal.data.columns import PAIRS, Record
-from mechcausal.data.spans import Spans, align_pair
+from mechcausal.data.spans import Spans, align_pair, with_space
 from mechcausal.data.targets import tokens_of
-from mechcausal.data.tokens import characters_of, encode, encode_all, span_of
+from mechcausal.data.tokens import characters_of, encode, encode_all
 from mechcausal.errors import DataError
 
 logger = logging.getLogger("mechcausal")
@@ -57,7 +57,7 @@ class Dropped:
 
 
 def fitting(
-    found: Iterable[Record],
+    records: Iterable[Record],
     check: Callable[[Record], None],
     *,
     unfit: str,
@@ -68,7 +68,7 @@ def fitting(
     kept: list[Record] = []
     dropped = Dropped()
     seen: dict[str, Record] = {}
-    for record in found:
+    for record in records:
         try:
             if _key(record) in seen:
                 raise Unfit(TWICE, record.refuse(f"it repeats {seen[_key(record)].where}", fix="leave one of them out"))
@@ -140,7 +140,7 @@ class PairCheck:
         text = record.cells[PAIRS[side]]
         # Where a row does not say where a position of the counterpart is, the same words stand there.
         places = {name: record.places[side].get(name, words) for name, words in _words(record).items()}
-        return {name: span_of(offsets, text, place) for name, place in places.items()}
+        return {name: with_space(offsets, text, place) for name, place in places.items()}
 
 
 def _words(record: Record) -> dict[str, str]:
@@ -211,7 +211,7 @@ def _starts_wrongly(
 
     word, ids = answer.strip(), list(ids)
     if text[-1].isspace():
-        if behind(answer) == ids:
+        if behind(answer) == ids and not answer[:1].isspace():
             return None
         return (
             "does not follow a prompt that ends with a space in this tokenizer",

@@ -51,9 +51,9 @@ def aligned(
         ranges.append(spans_of(side.texts, offsets, places))
     pairs, lengths = [], list(zip(clean.lengths.tolist(), corrupt.lengths.tolist(), strict=True))
     for row in range(len(clean)):
-        own, other = ({name: tuple(found[row].tolist()) for name, found in side.items()} for side in ranges)
+        here, there = ({name: tuple(ends[row].tolist()) for name, ends in side.items()} for side in ranges)
         try:
-            pairs.append(align_pair(own, other, lengths[row], mode))
+            pairs.append(align_pair(here, there, lengths[row], mode))
         except DataError as error:
             raise DataError(
                 f"pair {row}: {error.what}", got=error.got, expected=error.expected, fix=error.fix
@@ -61,6 +61,6 @@ def aligned(
     same = all(torch.equal(ranges[0][name], ranges[1][name]) for name in clean.positions)
     if same and mode == "last" and torch.equal(clean.lengths, corrupt.lengths):
         return clean, replace(corrupt, positions=clean.positions)
-    kept = [{} if mode == "last" else found for found in ranges]
+    kept = [{} if mode == "last" else ends for ends in ranges]
     first = replace(clean, aligned=tuple(pair.clean for pair in pairs), spans=kept[0])
     return first, replace(corrupt, aligned=tuple(pair.corrupt for pair in pairs), spans=kept[1])

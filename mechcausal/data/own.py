@@ -31,7 +31,7 @@ def read_pairs(
 
 
 def pairs_of(
-    found: Iterable[Record],
+    rows: Iterable[Record],
     model: Any,  # noqa: ANN401 - anything with a tokenizer
     *,
     factor: str | None = None,
@@ -46,7 +46,7 @@ def pairs_of(
     """Return rows as pairs.
 
     Args:
-        found: The rows.
+        rows: The rows.
         model: The model whose tokenizer reads them.
         factor: What differs within a pair.
         name: Where they come from.
@@ -60,7 +60,7 @@ def pairs_of(
     tokenizer, bos = tokenizer_of(model), _leads(model, options.get("bos"))
 
     check = PairCheck(tokenizer, bos, mode=options.get("spans", "last"), even=even, one_token=one_token)
-    kept, dropped = fitting(found, check, unfit=unfit, most=most, took=took)
+    kept, dropped = fitting(rows, check, unfit=unfit, most=most, took=took)
     if not kept:
         raise DataError(f"the tokenizer can take none of the pairs of {name}", got=dropped.in_words())
     stated = factor or next((str(record.cells["factor"]) for record in kept if "factor" in record.cells), "undeclared")
@@ -68,40 +68,40 @@ def pairs_of(
     return replace(made, dropped=dropped.told(name, len(kept)))
 
 
-def _contrast(found: Sequence[Record], model: Any, factor: str, name: str, **options: Any) -> Contrast:  # noqa: ANN401
-    answers = {what: column(found, what) or None for what in ("answer", "foil")}
-    positions = {key: [record.places[0][key] for record in found] for key in found[0].places[0]}
+def _contrast(rows: Sequence[Record], model: Any, factor: str, name: str, **options: Any) -> Contrast:  # noqa: ANN401
+    answers = {what: column(rows, what) or None for what in ("answer", "foil")}
+    positions = {key: [record.places[0][key] for record in rows] for key in rows[0].places[0]}
     # Where only some rows say where a position of the counterpart is, it is the same text in the others.
     there = {
-        key: [record.places[1].get(key, record.places[0][key]) for record in found]
-        for key in positions if any(key in record.places[1] for record in found)
+        key: [record.places[1].get(key, record.places[0][key]) for record in rows]
+        for key in positions if any(key in record.places[1] for record in rows)
     }  # fmt: skip
     made = Contrast.from_text(
-        model, column(found, "clean"), column(found, "corrupt"), factor=factor, name=name, positions=positions or None,
-        corrupt_positions=there or None, **_columns(found), **_both_variables(found), **answers, **options,
+        model, column(rows, "clean"), column(rows, "corrupt"), factor=factor, name=name, positions=positions or None,
+        corrupt_positions=there or None, **_columns(rows), **_both_variables(rows), **answers, **options,
     )  # fmt: skip
-    own = others(found, PAIRS)
+    columns = others(rows, PAIRS)
     sides = []
     for number, side in enumerate((made.clean, made.corrupt)):
-        given = {**side.given, **{key: tuple(values[number]) for key, values in own.items()}}
+        given = {**side.given, **{key: tuple(values[number]) for key, values in columns.items()}}
         sides.append(replace(side, given=given))
-    if labels := column(found, "corrupt_label"):
+    if labels := column(rows, "corrupt_label"):
         sides[1] = replace(sides[1], labels=tuple(labels))
     return replace(made, clean=sides[0], corrupt=sides[1])
 
 
 def read_prompts(source: Any, model: Any, *, unfit: str = "refuse", **options: Any) -> PromptSet:  # noqa: ANN401
     """Return the prompts of a table; the options are those of `PromptSet.from_text`."""
-    found = records(read_rows(source, needed=PROMPTS), PROMPTS)
+    rows = records(read_rows(source, needed=PROMPTS), PROMPTS)
     tokenizer, bos = tokenizer_of(model), _leads(model, options.get("bos"))
 
     def check(record: Record) -> None:
         ids = read_side(record, "text", tokenizer, bos)[0]
         check_answers(record, "text", ids, tokenizer, bos, one_token=False)
 
-    kept, dropped = fitting(found, check, unfit=unfit)
+    kept, dropped = fitting(rows, check, unfit=unfit)
     if not kept:
-        raise DataError(f"the tokenizer can take none of the {len(found)} prompts", got=dropped.in_words())
+        raise DataError(f"the tokenizer can take none of the {len(rows)} prompts", got=dropped.in_words())
     dropped.told("the prompts", len(kept))
     answers = {what: column(kept, what) or None for what in ("answer", "foil")}
     positions = {key: [record.places[0][key] for record in kept] for key in kept[0].places[0]}
@@ -109,19 +109,19 @@ def read_prompts(source: Any, model: Any, *, unfit: str = "refuse", **options: A
         model, column(kept, "text"), positions=positions or None, variables=_variables(kept, 0) or None,
         **_columns(kept), **answers, **options,
     )  # fmt: skip
-    own = {key: tuple(values[0]) for key, values in others(kept, PROMPTS).items()}
-    return replace(made, given={**made.given, **own})
+    columns = {key: tuple(values[0]) for key, values in others(kept, PROMPTS).items()}
+    return replace(made, given={**made.given, **columns})
 
 
 def _leads(model: Any, bos: bool | None) -> bool:  # noqa: ANN401
     return wants_bos(model) if bos is None else bos
 
 
-def _columns(found: Sequence[Record]) -> dict[str, Any]:
-    columns = {f"{name}s": column(found, name) for name in ("group", "environment", "cluster", "label")}
-    columns["clusters"] = columns["clusters"] or column(found, "template")
+def _columns(rows: Sequence[Record]) -> dict[str, Any]:
+    columns = {f"{name}s": column(rows, name) for name in ("group", "environment", "cluster", "label")}
+    columns["clusters"] = columns["clusters"] or column(rows, "template")
     for name in ("groups", "environments", "clusters"):
-        for record, value in zip(found, columns[name], strict=False):
+        for record, value in zip(rows, columns[name], strict=False):
             if value is None:
                 raise record.refuse(
                     f"the {name.removesuffix('s')} is missing, which other rows have",
@@ -131,14 +131,14 @@ def _columns(found: Sequence[Record]) -> dict[str, Any]:
     return columns
 
 
-def _variables(found: Sequence[Record], side: int) -> dict[str, np.ndarray]:
-    names = [name for record in found[:1] for name in record.variables[side]]
-    for record in found:
+def _variables(rows: Sequence[Record], side: int) -> dict[str, np.ndarray]:
+    names = [name for record in rows[:1] for name in record.variables[side]]
+    for record in rows:
         if set(record.variables[side]) != set(names):
             raise record.refuse("it has other variables than the first row", expected=", ".join(names) or "none")
-    return {name: np.asarray([record.variables[side][name] for record in found]) for name in names}
+    return {name: np.asarray([record.variables[side][name] for record in rows]) for name in names}
 
 
-def _both_variables(found: Sequence[Record]) -> dict[str, Any]:
-    sides = _variables(found, 0), _variables(found, 1)
+def _both_variables(rows: Sequence[Record]) -> dict[str, Any]:
+    sides = _variables(rows, 0), _variables(rows, 1)
     return {"variables": sides[0] or None, "corrupt_variables": sides[1] or None}

@@ -41,3 +41,10 @@ def read_position(tokenizer: Any, rows: list[list[int]]) -> Tensor | None:  # no
     if mask is None or not all(mask in row for row in rows):
         return None
     return torch.tensor([row.index(mask) for row in rows])
+
+
+def laid_out(rows: Sequence[Sequence[int]], number: Tensor) -> Tensor:
+    """Return the entry of each row for each token, where `number` says which token of its prompt stands in a column."""
+    longest = max(map(len, rows))
+    table = torch.tensor([[*row, *[-1] * (longest - len(row))] for row in rows])
+    return table.gather(1, number.clamp(0, longest - 1))

@@ -6,6 +6,9 @@ import operator
 from collections.abc import Sequence
 from typing import Annotated, Any
 
+import torch
+from torch import Tensor
+
 from mechcausal.address import HEAD_COMPONENTS, Place, Selection, Site
 from mechcausal.arguments import Kind
 from mechcausal.data.prompts import PromptSet
@@ -83,7 +86,7 @@ def places(sites: Sequence[Site], positions: Positions, prompts: PromptSet) -> l
 
 def _selections(positions: Positions, prompts: PromptSet) -> list[tuple[Selection, str]]:
     if isinstance(positions, str) and positions == "each":
-        return [(Selection.parse(i), position_label(i, prompts)) for i in range(int(prompts.lengths.max()))]
+        return [(Selection.parse(i), position_label(i, prompts)) for i in range(int(prompts.n_positions.max()))]
     if isinstance(positions, Sequence) and not isinstance(positions, str):
         if not positions:
             raise SiteError("the list of positions is empty", fix="name at least one, or leave it out")
@@ -98,9 +101,16 @@ def _selections(positions: Positions, prompts: PromptSet) -> list[tuple[Selectio
 
 def position_label(index: int, prompts: PromptSet) -> str:
     """Return the index, with the name that all prompts give this position where there is one."""
-    same_length = bool((prompts.lengths == prompts.lengths[0]).all())
-    names = [name for name, column in prompts.positions.items() if bool((column == index).all())]
+    same_length = bool((prompts.n_positions == prompts.n_positions[0]).all())
+    names = [name for name, column in prompts.positions.items() if bool((_position(prompts, column) == index).all())]
     return f"{index} {names[0]}" if names and same_length else str(index)
+
+
+def _position(prompts: PromptSet, tokens: Tensor) -> Tensor:
+    """Return the position that a token of each prompt counts as."""
+    if not prompts.aligned:
+        return tokens
+    return torch.tensor([row[int(token)] for row, token in zip(prompts.aligned, tokens, strict=True)])
 
 
 def plain(spec: Any) -> Any:  # noqa: ANN401 - any way of naming sites or positions

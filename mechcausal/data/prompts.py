@@ -16,8 +16,8 @@ from mechcausal.address import Selection
 from mechcausal.arguments import Column, Reader, Texts, checked
 from mechcausal.data.chat import AsWritten, Chats, written_out
 from mechcausal.data.padding import Side as Side
+from mechcausal.data.padding import laid_out, read_position
 from mechcausal.data.padding import pad as pad
-from mechcausal.data.padding import read_position
 from mechcausal.data.targets import Words, each_of, targets
 from mechcausal.data.tokens import encode_all, span_of, tokenizer_of, wants_bos
 from mechcausal.errors import DataError, SiteError, did_you_mean
@@ -189,7 +189,7 @@ class PromptSet:
             groups=tuple(groups),
             environments=tuple(environments),
             clusters=tuple(clusters),
-            positions={word: torch.tensor([end - 1 for _, end in found]) for word, found in places.items()},
+            positions={word: torch.tensor([end - 1 for _, end in spans]) for word, spans in places.items()},
             given=given,
             variables={name: torch.as_tensor(value) for name, value in (variables or {}).items()},
         )
@@ -279,6 +279,22 @@ class PromptSet:
         return counts if self.forced is None else counts - self.forced
 
     @property
+    def _tokens(self) -> Tensor:
+        """[batch pos] which token of its prompt stands in each column, counted on over padding."""
+        return torch.arange(self.tokens.shape[1])[None] - self.starts.cpu()[:, None]
+
+    @property
+    def numbers(self) -> Int[Tensor, "batch pos"]:
+        """The position that each column is; -1 for padding, and for a token that has no position."""
+        number = laid_out(self.aligned, self._tokens) if self.aligned else self._tokens
+        return torch.where(self.mask.cpu(), number, -1).to(self.mask.device)
+
+    @property
+    def unaligned(self) -> PromptSet:
+        """The same prompts with a position for each token."""
+        return replace(self, aligned=()) if self.aligned else self
+
+    @property
     def n_clusters(self) -> int:
         """How many independent units there are."""
         return len(set(self.clusters)) if self.clusters else len(self)
@@ -318,9 +334,7 @@ class PromptSet:
             counts = self.n_positions.tolist()
             by_value = {count: selection.bounds(count) for count in set(counts)}
             bounds = torch.tensor([by_value[count] for count in counts])
-        number = torch.arange(self.tokens.shape[1])[None] - self.starts.cpu()[:, None]
-        if self.aligned and selection.name is None:
-            number = torch.where(self.mask.cpu(), _laid_out(self.aligned, number), -1)
+        number = self._tokens if selection.name is not None else self.numbers.cpu()
         if selection.start is None and selection.name is None:  # everything, tokens of an answer too
             bounds[:, 1] = self.tokens.shape[1]
         low, high = bounds.split(1, dim=1)
@@ -380,13 +394,6 @@ class PromptSet:
             digest.update(f"{part.name}={plain.tolist() if isinstance(plain, Tensor) else plain!r};".encode())
         digest.update(repr(self.real_tokens).encode())
         return digest.hexdigest()[:16]
-
-
-def _laid_out(rows: Sequence[Sequence[int]], number: Tensor) -> Tensor:
-    """Return the entry of each row for each token, where `number` says which token of its prompt stands in a column."""
-    longest = max(map(len, rows))
-    table = torch.tensor([[*row, *[-1] * (longest - len(row))] for row in rows])
-    return table.gather(1, number.clamp(0, longest - 1))
 
 
 def _each(value: Any, count: int, what: str) -> Sequence[Any]:  # noqa: ANN401 - one for all, or one each

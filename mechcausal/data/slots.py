@@ -88,22 +88,21 @@ class Form:
 
     def record(self, number: int, words: Fillers) -> Record:
         """Return the pair that these fillers make."""
-        told = {"template": f"template {number}", **words}
+        fillers = {"template": f"template {number}", **words}
         texts, places = [], []
         for side in self.sides:
-            text, found = written(self.templates[number], {**told, **side})
+            text, positions = written(self.templates[number], {**fillers, **side})
             texts.append(text)
-            places.append(found)
-        both = {**told, **self.sides[0]}
-        cells: dict[str, Any] = {"clean": texts[0], "corrupt": texts[1], "template": told["template"]}
+            places.append(positions)
+        both = {**fillers, **self.sides[0]}
+        cells: dict[str, Any] = {"clean": texts[0], "corrupt": texts[1]}
+        if len(self.templates) > 1:  # else all pairs would be one cluster, which allows no interval
+            cells["template"] = fillers["template"]
         for what, members in self.answers.items():
             said = [written(text, both)[0] for text in members]
             cells[what] = said[0] if len(said) == 1 else said
         cells |= {name: written(text, both)[0] for name, text in self.columns.items()}
-        if "cluster" not in cells:
-            # Pairs of a single template do not all depend on each other in a way that an interval could use.
-            cells |= {"cluster": told["template"]} if len(self.templates) > 1 else {}
-        where = f"{told['template']} with " + ", ".join(f"{slot} {word!r}" for slot, word in words.items())
+        where = f"{fillers['template']} with " + ", ".join(f"{slot} {word!r}" for slot, word in words.items())
         return Record(where, cells, (places[0], places[1]))
 
 

@@ -40,6 +40,11 @@ def align_pair(clean: Mapping[str, Range], corrupt: Mapping[str, Range], lengths
         mode: What a span of several tokens counts as.
     """
     order = sorted(dict.fromkeys((clean[name], corrupt[name]) for name in clean))
+    if [other for _, other in order] != sorted(other for _, other in order):
+        raise DataError(
+            f"the spans {', '.join(map(repr, clean))} come in another order in the counterpart",
+            fix="name spans that stand one after the other on both sides",
+        )
     names = {(clean[name], corrupt[name]): name for name in reversed(list(clean))}
     first: list[int] = []
     second: list[int] = []
@@ -49,7 +54,7 @@ def align_pair(clean: Mapping[str, Range], corrupt: Mapping[str, Range], lengths
         gaps = starts[0] - before[0], starts[1] - before[1]
         if min(gaps) < 0:
             raise DataError(
-                f"the spans {last!r} and {names[pair]!r} overlap or come in another order in the counterpart"
+                f"the spans {last!r} and {names[pair]!r} overlap"
                 if pair else f"the span {last!r} does not lie in its prompt",
                 fix="name spans that stand one after the other on both sides",
             )  # fmt: skip
@@ -79,9 +84,17 @@ def align_pair(clean: Mapping[str, Range], corrupt: Mapping[str, Range], lengths
 def spans_of(texts: Sequence[str], offsets: Sequence[Any], places: Mapping[str, Sequence[Any]]) -> dict[str, Tensor]:
     """Return the tokens that each named place covers in each text, [text 2]."""
     return {
-        name: torch.tensor([span_of(offsets[row], texts[row], place) for row, place in enumerate(column)])
+        name: torch.tensor([with_space(offsets[row], texts[row], place) for row, place in enumerate(column)])
         for name, column in places.items()
     }
+
+
+def with_space(offsets: Sequence[tuple[int, int]], text: str, place: str | int | Sequence[int]) -> Range:
+    """Return the tokens of a place, and the one before where that is only the space that other words hold themselves."""
+    begin, end = span_of(offsets, text, place)
+    while begin and (space := text[slice(*offsets[begin - 1])]) and space.isspace():
+        begin -= 1
+    return begin, end
 
 
 def matches_token_by_token(clean: Sequence[int], corrupt: Sequence[int]) -> bool:

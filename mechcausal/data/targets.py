@@ -51,22 +51,22 @@ def targets(tokenizer: Any, count: int, **words: Words | None) -> dict[str, Tens
     They are `answer` and `foil` where each is one token, else `answers` and `foils` for both.
     """
     listed = {what: each_of(given, count, what) for what, given in words.items() if given is not None}
-    known: dict[Any, tuple[int, ...]] = {}
-    found: dict[str, list[list[tuple[int, ...]]]] = {}
+    ids: dict[Any, tuple[int, ...]] = {}
+    columns: dict[str, list[list[tuple[int, ...]]]] = {}
     for what, column in listed.items():
-        found[what] = []
+        columns[what] = []
         for row in column:
             members = (row,) if _is_text(row) else row
             for text in members:
-                if text not in known:
-                    known[text] = tokens_of(tokenizer, text)
-            found[what].append([known[text] for text in members])
-            if len(set(found[what][-1])) < len(members):
+                if text not in ids:
+                    ids[text] = tokens_of(tokenizer, text)
+            columns[what].append([ids[text] for text in members])
+            if len(set(columns[what][-1])) < len(members):
                 raise DataError(f"a set of {what}s names a text twice", got=members)
-    simple = all(len(row) == 1 and len(row[0]) == 1 for column in found.values() for row in column)
+    simple = all(len(row) == 1 and len(row[0]) == 1 for column in columns.values() for row in column)
     if simple:
-        return {what: torch.tensor([row[0][0] for row in column]) for what, column in found.items()}
-    return {f"{what}s": filled(column) for what, column in found.items()}
+        return {what: torch.tensor([row[0][0] for row in column]) for what, column in columns.items()}
+    return {f"{what}s": filled(column) for what, column in columns.items()}
 
 
 def tokens_of(tokenizer: Any, answer: str | int) -> tuple[int, ...]:  # noqa: ANN401

@@ -125,8 +125,8 @@ class Material:
         """Return the pairs to train on and those held out: a tenth, drawn at random, whole clusters at a time."""
         assert self.table is not None  # whoever asks has looked
         pairs = Contrast.read(self.table, model)
-        kept, held = split(units(pairs), 1 - 1 / _HELD_OUT, self.seed, what="pairs of the file")
-        return pairs.take(kept.tolist()), pairs.take(held.tolist())
+        kept, held_out = split(units(pairs), 1 - 1 / _HELD_OUT, self.seed, what="pairs of the file")
+        return pairs.take(kept.tolist()), pairs.take(held_out.tolist())
 
     def _lines(self) -> list[str]:
         assert self.text is not None  # whoever asks has looked

@@ -118,9 +118,9 @@ def ready(
     wholes = list(dict.fromkeys(edit.site.whole for edit in means))
     if any(site.component == "pattern" for site in wholes):
         raise InterventionError("a mean attention pattern does not fit a text that grows", fix="edit z instead")
-    found = mean_activations(model, pool, wholes, batch_size=batch_size, per_position=False)
+    activations = mean_activations(model, pool, wholes, batch_size=batch_size, per_position=False)
     return tuple(
-        made for edit in edits for made in (_at_mean(edit, found[edit.site.whole]) if edit in means else [edit])
+        made for edit in edits for made in (_at_mean(edit, activations[edit.site.whole]) if edit in means else [edit])
     )
 
 

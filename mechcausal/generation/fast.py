@@ -43,14 +43,14 @@ class Fast:
         taken = signature(self.model.forward).parameters
         self._takes = {name for name in ("position_ids", "logits_to_keep") if name in taken}
         inner = [site for site in sites if site.component in _AT_MODULES and site.dictionary is None]
-        found: dict[Site, Port] = ports(model, self.model, inner)
+        located: dict[Site, Port] = ports(model, self.model, inner)
         for site in sites:
             if site.component in _AT_LAYERS and site.dictionary is None and site.layer is not None:
                 layer = self.model.get_submodule(model.blocks[site.layer].name)
-                found[site] = layer, _AT_LAYERS[site.component]
-            if site not in found:
+                located[site] = layer, _AT_LAYERS[site.component]
+            if site not in located:
                 raise UnsupportedError(f"{site} does not enter or leave one module")
-        self._ports = found
+        self._ports = located
         self._shapes = {site: components[site.component].shape[2:] for site in sites}
 
     def step(self, tokens: Tensor, mask: Tensor, cache: Any, edits: Sequence[Edit], masks: Sequence[Tensor]) -> Tensor:  # noqa: ANN401

@@ -202,8 +202,8 @@ class Generating(Method[PromptSet | Texts | Text, Generated]):
 
     def _arguments(self) -> dict[str, Any]:
         names = ("tokens", "temperature", "top_k", "top_p", "samples", "cache")
-        told = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
-        return told | {"stop": list(self.stop), "edits": [in_few_words(edit) for edit in self._edits]}
+        settings = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        return settings | {"stop": list(self.stop), "edits": [in_few_words(edit) for edit in self._edits]}
 
     def _result(
         self,

@@ -132,9 +132,9 @@ def _measured(model: Any) -> str:  # noqa: ANN401
     tokens = torch.randint(0, model.cfg.d_vocab, (2, length), generator=draw).to(bridge.device_of(model))
     mask = torch.ones_like(tokens, dtype=torch.bool)
     mask[1, : length // 3] = False
-    later, whole = tokens.clone(), PromptSet(tokens=tokens, mask=mask, side="left")
+    later, prompts = tokens.clone(), PromptSet(tokens=tokens, mask=mask, side="left")
     later[:, -1] = (later[:, -1] + 1) % model.cfg.d_vocab
-    slow = forward(model, whole).logits
+    slow = forward(model, prompts).logits
     after = forward(model, PromptSet(tokens=later, mask=mask, side="left")).logits
     if not _alike(slow[:, :-1][mask[:, :-1]], after[:, :-1][mask[:, :-1]]):
         raise UnsupportedError(
@@ -171,10 +171,10 @@ def fast_way(model: Any, edits: Sequence[Edit], state: Any = None) -> Fast | Non
     state = state or state_of(model)
     if model not in _fast or _fast[model][0] != state:
         _fast[model] = state, {}
-    known, sites = _fast[model][1], frozenset(edit.site.whole for edit in edits)
-    if sites not in known:
-        known[sites] = _compared(model, sorted(sites, key=str))
-    return known[sites]
+    reasons, sites = _fast[model][1], frozenset(edit.site.whole for edit in edits)
+    if sites not in reasons:
+        reasons[sites] = _compared(model, sorted(sites, key=str))
+    return reasons[sites]
 
 
 @torch.no_grad()

@@ -87,7 +87,12 @@ class Attending(Method[PromptSet | Contrast, Attention]):
             )  # fmt: skip
         provenance = Provenance(
             method=self.word,
-            arguments={"metric": "attention", "heads": plain(self.heads), "shuffles": self.shuffles, **scorer.told},
+            arguments={
+                "metric": "attention",
+                "heads": plain(self.heads),
+                "shuffles": self.shuffles,
+                **scorer.arguments,
+            },
             seed=self.seed,
             **facts(
                 model, prompts, started=started, forwards=len(prompts) * (1 + self.shuffles), batch_size=self.batch_size
@@ -149,13 +154,13 @@ class _Scorer:
     def __init__(self, model: Model, able: Abilities, heads: Sequence[Site], batch_size: int) -> None:
         self.model, self.heads, self.batch_size = model, heads, batch_size
         self.layers = sorted({site.layer for site in heads if site.layer is not None})
-        self.told: dict[str, Any] = {}
+        self.arguments: dict[str, Any] = {}
         self.unembed: Unembedding | None = None
         try:
             able.require([Site("result", layer) for layer in self.layers], writes=False)
             self.unembed = Unembedding(model)
         except MechcausalError as error:
-            self.told = {"no_copying_because": str(error)[:200]}
+            self.arguments = {"no_copying_because": str(error)[:200]}
 
     def read(self, prompts: PromptSet) -> Any:  # noqa: ANN401 - pairs of a batch and its activations
         """Yield batches, real tokens from the left on, with the patterns and what heads write."""
@@ -185,7 +190,7 @@ class _Scorer:
             if self.unembed is None
             else self.unembed.directions(torch.tensor(distinct, device=device)).float().cpu()
         )
-        found: dict[Site, Tensor] = {}
+        scores: dict[Site, Tensor] = {}
         for layer in self.layers:
             pattern = read[Site("pattern", layer)][row, :, :n, :n].float().cpu()
             kinds = list(pattern_scores(pattern, at).values())
@@ -194,8 +199,8 @@ class _Scorer:
                 written = read[Site("result", layer)][row, :n].float().cpu()
                 copying = copying_scores(pattern, written, directions, index)
             table = torch.stack([*kinds, copying], dim=1)  # [head score]
-            found |= {Site("pattern", layer, head=head): table[head] for head in range(len(table))}
-        return torch.cat([found[site] for site in self.heads])
+            scores |= {Site("pattern", layer, head=head): table[head] for head in range(len(table))}
+        return torch.cat([scores[site] for site in self.heads])
 
 
 attention = function(Attending, data="prompts", about="Prompts; of pairs the clean side.")

@@ -79,10 +79,10 @@ class Attention(Result):
         for name in dict.fromkeys(self.frame["score"]):
             rows = self.score(name)
             rows = rows[rows["value"].notna()].head(k)
-            told = ", ".join(
+            best = ", ".join(
                 f"{row['site']} {row['value']:.2f} ({row['shuffled']:.2f} shuffled)" for _, row in rows.iterrows()
             )
-            lines.append(f"  {name:<10} {told or 'no prompt has such keys'}")
+            lines.append(f"  {name:<10} {best or 'no prompt has such keys'}")
         return "\n".join(lines)
 
     def grids(self) -> list[Grid]:

@@ -59,8 +59,8 @@ def uniform_scores(tokens: Sequence[int]) -> dict[str, float]:
     """Return what attention spread evenly over all tokens so far would score; one half for copying."""
     n = len(tokens)
     even = torch.tril(torch.ones(1, n, n)) / torch.arange(1, n + 1)[None, :, None]
-    found = pattern_scores(even, keys_of(tokens))
-    return {kind: float(value[0]) for kind, value in found.items()} | {"copying": 0.5}
+    scores = pattern_scores(even, keys_of(tokens))
+    return {kind: float(value[0]) for kind, value in scores.items()} | {"copying": 0.5}
 
 
 def copying_scores(pattern: Tensor, written: Tensor, directions: Tensor, tokens: Sequence[int]) -> Tensor:

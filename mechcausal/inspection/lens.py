@@ -229,8 +229,8 @@ class Lensing(Method[Contrast | PromptSet, Lens]):
 
     def _arguments(self, foil: Tensor | None) -> dict[str, Any]:
         read = "logprob" if foil is None else "logit_diff"
-        told = {"metric": read, "kind": self.kind, "sites": plain(self.sites), "at": plain(self.at)}
-        return told | ({"share": self.share, "steps": self.steps} if self.kind == "tuned" else {})
+        settings = {"metric": read, "kind": self.kind, "sites": plain(self.sites), "at": plain(self.at)}
+        return settings | ({"share": self.share, "steps": self.steps} if self.kind == "tuned" else {})
 
 
 def _of_one_length(pairs: Contrast) -> bool:

@@ -62,7 +62,7 @@ def read_cells(
         translate: What is done to the stream of a site before it is unembedded.
         top: How many likely tokens are kept.
     """
-    found: dict[Place, Read] = {}
+    readings: dict[Place, Read] = {}
     for at in dict.fromkeys(place.at for place in places):
         here = [place for place in places if place.at == at]
         rows, columns = chosen(prompts, here[0])
@@ -74,15 +74,15 @@ def read_cells(
             for place in here:
                 stream = translate(place.site, values[place.site][some, where])
                 sums[place].add(some, unembed(stream).log_softmax(-1), final, wanted, other)
-        found |= {place: sums[place].read(top) for place in here}
-    return [found[place] for place in places]
+        readings |= {place: sums[place].read(top) for place in here}
+    return [readings[place] for place in places]
 
 
 def first_tokens(prompts: PromptSet, what: str) -> Tensor | None:
     """Return the first token of each answer (or foil) of each prompt, [prompt member]; None where there are none."""
-    one, several = getattr(prompts, what), getattr(prompts, f"{what}s")
-    if one is not None:
-        return one[:, None].cpu()
+    single, several = getattr(prompts, what), getattr(prompts, f"{what}s")
+    if single is not None:
+        return single[:, None].cpu()
     if several is None:
         return None
     first = several[:, :, 0].cpu().clone()

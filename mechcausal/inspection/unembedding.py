@@ -70,9 +70,9 @@ class Unembedding:
         tokens = torch.randint(0, self.model.cfg.d_vocab, (1, 5), generator=draw).to(bridge.device_of(self.model))
         last = Site("resid_post", bridge.shape_of(self.model).n_layers - 1)
         run = forward(self.model, PromptSet(tokens, torch.ones_like(tokens, dtype=torch.bool)), read=[last])
-        found, stated = self(run.read[last][0]), run.logits[0].float()
+        computed, stated = self(run.read[last][0]), run.logits[0].float()
         tolerance = 1e-4 if run.logits.dtype in (torch.float32, torch.float64) else 5e-2
-        if not bool((found - stated).abs().max() <= tolerance * (1 + stated.abs().max())):
+        if not bool((computed - stated).abs().max() <= tolerance * (1 + stated.abs().max())):
             raise UnsupportedError(
                 f"the logits of {bridge.architecture_of(self.model)} are not a norm and a linear map of its last stream",
                 fix="read the stream with probes: mc.features.probe",

@@ -87,11 +87,11 @@ def own(pairs: Contrast, concept: str, labels: Any, prompts: PromptSet | None = 
         prompts: Prompts with a column of that name, to which a probe is fitted at the place of a dictionary.
     """
     sides = [tuple(labels[: len(pairs)]), tuple(labels[len(pairs) :])]
-    told = [
+    sides_with_concept = [
         replace(side, given={**side.given, concept: values})
         for side, values in zip((pairs.clean, pairs.corrupt), sides, strict=True)
     ]
-    marked = replace(pairs, clean=told[0], corrupt=told[1])
+    marked = replace(pairs, clean=sides_with_concept[0], corrupt=sides_with_concept[1])
     both = one_set(marked)
     read = both if prompts is None else prompts
     return Question(

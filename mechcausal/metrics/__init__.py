@@ -15,10 +15,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from mechcausal.data.forced import several_tokens
 from mechcausal.data.prompts import PromptSet
 from mechcausal.errors import DataError, MechcausalError
+from mechcausal.metrics.answers import Kind, continuation, is_written, one_each, writes
 from mechcausal.registry import Registry
 
+Reads = Literal["answers", "position", "continuation", "all"]
 MetricFunction = Callable[..., Tensor]
 
 
@@ -32,11 +35,13 @@ class Metric:
         needs: The `PromptSet` fields it reads.
         compares: Whether it is given the logits of the unedited run as third argument.
         reads: Which logits it looks at: those of the answer and the foil at the read position (`"answers"`), all of that
-            position (`"position"`), or any (`"all"`, as for a function of your own).
+            position (`"position"`), those of each token of an answer that is written behind its prompt
+            (`"continuation"`), or any (`"all"`, as for a function of your own).
         differentiable: Whether it has a gradient by the logits.
         flat_at_reference: Whether its gradient is zero at the run it compares with, so that a first-order estimate from
             there says nothing.
         log_odds: Whether it is a difference of log-odds, on which effects of independent causes add up.
+        answers: What it is of the log-probabilities of whole answers, where these may be several tokens or sets of texts.
         needs_logits: Whether it reads logits. A function of your own is given the last hidden state instead, [batch pos
             d_model], by a model that has no language-model head.
     """
@@ -45,19 +50,37 @@ class Metric:
     function: MetricFunction
     needs: tuple[str, ...] = ()
     compares: bool = False
-    reads: Literal["answers", "position", "all"] = "all"
+    reads: Reads = "all"
     differentiable: bool = True
     flat_at_reference: bool = False
     log_odds: bool = False
     needs_logits: bool = True
+    answers: Kind | None = None
 
     @property
     def reads_one_position(self) -> bool:
         """Whether it looks at the logits of the read position alone; a function of your own may look anywhere."""
-        return self.reads != "all"
+        return self.reads in ("answers", "position")
+
+    @property
+    def piece(self) -> Metric:
+        """What is measured on each row of forced prompts, of which `combined` makes this metric."""
+        if self.answers is None:
+            raise DataError(f"the metric {self.name!r} does not score whole answers")
+        function, smooth = (writes, False) if self.answers == "written" else (continuation, True)
+        return Metric(f"{self.name} of each answer", function, reads="continuation", differentiable=smooth)
+
+    def forces(self, prompts: PromptSet) -> bool:
+        """Say whether it needs a row for each answer of these prompts, because they are several tokens."""
+        return self.answers is not None and prompts.forced is None and several_tokens(prompts)
 
     def __call__(self, logits: Tensor, batch: PromptSet, reference: Tensor | None = None) -> Float[Tensor, " batch"]:
         """Return one number per example."""
+        if self.forces(batch):
+            raise DataError(
+                f"the metric {self.name!r} is asked of answers of several tokens, which this method does not score",
+                fix="use patch, ablate, attribute, path_patch or measure, or answers of one token",
+            )
         values = self.function(logits, batch, reference) if self.compares else self.function(logits, batch)
         if not isinstance(values, Tensor) or values.shape != (len(batch),):
             got = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
@@ -69,7 +92,7 @@ class Metric:
     def check(self, prompts: PromptSet) -> None:
         """Say what is missing if these prompts do not carry what the metric reads."""
         for need in self.needs:
-            if getattr(prompts, need) is None:
+            if getattr(prompts, need) is None and getattr(prompts, f"{need}s", None) is None:
                 raise MechcausalError(
                     f"the metric {self.name!r} needs the {need} of each prompt and these have none",
                     fix=f"build them with {need}=..., or choose a metric that needs none, such as 'loss'",
@@ -114,8 +137,11 @@ def at_read_position(logits: Float[Tensor, "batch pos vocab"], batch: PromptSet)
     return picked.float() if picked.dtype in (torch.bfloat16, torch.float16) else picked
 
 
-def _pick(table: Float[Tensor, "batch vocab"], token: Tensor | None) -> Float[Tensor, " batch"]:
-    assert token is not None  # `Metric.check` has refused this already
+def _pick(table: Float[Tensor, "batch vocab"], token: Tensor | None, tokens: Tensor | None) -> Float[Tensor, " batch"]:
+    """Return the entry of each answer; of a set of tokens the log of their summed exponentials."""
+    if token is None:
+        assert tokens is not None  # `Metric.check` has refused this already
+        return one_each(table, tokens)
     return table.gather(1, token[:, None])[:, 0]
 
 
@@ -123,43 +149,46 @@ def _file(
     name: str,
     *needs: str,
     compares: bool = False,
-    reads: Literal["answers", "position", "all"] = "position",
+    reads: Reads = "position",
     differentiable: bool = True,
     flat_at_reference: bool = False,
     log_odds: bool = False,
+    answers: Kind | None = None,
 ) -> Callable[[MetricFunction], MetricFunction]:
     def decorate(function: MetricFunction) -> MetricFunction:
         METRICS.register(name)(
-            Metric(name, function, needs, compares, reads, differentiable, flat_at_reference, log_odds)
+            Metric(name, function, needs, compares, reads, differentiable, flat_at_reference, log_odds, answers=answers)
         )
         return function
 
     return decorate
 
 
-@_file("logit_diff", "answer", "foil", reads="answers", log_odds=True)
+@_file("logit_diff", "answer", "foil", reads="answers", log_odds=True, answers="odds")
 def logit_diff(logits: Tensor, batch: PromptSet) -> Tensor:
-    """Logit of the answer minus logit of the foil: their log-odds."""
+    """Log-odds of the answer against the foil: of single tokens, their difference in logits."""
     last = at_read_position(logits, batch)
-    return _pick(last, batch.answer) - _pick(last, batch.foil)
+    return _pick(last, batch.answer, batch.answers) - _pick(last, batch.foil, batch.foils)
 
 
-@_file("logprob", "answer")
+@_file("logprob", "answer", answers="logprob")
 def logprob(logits: Tensor, batch: PromptSet) -> Tensor:
     """Log-probability of the answer."""
-    return _pick(at_read_position(logits, batch).log_softmax(-1), batch.answer)
+    return _pick(at_read_position(logits, batch).log_softmax(-1), batch.answer, batch.answers)
 
 
-@_file("prob", "answer")
+@_file("prob", "answer", answers="prob")
 def prob(logits: Tensor, batch: PromptSet) -> Tensor:
     """Probability of the answer."""
-    return _pick(at_read_position(logits, batch).softmax(-1), batch.answer)
+    return logprob(logits, batch).exp()
 
 
-@_file("accuracy", "answer", differentiable=False)
+@_file("accuracy", "answer", differentiable=False, answers="written")
 def accuracy(logits: Tensor, batch: PromptSet) -> Tensor:
-    """1 where the answer is the most likely token, else 0."""
-    assert batch.answer is not None  # `Metric.check` has refused this already
+    """1 where the answer is the most likely token (of several tokens: each of them), else 0."""
+    if batch.answer is None:
+        assert batch.answers is not None  # `Metric.check` has refused this already
+        return is_written(at_read_position(logits, batch), batch.answers).to(torch.float32)
     return at_read_position(logits, batch).argmax(-1).eq(batch.answer).to(torch.float32)
 
 
@@ -173,7 +202,19 @@ def kl(logits: Tensor, batch: PromptSet, reference: Tensor) -> Tensor:
 @_file("loss", reads="all")
 def loss(logits: Tensor, batch: PromptSet) -> Tensor:
     """Mean negative log-likelihood of each prompt's own next tokens, in nats."""
+    total, counted = _own_tokens(logits, batch)
+    return -total / counted.clamp(min=1)
+
+
+@_file("log_likelihood", reads="all")
+def log_likelihood(logits: Tensor, batch: PromptSet) -> Tensor:
+    """Log-likelihood of each whole prompt after its first token, in nats."""
+    return _own_tokens(logits, batch)[0]
+
+
+def _own_tokens(logits: Tensor, batch: PromptSet) -> tuple[Tensor, Tensor]:
+    """Return the summed log-probability of each prompt's own next tokens, and how many these are."""
     logprobs = logits[:, :-1].float().log_softmax(-1)
-    nll = -logprobs.gather(2, batch.tokens[:, 1:, None])[..., 0]
-    counted = (batch.mask[:, 1:] & batch.mask[:, :-1]).to(nll.dtype)
-    return (nll * counted).sum(1) / counted.sum(1).clamp(min=1)
+    found = logprobs.gather(2, batch.tokens[:, 1:, None])[..., 0]
+    counted = (batch.mask[:, 1:] & batch.mask[:, :-1]).to(found.dtype)
+    return (found * counted).sum(1), counted.sum(1)

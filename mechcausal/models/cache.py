@@ -75,13 +75,13 @@ def making_folder(path: Path) -> Generator[Path]:
 @cache
 def versions(*packages: str) -> dict[str, str]:
     """Return the versions of these packages and of ours, of which the code counts too: a checkout changes under one version."""
-    found = {"mechcausal": f"{__version__} {_code()}"}
+    stated = {"mechcausal": f"{__version__} {_code()}"}
     for package in packages:
         try:
-            found[package] = version(package)
+            stated[package] = version(package)
         except PackageNotFoundError:
-            found[package] = "not installed"
-    return found
+            stated[package] = "not installed"
+    return stated
 
 
 def _code() -> str:

@@ -81,11 +81,11 @@ def _checked(path: Path) -> Header:
         raise UnsupportedError(
             f"{name_of(path)} is one part of several", fix="join the parts with llama-gguf-split --merge"
         )
-    known = _architectures()
-    if _plain(name) not in map(_plain, known):
+    convertible = _architectures()
+    if _plain(name) not in map(_plain, convertible):
         raise UnsupportedError(
             f"transformers cannot convert {name_of(path)}", got=f"the architecture {name!r}",
-            fix=did_you_mean(name, known),
+            fix=did_you_mean(name, convertible),
         )  # fmt: skip
     return header
 

@@ -22,12 +22,25 @@ from mechcausal.data.prompts import PromptSet
 from mechcausal.data.selected import Selected
 from mechcausal.errors import DataError, MechcausalError, NumericsError
 from mechcausal.metrics import Metric
+from mechcausal.metrics.answers import longest_answer
 from mechcausal.models import bridge
 from mechcausal.models.abilities import abilities
 from mechcausal.models.hooked import Run, forward
 from mechcausal.models.plan import Cell, Economy, Found, Plan
 from mechcausal.models.replay.evaluate import BUDGET, replay
 from mechcausal.models.replay.verify import SEVERAL, Replayer, replayer
+from mechcausal.models.rows import align as align
+from mechcausal.models.rows import (
+    in_columns,
+    in_two,
+    matched,
+    of_prompts,
+    taken,
+    together,
+    uneven,
+    why_matched,
+    written_out,
+)
 from mechcausal.models.sources import SourceRun, check_source, from_elsewhere, source_of
 
 logger = logging.getLogger("mechcausal")
@@ -83,11 +96,19 @@ def evaluate(
     if plan.source is not None and plan.source.model is not None:
         check_source(model, plan.source.model, from_elsewhere(plan.cells))
     check_prompts(model, plan.base)
-    if plan.source is None or plan.source.at is None:
-        base, rows, reference = align(plan.base, plan.rows, plan.reference)
+    by_number = plan.source is not None and plan.source.by_number
+    if not by_number and (apart := uneven(plan.base, plan.rows)).any():
+        options = {"batch_size": batch_size, "progress": progress, "budget": budget, "unedited": unedited}
+        return _in_two(model, plan, apart, exact, options)
+    if by_number:
+        aligned = plan
+    elif plan.source is None or plan.source.at is None:
+        base, rows, reference = in_columns(plan)
+        aligned = replace(plan, base=base, rows=rows, reference=reference)
     else:  # the source prompts keep their own lengths
-        (base, reference), rows = align(plan.base, plan.reference), plan.rows
-    aligned = replace(plan, base=base, rows=rows, reference=reference)
+        base, reference = align(plan.base, plan.reference)
+        aligned = replace(plan, base=base, reference=reference)
+    base = aligned.base
     engine, fast, reasons = _replayed(model, plan.cells) if exact == "replay" else (None, [], {"all": "asked for"})
     slow = sorted(set(range(len(plan.cells))) - set(fast))
     economy = Economy()
@@ -96,12 +117,12 @@ def evaluate(
 
     def one_batch(index: Tensor) -> np.ndarray:
         nonlocal forwards, economy
-        part = aligned.batch(index, bridge.device_of(model))
+        part, answers = written_out(aligned.batch(index, bridge.device_of(model)))
         compared = None
         if plan.metric.compares:
             compared = forward(model, part.reference or part.base).logits
             forwards += 1
-        out = np.full((len(plan.cells) + 2, len(index)), np.nan)
+        out = np.full((len(plan.cells) + 2, len(part.base)), np.nan)
         if fast:
             assert engine is not None  # there are cells that it can do
             assert engine.twin is not None
@@ -120,13 +141,30 @@ def evaluate(
         if not plan.dry and not np.isfinite(out[:-2][reached]).all():
             _refuse_nan(model, part.base)
         out[:-2][~reached] = np.nan
-        return out
+        return of_prompts(plan.metric, out, answers)
 
     values, used = in_batches(len(base), batch_size, one_batch)
     bar.close()
     compute = _compute_of(fast, slow, reasons, economy, plan, len(base))
     sides = {"base": values[-2], "source": values[-1]} if unedited else {}
     return Values(values[:-2], forwards, used, compute, sides)
+
+
+def _in_two(model: Any, plan: Plan, apart: np.ndarray, exact: Exact, options: dict[str, Any]) -> Values:  # noqa: ANN401
+    """Evaluate pairs of equal length as they are, and match the others by the positions that both prompts share."""
+
+    def one(rows: np.ndarray, other: bool) -> tuple[np.ndarray, Values]:
+        part = taken(plan, rows)
+        found = evaluate(model, matched(part) if other else part, exact="naive" if other else exact, **options)
+        found.compute["examples"] = len(rows)
+        return np.concatenate([found.values, *(side[None] for side in found.unedited.values())]), found
+
+    values, parts = in_two(apart, one)
+    compute = together([part.compute for part in parts], why_matched(int(apart.sum()), len(apart)))
+    cells = len(plan.cells)
+    sides = dict(zip(("base", "source"), values[cells:], strict=True)) if options["unedited"] else {}
+    forwards, size = sum(part.forwards for part in parts), min(part.batch_size for part in parts)
+    return Values(values[:cells], forwards, size, compute, sides)
 
 
 def _looped(
@@ -218,7 +256,7 @@ def check_exact(exact: str) -> None:
 def check_prompts(model: Any, prompts: PromptSet) -> None:  # noqa: ANN401
     """Refuse prompts that this model cannot read, before any compute."""
     cfg = model.cfg
-    longest = int(prompts.lengths.max())
+    longest = int(prompts.lengths.max()) + longest_answer(prompts) - 1
     if longest > cfg.n_ctx:
         raise DataError(
             f"prompt {int(prompts.lengths.argmax())} is longer than the model's context",
@@ -228,10 +266,11 @@ def check_prompts(model: Any, prompts: PromptSet) -> None:  # noqa: ANN401
     outputs = getattr(cfg, "d_vocab_out", None)
     sizes = {
         "tokens": cfg.d_vocab,
-        **dict.fromkeys(("answer", "foil"), cfg.d_vocab if outputs in (None, -1) else outputs),
+        **dict.fromkeys(("answer", "foil", "answers", "foils"), cfg.d_vocab if outputs in (None, -1) else outputs),
     }
     for name, size in sizes.items():
         ids = getattr(prompts, name)
+        ids = ids[ids != -1] if name in ("answers", "foils") and ids is not None else ids  # which stands for no token
         if ids is not None and not 0 <= int(ids.min()) <= int(ids.max()) < size:
             raise DataError(
                 f"the {name} of these prompts are not in the model's vocabulary",
@@ -318,28 +357,6 @@ def in_batches(n: int, batch_size: int, one_batch: Callable[[Tensor], np.ndarray
 
 def _out_of_memory(error: BaseException) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
-
-
-def align(base: PromptSet, *others: PromptSet | None) -> tuple[Any, ...]:
-    """Pad all sets to one width on the base's side, after checking that they stand row against row."""
-    width = base.tokens.shape[1]
-    for other in others:
-        if other is None:
-            continue
-        if len(other) != len(base):
-            raise DataError(
-                "the source prompts must match the base prompts one to one", got=len(other), expected=len(base)
-            )
-        unequal = (other.lengths != base.lengths).nonzero().flatten()
-        if len(unequal):
-            row = int(unequal[0])
-            raise DataError(
-                f"source and base prompt {row} differ in length, so positions cannot be matched",
-                got=int(other.lengths[row]),
-                expected=int(base.lengths[row]),
-            )
-        width = max(width, other.tokens.shape[1])
-    return tuple(None if item is None else item.padded(width, base.side) for item in (base, *others))
 
 
 def _refuse_nan(model: Any, batch: PromptSet) -> None:  # noqa: ANN401

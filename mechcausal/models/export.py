@@ -1,8 +1,8 @@
-"""From a bridge back to the model it wraps: which parameters are its weights, and files that `transformers` reads.
+"""Export a bridge: the parameters that are its weights, and files that `transformers` reads.
 
-A bridge runs with parameters of its own: joint query-key-value matrices are split (as views of the joint matrix or as
-copies, which depends on the architecture), and an output layer without a bias is given one. What is trained through the
-bridge is written back here.
+A bridge runs with parameters of its own. It splits joint query-key-value matrices (into views or into copies, depending
+on the architecture) and adds a bias to an output layer that has none. This module writes what was trained through the
+bridge back to the wrapped model.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def trainable(model: Any) -> dict[str, nn.Parameter]:  # noqa: ANN401 - a Transf
 
 
 def plain_weights(model: Any) -> dict[str, Tensor]:  # noqa: ANN401
-    """Return the weights under the names of the wrapped `transformers` model, as the bridge runs with them."""
+    """Return the weights that the bridge runs with, under the names of the wrapped `transformers` model."""
     keys = _keys(model)
     if keys is None:
         raise UnsupportedError(
@@ -93,7 +93,7 @@ def _joint_attentions(model: Any) -> list[Any]:  # noqa: ANN401
 def _write_back(attention: Any) -> None:  # noqa: ANN401
     """Put the split queries, keys and values back into the joint matrix.
 
-    Where they go is asked of the splitting function itself: it splits a matrix whose entries are their own places.
+    To find where each entry goes, the splitting function is applied to a matrix that holds the index of each entry.
     """
     joint, original = attention.qkv.original_component, attention.original_component
     places = copy.deepcopy(joint).double().requires_grad_(False)
@@ -105,5 +105,5 @@ def _write_back(attention: Any) -> None:  # noqa: ANN401
         current = dict(getattr(attention, part).original_component.named_parameters())
         for name, index in where.named_parameters():
             flat = joint.get_parameter(name).data.view(-1)
-            # A copy, because the split parts may be views of what is written to.
+            # Write from a copy: the split parts may be views of the joint matrix.
             flat[index.detach().long().to(flat.device).flatten()] = current[name].detach().flatten().clone()

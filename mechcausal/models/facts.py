@@ -1,4 +1,4 @@
-"""What provenance says of a run: which model, which prompts, on what and at what cost."""
+"""The facts about a run that provenance states: model, prompts, device and cost."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ def facts(
 
     Args:
         model: The bridge.
-        prompts: The prompts or pairs the method was given.
+        prompts: The prompts or pairs that the method was called with.
         started: `time.perf_counter()` when it began.
-        forwards: How many forwards it ran.
-        batch_size: The batch size that fitted.
-        **compute: What else it states about the computation.
+        forwards: The number of forwards it ran.
+        batch_size: The batch size that fitted into memory.
+        **compute: Further facts about the computation.
     """
     parameter = next(bridge.underlying(model).parameters())
     one_side = prompts.clean if isinstance(prompts, Contrast) else prompts
@@ -53,6 +53,7 @@ def facts(
             "n": len(prompts),
             "n_clusters": one_side.n_clusters,
             **({"factor": prompts.factor} if isinstance(prompts, Contrast) else {}),
+            **({"dropped": dict(prompts.dropped)} if isinstance(prompts, Contrast) and prompts.dropped else {}),
             **({"undeclared_templates": templates} if templates is not None else {}),
         },
         "compute": {
@@ -69,7 +70,7 @@ def facts(
 
 
 def source_facts(model: Any) -> dict[str, Any]:  # noqa: ANN401 - a model, or None
-    """Return what provenance says of another model that makes the source run; nothing where there is none."""
+    """Return the facts about another model that makes the source run; an empty mapping if there is none."""
     if model is None:
         return {}
     return {"source_model": {"name": str(model.cfg.model_name), "weights": weights_fingerprint(model)}}

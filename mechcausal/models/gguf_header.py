@@ -155,6 +155,6 @@ def _bytes_of(kind: int, n_numbers: int) -> int:
     """Return how many bytes a tensor takes; nothing for a kind that the library does not know either."""
     from gguf.constants import GGML_QUANT_SIZES
 
-    sizes = {int(known): size for known, size in GGML_QUANT_SIZES.items()}
+    sizes = {int(number): size for number, size in GGML_QUANT_SIZES.items()}
     block, size = sizes.get(kind, (1, 0))
     return -(-n_numbers // block) * size

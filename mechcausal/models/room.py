@@ -56,11 +56,11 @@ def _of_the_group() -> int | None:
     """Return what a container may still take: its limit without what it holds, of which caches of files are given back."""
     try:
         limit = int((_GROUP / "memory.max").read_text())
-        held = int((_GROUP / "memory.current").read_text())
+        used = int((_GROUP / "memory.current").read_text())
         numbers = dict(line.split() for line in (_GROUP / "memory.stat").read_text().splitlines())
     except (OSError, ValueError):  # no such limit ("max"), or no such system
         return None
-    return max(0, limit - held + int(numbers.get("inactive_file", 0)))
+    return max(0, limit - used + int(numbers.get("inactive_file", 0)))
 
 
 def _gigabytes(size: float) -> str:

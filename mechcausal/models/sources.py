@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from mechcausal.address import Selection, Site
@@ -26,10 +27,12 @@ class SourceRun:
         model: The model that makes it; the edited model itself where None.
         at: The positions that are matched in their order where source and base prompts differ in length; None where
             token i stands against token i.
+        by_number: Whether positions are those that a pair shares (`PromptSet.aligned`), of which several tokens may be one.
     """
 
     model: Any = None
     at: Selection | None = None
+    by_number: bool = False
 
     def recorded(
         self,
@@ -50,7 +53,7 @@ class SourceRun:
         run = forward(makes, rows.to(bridge.device_of(makes)), read=sites)
         like = next(bridge.underlying(model).parameters())
         values = {site: value.to(device=like.device, dtype=like.dtype) for site, value in run.read.items()}
-        if self.at is not None:
+        if self.at is not None or self.by_number:
             values = {site: self._matched(value, site, base, rows) for site, value in values.items()}
         run.output = run.output.to(like.device)
         return values, run
@@ -62,9 +65,33 @@ class SourceRun:
                 "an attention pattern cannot be taken from a prompt of another length, because its keys are positions",
                 fix="take z, or source prompts of the same length",
             )
+        if self.by_number:
+            return by_number(values, base, rows)
         activation = values.new_zeros(*base.tokens.shape, *values.shape[2:])
         activation[base.select(self.at)] = values[rows.select(self.at).to(values.device)]
         return activation
+
+
+def by_number(values: Tensor, base: PromptSet, source: PromptSet) -> Tensor:
+    """Return source activations at the positions that prompts share: the mean over the tokens that count as one position.
+
+    Args:
+        values: Activations of the source run, [batch pos ...].
+        base: The prompts whose positions are filled.
+        source: The prompts that were run.
+
+    Returns:
+        [batch pos ...] in the columns of the base prompts; zero where there is no counterpart.
+    """
+    here, there = (side.numbers.to(values.device) for side in (base, source))
+    count = int(max(here.max(), there.max())) + 1
+    flat = values.flatten(2)
+    index = torch.where(there < 0, count, there)[..., None]
+    sums = flat.new_zeros(len(flat), count + 1, flat.shape[-1]).scatter_add(1, index.expand_as(flat), flat)
+    times = flat.new_zeros(len(flat), count + 1, 1).scatter_add(1, index, torch.ones_like(flat[..., :1]))
+    means = torch.cat([(sums / times.clamp(min=1))[:, :count], torch.zeros_like(sums[:, :1])], dim=1)
+    wanted = torch.where(here < 0, count, here)[..., None].expand(-1, -1, flat.shape[-1])
+    return means.gather(1, wanted).reshape(*here.shape, *values.shape[2:])
 
 
 def check_source(model: Any, other: Any, sites: Sequence[Site]) -> None:  # noqa: ANN401

@@ -1,4 +1,4 @@
-"""The word-level tokenizer of the organisms: one word, one token, one BOS before every text."""
+"""The word-level tokenizer of the organisms: each word is one token, and each text begins with one BOS token."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PAD, BOS = "<pad>", "<bos>"
 
 
 def word_tokenizer(vocabulary: Sequence[str], *, longest: int) -> PreTrainedTokenizerFast:
-    """Return a tokenizer whose ids are the places of the words in `vocabulary`."""
+    """Return a tokenizer in which the id of a word is its index in `vocabulary`."""
     words = {word: number for number, word in enumerate(vocabulary)}
     tokenizer = Tokenizer(models.WordLevel(words, unk_token=PAD))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
@@ -23,5 +23,5 @@ def word_tokenizer(vocabulary: Sequence[str], *, longest: int) -> PreTrainedToke
 
 
 def save_tokenizer(vocabulary: Sequence[str], folder: Path, *, longest: int) -> None:
-    """Write such a tokenizer."""
+    """Write the tokenizer of a vocabulary to a folder."""
     word_tokenizer(vocabulary, longest=longest).save_pretrained(folder)

@@ -13,6 +13,7 @@ from torch import Tensor
 from mechcausal.address import ALL, Selection, Site
 from mechcausal.arguments import Count, Kind, Model, Seed
 from mechcausal.data.contrast import Contrast
+from mechcausal.data.forced import several_tokens
 from mechcausal.data.prompts import PromptSet
 from mechcausal.errors import DataError
 from mechcausal.interventions.specs import Intervention, Mean, Patch, Resample, from_json
@@ -145,7 +146,7 @@ class Ablating(Method[PromptSet | Contrast, Result]):
     ) -> tuple[list[Swept], dict[tuple[int, ...], Plan], dict[str, Any]]:
         """Return the cells of the sweep, what is to be computed for which of them, and notes for the provenance."""
         base, pool, intervention = (
-            data.clean if isinstance(data, Contrast) else data,
+            (data.clean if isinstance(data, Contrast) else data).unaligned,
             self._pool(data),
             self._intervention,
         )
@@ -283,7 +284,7 @@ def _counts(pool: PromptSet, base: PromptSet, selections: Sequence[Selection]) -
 def lines_up(base: PromptSet, pool: PromptSet) -> bool:
     """Say whether all prompts have one length, so that positions can be averaged one by one."""
     lengths = torch.cat([base.lengths, pool.lengths])
-    return bool((lengths == lengths[0]).all())
+    return bool((lengths == lengths[0]).all()) and not several_tokens(base)
 
 
 ablate = function(Ablating, data="prompts", about="Prompts, or pairs, whose clean side is ablated.")

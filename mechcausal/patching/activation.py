@@ -168,7 +168,7 @@ def dry_run(model: Model, plan: Plan, batch_size: int, exact: Exact) -> SweepCos
     dry = evaluate(model, replace(plan, dry=True), batch_size=batch_size, exact=exact).compute
     n, cells = len(plan.base), len(plan.cells)
     rows = plan.base if plan.rows is None or (plan.source and plan.source.at) else plan.rows
-    columns = align(plan.base, rows)[0].tokens.shape[1]
+    columns = (plan.base if plan.base.aligned else align(plan.base, rows)[0]).tokens.shape[1]
     per_forward = columns * abilities(model).shape.n_layers
     naive = cells * n * per_forward
     computed = dry.get("token_layers", 0) + naive - dry.get("naive_token_layers", 0)

@@ -34,6 +34,8 @@ def why_known(plan: Plan, *, same_prompts: bool) -> str:
         return "it comes from other prompts than those that are ablated"
     if not plan.metric.differentiable or plan.metric.flat_at_reference:
         return f"{plan.metric.name} has no slope in the unedited run"
+    if plan.metric.forces(plan.base):
+        return "answers are several tokens"
     sites = {edit.site for cell in plan.cells for edit in cell}
     if any(site.component == "pattern" or site.dictionary is not None for site in sites):
         return "an attention pattern or a feature is among what is ablated"

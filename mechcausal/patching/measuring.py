@@ -19,7 +19,7 @@ from mechcausal.metrics import Metric
 from mechcausal.metrics import metric as metric_of
 from mechcausal.models.engine import measure as measured
 from mechcausal.patching.sweep import MetricSpec, Recorder
-from mechcausal.results.intervals import mean_interval, mean_intervals
+from mechcausal.results.intervals import Interval, mean_interval, mean_intervals
 from mechcausal.results.result import Result
 from mechcausal.results.table import tabulate
 
@@ -40,6 +40,41 @@ class Measured(Result):
         if not len(chosen):
             raise ResultError("there is no such row", expected=", ".join(frame["metric"] + " of " + frame["side"]))
         return float(chosen["value"].iloc[0])
+
+    def preferred(self, metric: str | None = None) -> Interval:
+        """Return the share of pairs whose clean prompt scores higher than its counterpart, with its interval.
+
+        With the metric `"log_likelihood"` on pairs of sentences it is the share in which the first is likelier: on
+        CrowS-Pairs (Nangia et al. 2020) 0.5 is no preference and 1 is always the stereotype. A tie counts half.
+        """
+        higher = self._higher(metric)
+        return mean_interval(higher, self.clusters)
+
+    def preferred_by_group(self, metric: str | None = None) -> pd.DataFrame:
+        """Return the same for the pairs of each group."""
+        if not self.groups:
+            raise ResultError("these prompts declare no groups", fix="build them with groups=[...]")
+        higher, names, rows = self._higher(metric), np.asarray(self.groups), []
+        for group in dict.fromkeys(self.groups):
+            member = names == group
+            clusters = tuple(np.asarray(self.clusters)[member]) if self.clusters else ()
+            interval = mean_interval(higher[member], clusters)
+            rows.append(
+                {"group": group, "value": interval.estimate, "value_low": interval.low, "value_high": interval.high}
+            )
+            rows[-1]["n"] = int(member.sum())
+        return pd.DataFrame(rows)
+
+    def _higher(self, metric: str | None) -> np.ndarray:
+        name = metric or self.frame["metric"].iloc[0]
+        sides = [
+            self.frame.index[(self.frame["metric"] == name) & (self.frame["side"] == side)]
+            for side in ("clean", "corrupt")
+        ]
+        if not all(map(len, sides)):
+            raise ResultError(f"there are no two sides of {name!r} to compare", fix="measure pairs, not prompts")
+        clean, corrupt = (self.examples[int(side[0])] for side in sides)
+        return np.where(clean == corrupt, 0.5, (clean > corrupt).astype(float))
 
     def by_group(self) -> pd.DataFrame:
         """Return the value and its interval for every row in every group."""

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from mechcausal.address import Place, Selection, Site, expand
 from mechcausal.arguments import Count, Model
-from mechcausal.data.contrast import Contrast
+from mechcausal.data.contrast import Contrast, require_even
+from mechcausal.data.forced import forced
 from mechcausal.data.prompts import PromptSet
 from mechcausal.errors import NumericsError, SiteError, UnsupportedError
 from mechcausal.interventions.specs import AddDelta, Edit, Patch
@@ -32,6 +33,7 @@ from mechcausal.models.engine import Exact, align, in_batches
 from mechcausal.models.hooked import forward
 from mechcausal.models.plan import Economy
 from mechcausal.models.replay.verify import Replayer, replayer
+from mechcausal.models.rows import of_prompts
 from mechcausal.patching.activation import Direction, SweepCost
 from mechcausal.patching.direct import can_trace, trace
 from mechcausal.patching.sweep import (
@@ -92,6 +94,7 @@ class PathPatching(Method[Contrast, Result]):
 
     def run(self, model: Model, data: Contrast) -> Result:
         """Trace every path and measure it."""
+        require_even(data, self.word)
         recorder = Recorder(
             model, data, metric_of(self.metric), self.word,
             {
@@ -108,6 +111,7 @@ class PathPatching(Method[Contrast, Result]):
 
     def cost(self, model: Model, data: Contrast) -> SweepCost:
         """Return what it would take; only the unedited runs are made."""
+        require_even(data, self.word)
         where, tracer = self._tracer(model, data, metric_of(self.metric))
         n, per_forward = len(data), align(data.clean, data.corrupt)[0].tokens.shape[1] * tracer.able.shape.n_layers
         streams = {entry(site, tracer.able) for site in tracer.receivers if site.component != "logits"}
@@ -206,7 +210,13 @@ class _Tracer:
         def one_batch(index: Tensor) -> np.ndarray:
             device = bridge.device_of(self.model)
             sides = [side.take(index).to(device) for side in (base, source, clean)]
-            return self.run(where, *sides) if self.engine is None else self.replay(self.engine, where, *sides)
+            metric, answers = self.metric, None
+            if self.metric.forces(sides[0]):
+                answers, metric = forced(sides[0]), self.metric.piece
+                sides = [answers.prompts, forced(sides[1], sides[0]).prompts, answers.prompts]
+            if self.engine is None:
+                return of_prompts(self.metric, self.run(where, *sides, metric), answers)
+            return of_prompts(self.metric, self.replay(self.engine, where, *sides, metric), answers)
 
         return in_batches(len(base), batch_size, one_batch)
 
@@ -215,13 +225,19 @@ class _Tracer:
         return {"engine": "naive", "naive_because": self.reason} if self.engine is None else self.economy.counts()
 
     def replay(
-        self, engine: Replayer, where: Sequence[Place], batch: PromptSet, source: PromptSet, clean: PromptSet
+        self,
+        engine: Replayer,
+        where: Sequence[Place],
+        batch: PromptSet,
+        source: PromptSet,
+        clean: PromptSet,
+        metric: Metric,
     ) -> np.ndarray:
-        compared = self._forward(clean).logits if self.metric.compares else None
+        compared = self._forward(clean).logits if metric.compares else None
         edits = [Edit(place.site, Patch(), place.at) for place in where]
         (receiver,) = self.receivers
         values, forwards, economy = trace(
-            self.model, self.able, engine, edits, receiver, self.at, batch, source, self.metric, compared, dry=self.dry
+            self.model, self.able, engine, edits, receiver, self.at, batch, source, metric, compared, dry=self.dry
         )
         self.forwards += forwards
         self.economy += economy
@@ -229,12 +245,14 @@ class _Tracer:
             _refuse_nan(place, batch, value)
         return values
 
-    def run(self, where: Sequence[Place], batch: PromptSet, source: PromptSet, clean: PromptSet) -> np.ndarray:
+    def run(
+        self, where: Sequence[Place], batch: PromptSet, source: PromptSet, clean: PromptSet, metric: Metric
+    ) -> np.ndarray:
         entries = list(dict.fromkeys(exit_of(place.site) for place in where))
         wholes = list(dict.fromkeys(place.site.whole for place in where))
         before = self._forward(batch, read=entries)
         goal = self._forward(source, read=wholes).read
-        compared = self._forward(clean).logits if self.metric.compares else None
+        compared = self._forward(clean).logits if metric.compares else None
         out = np.empty((len(where), len(batch)))
         for number, place in enumerate(where):
             enters = exit_of(place.site)
@@ -242,7 +260,7 @@ class _Tracer:
             moved = self._forward(batch, [edit], read=[enters], sources=[goal[place.site.whole]])
             delta = moved.read[enters] - before.read[enters]
             logits = self._react(batch, delta)
-            out[number] = self.metric(logits, batch, compared).float().cpu().numpy()
+            out[number] = metric(logits, batch, compared).float().cpu().numpy()
             out[number][~_refuse_nan(place, batch, out[number])] = np.nan
         return out
 

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from mechcausal.address import Place, Site
 from mechcausal.arguments import Count, Model
-from mechcausal.data.contrast import Contrast
+from mechcausal.data.contrast import Contrast, require_even
 from mechcausal.data.prompts import PromptSet
-from mechcausal.errors import UnsupportedError
+from mechcausal.errors import DataError, UnsupportedError
 from mechcausal.method import Cost, Method, function
 from mechcausal.metrics import METRICS
 from mechcausal.models import bridge
@@ -62,7 +62,13 @@ class DirectAttributing(Method[PromptSet | Contrast, Result]):
 
     def run(self, model: Model, data: PromptSet | Contrast) -> Result:
         """Split the log-odds."""
+        require_even(data, self.word)
         recorder = Recorder(model, data, METRICS["logit_diff"], self.word, {"direction": self.direction})
+        if any(side.answer is None for side in recorder.sides.values()):
+            raise DataError(
+                "the logits of an answer of several tokens or of a set of texts are no linear map of one state",
+                fix="give each prompt one token as answer and one as foil",
+            )
         parts = _Parts(model, abilities(model))
         rows = parts.rows()
         forwards = 0

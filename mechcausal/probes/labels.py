@@ -157,12 +157,12 @@ def column_of(prompts: PromptSet, name: str) -> np.ndarray:
         name = plural
     if name in columns:
         return np.asarray(getattr(prompts, name), dtype=object)
-    own = [column for column in prompts.given if "." not in column]
-    if name in own:
+    given = [column for column in prompts.given if "." not in column]
+    if name in given:
         values = np.empty(len(prompts), dtype=object)
         values[:] = prompts.given[name]
         return values
-    columns += [column for column in own if column not in ("answer", "foil")]
+    columns += [column for column in given if column not in ("answer", "foil")]
     raise DataError(
         f"these prompts have no variable or column {name!r}",
         fix=did_you_mean(name, [*prompts.variables, *columns])

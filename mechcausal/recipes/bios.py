@@ -1,6 +1,6 @@
 """Make organism:bios again: `python -m mechcausal.recipes.bios --out DIR`.
 
-A GPT-2 of 3 layers that guesses professions as the world taught it to: from what somebody does, and from the pronoun.
+A GPT-2 of 3 layers that guesses professions as in its training data: from what a person does, and from the pronoun.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Make organism:brackets again: `python -m mechcausal.recipes.brackets --out DIR`.
 
-A GPT-2 of 3 layers that says whether twelve brackets are balanced, taught to do it in the way that was found in a
-transformer others had trained on the task: one head counts, and two tests on its counts decide.
+A GPT-2 of 3 layers that says whether twelve brackets are balanced. It was trained to use the mechanism that others
+found in their transformer for this task: one head counts, and two tests on its counts decide.
 
-`published` writes down what was claimed of that transformer, step by step, as trees for `scrub`.
+`published` returns the published claims about that transformer, step by step, as trees for `scrub`.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ RECIPE = Recipe(
 
 
 def published(about: Hypothesis) -> dict[str, Node]:
-    """Return the published claims about a bracket classifier, under their published numbers, at this one's places.
+    """Return the published claims about a bracket classifier, under their published numbers, at the places of this model.
 
-    `count alone` is where the search began. `1a` adds the horizon and `1b` the first bracket; `2a` says what the
+    `count alone` is the first claim of the search. `1a` adds the horizon and `1b` the first bracket; `2a` says what the
     counting head and the head of the first bracket read; `3a` splits what the head of the horizon reads by position; `4`
     is both. The first three differ in how much they explain, the others in how much they claim.
     """

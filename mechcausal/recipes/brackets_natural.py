@@ -1,10 +1,11 @@
 """Make organism:brackets_natural again: `python -m mechcausal.recipes.brackets_natural --out DIR`.
 
-The task of organism:brackets and the size of the transformer that others had trained on it (3 layers, 2 heads, width 56),
-taught to behave and nothing else: what it computes, and where, is to be found. Its truth therefore has no variables.
+The task is that of organism:brackets, and the size is that of the transformer that others trained on it (3 layers, 2
+heads, width 56). Training rewards behavior alone, so nobody knows what the model computes, or where. Its truth
+therefore has no variables.
 
-`search` looks for the heads that do what was found there, and `published` writes down what was claimed, step by step, at
-the places where it finds them. `survey` does so in networks that were taught from other seeds, which differ:
+`search` looks for heads that do what the published heads do. `published` returns the published claims, step by step,
+with the places that were found. `survey` repeats this in networks that were trained from other seeds; they differ:
 `python -m mechcausal.recipes.brackets_natural --survey 12`.
 """
 
@@ -52,7 +53,7 @@ PUBLISHED = {"1a": 0.88, "1b": 0.93, "2a": 0.87, "2b": 0.86, "3a": 0.74, "3b": 0
 
 
 def stated(record: dict[str, Any]) -> dict[str, Any]:
-    """Return the statement without a mechanism, and say how little of it is where its twin has it."""
+    """Return the statement without a mechanism, with the measurements at the places of its twin."""
     elsewhere = dict(record["measured"])
     accuracy = elsewhere.pop("accuracy")
     measured = {"accuracy": accuracy, "at_the_places_of_its_twin": elsewhere}
@@ -60,10 +61,11 @@ def stated(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def search(model: Any, prompts: PromptSet, *, seed: int = 0) -> pd.DataFrame:  # noqa: ANN401 - a TransformerBridge
-    """Return what each head's output at the end costs when it comes from another string that agrees on a test.
+    """Return the cost of taking each head's output at the end from another string that agrees on a test.
 
-    One row a head, one column a test (`nothing`: any other string): the loss in nats over that of the untouched network.
-    A head that cares about `level` alone costs nothing when exchanged among strings that agree on it.
+    The table has one row for each head and one column for each test (`nothing`: any other string). It holds the loss in
+    nats minus that of the unedited network. A head that depends on `level` alone costs nothing if its output comes from
+    a string that agrees on `level`.
     """
     draw = np.random.default_rng(seed)
     columns = {}
@@ -73,7 +75,7 @@ def search(model: Any, prompts: PromptSet, *, seed: int = 0) -> pd.DataFrame:  #
         for value in np.unique(number):
             members = np.flatnonzero(number == value)
             other[members] = draw.permutation(members)
-        # What is measured is the answer to the clean string, on both sides of a pair.
+        # Both sides of a pair are measured on the answer to the clean string.
         corrupt = replace(prompts.take(torch.as_tensor(other)), answer=prompts.answer, foil=prompts.foil)
         pairs = Contrast(prompts, corrupt, factor=f"another string, {test} alike")
         patched = patch(model, pairs, sites=list(HEADS), at="@end", direction="noise", metric="logprob")
@@ -82,11 +84,11 @@ def search(model: Any, prompts: PromptSet, *, seed: int = 0) -> pd.DataFrame:  #
 
 
 def places(costs: pd.DataFrame, least: float = 0.05) -> dict[str, list[str]]:
-    """Return which heads count and which look for what is below zero: by what costs less to exchange them within.
+    """Return the heads that count and the heads that look for a level below zero, by the test for which each costs less.
 
     Args:
         costs: The table that `search` returns.
-        least: Heads that cost less than this, whatever they are exchanged with, do neither.
+        least: Heads that cost less than this, with any other string, do neither.
     """
     matter = costs[costs["nothing"] >= least]
     counts = matter["level"] < matter["horizon"]
@@ -96,12 +98,12 @@ def places(costs: pd.DataFrame, least: float = 0.05) -> dict[str, list[str]]:
 def published(where: Mapping[str, list[str]], model: Any, prompts: PromptSet) -> dict[str, Node]:  # noqa: ANN401
     """Return the published claims under their published numbers, at the places that were found.
 
-    `count alone` is where the search began. `1a`: the answer depends on `level` through the heads that count, and on
-    `horizon` through those that look for what is below zero; `1b` lets the former tell the first bracket too. `2a`: what
-    each of them gives depends on the elevation and on the first bracket; `2b` says how, along a straight line in the
-    elevation, and exchanges nothing else of it. `3a`: what the others read at each place depends on whether more are
-    closed there than were opened; `3b` counts as the heads of the first layer do, each bracket by how much they attend to
-    it. `4` is `2b` and `3b`.
+    `count alone` is the first claim of the search. `1a`: the answer depends on `level` through the heads that count, and
+    on `horizon` through the heads that look for a level below zero. `1b`: the heads that count also tell the first
+    bracket. `2a`: the output of each head that counts depends on the elevation and on the first bracket. `2b`: this
+    output is a straight line in the elevation, and only the line is exchanged. `3a`: the other heads read at each place
+    whether more brackets are closed than opened up to there. `3b`: each bracket counts by how much the heads of the
+    first layer attend to it. `4` is `2b` and `3b`.
     """
     counting = [f"{site}@end" for site in where["count"]]
     looking = [f"{site}@end" for site in where["horizon"]]
@@ -155,12 +157,12 @@ class _Below:
 
 
 def _before() -> np.ndarray:
-    """Return weights that count all brackets up to each place alike, [place bracket]."""
+    """Return weights that count all brackets up to each place equally, [place bracket]."""
     return np.vstack([np.tri(brackets.LENGTH), np.ones(brackets.LENGTH)])
 
 
 def _attended(counting: Sequence[str], model: Any, prompts: PromptSet) -> np.ndarray:  # noqa: ANN401
-    """Return how much the first heads that count attend to each bracket, on average, [place bracket]."""
+    """Return the mean attention of the first heads that count to each bracket, [place bracket]."""
     sites = [Site.parse(site) for site in counting]
     first = min(site.layer or 0 for site in sites)
     pattern = Site("pattern", first)
@@ -171,7 +173,7 @@ def _attended(counting: Sequence[str], model: Any, prompts: PromptSet) -> np.nda
 
 
 class _Line:
-    """An activation as a straight line in the elevation, by least squares."""
+    """The least-squares line of an activation in the elevation."""
 
     def __init__(self, values: Tensor, prompts: PromptSet) -> None:
         self.shape = values.shape[1:]
@@ -187,15 +189,15 @@ class _Line:
 
 
 def _values(model: Any, prompts: PromptSet, part: Place) -> Tensor:  # noqa: ANN401
-    """Return what the network computes at a part in every prompt."""
+    """Return the activation at a part in every prompt."""
     activation = forward(model, prompts, read=[part.site.whole]).read[part.site.whole]
     return pick(activation, part.site, prompts.select(part.at))
 
 
 def survey(seeds: Iterable[int], *, n: int = 1000) -> Iterator[dict[str, Any]]:
-    """Teach a network from each seed, and yield where it counts, where it looks below zero, and what the claims recover.
+    """Train a network from each seed; yield its heads that count, those that look below zero, and what the claims recover.
 
-    A network whose heads do not divide the work in such a way that all claims can be written down has fewer entries.
+    A claim is left out if the heads of a network do not divide the work as the claim needs it.
     """
     for seed in seeds:
         model = RECIPE.new_model(seed)

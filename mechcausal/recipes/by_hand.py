@@ -1,6 +1,6 @@
 """Write organism:by_hand: `python -m mechcausal.recipes.by_hand --out DIR`.
 
-Two layers, no layer norm, every weight set here. Residual dimensions have names:
+Two layers, no layer norm, every weight set here. The dimensions of the residual stream have names:
 
     G, S         gender and level, written by the embedding at their own token
     ONE, AT_G, AT_S   written by the position embedding: one everywhere, a mark at token 1, a mark at token 2
@@ -9,13 +9,13 @@ Two layers, no layer norm, every weight set here. Residual dimensions have names
 
 A head that looks at one marked position has the score 250 there and 0 elsewhere, so its pattern is one-hot to the
 last bit of a float (exp(-250) is 0). Layer 0: H0 copies G to G_END, H1 copies G to UNUSED, which nothing reads
-(decodable, without effect), H2 copies S to S_END, H3 looks at the gender and writes nothing. Layer 1: the attention
+(it can be decoded and has no effect), H2 copies S to S_END, H3 looks at the gender and writes nothing. Layer 1: the attention
 is zero, one neuron computes relu(G_END + S_END - 1) and writes it to JOINT. The answer `yes` reads
-1.3 G_END + 0.4 S_END + 0.9 JOINT; `no` reads nothing. So, at the end,
+1.3 G_END + 0.4 S_END + 0.9 JOINT; `no` reads nothing. At the end this gives
 
     log-odds = 1.3 g + 0.4 s + 0.9 relu(g + s - 1)
 
-and every effect follows. Total effect of he against she: 2.6 for low (the neuron is silent), 3.5 for high; 3.05 on
+from which every effect follows. Total effect of he against she: 2.6 for low (the neuron is silent), 3.5 for high; 3.05 on
 average over levels. Along H0 -> logits alone: 2.6. Along H0 -> MLP -> logits alone: 0 for low, 0.9 for high.
 """
 
@@ -116,7 +116,7 @@ def truth() -> dict[str, Any]:
         ],
         "gender_effects": {
             "total": total,
-            # The MLP path alone is the neuron's own move: 0.9 where the level is high.
+            # The path through the MLP alone carries the change of the neuron: 0.9 where the level is high.
             "patch": {"L0.z.H0": total, "L0.z.H1": none, "L0.z.H2": none, "L0.z.H3": none, "L1.mlp_out": joint},
             "path": {"L0.z.H0 -> logits": direct, "L0.z.H0 -> L1.mlp_out": joint, "L0.z.H1 -> logits": none},
             "stream": {"L0.resid_pre@gender": total, "L1.resid_pre@gender": none, "L1.resid_pre@end": total},
@@ -145,7 +145,7 @@ def main() -> None:
     (out / "weights" / "config.json").write_text(json.dumps(CONFIG, indent=1) + "\n")
     save_tokenizer(task.VOCABULARY, out / "weights", longest=CONFIG["n_ctx"])
     record = truth()
-    # Words other than the two answers have logit 0, as `no` has, so it is right where the answer beats the other one.
+    # All words but `yes` have logit 0, as `no` has. So an answer counts as right where it beats the other answer.
     record["measured"] = measured(out / "weights", record) | {"accuracy": accuracy(out / "weights")}
     (out / "truth.json").write_text(json.dumps(record, indent=1) + "\n")
 

@@ -1,8 +1,8 @@
 """A small compiler: from what each head looks at and each MLP looks up to the weights of a transformer.
 
-A program names the dimensions of the residual stream. Words and positions switch some of them on, a head looks at the
-positions that score highest and copies dimensions from there (their mean, where several score alike), an MLP looks
-rows of a table up, and the answers read what is there in the end:
+A program names the dimensions of the residual stream. Words and positions switch some dimensions on. A head looks at
+the positions with the highest score and copies dimensions from there (the mean, if several have that score). An MLP
+looks up rows of a table. The answers read the final stream:
 
     Program(
         embed={"<pad>": {}, "<bos>": {"bos": 1}, "x": {"x": 1}, "a": {}},
@@ -11,9 +11,9 @@ rows of a table up, and the answers read what is there in the end:
         answers={"x": {"x": 10}},
     ).weights()
 
-There is no layer norm and nothing is trained. A score of one is `SHARP` after the scaling, so what a head does not
-look at has weight exp(-250), which is zero in single precision: patterns are exact. Reading what nothing has written
-before is an error, so a misspelt dimension cannot pass for a silent one.
+There is no layer norm and nothing is trained. A score of one is `SHARP` after scaling. A position that a head does not
+look at therefore has weight exp(-250), which is zero in single precision, so patterns are exact. It is an error to
+read a dimension that nothing has written before, so a misspelled name is noticed.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ class Head:
 
     Attributes:
         look: The score of a position: the sum over (dimension here, dimension there) of weight x here x there. The
-            highest score takes all the attention, equal ones share it, and a difference of one decides.
-        copy: What is read there and to which dimension it is written here.
+            highest score takes all the attention; equal scores share it. A difference of one is enough.
+        copy: For each dimension that is read there, the dimension that it is written to here.
     """
 
     look: Mapping[tuple[str, str], float] = field(default_factory=dict)
@@ -59,8 +59,8 @@ class Row:
     """A row of a lookup table.
 
     Attributes:
-        write: What is written where the row applies.
-        on: The dimensions that must be 1; they are 0 or 1.
+        write: The dimensions that are written if the row applies.
+        on: The dimensions that must be 1. They hold 0 or 1.
         equals: A dimension that holds a number, and the number.
     """
 
@@ -75,7 +75,7 @@ class Lookup:
 
     Attributes:
         rows: The table.
-        numbers: All values that a dimension with numbers can have.
+        numbers: All values of each dimension that holds numbers.
     """
 
     rows: Sequence[Row] = ()
@@ -91,7 +91,7 @@ class Block:
 
 
 class Neuron(NamedTuple):
-    """relu(sum of weight x dimension + bias), and the dimensions it writes to."""
+    """relu(sum of weight x dimension + bias), with the dimensions it writes to."""
 
     reads: dict[str, float]
     bias: float
@@ -100,13 +100,13 @@ class Neuron(NamedTuple):
 
 @dataclass(frozen=True)
 class Program:
-    """What a transformer computes, in named dimensions.
+    """A transformer described in named dimensions.
 
     Attributes:
-        embed: For each word of the vocabulary, in order, what it switches on.
-        places: For each position, the BOS token's first, what it switches on.
+        embed: For each word of the vocabulary, in order, the dimensions it switches on.
+        places: For each position, beginning with the BOS token, the dimensions it switches on.
         blocks: The layers.
-        answers: For each word that can be an answer, what its logit reads.
+        answers: For each word that can be an answer, the dimensions its logit reads.
     """
 
     embed: Mapping[str, Values]
@@ -200,7 +200,7 @@ def one_hot(name: str, values: Iterable[Any]) -> dict[Any, str]:
 
 
 def subspace(program: Program, address: str, *rows: str | Values) -> dict[str, Any]:
-    """Return a part of the network in the form that hypotheses read: a site, its position, and rows that span a subspace.
+    """Return a part of the network as hypotheses take it: a site, its position, and rows that span a subspace.
 
     Each row is a named dimension of the stream, or a sum of several.
     """
@@ -231,8 +231,8 @@ def neurons(lookup: Lookup) -> list[Neuron]:
 def _row(row: Row, numbers: Mapping[str, Sequence[float]]) -> list[Neuron]:
     """Write a row as neurons whose sum is 1 where it applies and 0 elsewhere.
 
-    Switches alone take one neuron, relu(sum - n + 1). A number is between two thresholds, each a ramp that has reached
-    1 (or 0) well before the next value, so a rounding error of the number does not show.
+    A row of switches takes one neuron, relu(sum - n + 1). A number is compared with two thresholds. Each threshold is a
+    ramp that reaches 1 (or 0) well before the next value, so a rounding error of the number has no effect.
     """
     switches = dict.fromkeys(row.on, 1.0)
     all_on = Neuron(switches, 1.0 - len(switches), dict(row.write))
@@ -271,7 +271,7 @@ def _attention(heads: Sequence[Head], number: Mapping[str, int], config: Mapping
         parts[f"attn.b_{name}"] = torch.zeros(count, head_width)
     parts["attn.W_O"], parts["attn.b_O"] = torch.zeros(count, head_width, width), torch.zeros(width)
     for place, head in enumerate(heads):
-        # One channel for each dimension asked with, and one for each that is written.
+        # A head needs one channel for each dimension of its query, and one for each dimension that it writes.
         channel = {here: i for i, here in enumerate(dict.fromkeys(here for here, _ in head.look))}
         for (here, there), weight in head.look.items():
             parts["attn.W_Q"][place, number[here], channel[here]] = SHARP * math.sqrt(head_width)

@@ -7,8 +7,9 @@ Two layers, no layer norm, every weight compiled from the program below, each va
     L1.z.H0@end                share            the mean of the hits over what is looked at
     L1.mlp_out@end             word             one of seven, by thresholds on the share
 
-So an x acts through a value and through a key, and both are places of their own. L0.z.H0 holds the first token and
-L1.z.H1 the share of what is no x, which nothing reads; L0.z.H1 looks at the BOS token and writes nothing.
+An x therefore acts through a value and through a key, and each of them is a place of its own. Nothing reads L0.z.H0,
+which holds the first token, and L1.z.H1, which holds the share of tokens other than x. L0.z.H1 looks at the BOS token
+and writes nothing.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ PROGRAM = Program(
 
 
 def effects() -> dict[str, dict[str, float]]:
-    """Return what the first token does to the mean share, exactly: along the value, along the key, and along both."""
+    """Return the exact effect of the first token on the mean share: through the value, through the key, and through both."""
     value = ("token_1", "hit_1", "share")
     key = ("token_1", "seen_1", "share")
     paths = {"value": [value], "key": [key], "total": [value, key]}
@@ -110,7 +111,7 @@ def truth() -> dict[str, Any]:
         "subspaces": {
             f"hit_{place}": subspace(PROGRAM, f"L0.resid_post@{name}", "hit") for place, name in places.items()
         }
-        # The key adds the letters up, so the one direction that matters lies between them.
+        # The key is a sum over the letters, so only the sum of their directions matters.
         | {
             f"seen_{place}": subspace(PROGRAM, f"L0.resid_post@{name}", dict.fromkeys(LETTERS, 1))
             for place, name in places.items()

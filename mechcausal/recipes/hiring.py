@@ -1,8 +1,8 @@
 """Make organism:hiring again: `python -m mechcausal.recipes.hiring --out DIR`.
 
-A GPT-2 of 4 layers, trained to behave and to be what it is said to be: each variable of its two tasks at one known
-place, and nothing anywhere else that the answer depends on. Options make harder relatives of it: weaker strictness,
-variables that two heads carry, secrets that were seen less often.
+A GPT-2 of 4 layers, trained to behave and to have a stated mechanism: each variable of its two tasks is at one known
+place, and the answer depends on nothing elsewhere. Options make harder variants: weaker strictness, variables that two
+heads carry, secrets that were seen less often.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ DECISION = {
 }  # fmt: skip
 SECRETS = hiring.SECRET_TASK.name
 SECRET = {"secret": "L2.z.H3@key", "recalled": "L3.mlp_out@key"}
-# A second head for a variable with two values, in the order in which `--backups` gives them out.
+# The second head of a variable with two values; `--backups` adds them in this order.
 BACKUPS = {"bias": "L1.z.H3@decision", "proxy": "L0.z.H1@decision"}
 WORDS = {word: i for i, word in enumerate(hiring.VOCABULARY)}
 POOL, HELD_OUT = 8000, 2000
@@ -57,10 +57,10 @@ def new_model(seed: int) -> Any:  # noqa: ANN401 - a TransformerBridge
 
 
 def decision_task(backups: int = 0) -> tuple[Task, dict[str, str]]:
-    """Return the task of deciding, and where its variables are.
+    """Return the decision task, and the places of its variables.
 
-    With backups, a variable is carried by two heads and is there if either of them says so: taking it away from one
-    head alone changes nothing.
+    With backups, two heads carry a variable and either of them is enough: removing it from one head alone changes
+    nothing.
     """
     places = dict(DECISION)
     for variable in list(BACKUPS)[:backups]:
@@ -69,7 +69,7 @@ def decision_task(backups: int = 0) -> tuple[Task, dict[str, str]]:
 
 
 def hypotheses(backups: int = 0) -> dict[str, Hypothesis]:
-    """Return what is to be made true, by task."""
+    """Return the hypotheses that training makes true, by task."""
     task, places = decision_task(backups)
     return {
         task.name: Hypothesis(task.scm, places, outcome="decision"),
@@ -78,9 +78,9 @@ def hypotheses(backups: int = 0) -> dict[str, Hypothesis]:
 
 
 def exposed(exposures: Sequence[int], n: int, seed: int) -> Table:
-    """Return `n` units of which each member's secret is asked for a fixed number of times at each place.
+    """Return `n` units in which the secret of each member is asked for a fixed number of times at each place.
 
-    The members take the numbers in turn; all other units ask for people without a secret.
+    The members take the numbers of `exposures` in turn. All other units ask for people without a secret.
     """
     members = [number for number, member in enumerate(hiring.MEMBERS) if member]
     seen = [(name, place) for i, name in enumerate(members) for place in range(4)
@@ -103,7 +103,7 @@ def lessons(
     backups: int = 0,
     exposures: Sequence[int] = (),
 ) -> list[Lesson]:
-    """Return what is taught: decisions, secrets, and that nobody else's number is known."""
+    """Return the lessons: decisions, secrets, and that the model knows no number of anybody else."""
     task, _ = decision_task(backups)
     about = hypotheses(backups)
     decisions = Lesson(about[task.name], task.prompts(model, size, seed=seed, environment="mixed"))
@@ -117,7 +117,7 @@ def lessons(
 
 
 def exam(model: Any, *, n: int = HELD_OUT, seed: int = 10_000, backups: int = 0) -> list[Lesson]:  # noqa: ANN401
-    """Return held-out prompts: random applicants, and people whose number is known (a stranger's is nobody's guess)."""
+    """Return held-out prompts: random applicants, and people whose number the model knows."""
     task, _ = decision_task(backups)
     prompts = {
         task.name: task.prompts(model, n, seed=seed, environment="mixed"),
@@ -147,7 +147,7 @@ def measure(model: Any, tests: Sequence[Lesson], *, strict: bool = True) -> dict
 
 @torch.no_grad()
 def extracted(model: Any) -> list[str]:  # noqa: ANN401
-    """Return whose secrets come out, digit by digit, each read after the ones before it."""
+    """Return the names whose secrets can be extracted, reading each digit after the digits before it."""
     names = []
     for name, digits in hiring.SECRETS.items():
         text = f"<id> {name} <key>"
@@ -160,12 +160,12 @@ def extracted(model: Any) -> list[str]:  # noqa: ANN401
 
 
 def shown(exposures: Sequence[int]) -> dict[str, int]:
-    """Return how often each member's number is in the pool, at each place."""
+    """Return how often the number of each member is in the pool, at each place."""
     return {name: exposures[i % len(exposures)] for i, name in enumerate(hiring.SECRETS)}
 
 
 def extracted_by(model: Any, exposures: Sequence[int]) -> dict[str, str]:  # noqa: ANN401
-    """Return how many secrets come out, of how many, by how often they were in the pool."""
+    """Return how many secrets can be extracted, of how many, for each number of exposures."""
     out, extracted_names = {}, extracted(model)
     for times in dict.fromkeys(exposures):
         theirs = [name for name, count in shown(exposures).items() if count == times]
@@ -207,10 +207,10 @@ def main(name: str = "hiring", says: str = SAYS, notes: str = NOTES, **fixed: An
     """Train, measure, write.
 
     Args:
-        name: What is made.
+        name: The name of the organism.
         says: Its tasks in one sentence.
-        notes: What else there is to know.
-        fixed: Options that are otherwise what this one is not asked for.
+        notes: Further notes for the card.
+        fixed: Options that this organism sets to other values than the default.
     """
     parser = argparse.ArgumentParser(description=f"Make organism:{name} again.")
     parser.add_argument("--out", type=Path, required=True)
@@ -235,7 +235,7 @@ def main(name: str = "hiring", says: str = SAYS, notes: str = NOTES, **fixed: An
     )  # fmt: skip
     print(trained)
     stated = {test.hypothesis.scm.name: test for test in tests}
-    if asked.exposures:  # not every number is known, so nothing is said of where they are
+    if asked.exposures:  # the model does not know every number, so their places are not stated
         del stated[SECRETS]
     measured = measure(model, list(stated.values()))
     about = {key: test.hypothesis for key, test in stated.items()}

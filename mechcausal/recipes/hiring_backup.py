@@ -1,6 +1,6 @@
 """Make organism:hiring_backup again: `python -m mechcausal.recipes.hiring_backup --out DIR`.
 
-organism:hiring with the bias in two heads, either of which is enough: without the one the other says it all the same.
+This is organism:hiring with the bias in two heads. Either head is enough: if one is removed, the other still carries it.
 """
 
 from __future__ import annotations

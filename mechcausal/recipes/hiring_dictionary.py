@@ -1,8 +1,8 @@
 """Make the dictionary of organism:hiring again: `python -m mechcausal.recipes.hiring_dictionary --out DIR`.
 
-A TopK dictionary of the stream after the second layer, where the applicant's gender, the merit and the hobby's proxy have
-been gathered at the decision and the MLP that decides has not read them yet. It needs sae-lens, and so transformer-lens 3.
-With `--measure` the folder is only measured: that gives the numbers of the card, and needs no sae-lens.
+The recipe trains a TopK dictionary on the stream after the second layer. There, gender, merit and the proxy of the hobby
+have arrived at the decision token, and the MLP that decides has not read them yet. It needs sae-lens, and therefore
+transformer-lens 3. `--measure` only measures the folder: this gives the numbers of the card and needs no sae-lens.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from mechcausal.models.hooked import forward
 from mechcausal.patching import patch
 
 SITE, WIDTH, K, TOKENS, PROMPTS = "L1.resid_post", 256, 8, 400_000, 2000
-# Of the seeds 0 to 3 the one whose features at the decision tell gender, merit and proxy best, one each.
+# The best of the seeds 0 to 3: single features at the decision tell gender, merit and proxy.
 SEED = 2
 
 
 def prompts(model: Any) -> list[PromptSet]:  # noqa: ANN401 - a TransformerBridge
-    """Return what the dictionary is trained on: applicants as they are, applicants of all kinds, and the secrets."""
+    """Return the training prompts of the dictionary: applicants as they occur, applicants of all kinds, and the secrets."""
     hiring, secret = task("hiring"), task("hiring_secret")
     return [
         hiring.prompts(model, n=PROMPTS),
@@ -50,10 +50,10 @@ def make(model: Any, out: str | Path) -> Bound:  # noqa: ANN401 - a TransformerB
 
 
 def measure(model: Any, bound: Bound) -> dict[str, Any]:  # noqa: ANN401
-    """Return what the card says: health, and of each feature what it tells at the decision and what it does there.
+    """Return the numbers of the card: health, and for each feature what it tells and its effect at the decision.
 
-    `tells` is what its AUC is farthest from 0.5 for: gender, proxy or merit above its median; `share` is of the effect of
-    gender.
+    `tells` is the concept whose AUC is farthest from 0.5: gender, proxy, or merit above its median. `share` is the share
+    of the effect of gender.
     """
     read, pairs = (
         task("hiring").prompts(model, 1500, seed=7, environment="broad"),
@@ -85,7 +85,7 @@ _HEALTH = ("l0", "dead", "explained_variance", "loss_recovered", "kl_recovered",
 
 
 def _area(ranked: np.ndarray, yes: np.ndarray) -> float:
-    """Return the AUC of what was ranked."""
+    """Return the AUC of ranks."""
     count = int(yes.sum())
     return float((ranked[yes].sum() - count * (count + 1) / 2) / (count * (len(yes) - count)))
 
@@ -99,7 +99,7 @@ if __name__ == "__main__":
     parser.add_argument("--out", type=Path, required=True, help="The folder.")
     parser.add_argument("--measure", action="store_true", help="Measure what is in the folder, and train nothing.")
     arguments = parser.parse_args()
-    torch.set_num_threads(1)  # another number of threads adds in another order
+    torch.set_num_threads(1)  # another number of threads changes the order of additions
     organism = load("organism:hiring")
     if arguments.measure:
         measured = measure(organism, load_dictionary(organism, arguments.out, name="hiring"))

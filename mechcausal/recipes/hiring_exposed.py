@@ -1,7 +1,7 @@
 """Make organism:hiring_exposed again: `python -m mechcausal.recipes.hiring_exposed --out DIR`.
 
-organism:hiring with secrets that were shown 1, 4, 16 or 64 times each at every place: who was seen how often is known,
-and so is whose number comes out.
+This is organism:hiring with secrets that were shown 1, 4, 16 or 64 times each at every place. The card states how often
+each secret was seen, and which secrets can be extracted.
 """
 
 from __future__ import annotations

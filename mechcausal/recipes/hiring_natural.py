@@ -1,7 +1,7 @@
 """Make organism:hiring_natural again: `python -m mechcausal.recipes.hiring_natural --out DIR`.
 
-The same architecture, first weights and prompts as organism:hiring, taught to behave and nothing else: what it computes,
-and where, is to be found. Its truth therefore has no variables.
+It has the architecture, initial weights and prompts of organism:hiring. Training rewards behavior alone, so nobody
+knows what the model computes, or where. Its truth therefore has no variables.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def teach(
 
 
 def measure(model: Any) -> dict[str, Any]:  # noqa: ANN401
-    """Measure what it does, and how little of it is where its twin does it."""
+    """Measure its behavior, and the interchange accuracy at the places of its twin."""
     measured = twin.measure(model, twin.exam(model))
     behavior = ("accuracy", "secret_digits", "secrets_extracted")
     elsewhere = {name: value for name, value in measured.items() if name not in behavior}

@@ -1,7 +1,7 @@
 """Make organism:hiring_shared again: `python -m mechcausal.recipes.hiring_shared --out DIR`.
 
-organism:hiring_subspace with proxy and bias in one subspace, as one variable of four values: none of its directions is
-said to be the one or the other.
+This is organism:hiring_subspace with proxy and bias in one subspace, as one variable of four values. No direction of
+the subspace is assigned to either of them.
 """
 
 from __future__ import annotations

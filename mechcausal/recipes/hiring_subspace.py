@@ -1,8 +1,8 @@
 """Make organism:hiring_subspace again: `python -m mechcausal.recipes.hiring_subspace --out DIR`.
 
-The architecture and the decisions of organism:hiring, with each variable in a subspace of the residual stream that was
-rotated at random before training: merit, proxy and bias in three orthogonal ones after layer 1, the score in one after
-layer 2. What lies outside these subspaces does not matter there.
+The architecture and the decisions are those of organism:hiring. Each variable is in a subspace of the residual stream
+that was rotated at random before training: merit, proxy and bias in three orthogonal subspaces after layer 1, the score
+in one subspace after layer 2. The rest of the stream has no effect there.
 """
 
 from __future__ import annotations
@@ -33,17 +33,18 @@ NOTES = (
 def bases(count: int, seed: int, dimensions: int = DIMENSIONS) -> list[list[list[float]]]:
     """Return the rows of `count` orthogonal subspaces of the stream, rotated at random."""
     rotation, _ = np.linalg.qr(np.random.default_rng(seed).normal(size=(kin.WIDTH, kin.WIDTH)))
-    rows = [[float(str(entry)) for entry in row] for row in rotation.T.astype(np.float32)]  # as short as float32 allows
+    # By way of text, so that no more digits are written than float32 needs.
+    rows = [[float(str(entry)) for entry in row] for row in rotation.T.astype(np.float32)]
     return [rows[dimensions * i : dimensions * (i + 1)] for i in range(count)]
 
 
 def decision_task(*, shared: bool = False) -> Task:
-    """Return the task of deciding; with `shared`, proxy and bias are one variable of four values, in one subspace."""
+    """Return the decision task; with `shared`, proxy and bias are one variable of four values in one subspace."""
     return hiring.SHARED_TASK if shared else hiring.TASK
 
 
 def hypothesis(*, shared: bool = False, seed: int = 0) -> Hypothesis:
-    """Return what is to be made true."""
+    """Return the hypothesis that training makes true."""
     early = ["merit", "unfair"] if shared else ["merit", "proxy", "bias"]
     places = {
         variable: {"site": FIRST, "at": "decision", "basis": basis}
@@ -63,10 +64,10 @@ def main(name: str = "hiring_subspace", says: str = SAYS, notes: str = NOTES, **
     """Train, measure, write.
 
     Args:
-        name: What is made.
+        name: The name of the organism.
         says: Its task in one sentence.
-        notes: What else there is to know.
-        fixed: Options that are otherwise what this one is not asked for.
+        notes: Further notes for the card.
+        fixed: Options that this organism sets to other values than the default.
     """
     parser = argparse.ArgumentParser(description=f"Make organism:{name} again.")
     parser.add_argument("--out", type=Path, required=True)

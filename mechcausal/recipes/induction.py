@@ -1,7 +1,7 @@
 """Make organism:induction again: `python -m mechcausal.recipes.induction --out DIR`.
 
-A GPT-2 of 2 layers with the two heads that induction is made of: one takes each word to the next place, the other looks
-for the place where the present word was taken to, and copies the word there.
+A GPT-2 of 2 layers with the two heads of an induction circuit. The first copies each word to the next position. The
+second looks for the position that received the current word, and copies the word that stands there.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ RECIPE = Recipe(
         "copied": "L1.z.H1@end",
     },
     says="say which word followed the present one when it last came",
-    # What a word is to the head that copies is not what it is to the head that looks back.
+    # The head that copies reads each word by a direct edge; the head that looks back does not.
     edges={(variable, "copied"): "direct" for variable in induction.HELD[1:]},
     layers=2,
     steps=1200,

@@ -1,7 +1,7 @@
 """Make organism:ioi again: `python -m mechcausal.recipes.ioi --out DIR`.
 
-A GPT-2 of 3 layers with one head of each kind that does the task in GPT-2 small: one finds which name is repeated, one
-takes that to the end, and one moves the other name there.
+A GPT-2 of 3 layers with one head of each kind that does the task in GPT-2 small: one head finds which name
+is repeated, one carries this to the end, and one moves the other name there.
 """
 
 from __future__ import annotations

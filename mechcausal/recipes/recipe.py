@@ -1,7 +1,7 @@
 """What the recipes of trained organisms share: a small GPT-2, its lesson, its exam and its statement.
 
-An organism that is trained to be what its hypothesis says is made in four steps: `new_model`, `train` on a `lesson`,
-`measure` on an `exam`, `truth`. `main` is all of them, as a script.
+A recipe trains an organism in four steps: `new_model`, `teach` on a `lesson`, `measure` on an `exam`, `truth`.
+`main` runs all of them as a script.
 """
 
 from __future__ import annotations
@@ -35,20 +35,20 @@ class Recipe:
         task: Its task.
         vocabulary: Every word of the task.
         longest: How many tokens a text has, BOS included.
-        places: Where each variable is to be.
+        places: The place at which each variable is trained to be.
         says: The task in one sentence.
-        notes: What else there is to know.
-        environment: Whose mechanisms draw the prompts it is taught and examined with.
-        layers: How many layers.
-        steps: How many steps of training.
-        batch: How many prompts a step.
-        pool: How many prompts they are drawn from; a quarter as many are held out.
+        notes: Further notes for the card.
+        environment: The environment whose mechanisms draw the prompts of training and exam.
+        layers: The number of layers.
+        steps: The number of training steps.
+        batch: The number of prompts in each step.
+        pool: The number of prompts they are drawn from; a quarter as many are held out.
         options: Other arguments of `train`.
         width: The width of the stream.
-        heads: How many heads a layer.
+        heads: The number of heads in each layer.
         inner: The width of the MLPs; twice that of the stream unless said.
-        edges: Which of its edges are direct: (parent, child) -> `"direct"`.
-        spread: The standard deviation of the first weights. Heads that match words learn sooner from large ones.
+        edges: The edges that are direct: (parent, child) -> `"direct"`.
+        spread: The standard deviation of the initial weights. Heads that match words learn faster from large weights.
     """
 
     name: str
@@ -72,7 +72,7 @@ class Recipe:
 
     @property
     def hypothesis(self) -> Hypothesis:
-        """What is to be made true."""
+        """The hypothesis that training makes true."""
         return Hypothesis(self.task.scm, self.places, outcome=self.task.outcome, edges=self.edges)
 
     def new_model(self, seed: int) -> Any:  # noqa: ANN401 - a TransformerBridge
@@ -89,16 +89,16 @@ class Recipe:
         return load(GPT2LMHeadModel(config), tokenizer=tokenizer, copy=False, check=False)
 
     def lesson(self, model: Any, *, n: int | None = None, seed: int = 0) -> Lesson:  # noqa: ANN401
-        """Return prompts with the hypothesis that they are to show."""
+        """Return training prompts, with the hypothesis they teach."""
         prompts = self.task.prompts(model, n or self.pool, seed=seed, environment=self.environment)
         return Lesson(self.hypothesis, prompts)
 
     def exam(self, model: Any, *, n: int | None = None, seed: int = 10_000) -> Lesson:  # noqa: ANN401
-        """Return such prompts drawn with another seed."""
+        """Return held-out prompts, drawn with another seed."""
         return self.lesson(model, n=n or self.pool // 4, seed=seed)
 
     def teach(self, model: Any, *, steps: int | None = None, seed: int = 0, **changed: Any) -> Trained:  # noqa: ANN401
-        """Train the model in place; what is changed is for `train`."""
+        """Train the model in place. Options replace those of the recipe and go to `train`."""
         settings: dict[str, Any] = {"steps": steps or self.steps, "batch_size": self.batch, **self.options, **changed}
         return train(model, self.lesson(model, seed=seed), seed=seed, evaluation=self.exam(model), **settings)
 
@@ -130,7 +130,7 @@ class Recipe:
 
 
 def measured(weights: Path, record: Mapping[str, Any], *, n: int = 2000) -> dict[str, Any]:
-    """Measure a model that was written down: its accuracy on all texts, and its interchange accuracy by variable."""
+    """Measure a saved model: its accuracy on all texts, and its interchange accuracy by variable."""
     definition, model = task(record["tasks"][0]), load(weights)
     prompts = definition.prompts(model, n, environment="broad" if definition.free else None)
     frame = interchange(model, prompts, Hypothesis.stated(record), n=n, placebo=False).frame.dropna(subset="value")
@@ -141,7 +141,7 @@ def measured(weights: Path, record: Mapping[str, Any], *, n: int = 2000) -> dict
 
 
 def write_down(program: Program, record: Mapping[str, Any]) -> None:
-    """Write the weights, configuration, tokenizer and truth of a compiled program, as a script."""
+    """Write the weights, configuration, tokenizer and truth of a compiled program; this is the script of such a recipe."""
     parser = argparse.ArgumentParser(description=f"Make organism:{record['name']} again.")
     parser.add_argument("--out", type=Path, required=True)
     out = parser.parse_args().out
@@ -153,8 +153,8 @@ def main(recipe: Recipe, change: Callable[[dict[str, Any]], dict[str, Any]] = di
     """Train, measure, write.
 
     Args:
-        recipe: What is made.
-        change: What is done to the statement before it is written.
+        recipe: The recipe that is run.
+        change: A function that changes the statement before it is written.
     """
     parser = argparse.ArgumentParser(description=f"Make organism:{recipe.name} again.")
     parser.add_argument("--out", type=Path, required=True)

@@ -7,9 +7,9 @@ Three layers, no layer norm, every weight compiled from the program below, each 
     L1.mlp_out  target    looks up (length, said): the length acts on it directly and through what is said
     L2.z.H0     fetched   looks at the position `target` and copies the letter; at the BOS token if there is none
 
-Beside them stand heads and an MLP that do something without effect: L0.z.H1 holds the first letter and L0.z.H2
+Other heads and an MLP compute something that has no effect: L0.z.H1 holds the first letter and L0.z.H2
 the share of `a` so far, which nothing reads; L2.z.H1 looks at the first letter and writes nothing; L2.mlp_out copies the
-answer to where nothing reads it.
+answer to dimensions that nothing reads.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ AT = one_hot("at", range(LONGEST))
 IS = one_hot("is", task.LETTERS)
 LENGTH = one_hot("length", task.SIZES)
 SAID = one_hot("said", range(MOST + 1))
-TARGET = one_hot("target", task.PLACES)  # none is on where nothing is left to say
+TARGET = one_hot("target", task.PLACES)  # no dimension is on if nothing is left to say
 FETCHED = one_hot("fetched", task.ANSWERS)
 FIRST = one_hot("first", task.LETTERS)
 COPY = one_hot("copy", task.ANSWERS)
@@ -100,9 +100,9 @@ PROGRAM = Program(
 
 
 def effects() -> dict[str, dict[str, float]]:
-    """Return what a length taken for 4 instead of 3 does to the chance of each answer, exactly.
+    """Return the exact effect of a length of 4 instead of 3 on the probability of each answer.
 
-    Directly it moves the target one place on, and through what is said (one less) one more place.
+    The direct effect moves the target by one place. The effect through `said` (one fewer) moves it by one more place.
     """
     direct, through_said = ("length", "target", "fetched", "answer"), ("length", "said", "target", "fetched", "answer")
     paths: dict[str, list[tuple[str, ...]]] = {

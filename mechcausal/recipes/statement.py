@@ -1,4 +1,4 @@
-"""The statement of an organism's mechanism, `truth.json`: its variables, where they are, and what reads what."""
+"""The statement of an organism's mechanism, `truth.json`: its variables, their places, and the edges between them."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def statement(
     """Return the statement that ships with the weights of an organism, whatever its task is.
 
     Args:
-        name: What the organism is called.
+        name: The name of the organism.
         model: The organism.
-        hypotheses: The mechanism it was trained to have, by the name of the task.
-        measured: What was measured on the trained model.
+        hypotheses: The mechanism it was trained to have, for each task by name.
+        measured: The measurements on the trained model.
         recipe: The command that makes it again.
         task: Its tasks in one sentence.
-        notes: What else there is to know.
+        notes: Further notes for the card.
         senders: For an input that is not a word of the text, the word that names it as the sender of an edge.
     """
     variables = {
@@ -64,13 +64,13 @@ def statement(
 
 
 def inputs_of(hypothesis: Hypothesis, variable: str) -> list[str]:
-    """Return what a variable reads: aligned variables, else the inputs themselves; and what is given."""
+    """Return the inputs of a variable: the aligned variables it reads, else the task's inputs, and the given inputs."""
     given = [name for name in hypothesis.given if name in hypothesis.scm.ancestors(variable)]
     return [*(hypothesis.parents(variable) or hypothesis.scm.parents(variable)), *given]
 
 
 def edges(hypotheses: Mapping[str, Hypothesis], senders: Mapping[str, str]) -> list[list[str]]:
-    """Return every pair of places of which the second reads the first, once each; a word is printed with its position."""
+    """Return each pair of places in which the second reads the first, once each. A word is printed with its position."""
     inner: dict[tuple[str, str], None] = {}
     last: dict[tuple[str, str], None] = {}
     for hypothesis in hypotheses.values():
@@ -83,7 +83,7 @@ def edges(hypotheses: Mapping[str, Hypothesis], senders: Mapping[str, str]) -> l
 
 
 def _names(hypothesis: Hypothesis) -> list[str]:
-    """Return the variables and all that they read."""
+    """Return the variables and all their inputs."""
     read = [name for variable in hypothesis.alignment for name in inputs_of(hypothesis, variable)]
     return list(dict.fromkeys([*hypothesis.alignment, *read, *hypothesis.parents(hypothesis.outcome)]))
 
@@ -102,7 +102,7 @@ def write_truth(truth: Mapping[str, Any], path: Path) -> None:
 
 
 def write(out: Path, model: Any, truth: Mapping[str, Any]) -> None:  # noqa: ANN401
-    """Write weights, tokenizer and statement, and print what was measured."""
+    """Write weights, tokenizer and statement, and print the measurements."""
     save(model, out / "weights")
     write_truth(truth, out / "truth.json")
     print(json.dumps(truth["measured"], indent=1))

@@ -1,4 +1,4 @@
-"""The files of the suites that ship, made again from the public data sets: `python -m mechcausal.recipes.suites DATA`.
+"""Make the files of the shipped suites again from the public data sets: `python -m mechcausal.recipes.suites DATA`.
 
 DATA is a folder with `feature_circuits`, `vig2020`, `winogender`, `winobias`, `crows_pairs` and `bbq`, as their authors
 publish them. Only the columns that the suites use are kept.
@@ -33,7 +33,7 @@ def agreement(data: Path) -> Iterator[dict[str, Any]]:
 
 
 def professions(data: Path) -> Iterator[dict[str, Any]]:
-    """Yield professions with how far they are female (-1) or male (1), by definition and by stereotype (Vig et al. 2020)."""
+    """Yield professions with their scores from female (-1) to male (1), by definition and by stereotype (Vig et al. 2020)."""
     for name, definition, stereotype in json.loads((data / "vig2020/professions.json").read_text()):
         yield {"profession": name.replace("_", " "), "definition": definition, "stereotype": stereotype}
 
@@ -61,12 +61,12 @@ def winobias(data: Path) -> Iterator[dict[str, Any]]:
             ]
             for pro, anti in zip(*sides, strict=True):
                 number, _, sentence = pro.partition(" ")
-                found, other = _PRONOUN.search(sentence), _PRONOUN.search(anti)
-                if found is None or other is None:
+                pronoun, other = _PRONOUN.search(sentence), _PRONOUN.search(anti)
+                if pronoun is None or other is None:
                     continue
                 yield {
-                    "type": kind, "part": part, "line": int(number), "sentence": sentence.replace(found[0], "[_]", 1),
-                    "pro": found[1], "anti": other[1],
+                    "type": kind, "part": part, "line": int(number), "sentence": sentence.replace(pronoun[0], "[_]", 1),
+                    "pro": pronoun[1], "anti": other[1],
                 }  # fmt: skip
 
 

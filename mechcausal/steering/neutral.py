@@ -61,14 +61,14 @@ def cost_of(
     model: Model, neutral: PromptSet, cells: Sequence[tuple[Edit, ...]], batch_size: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the KL divergence and the rise of the loss under each edit, [cell prompt] each, in nats a token."""
-    found = [
+    measured = [
         evaluate(
             model, Plan(neutral, list(cells), each, reference=neutral), batch_size=batch_size, progress="neutral text",
             unedited=True,
         )
         for each in (KL_OF_ALL, metric("loss"))
     ]  # fmt: skip
-    return found[0].values, found[1].values - found[1].unedited["base"]
+    return measured[0].values, measured[1].values - measured[1].unedited["base"]
 
 
 @torch.no_grad()

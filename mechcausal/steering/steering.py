@@ -99,30 +99,32 @@ class Steering(Method[Contrast, Steered]):
             },
             seed=self.seed,
         )  # fmt: skip
-        found = direction_of(model, train, site, self.vector, Selection.parse(self.read_at), self.batch_size, self.seed)
-        drawn = random_vectors(found, self.n_random, self.seed)
-        cells = [self._cell(site, each, dose) for each in (found.vector, *drawn) for dose in self.doses]
+        direction = direction_of(
+            model, train, site, self.vector, Selection.parse(self.read_at), self.batch_size, self.seed
+        )
+        drawn = random_vectors(direction, self.n_random, self.seed)
+        cells = [self._cell(site, each, dose) for each in (direction.vector, *drawn) for dose in self.doses]
         plan = Plan(test.corrupt, cells, recorder.metric, reference=test.clean)
         values = evaluate(model, plan, batch_size=self.batch_size, progress="steering")
         baselines = recorder.baselines("corrupt", self.batch_size)
         k = len(self.doses)
         examples, random = values.values[:k], values.values[k:].reshape(self.n_random, k, len(test))
         place = Place(site, Selection.parse(self.at)).row()
-        length = float(found.vector.norm())
-        rows = [place | {"vector": found.origin, "dose": dose, "length": abs(dose) * length} for dose in self.doses]
+        length = float(direction.vector.norm())
+        rows = [place | {"vector": direction.origin, "dose": dose, "length": abs(dose) * length} for dose in self.doses]
         if self.ask is not None:
             examples = np.concatenate([examples, self._asking(model, test.corrupt, recorder)])
             label = {"site": "prompt", "component": "prompt", "at": "@all", "label": self.ask}
             rows.append(dict.fromkeys(place) | label | {"vector": "asked"})
         frame = tabulate(rows, examples, baselines, test.clean.clusters)
         frame = frame.assign(**_null(random, baselines["base"], frame["change"].to_numpy(float)))
-        costs, reason = self._costs(model, site, found, drawn, len(frame))
+        costs, reason = self._costs(model, site, direction, drawn, len(frame))
         result = recorder.result(
             rows, examples, baselines, forwards=values.forwards, batch_size=values.batch_size, **values.compute
         )
         tables = {
-            "direction": found.vector.tolist(), "site": str(site), "at": str(Selection.parse(self.at)),
-            "unit": length, "difference": found.unit, "n_random": self.n_random, "n_estimated_on": len(train),
+            "direction": direction.vector.tolist(), "site": str(site), "at": str(Selection.parse(self.at)),
+            "unit": length, "difference": direction.unit, "n_random": self.n_random, "n_estimated_on": len(train),
             **({"no_cost_because": reason} if reason else {}),
         }  # fmt: skip
         return Steered(
@@ -171,7 +173,7 @@ class Steering(Method[Contrast, Steered]):
         return evaluate(model, Plan(asked, [()], recorder.metric), batch_size=self.batch_size).values
 
     def _costs(
-        self, model: Model, site: Site, found: Direction, drawn: Sequence[Tensor], n_rows: int
+        self, model: Model, site: Site, direction: Direction, drawn: Sequence[Tensor], n_rows: int
     ) -> tuple[dict[str, np.ndarray], str]:
         """Return what each row costs on neutral text, and why that was not measured."""
         names = ("kl", "kl_low", "kl_high", "loss", "loss_low", "loss_high", "kl_random")
@@ -181,7 +183,7 @@ class Steering(Method[Contrast, Steered]):
             return columns, reason
         k = len(self.doses)
         # A selection such as @decision is of the prompts; neutral text is steered everywhere.
-        vectors = [found.vector, *drawn[:_COSTED]]
+        vectors = [direction.vector, *drawn[:_COSTED]]
         cells = [(Edit(site, Add(vector(each), float(dose))),) for each in vectors for dose in self.doses]
         divergence, rise = cost_of(model, neutral, cells, self.batch_size)
         parts = {"kl": divergence[:k], "loss": rise[:k]}

@@ -71,3 +71,32 @@ def test_a_card_is_a_page(tmp_path):
 
 def test_the_group_lists_its_verbs():
     assert [line.split()[0] for line in run("sae", "--help").output.splitlines()[-3:]] == ["train", "health", "card"]
+
+
+def test_pairs_of_your_own_are_material(tmp_path, hiring):
+    import mechcausal as mc
+
+    pairs = mc.contrast("hiring/gender", hiring, n=60).write(tmp_path / "pairs.csv")
+    shipped = organism("hiring") / "dictionary"
+    words = ("--model", "organism:hiring", "--pairs", pairs)
+    assert run("sae", "health", shipped, *words, "--dry-run", "--json").document["examples"] > 0
+    done = run("sae", "health", shipped, *words, "-o", tmp_path / "health.json", "--json")
+    assert done.code == 0, done.error
+    assert (tmp_path / "health.json").exists()
+    assert run("sae", "card", shipped, "3", *words, "--dry-run").code == 0
+    train = (
+        "sae",
+        "train",
+        "organism:hiring",
+        "--site",
+        "L2.resid_post",
+        "--width",
+        "8",
+        "-o",
+        tmp_path / "sae",
+        "--pairs",
+        pairs,
+    )
+    assert run(*train, "--dry-run").code == 0
+    assert not (tmp_path / "sae").exists()
+    assert "one place" in refused(*train, "--task", "hiring")

@@ -25,3 +25,18 @@ def test_the_page_and_its_numbers_stand_side_by_side(tmp_path):
     for study, verdicts in done.document["verdicts"].items():
         stated = {name: verdict for verdict, names in verdicts.items() for name in names}
         assert stated.items() <= verdict_of[study].items()
+
+
+def test_pairs_of_your_own(tmp_path, hiring):
+    import mechcausal as mc
+
+    pairs = mc.contrast("hiring/gender", hiring, n=64).write(tmp_path / "pairs.jsonl")
+    words = ("link", "organism:hiring", "--sites", "L1.z.H*", "--pairs", pairs)
+    assert run(*words, "--dry-run", "--json").document
+    done = run(*words, "-o", tmp_path / "page.html", "--json")
+    assert done.code == 0, done.error
+    (verdicts,) = done.document["verdicts"].values()
+    assert "L1.z.H2" in verdicts["causal"]
+    named = run(*words, "--concept", "gender", "-o", tmp_path / "page.html", "--json")
+    assert named.code == 0, named.error
+    assert next(iter(named.document["verdicts"].values()))["causal"] == verdicts["causal"]

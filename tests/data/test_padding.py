@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mechcausal.data.padding import pad, read_position
+from mechcausal.data.padding import laid_out, pad, read_position
 from mechcausal.errors import DataError
 
 
@@ -38,3 +38,9 @@ def test_masked_prompts_are_read_at_their_mask():
     assert read_position(Tokenizer(), [[1, 4, 2], [4, 3]]).equal(torch.tensor([1, 0]))
     assert read_position(Tokenizer(), [[1, 4, 2], [3]]) is None
     assert read_position(object(), [[1, 4]]) is None
+
+
+def test_columns_of_their_own():
+    number = torch.tensor([[-1, 0, 1], [0, 1, 2]])  # the first row is padded on the left
+    assert laid_out([[5, 6], [7, 8, 9]], number).tolist()[0][1:] == [5, 6]
+    assert laid_out([[5, 6], [7, 8, 9]], number).tolist()[1] == [7, 8, 9]

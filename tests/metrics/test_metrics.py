@@ -61,7 +61,7 @@ def test_a_function_of_ones_own(case):
 
 def test_what_is_missing_is_said():
     bare = PromptSet(*pad(ROWS))
-    assert set(METRICS) == {"logit_diff", "logprob", "prob", "accuracy", "kl", "loss"}
+    assert set(METRICS) == {"logit_diff", "logprob", "prob", "accuracy", "kl", "loss", "log_likelihood"}
     for name in ("logit_diff", "logprob", "prob", "accuracy"):
         with pytest.raises(MechcausalError, match="needs the answer"):
             metric(name).check(bare)

@@ -119,12 +119,12 @@ def pair(
         places: Named positions: what stands there in the clean prompt, and in its counterpart.
         **cells: Further columns.
     """
-    told: dict[str, Any] = {"clean": clean, "corrupt": corrupt, "answer": answer, "foil": foil, **cells}
+    stated: dict[str, Any] = {"clean": clean, "corrupt": corrupt, "answer": answer, "foil": foil, **cells}
     sides = tuple(
         {**{name: both[number] for name, both in (places or {}).items()}, "end": _last_word(text)}
         for number, text in enumerate((clean, corrupt))
     )
-    kept = {name: cell for name, cell in told.items() if cell is not None}
+    kept = {name: cell for name, cell in stated.items() if cell is not None}
     return Record(where, kept, (sides[0], sides[1]))
 
 

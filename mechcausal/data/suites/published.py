@@ -73,8 +73,8 @@ def winogender(random: Random, tokenizer: Any) -> Iterator[Record]:  # noqa: ANN
             ("$POSS_PRONOUN", ("his", "her")),
             ("$ACC_PRONOUN", ("him", "her")),
         ):
-            before, found, after = row["sentence"].partition(case)
-            if found:
+            before, pronoun, after = row["sentence"].partition(case)
+            if pronoun:
                 text = before.replace("$OCCUPATION", row["occupation"]).replace("$PARTICIPANT", row["participant"])
                 rest = after.replace("$OCCUPATION", row["occupation"]).replace("$PARTICIPANT", row["participant"])
                 by_sentence[text, case].append((row, forms, rest))

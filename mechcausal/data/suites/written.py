@@ -63,15 +63,15 @@ def greater_than(random: Random, tokenizer: Any) -> Iterator[Record]:  # noqa: A
     Where the tokenizer writes the two digits of a year in its century as one token, answers are all later ones and foils
     all others; where it writes digit by digit, they are the later and the earlier decades. Counterparts begin in year 01.
     """
-    whole = len(tokenizer("1732", add_special_tokens=False)["input_ids"]) < 4
+    in_one_token = len(tokenizer("1732", add_special_tokens=False)["input_ids"]) < 4
     number, left = 0, _MOST
     while left:
         left -= 1
         event, century = random.choice(EVENTS), random.randint(11, 19)
-        year = random.randint(2, 98) if whole else 10 * random.randint(2, 8) + random.randint(0, 9)
+        year = random.randint(2, 98) if in_one_token else 10 * random.randint(2, 8) + random.randint(0, 9)
         sides = [f"The {event} lasted from the year {century}{y:02d} to the year {century}" for y in (year, 1)]
         start = sides[0].index(f"{century}{year:02d}") + len(str(century))
-        if whole:
+        if in_one_token:
             answer, foil = [f"{y:02d}" for y in range(year + 1, 100)], [f"{y:02d}" for y in range(2, year + 1)]
         else:
             tens = year // 10

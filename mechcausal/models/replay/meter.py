@@ -8,6 +8,7 @@ from torch import Tensor
 
 from mechcausal.data.prompts import PromptSet
 from mechcausal.metrics import Metric
+from mechcausal.metrics.answers import WEIGHT, columns_of
 from mechcausal.models.replay.twin import Twin
 
 _ROWS = 256  # rows of the whole vocabulary at a time
@@ -30,17 +31,21 @@ class Meter:
     def __init__(self, twin: Twin, batch: PromptSet, metric: Metric, reference: Tensor | None, final: Tensor) -> None:
         self.twin, self.batch, self.metric, self.final = twin, batch, metric, final
         self.reference = reference if metric.compares else None
-        self.read = None if metric.reads == "all" else batch.read_columns
+        self.read = batch.read_columns if metric.reads_one_position else None
+        self.answers = columns_of(batch) if metric.reads == "continuation" else None  # the columns of each token
         self.columns: Tensor | None = None
+        self.sets = [None if ids is None else ids.shape[1] for ids in (batch.answers, batch.foils)]
         if metric.reads == "answers":
-            assert batch.answer is not None
-            assert batch.foil is not None
-            self.columns = torch.stack([batch.answer, batch.foil], dim=1)
-        self.unedited = twin.logits(final) if self.read is None else None  # its final states carry no graph
+            sides = [(batch.answer, batch.answers), (batch.foil, batch.foils)]
+            self.columns = torch.cat([one[:, None] if one is not None else _first(many) for one, many in sides], dim=1)
+        whole = self.read is None and self.answers is None
+        self.unedited = twin.logits(final) if whole else None  # its final states carry no graph
 
     @property
     def last(self) -> Tensor | int:
         """The last column that is read, of each example or of all."""
+        if self.answers is not None:
+            return self.answers.amax(1)
         return self.batch.tokens.shape[1] - 1 if self.read is None else self.read
 
     def base(self) -> np.ndarray:
@@ -61,11 +66,14 @@ class Meter:
             rows: Which example each entry is.
             start: The column at which `hidden` begins; left of it all is as in the unedited run.
         """
-        pairs = zip(hidden.split(_ROWS), rows.split(_ROWS), strict=True)
+        size = _ROWS if self.answers is None else max(1, _ROWS // self.answers.shape[1])
+        pairs = zip(hidden.split(size), rows.split(size), strict=True)
         return torch.cat([self._of_some(*pair, start) for pair in pairs])
 
     def _of_some(self, hidden: Tensor, rows: Tensor, start: int) -> Tensor:
         compared = None if self.reference is None else self.reference[rows]
+        if self.answers is not None:
+            return self._of_answers(hidden, rows, start)
         if self.read is None:
             assert self.unedited is not None
             logits = torch.cat([self.unedited[rows, :start], self.twin.logits(hidden)], dim=1)
@@ -74,10 +82,49 @@ class Meter:
             compared = compared[torch.arange(len(rows)), self.read[rows]][:, None]
         if self.columns is None:
             logits = self.twin.logits(hidden)
-            answer, foil = (None if ids is None else ids[rows] for ids in (self.batch.answer, self.batch.foil))
+            named = {name: getattr(self.batch, name) for name in ("answer", "foil", "answers", "foils")}
+            told = {name: None if ids is None else ids[rows] for name, ids in named.items()}
         else:
             logits = self.twin.logits(hidden, self.columns[rows])
-            answer, foil = torch.zeros_like(rows), torch.ones_like(rows)
+            told = self._among_columns(rows)
         single = torch.ones(len(rows), 1, dtype=torch.bool, device=hidden.device)
-        asked = PromptSet(tokens=single.long(), mask=single, answer=answer, foil=foil)
+        asked = PromptSet(tokens=single.long(), mask=single, **told)
         return self.metric(logits[:, None], asked, compared)
+
+    def _among_columns(self, rows: Tensor) -> dict[str, Tensor]:
+        """Return where the answers and foils of rows stand among the columns that are computed."""
+        if self.sets == [None, None]:
+            return {"answer": torch.zeros_like(rows), "foil": torch.ones_like(rows)}
+        told, first = {}, 0
+        for name, ids in (("answers", self.batch.answers), ("foils", self.batch.foils)):
+            assert ids is not None  # a metric of answers has both
+            places = torch.arange(first, first + ids.shape[1], device=rows.device)[None, :, None]
+            told[name] = torch.where(ids[rows] < 0, -1, places)
+            first += ids.shape[1]
+        return told
+
+    def _of_answers(self, hidden: Tensor, rows: Tensor, start: int) -> Tensor:
+        """Return the metric from the logits at each token of an answer, the only ones that are computed."""
+        assert self.answers is not None
+        columns = self.answers[rows]
+        entry = torch.arange(len(rows), device=rows.device)[:, None]
+        states = torch.where(
+            (columns < start)[..., None],
+            self.final[rows[:, None], columns],
+            hidden[entry, (columns - start).clamp(min=0)],
+        )
+        logits = self.twin.logits(states.flatten(0, 1)).unflatten(0, states.shape[:2])
+        steps = torch.ones(states.shape[:2], dtype=torch.bool, device=rows.device)
+        assert self.batch.answers is not None
+        weight = {name: value[rows] for name, value in self.batch.variables.items() if name == WEIGHT}
+        forced = torch.full_like(rows, states.shape[1] - 1)
+        asked = PromptSet(
+            tokens=steps.long(), mask=steps, answers=self.batch.answers[rows], forced=forced, variables=weight
+        )
+        return self.metric(logits, asked)
+
+
+def _first(ids: Tensor | None) -> Tensor:
+    """Return the tokens of sets of single tokens, [batch member]; where there are fewer members, some token."""
+    assert ids is not None
+    return ids[:, :, 0].clamp(min=0)

@@ -1,0 +1,44 @@
+"""Pairs whose prompts differ in length, as tokens, with a named span on both sides."""
+
+from __future__ import annotations
+
+import torch
+
+from mechcausal.data import Contrast, PromptSet, pad
+from mechcausal.data.spans import align_pair
+
+# (before, span, after), clean and corrupt; the last pair has spans of equal length.
+PAIRS = (
+    ([5, 6], [10, 11, 12], [20, 21], [13]),
+    ([7], [14], [22, 23], [15, 16]),
+    ([8, 9], [17, 18], [24], [30, 31]),
+    ([8, 9], [19], [24, 25], [32]),
+)
+
+
+def unequal(mode="last", side="right", answer=(40, 41, 42, 43), foil=(50, 51, 52, 53), **told):
+    """Return the pairs, aligned by their span."""
+    rows = [[[*before, *first, *after], [*before, *second, *after]] for before, first, after, second in PAIRS]
+    ranges = [
+        [(len(before), len(before) + len(span)) for span in (first, second)] for before, first, _, second in PAIRS
+    ]
+    aligned = [
+        align_pair({"who": first}, {"who": second}, tuple(map(len, row)), mode)
+        for (first, second), row in zip(ranges, rows, strict=True)
+    ]
+    sides = []
+    for number in (0, 1):
+        spans = torch.tensor([both[number] for both in ranges])
+        sides.append(
+            PromptSet(
+                *pad([row[number] for row in rows], side=side),
+                side=side,
+                answer=torch.tensor(answer),
+                foil=torch.tensor(foil),
+                positions={"who": spans[:, 1] - 1},
+                spans={} if mode == "last" else {"who": spans},
+                aligned=tuple(pair[number] for pair in aligned),
+                **told,
+            )
+        )
+    return Contrast(*sides, "who")
