@@ -48,7 +48,24 @@ from mechcausal.models.hooked import readings
 from mechcausal.models.pretrained import quietly
 
 TOLERANCE = 1e-4  # of the metric's range
-NAMES = "Mary John James David Michael Tom Jack Peter Martin Dan Anna Alice Emma Amy Linda Karen".split()
+NAMES = [
+    "Mary",
+    "John",
+    "James",
+    "David",
+    "Michael",
+    "Tom",
+    "Jack",
+    "Peter",
+    "Martin",
+    "Dan",
+    "Anna",
+    "Alice",
+    "Emma",
+    "Amy",
+    "Linda",
+    "Karen",
+]
 TEMPLATES = (
     "When {a} and {b} went to the store, {s} gave a drink to",
     "Then, {a} and {b} went to the store. {s} gave a drink to",

@@ -29,8 +29,6 @@ NOT_CARRIED = {  # to the end of its layer, which is run with the edit instead
     "gemma2": {"z", "result", "mlp_post"},  # its norms come after the output matrix, so a head has no linear share
     "opt": {"resid_mid", "attn_out", "z", "result"},  # its MLP is no module
     "neox": set(),
-    "mixtral": {"mlp_post"},  # the neurons of experts have no hook point
-    "qwen3_moe": {"mlp_post"},
 }
 COMPONENTS = ("embed", "resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out", "mlp_post", "z", "result")
 TOLERANCE = 1e-4  # of the metric's range
@@ -38,7 +36,8 @@ TOLERANCE = 1e-4  # of the metric's range
 
 def components(name):
     """Return what can be written on an architecture, of what the engine carries."""
-    return [word for word in COMPONENTS if not (word == "resid_mid" and name in ("neox", "bert"))]
+    without = {"neox": "resid_mid", "bert": "resid_mid", **dict.fromkeys(EXPERTS, "mlp_post")}
+    return [word for word in COMPONENTS if word != without.get(name)]
 
 
 def agree(fast, slow, tolerance=TOLERANCE):
@@ -63,8 +62,7 @@ def test_what_is_replayed_on_each_architecture(name):
     known = replayer(loaded(name))
     assert known.components == set(components(name)) - NOT_CARRIED.get(name, set())
     joint = {"q", "k", "v"} if name in ("gpt2", "neox") else set()  # one module makes all three
-    made = {*components(name), "q", "k", "v"} - {"embed"} - joint
-    assert known.inside == (made - {"mlp_post"} if name in EXPERTS else made)
+    assert known.inside == {*components(name), "q", "k", "v"} - {"embed"} - joint
     assert known.together == known.inside | {"embed"}
     assert not [kind for kind in known.reasons if ".sae:" not in kind]
 
@@ -77,7 +75,8 @@ def test_the_loops_numbers_on_every_architecture(name, side):
     sites = [word for word in components(name) if word not in ("z", "mlp_post")]
     streams = both(loaded(name), pairs, sites=sites, at="each")
     agree(*streams[:2])
-    inner = both(loaded(name), pairs, sites=["z", "mlp_post", "L1.mlp_post.N3"], at=["each", "all", "@-1"])
+    neurons = [] if name in EXPERTS else ["mlp_post", "L1.mlp_post.N3"]
+    inner = both(loaded(name), pairs, sites=["z", *neurons], at=["each", "all", "@-1"])
     agree(*inner[:2])
     assert streams[2]["engine"] == inner[2]["engine"] == "replay"
 
