@@ -310,8 +310,8 @@ def mean_activations(
 
     def one_batch(index: Tensor) -> np.ndarray:
         added: list[tuple[Site, Tensor, Tensor]] = []
-        whole = [(index, prompts.take(index), 0)]
-        for _, part, _ in parts(prompts, order[index]) if sorts else whole:
+        all_at_once = [(index, prompts.take(index), 0)]
+        for _, part, _ in parts(prompts, order[index]) if sorts else all_at_once:
             batch = part.to(bridge.device_of(model))
             for site, value in readings(model, batch, sites).items():
                 value = value.double()
