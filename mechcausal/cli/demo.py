@@ -26,7 +26,7 @@ def demo(
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
-    """Audit the embedded model, or tour a real one, and write a report.
+    """Audit the embedded model or a real one; write a report.
 
     The embedded model is organism:hiring. The report says which heads carry gender to the decision, along which path, and
     which secret numbers can be extracted; it compares all of it with the shipped truth. Of a real model, it says which
