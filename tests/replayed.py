@@ -18,6 +18,8 @@ NOT_CARRIED = {  # to the end of its layer, which is run with the edit instead
     "gemma2": {"z", "mlp_post"},  # its norms come after the output matrix, so a head has no linear share
     "opt": {"resid_mid", "attn_out", "z", "result"},  # its MLP is no module
     "neox": set(),
+    "mixtral": {"mlp_post"},  # the neurons of experts have no hook point
+    "qwen3_moe": {"mlp_post"},
 }
 COMPONENTS = ("embed", "resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out", "mlp_post", "z", "result")
 TOLERANCE = 1e-4  # of the metric's range

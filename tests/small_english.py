@@ -11,7 +11,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 import mechcausal as mc
 from mechcausal.data.suites.published import shipped
 from mechcausal.data.suites.written import INDIRECT, NAMES, SHOPS, THINGS
-from mechcausal.report.real_tour.steered import ASK, NOUNS, SENTENCES_OF
+from mechcausal.report.real_tour.dosing import ASK, NOUNS, SENTENCES_OF
 from mechcausal.steering.neutral import SENTENCES
 
 

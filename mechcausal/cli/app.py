@@ -23,6 +23,7 @@ from mechcausal.cli.models import organisms, sites
 from mechcausal.cli.patching import ablate, attribute, patch, path
 from mechcausal.cli.probing import erase, probe
 from mechcausal.cli.scrubbing import scrub
+from mechcausal.cli.steering import steer
 from mechcausal.errors import MechcausalError
 
 _FAILED = 4
@@ -38,7 +39,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 for verb in (
-    demo, organisms, sites, patch, ablate, attribute, path, scrub, probe, erase, link, generate, lens, selftest, doctor,
+    demo, organisms, sites, patch, ablate, attribute, path, scrub, probe, erase, link, generate, lens, steer, selftest, doctor,
 ):  # fmt: skip
     app.command()(verb)
 app.add_typer(sae)

@@ -247,6 +247,9 @@ def _readable(model: Any, batch: PromptSet, component: str, shape: ModelShape) -
     if point is None:
         return Ability(component, note=_why_absent(component, model))
     name = point.name or ""
+    if component == "mlp_post" and point is bridge.hook_point(model, _site("mlp_out", 0)):
+        note = "the MLP is a mixture of experts, whose neurons have no hook point (what bears the name is its output)"
+        return Ability(component, note=note)
     try:
         value = readings(model, batch, [site])[site]
     except InterventionError:

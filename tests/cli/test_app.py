@@ -11,7 +11,7 @@ import mechcausal as mc
 from mechcausal.cli import app
 
 METHODS = {"patch", "ablate", "attribute", "path", "scrub", "probe", "erase"}
-VERBS = {"demo", "organisms", "sites", "link", "generate", "lens", "selftest", "doctor", "sae", *METHODS}
+VERBS = {"demo", "organisms", "sites", "link", "generate", "lens", "steer", "selftest", "doctor", "sae", *METHODS}
 COMMANDS = [*sorted(VERBS - {"sae"}), "sae train", "sae health", "sae card"]
 REFUSED = {
     "pach": (2, "No such command 'pach': did you mean 'patch', 'path'?"),

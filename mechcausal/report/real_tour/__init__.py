@@ -11,10 +11,10 @@ from typing import Any
 
 from mechcausal.arguments import Model
 from mechcausal.models.load import load
+from mechcausal.report.real_tour.dosing import steered
 from mechcausal.report.real_tour.findings import RealFindings
-from mechcausal.report.real_tour.gender import gender
 from mechcausal.report.real_tour.indirect import indirect_objects
-from mechcausal.report.real_tour.steered import steered
+from mechcausal.report.real_tour.occupations import gender
 from mechcausal.results.result import Result
 
 __all__ = ["MODEL", "RealFindings", "tour"]

@@ -2,7 +2,6 @@
 
 import json
 
-import pytest
 from real_tour_findings import findings
 from small_english import small_english
 
@@ -37,18 +36,3 @@ def test_nothing_found_is_said_too(monkeypatch):
     numbers, sweeps = indirect.indirect_objects(small_english(), n=6, seed=1)
     assert numbers["carriers"] == numbers["silenced"] == numbers["earlier"] == []
     assert "attention" not in sweeps
-
-
-@pytest.mark.real
-def test_the_known_facts_of_smollm2_come_out():
-    import mechcausal as mc
-
-    try:
-        model = mc.load("smollm2")
-    except mc.MechcausalError as error:
-        pytest.skip(str(error))
-    numbers, _ = indirect.indirect_objects(model, n=16, seed=0)
-    assert numbers["accuracy"][0] >= 0.9
-    assert numbers["carriers"][0]["site"] == "L23.z.H3"
-    assert {"L20.z.H0", "L29.z.H1"} & {row["site"] for row in numbers["carriers"]}
-    assert "L29.z.H0" in {row["site"] for row in numbers["against"]}

@@ -3,7 +3,7 @@
 from real_tour_findings import findings
 from small_english import small_english
 
-from mechcausal.report.real_tour.steered import DOSES, women_and_men
+from mechcausal.report.real_tour.dosing import DOSES, women_and_men
 
 
 def test_pairs_differ_in_one_token():
