@@ -19,7 +19,7 @@ from mechcausal.data.checking import check_columns
 from mechcausal.data.padding import Side as Side
 from mechcausal.data.padding import laid_out, read_position
 from mechcausal.data.padding import pad as pad
-from mechcausal.data.targets import Words, each_of, targets
+from mechcausal.data.targets import Words, each_of, for_each, targets
 from mechcausal.data.tokens import encode_all, span_of, tokenizer_of, wants_bos
 from mechcausal.errors import DataError, SiteError, did_you_mean
 
@@ -134,11 +134,14 @@ class PromptSet:
         read = encode_all(tokenizer, texts, bos=bos)
         rows = [ids for ids, _ in read]
         places = {
-            word: [span_of(read[i][1], texts[i], place) for i, place in enumerate(_each(value, len(texts), word))]
+            word: [span_of(read[i][1], texts[i], place) for i, place in enumerate(for_each(value, len(texts), word))]
             for word, value in (positions or {}).items()
         }
         given = {
-            **{f"position.{word}": tuple(_each(value, len(texts), word)) for word, value in (positions or {}).items()},
+            **{
+                f"position.{word}": tuple(for_each(value, len(texts), word))
+                for word, value in (positions or {}).items()
+            },
             **{what: tuple(each_of(words, len(texts), what)) for what, words in wanted.items() if words is not None},
         }
         return cls(
@@ -359,11 +362,3 @@ class PromptSet:
             digest.update(f"{part.name}={plain.tolist() if isinstance(plain, Tensor) else plain!r};".encode())
         digest.update(repr(self.real_tokens).encode())
         return digest.hexdigest()[:16]
-
-
-def _each(value: Any, count: int, what: str) -> Sequence[Any]:  # noqa: ANN401 - one for all, or one each
-    if isinstance(value, (str, int)):
-        return [value] * count
-    if len(value) != count:
-        raise DataError(f"{what} must have one entry per prompt", got=len(value), expected=count)
-    return value

@@ -34,6 +34,15 @@ Words = Annotated[
 ]
 
 
+def for_each(value: Any, count: int, what: str) -> Sequence[Any]:  # noqa: ANN401 - one for all, or one each
+    """Return one value for each prompt, of one for all or a list with one for each."""
+    if isinstance(value, (str, int)):
+        return [value] * count
+    if len(value) != count:
+        raise DataError(f"{what} must have one entry per prompt", got=len(value), expected=count)
+    return value
+
+
 def each_of(words: Words, count: int, what: str) -> list[Any]:
     """Return the answer of each prompt: a text, or a tuple of texts that are equally right."""
     if _is_text(words):

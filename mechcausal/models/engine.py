@@ -40,6 +40,7 @@ from mechcausal.models.rows import (
     together,
     uneven,
     why_matched,
+    without_padding,
     written_out,
 )
 from mechcausal.models.sources import SourceRun, check_source, from_elsewhere, source_of
@@ -118,7 +119,8 @@ def evaluate(
 
     def one_batch(index: Tensor) -> np.ndarray:
         nonlocal forwards, economy
-        part, answers = written_out(aligned.batch(index, bridge.device_of(model)))
+        part = aligned.batch(index, bridge.device_of(model))
+        part, answers = written_out(part if any(plan.cells) else without_padding(part))
         compared = None
         if plan.metric.compares:
             compared = forward(model, part.reference or part.base).logits
@@ -290,7 +292,10 @@ def measure(
     reference: PromptSet | None = None,
 ) -> Values:
     """Return the metric of the unedited run, as one cell."""
-    return evaluate(model, Plan(prompts, [()], metric, reference=reference), batch_size=batch_size)
+    order = by_length(prompts)  # so that a batch has little padding
+    compared = None if reference is None else reference.take(order)
+    values = evaluate(model, Plan(prompts.take(order), [()], metric, reference=compared), batch_size=batch_size)
+    return replace(values, values=values.values[:, order.argsort().numpy()])
 
 
 def mean_activations(
