@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from mechcausal.errors import ArgumentError
 
@@ -58,7 +58,7 @@ class Chosen:
 
         options: dict[str, Any] = {"unfit": "drop" if self.drop else "refuse"}
         if self.pairs is not None:
-            return _first(Contrast.read(self.pairs, model, spans=self.spans, **options), self.n)
+            return _first(Contrast.read(self.pairs, model, spans=cast(Any, self.spans), **options), self.n)
         if self.prompts is not None:
             return _first(PromptSet.read(self.prompts, model, **options), self.n)
         if self.contrast is not None:

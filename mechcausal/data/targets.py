@@ -49,6 +49,7 @@ def each_of(words: Words, count: int, what: str) -> list[Any]:
         return [words] * count
     if isinstance(words, Set):
         return [tuple(sorted(words))] * count
+    assert isinstance(words, (list, tuple))  # all that is left
     if len(words) != count:
         raise DataError(f"{what} must have one entry per prompt", got=len(words), expected=count)
     return [word if _is_text(word) else tuple(word) for word in words]

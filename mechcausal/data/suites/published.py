@@ -87,7 +87,7 @@ def winogender(random: Random, tokenizer: Any) -> Iterator[Record]:  # noqa: ANN
         clean, corrupt = (she, he) if female else (he, she)
         yield pair(
             repr(text), text + clean, text + corrupt, ends[0], ends[1],
-            places={"occupation": (row["occupation"],) * 2, "participant": (row["participant"],) * 2},
+            places={name: (row[name], row[name]) for name in ("occupation", "participant")},
             cluster=row["occupation"], group="female" if female else "male",
         )  # fmt: skip
 
@@ -110,7 +110,7 @@ def winobias_continued(random: Random, tokenizer: Any) -> Iterator[Record]:  # n
         before = halves[0][0]
         yield pair(
             repr(before), before + rows[0]["pro"], before + rows[0]["anti"], halves[0][1], halves[1][1],
-            places={"referent": (who[0],) * 2, "other": (who[1],) * 2} if all(name in before for name in who) else None,
+            places={"referent": (who[0], who[0]), "other": (who[1], who[1])} if all(name in before for name in who) else None,
             cluster=" and ".join(sorted(who)), group="female" if rows[0]["pro"].lower() in _FEMALE else "male",
         )  # fmt: skip
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -83,7 +85,7 @@ class Meter:
         if self.columns is None:
             logits = self.twin.logits(hidden)
             named = {name: getattr(self.batch, name) for name in ("answer", "foil", "answers", "foils")}
-            told = {name: None if ids is None else ids[rows] for name, ids in named.items()}
+            told: dict[str, Any] = {name: None if ids is None else ids[rows] for name, ids in named.items()}
         else:
             logits = self.twin.logits(hidden, self.columns[rows])
             told = self._among_columns(rows)
@@ -91,7 +93,7 @@ class Meter:
         asked = PromptSet(tokens=single.long(), mask=single, **told)
         return self.metric(logits[:, None], asked, compared)
 
-    def _among_columns(self, rows: Tensor) -> dict[str, Tensor]:
+    def _among_columns(self, rows: Tensor) -> dict[str, Any]:
         """Return where the answers and foils of rows stand among the columns that are computed."""
         if self.sets == [None, None]:
             return {"answer": torch.zeros_like(rows), "foil": torch.ones_like(rows)}
