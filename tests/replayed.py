@@ -3,7 +3,7 @@
 import random
 
 import numpy as np
-from zoo import ARCHITECTURES, loaded
+from zoo import ARCHITECTURES, EXPERTS, loaded
 
 import mechcausal as mc
 from mechcausal.address import Selection, expand
@@ -18,8 +18,6 @@ NOT_CARRIED = {  # to the end of its layer, which is run with the edit instead
     "gemma2": {"z", "mlp_post"},  # its norms come after the output matrix, so a head has no linear share
     "opt": {"resid_mid", "attn_out", "z", "result"},  # its MLP is no module
     "neox": set(),
-    "mixtral": {"mlp_post"},  # the neurons of experts have no hook point
-    "qwen3_moe": {"mlp_post"},
 }
 COMPONENTS = ("embed", "resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out", "mlp_post", "z", "result")
 TOLERANCE = 1e-4  # of the metric's range
@@ -27,7 +25,12 @@ TOLERANCE = 1e-4  # of the metric's range
 
 def components(name):
     """Return what can be written on an architecture, of what the engine carries."""
-    missing = {"neox": ("resid_mid",), "bert": ("resid_mid",), "gemma2": ("result",)}.get(name, ())
+    missing = {
+        "neox": ("resid_mid",),
+        "bert": ("resid_mid",),
+        "gemma2": ("result",),
+        **dict.fromkeys(EXPERTS, ("mlp_post",)),
+    }.get(name, ())
     return [word for word in COMPONENTS if word not in missing]
 
 

@@ -47,7 +47,8 @@ def steer(
     from mechcausal.steering import Steering
 
     options: dict[str, Any] = {"at": at, "read_at": read_at, "vector": vector, "ask": ask, "seed": seed}
-    method = Steering(site, **options | ({} if dose is None else {"doses": dose}))
+    options |= {} if dose is None else {"doses": dose}
+    method = Steering(site, **options)
     loaded = load(model)
     data: Any = chosen.read(loaded)
     if dry_run:

@@ -49,13 +49,13 @@ def each_of(words: Words, count: int, what: str) -> list[Any]:
         return [words] * count
     if isinstance(words, Set):
         return [tuple(sorted(words))] * count
-    assert isinstance(words, (list, tuple))  # all that is left
-    if len(words) != count:
-        raise DataError(f"{what} must have one entry per prompt", got=len(words), expected=count)
-    return [word if _is_text(word) else tuple(word) for word in words]
+    listed: Any = words
+    if len(listed) != count:
+        raise DataError(f"{what} must have one entry per prompt", got=len(listed), expected=count)
+    return [word if _is_text(word) else tuple(word) for word in listed]
 
 
-def targets(tokenizer: Any, count: int, **words: Words | None) -> dict[str, Tensor]:  # noqa: ANN401 - any tokenizer
+def targets(tokenizer: Any, count: int, **words: Words | None) -> dict[str, Any]:  # noqa: ANN401 - any tokenizer
     """Return the fields of a `PromptSet` for `answer` and `foil`.
 
     They are `answer` and `foil` where each is one token, else `answers` and `foils` for both.

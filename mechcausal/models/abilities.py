@@ -88,7 +88,8 @@ class Abilities:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Abilities:
         """Return what `to_json` wrote."""
-        entries = [Ability(**{**entry, "shape": tuple(entry["shape"])}) for entry in data["components"]]
+        described: list[dict[str, Any]] = data["components"]
+        entries = [replace(Ability(**entry), shape=tuple(entry["shape"])) for entry in described]
         components = {ability.component: ability for ability in entries}
         return cls(data["architecture"], ModelShape(**data["shape"]), components, data["additive"])
 

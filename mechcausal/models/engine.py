@@ -158,9 +158,9 @@ def _in_two(model: Any, plan: Plan, apart: np.ndarray, exact: Exact, options: di
 
     def one(rows: np.ndarray, other: bool) -> tuple[np.ndarray, Values]:
         part = taken(plan, rows)
-        found = evaluate(model, matched(part) if other else part, exact="naive" if other else exact, **options)
-        found.compute["examples"] = len(rows)
-        return np.concatenate([found.values, *(side[None] for side in found.unedited.values())]), found
+        evaluated = evaluate(model, matched(part) if other else part, exact="naive" if other else exact, **options)
+        evaluated.compute["examples"] = len(rows)
+        return np.concatenate([evaluated.values, *(side[None] for side in evaluated.unedited.values())]), evaluated
 
     values, parts = in_two(apart, one)
     compute = together([part.compute for part in parts], why_matched(int(apart.sum()), len(apart)))
@@ -315,8 +315,8 @@ def mean_activations(
 
     def one_batch(index: Tensor) -> np.ndarray:
         added: list[tuple[Site, Tensor, Tensor]] = []
-        whole = [(index, prompts.take(index), 0)]
-        for _, part, _ in parts(prompts, order[index]) if sorts else whole:
+        all_at_once = [(index, prompts.take(index), 0)]
+        for _, part, _ in parts(prompts, order[index]) if sorts else all_at_once:
             batch = part.to(bridge.device_of(model))
             for site, value in readings(model, batch, sites).items():
                 value = value.double()

@@ -18,13 +18,13 @@ _ENDS = ("resid_post", "mlp_out")  # what is in the stream, or added to it, wher
 
 def suffix_twin(model: Any, site: Site) -> Twin | None:  # noqa: ANN401 - a TransformerBridge
     """Return the bare model if the layers after a whole site can be run by themselves, in agreement with the loop."""
-    known = site.component == "resid_pre" or site.component in _ENDS
-    if not known or site != site.whole or bridge.foreign(model) or not bridge.has_head(model):
+    has_layers_after = site.component == "resid_pre" or site.component in _ENDS
+    if not has_layers_after or site != site.whole or bridge.foreign(model) or not bridge.has_head(model):
         return None
-    found = replayer(model)
-    if found.twin is None or not found.twin.reads(site) or not found.carries(site.component):
+    engine = replayer(model)
+    if engine.twin is None or not engine.twin.reads(site) or not engine.carries(site.component):
         return None
-    return found.twin if site.component != "mlp_out" or found.able.additive else None
+    return engine.twin if site.component != "mlp_out" or engine.able.additive else None
 
 
 def layers_after(site: Site, n_layers: int) -> int:

@@ -15,10 +15,11 @@ from mechcausal.inspection import attention, lens
 from mechcausal.interventions.specs import Edit
 from mechcausal.models.abilities import abilities
 from mechcausal.patching import ablate, measure, patch
+from mechcausal.results.intervals import mean_interval
 from mechcausal.results.result import Result
 
 CARRIES, AGAINST = 0.1, -0.05  # shares of the effect that count, by the whole interval
-_MOST, _CONTROLS = 6, 5
+_MOST, _CONTROLS = 6, 3
 
 
 def indirect_objects(model: Model, *, n: int, seed: int) -> tuple[dict[str, Any], dict[str, Result]]:
@@ -78,16 +79,17 @@ def _silenced(model: Model, pairs: Contrast, carriers: Sequence[str], seed: int)
             for layer in layers
         ]
         cells.append(tuple(dict.fromkeys(others)))
+    result = ablate(model, pairs, sites=cells, at="@end", do="mean")
+    odds = {"log-odds": (result.baselines["base"], result.examples)}
+    odds["answer before foil"] = tuple((values > 0).astype(float) for values in odds["log-odds"])
     rows = []
-    for name, metric in (("logit_diff", "logit_diff"), ("accuracy", "accuracy")):
-        result = ablate(model, pairs, sites=cells, at="@end", do="mean", metric=metric)
-        frame = result.frame
+    for name, (before, after) in odds.items():
+        change = mean_interval(after[0] - before, pairs.clean.clusters)
         rows.append(
             {
-                "metric": name, "heads": list(carriers), "before": float(np.nanmean(result.baselines["base"])),
-                "after": float(frame["value"].iloc[0]), "change": float(frame["change"].iloc[0]),
-                "change_low": float(frame["change_low"].iloc[0]), "change_high": float(frame["change_high"].iloc[0]),
-                "controls": [float(value) for value in frame["change"].iloc[1:]],
+                "metric": name, "heads": list(carriers), "before": float(before.mean()), "after": float(after[0].mean()),
+                "change": change.estimate, "change_low": change.low, "change_high": change.high,
+                "controls": [float(values.mean() - before.mean()) for values in after[1:]],
             }
         )  # fmt: skip
     return rows

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from replayed import CAUSAL, NOT_CARRIED, agree, both, components
-from zoo import EXPERTS, bare, build, loaded, make_pairs
+from zoo import bare, build, loaded, make_pairs
 
 import mechcausal as mc
 from mechcausal.address import Site
@@ -23,8 +23,7 @@ def test_what_is_replayed_on_each_architecture(name):
     known = replayer(loaded(name))
     assert known.components == set(components(name)) - NOT_CARRIED.get(name, set())
     joint = {"q", "k", "v"} if name in ("gpt2", "neox") else set()  # one module makes all three
-    made = {*components(name), "q", "k", "v"} - {"embed"} - joint
-    assert known.inside == (made - {"mlp_post"} if name in EXPERTS else made)
+    assert known.inside == {*components(name), "q", "k", "v"} - {"embed"} - joint
     assert known.together == known.inside | {"embed"}
     assert not [kind for kind in known.reasons if ".sae:" not in kind]
 

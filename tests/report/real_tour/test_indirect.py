@@ -20,5 +20,5 @@ def test_silencing_is_measured_on_other_pairs():
     again = mc.ablate(small_english(), pairs, sites=cell, at="@end", do="mean").frame["value"].item()
     row = numbers["silenced"][0]
     assert abs(row["after"] - again) < 1e-4
-    assert len(row["controls"]) == 5
+    assert len(row["controls"]) == 3
     assert len(numbers["texts"]) == 2
