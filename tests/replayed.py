@@ -3,7 +3,7 @@
 import random
 
 import numpy as np
-from zoo import ARCHITECTURES, loaded
+from zoo import ARCHITECTURES, EXPERTS, loaded
 
 import mechcausal as mc
 from mechcausal.address import Selection, expand
@@ -25,7 +25,12 @@ TOLERANCE = 1e-4  # of the metric's range
 
 def components(name):
     """Return what can be written on an architecture, of what the engine carries."""
-    missing = {"neox": ("resid_mid",), "bert": ("resid_mid",), "gemma2": ("result",)}.get(name, ())
+    missing = {
+        "neox": ("resid_mid",),
+        "bert": ("resid_mid",),
+        "gemma2": ("result",),
+        **dict.fromkeys(EXPERTS, ("mlp_post",)),
+    }.get(name, ())
     return [word for word in COMPONENTS if word not in missing]
 
 

@@ -33,7 +33,7 @@ def test_hiring_patching_finds_the_heads_of_the_truth(tmp_path):
 def test_ioi_smollm2_runs_on_a_model_that_is_known(tmp_path):
     """On the organism of the task, what is found are heads that its truth names."""
     experiment = script("ioi_smollm2")
-    said = experiment.answer(experiment.run("organism:ioi", "ioi/subject", 24, 0, tmp_path))
+    said = experiment.answer(experiment.run("organism:ioi", "ioi/subject", 24, 0, tmp_path, tokens=1))
     found = set(re.findall(r"^  (L\d\.z\.H\d)", said, re.MULTILINE))
     assert found
     assert found <= set(mc.truth("ioi")["circuit"])

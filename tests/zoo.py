@@ -16,7 +16,8 @@ SIZES = {
     "max_position_embeddings": 32, "initializer_range": 0.25, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
 }  # fmt: skip
 GQA = {"num_key_value_heads": 2, "head_dim": 8}
-ARCHITECTURES = ("gpt2", "neox", "llama", "mistral", "qwen3", "gemma2", "opt", "bert")
+EXPERTS = ("mixtral", "qwen3_moe")  # their MLPs are mixtures of experts
+ARCHITECTURES = ("gpt2", "neox", "llama", "mistral", "qwen3", "gemma2", "opt", "bert", *EXPERTS)
 
 
 def build(name):
@@ -33,6 +34,12 @@ def build(name):
         "llama": lambda: hf.LlamaForCausalLM(hf.LlamaConfig(**SIZES, **GQA)),
         "mistral": lambda: hf.MistralForCausalLM(hf.MistralConfig(**SIZES, **GQA, sliding_window=4)),
         "qwen3": lambda: hf.Qwen3ForCausalLM(hf.Qwen3Config(**SIZES, **GQA)),
+        "mixtral": lambda: hf.MixtralForCausalLM(
+            hf.MixtralConfig(**SIZES, **GQA, num_local_experts=4, num_experts_per_tok=2)
+        ),
+        "qwen3_moe": lambda: hf.Qwen3MoeForCausalLM(
+            hf.Qwen3MoeConfig(**SIZES, **GQA, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=24)
+        ),
         "gemma2": lambda: hf.Gemma2ForCausalLM(hf.Gemma2Config(**SIZES, **GQA)),
         "opt": lambda: hf.OPTForCausalLM(
             hf.OPTConfig(

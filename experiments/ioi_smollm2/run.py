@@ -8,10 +8,11 @@ from pathlib import Path
 import mechcausal as mc
 
 HERE = Path(__file__).parent
-SURVIVES, CARRIES = 0.05, 0.05  # p_max at most, effect at least
+# Templates are the clusters, and with few of them p_max cannot be small; q bounds the share of false findings.
+SURVIVES, CARRIES = 0.05, 0.05  # q at most, effect at least
 
 
-def run(model_name: str, contrast: str, n: int, seed: int, out: Path) -> dict[str, mc.Result]:
+def run(model_name: str, contrast: str, n: int, seed: int, out: Path, tokens: int = 4) -> dict[str, mc.Result]:
     """Run the sweeps, write each as soon as it is there, and return them by name."""
     model = mc.load(model_name)
     pairs = mc.contrast(contrast, model, n=n, seed=seed)
@@ -23,7 +24,7 @@ def run(model_name: str, contrast: str, n: int, seed: int, out: Path) -> dict[st
         return result
 
     heads = keep("heads", mc.patch(model, pairs, sites="z"))
-    strong = heads.frame[heads.frame["p_max"].le(SURVIVES) & heads.frame["effect"].abs().ge(CARRIES)]
+    strong = heads.frame[heads.frame["q"].le(SURVIVES) & heads.frame["effect"].abs().ge(CARRIES)]
     if strong.empty:
         return results
     keep("direct", mc.path_patch(model, pairs, senders=list(strong["site"]), receivers="logits"))
@@ -32,8 +33,8 @@ def run(model_name: str, contrast: str, n: int, seed: int, out: Path) -> dict[st
         keep("silenced", mc.ablate(model, pairs, sites=[tuple(carriers)], do="mean"))
         edits = [{"site": site, "do": "zero", "when": "both"} for site in carriers]
         texts = list(pairs.clean.texts[:4])
-        keep("as_it_is", mc.generate(model, texts, tokens=4))
-        keep("generated", mc.generate(model, texts, tokens=4, edits=edits))
+        keep("as_it_is", mc.generate(model, texts, tokens=tokens))
+        keep("generated", mc.generate(model, texts, tokens=tokens, edits=edits))
     return results
 
 
@@ -45,12 +46,12 @@ def answer(results: dict[str, mc.Result]) -> str:
         f"logit difference: clean {base['clean'].mean():.2f}, corrupt {base['corrupt'].mean():.2f}, {len(base['clean'])} pairs"
     ]
     if "direct" not in results:
-        return "\n".join(
-            [*lines, f"none of {heads.family} heads differs from no change after correction for all of them"]
-        )
+        return "\n".join([*lines, f"none of {heads.family} heads changes the answer (false discovery rate {SURVIVES})"])
     effects = heads.frame.set_index("site")
     direct = results["direct"].frame.set_index("site")["effect"]
-    lines.append(f"heads that survive the correction for all {heads.family}, with an effect of at least {CARRIES}:")
+    lines.append(
+        f"of {heads.family} heads, those with an effect of at least {CARRIES} (false discovery rate {SURVIVES}):"
+    )
     for site in sorted(direct.index, key=lambda site: -effects.loc[site, "effect"]):
         row = effects.loc[site]
         lines.append(

@@ -57,8 +57,9 @@ class Chosen:
         from mechcausal.data import Contrast, PromptSet, contrast, task
 
         options: dict[str, Any] = {"unfit": "drop" if self.drop else "refuse"}
+        spans: Any = self.spans
         if self.pairs is not None:
-            return _first(Contrast.read(self.pairs, model, spans=self.spans, **options), self.n)
+            return _first(Contrast.read(self.pairs, model, spans=spans, **options), self.n)
         if self.prompts is not None:
             return _first(PromptSet.read(self.prompts, model, **options), self.n)
         if self.contrast is not None:

@@ -96,7 +96,7 @@ def link(
     else:
         data = chosen.read(loaded)
         assert isinstance(data, Contrast)
-        labels = None if probe_labels is None else Chosen(prompts=probe_labels, drop=drop_unfit).read(loaded)
+        labels: Any = None if probe_labels is None else Chosen(prompts=probe_labels, drop=drop_unfit).read(loaded)
         asked = [own(data, *concept_labels(data, concept), labels)]
     options: dict[str, Any] = {"do": do, "smallest_effect": smallest_effect, "others": others}
     options |= {} if generalize is None else {"generalize": generalize}

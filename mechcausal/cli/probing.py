@@ -120,7 +120,12 @@ def erase(
     erasure = eraser.run(loaded, data)
     guarded = Guarding(batch_size=batch_size, seed=seed).run(loaded, erasure)
     table, edits = guarded.save(out), out.with_suffix(".json")
-    kept = {"concept": erasure.concept, "method": erasure.method, "ranks": erasure.ranks, "warning": erasure.warning}
+    kept: dict[str, Any] = {
+        "concept": erasure.concept,
+        "method": erasure.method,
+        "ranks": erasure.ranks,
+        "warning": erasure.warning,
+    }
     kept |= {"edits": [edit.to_json() for edit in erasure.edits]}
     edits.write_text(json.dumps(kept), encoding="utf-8")
     if as_json:

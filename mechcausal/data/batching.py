@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from torch import Tensor
 
@@ -45,6 +45,19 @@ def batches(lengths: Tensor, batch_size: int, padding: Share = PADDING) -> list[
             start, total = end, 0
         total += size
     return [*made, order[start:]]
+
+
+def parts(prompts: PromptSet, rows: Tensor) -> Iterator[tuple[Tensor, PromptSet, int]]:
+    """Yield some prompts in batches of like lengths: their rows, the prompts, and which column their first column was.
+
+    Args:
+        prompts: The prompts.
+        rows: Which of them; they are at most one batch.
+    """
+    for index in batches(prompts.lengths[rows], len(rows)):
+        batch = trimmed(prompts.take(rows[index]))
+        gone = prompts.tokens.shape[1] - batch.tokens.shape[1]
+        yield rows[index], batch, gone if prompts.side == "left" else 0
 
 
 def padding_share(lengths: Tensor, rows: Sequence[Tensor]) -> float:

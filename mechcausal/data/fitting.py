@@ -186,7 +186,9 @@ def check_answers(
         {*said} if isinstance(said, list) else {said} for said in map(record.cells.get, ("answer", "foil"))
     )
     if shared := (first & second) - {None}:
-        raise record.refuse(f"the answer {sorted(shared)[0]!r} is the foil too, so there is nothing to compare")
+        raise record.refuse(
+            f"the answer {sorted(map(str, shared))[0]!r} is the foil too, so there is nothing to compare"
+        )
 
 
 def _starts_wrongly(

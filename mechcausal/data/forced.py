@@ -62,17 +62,18 @@ def forced(prompts: PromptSet, like: PromptSet | None = None) -> Forced:
     numbers: tuple[list[list[int]], list[list[int]]] = ([], [])
     for row in range(len(asked)):
         for column, kept in zip((answers, foils), numbers, strict=True):
-            own = column[row] if column else []
-            kept.append(list(range(len(members), len(members) + len(own))))
-            members += own
-            owner += [row] * len(own)
+            texts_of_row = column[row] if column else []
+            kept.append(list(range(len(members), len(members) + len(texts_of_row))))
+            members += texts_of_row
+            owner += [row] * len(texts_of_row)
     device = prompts.tokens.device
     taken, texts = prompts.take(owner), prompts.real_tokens
     rows = [[*texts[row], *member[:-1]] for row, member in zip(owner, members, strict=True)]
     tokens, mask = pad(rows, side=prompts.side)
     extra = [len(member) - 1 for member in members]
     aligned = tuple(
-        (*own, *range(max(own) + 1, max(own) + 1 + more)) for own, more in zip(taken.aligned, extra, strict=False)
+        (*positions, *range(max(positions) + 1, max(positions) + 1 + more))
+        for positions, more in zip(taken.aligned, extra, strict=False)
     )
     made = replace(
         taken, tokens=tokens.to(device), mask=mask.to(device), answer=None, foil=None, foils=None, texts=(), given={},

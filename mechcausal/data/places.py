@@ -100,10 +100,13 @@ def _selections(positions: Positions, prompts: PromptSet) -> list[tuple[Selectio
 
 
 def position_label(index: int, prompts: PromptSet) -> str:
-    """Return the index, with the name that all prompts give this position where there is one."""
+    """Return the index, with the name that all prompts give this position, or the token that all of them have there."""
     same_length = bool((prompts.n_positions == prompts.n_positions[0]).all())
     names = [name for name, column in prompts.positions.items() if bool((_position(prompts, column) == index).all())]
-    return f"{index} {names[0]}" if names and same_length else str(index)
+    words = {row[index].strip() if index < len(row) else "" for row in prompts.pieces}
+    if same_length and not names and not prompts.aligned and len(words) == 1:
+        names = [*words]
+    return f"{index} {names[0]}".strip() if names and same_length else str(index)
 
 
 def _position(prompts: PromptSet, tokens: Tensor) -> Tensor:

@@ -15,10 +15,11 @@ from torch import Tensor
 from mechcausal.address import Selection
 from mechcausal.arguments import Column, Reader, Texts, checked
 from mechcausal.data.chat import AsWritten, Chats, written_out
+from mechcausal.data.checking import check_columns
 from mechcausal.data.padding import Side as Side
 from mechcausal.data.padding import laid_out, read_position
 from mechcausal.data.padding import pad as pad
-from mechcausal.data.targets import Words, each_of, targets
+from mechcausal.data.targets import Words, each_of, for_each, targets
 from mechcausal.data.tokens import encode_all, span_of, tokenizer_of, wants_bos
 from mechcausal.errors import DataError, SiteError, did_you_mean
 
@@ -50,6 +51,7 @@ class PromptSet:
         aligned: For each token of a prompt the position it counts as, where positions are those that a prompt shares
             with its counterpart; -1 for a token without one. Without it token i is position i.
         forced: How many tokens at the end of each prompt belong to its answer; they have no position.
+        pieces: The text that each token stands for, where prompts were given as text; it names positions in figures.
         given: What was said of each prompt in words: its answer, its foil, its places, and columns of your own.
     """
 
@@ -71,51 +73,11 @@ class PromptSet:
     spans: dict[str, Int[Tensor, "batch 2"]] = field(default_factory=dict)
     aligned: tuple[tuple[int, ...], ...] = ()
     forced: Int[Tensor, " batch"] | None = None
+    pieces: tuple[tuple[str, ...], ...] = ()
     given: dict[str, tuple[Any, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if len(self.tokens) == 0:
-            raise DataError("the set of prompts is empty", fix="give at least one prompt")
-        if self.tokens.shape != self.mask.shape:
-            raise DataError(
-                "tokens and mask differ in shape", got=tuple(self.mask.shape), expected=tuple(self.tokens.shape)
-            )
-        for name, column in (
-            ("tokens", self.tokens),
-            ("answer", self.answer),
-            ("foil", self.foil),
-            ("read_at", self.read_at),
-        ):
-            if column is not None and (column.is_floating_point() or column.dtype == torch.bool):
-                raise DataError(
-                    f"{name} must be whole numbers", got=str(column.dtype).removeprefix("torch."), expected="torch.long"
-                )
-        if self.mask.dtype != torch.bool:
-            raise DataError("the mask must be True or False", got=self.mask.dtype, expected="torch.bool")
-        missing = [row for row, label in enumerate(self.labels) if isinstance(label, float) and label != label]
-        if missing:
-            raise DataError(
-                f"the label of prompt {missing[0]} is NaN ({len(missing)} such prompts)",
-                fix="give None where a label is not known, or leave these prompts out",
-            )
-        if bool((~self.mask).all(dim=1).any()):
-            row = int((~self.mask).all(dim=1).nonzero()[0])
-            raise DataError(f"prompt {row} has no tokens", fix="give every prompt at least one token")
-        for part in fields(self):
-            value = getattr(self, part.name)
-            columns = value if isinstance(value, dict) else {"": value}
-            for name, column in columns.items():
-                if part.name == "side" or column is None or (isinstance(column, tuple) and not column):
-                    continue
-                size = 0 if isinstance(column, Tensor) and not column.ndim else len(column)
-                if size != len(self):
-                    what = f"{part.name} {name!r}" if name else part.name
-                    raise DataError(f"{what} must have one entry per prompt", got=size, expected=len(self))
-        if self.read_at is not None and bool(((self.read_at < 0) | (self.read_at >= self.lengths)).any()):
-            raise DataError("the read position lies outside its prompt", fix="count real tokens from 0")
-        for name, index in self.positions.items():
-            if bool(((index < 0) | (index >= self.lengths)).any()):
-                raise DataError(f"the named position {name!r} lies outside its prompt", fix="count real tokens from 0")
+        check_columns(self)
 
     def __len__(self) -> int:
         """Return the number of prompts."""
@@ -172,11 +134,14 @@ class PromptSet:
         read = encode_all(tokenizer, texts, bos=bos)
         rows = [ids for ids, _ in read]
         places = {
-            word: [span_of(read[i][1], texts[i], place) for i, place in enumerate(_each(value, len(texts), word))]
+            word: [span_of(read[i][1], texts[i], place) for i, place in enumerate(for_each(value, len(texts), word))]
             for word, value in (positions or {}).items()
         }
         given = {
-            **{f"position.{word}": tuple(_each(value, len(texts), word)) for word, value in (positions or {}).items()},
+            **{
+                f"position.{word}": tuple(for_each(value, len(texts), word))
+                for word, value in (positions or {}).items()
+            },
             **{what: tuple(each_of(words, len(texts), what)) for what, words in wanted.items() if words is not None},
         }
         return cls(
@@ -190,6 +155,9 @@ class PromptSet:
             environments=tuple(environments),
             clusters=tuple(clusters),
             positions={word: torch.tensor([end - 1 for _, end in spans]) for word, spans in places.items()},
+            pieces=tuple(
+                tuple(text[begin:end] for begin, end in spans) for text, (_, spans) in zip(texts, read, strict=True)
+            ),
             given=given,
             variables={name: torch.as_tensor(value) for name, value in (variables or {}).items()},
         )
@@ -388,17 +356,9 @@ class PromptSet:
         for part in fields(self):
             value = getattr(self, part.name)
             nothing = part.name in _LATER and (value is None or not len(value))
-            if part.name in ("tokens", "mask", "side", "given") or nothing:
+            if part.name in ("tokens", "mask", "side", "given", "pieces") or nothing:
                 continue
             plain = {k: v.tolist() for k, v in sorted(value.items())} if isinstance(value, dict) else value
             digest.update(f"{part.name}={plain.tolist() if isinstance(plain, Tensor) else plain!r};".encode())
         digest.update(repr(self.real_tokens).encode())
         return digest.hexdigest()[:16]
-
-
-def _each(value: Any, count: int, what: str) -> Sequence[Any]:  # noqa: ANN401 - one for all, or one each
-    if isinstance(value, (str, int)):
-        return [value] * count
-    if len(value) != count:
-        raise DataError(f"{what} must have one entry per prompt", got=len(value), expected=count)
-    return value

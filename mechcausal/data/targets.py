@@ -34,18 +34,28 @@ Words = Annotated[
 ]
 
 
+def for_each(value: Any, count: int, what: str) -> Sequence[Any]:  # noqa: ANN401 - one for all, or one each
+    """Return one value for each prompt, of one for all or a list with one for each."""
+    if isinstance(value, (str, int)):
+        return [value] * count
+    if len(value) != count:
+        raise DataError(f"{what} must have one entry per prompt", got=len(value), expected=count)
+    return value
+
+
 def each_of(words: Words, count: int, what: str) -> list[Any]:
     """Return the answer of each prompt: a text, or a tuple of texts that are equally right."""
     if _is_text(words):
         return [words] * count
     if isinstance(words, Set):
         return [tuple(sorted(words))] * count
-    if len(words) != count:
-        raise DataError(f"{what} must have one entry per prompt", got=len(words), expected=count)
-    return [word if _is_text(word) else tuple(word) for word in words]
+    listed: Any = words
+    if len(listed) != count:
+        raise DataError(f"{what} must have one entry per prompt", got=len(listed), expected=count)
+    return [word if _is_text(word) else tuple(word) for word in listed]
 
 
-def targets(tokenizer: Any, count: int, **words: Words | None) -> dict[str, Tensor]:  # noqa: ANN401 - any tokenizer
+def targets(tokenizer: Any, count: int, **words: Words | None) -> dict[str, Any]:  # noqa: ANN401 - any tokenizer
     """Return the fields of a `PromptSet` for `answer` and `foil`.
 
     They are `answer` and `foil` where each is one token, else `answers` and `foils` for both.

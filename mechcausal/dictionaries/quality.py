@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 
 from mechcausal.address import Site
 from mechcausal.arguments import Count, Model
-from mechcausal.data.batching import by_length, trimmed
+from mechcausal.data.batching import by_length, parts
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.prompts import PromptSet
 from mechcausal.dictionaries.activations import begins_alike, counted
@@ -32,6 +32,8 @@ from mechcausal.models.attached import Bound, resolved
 from mechcausal.models.engine import Plan, check_prompts, evaluate, in_batches
 from mechcausal.models.facts import facts
 from mechcausal.models.hooked import Source, forward, readings
+from mechcausal.models.replay.suffix import Suffix, layers_after, suffix_twin
+from mechcausal.models.replay.twin import Twin
 from mechcausal.results.intervals import Interval, mean_interval, ratio_interval
 from mechcausal.results.provenance import Provenance
 from mechcausal.results.storage import replacing
@@ -177,10 +179,12 @@ class HealthChecking(Method[PromptSet | Contrast, Health]):
         order = by_length(prompts)
 
         def one_batch(index: Tensor) -> np.ndarray:
-            sums = [
-                counts.of(trimmed(prompts.take(order[index][part])).to(bridge.device_of(model)))
-                for part in _that_fit(prompts.lengths[order[index]].tolist(), int(model.cfg.d_vocab))
-            ]
+            sums = []
+            for _, alike, _ in parts(prompts, order[index]):  # which come from the shortest to the longest
+                sums += [
+                    counts.of(alike.take(torch.arange(*part.indices(len(alike)))).to(bridge.device_of(model)))
+                    for part in _that_fit(alike.lengths.tolist(), int(model.cfg.d_vocab))
+                ]
             bar.update(len(index))
             return np.concatenate(sums, axis=1)
 
@@ -203,14 +207,17 @@ class HealthChecking(Method[PromptSet | Contrast, Health]):
         )  # fmt: skip
 
     def cost(self, model: Model, data: PromptSet | Contrast) -> Cost:
-        """Return what it would take: three runs of each prompt, one up to the activation, and four of each pair."""
+        """Return what it would take: three runs of each prompt, one up to the activation, and four of each pair.
+
+        Where the layers after the activation can be run by themselves, two of the three are no more than these.
+        """
         prompts, dictionary = self._asked(model, data)
         pairs = data if self.pairs is None and isinstance(data, Contrast) else self.pairs
         of_pairs = 0 if pairs is None else 4 * len(pairs)
-        below = ((dictionary.written.layer or 0) + 1) / abilities(
-            model
-        ).shape.n_layers  # the run for the mean ends there
-        forwards = (3 + below) * len(prompts) + of_pairs
+        n_layers, site = abilities(model).shape.n_layers, dictionary.written
+        below = ((site.layer or 0) + 1) / n_layers  # the run for the mean ends there
+        again = 1.0 if _twin(model, dictionary) is None else layers_after(site, n_layers) / n_layers
+        forwards = (1 + 2 * again + below) * len(prompts) + of_pairs
         return Cost(dictionary.n_features, len(prompts), forwards, 4 * len(prompts) + of_pairs)
 
     def _asked(self, model: Model, data: PromptSet | Contrast) -> tuple[PromptSet, Bound]:
@@ -229,13 +236,21 @@ def _mean(model: Model, site: Site, prompts: PromptSet, skips: bool, batch_size:
     order = by_length(prompts)
 
     def one_batch(index: Tensor) -> np.ndarray:
-        batch = trimmed(prompts.take(order[index])).to(bridge.device_of(model))
-        rows = readings(model, batch, [site])[site][counted(batch, skips)]
-        sums.append((rows.double().sum(0), len(rows)))
+        made: list[tuple[Tensor, int]] = []
+        for _, part, _ in parts(prompts, order[index]):
+            batch = part.to(bridge.device_of(model))
+            rows = readings(model, batch, [site])[site][counted(batch, skips)]
+            made.append((rows.double().sum(0), len(rows)))
+        sums.extend(made)  # only now: a batch that ran out of memory is tried again
         return np.zeros((0, len(index)))
 
     in_batches(len(prompts), batch_size, one_batch)
     return torch.stack([total for total, _ in sums]).sum(0) / max(1, sum(count for _, count in sums))
+
+
+def _twin(model: Any, dictionary: Bound) -> Twin | None:  # noqa: ANN401
+    """Return the bare model if the layers after the activation can be run by themselves."""
+    return None if dictionary.site_out is not None else suffix_twin(model, dictionary.written)
 
 
 def _that_fit(lengths: list[int], vocabulary: int) -> list[slice]:
@@ -250,30 +265,34 @@ def _that_fit(lengths: list[int], vocabulary: int) -> list[slice]:
 
 
 class _Counts:
-    """Everything that is summed over tokens, batch by batch."""
+    """Everything that is summed over tokens, batch by batch.
+
+    Each batch is run three times: as it is, with the reconstruction and with the mean. Where the layers after the
+    activation can be run by themselves, the last two begin there.
+    """
 
     ROWS = ("l0", "tokens", "residual", "variance", "clean", "spliced", "ablated", "kl_spliced", "kl_ablated")
 
     def __init__(self, model: Model, dictionary: Bound, mean: Tensor, reads: str, skips: bool) -> None:
         self.model, self.dictionary, self.mean, self.reads, self.skips = model, dictionary, mean, reads, skips
+        self.twin = _twin(model, dictionary)
         self.active = torch.zeros(dictionary.n_features, dtype=torch.float64)
         self.total = torch.zeros(dictionary.n_features, dtype=torch.float64)
         self.n_tokens = 0
 
     @torch.no_grad()
     def of(self, batch: PromptSet) -> np.ndarray:
-        """Return the row of each sum, [sum prompt]: three runs of the model, and no more."""
-        dictionary, mask = self.dictionary, counted(batch, self.skips)
-        run = forward(self.model, batch, read=[dictionary.features, dictionary.error, dictionary.written])
-        features, error, y = (run.read[site] for site in (dictionary.features, dictionary.error, dictionary.written))
+        """Return the row of each sum, [sum prompt]."""
+        mask = counted(batch, self.skips)
+        (features, error, y), clean, edited = self._runs(batch, mask)
         mean = torch.broadcast_to(self.mean.to(y), y.shape)
         sums = [((features != 0).sum(-1) * mask).sum(1), mask.sum(1)]
         sums += [((part.flatten(2).double().square().sum(-1)) * mask).sum(1) for part in (error, y - mean)]
-        losses, divergences = [self._loss(run.logits, batch)], []
-        for site, value in ((dictionary.error, torch.zeros_like(error)), (dictionary.written, mean)):
-            logits = forward(self.model, batch, [Edit(site, Patch())], sources=[Source(value, mask)]).logits
+        losses, divergences = [self._loss(clean, batch)], []
+        for spliced in (True, False):
+            logits = edited(None if spliced else mean)
             losses.append(self._loss(logits, batch))
-            divergences.append(self._kl(run.logits, logits, batch))
+            divergences.append(self._kl(clean, logits, batch))
             del logits  # before the next run makes others
         rows = np.stack([value.double().cpu().numpy() for value in (*sums, *losses, *divergences)])
         # Only now: a batch that ran out of memory is tried again.
@@ -282,6 +301,33 @@ class _Counts:
         self.total += shown.sum(0, dtype=torch.float64).cpu()
         self.n_tokens += len(shown)
         return rows
+
+    def _runs(self, batch: PromptSet, mask: Tensor) -> tuple[list[Tensor], Tensor, Callable[[Tensor | None], Tensor]]:
+        """Return features, error and activation, the logits, and those with another activation, the reconstruction if None."""
+        dictionary = self.dictionary
+        sites = (dictionary.features, dictionary.error, dictionary.written)
+        if self.twin is None:
+            run = forward(self.model, batch, read=list(sites))
+            error = run.read[dictionary.error]
+
+            def by_the_loop(value: Tensor | None) -> Tensor:
+                site, new = (
+                    (dictionary.written, value)
+                    if value is not None
+                    else (dictionary.error, error.new_zeros(error.shape))
+                )
+                return forward(self.model, batch, [Edit(site, Patch())], sources=[Source(new, mask)]).logits
+
+            return [run.read[site] for site in sites], run.logits, by_the_loop
+        suffix = Suffix(self.twin, batch, dictionary.written)
+        x = suffix.value
+        features = dictionary.encode(x)
+        error = x - dictionary.like(dictionary.decode(features), x)
+
+        def from_there(value: Tensor | None) -> Tensor:
+            return suffix.logits_with(torch.where(mask[..., None], x - error if value is None else value, x))
+
+        return [features, error, x], suffix.logits(), from_there
 
     def _loss(self, logits: Tensor, batch: PromptSet) -> Tensor:
         if self.reads == "answer":

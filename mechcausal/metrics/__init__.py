@@ -215,6 +215,6 @@ def log_likelihood(logits: Tensor, batch: PromptSet) -> Tensor:
 def _own_tokens(logits: Tensor, batch: PromptSet) -> tuple[Tensor, Tensor]:
     """Return the summed log-probability of each prompt's own next tokens, and how many these are."""
     logprobs = logits[:, :-1].float().log_softmax(-1)
-    found = logprobs.gather(2, batch.tokens[:, 1:, None])[..., 0]
-    counted = (batch.mask[:, 1:] & batch.mask[:, :-1]).to(found.dtype)
-    return (found * counted).sum(1), counted.sum(1)
+    picked = logprobs.gather(2, batch.tokens[:, 1:, None])[..., 0]
+    counted = (batch.mask[:, 1:] & batch.mask[:, :-1]).to(picked.dtype)
+    return (picked * counted).sum(1), counted.sum(1)

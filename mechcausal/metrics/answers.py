@@ -25,8 +25,8 @@ WEIGHT = "weight of an answer"  # the variable that says how much a row counts
 def one_each(logits: Float[Tensor, "batch vocab"], ids: Tensor) -> Float[Tensor, " batch"]:
     """Return the log of the summed exponentials of the logits of sets of single tokens, [batch member 1] with -1 for none."""
     tokens = ids[:, :, 0]
-    found = logits.gather(1, tokens.clamp(min=0)).masked_fill(tokens < 0, -math.inf)
-    return found.logsumexp(1)
+    picked = logits.gather(1, tokens.clamp(min=0)).masked_fill(tokens < 0, -math.inf)
+    return picked.logsumexp(1)
 
 
 def is_written(logits: Float[Tensor, "batch vocab"], ids: Tensor) -> Tensor:
@@ -37,8 +37,8 @@ def is_written(logits: Float[Tensor, "batch vocab"], ids: Tensor) -> Tensor:
 def continuation(logits: Float[Tensor, "batch pos vocab"], batch: PromptSet) -> Float[Tensor, " batch"]:
     """Return the log-probability of the answer that each row of forced prompts is for."""
     picked, ids = at_answers(logits, batch)
-    found = picked.log_softmax(-1).gather(2, ids.clamp(min=0)[..., None])[..., 0]
-    values = found.masked_fill(ids < 0, 0.0).sum(1)
+    token_logprobs = picked.log_softmax(-1).gather(2, ids.clamp(min=0)[..., None])[..., 0]
+    values = token_logprobs.masked_fill(ids < 0, 0.0).sum(1)
     return values * batch.variables[WEIGHT].to(values) if WEIGHT in batch.variables else values
 
 

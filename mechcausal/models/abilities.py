@@ -88,7 +88,8 @@ class Abilities:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Abilities:
         """Return what `to_json` wrote."""
-        entries = [Ability(**{**entry, "shape": tuple(entry["shape"])}) for entry in data["components"]]
+        described: list[dict[str, Any]] = data["components"]
+        entries = [replace(Ability(**entry), shape=tuple(entry["shape"])) for entry in described]
         components = {ability.component: ability for ability in entries}
         return cls(data["architecture"], ModelShape(**data["shape"]), components, data["additive"])
 
@@ -247,6 +248,9 @@ def _readable(model: Any, batch: PromptSet, component: str, shape: ModelShape) -
     if point is None:
         return Ability(component, note=_why_absent(component, model))
     name = point.name or ""
+    if component == "mlp_post" and point is bridge.hook_point(model, _site("mlp_out", 0)):
+        note = "the MLP is a mixture of experts, whose neurons have no hook point (what bears the name is its output)"
+        return Ability(component, note=note)
     try:
         value = readings(model, batch, [site])[site]
     except InterventionError:

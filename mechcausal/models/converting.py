@@ -131,7 +131,8 @@ def _convert(path: Path, folder: Path) -> None:
         with quietly(), _own_bar():
             refuse_kinds(AutoConfig.from_pretrained(path.parent, **options), name_of(path))
             if read_header(path).fields.get("tokenizer.ggml.tokens"):
-                AutoTokenizer.from_pretrained(path.parent, **options).save_pretrained(folder)
+                tokenizers: Any = AutoTokenizer
+                tokenizers.from_pretrained(path.parent, **options).save_pretrained(folder)
             auto: Any = AutoModelForCausalLM
             module, report = auto.from_pretrained(path.parent, dtype=torch.float32, output_loading_info=True, **options)
             missing = sorted(report["missing_keys"])
@@ -156,8 +157,9 @@ def _convert(path: Path, folder: Path) -> None:
 @contextmanager
 def _own_bar() -> Generator[None]:
     """Show the bar of the conversion only to a terminal; the function has no switch for it."""
-    from transformers import modeling_gguf_pytorch_utils as conversion
+    from transformers import modeling_gguf_pytorch_utils
 
+    conversion: Any = modeling_gguf_pytorch_utils
     bar = conversion.tqdm
     conversion.tqdm = partial(bar, disable=None, leave=False)
     try:

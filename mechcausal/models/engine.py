@@ -18,6 +18,7 @@ from tqdm.auto import tqdm
 
 from mechcausal.address import ALL, GLOBAL_COMPONENTS, Site
 from mechcausal.address.components import ORDER
+from mechcausal.data.batching import by_length, parts
 from mechcausal.data.prompts import PromptSet
 from mechcausal.data.selected import Selected
 from mechcausal.errors import DataError, MechcausalError, NumericsError
@@ -25,7 +26,7 @@ from mechcausal.metrics import Metric
 from mechcausal.metrics.answers import longest_answer
 from mechcausal.models import bridge
 from mechcausal.models.abilities import abilities
-from mechcausal.models.hooked import Run, forward
+from mechcausal.models.hooked import Run, forward, readings
 from mechcausal.models.plan import Cell, Economy, Found, Plan
 from mechcausal.models.replay.evaluate import BUDGET, replay
 from mechcausal.models.replay.verify import SEVERAL, Replayer, replayer
@@ -39,6 +40,7 @@ from mechcausal.models.rows import (
     together,
     uneven,
     why_matched,
+    without_padding,
     written_out,
 )
 from mechcausal.models.sources import SourceRun, check_source, from_elsewhere, source_of
@@ -117,7 +119,8 @@ def evaluate(
 
     def one_batch(index: Tensor) -> np.ndarray:
         nonlocal forwards, economy
-        part, answers = written_out(aligned.batch(index, bridge.device_of(model)))
+        part = aligned.batch(index, bridge.device_of(model))
+        part, answers = written_out(part if any(plan.cells) else without_padding(part))
         compared = None
         if plan.metric.compares:
             compared = forward(model, part.reference or part.base).logits
@@ -155,9 +158,9 @@ def _in_two(model: Any, plan: Plan, apart: np.ndarray, exact: Exact, options: di
 
     def one(rows: np.ndarray, other: bool) -> tuple[np.ndarray, Values]:
         part = taken(plan, rows)
-        found = evaluate(model, matched(part) if other else part, exact="naive" if other else exact, **options)
-        found.compute["examples"] = len(rows)
-        return np.concatenate([found.values, *(side[None] for side in found.unedited.values())]), found
+        evaluated = evaluate(model, matched(part) if other else part, exact="naive" if other else exact, **options)
+        evaluated.compute["examples"] = len(rows)
+        return np.concatenate([evaluated.values, *(side[None] for side in evaluated.unedited.values())]), evaluated
 
     values, parts = in_two(apart, one)
     compute = together([part.compute for part in parts], why_matched(int(apart.sum()), len(apart)))
@@ -289,7 +292,10 @@ def measure(
     reference: PromptSet | None = None,
 ) -> Values:
     """Return the metric of the unedited run, as one cell."""
-    return evaluate(model, Plan(prompts, [()], metric, reference=reference), batch_size=batch_size)
+    order = by_length(prompts)  # so that a batch has little padding
+    compared = None if reference is None else reference.take(order)
+    values = evaluate(model, Plan(prompts.take(order), [()], metric, reference=compared), batch_size=batch_size)
+    return replace(values, values=values.values[:, order.argsort().numpy()])
 
 
 def mean_activations(
@@ -303,17 +309,23 @@ def mean_activations(
     """Return the mean of each whole site over the prompts, and over positions unless `per_position`."""
     sums: dict[Site, Tensor] = {}
     counts: dict[Site, Tensor] = {}
+    # Without padding there is nothing to gain; a mean over positions does not depend on where the padding was.
+    sorts = not per_position and not any(site.component == "pattern" for site in sites)
+    order = by_length(prompts)
 
     def one_batch(index: Tensor) -> np.ndarray:
-        batch = prompts.take(index).to(bridge.device_of(model))
-        added: dict[Site, tuple[Tensor, Tensor]] = {}
-        for site, value in forward(model, batch, read=list(sites)).read.items():
-            value = value.double()
-            axis = 2 if site.component == "pattern" else 1
-            keep = batch.mask.double().reshape(len(batch), *([1] * (axis - 1)), -1, *([1] * (value.ndim - axis - 1)))
-            over = (0,) if per_position else (0, axis)
-            added[site] = ((value * keep).sum(dim=over), keep.sum(dim=over))
-        for site, (total, count) in added.items():  # only now: a batch that ran out of memory is tried again
+        added: list[tuple[Site, Tensor, Tensor]] = []
+        all_at_once = [(index, prompts.take(index), 0)]
+        for _, part, _ in parts(prompts, order[index]) if sorts else all_at_once:
+            batch = part.to(bridge.device_of(model))
+            for site, value in readings(model, batch, sites).items():
+                value = value.double()
+                axis = 2 if site.component == "pattern" else 1
+                ones = [1] * (value.ndim - axis - 1)
+                keep = batch.mask.double().reshape(len(batch), *([1] * (axis - 1)), -1, *ones)
+                over = (0,) if per_position else (0, axis)
+                added.append((site, (value * keep).sum(dim=over), keep.sum(dim=over)))
+        for site, total, count in added:  # only now: a batch that ran out of memory is tried again
             sums[site] = sums.get(site, 0) + total
             counts[site] = counts.get(site, 0) + count
         return np.zeros((0, len(index)))

@@ -85,6 +85,14 @@ def in_columns(plan: Plan) -> tuple[Any, ...]:
     return (*align(base, rows), reference)
 
 
+def without_padding(plan: Plan) -> Plan:
+    """Return the plan without the columns that are padding on all sides."""
+    sides = [side for side in (plan.base, plan.rows, plan.reference) if side is not None]
+    width = max(int(side.lengths.max()) for side in sides)
+    cut = [None if side is None else side.padded(width) for side in (plan.base, plan.rows, plan.reference)]
+    return replace(plan, base=cut[0], rows=cut[1], reference=cut[2])
+
+
 def written_out(plan: Plan) -> tuple[Plan, Forced | None]:
     """Return the plan with a row for each answer, and whose they are; as it is where answers are single tokens."""
     if not plan.metric.forces(plan.base):

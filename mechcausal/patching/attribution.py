@@ -90,7 +90,7 @@ class Attributing(Method[Contrast, Result]):
             },
         )  # fmt: skip
         cells, estimates, used, job = self._estimated(model, data, recorder.metric, dry=False)
-        if job.fast and job.whole:
+        if job.fast and job.both_measured:
             measured = _baselines(estimates[-2], estimates[-1], self.direction)
             if not all(np.isfinite(side).all() for side in measured.values()):
                 recorder.baselines("clean", self.batch_size)  # which says where the first number goes wrong

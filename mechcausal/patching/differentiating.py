@@ -48,7 +48,7 @@ class Job:
         slow: Those that are left to whole forwards.
         reasons: Why they are.
         dry: Whether the gradients are only counted.
-        whole: Whether the engine has measured both unedited runs of all pairs.
+        both_measured: Whether the engine has measured both unedited runs of all pairs.
         forwards: How many runs there were: unedited ones, and those that were differentiated.
         economy: What the engine computed and what it did not.
     """
@@ -64,7 +64,7 @@ class Job:
     slow: Sequence[int]
     reasons: dict[str, str]
     dry: bool = False
-    whole: bool = True
+    both_measured: bool = True
     forwards: int = 0
     economy: Economy = field(default_factory=Economy)
 
@@ -82,12 +82,12 @@ class Job:
         metric = self.metric
         if answers is not None:
             source, base = forced(source, base).prompts, answers.prompts
-            clean, self.whole = base, False
+            clean, self.both_measured = base, False
             if self.steps and not (answers.single and metric.answers in ("odds", "logprob")):
                 # How much each text of a set counts changes along the path, on which the engine runs them apart.
                 matched, self.reasons[SETS] = True, "texts of a set count differently along the path"
         if matched:
-            fast, slow, self.whole = [], sorted([*fast, *slow]), False
+            fast, slow, self.both_measured = [], sorted([*fast, *slow]), False
         estimates = np.full((len(self.where) + 2, len(base)), np.nan)
         if fast:
             asked, rows = (metric, base) if answers is None else self._weighted(base, answers)
@@ -104,12 +104,12 @@ class Job:
         """Return what is differentiated row by row: the log-probability of each answer, as much as it counts in the base run."""
         kind = self.metric.answers
         assert kind is not None  # else there would be no rows
-        found = torch.zeros(len(rows), device=rows.tokens.device)
+        scores = torch.zeros(len(rows), device=rows.tokens.device)
         if not (answers.single and kind in ("odds", "logprob")):
             with torch.no_grad():
-                found = forward(self.model, rows).score(self.metric.piece, rows)
+                scores = forward(self.model, rows).score(self.metric.piece, rows)
             self.forwards += 1
-        weight = weights(kind, found, answers)
+        weight = weights(kind, scores, answers)
         return self.metric.piece, replace(rows, variables={**rows.variables, WEIGHT: weight})
 
     def replayed(self, batch: PromptSet, other: PromptSet, where: Sequence[Place], metric: Metric) -> np.ndarray:
@@ -160,14 +160,14 @@ class Job:
         if self.steps and self.path == "joint":
             joint = {site: _along(gradient, site, site, ALL, self.steps) for site in wholes}
         for number, place in enumerate(where):
-            whole = place.site.whole
+            activation = place.site.whole
             if self.steps == 0:
-                slope = at_base[whole]
+                slope = at_base[activation]
             elif self.path == "joint":
-                slope = joint[whole]
+                slope = joint[activation]
             else:
-                slope = _along(gradient, place.site, whole, place.at, self.steps)
-            estimates[number] = _project(goal[whole] - start[whole], slope, place, batch)
+                slope = _along(gradient, place.site, activation, place.at, self.steps)
+            estimates[number] = _project(goal[activation] - start[activation], slope, place, batch)
         return estimates
 
     def loop_passes(self, where: Sequence[Place]) -> int:
@@ -180,7 +180,7 @@ class Job:
         """Return what provenance says of the engine."""
         compute: dict[str, Any] = self.economy.counts() if self.fast else {}
         compute["engine"] = "naive" if not self.fast else "replay" if not self.slow else "replay and naive"
-        if not self.whole and set(self.reasons) & {SETS, MATCHED}:
+        if not self.both_measured and set(self.reasons) & {SETS, MATCHED}:
             compute["engine"] = "replay and naive" if MATCHED in self.reasons and self.fast else "naive"
         if self.slow or set(self.reasons) & {SETS, MATCHED}:
             compute["naive_because"] = self.reasons

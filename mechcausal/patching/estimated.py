@@ -90,7 +90,7 @@ class MeanInfluence:
 
         with torch.inference_mode(False):
             in_batches(len(base), self.batch_size, add)
-        return totals  # ty: ignore[invalid-return-type] - every cell has been added to
+        return totals  # ty: ignore[invalid-explicit-return] - every cell has been added to
 
     def _at(self, slopes: Mapping[Site, Tensor], batch: PromptSet, edit: Edit) -> Tensor:
         """Return the slope of one edit summed over the rows, and over positions where one mean serves all of them."""

@@ -9,8 +9,10 @@ from typing import Any, get_args
 import numpy as np
 import torch
 from torch import Tensor
+from tqdm.auto import tqdm
 
 from mechcausal.address import Place, Site
+from mechcausal.data.batching import by_length, parts
 from mechcausal.data.prompts import PromptSet
 from mechcausal.data.questions import Pool as Pool
 from mechcausal.errors import DataError, NumericsError, UnsupportedError
@@ -20,6 +22,7 @@ from mechcausal.models import bridge
 from mechcausal.models.abilities import abilities
 from mechcausal.models.engine import check_prompts, in_batches
 from mechcausal.models.hooked import forward
+from mechcausal.models.hooked import readings as read_only
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,23 +74,32 @@ def readings(
             raise UnsupportedError(f"{place.site} has no fixed width to fit a probe to", fix="probe z, or a stream")
     wholes = list(dict.fromkeys(place.site.whole for place in where))
     batches: list[list[tuple[Tensor, Tensor]]] = []
+    order = by_length(prompts)
+    bar = tqdm(total=len(prompts), desc="reading activations", unit="prompt", disable=None, leave=False)
 
     def one_batch(index: Tensor) -> np.ndarray:
-        batch = prompts.take(index).to(bridge.device_of(model))
-        read = forward(model, batch, edits, read=wholes).read
-        made = []
-        for place in where:
-            activation = read[place.site.whole]
-            _refuse_nan(activation[batch.mask], place.site)
-            x = _pooled(_flat(activation, place.site), batch.select(place.at), pool)
-            made.append((x, _taken(batch, place, pool, index)))
-        batches.append([(x.float().cpu(), taken) for x, taken in made])
+        done = []
+        for rows, part, gone in parts(prompts, order[index]):
+            batch = part.to(bridge.device_of(model))
+            read = forward(model, batch, edits, read=wholes).read if edits else read_only(model, batch, wholes)
+            made = []
+            for place in where:
+                activation = read[place.site.whole]
+                _refuse_nan(activation[batch.mask], place.site)
+                x = _pooled(_flat(activation, place.site), batch.select(place.at), pool)
+                made.append((x.float().cpu(), _taken(batch, place, pool, rows, gone)))
+            done.append(made)
+        batches.extend(done)  # only now: a batch that ran out of memory is tried again
+        bar.update(len(index))
         return np.zeros((0, len(index)))
 
     in_batches(len(prompts), batch_size, one_batch)
+    bar.close()
     out = []
     for number, place in enumerate(where):
-        x, taken = (torch.cat(parts) for parts in zip(*(batch[number] for batch in batches), strict=True))
+        x, taken = (torch.cat(columns) for columns in zip(*(batch[number] for batch in batches), strict=True))
+        back = taken[:, 0].argsort(stable=True)  # from the order of length to that of the prompts
+        x, taken = x[back], taken[back]
         several = pool != "each" and not (place.at.is_single or place.at.name)
         out.append(Reading(place, x.numpy(), taken[:, 0].numpy(), taken[:, 1].numpy(), several))
     return out
@@ -108,15 +120,15 @@ def _pooled(part: Tensor, mask: Tensor, pool: Pool) -> Tensor:
     return part.masked_fill(~mask, 0).sum(1) / mask.sum(1)
 
 
-def _taken(batch: PromptSet, place: Place, pool: Pool, index: Tensor) -> Tensor:
-    """Return (prompt, column) of every example."""
+def _taken(batch: PromptSet, place: Place, pool: Pool, index: Tensor, gone: int) -> Tensor:
+    """Return (prompt, column) of every example; `gone` columns were cut off on the left."""
     chosen = batch.select(place.at).cpu()
     if pool == "each":
         row, column = chosen.nonzero(as_tuple=True)
     else:
         row = chosen.any(1).nonzero()[:, 0]
         column = chosen.shape[1] - 1 - chosen[row].flip(1).long().argmax(1)
-    return torch.stack([index[row], column], dim=1)
+    return torch.stack([index[row], column + gone], dim=1)
 
 
 def _refuse_nan(values: Tensor, site: Site) -> None:

@@ -1,9 +1,10 @@
 """Batches by length: every prompt once, little padding, and the prompts themselves unchanged."""
 
+import pytest
 import torch
 from zoo import make_pairs
 
-from mechcausal.data.batching import batches, by_length, padding_share, trimmed
+from mechcausal.data.batching import batches, by_length, padding_share, parts, trimmed
 
 
 def test_every_prompt_is_there_once_and_the_order_is_of_length():
@@ -37,3 +38,18 @@ def test_padding_stays_under_a_tenth():
     assert padding_share(count, made) < 0.08
     assert len(made) < 40  # and not one prompt at a time
     assert [len(batch) for batch in batches(torch.full((7,), 5), 3)] == [3, 3, 1]
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_parts_are_the_prompts_with_little_padding(side):
+    """Every row once, its tokens where the first column says they are, and less than a tenth of padding."""
+    prompts = make_pairs((5, 30, 6, 29, 5, 30, 6, 12), side=side).clean
+    seen, computed = [], 0
+    for rows, batch, first in parts(prompts, torch.arange(1, 8)):
+        width = batch.tokens.shape[1]
+        computed += batch.tokens.numel()
+        seen += rows.tolist()
+        assert torch.equal(prompts.mask[rows][:, first : first + width], batch.mask)
+        assert batch.real_tokens == [prompts.real_tokens[row] for row in rows]
+    assert sorted(seen) == list(range(1, 8))
+    assert 1 - int(prompts.lengths[1:].sum()) / computed < 0.1

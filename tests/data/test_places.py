@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+import mechcausal as mc
 from mechcausal.address import Site
 from mechcausal.data import PromptSet, pad
 from mechcausal.data.places import places, plain, position_label
@@ -45,3 +46,11 @@ def test_a_name_is_shown_where_all_prompts_agree():
 
 def test_what_was_asked_for_is_written_as_plain_data():
     assert plain([STREAM, -1, slice(1, 3), None]) == ["L0.resid_post", -1, "@1:3", None]
+
+
+def test_a_position_is_called_by_the_token_that_all_prompts_have_there():
+    model = mc.load("organism:by_hand")
+    prompts = PromptSet.from_text(model, ["he low ask", "he high ask"])
+    labels = [position_label(index, prompts) for index in range(4)]
+    assert labels == ["0", "1 he", "2", "3 ask"]
+    assert [position_label(index, prompts.take([1])) for index in (1, 2)] == ["1 he", "2 high"]

@@ -62,19 +62,9 @@ def test_the_read_position_may_be_another_than_the_last():
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda: prompts(read_at=torch.tensor([3, 0])), "read position lies outside"),
-        (lambda: prompts(read_at=torch.tensor([0, -1])), "read position lies outside"),
         (lambda: prompts().take([False, False]), "empty"),
         (lambda: prompts().take([True]), "one entry per prompt"),
-        (lambda: pad([]), "without tokens"),
-        (lambda: pad([[1], []]), "without tokens"),
-        (lambda: pad(ROWS, width=4), "too small"),
-        (lambda: pad(ROWS, side="up"), "two sides"),
-        (lambda: prompts(groups=("a",)), "groups must have one entry per prompt"),
-        (lambda: prompts(positions={"x": torch.tensor([3, 3])}), "'x' lies outside"),
         (lambda: prompts().take([]), "empty"),
-        (lambda: PromptSet(torch.ones(1, 2).long(), torch.ones(1, 3).bool()), "differ in shape"),
-        (lambda: PromptSet(torch.ones(1, 2).long(), torch.zeros(1, 2).bool()), "prompt 0 has no tokens"),
     ],
 )
 def test_bad_prompts(make, said):

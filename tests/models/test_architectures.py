@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from zoo import bare, loaded, make_pairs, references
+from zoo import EXPERTS, bare, loaded, make_pairs, references
 
 import mechcausal as mc
 from mechcausal.address import Site
@@ -20,6 +20,8 @@ OUTPUT_PROJECTION = {
     "qwen3": lambda m, layer: m.model.layers[layer].self_attn.o_proj,
     "gemma2": lambda m, layer: m.model.layers[layer].self_attn.o_proj,
     "opt": lambda m, layer: m.model.decoder.layers[layer].self_attn.out_proj,
+    "mixtral": lambda m, layer: m.model.layers[layer].self_attn.o_proj,
+    "qwen3_moe": lambda m, layer: m.model.layers[layer].self_attn.o_proj,
     "bert": lambda m, layer: m.bert.encoder.layer[layer].attention.output.dense,
 }
 
@@ -57,14 +59,40 @@ def test_sweeps_do_not_depend_on_the_padding_side(architecture, do):
 
 def test_the_table_of_sites(architecture):
     table = mc.sites(loaded(architecture)).set_index("component")
-    always = ["embed", "resid_pre", "resid_post", "attn_out", "mlp_out", "mlp_post", "q", "k", "v", "z"]
+    always = ["embed", "resid_pre", "resid_post", "attn_out", "mlp_out", "q", "k", "v", "z"]
     assert table.loc[always, "writes"].all()
     assert table.loc["z", "heads"] == 4
-    assert table.loc["k", "heads"] == (2 if architecture in ("llama", "mistral", "qwen3", "gemma2") else 4)
+    assert table.loc["k", "heads"] == (4 if architecture in ("gpt2", "neox", "opt", "bert") else 2)
+    assert bool(table.loc["mlp_post", "writes"]) == (architecture not in EXPERTS)
     assert bool(table.loc["resid_mid", "writes"]) == (architecture not in ("neox", "bert"))
     assert bool(table.loc["pattern", "writes"]) == (architecture not in ("opt", "bert"))
     refused = table[~table["writes"]]
     assert (refused["note"] != "").all()
+
+
+@pytest.mark.parametrize("name", EXPERTS)
+def test_neurons_of_experts_are_refused_by_name(name, pairs):
+    """What bears the name of their hook point is the output of the MLP."""
+    with pytest.raises(UnsupportedError, match=r"mlp_post\.N1 cannot be written on .*a mixture of experts"):
+        mc.patch(loaded(name), pairs, sites="L1.mlp_post.N1")
+
+
+@pytest.mark.parametrize("name", EXPERTS)
+def test_tokens_go_to_other_experts_under_an_edit(name):
+    """The engine runs the router again: its numbers are the loop's where an edit changes who is chosen."""
+    model, pairs = loaded(name), make_pairs((7, 5, 7), changed=(1, 2, 3))
+    router = next(module for _, module in bare(name).named_modules() if type(module).__name__.endswith("TopKRouter"))
+    chosen = []
+    handle = router.register_forward_hook(lambda _, args, out: chosen.append(out[-1].sort(-1).values))
+    for side in (pairs.clean, pairs.corrupt):
+        bare(name)(side.tokens)
+    handle.remove()
+    assert not torch.equal(*chosen)
+    fast, slow = (
+        mc.patch(model, pairs, sites=["resid_pre", "z"], at=[1, -1, "all"], exact=way) for way in ("replay", "naive")
+    )
+    assert fast.provenance.compute["engine"] == "replay"
+    np.testing.assert_allclose(fast.examples, slow.examples, atol=1e-5, rtol=1e-5)
 
 
 def test_methods_run(architecture):
@@ -74,7 +102,7 @@ def test_methods_run(architecture):
     np.testing.assert_allclose(
         mc.patch(model, pairs, sites="L0.resid_pre", at="all").examples[0], stream.baselines["clean"], atol=1e-5
     )
-    for sites in ("z", "k", "mlp_post", "L1.mlp_post.N4"):
+    for sites in ("z", "k", *(() if architecture in EXPERTS else ("mlp_post", "L1.mlp_post.N4"))):
         assert np.abs(mc.patch(model, pairs, sites=sites, at="all").frame["change"]).max() > 1e-6
     for do in ("zero", "mean", "resample"):
         assert np.abs(mc.ablate(model, pairs, do=do, sites=["L1.z.H0", "L2.mlp_out"]).frame["change"]).min() > 1e-6

@@ -92,7 +92,7 @@ def test_every_method_survives_a_batch_that_is_too_large(gpt2, monkeypatch, meth
 def test_means_go_on_where_memory_ran_out(gpt2, monkeypatch):
     prompts, sites = make_pairs((7,) * 10).clean, [Site("z", 1), Site("mlp_out", 2)]
     expected = mean_activations(gpt2, prompts, sites, batch_size=10, per_position=True)
-    original, calls = engine.forward, []
+    original, calls = engine.readings, []
 
     def tight(*args, **kwargs):
         calls.append(1)
@@ -100,7 +100,7 @@ def test_means_go_on_where_memory_ran_out(gpt2, monkeypatch):
             raise torch.OutOfMemoryError("no room")
         return original(*args, **kwargs)
 
-    monkeypatch.setattr(engine, "forward", tight)
+    monkeypatch.setattr(engine, "readings", tight)
     found = mean_activations(gpt2, prompts, sites, batch_size=4, per_position=True)
     for site in sites:
         torch.testing.assert_close(found[site], expected[site])

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from zoo import ARCHITECTURES, bare, build, loaded, make_pairs
+from zoo import ARCHITECTURES, EXPERTS, bare, build, loaded, make_pairs
 
 import mechcausal as mc
 from mechcausal.models.replay.twin import Twin
@@ -19,7 +19,8 @@ WAYS = {"base": {}, "joint": {"steps": 3}, "cell": {"steps": 3, "path": "cell"}}
 
 
 def components(name):
-    return [word for word in SITES if not (word == "resid_mid" and name == "neox")]
+    without = {"neox": "resid_mid", **dict.fromkeys(EXPERTS, "mlp_post")}
+    return [word for word in SITES if word != without.get(name)]
 
 
 def both(model, pairs, **options):

@@ -15,8 +15,8 @@ pytestmark = pytest.mark.real
 
 @pytest.fixture(scope="module")
 def heads(smollm2):
-    """Return the effect of denoising each head, 16 pairs of one template."""
-    return mc.patch(smollm2, ioi_pairs(smollm2, 16, seed=2), sites="z").frame.set_index("site")["effect"]
+    """Return the effect of denoising each head, 8 pairs of one template."""
+    return mc.patch(smollm2, ioi_pairs(smollm2, 8, seed=2), sites="z").frame.set_index("site")["effect"]
 
 
 def test_what_it_completes(plain, smollm2):

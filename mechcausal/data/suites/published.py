@@ -110,7 +110,7 @@ def winobias_continued(random: Random, tokenizer: Any) -> Iterator[Record]:  # n
         before = halves[0][0]
         yield pair(
             repr(before), before + rows[0]["pro"], before + rows[0]["anti"], halves[0][1], halves[1][1],
-            places={"referent": (who[0],) * 2, "other": (who[1],) * 2} if all(name in before for name in who) else None,
+            places={"referent": (who[0], who[0]), "other": (who[1], who[1])} if all(name in before for name in who) else None,
             cluster=" and ".join(sorted(who)), group="female" if rows[0]["pro"].lower() in _FEMALE else "male",
         )  # fmt: skip
 

@@ -9,8 +9,10 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
+from tqdm.auto import tqdm
 
 from mechcausal.address import Selection, Site
+from mechcausal.data.batching import by_length, parts
 from mechcausal.data.prompts import PromptSet
 from mechcausal.dictionaries.screening.attribution import BUDGET, counts
 from mechcausal.interventions.specs import AddDelta, Edit, Zero
@@ -18,7 +20,7 @@ from mechcausal.models import bridge
 from mechcausal.models.abilities import abilities
 from mechcausal.models.attached import Bound
 from mechcausal.models.engine import in_batches
-from mechcausal.models.hooked import forward
+from mechcausal.models.hooked import forward, readings
 from mechcausal.models.readout import Readouts
 
 PROMPTS = 32  # prompts on which logit effects are averaged
@@ -48,23 +50,30 @@ class Reading:
         activations = torch.zeros(prompts.tokens.shape)
         fired = np.zeros(self.dictionary.n_features, dtype=int)
 
+        order = by_length(prompts)
+        bar = tqdm(total=len(prompts), desc="reading the feature", unit="prompt", disable=None, leave=False)
+
         def one_batch(index: Tensor) -> np.ndarray:
             nonlocal fired
-            batch = prompts.take(index).to(bridge.device_of(self.model))
-            chosen = batch.select(self.at) & batch.mask
-            x = forward(self.model, batch, read=[self.dictionary.site]).read[self.dictionary.site][chosen]
-            values, active = torch.zeros(len(x)), np.zeros_like(fired)
-            for some in torch.arange(len(x)).split(max(1, BUDGET // (12 * self.dictionary.n_features))):
-                f = self.dictionary.encode(x[some])
-                values[some] = f[:, self.site.feature].float().cpu()
-                active = active + counts(f).cpu().numpy()
-            rows = torch.zeros(chosen.shape)
-            rows[chosen.cpu()] = values
-            activations[index] = rows
-            fired = fired + active
+            newly = np.zeros_like(fired)
+            for numbers, part, gone in parts(prompts, order[index]):
+                batch = part.to(bridge.device_of(self.model))
+                chosen = batch.select(self.at) & batch.mask
+                x = readings(self.model, batch, [self.dictionary.site])[self.dictionary.site][chosen]
+                values = torch.zeros(len(x))
+                for some in torch.arange(len(x)).split(max(1, BUDGET // (12 * self.dictionary.n_features))):
+                    f = self.dictionary.encode(x[some])
+                    values[some] = f[:, self.site.feature].float().cpu()
+                    newly = newly + counts(f).cpu().numpy()
+                rows = torch.zeros(chosen.shape)
+                rows[chosen.cpu()] = values
+                activations[numbers, gone : gone + rows.shape[1]] = rows
+            fired = fired + newly  # only now: a batch that ran out of memory is tried again
+            bar.update(len(index))
             return np.zeros((0, len(index)))
 
         in_batches(len(prompts), self.batch_size, one_batch)
+        bar.close()
         return activations, fired
 
     @torch.no_grad()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -37,9 +39,11 @@ class Meter:
         self.sets = [None if ids is None else ids.shape[1] for ids in (batch.answers, batch.foils)]
         if metric.reads == "answers":
             sides = [(batch.answer, batch.answers), (batch.foil, batch.foils)]
-            self.columns = torch.cat([one[:, None] if one is not None else _first(many) for one, many in sides], dim=1)
-        whole = self.read is None and self.answers is None
-        self.unedited = twin.logits(final) if whole else None  # its final states carry no graph
+            self.columns = torch.cat(
+                [single[:, None] if single is not None else _first(many) for single, many in sides], dim=1
+            )
+        everywhere = self.read is None and self.answers is None
+        self.unedited = twin.logits(final) if everywhere else None  # its final states carry no graph
 
     @property
     def last(self) -> Tensor | int:
@@ -80,28 +84,29 @@ class Meter:
             return self.metric(logits, self.batch.take(rows.cpu()), compared)
         if compared is not None:
             compared = compared[torch.arange(len(rows)), self.read[rows]][:, None]
+        targets: dict[str, Any]
         if self.columns is None:
             logits = self.twin.logits(hidden)
             named = {name: getattr(self.batch, name) for name in ("answer", "foil", "answers", "foils")}
-            told = {name: None if ids is None else ids[rows] for name, ids in named.items()}
+            targets = {name: None if ids is None else ids[rows] for name, ids in named.items()}
         else:
             logits = self.twin.logits(hidden, self.columns[rows])
-            told = self._among_columns(rows)
+            targets = self._among_columns(rows)
         single = torch.ones(len(rows), 1, dtype=torch.bool, device=hidden.device)
-        asked = PromptSet(tokens=single.long(), mask=single, **told)
+        asked = PromptSet(tokens=single.long(), mask=single, **targets)
         return self.metric(logits[:, None], asked, compared)
 
-    def _among_columns(self, rows: Tensor) -> dict[str, Tensor]:
+    def _among_columns(self, rows: Tensor) -> dict[str, Any]:
         """Return where the answers and foils of rows stand among the columns that are computed."""
         if self.sets == [None, None]:
             return {"answer": torch.zeros_like(rows), "foil": torch.ones_like(rows)}
-        told, first = {}, 0
+        places_by_name, first = {}, 0
         for name, ids in (("answers", self.batch.answers), ("foils", self.batch.foils)):
             assert ids is not None  # a metric of answers has both
             places = torch.arange(first, first + ids.shape[1], device=rows.device)[None, :, None]
-            told[name] = torch.where(ids[rows] < 0, -1, places)
+            places_by_name[name] = torch.where(ids[rows] < 0, -1, places)
             first += ids.shape[1]
-        return told
+        return places_by_name
 
     def _of_answers(self, hidden: Tensor, rows: Tensor, start: int) -> Tensor:
         """Return the metric from the logits at each token of an answer, the only ones that are computed."""

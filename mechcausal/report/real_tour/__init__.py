@@ -34,6 +34,6 @@ def tour(model: str | Model = MODEL, *, n: int = 16, seed: int = 0) -> RealFindi
     numbers: dict[str, Any] = {"model": name, "pairs": n, "seed": seed}
     sweeps: dict[str, Result] = {}
     for topic, part in (("indirect_objects", indirect_objects), ("gender", gender), ("steering", steered)):
-        numbers[topic], found = part(loaded, n=n, seed=seed)
-        sweeps |= found
+        numbers[topic], swept = part(loaded, n=n, seed=seed)
+        sweeps |= swept
     return RealFindings(name, numbers, sweeps)

@@ -50,12 +50,12 @@ def steered(model: Model, *, n: int, seed: int) -> tuple[dict[str, Any], dict[st
 def women_and_men(model: Model, n: int) -> Contrast:
     """Return pairs that differ in one noun, of those that are one token each; a noun pair is a cluster."""
     tokenizer = model.tokenizer
-    known = [
+    single_tokens = [
         nouns
         for nouns in NOUNS
         if all(len(tokenizer(f" {noun}", add_special_tokens=False)["input_ids"]) == 1 for noun in nouns)
     ]
-    texts = [(text, nouns) for text in SENTENCES_OF for nouns in known][:n]
+    texts = [(text, nouns) for text in SENTENCES_OF for nouns in single_tokens][:n]
     women, men = ([text.format(nouns[side]) for text, nouns in texts] for side in (0, 1))
     return Contrast.from_text(
         model, women, men, answer=" she", foil=" he", factor="gender", clusters=[nouns[0] for _, nouns in texts],

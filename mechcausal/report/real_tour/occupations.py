@@ -41,8 +41,8 @@ def gender(model: Model, *, n: int, seed: int) -> tuple[dict[str, Any], dict[str
 
 
 def _total(stream: Result, pairs: Contrast) -> list[float]:
-    found = mean_interval(stream.baselines["clean"] - stream.baselines["corrupt"], pairs.clean.clusters)
-    return [found.estimate, found.low, found.high]
+    total = mean_interval(stream.baselines["clean"] - stream.baselines["corrupt"], pairs.clean.clusters)
+    return [total.estimate, total.low, total.high]
 
 
 def _stream(stream: Result) -> list[dict[str, Any]]:
