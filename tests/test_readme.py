@@ -1,5 +1,6 @@
 """What the README tells its readers to type works: Python blocks run in order, and command lines are ones that exist."""
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -63,7 +64,10 @@ def test_a_command_line_can_be_read(line, monkeypatch):
 def test_the_cheap_commands_do_what_they_say(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     cheap = [line for line in COMMANDS if line.split()[1] in ("patch", "sites", "organisms", "doctor")]
-    assert len(cheap) == 5
+    assert len(cheap) == 6
+    row = {"clean": "he high ask", "corrupt": "she high ask", "answer": "yes", "foil": "no"}
+    rows = [row, row | {"clean": "he low ask", "corrupt": "she low ask"}]
+    (tmp_path / "pairs.jsonl").write_text("\n".join(map(json.dumps, rows)))
     for line in cheap:
         done = run(*shlex.split(line)[1:])
         assert done.code == 0, done.error
