@@ -165,7 +165,14 @@ class Contrast:
             others = replace(others, variables=variables_of(corrupt_variables))
         _same_lengths(tokenizer_of(model), first, others)
         # What is said of the clean prompt holds of its counterpart; only its tokens and their positions are its own.
-        kept = ("tokens", "mask", "texts", "variables", *(("positions", "spans", "aligned") if first.aligned else ()))
+        kept = (
+            "tokens",
+            "mask",
+            "texts",
+            "pieces",
+            "variables",
+            *(("positions", "spans", "aligned") if first.aligned else ()),
+        )
         given = {**first.given, **{k: v for k, v in others.given.items() if k.startswith("position.")}}
         second = replace(first, given=given, **{field: getattr(others, field) for field in kept})
         return cls(clean=first, corrupt=second, factor=factor, name=name)

@@ -189,6 +189,7 @@ def one_set(prompts: PromptSet | Contrast) -> PromptSet:
         tokens=torch.cat([clean.tokens, corrupt.tokens]),
         mask=torch.cat([clean.mask, corrupt.mask]),
         texts=clean.texts + corrupt.texts,
+        pieces=clean.pieces + corrupt.pieces,
         answer=both("answer"),
         foil=both("foil"),
         answers=both("answers"),

@@ -127,4 +127,5 @@ class Steered(Charted):
 
 def _points(rows: pd.DataFrame, value: str, low: str, high: str) -> list[tuple[float, float, float, float]]:
     table = rows[["dose", value, low, high]].to_numpy(float)
-    return [(float(a), float(b), float(c), float(d)) for a, b, c, d in table]
+    points = [(float(a), float(b), float(c), float(d)) for a, b, c, d in table]
+    return points if (rows["dose"] == 0).any() else [*points, (0.0, 0.0, 0.0, 0.0)]  # nothing added changes nothing

@@ -28,7 +28,7 @@ def test_stereotypes_in_a_sample_of_crows_pairs(smollm2):
 
 
 def test_suites_are_answered(smollm2):
-    for name, least in (("ioi", 3.0), ("induction", 2.0), ("sva/nounpp", 1.0)):
+    for name, least in (("ioi", 2.0), ("induction", 0.8), ("sva/nounpp", 0.2)):
         assert mc.measure(smollm2, mc.contrast(name, smollm2, n=24).clean, "logit_diff").value() > least
 
 

@@ -72,7 +72,9 @@ def test_a_lens_and_attention_are_those_of_transformers(smollm2, plain):
 
 
 def test_known_heads_of_indirect_objects_come_out(smollm2):
-    sweep = mc.patch(smollm2, mc.contrast("ioi", smollm2, n=16, seed=0), sites="z", at="@end")
+    sweep = mc.patch(
+        smollm2, mc.contrast("ioi", smollm2, n=16, seed=0), sites=[f"L{n}.z.H*" for n in (20, 23, 29)], at="@end"
+    )
     carriers, against = chosen(sweep)
     assert carriers[0] == "L23.z.H3"
     assert "L29.z.H0" in against

@@ -90,7 +90,7 @@ def spread(terms: Sequence[Term], clusters: np.ndarray) -> Spread:
             drawn, rest = _within_classes(term.values, role)
             number = clusters[role.rows]
             together = np.bincount(number, rest, count)
-            shared += _excess(rest, number, drawn, count)
+            shared += max(0.0, _excess(rest, number, drawn, count))
             everything += together
             among -= float(np.square(together).sum()) - float(np.square(rest).sum())
             cells.append((number, rest))
@@ -101,11 +101,12 @@ def spread(terms: Sequence[Term], clusters: np.ndarray) -> Spread:
 
 
 def _within_classes(values: np.ndarray, role: Role) -> tuple[np.ndarray, np.ndarray]:
-    """Return the class of each draw, and the scores less the mean of their class."""
+    """Return the class of each draw, and the scores less the mean of their class, with the variance that this takes."""
     drawn = role.classes[role.rows]
     sizes = np.bincount(drawn)
     means = np.bincount(drawn, values) / np.maximum(sizes, 1)
-    return drawn, values - means[drawn]
+    given_back = np.sqrt(sizes / np.maximum(sizes - 1, 1))
+    return drawn, (values - means[drawn]) * given_back[drawn]
 
 
 def _excess(rest: np.ndarray, number: np.ndarray, drawn: np.ndarray, count: int) -> float:

@@ -87,7 +87,7 @@ def winogender(random: Random, tokenizer: Any) -> Iterator[Record]:  # noqa: ANN
         clean, corrupt = (she, he) if female else (he, she)
         yield pair(
             repr(text), text + clean, text + corrupt, ends[0], ends[1],
-            places={"occupation": (row["occupation"],) * 2, "participant": (row["participant"],) * 2},
+            places={name: (row[name], row[name]) for name in ("occupation", "participant")},
             cluster=row["occupation"], group="female" if female else "male",
         )  # fmt: skip
 

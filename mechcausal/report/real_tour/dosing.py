@@ -18,8 +18,8 @@ NOUNS = (
 )  # fmt: skip
 SENTENCES_OF = ("The {} said that", "The {} was late because", "The {} smiled when", "The {} wrote that")
 ASK = "This story is about a woman. "
-WRITTEN = ("The nurse said that", "The engineer said that", "The man said that")
-DOSES = (-2.0, -1.0, 1.0, 2.0, 4.0)
+WRITTEN = ("The nurse smiled because", "The engineer smiled because", "The man smiled because")
+DOSES = (-1.0, -0.5, 0.25, 0.5, 1.0, 2.0)
 
 
 def steered(model: Model, *, n: int, seed: int) -> tuple[dict[str, Any], dict[str, Result]]:
@@ -28,8 +28,9 @@ def steered(model: Model, *, n: int, seed: int) -> tuple[dict[str, Any], dict[st
     site = f"L{abilities(model).shape.n_layers // 2}.resid_post"
     neutral = PromptSet.from_text(model, SENTENCES[:8])
     curve = steer(model, pairs, site, read_at="@who", doses=DOSES, n_random=8, neutral=neutral, ask=ASK, seed=seed)
+    best = float(curve.doses.sort_values("change", ascending=False)["dose"].iloc[0])
     texts = []
-    for dose in (0.0, 2.0):
+    for dose in (0.0, best):
         edits = [curve.edit(dose, "both")] if dose else []
         written = generate(model, list(WRITTEN), tokens=12, edits=edits)
         texts += [
