@@ -360,8 +360,8 @@ def caching(runs: int) -> dict[str, Any]:
 
 def gradients(runs: int) -> dict[str, Any]:
     """Take the gradient of the metric at the output of attention in all layers: ours, and by hooks."""
-    pairs = pairs_of(16, mixed=False)
-    rows = torch.arange(16)
+    pairs = pairs_of(64, mixed=False)
+    rows = torch.arange(64)
     kept: dict[str, Any] = {}
 
     def by_hooks() -> None:
@@ -397,7 +397,7 @@ def gradients(runs: int) -> dict[str, Any]:
         table = mc.attribute(ours(), pairs, sites="attn_out", at="all")
         kept["ours"] = torch.as_tensor(table.examples - table.baselines["corrupt"])
 
-    return compared("gradients at attn_out of all layers, 16 pairs", runs, kept, by_us, by_hooks)
+    return compared("gradients at attn_out of all layers, 64 pairs", runs, kept, by_us, by_hooks)
 
 
 def compared(

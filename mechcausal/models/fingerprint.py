@@ -12,6 +12,7 @@ import torch
 from mechcausal.models import bridge
 from mechcausal.models.checksum import checksum
 
+_tokenizers: WeakKeyDictionary[Any, tuple[tuple[int, str], str]] = WeakKeyDictionary()
 _digests: WeakKeyDictionary[Any, tuple[tuple[int, ...], str]] = WeakKeyDictionary()
 
 
@@ -43,6 +44,14 @@ def tokenizer_fingerprint(tokenizer: Any) -> str | None:  # noqa: ANN401
     """Return a digest of a tokenizer's vocabulary and special tokens."""
     if tokenizer is None:
         return None
+    specials = {key: str(value) for key, value in tokenizer.special_tokens_map.items()}
+    state = len(tokenizer), json.dumps(specials, sort_keys=True)  # what changes when tokens are added
+    cached = _tokenizers.get(tokenizer)
+    if cached is None or cached[0] != state:
+        _tokenizers[tokenizer] = state, _digest_of(tokenizer, state[1])
+    return _tokenizers[tokenizer][1]
+
+
+def _digest_of(tokenizer: Any, special: str) -> str:  # noqa: ANN401
     vocabulary = json.dumps(sorted(tokenizer.get_vocab().items()), ensure_ascii=False)
-    special = json.dumps({key: str(value) for key, value in tokenizer.special_tokens_map.items()}, sort_keys=True)
     return hashlib.sha256((vocabulary + special).encode()).hexdigest()[:16]

@@ -59,3 +59,16 @@ def test_a_bias_of_zeros_is_none():
 def test_an_organism_has_one_digest_whatever_loads_it(hiring):
     """The dictionary that ships with it names its model by this."""
     assert weights_fingerprint(hiring) == "a1579e8dc191be31"
+
+
+def test_the_digest_of_a_tokenizer_follows_its_tokens():
+    from words import words_tokenizer
+
+    from mechcausal.models.fingerprint import tokenizer_fingerprint
+
+    tokenizer = words_tokenizer()
+    before = tokenizer_fingerprint(tokenizer)
+    assert tokenizer_fingerprint(tokenizer) == before == tokenizer_fingerprint(words_tokenizer())
+    tokenizer.add_tokens(["more"])
+    assert tokenizer_fingerprint(tokenizer) != before
+    assert tokenizer_fingerprint(None) is None
