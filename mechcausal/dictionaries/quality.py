@@ -244,7 +244,7 @@ def _mean(model: Model, site: Site, prompts: PromptSet, skips: bool, batch_size:
         sums.extend(made)  # only now: a batch that ran out of memory is tried again
         return np.zeros((0, len(index)))
 
-    in_batches(len(prompts), batch_size, one_batch)
+    in_batches(len(prompts), batch_size, one_batch, progress="mean activation")
     return torch.stack([total for total, _ in sums]).sum(0) / max(1, sum(count for _, count in sums))
 
 

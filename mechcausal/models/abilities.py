@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from tqdm.auto import tqdm
 
 from mechcausal.address import COMPONENTS, GLOBAL_COMPONENTS, HEAD_COMPONENTS, ModelShape, Site
 from mechcausal.arguments import Model, checked
@@ -212,14 +213,16 @@ def _recalled_or_measured(model: Any, state: Condition) -> Abilities:  # noqa: A
 def _measure(model: Any) -> Abilities:  # noqa: ANN401
     shape = bridge.shape_of(model)
     batch = _probe_batch(model)
-    measured = {name: _readable(model, batch, name, shape) for name in COMPONENTS}
+    names = tqdm(COMPONENTS, desc="measuring what can be read", unit="component", disable=None, leave=False)
+    measured = {name: _readable(model, batch, name, shape) for name in names}
     if measured["mlp_post"].reads:  # the configuration is wrong about it in some adapters (OPT)
         shape = replace(shape, d_mlp=measured["mlp_post"].shape[-1])
     additive = _is_additive(model, batch, measured, shape)
     if not additive and measured["resid_mid"].reads:
         note = "the stream after attention is normalised before it is added (post-norm), so there is no resid_mid"
         measured["resid_mid"] = Ability("resid_mid", note=note)
-    for name, ability in measured.items():
+    bar = tqdm(measured.items(), desc="measuring what can be written", unit="component", disable=None, leave=False)
+    for name, ability in bar:
         if ability.reads and name != "logits":
             measured[name] = _writable(model, batch, ability, measured, shape)
     return Abilities(bridge.architecture_of(model), shape, measured, additive)

@@ -330,17 +330,20 @@ def mean_activations(
             counts[site] = counts.get(site, 0) + count
         return np.zeros((0, len(index)))
 
-    in_batches(len(prompts), batch_size, one_batch)
+    in_batches(len(prompts), batch_size, one_batch, progress="means")
     return {site: sums[site] / counts[site].clamp(min=1) for site in sums}
 
 
-def in_batches(n: int, batch_size: int, one_batch: Callable[[Tensor], np.ndarray]) -> tuple[np.ndarray, int]:
+def in_batches(
+    n: int, batch_size: int, one_batch: Callable[[Tensor], np.ndarray], *, progress: str = ""
+) -> tuple[np.ndarray, int]:
     """Call `one_batch` on consecutive rows and join the columns; go on with half the batch when memory runs out.
 
     Args:
         n: How many rows.
         batch_size: How many at a time, at most.
         one_batch: From row numbers to an array [cell row]; it leaves nothing behind when it fails.
+        progress: The label of a progress bar over the rows; none without it.
 
     Returns:
         The joined array and the batch size that fitted.
@@ -349,11 +352,13 @@ def in_batches(n: int, batch_size: int, one_batch: Callable[[Tensor], np.ndarray
         raise DataError("the batch size must be at least 1", got=batch_size)
     size = first = min(batch_size, n)
     parts, done = [], 0
+    bar = tqdm(total=n, desc=progress, unit="prompt", disable=None if progress else True, leave=False)
     while done < n:
         rows = torch.arange(done, min(done + size, n))
         try:
             parts.append(one_batch(rows))
             done += len(rows)
+            bar.update(len(rows))
         except RuntimeError as error:
             if not _out_of_memory(error):
                 raise
@@ -362,6 +367,7 @@ def in_batches(n: int, batch_size: int, one_batch: Callable[[Tensor], np.ndarray
                     "a single prompt does not fit into memory", fix="use shorter prompts or fewer cells"
                 ) from error
             size //= 2
+    bar.close()
     if size < first:
         logger.warning("out of memory with batches of %d: went on with batches of %d", first, size)
     return np.concatenate(parts, axis=1), batch_size if size == first else size

@@ -158,7 +158,7 @@ class Attributing(Method[Contrast, Result]):
                         estimates[:, rows.numpy()] = job.estimated(*sides, matched=matched)
                 return estimates
 
-            estimates, used = in_batches(len(base), self.batch_size, one_batch)
+            estimates, used = in_batches(len(base), self.batch_size, one_batch, progress="attributing")
         # To first order, what several sites do together is the sum of what each does.
         number = {place: row for row, place in enumerate(where)}
         together = [estimates[[number[place] for place in cell.places]].sum(0) for cell in cells]

@@ -218,7 +218,7 @@ class _Tracer:
                 return of_prompts(self.metric, self.run(where, *sides, metric), answers)
             return of_prompts(self.metric, self.replay(self.engine, where, *sides, metric), answers)
 
-        return in_batches(len(base), batch_size, one_batch)
+        return in_batches(len(base), batch_size, one_batch, progress="tracing paths")
 
     def compute(self) -> dict[str, Any]:
         """Return what provenance says of the engine."""

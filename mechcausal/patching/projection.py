@@ -95,7 +95,7 @@ class DirectAttributing(Method[PromptSet | Contrast, Result]):
             change = parts.added(other, project, frozen=run) - added
             return torch.cat([change, torch.zeros_like(odds).to(added), odds.to(added), theirs]).cpu().numpy()
 
-        values, used = in_batches(len(base), self.batch_size, one_batch)
+        values, used = in_batches(len(base), self.batch_size, one_batch, progress="projecting")
         values, unedited, reached = values[:-2], values[-2], values[-1]
         if isinstance(data, PromptSet):
             baselines = {"base": np.zeros(len(base))}

@@ -129,7 +129,7 @@ class FeatureAttributing(Method[PromptSet | Contrast, Attribution]):
 
         # The caller may have switched gradients off, for good or for a while.
         with torch.inference_mode(False):
-            _, used = in_batches(len(base), self.batch_size, one_batch)
+            _, used = in_batches(len(base), self.batch_size, one_batch, progress="screening features")
         reached = base.select(at).any(1).cpu().numpy()  # a prompt too short for the position is no example
         counts = np.bincount(part[reached], minlength=job.parts)
         scores = job.scores.cpu().numpy() / np.maximum(counts, 1)[:, None]

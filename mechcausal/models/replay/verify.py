@@ -16,6 +16,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
+from tqdm.auto import tqdm
 
 from mechcausal.address import ALL, VECTOR_COMPONENTS, Selection, Site, expand
 from mechcausal.errors import MechcausalError, UnsupportedError
@@ -233,12 +234,15 @@ def _disagreements(twin: Twin, cells: Sequence[Cell], ways: Sequence[Collection[
     """Return for each way, which says what is carried to the end of its layer, how it fails to be the loop, if it does."""
     model, reasons = twin.wrapped(), [""] * len(ways)
     wholes = list(dict.fromkeys(edit.site.whole for cell in cells for edit in cell))
+    kinds = ", ".join(dict.fromkeys(site.kind for site in wholes))
+    bar = tqdm(total=2 * len(cells), desc=f"comparing the engine at {kinds}", unit="cell", disable=None, leave=False)
     for batch, rows in probes(model):
         taken = forward(model, rows, read=wholes).read
-        given = [[source_of(edit, taken, {}, batch) for edit in cell] for cell in cells]
-        logits = [
-            forward(model, batch, cell, sources=sources).logits for cell, sources in zip(cells, given, strict=True)
-        ]
+        logits = []
+        for cell in cells:
+            sources = [source_of(edit, taken, {}, batch) for edit in cell]
+            logits.append(forward(model, batch, cell, sources=sources).logits)
+            bar.update()
         for metric in (METRICS[name] for name in ("logit_diff", "loss")):
             slow = torch.stack([metric(out, batch) for out in logits])
             for number, way in enumerate(ways):
@@ -248,6 +252,7 @@ def _disagreements(twin: Twin, cells: Sequence[Cell], ways: Sequence[Collection[
                 except MechcausalError as error:
                     failure = in_short(error)
                 reasons[number] = reasons[number] or failure
+    bar.close()
     return reasons
 
 
