@@ -11,13 +11,26 @@ import mechcausal as mc
 from mechcausal.models.bridge import transformer_lens_version
 
 ROOT = Path(mc.__file__).parent
+SLOW = {
+    "mechcausal.causal.alignment.das",
+    "mechcausal.causal.alignment.masks",
+    "mechcausal.causal.scrubbing.scrub",
+    "mechcausal.links.linking",
+    "mechcausal.patching.activation",
+    "mechcausal.probes.answers",
+    "mechcausal.probes.erasure.guardedness",
+    "mechcausal.probes.probing",
+    "mechcausal.probes.sparse",
+    "mechcausal.probes.sweep",
+}
 NEED_SAE_LENS = {"mechcausal.dictionaries.training"}
 
 
 def modules():
     for path in sorted(ROOT.rglob("*.py")):
         if ">>>" in path.read_text() and path.name != "recipe.py":
-            yield ".".join(("mechcausal", *path.relative_to(ROOT).with_suffix("").parts)).removesuffix(".__init__")
+            name = ".".join(("mechcausal", *path.relative_to(ROOT).with_suffix("").parts)).removesuffix(".__init__")
+            yield pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else [])
 
 
 @pytest.mark.parametrize("name", modules())

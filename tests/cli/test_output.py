@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from mechcausal.cli.output import columns, records, require_file, require_folder
-from mechcausal.errors import ArgumentError
+from mechcausal.errors import ArgumentError, ResultError
 
 
 def test_columns_line_up():
@@ -35,5 +35,5 @@ def test_a_place_that_cannot_be_written_is_refused(tmp_path):
     with pytest.raises(ArgumentError, match="which is a folder"):
         require_file(tmp_path)
     (tmp_path / "file").touch()
-    with pytest.raises(ArgumentError, match="nothing can be written"):
+    with pytest.raises(ResultError, match="nothing can be written"):
         require_folder(tmp_path / "file" / "below")

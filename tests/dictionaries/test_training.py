@@ -71,6 +71,7 @@ def test_every_kind_finds_planted_directions(kind, planted, tmp_path):
         mc.features.detach(model, kind)
 
 
+@pytest.mark.slow
 def test_a_transcoder_learns_what_an_mlp_does(tmp_path):
     """The MLP of the model itself, on random prompts: most of the variance, and far more than its mean."""
     model = loaded("gpt2")

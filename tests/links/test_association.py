@@ -141,6 +141,7 @@ def test_intervals_hold_the_true_area_as_often_as_they_say():
     assert 0.92 <= np.mean((found.low <= truth) & (truth <= found.high)) <= 0.99
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["alone", "pairs", "blocks"])
 def test_on_labels_that_mean_nothing_the_rate_of_discoveries_is_at_most_nominal(kind):
     draw = np.random.default_rng(4)

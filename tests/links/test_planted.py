@@ -74,6 +74,7 @@ def test_whatever_the_seed_of_the_dictionary(network, contrast, streams, seed):
     assert links.tables["chosen"]["share"] == pytest.approx(1, abs=0.35)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(5))
 def test_trained_dictionaries_of_an_organism(hiring, seed):
     pairs = mc.contrast("hiring/gender", hiring, 64)
@@ -100,6 +101,7 @@ def test_trained_dictionaries_of_an_organism(hiring, seed):
     assert (before.abs() < 0.1 * everywhere.abs()).all()
 
 
+@pytest.mark.slow
 def test_an_untrained_model_has_nothing_causal(hiring):
     pairs = mc.contrast("hiring/gender", hiring, 48)
     for seed in range(2):

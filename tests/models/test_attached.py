@@ -20,6 +20,7 @@ def on(model, site, name="small", **options):
     return attached_to(model, TopK(32, **options), site, name)
 
 
+@pytest.mark.slow
 def test_a_dictionary_of_weights_that_have_changed_is_not_used(pairs):
     model = mc.load(build("gpt2"))
     small = attach(model, TopK(32), "L1.resid_post", name="small")

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from zoo import ARCHITECTURES, bare, build, loaded
+from zoo import ARCHITECTURES, EXPERTS, bare, build, loaded
 
 import mechcausal as mc
 from mechcausal.address import Site
@@ -14,7 +14,7 @@ from mechcausal.models import bridge
 def test_the_sizes_are_those_of_the_configuration(name):
     shape = bridge.shape_of(loaded(name))
     assert (shape.n_layers, shape.n_heads, shape.d_model, shape.d_head) == (3, 4, 32, 8)
-    assert shape.n_kv_heads == (2 if name in ("llama", "mistral", "qwen3", "gemma2") else 4)
+    assert shape.n_kv_heads == (2 if name in ("llama", "mistral", "qwen3", "gemma2", *EXPERTS) else 4)
     assert bridge.architecture_of(loaded(name)) == type(bare(name)).__name__
 
 

@@ -15,7 +15,7 @@ from mechcausal.models.pretrained import (
     accounted,
     from_folder,
     holds_tokenizer,
-    refuse_two_stacks,
+    refuse_kinds,
     tokenizer_from,
 )  # fmt: skip
 
@@ -85,9 +85,9 @@ def test_what_is_no_folder_of_a_model(folder):
 
 
 def test_an_encoder_decoder_is_refused():
-    refuse_two_stacks(hf.GPT2Config(), "it")
+    refuse_kinds(hf.GPT2Config(), "it")
     with pytest.raises(UnsupportedError, match="it is an encoder-decoder model"):
-        refuse_two_stacks(hf.T5Config(), "it")
+        refuse_kinds(hf.T5Config(), "it")
 
 
 def test_a_tokenizer_is_read_or_refused(folder):

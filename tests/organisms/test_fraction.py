@@ -82,6 +82,7 @@ def swapped(plain, texts, sources):
     return plain.answers(logits, last), seen["L1.z"][:, END, 0, 0]
 
 
+@pytest.mark.slow
 def test_what_ships_is_the_recipe():
     shipped, made = load_file(folder("fraction") / "weights" / "model.safetensors"), recipe.PROGRAM.weights()
     assert shipped.keys() == made.keys()

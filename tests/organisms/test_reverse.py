@@ -76,6 +76,7 @@ def swapped(plain, texts, sources):
     return plain.answers(plain.run(tokens, swap)[0], last)
 
 
+@pytest.mark.slow
 def test_what_ships_is_the_recipe():
     shipped, made = load_file(folder("reverse") / "weights" / "model.safetensors"), recipe.PROGRAM.weights()
     assert shipped.keys() == made.keys()

@@ -33,6 +33,7 @@ def test_a_network_learns_control_tasks_better_than_a_line():
     assert selectivity("mlp", x, y, kind, draws=2).control > selectivity("logistic", x, y, kind, draws=2).control + 0.05
 
 
+@pytest.mark.slow
 def test_labels_that_are_random_by_type_are_not_selective():
     found = []
     for seed in range(12):

@@ -61,6 +61,7 @@ def test_it_is_loaded_as_it_was_saved(merit, tmp_path):
     assert assert_kept(merit, tmp_path / "mask.parquet").parts == merit.parts
 
 
+@pytest.mark.slow
 def test_dimensions_of_the_stream(hiring, applicants):
     """Some of the 48 dimensions after layer 2 suffice for the score, and serve as one subspace."""
     found = mask(hiring, applicants, mc.task("hiring"), "score", sites="L2.resid_post.N*", at="decision", **QUICK)
@@ -77,6 +78,7 @@ def test_dimensions_of_the_stream(hiring, applicants):
     assert len(found.verdict) < 400  # not every dimension is listed
 
 
+@pytest.mark.slow
 def test_two_places_that_are_both_needed(hiring, applicants):
     """The score less the bias is in two heads: neither alone gives all the answers that it calls for."""
     scm = mc.task("hiring").scm

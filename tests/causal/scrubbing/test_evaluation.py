@@ -10,6 +10,7 @@ from mechcausal.causal.scrubbing.tree import Node
 from mechcausal.models import bridge
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unimportant", ["joint", "together"])
 @pytest.mark.parametrize(
     ("lengths", "side", "masks"),
@@ -29,6 +30,7 @@ def test_random_trees_give_the_same_logits_as_the_plain_recursion(lengths, side,
         agree(root, prompts, seed=seed, unimportant=unimportant)
 
 
+@pytest.mark.slow
 def test_every_component_drawn_on_its_own_gives_the_same_logits_too():
     draw = np.random.default_rng(1)
     prompts = make_prompts()
@@ -98,6 +100,7 @@ def test_the_mask_of_a_shorter_prompt_hides_the_first_tokens_and_that_of_a_longe
     assert padded
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unimportant", ["joint", "together"])
 def test_positions_that_some_prompts_lack_are_exchanged_among_those_that_have_them(unimportant):
     prompts = make_prompts(n=24, lengths=(4, 6, 8))

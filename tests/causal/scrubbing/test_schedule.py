@@ -7,6 +7,7 @@ from mechcausal.causal.scrubbing.evaluation import Tree
 from mechcausal.causal.scrubbing.sampling import Sampler
 
 
+@pytest.mark.slow
 def test_what_is_run_is_what_was_announced_and_no_more_than_there_are_distinct_inputs(token_layers):
     draw = np.random.default_rng(2)
     prompts = make_prompts(n=8)

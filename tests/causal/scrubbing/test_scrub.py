@@ -11,6 +11,7 @@ from mechcausal.causal.scrubbing.tree import Node, classes
 from mechcausal.data.scm import SCM
 
 
+@pytest.mark.slow
 def test_places_of_one_variable_share_a_draw_or_have_one_each():
     scm = SCM("both", noise={"u": 2, "v": 3}, mechanisms={"answer": lambda u: u}, values={"answer": (3, 5)})
     hypothesis = Hypothesis(scm, {"u": ["L1.z.H0@-1", "L2.mlp_out@-1"]})

@@ -106,6 +106,7 @@ def test_strictness_forbids_what_interchange_alone_allows(strictly, loosely):
     assert kept(loosely[2], places) < 0.85
 
 
+@pytest.mark.slow
 def test_variables_in_subspaces_and_at_two_places():
     draw = np.random.default_rng(0)
     rotation = np.linalg.qr(draw.normal(size=(16, 16)))[0].tolist()
@@ -152,6 +153,7 @@ def same(one, other):
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
+@pytest.mark.slow
 def test_a_training_that_was_interrupted_gives_the_same_bits(tmp_path, monkeypatch):
     whole, broken = (bridge(network(2)) for _ in range(2))
     trained = short(whole, lesson(whole))
@@ -193,6 +195,7 @@ def test_another_seed_gives_other_weights():
     assert not same(first, third)
 
 
+@pytest.mark.slow
 def test_it_stops_when_the_goal_was_reached_twice(strictly):
     model, _, _ = strictly
     again = bridge(network())
@@ -262,6 +265,7 @@ def test_a_loss_that_is_no_number_is_told():
         short(model, lesson(model), rate=1e30)
 
 
+@pytest.mark.slow
 def test_values_given_as_token_ids_need_no_tokenizer():
     """The same steps, once with the words of the answers and once with their ids."""
     named, bare = bridge(network(seed=5)), bridge(network(seed=5))

@@ -21,7 +21,7 @@ from mechcausal.models.hooked import forward
 from mechcausal.models.replay.verify import replayer
 
 
-@pytest.mark.parametrize("side", ["right", "left"])
+@pytest.mark.parametrize("side", ["right", pytest.param("left", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", CAUSAL)
 def test_the_loops_numbers_on_every_architecture(name, side):
     """Every kind of site, every position, every head; unequal lengths, padded on either side."""
