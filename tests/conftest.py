@@ -12,6 +12,7 @@ from shapes import check_shapes
 check_shapes()  # before anything imports the package
 
 import socket
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -50,14 +51,26 @@ def own_cache(request, kept, monkeypatch):
         monkeypatch.setenv("MECHCAUSAL_CACHE", str(kept))
 
 
-@pytest.fixture(autouse=True)
-def no_dictionary_stays():
-    """Take dictionaries that a test attached to a shared model off it again."""
-    before = {model: set(known) for model, known in _attached.items()}
+@contextmanager
+def detached():
+    """Take dictionaries that are attached meanwhile to shared models off them again."""
+    before = {model: set(names) for model, names in _attached.items()}
     yield
-    for model, known in list(_attached.items()):
-        for name in set(known) - before.get(model, set()):
+    for model, names in list(_attached.items()):
+        for name in set(names) - before.get(model, set()):
             detach(model, name)
+
+
+@pytest.fixture(autouse=True)
+def no_dictionary_of_a_test_stays():
+    with detached():
+        yield
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_dictionary_of_a_module_stays():
+    with detached():
+        yield
 
 
 @pytest.fixture(params=ARCHITECTURES)

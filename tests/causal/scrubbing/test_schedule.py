@@ -1,6 +1,7 @@
 """What a schedule announces is what is run."""
 
 import numpy as np
+import pytest
 from scrubbing_trees import both, make_prompts, plain, random_tree
 
 from mechcausal.causal.scrubbing.evaluation import Tree
