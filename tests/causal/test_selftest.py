@@ -22,6 +22,7 @@ def test_what_ships_passes_and_every_kind_of_mistake_is_caught():
     assert checks["effects, largest gap"]["value"] < 1e-5
 
 
+@pytest.mark.slow
 def test_a_model_with_its_variables_elsewhere_does_not_pass(monkeypatch):
     def exchanged(name):
         """The heads that hold the gender, and one that nothing reads, trade places; the behavior is the same."""

@@ -27,6 +27,7 @@ def test_the_page_and_its_numbers_stand_side_by_side(tmp_path):
         assert stated.items() <= verdict_of[study].items()
 
 
+@pytest.mark.slow
 def test_pairs_of_your_own(tmp_path, hiring):
     import mechcausal as mc
 

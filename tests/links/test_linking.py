@@ -56,6 +56,7 @@ def test_the_verdicts_are_those_of_the_organism(links):
     assert links.concepts == ("gender",)
 
 
+@pytest.mark.slow
 def test_a_concept_in_which_the_pairs_do_not_differ_is_not_judged(hiring, pairs):
     # The head of merit reads the degree, and the behavior uses it; pairs that leave the degree alone cannot show it.
     quick = {"redrawn": 0, "details": 0, "random": 0}

@@ -200,6 +200,7 @@ def test_the_secret_is_where_the_truth_says(hiring):
 # The recipe
 
 
+@pytest.mark.slow
 def test_the_recipe_learns_and_the_same_seed_gives_the_same_weights():
     def short():
         model = recipe.new_model(1)

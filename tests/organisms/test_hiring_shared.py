@@ -3,6 +3,7 @@
 from mechcausal.causal.selftest import selftest
 
 
+@pytest.mark.slow
 def test_the_self_test_covers_it():
     checks = list(selftest(("hiring_shared",), n=128))
     assert {check.task for check in checks} == {"hiring_shared"}

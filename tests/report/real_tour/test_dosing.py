@@ -1,9 +1,12 @@
 """Women and men: pairs of one-token nouns, and the doses of their difference."""
 
+import pytest
 from real_tour_findings import findings
 from small_english import small_english
 
 from mechcausal.report.real_tour.dosing import DOSES, women_and_men
+
+pytestmark = pytest.mark.slow
 
 
 def test_pairs_differ_in_one_token():

@@ -2,10 +2,13 @@
 
 import json
 
+import pytest
 from real_tour_findings import findings
 from small_english import small_english
 
 from mechcausal.report.real_tour import indirect
+
+pytestmark = pytest.mark.slow
 
 
 def test_the_files(tmp_path):

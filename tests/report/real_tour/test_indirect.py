@@ -1,9 +1,12 @@
 """Indirect objects on a small random model: effects and silencing are those of the methods."""
 
+import pytest
 from real_tour_findings import findings
 from small_english import small_english
 
 import mechcausal as mc
+
+pytestmark = pytest.mark.slow
 
 
 def test_heads_are_those_of_a_patch():

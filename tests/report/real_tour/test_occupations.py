@@ -1,6 +1,9 @@
 """Gender on a small random model: the total effect and the stream are those of the methods."""
 
+import pytest
 from real_tour_findings import findings
+
+pytestmark = pytest.mark.slow
 
 
 def test_the_stream_begins_at_the_occupation_and_ends_at_the_end():

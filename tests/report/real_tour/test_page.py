@@ -1,8 +1,11 @@
 """The page of the tour."""
 
+import pytest
 from real_tour_findings import findings
 
 from mechcausal.report.real_tour.page import page_of
+
+pytestmark = pytest.mark.slow
 
 
 def test_the_page_has_its_pictures_and_tables():
