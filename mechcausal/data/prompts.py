@@ -23,6 +23,7 @@ from mechcausal.data.targets import Words, each_of, for_each, targets
 from mechcausal.data.tokens import encode_all, span_of, tokenizer_of, wants_bos
 from mechcausal.errors import DataError, SiteError, did_you_mean
 
+_HASHED_AS = {"read_at": "read"}  # its name when hashes were first written down
 _LATER = ("answers", "foils", "spans", "aligned", "forced")  # left out of the hash where there is nothing
 
 
@@ -359,6 +360,8 @@ class PromptSet:
             if part.name in ("tokens", "mask", "side", "given", "pieces") or nothing:
                 continue
             plain = {k: v.tolist() for k, v in sorted(value.items())} if isinstance(value, dict) else value
-            digest.update(f"{part.name}={plain.tolist() if isinstance(plain, Tensor) else plain!r};".encode())
+            digest.update(
+                f"{_HASHED_AS.get(part.name, part.name)}={plain.tolist() if isinstance(plain, Tensor) else plain!r};".encode()
+            )
         digest.update(repr(self.real_tokens).encode())
         return digest.hexdigest()[:16]

@@ -1,5 +1,7 @@
 """Two variables in one subspace."""
 
+import pytest
+
 from mechcausal.causal.selftest import selftest
 
 
