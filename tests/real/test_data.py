@@ -5,7 +5,6 @@ import json
 import numpy as np
 import pytest
 import torch
-from plain_llama import run
 
 import mechcausal as mc
 
@@ -14,8 +13,7 @@ pytestmark = pytest.mark.real
 
 def logprob(plain, prompt, answer):
     """Return the log-probability of an answer, token by token."""
-    logits, _ = run(plain, torch.tensor([[*prompt, *answer[:-1]]]))
-    table = logits[0].log_softmax(-1) if logits.ndim == 3 else logits.log_softmax(-1)
+    table = plain(torch.tensor([[*prompt, *answer[:-1]]])).logits[0].log_softmax(-1)
     return float(sum(table[len(prompt) - 1 + step, token] for step, token in enumerate(answer)))
 
 
@@ -54,5 +52,5 @@ def test_a_file_of_pairs(smollm2, tmp_path):
             }
         )
     )  # fmt: skip
-    found = mc.patch(smollm2, mc.Contrast.read(path, smollm2), sites="L23.z")
+    found = mc.patch(smollm2, mc.Contrast.read(path, smollm2), sites="L23.z.H*")
     assert np.argmax(found.frame["effect"].to_numpy()) == 3
