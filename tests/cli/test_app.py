@@ -44,7 +44,7 @@ REFUSED = {
     "link organism:hiring --suite hiring --pairs p.csv --sites z": (4, "name the data once"),
     "link organism:hiring --sites z": (4, "name the data"),
     "link organism:hiring --suite hiring --sites z -o x.json": (4, "-o cannot be x.json (expected a name that ends in .html"),
-    "link organism:hiring --suite hiring --dictionary gone": (4, "gone"),
+    "link organism:hiring --suite hiring --dictionary ./gone": (4, "gone"),
     "selftest probes": (4, "there is no self-test called 'probes' (expected causal)"),
     "selftest causal --organism hirring": (4, "did you mean 'hiring'?"),
     "sae train organism:hiring --site L2.resid_post --width 0 -o out": (2, "'--width'"),
