@@ -149,7 +149,11 @@ def state():
         ({"learning_rate": 1e-3, "batch": 4}, ModelError, "no entry is called 'learning_rate'; nor batch"),
         ({"act_fn": None}, ModelError, "act_fn is not given"),
         # transformer-lens 3 has no such activation; 4 has it, and then its norm has no weights here.
-        ({"act_fn": "solu_ln"}, MechcausalError, r"cannot build this legacy model|weights and configuration do not fit"),
+        (
+            {"act_fn": "solu_ln"},
+            MechcausalError,
+            r"cannot build this legacy model|weights and configuration do not fit",
+        ),
     ],
 )
 def test_what_does_not_fit(change, error, said, tmp_path):
