@@ -158,9 +158,9 @@ class Result(Kept):
         lines += [f"note: {note}" for note in self.notes]
         for _, row in self._ranked(k).iterrows():
             place = row["site"] + ("" if row["at"] == "@all" else str(row["at"]))
-            text = f"{'* ' if row['p_max'] <= SURVIVES else '  '}{place:<24} change {row['change']:+.3f} [{row['change_low']:+.3f}, {row['change_high']:+.3f}]"
+            text = f"{'* ' if row['p_max'] <= SURVIVES else '  '}{place:<24} change {_with_interval(row, 'change', '+.3f')}"
             if np.isfinite(row["effect"]):
-                text += f"  effect {row['effect']:.3f} [{row['effect_low']:.3f}, {row['effect_high']:.3f}]"
+                text += f"  effect {_with_interval(row, 'effect', '.3f')}"
             lines.append(text)
         return "\n".join(lines)
 
@@ -197,6 +197,13 @@ class Result(Kept):
         """Make one from what a file holds."""
         del path, extras  # one file holds all there is
         return cls(**fields)
+
+
+def _with_interval(row: Any, name: str, form: str) -> str:  # noqa: ANN401 - a row of a data frame
+    """Return an estimate as text, with its interval where there is one."""
+    low, high = row[f"{name}_low"], row[f"{name}_high"]
+    text = format(row[name], form)
+    return f"{text} [{format(low, form)}, {format(high, form)}]" if np.isfinite(low) and np.isfinite(high) else text
 
 
 class Judged(Kept):

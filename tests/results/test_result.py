@@ -119,3 +119,10 @@ def test_a_header_that_was_made_up_is_refused_in_one_sentence(sweep, tmp_path, c
     with pytest.raises(ResultError, match=r"is not a mechcausal result|another format") as refused:
         mc.results.load(path)
     assert len(str(refused.value)) < 400 + len(str(path))
+
+
+def test_where_there_is_no_interval_none_is_written(by_hand):
+    pairs = mc.contrast("by_hand/gender", by_hand, n=8).take([0])
+    text = mc.patch(by_hand, pairs, sites="z").summary()
+    assert "there are no intervals" in text
+    assert "nan" not in text
