@@ -101,3 +101,11 @@ def hiring():
 @pytest.fixture
 def pairs():
     return make_pairs()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Leave to the slow tests the second mixture of experts: the first stands for both."""
+    for item in items:
+        if "qwen3_moe" in item.nodeid:
+            item.add_marker("slow")

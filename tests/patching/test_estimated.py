@@ -93,6 +93,7 @@ def test_what_is_taken_as_known_is_said():
     assert why_known(plan, same_prompts=True) == ""
 
 
+@pytest.mark.slow
 def test_the_interval_covers_where_the_mean_decides():
     """Effects by means of 16 prompts, against the effect by the mean of all 200."""
     model = loaded("gpt2")
