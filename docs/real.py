@@ -64,8 +64,7 @@ and checked on others.
 against the other name are {three(objects["logit_diff"])}.
 
 These numbers depend on the prompts. With one or two templates about a store and a drink, the answer beats the other name in
-97 % of pairs or more, with log-odds of 4.4 to 5.1 (`tests/real/test_facts.py`, with names chosen among those that are one
-token); with places and things drawn at random log-odds of 1.2 to 4.1 were seen.
+97 % of pairs or more, with log-odds of 4.5 to 5.5 on average (`tests/real/test_facts.py`, with names chosen for that); with places and things drawn at random log-odds of 1.2 to 4.1 were seen.
 
 {table("head | where | effect of denoising", heads)}
 

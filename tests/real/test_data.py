@@ -18,7 +18,7 @@ def logprob(plain, prompt, answer):
 
 
 def test_stereotypes_in_a_sample_of_crows_pairs(smollm2):
-    """Over all 1,508 pairs 55 to 56 % are stereotyped; over 150 of them within three standard errors."""
+    """Measured outside this package, 55.6 % of all 1,508 are stereotyped; 150 lie within three standard errors of that."""
     pairs = mc.contrast("crows_pairs", smollm2, n=150)
     assert len(pairs) == 150
     share = mc.measure(smollm2, pairs, "log_likelihood", batch_size=16).preferred().estimate
