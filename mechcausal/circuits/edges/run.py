@@ -23,7 +23,59 @@ from mechcausal.circuits.edges.wiring import INPUTS, Wiring
 
 Own = tuple[list[int], Tensor]  # heads, and what they make of what they read, [row pos head d_head]
 
-NONE: Mapping[int, Tensor] = {}
+
+class Live:
+    """How the alternatives of senders that are run differ from what they add now, [variant sender row pos model].
+
+    One tensor that is filled as the layers pass, or, where a graph is kept, the parts themselves.
+
+    Args:
+        first: The number of the first sender that is run.
+        last: The number of senders.
+        learned: Whether a graph is kept.
+    """
+
+    def __init__(self, first: int, last: int, *, learned: bool) -> None:
+        self.first, self.last, self.learned = first, last, learned
+        self.parts: dict[int, Tensor] = {}
+        self.filled: Tensor | None = None
+
+    def put(self, number: int, differs: Tensor) -> None:
+        """Take in how the senders from a number on differ."""
+        self.parts[number] = differs
+        if self.learned:
+            return
+        if self.filled is None:
+            shape = list(differs.shape)
+            shape[1] = self.last - self.first
+            self.filled = differs.new_zeros(shape)
+        low = number - self.first
+        self.filled[:, low : low + differs.shape[1]] = differs
+        self.parts[number] = self.filled[:, low : low + differs.shape[1]]
+
+    def of(self, into: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return the numbers of the senders with an edge that is cut, and how they differ; None if there are none.
+
+        Args:
+            into: Which senders have one, [sender].
+        """
+        chosen = {
+            number: into[number : number + part.shape[1]].nonzero().flatten() for number, part in self.parts.items()
+        }
+        which = torch.cat([some + number for number, some in chosen.items()]) if chosen else torch.zeros(0).long()
+        if not len(which):
+            return which, None
+        low, high = int(which[0]), int(which[-1]) + 1
+        if self.filled is not None and 2 * len(which) > high - low:  # a view costs less than a copy of many
+            return torch.arange(low, high), self.filled[:, low - self.first : high - self.first]
+        taken = [
+            self.parts[number]
+            if len(some) == self.parts[number].shape[1]
+            else self.parts[number].index_select(1, some.to(self.parts[number].device))
+            for number, some in chosen.items()
+            if len(some)
+        ]
+        return which, torch.cat(taken, dim=1) if len(taken) > 1 else taken[0]
 
 
 class Cutting:
@@ -46,8 +98,7 @@ class Cutting:
         self.touched = open_edges if cut.requires_grad else (cut != 0).any(0).any(-1).cpu() & open_edges
         _ = tile.base, tile.source  # recorded before any layer is hooked
         self.before = self._before()
-        # How alternatives differ from what the senders of each layer that is run add now, [variant sender row pos model].
-        self.live: dict[int, Tensor] = {}
+        self.live = Live(wiring.senders_of(first).start, len(wiring.senders), learned=cut.requires_grad)
 
     def _before(self) -> Tensor | None:
         """Return the differences of the senders in front of the first layer, which all variants share."""
@@ -102,10 +153,9 @@ class Cutting:
 
         def mlp(given: Tensor) -> Tensor | None:
             number = by_kind["mlp_out"][0]
-            heads = None
             if not wiring.parallel and self.touched[wiring.senders_of(layer), number].any():
-                heads = self._now(layer, inputs.of_heads(layer, taken, stream))
-            more = self._difference([number], {} if heads is None else {layer: heads})
+                self._put_now(layer, inputs.of_heads(layer, taken, stream))
+            more = self._difference([number])
             return None if more is None else (given.reshape(stream.shape) + more[0]).reshape(given.shape)
 
         def call() -> Tensor:
@@ -119,18 +169,19 @@ class Cutting:
         with inputs.during(layer, projected, mlp if into_mlp else None, taken=taken, z=z):
             out = call()
         if wants_senders:
-            self.live[layer] = self._now(layer, inputs.contributions(layer, taken, stream))
+            self._put_now(layer, inputs.contributions(layer, taken, stream))
         return out
 
-    def _now(self, layer: int, now: Tensor) -> Tensor:
-        """Return how the alternatives of senders of a layer differ from what they add now, [variant sender row pos model].
+    def _put_now(self, layer: int, now: Tensor) -> None:
+        """Remember how the alternatives of senders of a layer differ from what they add now.
 
         Args:
             layer: The layer.
             now: What they add, [variant row, pos, sender, model].
         """
         instead = self.tile.instead(layer)[:, :, : now.shape[2]]
-        return (instead[None] - now.unflatten(0, (self.variants, -1))).permute(0, 3, 1, 2, 4)
+        differs = (instead[None] - now.unflatten(0, (self.variants, -1))).permute(0, 3, 1, 2, 4)
+        self.live.put(self.wiring.senders_of(layer).start, differs)
 
     def _own(self, layer: int, stream: Tensor, by_kind: dict[str, list[int]]) -> dict[str, Own]:
         """Return what heads make of streams of their own, by kind, where an edge into them is cut."""
@@ -148,39 +199,31 @@ class Cutting:
             low += len(heads)
         return made
 
-    def _difference(self, receivers: list[int], heads: Mapping[int, Tensor] = NONE) -> Tensor | None:
-        """Return what receivers read besides the stream, [receiver, variant row, pos, model]; None if nothing.
+    def _difference(self, receivers: list[int]) -> Tensor | None:
+        """Return what receivers read besides the stream, [receiver, variant row, pos, model]; None if nothing."""
+        into = self.touched[:, receivers].any(1)
+        total = None
+        if self.before is not None:
+            which = into[: len(self.before)].nonzero().flatten()
+            if len(which):
+                every = len(which) == len(self.before)
+                part = self.before if every else self.before.index_select(0, which.to(self.before.device))
+                total = self._sum(receivers, which, part, shared=True)
+        which, part = self.live.of(into)
+        if part is None:
+            return total
+        more = self._sum(receivers, which, part, shared=False)
+        return more if total is None else total + more
 
-        Args:
-            receivers: Their numbers.
-            heads: How the heads of the layer that is run differ, for the MLP behind them.
-        """
-        total = None if self.before is None else self._sum(receivers, {0: self.before}, shared=True)
-        live = {self.wiring.senders_of(layer).start: part for layer, part in {**self.live, **heads}.items()}
-        more = self._sum(receivers, live, shared=False) if live else None
-        return more if total is None else total if more is None else total + more
-
-    def _sum(self, receivers: list[int], parts: Mapping[int, Tensor], *, shared: bool) -> Tensor | None:
+    def _sum(self, receivers: list[int], which: Tensor, differs: Tensor, *, shared: bool) -> Tensor:
         """Return the sum over senders of how much is cut times how they differ, [receiver, variant row, pos, model].
 
         Args:
             receivers: Their numbers.
-            parts: How senders differ, by the number of the first; [sender row pos model], with an axis of variants in
-                front if not `shared`.
+            which: The numbers of the senders.
+            differs: How these differ, [sender row pos model], with an axis of variants in front if not `shared`.
             shared: Whether all variants have these differences.
         """
-        axis = 0 if shared else 1
-        into = self.touched[:, receivers].any(1)
-        chosen, taken = [], []
-        for first, part in parts.items():
-            size = part.shape[axis]
-            some = into[first : first + size].nonzero().flatten()
-            if len(some):
-                chosen.append(some + first)
-                taken.append(part if len(some) == size else part.index_select(axis, some.to(part.device)))
-        if not chosen:
-            return None
-        which, differs = torch.cat(chosen), torch.cat(taken, dim=axis) if len(taken) > 1 else taken[0]
         places = torch.tensor(receivers, device=self.cut.device)
         cut = self.cut[:, which.to(self.cut.device)][:, :, places].to(differs.dtype)  # [v s d q]
         shape = (len(receivers), self.variants, *differs.shape[-3:])
