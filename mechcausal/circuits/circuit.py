@@ -26,6 +26,7 @@ from mechcausal.results.storage import check_seal, write_json
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
+    from mechcausal.circuits.certifying.certified import Certificate
     from mechcausal.circuits.evaluation.evaluated import Evaluation
     from mechcausal.data.contrast import Contrast
 
@@ -258,6 +259,12 @@ class Circuit:
         from mechcausal.circuits.evaluation.evaluate import evaluate
 
         return evaluate(model, pairs, self, **options)
+
+    def certify(self, model: Any, pairs: Contrast, **options: Any) -> Certificate:  # noqa: ANN401 - a TransformerBridge
+        """Measure the best edges and a random sample of the rest exactly; `mc.circuits.certify` describes the options."""
+        from mechcausal.circuits.certifying.certify import certify
+
+        return certify(model, pairs, self, **options)
 
     def __repr__(self) -> str:
         """Return the summary."""
