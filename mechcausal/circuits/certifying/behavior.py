@@ -5,11 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 from tqdm.auto import tqdm
 
 from mechcausal.data.contrast import Contrast
 from mechcausal.metrics import Metric
-from mechcausal.models.engine import measure
+from mechcausal.models import bridge
+from mechcausal.models.engine import in_batches, measure
+from mechcausal.models.hooked import forward
 from mechcausal.models.redrawn import redrawing
 from mechcausal.results.intervals import mean_interval
 from mechcausal.results.redraws import Scale, TotalEffect, compared, scales
@@ -60,11 +64,25 @@ def behavior(
     return TotalEffect(effect, raw, relative), 2 * len(some) * (1 + len(raw.redrawn))
 
 
+@torch.no_grad()
 def sides(model: Any, pairs: Contrast, metric: Metric, batch_size: int) -> tuple[np.ndarray, np.ndarray]:  # noqa: ANN401
     """Return the metric of the corrupt and of the clean prompts as they are, [example] each."""
-    runs = (
-        measure(model, side, metric, batch_size=batch_size, reference=pairs.clean)
-        for side in (pairs.corrupt, pairs.clean)
-    )
-    first, second = (run.values[0] for run in runs)
-    return first, second
+    if metric.forces(pairs.clean):  # answers of several tokens: the engine writes a row for each
+        runs = [
+            measure(model, side, metric, batch_size=batch_size, reference=pairs.clean)
+            for side in (pairs.corrupt, pairs.clean)
+        ]
+        return runs[0].values[0], runs[1].values[0]
+    width = max(side.tokens.shape[1] for side in (pairs.clean, pairs.corrupt))
+    clean, corrupt = pairs.clean.padded(width), pairs.corrupt.padded(width, pairs.clean.side)
+
+    def one_batch(index: Tensor) -> np.ndarray:
+        first, second = (side.take(index).to(bridge.device_of(model)) for side in (clean, corrupt))
+        # Not by the engine, which would measure anew what each redrawn network can do.
+        run, other = forward(model, first), forward(model, second)
+        reference = run.output_for(needs_logits=metric.needs_logits) if metric.compares else None
+        scores = other.score(metric, second, reference), run.score(metric, first, reference)
+        return torch.stack(scores).float().cpu().numpy()
+
+    values, _ = in_batches(len(pairs), batch_size, one_batch)
+    return values[0], values[1]

@@ -11,12 +11,13 @@ import numpy as np
 from mechcausal.arguments import Count, CountOrZero, Model, OpenShare, Seed
 from mechcausal.circuits.certifying.behavior import behavior
 from mechcausal.circuits.certifying.certified import Certificate, rows_of
-from mechcausal.circuits.certifying.sampled import Chosen, chosen, each_cut
+from mechcausal.circuits.certifying.sampled import Chosen, chosen
 from mechcausal.circuits.circuit import Circuit, require_wiring
 from mechcausal.circuits.edges.alternatives import Ablation
 from mechcausal.circuits.edges.wiring import Wiring
 from mechcausal.circuits.evaluation.evaluate import masked_for, other_weights, read_circuit, require_behavior
 from mechcausal.circuits.held_out import HeldOut, held_out
+from mechcausal.circuits.scores.exact import exact_effects
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.prompts import PromptSet
 from mechcausal.method import Cost, Method, function
@@ -95,7 +96,7 @@ class CertifyingCircuit(Method[Contrast, Certificate]):
         )  # fmt: skip
         base, nothing = masked.clean, masked.corrupt
         require_behavior(base, nothing, metric)
-        values = each_cut(masked, edges.edges)
+        values = base - exact_effects(masked, [tuple(edge) for edge in edges.edges.tolist()], progress=True)
         total, forwards = behavior(
             model, judge.pairs, metric, base, nothing, redrawn=self.redrawn, seed=self.seed, batch_size=self.batch_size
         )

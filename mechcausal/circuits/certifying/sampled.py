@@ -5,16 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from scipy import stats
 
 from mechcausal.circuits.circuit import Circuit
-from mechcausal.circuits.edges.masked import Masked
 from mechcausal.errors import ArgumentError
 from mechcausal.results.intervals import Interval
 
 TOP, SAMPLE = "top", "sample"
-_CHUNK = 64  # edges whose masks are held at a time
 
 
 @dataclass(frozen=True)
@@ -61,29 +58,6 @@ def chosen(circuit: Circuit, k: int, sample: int, seed: int) -> Chosen:
     drawn = np.sort(np.random.default_rng([seed, 43]).choice(others, size=min(sample, len(others)), replace=False))
     numbers = np.concatenate([order[:k], drawn])
     return Chosen(np.stack(np.unravel_index(numbers, circuit.scores.shape), axis=1), k, len(others))
-
-
-def each_cut(masked: Masked, edges: np.ndarray) -> np.ndarray:
-    """Return the metric of each prompt with one edge cut and all others kept, [edge prompt].
-
-    Edges into one layer are run together, from that layer on: everything before it is the clean run.
-
-    Args:
-        masked: The pairs.
-        edges: Sender, receiver and position of each, [edge 3].
-    """
-    layers = len(masked.inputs.layers)
-    into = [masked.wiring.receivers[receiver].layer for receiver in edges[:, 1]]
-    layer_of = np.array([layers if layer is None else layer for layer in into])
-    out = np.full((len(edges), masked.n), np.nan)
-    for layer in np.unique(layer_of):
-        rows = np.flatnonzero(layer_of == layer)
-        for low in range(0, len(rows), _CHUNK):
-            some = rows[low : low + _CHUNK]
-            cut = torch.zeros(len(some), *masked.shape, device=masked.inputs.device)
-            cut[(torch.arange(len(some)), *torch.as_tensor(edges[some]).T)] = 1
-            out[some] = masked.of(cut, first=int(layer), progress="certify")
-    return out
 
 
 def missed(hits: int, sampled: int, rest: int, found: int, level: float = 0.95) -> Interval:

@@ -210,8 +210,8 @@ def require_behavior(model: np.ndarray, nothing: np.ndarray, metric: Metric) -> 
 
 def other_weights(circuit: Circuit, model: Any) -> str:  # noqa: ANN401 - a TransformerBridge
     """Say if a circuit was found in other weights than those of the model; nothing where it was not, or does not say."""
-    told = circuit.about.get("model")
-    weights = told.get("weights") if isinstance(told, dict) else circuit.about.get("weights")
+    told = circuit.about.get("provenance")
+    weights = told.get("model", {}).get("weights") if isinstance(told, dict) else None
     if not weights or weights == weights_fingerprint(model):
         return ""
     return "the circuit was found in other weights than these"

@@ -8,12 +8,11 @@ The first n edges of an order are the circuit of n edges, so that circuits of al
 
 from __future__ import annotations
 
-import heapq
 from typing import Literal
 
 import numpy as np
 
-from mechcausal.circuits.edges.ways import connected
+from mechcausal.circuits.edges.ways import connected, growth
 from mechcausal.circuits.edges.wiring import Wiring
 
 Order = Literal["greedy", "top"]
@@ -33,35 +32,7 @@ def ordered(wiring: Wiring, scores: np.ndarray, how: Order = "greedy") -> np.nda
     if how == "top":
         flat = size.ravel()
         return np.argsort(-np.nan_to_num(flat, nan=-1.0), kind="stable")[: int(np.isfinite(flat).sum())]
-    return _grown(wiring, size)
-
-
-def _grown(wiring: Wiring, size: np.ndarray) -> np.ndarray:
-    """Return the edges in the order in which a circuit grows from the logits."""
-    n_receivers, n_places = size.shape[1:]
-    flat, order = size.ravel(), []
-    waiting: list[tuple[float, int]] = []
-    reached = np.zeros(len(wiring.senders), dtype=bool)
-    opened = np.zeros(n_receivers, dtype=bool)
-
-    def let_in(receiver: int) -> None:
-        if opened[receiver]:
-            return
-        opened[receiver] = True
-        for sender, place in np.argwhere(np.isfinite(size[:, receiver])):
-            number = (int(sender) * n_receivers + receiver) * n_places + int(place)
-            heapq.heappush(waiting, (-float(flat[number]), number))
-
-    let_in(n_receivers - 1)
-    while waiting:
-        number = heapq.heappop(waiting)[1]
-        order.append(number)
-        sender = number // (n_receivers * n_places)
-        if not reached[sender]:
-            reached[sender] = True
-            for receiver in np.flatnonzero(wiring.readers[sender]):
-                let_in(int(receiver))
-    return np.array(order, dtype=int)
+    return growth(wiring, scores)
 
 
 def first(wiring: Wiring, order: np.ndarray, n: int, shape: tuple[int, ...], *, pruned: bool = True) -> np.ndarray:

@@ -3,10 +3,8 @@
 import numpy as np
 import pytest
 from small_circuit import scored_circuit
-from zoo import loaded, make_pairs
 
-from mechcausal.circuits.certifying.sampled import SAMPLE, TOP, chosen, each_cut, missed
-from mechcausal.circuits.edges.masked import Masked
+from mechcausal.circuits.certifying.sampled import SAMPLE, TOP, chosen, missed
 from mechcausal.errors import ArgumentError
 
 
@@ -26,17 +24,6 @@ def test_too_few_scored_edges_are_refused():
     circuit = scored_circuit()
     with pytest.raises(ArgumentError, match="sample of the rest"):
         chosen(circuit, circuit.wiring.count, 10, 0)
-
-
-@pytest.mark.parametrize("name", ["gpt2", "neox", "llama", "gemma2"])
-def test_one_edge_cut_is_the_circuit_without_it(name):
-    masked = Masked(loaded(name), make_pairs(lengths=(7, 5, 7, 6)))
-    draw = np.random.default_rng(0)
-    listed = np.argwhere(np.broadcast_to(masked.wiring.possible[..., None], masked.shape))
-    edges = listed[draw.choice(len(listed), 12, replace=False)]
-    kept = np.ones((len(edges), *masked.shape), dtype=bool)
-    kept[(np.arange(len(edges)), *edges.T)] = False
-    assert np.allclose(each_cut(masked, edges), masked.metric(kept), atol=2e-5)
 
 
 def test_the_false_negative_rate_of_a_census_has_no_uncertainty():

@@ -107,7 +107,7 @@ def mine(logits, batch):
 
 
 def test_other_weights_are_noted(by_hand, gender, known):
-    other = known.keep(known.kept, weights="0" * 16)
+    other = known.keep(known.kept, provenance={"model": {"weights": "0" * 16}})
     assert "other weights" in evaluate(by_hand, gender, other, random=0, minimality=0).summary()
 
 
