@@ -4,9 +4,10 @@
         remove the edge if  loss(circuit without it) - loss(circuit) < threshold
 
 When a receiver's turn comes, everything in front of its layer is still the clean run, so each run begins at that layer.
-Most edges are removed. So several are tried in one batch, each variant with all edges in front of it in the batch
-removed as well: as long as all are removed, these are exactly the runs that the algorithm makes one after the other. What
-comes behind an edge that stays is run again. A receiver that nothing reads loses its edges without a run.
+Several edges are tried in one batch. What will become of those in front of an edge is foretold: an edge goes, unless
+another walk has seen it cost more than the threshold. Up to the first edge for which that is wrong, these are exactly the
+runs that the algorithm makes one after the other; what comes behind it is run again. A receiver that nothing reads loses
+its edges without a run.
 
 Several thresholds walk together until they first decide differently. The outcome for each is exactly its own walk.
 """
@@ -25,7 +26,7 @@ from mechcausal.circuits.scores.scored import SCORERS, Scored, Scoring, impossib
 from mechcausal.circuits.search.damage import damage, whole
 from mechcausal.errors import ArgumentError
 
-THRESHOLDS = tuple(float(f"{share:.3g}") for share in np.geomspace(1e-4, 0.3, 15))
+THRESHOLDS = tuple(float(f"{share:.3g}") for share in np.geomspace(1e-3, 0.3, 10))
 """The thresholds of a sweep, as shares of the loss with every edge cut."""
 _LARGEST = 64  # edges that are tried in one batch
 
@@ -100,6 +101,7 @@ class Search:
     def __init__(self, masked: Masked, most: int = _LARGEST, *, progress: bool = False) -> None:
         self.masked, self.wiring, self.most = masked, masked.wiring, most
         self.runs = self.tried = 0
+        self.seen = np.zeros(masked.shape)  # what each edge cost when it was last tried, in any walk
         self.bar = tqdm(
             total=masked.wiring.count, desc="acdc", unit="edge", disable=None if progress else True, leave=False
         )
@@ -126,7 +128,7 @@ class Search:
         for receiver in receivers:
             if not self._read(walk, receiver):
                 walk.kept[:, receiver] = False  # no run can change by it
-        walk.at, walk.size = 0, min(walk.size, self.most)
+        walk.at, walk.size = 0, min(max(walk.size, 8), self.most)
         waiting, done = [walk], []
         while waiting:
             current = waiting.pop()
@@ -136,30 +138,33 @@ class Search:
         return done
 
     def _decide(self, walk: _Walk, layer: int, edges: list[tuple[int, int, int]]) -> list[_Walk]:
-        """Try some edges, and go up to the first that stays for all; return walks that go another way."""
-        losses = self._tried(walk, layer, edges)
+        """Try some edges, and go up to the first that was foretold wrongly; return walks that go another way."""
+        goes = [self.seen[edge] < max(walk.thresholds) for edge in edges]
+        losses = self._tried(walk, layer, edges, goes)
         forks, start = [], walk.at
         for number, edge in enumerate(edges):
-            cost = losses[number] - walk.damage
+            cost = float(losses[number]) - walk.damage
             stays = tuple(threshold for threshold in walk.thresholds if not cost < threshold)
             self.tried += len(walk.thresholds)
-            walk.losses[edge] = cost
+            walk.losses[edge] = self.seen[edge] = cost
             walk.at = start + number + 1
-            if len(stays) == len(walk.thresholds):  # what was tried behind it lacks an edge that stays
-                walk.size = max(1, min(self.most, 2 * number + 1))
-                return forks
-            if stays:
+            gone = len(stays) < len(walk.thresholds)
+            if gone and stays:
                 forks.append(walk.fork(stays, walk.at))
                 walk.thresholds = tuple(threshold for threshold in walk.thresholds if threshold not in stays)
-            walk.kept[edge], walk.damage = False, float(losses[number])
+            if gone:
+                walk.kept[edge], walk.damage = False, float(losses[number])
+            if gone != goes[number]:
+                walk.size = min(self.most, max(2, 2 * number))
+                return forks
         walk.size = min(self.most, 2 * walk.size)
         return forks
 
-    def _tried(self, walk: _Walk, layer: int, edges: list[tuple[int, int, int]]) -> np.ndarray:
-        """Return the loss without the first, without the first two, and so on, [edge]."""
+    def _tried(self, walk: _Walk, layer: int, edges: list[tuple[int, int, int]], goes: Sequence[bool]) -> np.ndarray:
+        """Return the loss without each edge, and without those in front of it that are foretold to go, [edge]."""
         cut = self.masked.cut(walk.kept)[None].repeat(len(edges), 1, 1, 1)
         for number, edge in enumerate(edges):
-            cut[(slice(number, None), *edge)] = 1
+            cut[(slice(number, None if goes[number] else number + 1), *edge)] = 1
         self.runs += len(edges)
         return damage(self.masked, self.masked.of(cut, first=layer))
 

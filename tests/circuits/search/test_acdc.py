@@ -31,20 +31,16 @@ def written_down(masked, threshold):
     return kept
 
 
-def pairs_of(name):
-    return make_pairs(lengths=(5, 4, 5)) if name != "by_hand" else None
-
-
 @pytest.mark.parametrize(("name", "metric"), [("gpt2", "kl"), ("llama", "logit_diff"), ("neox", "kl")])
 def test_batches_give_what_the_algorithm_gives(name, metric):
-    masked = Masked(loaded(name), pairs_of(name), metric)
+    masked = Masked(loaded(name), make_pairs(lengths=(4, 3)), metric)
     total = whole(masked)
-    thresholds = [share * total for share in (0.003, 0.03, 0.2)]
+    thresholds = [share * total for share in (0.01, 0.05, 0.2)]
     found = acdc(masked, thresholds)
-    chosen = {"gpt2": 1, "llama": 0, "neox": 2}[name]
-    assert np.array_equal(found.kept[chosen], written_down(masked, thresholds[chosen]))
-    other = (chosen + 1) % 3
-    assert np.array_equal(found.kept[other], acdc(masked, [thresholds[other]], most=1).kept[0])
+    if name == "llama":
+        assert np.array_equal(found.kept[1], written_down(masked, thresholds[1]))
+    else:
+        assert np.array_equal(found.kept[2], acdc(masked, thresholds[2:], most=1).kept[0])
     for kept, loss in zip(found.kept, found.damage, strict=True):
         assert loss == pytest.approx(damage(masked, masked.metric(kept)[None])[0], abs=1e-4)
     assert found.kept[0].sum() > found.kept[1].sum() > found.kept[2].sum() > 0
@@ -89,8 +85,8 @@ def test_a_threshold_of_zero_is_refused(of_organism):
 
 
 def test_positions_are_told_apart(by_hand):
-    pairs = mc.contrast("by_hand/gender", by_hand, n=8)
-    at = [mc.address.Selection.parse(each) for each in ("@0", "@1", "@2", "@3")]
+    pairs = mc.contrast("by_hand/gender", by_hand, n=4)
+    at = [mc.address.Selection.parse(each) for each in ("@0", "@3")]
     masked = Masked(by_hand, pairs, positions=at)
     found = acdc(masked, [0.05])
     assert np.array_equal(found.kept[0], written_down(masked, 0.05))
