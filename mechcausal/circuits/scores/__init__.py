@@ -10,3 +10,4 @@ from mechcausal.circuits.scores.scored import SCORERS as SCORERS
 from mechcausal.circuits.scores.scored import Scored as Scored
 from mechcausal.circuits.scores.scored import Scoring as Scoring
 from mechcausal.circuits.search import acdc as acdc
+from mechcausal.circuits.search import pruning as pruning
