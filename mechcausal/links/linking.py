@@ -22,12 +22,12 @@ from mechcausal.links.judge import judge
 from mechcausal.links.measured import measure
 from mechcausal.links.outcome import outcome
 from mechcausal.links.result import Links
-from mechcausal.links.total import check_networks
 from mechcausal.method import Cost, Method, function
 from mechcausal.models.binding import Bound
 from mechcausal.models.engine import Exact, Plan, evaluate
 from mechcausal.patching.activation import Direction
 from mechcausal.patching.sweep import MetricSpec
+from mechcausal.results.redraws import check_networks
 
 
 @dataclass(frozen=True)
