@@ -227,13 +227,19 @@ class Circuit:
             raise ResultError(f"there is no file {path}", fix="check the path")
         try:
             data = json.loads(path.read_text())
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ResultError(f"{path} is not a circuit", fix="load what Circuit.save wrote") from error
         if not isinstance(data, dict):
             raise ResultError(f"{path} is not a circuit", fix="load what Circuit.save wrote")
         if "checksum" in data:  # one that was written by hand has none
             check_seal(path, "a circuit")
         return cls.from_json(data)
+
+    def write(self, path: str | Path, **options: Any) -> Path:  # noqa: ANN401 - those of formats.reading.write
+        """Write the circuit for another tool, such as `format="eap-ig"` or `"graphml"`; `mc.circuits.write` has the options."""
+        from mechcausal.circuits.formats.reading import write
+
+        return write(self, path, **options)
 
     def summary(self, k: int = 5) -> str:
         """Say how large the circuit is, how it was found, and which edges matter most."""

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import networkx as nx
 import pandas as pd
 
-from mechcausal.address import Place, Site
+from mechcausal.address import ALL, Place, Selection, Site
 from mechcausal.errors import ResultError, SiteError
 from mechcausal.results.storage import check_seal, write_json
 
@@ -194,13 +194,19 @@ class Graph:
             raise ResultError(f"there is no file {path}", fix="check the path")
         try:
             data = json.loads(path.read_text())
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ResultError(f"{path} is not a graph", fix="load what Graph.save wrote") from error
         if not isinstance(data, dict):
             raise ResultError(f"{path} is not a graph", fix="load what Graph.save wrote")
         if "checksum" in data:  # one that was written by hand has none
             check_seal(path, "a graph")
         return cls.from_json(data)
+
+    def write(self, path: str | Path, **options: Any) -> Path:  # noqa: ANN401 - those of formats.reading.write
+        """Write the graph for another tool: `format="attribution-graph"` or `"graphml"`; `mc.circuits.write` has the options."""
+        from mechcausal.circuits.formats.reading import write
+
+        return write(self, path, **options)
 
     def summary(self, k: int = 5) -> str:
         """Say how large the graph is and which nodes and edges contribute most."""
@@ -227,6 +233,16 @@ class Graph:
         from mechcausal.circuits.drawing import figure
 
         return figure(self, most_nodes=most_nodes, most_edges=most_edges)
+
+
+def reading_order(at: Selection) -> tuple[int, int, str]:
+    """Return a key that sorts positions in reading order; named ones and those counted from the end come later."""
+    if at == ALL:
+        return 3, 0, ""
+    if at.name is not None:
+        return 1, 0, at.name
+    start = at.start or 0
+    return (0, start, str(at)) if start >= 0 else (2, start, str(at))
 
 
 def _written(place: Place) -> Any:  # noqa: ANN401 - JSON data

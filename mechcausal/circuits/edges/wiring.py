@@ -21,11 +21,12 @@ import numpy as np
 
 from mechcausal.address import Site
 from mechcausal.address.components import KV_COMPONENTS
-from mechcausal.errors import SiteError, UnsupportedError
+from mechcausal.errors import SiteError, UnsupportedError, shortened
 from mechcausal.models.abilities import Abilities
 
 INPUTS = ("q", "k", "v")
 """What a head reads, each for itself."""
+_MOST = 1000  # layers, or heads of a layer: more than any model has
 
 
 @dataclass(frozen=True)
@@ -169,6 +170,12 @@ class Wiring:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Wiring:
         """Make a wiring from its JSON data."""
+        names = {part.name: bool if isinstance(part.default, bool) else int for part in fields(cls)}
+        if not data.keys() <= names.keys() or any(type(data[name]) is not names[name] for name in data):
+            raise SiteError("this does not say which edges a model has", got=shortened(repr(dict(data))))
+        sizes = [data.get(name) for name in ("n_layers", "n_heads", "n_kv_heads")]
+        if None in sizes or min(sizes) < 1 or max(sizes) > _MOST or sizes[1] % sizes[2]:
+            raise SiteError("no model has these edges", got=shortened(repr(dict(data))))
         return cls(**data)
 
 
