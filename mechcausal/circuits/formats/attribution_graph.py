@@ -74,7 +74,8 @@ def to_attribution_graph(
         | ({"scored": False} if math.isnan(weight) else {})
         for (a, b), weight in graph.edges.items()
     ]
-    shown = list(tokens) if tokens is not None else [str(at) for at in sorted(columns, key=lambda at: columns[at])]
+    named = {column: str(at) for at, column in columns.items() if at != ALL}
+    shown = list(tokens) if tokens is not None else [named.get(n, str(ALL)) for n in range(max(columns.values()) + 1)]
     model = graph.about.get("model")
     metadata = {
         "slug": slug, "scan": scan or (model if isinstance(model, str) else "mechcausal"), "transcoder_list": [],
@@ -127,7 +128,11 @@ def from_attribution_graph(data: Mapping[str, Any]) -> Graph:
 
 
 def _about(metadata: Mapping[str, Any], left_out: int) -> dict[str, Any]:
-    about = {"format": "attribution-graph", "score": "share of the influence, without sign", "logits_left_out": left_out}
+    about = {
+        "format": "attribution-graph",
+        "score": "share of the influence, without sign",
+        "logits_left_out": left_out,
+    }
     return about | {name: metadata[name] for name in ("slug", "scan", "prompt", "prompt_tokens") if name in metadata}
 
 
@@ -217,7 +222,9 @@ def _place(row: Mapping[str, Any], name: str, dictionary: str) -> Place:
         return Place.parse(row["place"])
     kind, column = row.get("feature_type"), row.get("ctx_idx")
     if kind not in _KINDS:
-        raise ResultError(f"the node {name} is of another kind", got=shortened(repr(kind), 40), expected=", ".join(_KINDS))
+        raise ResultError(
+            f"the node {name} is of another kind", got=shortened(repr(kind), 40), expected=", ".join(_KINDS)
+        )
     if isinstance(column, bool) or not isinstance(column, int) or not 0 <= column <= 10**9:
         raise ResultError(f"ctx_idx of the node {name} is not a position", got=shortened(repr(column), 40))
     at = Selection.parse(column)
