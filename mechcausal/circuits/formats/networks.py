@@ -48,8 +48,8 @@ def from_network(network: nx.DiGraph, wiring: Wiring | None = None) -> Circuit |
     facts = network.graph
     about = _facts(facts, "about", mapping_of, {})
     if wiring is None and "wiring" not in facts:
-        nodes = {_place(name, data): _score(data, name) for name, data in network.nodes(data=True)}
-        places = {name: place for name, place in zip(network, nodes, strict=True)}
+        places = {name: _place(name, data) for name, data in network.nodes(data=True)}
+        nodes = {places[name]: _score(data, name) for name, data in network.nodes(data=True)}
         edges = {(places[a], places[b]): _score(data, f"{a} -> {b}") for a, b, data in network.edges(data=True)}
         return Graph(nodes, edges, about)
     wiring = wiring or _wiring(facts)

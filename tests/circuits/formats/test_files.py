@@ -15,11 +15,11 @@ def test_text_goes_there_and_back(tmp_path):
 
 
 def test_json_that_is_none():
-    with pytest.raises(ResultError, match="a.json is not readable as JSON"):
+    with pytest.raises(ResultError, match=r"a\.json is not readable as JSON"):
         json_of("{", "a.json")
     with pytest.raises(ResultError, match="nested too deeply"):
         json_of("[" * 100_000, "a.json")
-    with pytest.raises(ResultError, match=r"a.json is not a JSON object \(got \[1\]"):
+    with pytest.raises(ResultError, match=r"a\.json is not a JSON object \(got \[1\]"):
         json_of("[1]", "a.json")
 
 

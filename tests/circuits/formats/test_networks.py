@@ -58,7 +58,7 @@ def test_a_network_that_somebody_made():
     circuit = from_network(network, WIRINGS["gpt2"])
     assert {(str(a), str(b)) for a, b in circuit.edges} == {("embed", "L0.q.H1"), ("L0.z.H1", "logits")}
     assert isinstance(from_network(network), Graph)
-    with pytest.raises(SiteError, match="no edge leads from L1.z.H0 to L0.mlp_out"):
+    with pytest.raises(SiteError, match=r"no edge leads from L1\.z\.H0 to L0\.mlp_out"):
         from_network(nx.DiGraph([("L1.z.H0", "L0.mlp_out")]), WIRINGS["gpt2"])
 
 
