@@ -37,7 +37,7 @@ from mechcausal.causal.hypothesis import Hypothesis
 from mechcausal.causal.scrubbing.tree import EXACT, Node
 from mechcausal.circuits.circuit import Circuit
 from mechcausal.circuits.edges.wiring import INPUTS, Wiring
-from mechcausal.errors import SiteError, UnsupportedError, did_you_mean, shortened
+from mechcausal.errors import SiteError, UnsupportedError, shortened
 from mechcausal.models.abilities import abilities
 
 Through = Literal["nothing", "everything"]

@@ -12,7 +12,9 @@ from mechcausal.address import Selection
 from mechcausal.causal.hypothesis import Hypothesis
 from mechcausal.causal.scrubbing.scrub import Scrubbing
 from mechcausal.circuits.circuit import Circuit
+from mechcausal.circuits.edges.masked import Masked
 from mechcausal.circuits.edges.wiring import Wiring
+from mechcausal.data import Contrast
 from mechcausal.errors import MechcausalError, SiteError, UnsupportedError
 from mechcausal.models.abilities import abilities
 
@@ -87,11 +89,12 @@ def test_what_a_node_depends_on_can_be_said_besides():
     model, prompts, hypothesis = organism("hiring")
     circuit = mc.claims.circuit(model, hypothesis)
     right = {"L1.z.H0": "merit", "L1.z.H1": "proxy", "L1.z.H2": "bias", "L2.mlp_out": "score"}
-    score = lambda depends: (
-        mc.scrub(  # noqa: E731
+
+    def score(depends):
+        return mc.scrub(
             model, prompts, mc.claims.tree(circuit, depends=depends), lonely="keep", **QUICK
         ).recovered.estimate
-    )
+
     assert score(right) > 0.97
     assert score(right | {"L1.z.H0": "bias"}) < 0.8
 
@@ -141,7 +144,7 @@ def test_with_one_random_prompt_for_all_it_is_resample_ablation_of_the_edges_out
     plain, model = bare("gpt2"), loaded("gpt2")
     prompts = make_prompts(n=12)
     wiring = Wiring.of(abilities(model))
-    ends = random_circuit(wiring, seed=seed, share=0.15, nodes=False)
+    ends = random_circuit(wiring, seed=seed, share=0.15)
     spec = Scrubbing(mc.claims.tree(ends, most_nodes=100), unimportant="together", **QUICK)
     job, (prepared,) = spec._prepared(model, prompts)
     others = prepared.samples["answer"].o
@@ -150,7 +153,21 @@ def test_with_one_random_prompt_for_all_it_is_resample_ablation_of_the_edges_out
     (row,) = job.run(prepared)
     logits = by_hand(plain, prompts.tokens, prompts.tokens[others], ends)
     expected = logits.log_softmax(-1)[torch.arange(len(prompts)), prompts.answer]
-    np.testing.assert_allclose(row.values, expected.numpy(), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(row.examples, expected.numpy(), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("architecture", ["neox", "llama"])
+@pytest.mark.parametrize("split", [False, True])
+def test_and_the_same_as_the_runs_that_a_circuit_is_evaluated_by(architecture, split):
+    model, prompts = loaded(architecture), make_prompts(n=12)
+    wiring = Wiring.of(abilities(model), split=split)
+    circuit = random_circuit(wiring, seed=2, share=0.15)
+    spec = Scrubbing(mc.claims.tree(circuit, most_nodes=100), unimportant="together", **QUICK)
+    job, (prepared,) = spec._prepared(model, prompts)
+    (row,) = job.run(prepared)
+    pairs = Contrast(prompts, prompts.take(torch.as_tensor(prepared.samples["answer"].o)), "resampled")
+    expected = Masked(model, pairs, "logprob", split=split).metric(circuit.kept)
+    np.testing.assert_allclose(row.examples, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_everything_kept_is_the_model_itself():
