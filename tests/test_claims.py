@@ -1,5 +1,7 @@
 """Circuits as claims that are scrubbed, and hypotheses as circuits: against organisms, and a forward pass by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -165,7 +167,8 @@ def test_and_the_same_as_the_runs_that_a_circuit_is_evaluated_by(architecture, s
     spec = Scrubbing(mc.claims.tree(circuit, most_nodes=100), unimportant="together", **QUICK)
     job, (prepared,) = spec._prepared(model, prompts)
     (row,) = job.run(prepared)
-    pairs = Contrast(prompts, prompts.take(torch.as_tensor(prepared.samples["answer"].o)), "resampled")
+    others = prompts.take(torch.as_tensor(prepared.samples["answer"].o))
+    pairs = Contrast(prompts, replace(others, answer=prompts.answer), "resampled")
     expected = Masked(model, pairs, "logprob", split=split).metric(circuit.kept)
     np.testing.assert_allclose(row.examples, expected, rtol=1e-4, atol=1e-4)
 
