@@ -269,11 +269,32 @@ class Circuit:
         return self.summary()
 
     def _repr_html_(self) -> str:
-        return self.graph._repr_html_()
+        import html
 
-    def plot(self, **options: Any) -> go.Figure:  # noqa: ANN401 - those of Graph.plot
-        """Draw the circuit, layer above layer; of a large one only the largest scores."""
-        return self.graph.plot(**options)
+        from mechcausal.circuits.picture import still
+
+        return f"<div>{still(self)}<pre>{html.escape(self.summary())}</pre></div>"
+
+    def plot(
+        self,
+        truth: Any = None,  # noqa: ANN401 - a circuit, or what holds one
+        *,
+        by_head: bool | None = None,
+        most_edges: int = 1000,
+    ) -> go.Figure:
+        """Draw the circuit, each node where the model has it, and the truth with it where that is known.
+
+        All circuits of a model have one layout, so pictures of two of them can be compared node by node. Positions are joined;
+        `circuit.graph.plot()` draws them side by side.
+
+        Args:
+            truth: The circuit that is known to be true, as `mc.circuits.truth` or `mc.claims.circuit` return it.
+            by_head: Whether a head counts as one reader beside the truth; None where the truth does not tell its inputs apart.
+            most_edges: How many edges are drawn at most, those with the largest scores.
+        """
+        from mechcausal.circuits.picture import figure
+
+        return figure(self, truth, by_head=by_head, most_edges=most_edges)
 
 
 def _plain(values: np.ndarray) -> list[float | None]:

@@ -37,7 +37,8 @@ def ungrouped(circuit: Circuit) -> Circuit:
     for step in range(int(counts.max()) - 1):
         before += np.where((step < counts - 1)[None, :, None], parts, 0.0)
     scores[:, last] = circuit.scores - before
-    return replace(circuit, wiring=apart, kept=circuit.kept[:, source], scores=scores)
+    spread = None if circuit.spread is None else (circuit.spread / counts[None, :, None])[:, source]
+    return replace(circuit, wiring=apart, kept=circuit.kept[:, source], scores=scores, spread=spread)
 
 
 def grouped(circuit: Circuit) -> Circuit:
@@ -53,14 +54,21 @@ def grouped(circuit: Circuit) -> Circuit:
         return circuit
     joined = replace(circuit.wiring, split=False)
     source = _sources(circuit.wiring, joined)
-    shape = (len(joined.senders), len(joined.receivers), circuit.scores.shape[-1])
-    scores, scored, kept = np.zeros(shape), np.zeros(shape, dtype=bool), np.zeros(shape, dtype=bool)
+    kept = np.zeros((len(joined.senders), len(joined.receivers), circuit.kept.shape[-1]), dtype=bool)
     for number, target in enumerate(source):
-        here = circuit.scores[:, number]
-        scores[:, target] += np.nan_to_num(here, nan=0.0)
-        scored[:, target] |= ~np.isnan(here)
         kept[:, target] |= circuit.kept[:, number]
-    return replace(circuit, wiring=joined, kept=kept, scores=np.where(scored, scores, np.nan))
+    # The errors of parts of one score go together, so they are added as well.
+    spread = None if circuit.spread is None else _added(circuit.spread, source, kept.shape)
+    return replace(circuit, wiring=joined, kept=kept, scores=_added(circuit.scores, source, kept.shape), spread=spread)
+
+
+def _added(values: np.ndarray, source: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Return the sums over the receivers that are parts of one, [sender receiver position]; NaN where none has a value."""
+    total, known = np.zeros(shape), np.zeros(shape, dtype=bool)
+    for number, target in enumerate(source):
+        total[:, target] += np.nan_to_num(values[:, number], nan=0.0)
+        known[:, target] |= ~np.isnan(values[:, number])
+    return np.where(known, total, np.nan)
 
 
 def _shares(wiring: Wiring) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 import math
+import re
 from typing import Any
 
 import plotly.graph_objects as go
@@ -24,7 +25,7 @@ _LOOKS = {  # color and dash: dark and solid, middle and dashed, light and dotte
     MISSED: ("#d95f02", "7 4"),
     FALSE: ("#9a9a9a", "1.5 3"),
 }
-_MOST_LETTERS = 70  # lines that are labeled with the inputs of a head; of more, those that matter most
+_MOST_LETTERS = 60  # lines that are labeled with the inputs of a head; of more, those that matter most
 _PORT = {"q": -0.55, "k": 0.0, "v": 0.55}  # where a line into one input of a head ends, in radii from its middle
 _LIVE_WIDTHS = 6
 
@@ -50,7 +51,7 @@ def figure(circuit: Circuit, truth: Any = None, **options: Any) -> Figure:  # no
     """
     planned = plan(circuit, truth, **options)
     drawn = Figure()
-    for look in dict.fromkeys(map(lambda line: _look(planned, line), planned.lines)):
+    for look in dict.fromkeys(_look(planned, line) for line in planned.lines):
         _add_lines(drawn, planned, look)
     _add_nodes(drawn, planned)
     wide, tall = planned.spots.size
@@ -101,8 +102,8 @@ def _share(planned: Plan, line: Line) -> float:
 
 
 def _width(planned: Plan, line: Line) -> float:
-    if math.isnan(line.score):
-        return 1.6
+    if math.isnan(line.score) or line.fate == MISSED:
+        return 1.8
     return 0.7 + 4.8 * _share(planned, line)
 
 
@@ -134,10 +135,19 @@ def _drawn(planned: Plan, line: Line) -> str:
 
 
 def _letters(planned: Plan) -> list[str]:
-    lettered = [line for line in planned.lines if line.letters and line.fate != FALSE]
-    parts = []
-    for line in lettered[-_MOST_LETTERS:]:
-        x, y = _at(curve(planned, line), 0.86)
+    """Write the inputs of a head at the end of a line; of lines that end close to each other the one that matters most."""
+    parts: list[str] = []
+    taken = [planned.spots.node(site) for site in planned.fates]
+    for line in reversed(planned.lines):
+        if not line.letters or line.fate == FALSE or len(parts) == _MOST_LETTERS:
+            continue
+        points = curve(planned, line)
+        x, y = next(
+            point for point in (_at(points, t / 50) for t in range(50, -1, -1)) if math.dist(point, points[3]) > 13
+        )
+        if any(abs(x - there) < 4 + 5 * len(line.letters) and abs(y - down) < 9 for there, down in taken):
+            continue
+        taken.append((x, y))
         parts.append(f'<text x="{x:.1f}" y="{y + 3:.1f}" text-anchor="middle">{line.letters}</text>')
     rim = 'style="paint-order:stroke;font-size:9px" stroke="Canvas" stroke-width="2.5" stroke-linejoin="round"'
     return [f'<g {rim} fill="currentColor">{"".join(parts)}</g>'] if parts else []
@@ -162,6 +172,13 @@ def _fill(planned: Plan, site: Site) -> str:
     return "#f2f2f2" if math.isnan(score) else color(score, largest)
 
 
+def _word_color(planned: Plan, site: Site) -> str:
+    """Return white on nodes that are dark."""
+    fill = _fill(planned, site)
+    parts = re.findall(r"\d+", fill) if fill.startswith("rgb") else [int(fill[i : i + 2], 16) for i in (1, 3, 5)]
+    return "#fff" if sum(map(int, parts[:3])) < 330 else "#111"
+
+
 def _shape(planned: Plan, site: Site) -> str:
     spots = planned.spots
     x, y = spots.node(site)
@@ -180,7 +197,7 @@ def _shape(planned: Plan, site: Site) -> str:
         shape = f'<rect x="{x - half:.1f}" y="{y - r:.1f}" width="{2 * half:.1f}" height="{2 * r:.1f}" {pen}/>'
     word = str(site.head) if site.head is not None else "M" if site.component == "mlp_out" else site.component
     size = max(7.0, min(11.0, 1.1 * r))
-    label = f'<text x="{x:.1f}" y="{y + 0.36 * size:.1f}" text-anchor="middle" font-size="{size:.1f}" fill="#111">{word}</text>'
+    label = f'<text x="{x:.1f}" y="{y + 0.36 * size:.1f}" text-anchor="middle" font-size="{size:.1f}" fill="{_word_color(planned, site)}">{word}</text>'
     return f"<g><title>{html.escape(_tip(planned, site))}</title>{shape}{label}</g>"
 
 
@@ -214,7 +231,7 @@ def _still(planned: Plan) -> str:
     spots = planned.spots
     wide, tall = spots.size
     parts = [
-        f"<style>.mc-edges path:hover{{opacity:1;stroke-width:5px}}</style>",
+        "<style>.mc-edges path:hover{opacity:1;stroke-width:5px}</style>",
         *(
             svg.text(spots.left - 22, spots.level(layer) + 4, f"L{layer}", "end")
             for layer in range(spots.wiring.n_layers)
@@ -272,7 +289,7 @@ def _add_lines(drawn: Figure, planned: Plan, look: _Look) -> None:
     ink, dash, _ = look
     drawn.add_trace(
         go.Scatter(
-            x=xs, y=ys, mode="lines", hoverinfo="skip", showlegend=False, opacity=max(map(lambda l: _ink(planned, l), lines)),
+            x=xs, y=ys, mode="lines", hoverinfo="skip", showlegend=False, opacity=max(_ink(planned, line) for line in lines),
             line={"color": ink, "width": _width(planned, lines[-1]), "dash": {"": "solid", "1.5 3": "dot"}.get(dash, "dash")},
         )
     )  # fmt: skip
@@ -297,7 +314,7 @@ def _add_nodes(drawn: Figure, planned: Plan) -> None:
                 "line": {"color": [_LOOKS.get(planned.fates[s], ("#333", ""))[0] for s in sites], "width": 1.6},
             },
             text=[str(s.head) if s.head is not None else "M" if s.component == "mlp_out" else s.component for s in sites],
-            textfont={"size": 9, "color": "#111"},
+            textfont={"size": 9, "color": [_word_color(planned, site) for site in sites]},
             customdata=[_tip(planned, site) for site in sites],
             hovertemplate="%{customdata}<extra></extra>",
         )

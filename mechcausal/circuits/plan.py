@@ -20,6 +20,7 @@ from mechcausal.address import ALL, Site
 from mechcausal.address.components import KV_COMPONENTS
 from mechcausal.circuits.circuit import Circuit, require_wiring
 from mechcausal.circuits.edges.wiring import INPUTS, Wiring
+from mechcausal.circuits.grouped import grouped, ungrouped
 
 FOUND, MISSED, FALSE = "true, found", "true, missed", "found, not true"
 FATES = (FOUND, MISSED, FALSE)
@@ -190,13 +191,13 @@ def plan(circuit: Circuit, truth: Any = None, *, by_head: bool | None = None, mo
     if by_head is None and isinstance(known, Circuit):
         by_head = known.about.get("method") in ("hypothesis", "known, trained")
     kept = circuit.kept.any(-1)
-    scores = _largest(circuit.scores)
+    scores = _largest(np.where(kept[..., None] & ~circuit.kept, np.nan, circuit.scores))
     total = int(kept.sum())
     drawn = _most(kept, scores, most_edges)
     true = None
     if isinstance(known, Circuit):
         require_wiring(known, circuit.wiring)
-        true = known.kept.any(-1)
+        true = (ungrouped(known) if circuit.wiring.split else grouped(known)).kept.any(-1)
     lines = _lines(circuit.wiring, drawn, scores, true, kept, bool(by_head))
     counts = {}
     if true is not None:
