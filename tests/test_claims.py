@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from random_circuits import random_circuit
 from scrubbing_trees import make_prompts
-from small_circuit import random_circuit
 from zoo import bare, loaded
 
 import mechcausal as mc

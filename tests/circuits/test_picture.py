@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from small_circuit import WIRINGS, random_circuit
+from random_circuits import WIRINGS, random_circuit
 
 from mechcausal.circuits.circuit import Circuit
 from mechcausal.circuits.edges.wiring import Wiring

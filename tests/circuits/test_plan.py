@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from small_circuit import WIRINGS, random_circuit
+from random_circuits import WIRINGS, random_circuit
 
 import mechcausal as mc
 from mechcausal.address import Selection, Site

@@ -5,7 +5,7 @@ import time
 
 import numpy as np
 import pytest
-from small_circuit import WIRINGS, random_circuit
+from random_circuits import WIRINGS, random_circuit
 
 import mechcausal as mc
 from mechcausal.address import Selection

@@ -6,7 +6,7 @@ import math
 import networkx as nx
 import numpy as np
 import pytest
-from small_circuit import WIRINGS, random_circuit
+from random_circuits import WIRINGS, random_circuit
 from small_graph import small
 
 import mechcausal as mc

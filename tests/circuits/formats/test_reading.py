@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from small_circuit import WIRINGS, random_circuit
+from random_circuits import WIRINGS, random_circuit
 from small_graph import small
 
 import mechcausal as mc
