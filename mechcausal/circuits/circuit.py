@@ -222,9 +222,7 @@ class Circuit:
         """Write the circuit to a JSON file with a checksum, atomically."""
         path = Path(path)
         if path.suffix != ".json":
-            raise ResultError(
-                "circuits are saved as JSON", got=path.name, fix=f"save to {path.with_suffix('.json').name}"
-            )
+            raise ResultError("circuits are saved as JSON", got=path.name, fix=f"save to {path.stem or 'circuit'}.json")
         return write_json(path, self.to_json())
 
     @classmethod

@@ -186,9 +186,7 @@ class Graph:
         """Write the graph to a JSON file with a checksum, atomically."""
         path = Path(path)
         if path.suffix != ".json":
-            raise ResultError(
-                "graphs are saved as JSON", got=path.name, fix=f"save to {path.with_suffix('.json').name}"
-            )
+            raise ResultError("graphs are saved as JSON", got=path.name, fix=f"save to {path.stem or 'graph'}.json")
         return write_json(path, self.to_json())
 
     @classmethod

@@ -158,7 +158,7 @@ def show(
         Path | None,
         typer.Option(help="The circuit that is known to be true: the picture tells what was found and missed."),
     ] = None,
-    k: Annotated[int, typer.Option("--k", "-k", min=1, help="How many edges are listed.")] = 10,
+    k: Annotated[int, typer.Option("--k", min=1, help="How many edges are listed.")] = 10,
     as_json: Json = False,
 ) -> None:
     """Say what a circuit is, and draw it."""

@@ -1,5 +1,7 @@
 """Shared keys and values, told apart and joined again."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from random_circuits import WIRINGS, random_circuit
@@ -13,6 +15,13 @@ from mechcausal.circuits.grouped import grouped, ungrouped
 def test_there_and_back_is_equal_to_the_last_digit(shared):
     circuit = random_circuit(Wiring(2, 2 * shared, 2), seed=shared)
     assert grouped(ungrouped(circuit)) == circuit
+
+
+def test_standard_errors_go_with_the_scores():
+    circuit = random_circuit(WIRINGS["grouped"])
+    spread = np.where(np.isnan(circuit.scores), np.nan, 0.3)
+    again = grouped(ungrouped(replace(circuit, spread=spread)))
+    np.testing.assert_allclose(again.spread, spread)
 
 
 def test_what_is_shared_is_divided_and_what_is_not_stays():

@@ -64,7 +64,7 @@ def test_what_is_wrong_is_said_in_one_sentence(words, said, tmp_path, monkeypatc
 
 def test_show_draws_a_picture(found, tmp_path):
     path, _ = found
-    done = run("circuit", "show", path, "-o", tmp_path / "c.svg", "-k", "2")
+    done = run("circuit", "show", path, "-o", tmp_path / "c.svg", "--k", "2")
     assert done.code == 0, done.error
     assert done.output.count(" -> ") == 2
     assert (tmp_path / "c.svg").read_text().startswith("<svg")

@@ -28,7 +28,7 @@ EDGE, WITHIN = "edge", "within"
 
 
 def to_network(circuit: Circuit | Graph) -> nx.DiGraph:
-    """Return a circuit as a network: `score` where there is one, `kept`, and the `kind` of an edge.
+    """Return a circuit as a network: `score` and its standard `error` where there are any, `kept`, the `kind` of an edge.
 
     All edges with a score are in it; `kept` says which of them are in the circuit.
 
@@ -55,7 +55,7 @@ def from_network(network: nx.DiGraph, wiring: Wiring | None = None) -> Circuit |
     wiring = wiring or _wiring(facts)
     positions = _positions(facts, network)
     shape = (*wiring.possible.shape, len(positions))
-    kept, scores = np.zeros(shape, dtype=bool), np.full(shape, np.nan)
+    kept, scores, spread = np.zeros(shape, dtype=bool), np.full(shape, np.nan), np.full(shape, np.nan)
     for start, end, data in network.edges(data=True):
         sender, receiver = _place(start, {}), _place(end, {})
         if data.get("kind", EDGE) == WITHIN or _is_within(wiring, sender, receiver):
@@ -65,13 +65,15 @@ def from_network(network: nx.DiGraph, wiring: Wiring | None = None) -> Circuit |
             raise SiteError(f"no edge leads from {start} to {end}", expected="a sender before its receiver")
         at = positions.index(receiver.at)
         scores[(*index, at)] = _score(data, f"{start} -> {end}")
+        spread[(*index, at)] = number_of(data.get("error"), f"the error of {start} -> {end}")
         kept[(*index, at)] = bool(data.get("kept", True))
     nodes = np.full((len(wiring.senders), len(positions)), np.nan)
     for name, data in network.nodes(data=True):
         place = _place(name, {})
         if place.site in wiring.senders and not math.isnan(score := _score(data, name)):
             nodes[wiring.sender(place.site), positions.index(place.at)] = score
-    return Circuit(wiring, kept, scores, None if np.isnan(nodes).all() else nodes, positions, about)
+    tables = [None if np.isnan(table).all() else table for table in (nodes, spread)]
+    return Circuit(wiring, kept, scores, tables[0], positions, about, tables[1])
 
 
 def to_graphml(circuit: Circuit | Graph) -> str:
@@ -117,7 +119,11 @@ def _of_circuit(circuit: Circuit) -> nx.DiGraph:
     for (sender, receiver, at), score, kept in zip(
         listed.tolist(), circuit.scores[index].tolist(), circuit.kept[index].tolist(), strict=True
     ):
-        facts = {"kept": kept, "kind": EDGE} | ({} if math.isnan(score) else {"score": score})
+        error = math.nan if circuit.spread is None else float(circuit.spread[sender, receiver, at])
+        numbers = {"score": score, "error": error}
+        facts = {"kept": kept, "kind": EDGE} | {
+            word: number for word, number in numbers.items() if not math.isnan(number)
+        }
         network.add_edge(f"{senders[sender]}{suffixes[at]}", f"{receivers[receiver]}{suffixes[at]}", **facts)
     for owner, receiver in np.argwhere(wiring.readers).tolist():
         for suffix in suffixes:

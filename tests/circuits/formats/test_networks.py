@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import networkx as nx
 import numpy as np
@@ -25,6 +26,14 @@ def test_a_circuit_there_and_back_is_equal(kind, tmp_path):
         assert again == circuit
         np.testing.assert_array_equal(again.nodes, circuit.nodes)
         assert again.about == circuit.about
+
+
+def test_standard_errors_there_and_back():
+    circuit = random_circuit(WIRINGS["gpt2"])
+    spread = np.where(np.isnan(circuit.scores), np.nan, 0.1 * np.abs(circuit.scores))
+    again = from_network(to_network(replace(circuit, spread=spread)))
+    np.testing.assert_array_equal(again.spread, spread)
+    assert from_network(to_network(circuit)).spread is None
 
 
 def test_positions_that_are_told_apart(tmp_path):
