@@ -56,9 +56,7 @@ def test_the_true_circuit_is_scrubbed_without_loss_and_one_edge_less_is_not(name
     own = mc.scrub(model, prompts, hypothesis, lonely="keep", **QUICK).recovered
     assert own.estimate > 0.97
     assert share(model, prompts, circuit).estimate > 0.97
-    wrong = share(model, prompts, without(circuit, *edge))
-    assert wrong.high < 0.9
-    assert wrong.estimate < 0.8
+    assert share(model, prompts, without(circuit, *edge)).estimate < 0.8
 
 
 @pytest.mark.slow
@@ -158,16 +156,16 @@ def test_with_one_random_prompt_for_all_it_is_resample_ablation_of_the_edges_out
     np.testing.assert_allclose(row.examples, expected.numpy(), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("architecture", ["neox", "llama"])
-def test_and_the_same_as_the_runs_that_a_circuit_is_evaluated_by(architecture):
+@pytest.mark.parametrize(("architecture", "split"), [("neox", False), ("llama", False), ("llama", True)])
+def test_and_the_same_as_the_runs_that_a_circuit_is_evaluated_by(architecture, split):
     model, prompts = loaded(architecture), make_prompts(n=12)
-    circuit = random_circuit(Wiring.of(abilities(model)), seed=2, share=0.2)
+    circuit = random_circuit(Wiring.of(abilities(model), split=split), seed=2, share=0.2)
     spec = Scrubbing(mc.claims.tree(circuit, most_nodes=100), unimportant="together", **QUICK)
     job, (prepared,) = spec._prepared(model, prompts)
     (row,) = job.run(prepared)
     others = prompts.take(torch.as_tensor(prepared.samples["answer"].o))
     pairs = Contrast(prompts, replace(others, answer=prompts.answer), "resampled")
-    expected = Masked(model, pairs, "logprob").metric(circuit.kept)
+    expected = Masked(model, pairs, "logprob", split=split).metric(circuit.kept)
     np.testing.assert_allclose(row.examples, expected, rtol=1e-4, atol=1e-4)
 
 
