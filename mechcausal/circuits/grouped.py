@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from mechcausal.address.components import KV_COMPONENTS
 from mechcausal.circuits.circuit import Circuit
 from mechcausal.circuits.edges.wiring import Wiring
 
@@ -78,9 +79,8 @@ def _shares(wiring: Wiring) -> bool:
 def _sources(apart: Wiring, joined: Wiring) -> np.ndarray:
     """Return for each receiver that is told apart the number of the one that it is a part of, [receiver]."""
     shared = apart.n_heads // apart.n_kv_heads
-    return np.array(
-        [
-            joined.receiver(replace(site, head=site.head // shared) if site.component in ("k", "v") else site)
-            for site in apart.receivers
-        ]
-    )
+    merged = [
+        replace(site, head=site.head // shared) if site.component in KV_COMPONENTS and site.head is not None else site
+        for site in apart.receivers
+    ]
+    return np.array([joined.receiver(site) for site in merged])

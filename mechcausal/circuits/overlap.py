@@ -33,7 +33,7 @@ def overlaps(circuits: Mapping[str, Circuit]) -> pd.DataFrame:
 
 
 def _shared(first: Circuit, second: Circuit) -> dict[str, Any]:
-    kept = [circuit.kept.any(-1) for circuit in (first, second)]
+    kept = [np.asarray(circuit.kept.any(-1)) for circuit in (first, second)]
     both, sizes, total = int((kept[0] & kept[1]).sum()), [int(edges.sum()) for edges in kept], first.wiring.count
     expected = sizes[0] * sizes[1] / total
     nodes = [edges.any(1) for edges in kept]

@@ -27,7 +27,7 @@ _LOOKS = {  # color and dash: dark and solid, middle and dashed, light and dotte
 }
 _MOST_LETTERS = 60  # lines that are labeled with the inputs of a head; of more, those that matter most
 _PORT = {"q": -0.55, "k": 0.0, "v": 0.55}  # where a line into one input of a head ends, in radii from its middle
-_LIVE_WIDTHS = 6
+_LIVE_SIZES = 12  # kinds of lines in the live picture, by how much they matter
 
 
 def still(circuit: Circuit, truth: Any = None, **options: Any) -> str:  # noqa: ANN401 - those of `plan`
@@ -53,7 +53,12 @@ def figure(circuit: Circuit, truth: Any = None, **options: Any) -> Figure:  # no
     drawn = Figure()
     for look in dict.fromkeys(_look(planned, line) for line in planned.lines):
         _add_lines(drawn, planned, look)
+    _add_bars(drawn, planned)
     _add_nodes(drawn, planned)
+    for name, ink, dash in _entries(planned):
+        drawn.add_trace(
+            go.Scatter(x=[None], y=[None], mode="lines", name=name, line={"color": ink, "dash": _live_dash(dash)})
+        )
     wide, tall = planned.spots.size
     drawn.update_xaxes(visible=False, range=[0, wide])
     drawn.update_yaxes(
@@ -63,7 +68,7 @@ def figure(circuit: Circuit, truth: Any = None, **options: Any) -> Figure:  # no
     )  # fmt: skip
     drawn.update_layout(
         title=planned.title, width=max(wide, 560) + 60, height=tall + 60, plot_bgcolor="rgba(0,0,0,0)",
-        paper_bgcolor="rgba(0,0,0,0)", meta={"still": _still(planned)}, hovermode="closest",
+        paper_bgcolor="rgba(0,0,0,0)", meta={"still": _still(planned)}, hovermode="closest", legend={"orientation": "h", "y": 0, "yanchor": "top"},
     )  # fmt: skip
     return drawn
 
@@ -246,15 +251,18 @@ def _still(planned: Plan) -> str:
     return svg.page(planned.describe(), planned.title, max(wide, 560), tall, parts)
 
 
-def _legend(planned: Plan, y: float) -> list[str]:
+def _entries(planned: Plan) -> list[tuple[str, str, str]]:
+    """Return what the looks of lines mean: words, color and dash."""
     if planned.counts:
-        entries = [(f"{fate} ({planned.counts[fate]})", *_LOOKS[fate]) for fate in FATES]
-    elif all(math.isnan(line.score) for line in planned.lines):
-        entries = []
-    else:
-        entries = [("raises the metric", _POSITIVE, ""), ("lowers it", _NEGATIVE, "6 2.5")]
+        return [(f"{fate} ({planned.counts[fate]})", *_LOOKS[fate]) for fate in FATES]
+    if all(math.isnan(line.score) for line in planned.lines):
+        return []
+    return [("raises the metric", _POSITIVE, ""), ("lowers it", _NEGATIVE, "6 2.5")]
+
+
+def _legend(planned: Plan, y: float) -> list[str]:
     parts, x = [], 14.0
-    for name, ink, dash in entries:
+    for name, ink, dash in _entries(planned):
         dashed = f' stroke-dasharray="{dash}"' if dash else ""
         parts.append(
             f'<path d="M{x:.1f} {y:.1f}h30" stroke="{ink}" stroke-width="2.6" fill="none"{dashed}/>'
@@ -272,8 +280,12 @@ def _legend(planned: Plan, y: float) -> list[str]:
 _Look = tuple[str, str, int]
 
 
+def _live_dash(dash: str) -> str:
+    return {"": "solid", "1.5 3": "dot"}.get(dash, "dash")
+
+
 def _look(planned: Plan, line: Line) -> _Look:
-    return *_color(line), math.ceil(_LIVE_WIDTHS * _share(planned, line))
+    return *_color(line), math.ceil(_LIVE_SIZES * math.sqrt(_share(planned, line)))
 
 
 def _add_lines(drawn: Figure, planned: Plan, look: _Look) -> None:
@@ -289,8 +301,9 @@ def _add_lines(drawn: Figure, planned: Plan, look: _Look) -> None:
     ink, dash, _ = look
     drawn.add_trace(
         go.Scatter(
-            x=xs, y=ys, mode="lines", hoverinfo="skip", showlegend=False, opacity=max(_ink(planned, line) for line in lines),
-            line={"color": ink, "width": _width(planned, lines[-1]), "dash": {"": "solid", "1.5 3": "dot"}.get(dash, "dash")},
+            x=xs, y=ys, mode="lines", hoverinfo="skip", showlegend=False,
+            opacity=sum(_ink(planned, line) for line in lines) / len(lines),
+            line={"color": ink, "width": _width(planned, lines[len(lines) // 2]), "dash": _live_dash(dash)},
         )
     )  # fmt: skip
     drawn.add_trace(
@@ -299,6 +312,16 @@ def _add_lines(drawn: Figure, planned: Plan, look: _Look) -> None:
             text=[line.tip for line in lines], hovertemplate="%{text}<extra></extra>", showlegend=False,
         )
     )  # fmt: skip
+
+
+def _add_bars(drawn: Figure, planned: Plan) -> None:
+    read = {(line.reader.layer, line.reader.head) for line in planned.lines if line.reader.component == "k"}
+    ends = [planned.spots.bar(layer, head) for layer, head in read if layer is not None and head is not None]
+    xs = [x for (left, _), (right, _) in ends for x in (left, right, None)]
+    ys = [y for (_, down), _ in ends for y in (-down, -down, None)]
+    drawn.add_trace(
+        go.Scatter(x=xs, y=ys, mode="lines", line={"color": "#888", "width": 1.6}, hoverinfo="skip", showlegend=False)
+    )
 
 
 def _add_nodes(drawn: Figure, planned: Plan) -> None:

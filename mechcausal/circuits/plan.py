@@ -190,14 +190,14 @@ def plan(circuit: Circuit, truth: Any = None, *, by_head: bool | None = None, mo
     known = getattr(truth, "circuit", truth)
     if by_head is None and isinstance(known, Circuit):
         by_head = known.about.get("method") in ("hypothesis", "known, trained")
-    kept = circuit.kept.any(-1)
+    kept = np.asarray(circuit.kept.any(-1))
     scores = _largest(np.where(kept[..., None] & ~circuit.kept, np.nan, circuit.scores))
     total = int(kept.sum())
     drawn = _most(kept, scores, most_edges)
     true = None
     if isinstance(known, Circuit):
         require_wiring(known, circuit.wiring)
-        true = (ungrouped(known) if circuit.wiring.split else grouped(known)).kept.any(-1)
+        true = np.asarray((ungrouped(known) if circuit.wiring.split else grouped(known)).kept.any(-1))
     lines = _lines(circuit.wiring, drawn, scores, true, kept, bool(by_head))
     counts = {}
     if true is not None:

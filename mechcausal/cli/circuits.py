@@ -203,9 +203,10 @@ def convert(
     require_file(out)
     from mechcausal.circuits import read, write
 
-    options: dict[str, Any] = {"score_of": score_of, "format": format}
-    found = read(file, score_of=options["score_of"], n_kv_heads=n_kv_heads, join=join)
-    path = write(found, out, format=options["format"], d_model=d_model, join=join)
+    reading: dict[str, Any] = {"score_of": score_of, "n_kv_heads": n_kv_heads, "join": join}
+    writing: dict[str, Any] = {"format": format, "d_model": d_model, "join": join}
+    found = read(file, **reading)
+    path = write(found, out, **writing)
     if as_json:
         show_json({"circuit": str(path)})
         return

@@ -98,7 +98,10 @@ def test_the_live_picture_carries_the_still_one():
     assert drawn.still == still(circuit, truth)
     told = [text for trace in drawn.data for text in (trace.text or ()) if trace.mode == "markers"]
     assert len(told) == len(plan(circuit, truth).lines)
-    assert len(figure(circuit).data) < 40
+    assert len(figure(circuit).data) < 70
+    assert [trace.name for trace in drawn.data if trace.name] == [
+        f"{fate} ({n})" for fate, n in plan(circuit, truth).counts.items()
+    ]
 
 
 def test_a_circuit_without_edges_is_drawn():

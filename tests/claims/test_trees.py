@@ -59,6 +59,17 @@ def test_the_true_circuit_is_scrubbed_without_loss_and_one_edge_less_is_not(name
     assert share(model, prompts, without(circuit, *edge)).estimate < 0.8
 
 
+def test_discovered_circuits_are_scrubbed_without_loss_where_all_questions_were_asked():
+    """Each pair differs in one cause, so the circuit of all of them explains the model, and that of two does not."""
+    model, prompts, _ = organism("hiring")
+    found = {
+        cause: mc.discover(model, mc.contrast(f"hiring/{cause}", model, n=16), edges=8) for cause in ("merit", "gender")
+    }
+    both = found["merit"].keep(found["merit"].kept | found["gender"].kept)
+    assert share(model, prompts, both).estimate > 0.97
+    assert share(model, prompts, found["gender"]).estimate < 0.8
+
+
 @pytest.mark.slow
 def test_what_passes_through_others_is_kept_by_through_everything():
     model, prompts, hypothesis = organism("brackets", n=64)

@@ -173,8 +173,9 @@ class Wiring:
         names = {part.name: bool if isinstance(part.default, bool) else int for part in fields(cls)}
         if not data.keys() <= names.keys() or any(type(data[name]) is not names[name] for name in data):
             raise SiteError("this does not say which edges a model has", got=shortened(repr(dict(data))))
-        sizes = [data.get(name) for name in ("n_layers", "n_heads", "n_kv_heads")]
-        if None in sizes or min(sizes) < 1 or max(sizes) > _MOST or sizes[1] % sizes[2]:
+        n_layers, n_heads, n_kv_heads = (data.get(name, 0) for name in ("n_layers", "n_heads", "n_kv_heads"))
+        sizes = (n_layers, n_heads, n_kv_heads)
+        if min(sizes) < 1 or max(sizes) > _MOST or n_heads % n_kv_heads:
             raise SiteError("no model has these edges", got=shortened(repr(dict(data))))
         return cls(**data)
 

@@ -69,10 +69,10 @@ def to_eap_ig(circuit: Circuit, *, d_model: int | None = None, join: bool = Fals
     wiring = apart.wiring
     joined = len(circuit.positions) > 1
     scores = _sum(apart.scores) if joined else apart.scores[..., 0]
-    kept = apart.kept.any(-1)
+    kept = np.asarray(apart.kept.any(-1))
     senders, receivers = [_sender(site) for site in wiring.senders], [_receiver(site) for site in wiring.receivers]
     node_scores = [math.nan] * len(senders) if circuit.nodes is None else _sum(circuit.nodes).tolist()
-    in_graph = kept.any(1).tolist()
+    in_graph = np.asarray(kept.any(1)).tolist()
     nodes: dict[str, Any] = {}
     for name, inside, score in zip(senders, in_graph, node_scores, strict=True):
         nodes[name] = {"in_graph": inside} | ({} if math.isnan(score) else {"score": score})
