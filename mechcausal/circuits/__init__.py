@@ -4,6 +4,8 @@ from mechcausal.address import Place as Place
 from mechcausal.circuits.circuit import Circuit as Circuit
 from mechcausal.circuits.discover import Discovering as Discovering
 from mechcausal.circuits.discover import discover as discover
+from mechcausal.circuits.formats.reading import read as read
+from mechcausal.circuits.formats.reading import write as write
 from mechcausal.circuits.graph import Graph as Graph
 from mechcausal.face import shown
 

@@ -11,8 +11,23 @@ import mechcausal as mc
 from mechcausal.cli import app
 
 METHODS = {"patch", "ablate", "attribute", "path", "scrub", "probe", "erase"}
-VERBS = {"demo", "organisms", "sites", "link", "generate", "lens", "steer", "selftest", "doctor", "sae", *METHODS}
-COMMANDS = [*sorted(VERBS - {"sae"}), "sae train", "sae health", "sae card"]
+VERBS = {
+    "demo",
+    "organisms",
+    "sites",
+    "link",
+    "generate",
+    "lens",
+    "steer",
+    "selftest",
+    "doctor",
+    "discover",
+    "circuit",
+    "sae",
+    *METHODS,
+}
+GROUPS = {"sae": ("train", "health", "card"), "circuit": ("evaluate", "show", "convert", "compare")}
+COMMANDS = [*sorted(VERBS - GROUPS.keys()), *(f"{group} {word}" for group, words in GROUPS.items() for word in words)]
 REFUSED = {
     "pach": (2, "No such command 'pach': did you mean 'patch', 'path'?"),
     "patch organism:hiring": (4, "name the data: give --contrast NAME or --pairs FILE"),
@@ -60,7 +75,8 @@ REFUSED = {
 def test_there_are_no_other_verbs():
     root = get_command(app)
     assert set(root.commands) == VERBS
-    assert {*(VERBS - {"sae"}), *(f"sae {name}" for name in root.commands["sae"].commands)} == set(COMMANDS)
+    for group, words in GROUPS.items():
+        assert set(root.commands[group].commands) == set(words)
 
 
 @pytest.mark.parametrize("words", COMMANDS)
@@ -83,7 +99,7 @@ def test_an_option_has_one_name_everywhere():
     """A short letter means the same option in every verb, and an option the same letter."""
     root = get_command(app)
     pairs = set()
-    for command in [*root.commands.values(), *root.commands["sae"].commands.values()]:
+    for command in [*root.commands.values(), *(c for group in GROUPS for c in root.commands[group].commands.values())]:
         for parameter in command.params:
             long = [name for name in parameter.opts if name.startswith("--")]
             short = [name for name in parameter.opts if name.startswith("-") and not name.startswith("--")]
