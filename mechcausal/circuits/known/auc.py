@@ -23,7 +23,9 @@ def roc_auc(scores: np.ndarray, true: np.ndarray) -> float:
     size, true = np.abs(np.asarray(scores, dtype=float)), np.asarray(true, dtype=bool)
     if size.shape != true.shape or size.ndim != 1:
         raise ResultError(
-            "an area needs one score for each edge", got=f"{size.shape} scores of {true.shape} edges", expected="two lists"
+            "an area needs one score for each edge",
+            got=f"{size.shape} scores of {true.shape} edges",
+            expected="two lists",
         )
     positives, negatives = int(true.sum()), int((~true).sum())
     if not positives or not negatives:

@@ -10,12 +10,14 @@ compiled  `by_hand`, `reverse`, `fraction`: an edge is true if the weights conne
           pair, and its reader's variable depends on it in the causal model. Queries, keys and values are told apart.
 trained   `hiring` and its relatives, `ioi`, `induction`, `brackets`, `bios`: interchange training put each variable at
           one head or MLP, and strictness made everything else irrelevant. Through which of its inputs a head reads is not
-          laid down, so the edges from one sender into one head count as one, with the largest of their scores.
+          laid down, so the edges from one sender into one head count as one, with the largest of their scores. The
+          largest of three is large by chance, so it is compared with the largest of three others. Training was on answers:
+          no false edge changes an answer, but some move the log-odds. Most do so in `brackets`, where the head that reads
+          the first bracket also listens to the head that counts.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -34,7 +36,7 @@ from mechcausal.circuits.known.compiled import is_compiled, live_edges
 from mechcausal.circuits.known.stated import LOGITS, Link, Mechanism
 from mechcausal.data.contrast import Contrast, require_even
 from mechcausal.data.tasks import task
-from mechcausal.errors import DataError, ModelError
+from mechcausal.errors import DataError, ModelError, UnsupportedError
 from mechcausal.models.abilities import abilities
 from mechcausal.models.files import sha256
 from mechcausal.models.origin import origin_of
@@ -67,7 +69,9 @@ class Known:
     @property
     def true_units(self) -> np.ndarray:
         """Which units are true, [unit]."""
-        return self._by_unit(self.true.astype(float)) > 0
+        out = np.zeros(int(self.units.max()) + 1, dtype=bool)
+        out[self.units[self.true]] = True
+        return out
 
     @property
     def nodes(self) -> np.ndarray:
@@ -86,21 +90,39 @@ class Known:
     @property
     def edges(self) -> list[tuple[str, str]]:
         """The true edges, printed; of a trained organism the reader is a whole head."""
-        pairs = ((self.wiring.senders[s], self._reader(r)) for s, r in np.argwhere(self.true))
-        return list(dict.fromkeys((str(sender), str(reader)) for sender, reader in pairs))
+        return list(dict.fromkeys(self._printed(*edge) for edge in np.argwhere(self.true)))
 
-    def _reader(self, receiver: int) -> Site:
+    def _printed(self, sender: int, receiver: int) -> tuple[str, str]:
         site = self.wiring.receivers[receiver]
-        return _owner(self.wiring, site) if self.kind == "trained" else site
+        return str(self.wiring.senders[sender]), str(_owner(self.wiring, site) if self.kind == "trained" else site)
 
     def edge_auc(self, circuit: Circuit) -> float:
-        """Return the area under the ROC curve of the scores of edges: 1 if all true ones are above all others, .5 by chance.
+        """Return how well its scores tell true edges from others: 1 if all true ones are above all others, 0.5 by chance.
+
+        The area under the ROC curve. In a trained organism it is the mean over true edges of the chance to be above a
+        false one: an edge into an MLP or the logits against each false edge, the inputs of a head taken together against
+        those of a head that does not read the sender.
 
         Args:
             circuit: The circuit whose scores are compared with the truth; of several positions the largest score counts.
         """
         require_wiring(circuit, self.wiring)
-        return roc_auc(self._by_unit(_largest(_ungrouped(circuit, self.wiring).scores)), self.true_units)
+        size, wanted = _largest(_ungrouped(circuit, self.wiring).scores), self.true_units
+        unit_of_edge = self.units[self.wiring.possible]
+        edges, false = size[self.wiring.possible], ~wanted[unit_of_edge]
+        largest = np.full(len(wanted), -1.0)
+        np.maximum.at(largest, unit_of_edge, edges)
+        several = np.bincount(unit_of_edge) > 1
+        areas, counts = [], []
+        for kind, others in ((several, largest[several & ~wanted]), (~several, edges[false])):
+            mine = largest[kind & wanted]
+            if len(mine):
+                true = np.repeat([True, False], [len(mine), len(others)])
+                areas.append(roc_auc(_with_nan(np.concatenate([mine, others])), true))
+                counts.append(len(mine))
+        if not counts:
+            roc_auc(edges, ~false)  # which says that no edge is true
+        return float(np.average(areas, weights=counts))
 
     def node_auc(self, circuit: Circuit) -> float:
         """Return the same of heads and MLPs. The embedding is left out: it is in every circuit.
@@ -110,14 +132,7 @@ class Known:
         """
         require_wiring(circuit, self.wiring)
         scores = _largest(circuit.scores).max(1) if circuit.nodes is None else _largest(circuit.nodes)
-        return roc_auc(np.where(scores < 0, np.nan, scores)[1:], self.nodes[1:])
-
-    def _by_unit(self, size: np.ndarray) -> np.ndarray:
-        """Return the largest value of each unit, [unit]; NaN where it has none."""
-        out = np.full(int(self.units.max()) + 1, -np.inf)
-        there = self.units >= 0
-        np.maximum.at(out, self.units[there], size[there])
-        return np.where(out < 0, np.nan, out)
+        return roc_auc(_with_nan(scores)[1:], self.nodes[1:])
 
     def summary(self) -> str:
         """Say how many edges are true of how many, and which."""
@@ -191,12 +206,14 @@ def _weights(organism: str) -> Mapping[str, np.ndarray]:
 
 def _table(variables: Mapping[str, Tensor], pairs: Contrast) -> dict[str, np.ndarray]:
     if not variables:
-        raise DataError(f"the pairs {pairs.name!r} do not say what their variables are", fix="take pairs from mc.contrast")
+        raise DataError(
+            f"the pairs {pairs.name!r} do not say what their variables are", fix="take pairs from mc.contrast"
+        )
     return {name: column.cpu().numpy() for name, column in variables.items()}
 
 
 def _owner(wiring: Wiring, receiver: Site) -> Site:
-    """Return the head or MLP that a receiver belongs to; of keys that heads share the first of them."""
+    """Return the head or MLP that a receiver belongs to; the logits belong to none."""
     owners = wiring.owners(receiver)
     return wiring.senders[owners[0]] if owners else receiver
 
@@ -223,6 +240,11 @@ def _each(wiring: Wiring) -> np.ndarray:
 
 def _joined(wiring: Wiring) -> np.ndarray:
     """Let the edges from one sender into one head be one unit."""
+    if wiring.n_kv_heads != wiring.n_heads:
+        raise UnsupportedError(
+            "heads that share keys and values cannot be told apart as readers",
+            fix="use an organism without shared keys",
+        )
     owners = [_owner(wiring, receiver) for receiver in wiring.receivers]
     numbers: dict[tuple[int, Site], int] = {}
     units = np.full(wiring.possible.shape, -1)
@@ -236,7 +258,13 @@ def _largest(scores: np.ndarray) -> np.ndarray:
     return np.nan_to_num(np.abs(scores), nan=-1.0).max(-1)
 
 
+def _with_nan(size: np.ndarray) -> np.ndarray:
+    return np.where(size < 0, np.nan, size)
+
+
 def _ungrouped(circuit: Circuit, wiring: Wiring) -> Circuit:
     if circuit.wiring != wiring:
-        raise ModelError("this circuit tells query heads apart as readers of one key", fix="discover it with split=False")
+        raise ModelError(
+            "this circuit tells query heads apart as readers of one key", fix="discover it with split=False"
+        )
     return circuit
