@@ -45,6 +45,7 @@ class Circuit:
         nodes: What each sender contributes, [sender position], where senders were scored; else None.
         positions: The selections that are told apart; one that selects all positions where none are.
         about: How it was found, as JSON data: method, model, pairs, metric, ablation, seed.
+        spread: The standard error of each score over clusters of pairs, in their shape; None where it is not known.
     """
 
     wiring: Wiring
@@ -53,6 +54,7 @@ class Circuit:
     nodes: np.ndarray | None = None
     positions: tuple[Selection, ...] = (ALL,)
     about: Mapping[str, Any] = field(default_factory=dict)
+    spread: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         shape = (*self.wiring.possible.shape, len(self.positions))
@@ -114,8 +116,9 @@ class Circuit:
         )
         at = np.array([str(selection) for selection in self.positions])
         kept = self.kept[sender, receiver, position]
+        error = np.full(len(score), np.nan) if self.spread is None else self.spread[sender, receiver, position]
         columns = {
-            "sender": senders[sender], "receiver": receivers[receiver], "at": at[position], "score": score, "kept": kept,
+            "sender": senders[sender], "receiver": receivers[receiver], "at": at[position], "score": score, "error": error, "kept": kept,
         }  # fmt: skip
         return pd.DataFrame({name: values[order] for name, values in columns.items()})
 
@@ -183,9 +186,10 @@ class Circuit:
             "senders": [str(site) for site in self.wiring.senders],
             "receivers": [str(site) for site in self.wiring.receivers],
             "edges": listed.tolist(),
-            "scores": [None if math.isnan(score) else float(score) for score in scores],
+            "scores": _plain(scores),
+            "spread": None if self.spread is None else _plain(self.spread[tuple(listed.T)]),
             "kept": self.kept[tuple(listed.T)].tolist(),
-            "nodes": None if self.nodes is None else [[None if math.isnan(x) else float(x) for x in row] for row in self.nodes],
+            "nodes": None if self.nodes is None else [_plain(row) for row in self.nodes],
             "about": dict(self.about),
         }  # fmt: skip
 
@@ -202,13 +206,17 @@ class Circuit:
             shape = (*wiring.possible.shape, len(positions))
             kept, scores = np.zeros(shape, dtype=bool), np.full(shape, np.nan)
             index = tuple(np.asarray(data["edges"], dtype=int).reshape(-1, 3).T)
-            scores[index] = np.array([math.nan if score is None else score for score in data["scores"]])
+            scores[index] = _array(data["scores"])
+            spread = None
+            if data.get("spread") is not None:
+                spread = np.full(shape, np.nan)
+                spread[index] = _array(data["spread"])
             kept[index] = data["kept"]
             nodes = data.get("nodes")
-            table = None if nodes is None else np.array(nodes, dtype=float)
+            table = None if nodes is None else np.stack([_array(row) for row in nodes])
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise ResultError("this circuit is incomplete", got=str(error)[:100]) from error
-        return cls(wiring, kept, scores, table, positions, data.get("about", {}))
+        return cls(wiring, kept, scores, table, positions, data.get("about", {}), spread)
 
     def save(self, path: str | Path) -> Path:
         """Write the circuit to a JSON file with a checksum, atomically."""
@@ -260,6 +268,14 @@ class Circuit:
     def plot(self, **options: Any) -> go.Figure:  # noqa: ANN401 - those of Graph.plot
         """Draw the circuit, layer above layer; of a large one only the largest scores."""
         return self.graph.plot(**options)
+
+
+def _plain(values: np.ndarray) -> list[float | None]:
+    return [None if math.isnan(value) else float(value) for value in values]
+
+
+def _array(values: Iterable[float | None]) -> np.ndarray:
+    return np.array([math.nan if value is None else value for value in values], dtype=float)
 
 
 def require_wiring(circuit: Circuit, wiring: Wiring) -> None:

@@ -5,24 +5,21 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pandas as pd
 
-from mechcausal.errors import ArgumentError, ResultError
+from mechcausal.circuits.benchmark.records import Records, interval, short
 from mechcausal.results.intervals import mean_interval
 from mechcausal.results.page import Page
 from mechcausal.results.pictures import Grid, heatmaps, svg
-from mechcausal.results.storage import read_json, replacing, write_json
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-FORMAT, KIND = 1, "circuit benchmark"
 BAND = 0.95  # of the intervals
 _READ = (
     "Edges and nodes: the area under the ROC curve, which is the chance that a true edge (or node) has a larger absolute "
@@ -36,19 +33,11 @@ _CMD = (
 )
 
 
-@dataclass(frozen=True, eq=False)
-class Benchmark:
-    """How well methods of circuit discovery find known circuits.
+@dataclass(frozen=True, eq=False, repr=False)
+class Benchmark(Records):
+    """How well methods of circuit discovery find known circuits: a row for each question, method and draw of pairs."""
 
-    Attributes:
-        rows: One for each question, method and draw of pairs, as JSON data.
-        settings: How the pairs were drawn, as JSON data.
-        provenance: What computed it, as JSON data.
-    """
-
-    rows: tuple[Mapping[str, Any], ...]
-    settings: Mapping[str, Any]
-    provenance: Mapping[str, Any] = field(default_factory=dict)
+    kind: ClassVar[str] = "benchmark of circuits"
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -63,7 +52,9 @@ class Benchmark:
     @cached_property
     def frame(self) -> pd.DataFrame:
         """One row for each question and method: areas of edges and nodes with intervals, CMD, seconds, forwards."""
-        return pd.DataFrame([self._row(name, method) for name in self.names for method in self.methods if self._of(name, method)])
+        return pd.DataFrame(
+            [self._row(name, method) for name in self.names for method in self.methods if self._of(name, method)]
+        )
 
     @cached_property
     def medians(self) -> pd.DataFrame:
@@ -88,19 +79,24 @@ class Benchmark:
         out |= {"cmd": _mean([row.get("cmd") for row in rows])}
         out |= {column: _median([row.get(column) for row in rows]) for column in ("seconds", "forwards")}
         out |= {"true": first.get("true"), "edges": first.get("edges")}
-        return out | {"draws": sum(row.get("edge_auc") is not None for row in rows), "not_run": first.get("not_run", "")}
+        return out | {
+            "draws": sum(row.get("edge_auc") is not None for row in rows),
+            "not_run": first.get("not_run", ""),
+        }
 
     def summary(self) -> str:
         """Say how well each method did, by kind of organism."""
         draws, n = self.settings["draws"], self.settings["n"]
-        lines = [f"{len(self.names)} questions about organisms, {draws} draws of {n} pairs each; medians over questions"]
+        lines = [
+            f"{len(self.names)} questions about organisms, {draws} draws of {n} pairs each; medians over questions"
+        ]
         header = f"{'':<20} {'edges':>6} {'lowest':>7} {'nodes':>6} {'CMD':>6} {'seconds':>8} {'forwards':>9}"
         for kind, part in self.medians.groupby("kind", sort=False):
             lines += [f"{kind} ({part['questions'].max()} questions)", header]
             for _, row in part.iterrows():
                 lines.append(
                     f"{row['method']:<20} {row['edge_auc']:6.3f} {row['lowest']:7.3f} {row['node_auc']:6.3f} "
-                    f"{_short(row['cmd']):>6} {row['seconds']:8.2f} {_short(row['forwards'], '.0f'):>9}"
+                    f"{short(row['cmd']):>6} {row['seconds']:8.2f} {short(row['forwards'], '.0f'):>9}"
                 )
         reasons = self.frame.loc[self.frame["not_run"] != "", ["question", "method", "not_run"]]
         lines += [f"not run: {row['method']} on {row['question']}: {row['not_run']}" for _, row in reasons.iterrows()]
@@ -135,7 +131,9 @@ class Benchmark:
         """Return one self-contained HTML page with the table and the picture."""
         page = Page("Do methods find circuits that are known?", self.summary().splitlines()[0])
         page.text(_READ)
-        page.figure(self._repr_html_(), "White is chance, red is perfect, blue is worse than chance; hatched was not run.")
+        page.figure(
+            self._repr_html_(), "White is chance, red is perfect, blue is worse than chance; hatched was not run."
+        )
         page.heading("Medians over questions")
         page.table(list(self.medians), [[_cell(value) for value in row] for row in self.medians.to_numpy().tolist()])
         page.heading("Every question")
@@ -143,48 +141,17 @@ class Benchmark:
         header = ("question", "method", "edges", "nodes", "CMD", "seconds", "forwards", "true edges")
         rows = [
             (
-                row["question"], row["method"], _interval(row, "edge_auc"), _interval(row, "node_auc"), _short(row["cmd"]),
-                _short(row["seconds"], ".2f"), _short(row["forwards"], ".0f"), f"{row['true']} of {row['edges']}",
+                row["question"], row["method"], _interval(row, "edge_auc"), _interval(row, "node_auc"), short(row["cmd"]),
+                short(row["seconds"], ".2f"), short(row["forwards"], ".0f"), f"{row['true']} of {row['edges']}",
             )
             for _, row in self.frame.iterrows()
         ]  # fmt: skip
         page.table(header, rows)
         page.heading("Provenance")
-        page.table(("what", "value"), [(key, json.dumps(value)) for key, value in {**self.settings, **self.provenance}.items()])
+        page.table(
+            ("what", "value"), [(key, json.dumps(value)) for key, value in {**self.settings, **self.provenance}.items()]
+        )
         return page.render()
-
-    def to_json(self) -> dict[str, Any]:
-        """Return JSON data from which `from_json` makes it again."""
-        return {
-            "format": FORMAT, "kind": KIND, "settings": dict(self.settings), "rows": [dict(row) for row in self.rows],
-            "provenance": dict(self.provenance),
-        }  # fmt: skip
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Benchmark:
-        """Make a benchmark from its JSON data."""
-        if data.get("format") != FORMAT or data.get("kind") != KIND:
-            raise ResultError("this is no benchmark of circuits, or one of another format", fix="give another file")
-        return cls(tuple(data["rows"]), data["settings"], data["provenance"])
-
-    def save(self, path: str | Path) -> Path:
-        """Write the numbers as JSON with a checksum, and a page with the table and the picture beside them.
-
-        Args:
-            path: The file of the numbers; the page has the same name and ends in `.html`.
-        """
-        path = Path(path)
-        if path.suffix != ".json":
-            raise ArgumentError(f"a benchmark cannot be written to {path}", expected="a name that ends in .json")
-        if any("edge_auc" in row for row in self.rows):
-            with replacing(path.with_suffix(".html")) as temporary:
-                temporary.write_text(self.page(), encoding="utf-8")
-        return write_json(path, self.to_json())
-
-    @classmethod
-    def load(cls, path: str | Path) -> Benchmark:
-        """Read the numbers that `save` wrote."""
-        return cls.from_json(read_json(path, KIND))
 
 
 def _numbers(values: Sequence[Any]) -> np.ndarray:
@@ -207,16 +174,9 @@ def _median(values: Sequence[Any]) -> float:
     return float(np.median(finite)) if finite else math.nan
 
 
-def _short(value: float, form: str = ".2f") -> str:
-    return "" if value is None or math.isnan(value) else format(value, form)
-
-
 def _cell(value: object) -> object:
-    return _short(value, ".3f") if isinstance(value, float) else value
+    return short(value, ".3f") if isinstance(value, float) else value
 
 
 def _interval(row: pd.Series, column: str) -> str:
-    if math.isnan(row[column]):
-        return ""
-    low, high = row[f"{column}_low"], row[f"{column}_high"]
-    return f"{row[column]:.3f}" + ("" if math.isnan(low) else f" [{low:.3f}, {high:.3f}]")
+    return interval(row[column], row[f"{column}_low"], row[f"{column}_high"])

@@ -1,46 +1,47 @@
-"""The methods that are compared, by the names that `mc.discover` takes."""
+"""The methods that are compared: all that `mc.discover` knows, chance last."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from mechcausal.circuits.circuit import Circuit
-from mechcausal.circuits.edges.wiring import Wiring
+from mechcausal.circuits.discover import discover
+from mechcausal.circuits.scores import SCORERS
 from mechcausal.data.contrast import Contrast
-from mechcausal.errors import ArgumentError, did_you_mean
-from mechcausal.models.abilities import abilities
 
-METHODS = (
-    "exact", "acdc", "masks", "eap-ig", "eap-ig-activations", "clean-corrupted", "eap", "atp", "ifr", "random",
-)  # fmt: skip
-"""All of them: what is exact first, chance last."""
+Scorer = Callable[[Any, Contrast, int], Circuit]
+"""From a model, pairs and a seed to a circuit with scores."""
+
+CHANCE = "random"
 
 
-def by_name(name: str) -> Callable[[Any, Contrast, int], Circuit]:
-    """Return the scorer of a method: from a model, pairs and a seed to a circuit.
+def names() -> list[str]:
+    """Return the names of all methods."""
+    return [*(name for name in SCORERS if name != CHANCE), CHANCE]
+
+
+def scorers(methods: Sequence[str] | Mapping[str, Callable[..., Any]] | None) -> dict[str, Scorer]:
+    """Return the scorer of each method by its name.
 
     Args:
-        name: The name of the method.
+        methods: Names that `discover` takes, or scorers by names of your own; all methods if None.
     """
-    if name not in METHODS:
-        raise ArgumentError(f"there is no method of discovery called {name!r}", fix=did_you_mean(name, METHODS))
-    if name == "random":
-        return chance
+    if isinstance(methods, Mapping):
+        return dict(methods)
+    return {name: _scorer(name) for name in (names() if methods is None else methods)}
+
+
+def _scorer(name: str) -> Scorer:
+    _ = SCORERS[name]  # refuses an unknown name before anything is computed
 
     def score(model: Any, pairs: Contrast, seed: int) -> Circuit:  # noqa: ANN401 - a bridge
-        from mechcausal.circuits.discover import discover
-
         return discover(model, pairs, method=name, seed=seed)
 
     return score
 
 
-def chance(model: Any, pairs: Contrast, seed: int) -> Circuit:  # noqa: ANN401, ARG001 - a bridge; pairs say nothing
-    """Return scores drawn at random, of edges and of nodes."""
-    wiring, draw = Wiring.of(abilities(model)), np.random.default_rng(seed)
-    scores = draw.random((*wiring.possible.shape, 1))
-    about = {"method": "random", "forwards": 0}
-    return Circuit(wiring, np.zeros(scores.shape, dtype=bool), scores, draw.random((len(scores), 1)), about=about)
+def forwards_of(circuit: Circuit) -> float | None:
+    """Return how many forwards of one prompt a circuit took to find; None where it does not say."""
+    compute = circuit.about.get("provenance", {}).get("compute", {})
+    return compute.get("forwards")

@@ -32,9 +32,13 @@ class Question:
 
 # Scores are means over pairs, so all pairs of a question go in one direction: from the answer to the foil.
 QUESTIONS = (
-    Question("by_hand", "by_hand/level", "a small direct path, and one through a neuron that is silent in half of the pairs"),
+    Question(
+        "by_hand", "by_hand/level", "a small direct path, and one through a neuron that is silent in half of the pairs"
+    ),
     Question("by_hand", "by_hand/gender", "the same with a large direct path"),
-    Question("reverse", "reverse/answer", "where attention looks changes; it looks at one place alone, so no slope shows it"),
+    Question(
+        "reverse", "reverse/answer", "where attention looks changes; it looks at one place alone, so no slope shows it"
+    ),
     Question("reverse", "reverse/letter_2", "what is copied changes, and where attention looks does not"),
     Question("fraction", "fraction/token_1", "one word acts by its value and by its key"),
     Question("fraction", "fraction/answer", "the answer is a step function of the share, so no slope shows it"),

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,8 @@ from tqdm.auto import tqdm
 
 from mechcausal.arguments import Count, Seed, Texts, checked
 from mechcausal.circuits.benchmark.benchmark import Benchmark
-from mechcausal.circuits.benchmark.questions import Question, questions
+from mechcausal.circuits.benchmark.methods import Scorer, forwards_of, scorers
+from mechcausal.circuits.benchmark.questions import QUESTIONS, Question, questions
 from mechcausal.circuits.circuit import Circuit
 from mechcausal.circuits.known.truth import truth
 from mechcausal.data.contrast import Contrast
@@ -20,11 +20,6 @@ from mechcausal.data.tasks import contrast
 from mechcausal.errors import ArgumentError, MechcausalError
 from mechcausal.models.fingerprint import weights_fingerprint
 from mechcausal.models.load import load
-from mechcausal.results.provenance import Provenance
-from mechcausal.results.storage import require_room
-
-Scorer = Callable[[Any, Contrast, int], Circuit]
-"""From a model, pairs and a seed to a circuit with scores."""
 
 DRAWS, PAIRS = 5, 64
 QUICK_DRAWS, QUICK_PAIRS = 3, 24
@@ -67,58 +62,34 @@ def bench(
         >>> list(result.methods), len(result.rows)
         (['random'], 3)
     """
-    scorers = _scorers(methods)
+    chosen = scorers(methods)
     asked = questions(organisms, quick=quick)
+    if not chosen or not asked:
+        raise ArgumentError("there is nothing to run", fix="name a method and an organism, or leave both out for all")
     settings = {
         "n": n or (QUICK_PAIRS if quick else PAIRS), "draws": draws or (QUICK_DRAWS if quick else DRAWS), "seed": seed,
     }  # fmt: skip
-    rows = _begun(out, settings)
-    bar = tqdm(total=len(asked) * len(scorers), desc="circuits", unit="method", disable=None if progress else True)
+    rows = Benchmark.begun(out, settings)
+    bar = tqdm(total=len(asked) * len(chosen), desc="circuits", unit="method", disable=None if progress else True)
     wanted: list[Mapping[str, Any]] = []
     for question in asked:
         model = load(f"organism:{question.organism}")
         digest = weights_fingerprint(model)
-        for method, scorer in scorers.items():
+        for method, scorer in chosen.items():
             key = question.name, method, digest
             done = [row for row in rows if (row["question"], row["method"], row["weights"]) == key]
             if not done:
                 done = [{**row, "weights": digest} for row in _measured(model, question, method, scorer, settings)]
                 rows += done
                 if out is not None:
-                    _made(rows, settings).save(out)
+                    Benchmark.made(rows, settings).save(out)
             wanted += done
             bar.update()
     bar.close()
-    made = _made(wanted, settings)
+    made = Benchmark.made(wanted, settings)
     if out is not None:
-        _made(rows, settings).save(out)
+        Benchmark.made(rows, settings).save(out)
     return made
-
-
-def _made(rows: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> Benchmark:
-    record = asdict(Provenance("bench", {}, {}, {}, {}, settings["seed"]))
-    return Benchmark(tuple(rows), settings, {name: record[name] for name in ("git", "packages", "created")})
-
-
-def _begun(out: str | Path | None, settings: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Return the rows that a file has already; refuse one that cannot be gone on with."""
-    if out is None:
-        return []
-    path = Path(out)
-    if path.suffix != ".json":
-        raise ArgumentError(f"a benchmark cannot be written to {path}", expected="a name that ends in .json")
-    require_room(path)
-    if not path.exists():
-        return []
-    begun = Benchmark.load(path)
-    if dict(begun.settings) != dict(settings):
-        raise ArgumentError(
-            f"{path} holds a benchmark with other settings",
-            got=", ".join(f"{name} {value}" for name, value in begun.settings.items()),
-            expected=", ".join(f"{name} {value}" for name, value in settings.items()),
-            fix="choose another file, or remove it",
-        )
-    return list(begun.rows)
 
 
 def _measured(
@@ -129,7 +100,8 @@ def _measured(
     settings: Mapping[str, Any],
 ) -> list[dict[str, Any]]:
     """Run one method on all draws of one question."""
-    rows = []
+    rows: list[dict[str, Any]] = []
+    first = 1000 * QUESTIONS.index(question)  # a method that draws draws anew for each question
     for draw in range(settings["draws"]):
         pairs = contrast(question.contrast, model, settings["n"], seed=settings["seed"] + draw)
         known = truth(model, pairs, organism=question.organism)
@@ -139,12 +111,12 @@ def _measured(
         }  # fmt: skip
         try:
             began = time.perf_counter()
-            circuit = scorer(model, pairs, draw)
+            circuit = scorer(model, pairs, first + draw)
             row["seconds"] = time.perf_counter() - began
         except MechcausalError as error:
             return [row | {"not_run": str(error)}]
         row |= {"edge_auc": known.edge_auc(circuit), "node_auc": known.node_auc(circuit)}
-        row |= {"forwards": circuit.about.get("forwards")}
+        row["forwards"] = forwards_of(circuit)
         others = contrast(question.contrast, model, settings["n"], seed=settings["seed"] + draw + _HELD_OUT)
         rows.append(row | {"cmd": distance(model, circuit, others)})
     return rows
@@ -155,14 +127,8 @@ def distance(model: Any, circuit: Circuit, pairs: Contrast) -> float | None:  # 
     evaluate = getattr(circuit, "evaluate", None)
     if evaluate is None:
         return None
-    # Organisms know few sentences, so the same pairs come again in another draw.
-    area = evaluate(model, pairs, shared=True, minimality=0, random=0).cmd
+    try:  # organisms know few sentences, so the same pairs come again in another draw
+        area = evaluate(model, pairs, shared=True, minimality=0, random=0).cmd
+    except MechcausalError:  # these pairs leave nothing to be kept
+        return None
     return None if area is None else area.estimate
-
-
-def _scorers(methods: Sequence[str] | Mapping[str, Callable[..., Any]] | None) -> dict[str, Scorer]:
-    if isinstance(methods, Mapping):
-        return dict(methods)
-    from mechcausal.circuits.benchmark.methods import METHODS, by_name
-
-    return {name: by_name(name) for name in (METHODS if methods is None else methods)}

@@ -24,6 +24,8 @@ from mechcausal.models.abilities import abilities
 from mechcausal.models.engine import check_prompts
 
 BUDGET = 256 * 2**20  # bytes that the contributions of all senders to one tile may take
+_WORK = 16  # how many streams a layer holds while it is run
+_WORK = 16  # how many times the stream a layer holds while it is run
 
 
 class Masked:
@@ -133,13 +135,21 @@ class Masked:
         out = np.full((len(cut), self.n), np.nan)
         bar = tqdm(total=len(cut) * self.n, desc=progress, unit="run", disable=None if progress else True, leave=False)
         for tile in self.tiles:
-            size = max(1, self.batch_size // len(tile))
+            size = self._at_once(tile, cut, first)
             for low in range(0, len(cut), size):
                 some = cut[low : low + size]
                 out[low : low + size, tile.index] = self.run(tile, some, first).float().cpu().numpy()
                 bar.update(len(some) * len(tile.index))
         bar.close()
         return out
+
+    def _at_once(self, tile: Tile, cut: Tensor, first: int) -> int:
+        """Return how many variants are run together: as many as the budget allows."""
+        later = self.wiring.senders_of(first).start
+        held = int((cut[:, later:] != 0).any(0).any(-1).any(-1).sum()) if later < cut.shape[1] else 0
+        columns = tile.base.width - tile.start
+        per_row = 4 * columns * self.inputs.able.shape.d_model * (_WORK + held)
+        return max(1, self.budget // (per_row * len(tile)))
 
     def run(self, tile: Tile, cut: Tensor, first: int = 0) -> Tensor:
         """Return the metric of one tile under variants of what is cut, [variant prompt], with a graph where `cut` has one."""

@@ -50,14 +50,29 @@ class Cutting:
         return torch.cat([self.tile.differences(layer) for layer in layers], dim=2)
 
     def final(self) -> Tensor:
-        """Return what the logits read, [variant row, pos, model]; the columns begin at the tile's start."""
-        tile, start = self.tile, self.tile.start
+        """Return what the logits read: at the read position, [variant row, model], if the metric reads only that.
+
+        Else [variant row, pos, model]; the columns begin at the tile's start.
+        """
+        tile, start, n_layers = self.tile, self.tile.start, len(self.inputs.layers)
         stream = tile.base.hidden[self.first][self.rows, start:]
-        for layer in range(self.first, len(self.inputs.layers)):
-            stream = self._layer(layer, stream)
-        last = len(self.wiring.receivers) - 1
-        more = self._difference([last], self.live)
+        read = None if tile.meter.read is None else tile.meter.read[self.rows]
+        for layer in range(self.first, n_layers):
+            if layer == n_layers - 1 and read is not None and not self._acts(layer):
+                stream = self.inputs.twin.last_layer(tile.base, stream, self.rows, start, read)
+            else:
+                stream = self._layer(layer, stream)
+        more = self._difference([len(self.wiring.receivers) - 1], self.live)
+        if read is not None:
+            at = torch.arange(len(self.rows), device=read.device), read - start
+            stream = stream if stream.ndim == 2 else stream[at]
+            return stream if more is None else stream + more[:, :, 0][at]
         return stream if more is None else stream + more[:, :, 0]
+
+    def _acts(self, layer: int) -> bool:
+        """Say whether an edge into or out of a layer is cut."""
+        into, out = self.wiring.receivers_of(layer), self.wiring.senders_of(layer)
+        return bool(self.touched[:, into].any() or self.touched[out].any())
 
     def scores(self) -> Tensor:
         """Return the metric, [variant prompt]."""

@@ -39,8 +39,9 @@ class Seen:
 
 
 def passed(
-    tile: Tile, wiring: Wiring, first: int = 0, stream: Tensor | None = None, attention: Tensor | None = None
-) -> Seen:
+    tile: Tile, wiring: Wiring, first: int = 0, stream: Tensor | None = None, attention: Tensor | None = None,
+    dropped: int | None = None,
+) -> Seen:  # fmt: skip
     """Run the layers from one on with a graph.
 
     Args:
@@ -49,6 +50,7 @@ def passed(
         first: The first layer that is run.
         stream: Its input, [row pos model], from the tile's start on; that of the clean run if None.
         attention: What is added to what attention adds in the first layer, [row pos model].
+        dropped: A layer through whose sublayers no gradient flows.
     """
     inputs, start, seen = tile.inputs, tile.start, Seen()
     _ = tile.base, tile.source  # recorded before any layer is hooked
@@ -57,7 +59,8 @@ def passed(
     value = value.detach().requires_grad_(True)
     for layer in range(first, len(inputs.layers)):
         seen.streams[layer], seen.parts[layer] = value, {}
-        with inputs.during(layer, seen=seen.parts[layer]):
+        before = value
+        with inputs.during(layer, seen=seen.parts[layer]) as taken:
             handle = None
             if attention is not None and layer == first:
                 shift = attention.detach().requires_grad_(True)
@@ -70,6 +73,9 @@ def passed(
             finally:
                 if handle is not None:
                     handle.remove()
+        seen.parts[layer]["z"] = taken[Site("z", layer)]
+        if layer == dropped:
+            value = before + (value - before).detach()
     seen.streams[len(inputs.layers)] = value
     scores = tile.scores(value, rows)
     # Of several rows of one prompt the metric is that of the prompt.

@@ -144,8 +144,13 @@ class Tile:
         return self.instead(layer) - contributions(self.inputs, self.base, layer)[:, self.start :]
 
     def scores(self, final: Tensor, rows: Tensor) -> Tensor:
-        """Return the metric of rows from final streams that begin at `start`, [entry]; with a graph where they have one."""
-        if self.meter.read is not None:
+        """Return the metric of rows from final streams, [entry], with a graph where they have one.
+
+        Args:
+            final: At the read position, [entry model], or from `start` on, [entry pos model].
+            rows: Which row each entry is.
+        """
+        if self.meter.read is not None and final.ndim == 3:
             final = final[torch.arange(len(rows), device=rows.device), self.meter.read[rows] - self.start]
         return self.meter.scores(final, rows, self.start)
 
