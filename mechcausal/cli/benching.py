@@ -12,7 +12,7 @@ from mechcausal.cli.output import records, require_file, show_json
 from mechcausal.cli.threads import use_one_thread
 from mechcausal.errors import ArgumentError
 
-bench = typer.Typer(help="Measure how good methods are.", no_args_is_help=True)
+bench = typer.Typer(name="bench", help="Measure how good methods are.", no_args_is_help=True)
 
 
 @bench.command()
