@@ -68,6 +68,9 @@ TRIED = {
     "features.suite": {"name": "hiring", "model": None},
     "features.directions": {"model": None, "site": "L0.resid_post", "vectors": {"a": [1.0]}},
     "causal.untrained": {"model": None},
+    "circuits.truth": {"model": None, "pairs": "none"},
+    "circuits.bench": {"methods": ["random"], "organisms": ["by_hand"], "n": 4, "draws": 1, "progress": False},
+    "circuits.bench_model": {"model": None, "task": "by_hand/gender", "methods": ["random"], "n": 4, "progress": False},
 }
 PATCHING = {"patch": "pairs", "ablate": "prompts", "attribute": "pairs", "path_patch": "pairs"}
 
