@@ -8,7 +8,7 @@ def test_bench_circuits(tmp_path):
     out = tmp_path / "bench.json"
     done = run(*words, "-o", out)
     assert done.code == 0, done.error
-    assert "1 questions about organisms, 3 draws of 8 pairs each" in done.output
+    assert "1 questions about organisms, 2 draws of 8 pairs each" in done.output
     assert f"page     {out.with_suffix('.html')}" in done.output
     assert out.with_suffix(".html").is_file()
     document = run(*words, "-o", out, "--json").document

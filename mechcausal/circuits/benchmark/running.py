@@ -21,8 +21,8 @@ from mechcausal.errors import ArgumentError, MechcausalError
 from mechcausal.models.fingerprint import weights_fingerprint
 from mechcausal.models.load import load
 
-DRAWS, PAIRS = 5, 64
-QUICK_DRAWS, QUICK_PAIRS = 3, 24
+DRAWS, PAIRS = 5, 32
+QUICK_DRAWS, QUICK_PAIRS = 2, 16
 _HELD_OUT = 10_000  # added to the seed of the pairs on which circuits are judged
 
 
@@ -48,8 +48,8 @@ def bench(
         methods: The methods, by the names that `mc.discover` takes; all of them if None. A mapping gives scorers of your
             own: functions of (model, pairs, seed) that return a circuit.
         organisms: The organisms; all whose circuit is known if None.
-        n: How many pairs in each draw; 64 unless said, 24 if quick.
-        draws: How many draws of pairs; 5 unless said, 3 if quick.
+        n: How many pairs in each draw; 32 unless said, 16 if quick.
+        draws: How many draws of pairs; 5 unless said, 2 if quick.
         seed: The seed of the first draw.
         quick: One question about each organism, fewer and smaller draws.
         out: A .json file that is written after each method and question, with a page beside it. A file that is there
@@ -60,7 +60,7 @@ def bench(
         >>> import mechcausal as mc
         >>> result = mc.circuits.bench(methods=["random"], organisms=["by_hand"], quick=True, progress=False)
         >>> list(result.methods), len(result.rows)
-        (['random'], 3)
+        (['random'], 2)
     """
     chosen = scorers(methods)
     asked = questions(organisms, quick=quick)

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.skipif(not hasattr(Circuit, "evaluate"), reason="circui
 def oracle(model, pairs, seed):
     known = truth(model, pairs)
     scores = np.where(known.true, 1.0, 1e-3)[..., None]
-    return Circuit(known.wiring, np.zeros(scores.shape, dtype=bool), scores)
+    return Circuit(known.wiring, known.true[..., None], scores)
 
 
 def cannot(model, pairs, seed):
