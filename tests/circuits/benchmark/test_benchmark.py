@@ -21,7 +21,14 @@ def row(method, draw, area, question="ioi/answer", kind="trained"):
 def made():
     rows = [row(method, draw, area) for method, areas in AREAS.items() for draw, area in enumerate(areas)]
     rows += [row("eap", 0, 0.9, "fraction/answer", "compiled")]
-    rows += [{**row("exact", 0, 0.0, "fraction/answer", "compiled"), "edge_auc": None, "node_auc": None, "not_run": "no time"}]
+    rows += [
+        {
+            **row("exact", 0, 0.0, "fraction/answer", "compiled"),
+            "edge_auc": None,
+            "node_auc": None,
+            "not_run": "no time",
+        }
+    ]
     return Benchmark.made(rows, {"n": 8, "draws": 3, "seed": 0})
 
 

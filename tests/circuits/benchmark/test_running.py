@@ -20,7 +20,10 @@ def scored(model, pairs, sign):
     return Circuit(known.wiring, np.zeros(scores.shape, dtype=bool), scores, nodes)
 
 
-OWN = {"oracle": lambda model, pairs, seed: scored(model, pairs, 1), "foe": lambda model, pairs, seed: scored(model, pairs, -1)}
+OWN = {
+    "oracle": lambda model, pairs, seed: scored(model, pairs, 1),
+    "foe": lambda model, pairs, seed: scored(model, pairs, -1),
+}
 
 
 def test_an_oracle_is_perfect_and_its_opposite_the_worst():
@@ -33,7 +36,9 @@ def test_an_oracle_is_perfect_and_its_opposite_the_worst():
 
 
 def test_chance_is_chance():
-    made = mc.circuits.bench(methods=["random"], organisms=["by_hand", "fraction"], quick=True, n=4, draws=16, progress=False)
+    made = mc.circuits.bench(
+        methods=["random"], organisms=["by_hand", "fraction"], quick=True, n=4, draws=16, progress=False
+    )
     areas = [row["edge_auc"] for row in made.rows]
     assert np.mean(areas) == pytest.approx(0.5, abs=4 * np.std(areas) / 32**0.5)
 
