@@ -67,6 +67,7 @@ class Masked:
         budget: int = BUDGET,
     ) -> None:
         require_even(pairs, "a circuit")
+        self.model = model  # the bare model does not keep its bridge alive
         self.metric_of_prompts, self.pairs, self.ablation = metric_of(metric), pairs, ablation
         for side in (pairs.clean, pairs.corrupt):
             self.metric_of_prompts.check(side)
