@@ -132,7 +132,7 @@ def test_refusals(hiring):
     model, pairs, known = hiring
     other = loaded("gpt2")
     with pytest.raises(ModelError, match="no organism whose circuit is known"):
-        truth(other, make_pairs(other))
+        truth(other, make_pairs())
     with pytest.raises(DataError, match="these pairs are of no task"):
         truth(model, mc.Contrast(pairs.clean, pairs.corrupt, "gender"))
     bare = mc.Contrast.from_text(
