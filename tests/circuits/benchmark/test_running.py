@@ -45,7 +45,7 @@ def test_chance_is_chance():
 
 def test_methods_that_gradients_suit_find_the_copied_letter():
     made = mc.circuits.bench(methods=["eap", "exact"], organisms=["reverse"], quick=True, n=12, draws=1, progress=False)
-    assert made.frame["edge_auc"].min() > 0.98
+    assert made.frame["edge_auc"].min() == 1  # without a norm the MLP reads the stream itself, not a copy
 
 
 def test_what_is_in_the_file_is_not_run_again(tmp_path, monkeypatch):
