@@ -22,7 +22,7 @@ from mechcausal.models.fingerprint import weights_fingerprint
 from mechcausal.models.load import load
 
 DRAWS, PAIRS = 5, 32
-QUICK_DRAWS, QUICK_PAIRS = 2, 16
+QUICK_DRAWS, QUICK_PAIRS = 2, 24
 _HELD_OUT = 10_000  # added to the seed of the pairs on which circuits are judged
 
 
@@ -48,7 +48,7 @@ def bench(
         methods: The methods, by the names that `mc.discover` takes; all of them if None. A mapping gives scorers of your
             own: functions of (model, pairs, seed) that return a circuit.
         organisms: The organisms; all whose circuit is known if None.
-        n: How many pairs in each draw; 32 unless said, 16 if quick.
+        n: How many pairs in each draw; 32 unless said, 24 if quick.
         draws: How many draws of pairs; 5 unless said, 2 if quick.
         seed: The seed of the first draw.
         quick: One question about each organism, fewer and smaller draws.
