@@ -42,7 +42,8 @@ def bench(
 
     Estimand: the area under the ROC curve of the scores of edges (and of nodes) against the true ones, over draws of
     pairs: the chance that a true edge has a larger absolute score than a false one. 1 is perfect, 0.5 is chance, less is
-    worse than chance. Truth follows from the weights or the training of an organism (`mc.circuits.truth`).
+    worse than chance. Truth follows from the weights or the training of an organism (`mc.circuits.truth`). Intervals are
+    t-intervals of the mean over draws.
 
     Args:
         methods: The methods, by the names that `mc.discover` takes; all of them if None. A mapping gives scorers of your
