@@ -233,7 +233,7 @@ class Inputs:
             if parts.norm_mlp is not None and (mlp is not None or seen is not None):
                 hooks.callback(hooked((parts.norm_mlp, True), before_mlp).remove)
                 if seen is not None:
-                    hooks.callback(hooked((parts.norm_mlp, False), partial(_keep, seen, "normed mlp")).remove)
+                    hooks.callback(hooked((parts.norm_mlp, False), partial(_apart, seen, "normed mlp")).remove)
             if z is not None:
                 hooks.callback(hooked(self.twin.ports[Site("z", layer)], lambda given: z.reshape(given.shape)).remove)
             for site in self.reads(layer):
@@ -307,6 +307,12 @@ class _Left(Exception):
 
 def _keep(taken: dict[Any, Tensor], name: Any, value: Tensor) -> None:  # noqa: ANN401 - a site or a word
     taken[name] = value
+
+
+def _apart(seen: dict[str, Tensor], name: str, value: Tensor) -> Tensor:
+    """Keep a value as a tensor of its own: where there is no norm it is the stream itself, which others read as well."""
+    seen[name] = value.view_as(value)
+    return seen[name]
 
 
 def _weight(norm: nn.Module, width: int) -> Tensor:
