@@ -23,7 +23,7 @@ from mechcausal.errors import SiteError
 from mechcausal.inspection.lens_result import Lens
 from mechcausal.inspection.reading import Read, first_tokens, log_odds, read_cells
 from mechcausal.inspection.streams import position_labels, streams, token_texts
-from mechcausal.inspection.tuned import Translators, divergence, fit
+from mechcausal.inspection.tuned import Translators, divergences, fit
 from mechcausal.inspection.unembedding import Unembedding
 from mechcausal.method import Cost, Method, function
 from mechcausal.models.abilities import abilities
@@ -181,19 +181,16 @@ class Lensing(Method[Contrast | PromptSet, Lens]):
         prompts = data.clean if isinstance(data, Contrast) else data
         values = streams(model, prompts, list(dict.fromkeys([*sites, last])), self.batch_size)
         mask = prompts.padded(prompts.tokens.shape[1], "right").mask
+        by_prompt = np.zeros((len(prompts), len(sites), 2))
+        for n, real in enumerate(mask):
+            read = [how(site, values[site][n][real]) for site in sites for how in (_LOGIT, lens)]
+            by_prompt[n] = np.reshape(divergences(unembed, read, values[last][n][real]), (len(sites), 2))
         rows = []
-        for site in sites:
-            by_prompt = np.array(
-                [
-                    [divergence(unembed, how(site, values[site][n][mask[n]]), values[last][n][mask[n]]) for n in range(len(prompts))]
-                    for how in (_LOGIT, lens)
-                ]
-            )  # fmt: skip
-            gap = mean_interval(by_prompt[1] - by_prompt[0], prompts.clusters)
-            logit, tuned = by_prompt.mean(1).tolist()
+        for site, (logit, tuned) in zip(sites, by_prompt.transpose(1, 2, 0), strict=True):
+            gap = mean_interval(tuned - logit, prompts.clusters)
             rows.append(
-                {"site": str(site), "logit_lens": logit, "tuned_lens": tuned, "low": gap.low, "high": gap.high}
-                | {"penalty": lens.penalties.get(site, float("inf"))}
+                {"site": str(site), "logit_lens": float(logit.mean()), "tuned_lens": float(tuned.mean())}
+                | {"low": gap.low, "high": gap.high, "penalty": lens.penalties.get(site, float("inf"))}
             )
         return rows
 
