@@ -88,7 +88,7 @@ def fit(
         here, there = ((values[site][rows][mask[rows]]) for rows in map(torch.as_tensor, inner))
         candidates = {float("inf"): _nothing(here)} | _ridge(here, learn)
         read = [_apply(pair, there[few]) for pair in candidates.values()]
-        losses = dict(zip(candidates, divergences(unembed, read, judge[few]), strict=True))
+        losses = dict(zip(candidates, divergences(unembed, read, judge[few]).mean(1).tolist(), strict=True))
         best = min(losses, key=lambda penalty: losses[penalty])
         pair, penalties[site] = candidates[best], best
         if steps:
@@ -97,14 +97,14 @@ def fit(
     return Translators(maps, penalties, len(learn))
 
 
-def divergences(unembed: Unembedding, streams: Sequence[Tensor], last: Tensor) -> list[float]:
-    """Return the mean KL divergence from the model's output to what is read from each stream, in nats."""
-    totals = [0.0] * len(streams)
+@torch.no_grad()
+def divergences(unembed: Unembedding, streams: Sequence[Tensor], last: Tensor) -> Tensor:
+    """Return the KL divergence from the model's output to what is read from each stream, in nats, [stream token]."""
+    parts = []
     for part in in_chunks(len(last)):
         final = unembed(last[part]).log_softmax(-1)  # once for all streams
-        for number, stream in enumerate(streams):
-            totals[number] += float(_kl(unembed(stream[part]).log_softmax(-1), final).sum())
-    return [total / max(1, len(last)) for total in totals]
+        parts.append(torch.stack([_kl(unembed(stream[part]).log_softmax(-1), final) for stream in streams]))
+    return torch.cat(parts, dim=1) if parts else last.new_zeros(len(streams), 0)
 
 
 def _kl(read: Tensor, final: Tensor) -> Tensor:
@@ -161,5 +161,5 @@ def _descended(
             mean.backward()
         optimizer.step()
     made = matrix.detach(), shift.detach()
-    (reached,) = divergences(unembed, [_apply(made, there)], judge)
+    reached = float(divergences(unembed, [_apply(made, there)], judge).mean())
     return made if reached < loss else pair
