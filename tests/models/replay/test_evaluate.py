@@ -223,7 +223,9 @@ def test_paths_to_the_logits_and_to_an_mlp(name, receivers):
     agree(fast.examples, slow.examples)
     for metric_name in ("kl", "loss"):
         fast, slow = (
-            mc.path_patch(model, pairs, senders=["L0.z.H*", "L2.z.H*"], receivers=receivers, metric=metric_name, exact=exact)
+            mc.path_patch(
+                model, pairs, senders=["L0.z.H*", "L2.z.H*"], receivers=receivers, metric=metric_name, exact=exact
+            )
             for exact in ("replay", "naive")
         )
         agree(fast.examples, slow.examples)
