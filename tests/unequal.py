@@ -42,3 +42,10 @@ def unequal(mode="last", side="right", answer=(40, 41, 42, 43), foil=(50, 51, 52
             )
         )
     return Contrast(*sides, "who")
+
+
+def columns(before, span, after, mode, size):
+    """Return the tokens of each position of a prompt, by hand: one list for each position."""
+    begin, end = len(before), len(before) + len(span)
+    inside = {"last": [[end - 1]], "mean": [list(range(begin, end))], "each": [[end - size + i] for i in range(size)]}
+    return [*([i] for i in range(begin)), *inside[mode], *([i] for i in range(end, end + len(after)))]
