@@ -19,6 +19,7 @@ from scipy import stats
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from mechcausal.data.forced import forced
 from mechcausal.data.prompts import PromptSet
 from mechcausal.errors import DataError
 from mechcausal.links.bench import ESTIMATE, Bench
@@ -27,6 +28,7 @@ from mechcausal.models import bridge
 from mechcausal.models.engine import in_batches
 from mechcausal.models.hooked import forward
 from mechcausal.models.redrawn import redrawing
+from mechcausal.models.rows import of_prompts
 from mechcausal.results.intervals import Interval, mean_interval
 
 FEWEST_NETWORKS = 8  # with fewer, a 99 % bound is so wide that hardly any model lies beyond it
@@ -224,7 +226,10 @@ class _Runs:
                 compared = None
                 if bench.metric.compares:
                     compared = forward(model, self.clean.take(rows).to(bridge.device_of(model))).logits
-                out[mine] = forward(model, batch).score(bench.metric, batch, compared).float().cpu().numpy()
+                answers = forced(batch) if bench.metric.forces(batch) else None
+                prompts, metric = (batch, bench.metric) if answers is None else (answers.prompts, bench.metric.piece)
+                numbers = forward(model, prompts).score(metric, prompts, compared).float().cpu().numpy()
+                out[mine] = of_prompts(bench.metric, numbers, answers)
                 self.forwards += 1
             return out[None]
 
@@ -234,7 +239,8 @@ class _Runs:
 
 def _content(side: PromptSet, row: int) -> tuple[object, ...]:
     """Return all of a prompt that a metric can depend on."""
-    columns = [value for value in (side.answer, side.foil, side.read_at, *side.variables.values()) if value is not None]
+    asked = side.answer, side.foil, side.answers, side.foils, side.read_at
+    columns = [value for value in (*asked, *side.variables.values()) if value is not None]
     values = [value[row].tolist() for value in (*columns, *side.positions.values())]
     marked = [names[row] for names in (side.labels, side.groups, side.environments) if names]
     return tuple(side.real_tokens_of(row)), repr(values), repr(marked)
