@@ -33,14 +33,19 @@ def narrowed(
     if count - len(others) <= most:
         return readings, list(available), {"of": count, "measured": count}
     draw = np.random.default_rng([bench.seed, 5])
-    gradient = _gradient(bench, readings)
+    # First-order estimates of all features at once need token against token, and the logits of one position.
+    can_estimate = bench.pairs.even and not bench.metric.forces(bench.base)
+    by_gradient, by_association_share = (
+        (_BY_GRADIENT, _BY_ASSOCIATION) if can_estimate else (0.0, _BY_GRADIENT + _BY_ASSOCIATION)
+    )
+    gradient = _gradient(bench, readings) if can_estimate else np.zeros(count)
     least_p = np.min([np.minimum(association.decision.p, association.pooled.p) for association in available], axis=0)
     strength = np.max([np.abs(association.decision.auc - 0.5) for association in available], axis=0)
     by_association = np.lexsort((-strength, least_p))
     kept = dict.fromkeys(others, "kept")
     for how, order, share in (
-        ("gradient", np.argsort(-gradient, kind="stable"), _BY_GRADIENT),
-        ("association", by_association, _BY_ASSOCIATION),
+        ("gradient", np.argsort(-gradient, kind="stable"), by_gradient),
+        ("association", by_association, by_association_share),
         ("random", draw.permutation(count), 1 - _BY_GRADIENT - _BY_ASSOCIATION),
     ):
         fresh = [int(number) for number in order if int(number) not in kept]
