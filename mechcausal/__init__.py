@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from mechcausal import steering as steering
     from mechcausal.address import Place as Place
     from mechcausal.causal import scrub as scrub
+    from mechcausal.circuits import discover as discover
     from mechcausal.data import Contrast as Contrast
     from mechcausal.data import PromptSet as PromptSet
     from mechcausal.data import contrast as contrast
@@ -64,6 +65,7 @@ _HOME = {
     "read": "mechcausal.patching",
     "measure": "mechcausal.patching",
     "scrub": "mechcausal.causal",
+    "discover": "mechcausal.circuits",
     "generate": "mechcausal.generation",
     "attention": "mechcausal.inspection",
     "lens": "mechcausal.inspection",

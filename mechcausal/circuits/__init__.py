@@ -1,6 +1,9 @@
 """Hold a circuit as one graph of nodes and edges, with what each of them contributes."""
 
 from mechcausal.address import Place as Place
+from mechcausal.circuits.circuit import Circuit as Circuit
+from mechcausal.circuits.discover import Discovering as Discovering
+from mechcausal.circuits.discover import discover as discover
 from mechcausal.circuits.graph import Graph as Graph
 from mechcausal.face import shown
 

@@ -1,0 +1,178 @@
+"""Pairs under any set of edges: the metric of the clean prompts where edges outside a circuit carry something else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from mechcausal.address import ALL, Selection
+from mechcausal.circuits.edges.alternatives import Ablation, alternative
+from mechcausal.circuits.edges.inputs import inputs_of
+from mechcausal.circuits.edges.run import Cutting
+from mechcausal.circuits.edges.tiles import Tile
+from mechcausal.circuits.edges.wiring import Wiring
+from mechcausal.data.contrast import Contrast, require_even
+from mechcausal.data.prompts import PromptSet
+from mechcausal.metrics import Metric, MetricFunction
+from mechcausal.metrics import metric as metric_of
+from mechcausal.models.abilities import abilities
+from mechcausal.models.engine import check_prompts
+
+BUDGET = 256 * 2**20  # bytes that the contributions of all senders to one tile may take
+_WORK = 16  # how many streams a layer holds while it is run
+_WORK = 16  # how many times the stream a layer holds while it is run
+
+
+class Masked:
+    """The pairs of one question, run under any set of edges.
+
+    Estimand of `metric(kept)`: the metric of each clean prompt when every edge outside `kept` carries its alternative
+    and everything else is computed by the model.
+
+    Args:
+        model: The bridge.
+        pairs: Clean and corrupt prompts.
+        metric: A metric's name, or a function of (logits, batch).
+        ablation: What edges carry instead; see `alternatives`.
+        split: Whether query heads that share keys and values are told apart.
+        positions: Selections to tell apart; None for all positions together.
+        reference: The prompts whose means are taken.
+        batch_size: How many pairs at a time, at most; fewer where the budget of memory wants it.
+        seed: The seed of what is drawn.
+        budget: How many bytes the contributions of all senders to one batch may take.
+
+    Attributes:
+        wiring: The edges of the model.
+        n: How many pairs there are.
+        forwards: How many forwards through all layers were run, of one prompt each.
+    """
+
+    def __init__(
+        self,
+        model: Any,  # noqa: ANN401 - a TransformerBridge
+        pairs: Contrast,
+        metric: str | MetricFunction | Metric = "logit_diff",
+        ablation: Ablation = "counterfactual",
+        *,
+        split: bool = False,
+        positions: Sequence[Selection] | None = None,
+        reference: Contrast | PromptSet | None = None,
+        batch_size: int = 64,
+        seed: int = 0,
+        budget: int = BUDGET,
+    ) -> None:
+        require_even(pairs, "a circuit")
+        self.metric_of_prompts, self.pairs, self.ablation = metric_of(metric), pairs, ablation
+        for side in (pairs.clean, pairs.corrupt):
+            self.metric_of_prompts.check(side)
+            check_prompts(model, side)
+        self.wiring = Wiring.of(abilities(model), split=split)
+        self.inputs = inputs_of(model)
+        self.positions = (ALL,) if positions is None else tuple(positions)
+        self.alternative = alternative(self.inputs, pairs, ablation, reference, seed, len(self.wiring.senders))
+        self.n, self.forwards = len(pairs), 0.0
+        self.batch_size, self.budget = batch_size, budget
+        self._tiles: list[Tile] | None = None
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """The shape of arrays over edges: senders, receivers, positions."""
+        return (*self.wiring.possible.shape, len(self.positions))
+
+    @property
+    def tiles(self) -> list[Tile]:
+        """The pairs in batches of like lengths that fit into the budget."""
+        if self._tiles is None:
+            lengths = self.pairs.clean.lengths.cpu().numpy()
+            order, width = np.argsort(lengths, kind="stable"), int(lengths.max())
+            per_row = 4 * width * self.inputs.able.shape.d_model * len(self.wiring.senders)
+            size = max(1, min(self.batch_size, self.budget // per_row))
+            rows = [order[low : low + size] for low in range(0, self.n, size)]
+            self._tiles = [
+                Tile.of(
+                    self.inputs, part, self.pairs.clean.take(part.tolist()), self.alternative, self.metric_of_prompts,
+                    self.positions,
+                )
+                for part in rows
+            ]  # fmt: skip
+        return self._tiles
+
+    def cut(self, kept: np.ndarray | Tensor) -> Tensor:
+        """Return how much of each edge is cut, [... sender receiver position], from what is kept."""
+        possible = torch.as_tensor(self.wiring.possible)[..., None]
+        if not isinstance(kept, Tensor):
+            kept = torch.as_tensor(np.asarray(kept, dtype=np.float32))
+        if kept.shape[-3:] != self.shape:
+            kept = kept[..., None] if kept.shape[-2:] == self.shape[:2] else kept
+        return ((1 - kept.float()) * possible).to(self.inputs.device)
+
+    def metric(self, kept: np.ndarray | Tensor) -> np.ndarray:
+        """Return the metric of each prompt, [prompt], or [variant prompt] for several circuits at once.
+
+        Args:
+            kept: How much of each edge is kept, from 0 to 1: [sender receiver position], or with an axis of variants
+                in front.
+        """
+        cut = self.cut(kept)
+        several = cut if cut.ndim == 4 else cut[None]
+        out = self.of(several)
+        return out if cut.ndim == 4 else out[0]
+
+    @torch.no_grad()
+    def of(self, cut: Tensor, first: int = 0, progress: str = "") -> np.ndarray:
+        """Return the metric under variants of what is cut, [variant prompt].
+
+        Args:
+            cut: How much of each edge is cut, [variant sender receiver position].
+            first: The layer that all runs begin with; no edge into an earlier one is cut.
+            progress: The label of a progress bar; none without it.
+        """
+        out = np.full((len(cut), self.n), np.nan)
+        bar = tqdm(total=len(cut) * self.n, desc=progress, unit="run", disable=None if progress else True, leave=False)
+        for tile in self.tiles:
+            size = self._at_once(tile, cut, first)
+            for low in range(0, len(cut), size):
+                some = cut[low : low + size]
+                out[low : low + size, tile.index] = self.run(tile, some, first).float().cpu().numpy()
+                bar.update(len(some) * len(tile.index))
+        bar.close()
+        return out
+
+    def _at_once(self, tile: Tile, cut: Tensor, first: int) -> int:
+        """Return how many variants are run together: as many as the budget allows."""
+        later = self.wiring.senders_of(first).start
+        held = int((cut[:, later:] != 0).any(0).any(-1).any(-1).sum()) if later < cut.shape[1] else 0
+        columns = tile.base.width - tile.start
+        per_row = 4 * columns * self.inputs.able.shape.d_model * (_WORK + held)
+        return max(1, self.budget // (per_row * len(tile)))
+
+    def run(self, tile: Tile, cut: Tensor, first: int = 0) -> Tensor:
+        """Return the metric of one tile under variants of what is cut, [variant prompt], with a graph where `cut` has one."""
+        layers = len(self.inputs.layers)
+        self.forwards += len(cut) * len(tile) * (layers - first) / layers
+        return Cutting(tile, self.wiring, cut, first).scores()
+
+    @property
+    def clean(self) -> np.ndarray:
+        """The metric with every edge kept: that of the unedited clean prompts."""
+        return self._ends[0]
+
+    @property
+    def corrupt(self) -> np.ndarray:
+        """The metric with every edge cut; with counterfactual alternatives that of the corrupt prompts."""
+        return self._ends[1]
+
+    @property
+    def _ends(self) -> np.ndarray:
+        if not hasattr(self, "_measured"):
+            self._measured = self.metric(np.stack([np.ones(self.shape), np.zeros(self.shape)]))
+        return self._measured
+
+    def variants(self, kept: Iterator[np.ndarray]) -> np.ndarray:
+        """Return the metric of circuits that are made as they are wanted, [variant prompt]."""
+        return np.concatenate([self.metric(each[None]) for each in kept])

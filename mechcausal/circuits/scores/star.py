@@ -1,0 +1,115 @@
+"""AtP* (Kramar et al. 2024), for edges: attribution with its two known failures mended.
+
+    QK fix      a changed query or key moves a softmax, which is far from linear where attention is saturated. For edges
+                into queries and keys attention is computed anew, and only what comes after it is linear:
+                score = change of what the head computes x gradient by it
+    GradDrop    direct and indirect effects of opposite sign can cancel in a gradient. It is taken once for each layer,
+                with nothing flowing back through that layer's sublayers; the score is the mean over layers of the
+                absolute values, times L / (L - 1), with the sign of the score without any drop
+
+The paper scores nodes: queries, keys, values, heads and MLPs. This is the same with each edge in the place of a node.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mechcausal.address import Site
+from mechcausal.circuits.edges.masked import Masked
+from mechcausal.circuits.edges.slopes import Slopes, edge_scores, passed, slopes
+from mechcausal.circuits.edges.tiles import EMBEDDING, Tile
+from mechcausal.circuits.scores.scored import SCORERS, Scored, Scoring, Sums, impossible, tiles_of
+from mechcausal.models.bare import hooked
+from mechcausal.models.compared import theirs
+
+_ROWS = 512  # of a layer's attention at a time
+
+
+@SCORERS.register("atp*")
+def star(masked: Masked, scoring: Scoring) -> Scored:
+    """Score edges by attribution with attention computed anew and cancelling effects told apart."""
+    masked.metric_of_prompts.require_gradient(at_reference=True)
+    n_layers = len(masked.inputs.layers)
+    plain, sizes = Sums(masked, masked.shape), torch.zeros(n_layers, *masked.shape)
+    for tile in tiles_of(masked, scoring, "scoring edges (AtP*)"):
+        runs = []
+        for dropped in (None, *range(n_layers)):
+            masked.forwards += 3 * len(tile)
+            runs.append(slopes(tile, passed(tile, masked.wiring, dropped=dropped)))
+        made = [edge_scores(tile, masked.wiring, found) for found in runs]
+        _fix(masked, tile, runs, made)
+        plain.add(tile, made[0])
+        sizes += torch.stack([part.sum(0) for part in made[1:]]).float().cpu()
+    mean = plain.mean()
+    size = (sizes / masked.n).abs().sum(0).numpy() / max(1, n_layers - 1)
+    edges = np.sign(mean) * size
+    return Scored(impossible(masked, edges), mean.sum(1), about={"dropped": n_layers})
+
+
+@torch.no_grad()
+def _fix(masked: Masked, tile: Tile, runs: Sequence[Slopes], made: Sequence[Tensor]) -> None:
+    """Put the scores of edges into queries and keys in the place of their linear ones."""
+    wiring = masked.wiring
+    for layer in range(len(masked.inputs.layers)):
+        slope = torch.stack([found.found[layer, "z"] for found in runs])
+        slope = slope.reshape(len(runs), *tile.base.hidden[0][:, tile.start :].shape[:2], wiring.n_heads, -1)
+        base = _attended(masked, tile, layer, None, "q")
+        for sending in range(EMBEDDING, layer):
+            differs = tile.differences(sending)
+            first = 0 if sending == EMBEDDING else wiring.senders_of(sending).start
+            for kind in ("q", "k"):
+                shared = wiring.n_heads // wiring.heads(kind)
+                receivers = [wiring.receiver(Site(kind, layer, head=head)) for head in range(wiring.heads(kind))]
+                for number in range(differs.shape[2]):
+                    change = base - _attended(masked, tile, layer, differs[:, :, number], kind)
+                    effect = (change[None] * slope).sum(-1)  # [run row pos head]
+                    by_receiver = effect.unflatten(-1, (-1, shared)).sum(-1)
+                    for which, part in enumerate(_at(tile, by_receiver)):
+                        made[which][:, first + number, receivers] = part.to(made[which])
+
+
+def _at(tile: Tile, effect: Tensor) -> Tensor:
+    """Return effects by position, [run row receiver position]; the position is that of the receiver where told apart."""
+    if tile.places is None:
+        return effect.sum(2)[..., None]
+    return torch.einsum("xbpr,qbp->xbrq", effect, tile.places)
+
+
+def _attended(masked: Masked, tile: Tile, layer: int, change: Tensor | None, kind: str) -> Tensor:
+    """Return what heads compute where their queries or keys, and nothing else, read a changed stream."""
+    inputs, base, start = masked.inputs, tile.base, tile.start
+    stream = base.hidden[layer][:, start:]
+    taken: list[Tensor] = []
+    given: dict[str, Tensor] = {}
+
+    def keep(word: str, value: Tensor) -> None:
+        given[word] = value.clone()
+
+    def leave(value: Tensor) -> Tensor:
+        taken.append(value)
+        raise _Left
+
+    def run(hidden: Tensor, act) -> None:  # noqa: ANN001 - as `during` takes it
+        rows = torch.arange(len(tile), device=stream.device)
+        with inputs.during(layer, act):
+            handle = hooked(inputs.twin.ports[Site("z", layer)], leave)
+            try:
+                with theirs("its layers cannot be left after attention"):
+                    inputs.twin.layer(base, layer, hidden, rows, start)
+            except _Left:
+                pass
+            finally:
+                handle.remove()
+
+    run(stream, keep)
+    if change is not None:
+        run(stream + change, lambda word, value: None if word == kind else given[word])
+    return taken[-1].reshape(*stream.shape[:2], masked.wiring.n_heads, -1)
+
+
+class _Left(Exception):
+    """A layer was left on purpose, as soon as its heads had computed."""
