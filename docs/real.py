@@ -34,6 +34,11 @@ def three(values: list[float]) -> str:
     return f"{values[0]:.2f} [{values[1]:.2f}, {values[2]:.2f}]"
 
 
+def within(values: list[float]) -> str:
+    """Return a share with the ends of its interval, which a t-interval may put outside 0 to 1."""
+    return three([min(1.0, max(0.0, value)) for value in values])
+
+
 def crows_pairs() -> dict[str, Any]:
     """Return in which share of CrowS-Pairs the stereotype is likelier, over all and by group; measured once."""
     if not CROWS.is_file():
@@ -128,8 +133,8 @@ and checked on others.
 ## Indirect objects
 
 "When Mary and John went to the store, John gave a drink to" against the same with Mary giving; six templates
-(`mc.contrast("ioi", model)`). The likeliest token is right in {three(objects["accuracy"])} of {objects["pairs_checked_on"]} pairs; the log-odds of the answer
-against the other name are {three(objects["logit_diff"])}.
+(`mc.contrast("ioi", model)`). Of {objects["pairs_checked_on"]} pairs, the likeliest token is the answer in a share of {within(objects["accuracy"])}; the log-odds
+of the answer against the other name are {three(objects["logit_diff"])}. Six templates allow no narrower intervals.
 
 These numbers depend on the prompts. With one or two templates about a store and a drink, the answer beats the other name in
 97 % of pairs or more, with log-odds of 4.5 to 5.5 on average (`tests/real/test_facts.py`, with names chosen for that); with places and things drawn at random log-odds of 1.2 to 4.1 were seen.
@@ -146,18 +151,21 @@ pairs, beside as many other heads of the same layers:
 ## Gender of occupations
 
 "The nurse said that" against "The man said that" (or woman, whichever contradicts the stereotype), {gender["pairs"]} pairs. The total effect on
-the log-odds of the pronoun is {three(gender["total_effect"])}. It passes from the occupation to the end at {gender["passes_over"]}.
+the log-odds of the pronoun is {three(gender["total_effect"])}. After {gender["passes_over"]} the end carries more of it than the
+occupation. The five largest effects of each kind, chosen on the same pairs:
 
 {table("head at the end | effect of denoising", [f"{row['site']} | {share(row)}" for row in gender["heads"]])}
 
 {table("sublayer at the end | effect of denoising", [f"{row['site']} | {share(row)}" for row in gender["sublayers"]])}
 
-Of {len(gender["stream"])} cells of the logit lens, {len(gender["readable_not_used"])} are readable but not used: {unused or "none"}.
+Of {len(gender["stream"])} cells of the logit lens (each layer, at the occupation and at the end), {len(gender["readable_not_used"])} are readable (the lens sees more than
+half of the difference between the sides) but not used (patching them moves less than a tenth of the effect): {unused or "none"}.
 
 ## Steering
 
 The mean difference of the two sides at {steering["site"]}, added at every position, {steering["pairs"]} pairs that it was not estimated on. One dose
-is the length of the mean difference. The dose was not chosen on other pairs, so the best of these is optimistic.
+is the length of the mean difference. The dose was not chosen on other pairs, so the best of these is optimistic. Beside it stand
+the full range of eight random directions of the same length, and the KL divergence in nats a token on eight neutral sentences.
 
 {table("dose | change of the log-odds | random directions | KL on neutral text | KL of random directions", doses)}
 
