@@ -62,7 +62,10 @@ class Circuit:
             if getattr(self, name).shape != shape:
                 raise SiteError(f"{name} of a circuit has another shape", got=getattr(self, name).shape, expected=shape)
         object.__setattr__(self, "kept", self.kept & self.wiring.possible[..., None])
-        object.__setattr__(self, "scores", np.where(self.wiring.possible[..., None], self.scores, np.nan))
+        for name in ("scores", "spread"):
+            if getattr(self, name) is not None:
+                here = np.where(self.wiring.possible[..., None], getattr(self, name), np.nan)
+                object.__setattr__(self, name, here)
 
     @classmethod
     def of(cls, wiring: Wiring, edges: Iterable[tuple[Any, Any]], about: Mapping[str, Any] | None = None) -> Circuit:

@@ -12,7 +12,7 @@ rotations, masks and attention.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -28,7 +28,7 @@ from mechcausal.errors import UnsupportedError
 from mechcausal.models import bridge
 from mechcausal.models.bare import first, hooked
 from mechcausal.models.compared import agree, probes, theirs
-from mechcausal.models.heads import results
+from mechcausal.models.heads import output_matrix
 from mechcausal.models.hooked import forward
 from mechcausal.models.replay.verify import Replayer, replayer
 
@@ -154,10 +154,10 @@ class Inputs:
         norm = self.layers[layer].norm
         return stream if norm is None else first(norm(stream))
 
-    def project(self, layer: int, kind: str, heads: Sequence[int] | Tensor, streams: Tensor) -> Tensor:
-        """Return what heads make of a stream of their own each, [... head d_head] from [... head model]."""
+    def project(self, layer: int, kind: str, heads: Sequence[int], streams: Tensor) -> Tensor:
+        """Return what heads make of a stream of their own each, [row pos head d_head] from [head row pos model]."""
         weight, bias = self.rows(layer, kind)
-        made = torch.einsum("...nd,nkd->...nk", self.normed(layer, streams), weight[heads].to(streams.dtype))
+        made = torch.einsum("nrpd,nkd->rpnk", self.normed(layer, streams), weight[heads].to(streams.dtype))
         return made if bias is None else made + bias[heads]
 
     def added(self, layer: int, z: Tensor, after: Tensor | None = None) -> Tensor:
@@ -168,7 +168,9 @@ class Inputs:
             z: What the heads compute, [... head d_head].
             after: What attention adds altogether, where a norm stands between: its scale is that of this very run.
         """
-        made = results(self.twin.wrapped(), layer, z)
+        # Detached: the weights of the bridge ask for gradients, and nobody here wants those.
+        matrix = output_matrix(self.twin.wrapped(), layer, z.shape[-2]).detach().to(z.dtype)
+        made = torch.einsum("...hd,hdm->...hm", z, matrix)
         out = self.layers[layer].norm_out
         if out is None:
             return made
@@ -192,6 +194,7 @@ class Inputs:
         mlp: Callable[[Tensor], Tensor | None] | None = None,
         seen: dict[str, Tensor] | None = None,
         taken: dict[Site, Tensor] | None = None,
+        z: Tensor | None = None,
     ) -> Generator[dict[Site, Tensor]]:
         """Let functions change what a layer reads while it is run, and yield what its senders add.
 
@@ -201,6 +204,7 @@ class Inputs:
             mlp: From the stream that the MLP reads to another.
             seen: Takes what the projections gave (`p0`, `p1`, ...), the stream of the MLP (`mlp`) and it after its norm.
             taken: Takes what the senders add, as soon as it is known; a new one if None.
+            z: What the heads compute, instead of what they would, [row pos head d_head].
         """
         taken = {} if taken is None else taken
         parts = self.layers[layer]
@@ -230,9 +234,40 @@ class Inputs:
                 hooks.callback(hooked((parts.norm_mlp, True), before_mlp).remove)
                 if seen is not None:
                     hooks.callback(hooked((parts.norm_mlp, False), partial(_keep, seen, "normed mlp")).remove)
+            if z is not None:
+                hooks.callback(hooked(self.twin.ports[Site("z", layer)], lambda given: z.reshape(given.shape)).remove)
             for site in self.reads(layer):
                 hooks.callback(hooked(self.twin.ports[site], partial(_keep, taken, site)).remove)
             yield taken
+
+    def attended(
+        self,
+        layer: int,
+        call: Callable[[], object],
+        projected: Callable[[str, Tensor], Tensor | None] | None = None,
+        seen: dict[str, Tensor] | None = None,
+    ) -> Tensor:
+        """Return what the heads of a layer compute, and run the layer no further.
+
+        Args:
+            layer: The layer.
+            call: What runs the layer.
+            projected: As in `during`.
+            seen: As in `during`.
+        """
+        taken: list[Tensor] = []
+
+        def leave(value: Tensor) -> Tensor:
+            taken.append(value)
+            raise _Left
+
+        with self.during(layer, projected, seen=seen), suppress(_Left):
+            handle = hooked(self.twin.ports[Site("z", layer)], leave)
+            try:
+                call()
+            finally:
+                handle.remove()
+        return taken[0]
 
     def _joined(self, projection: Projection, layer: int, value: Tensor, changed: dict[str, Tensor | None]) -> Tensor:
         """Return what a projection gives, with some kinds replaced."""
@@ -264,6 +299,10 @@ class Inputs:
         z = taken[Site("z", layer)].reshape(*like.shape[:2], self.heads["q"], -1)
         after = taken.get(Site("attn_out", layer))
         return self.added(layer, z, None if after is None else after.reshape(like.shape))
+
+
+class _Left(Exception):
+    """A layer was left on purpose, as soon as its heads had computed."""
 
 
 def _keep(taken: dict[Any, Tensor], name: Any, value: Tensor) -> None:  # noqa: ANN401 - a site or a word
@@ -327,7 +366,7 @@ def _disagreement(model: Any, inputs: Inputs) -> str:  # noqa: ANN401
                 number = next(i for i, p in enumerate(inputs.layers[layer].projections) if kind in p.kinds)
                 whole = inputs.of_kind(seen[f"p{number}"], layer, kind)
                 heads = range(inputs.heads[kind])
-                streams = stream[:, :, None].expand(-1, -1, len(heads), -1)
+                streams = stream[None].expand(len(heads), -1, -1, -1)
                 if not agree(inputs.project(layer, kind, list(heads), streams)[batch.mask], whole[batch.mask], model):
                     return f"{kind} is not a linear map of the normed stream"
                 if len(inputs.layers[layer].projections) == 1:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from mechcausal.metrics import Metric, MetricFunction
 from mechcausal.metrics import metric as metric_of
 from mechcausal.models.abilities import abilities
 from mechcausal.models.engine import check_prompts
+from mechcausal.models.replay.twin import Base
 
 BUDGET = 256 * 2**20  # bytes that the contributions of all senders to one tile may take
 _WORK = 16  # how many streams a layer holds while it is run
@@ -67,6 +69,7 @@ class Masked:
         budget: int = BUDGET,
     ) -> None:
         require_even(pairs, "a circuit")
+        self.model = model  # the bare model does not keep its bridge alive
         self.metric_of_prompts, self.pairs, self.ablation = metric_of(metric), pairs, ablation
         for side in (pairs.clean, pairs.corrupt):
             self.metric_of_prompts.check(side)
@@ -157,22 +160,26 @@ class Masked:
         self.forwards += len(cut) * len(tile) * (layers - first) / layers
         return Cutting(tile, self.wiring, cut, first).scores()
 
-    @property
+    @cached_property
     def clean(self) -> np.ndarray:
         """The metric with every edge kept: that of the unedited clean prompts."""
-        return self._ends[0]
+        return self._unedited(lambda tile: tile.base)
 
-    @property
+    @cached_property
     def corrupt(self) -> np.ndarray:
         """The metric with every edge cut; with counterfactual alternatives that of the corrupt prompts."""
-        return self._ends[1]
+        if self.ablation == "counterfactual":
+            return self._unedited(lambda tile: tile.source)
+        return self.metric(np.zeros(self.shape))
 
-    @property
-    def _ends(self) -> np.ndarray:
-        if not hasattr(self, "_measured"):
-            self._measured = self.metric(np.stack([np.ones(self.shape), np.zeros(self.shape)]))
-        return self._measured
-
-    def variants(self, kept: Iterator[np.ndarray]) -> np.ndarray:
-        """Return the metric of circuits that are made as they are wanted, [variant prompt]."""
-        return np.concatenate([self.metric(each[None]) for each in kept])
+    @torch.no_grad()
+    def _unedited(self, run: Callable[[Tile], Base | None]) -> np.ndarray:
+        """Return the metric of a recorded run, [prompt]."""
+        out = np.empty(self.n)
+        for tile in self.tiles:
+            base = run(tile)
+            assert base is not None  # counterfactual alternatives come from a run
+            rows = torch.arange(len(tile), device=self.inputs.device)
+            out[tile.index] = tile.of_prompts(tile.scores(base.hidden[-1][:, tile.start :], rows)).float().cpu().numpy()
+            self.forwards += len(tile)
+        return out

@@ -10,13 +10,16 @@ senders x width is held for more of them than the budget of memory allows.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from mechcausal.address import Site
+from mechcausal.circuits.edges.inputs import Inputs
 from mechcausal.circuits.edges.tiles import EMBEDDING, Tile
 from mechcausal.circuits.edges.wiring import INPUTS, Wiring
 from mechcausal.models.bare import first as tensor_of
@@ -58,29 +61,39 @@ def passed(
     value = tile.base.hidden[first][:, start:] if stream is None else stream
     value = value.detach().requires_grad_(True)
     for layer in range(first, len(inputs.layers)):
-        seen.streams[layer], seen.parts[layer] = value, {}
-        before = value
-        with inputs.during(layer, seen=seen.parts[layer]) as taken:
-            handle = None
+        parts: dict[str, Tensor] = {}
+        seen.streams[layer], seen.parts[layer] = value, parts
+        call = partial(inputs.twin.layer, tile.base, layer, value, rows, start)
+        z = _by_query_head(inputs, wiring, layer, call, parts) if wiring.split else None
+        with ExitStack() as hooks:
+            taken = hooks.enter_context(inputs.during(layer, seen=parts, z=z))
             if attention is not None and layer == first:
-                shift = attention.detach().requires_grad_(True)
-                handle = hooked(
-                    inputs.twin.ports[Site("attn_out", layer)],
-                    lambda given, shift=shift: given + shift.reshape(given.shape),
-                )
-            try:
-                value = inputs.twin.layer(tile.base, layer, value, rows, start)
-            finally:
-                if handle is not None:
-                    handle.remove()
-        seen.parts[layer]["z"] = taken[Site("z", layer)]
-        if layer == dropped:
-            value = before + (value - before).detach()
+                port = inputs.twin.ports[Site("attn_out", layer)]
+                hooks.callback(hooked(port, partial(_plus, attention)).remove)
+            out = call()
+        parts["z"] = taken[Site("z", layer)]
+        value = value + (out - value).detach() if layer == dropped else out
     seen.streams[len(inputs.layers)] = value
-    scores = tile.scores(value, rows)
-    # Of several rows of one prompt the metric is that of the prompt.
-    seen.values = tile.of_prompts(scores)
+    seen.values = tile.of_prompts(tile.scores(value, rows))
     return seen
+
+
+def _plus(shift: Tensor, value: Tensor) -> Tensor:
+    return value + shift.reshape(value.shape)
+
+
+def _by_query_head(
+    inputs: Inputs, wiring: Wiring, layer: int, call: Callable[[], Tensor], parts: dict[str, Tensor]
+) -> Tensor:
+    """Return what heads compute, each with a graph to keys and values of its own: `p1@0` is what turn 0 was given."""
+    shared = wiring.n_heads // wiring.n_kv_heads
+    made = []
+    for turn in range(shared):
+        given: dict[str, Tensor] = {}
+        z = inputs.attended(layer, call, seen=given)
+        parts |= {f"{name}@{turn}": value for name, value in given.items()}
+        made.append(z.reshape(*z.shape[:2], wiring.n_kv_heads, shared, -1)[:, :, :, turn])
+    return torch.stack(made, dim=3).flatten(2, 3)
 
 
 def slopes(tile: Tile, seen: Seen) -> Slopes:
@@ -117,36 +130,44 @@ class Slopes:
     middles: dict[int, Tensor]
 
     def by(self, wiring: Wiring, layer: int) -> Tensor:
-        """Return the gradient by what each receiver of a layer reads, [row pos receiver model]."""
+        """Return the gradient by what each receiver of a layer reads, [row receiver pos model]."""
         inputs = self.tile.inputs
         if layer == len(inputs.layers):
-            return self.found[layer, "stream"][:, :, None]
+            return self.found[layer, "stream"][:, None]
         made = []
         for kind in INPUTS:
             number = next(i for i, p in enumerate(inputs.layers[layer].projections) if kind in p.kinds)
-            slope = inputs.of_kind(self.found[layer, f"p{number}"], layer, kind)
             weight, _ = inputs.rows(layer, kind)
-            made.append(torch.einsum("bpnk,nkd->bpnd", slope, weight.to(slope.dtype)))
-        into_heads = _through(inputs.layers[layer].norm, self.streams[layer], torch.cat(made, dim=2))
+            if wiring.split:
+                shared = wiring.n_heads // wiring.n_kv_heads
+                turns = [inputs.of_kind(self.found[layer, f"p{number}@{turn}"], layer, kind) for turn in range(shared)]
+                # A query belongs to one turn and has no gradient in the others.
+                slope = sum(turns[1:], turns[0]) if kind == "q" else torch.stack(turns, dim=3).flatten(2, 3)
+                weight = weight if kind == "q" else weight.repeat_interleave(shared, 0)
+            else:
+                slope = inputs.of_kind(self.found[layer, f"p{number}"], layer, kind)
+            made.append(torch.einsum("bpnk,nkd->bnpd", slope, weight.to(slope.dtype)))
+        into_heads = _through(inputs.layers[layer].norm, self.streams[layer], torch.cat(made, dim=1))
         if not wiring.mlps:
             return into_heads
         shape = self.streams[layer].shape
-        slope = self.found[layer, "normed mlp"].reshape(shape)[:, :, None]
+        slope = self.found[layer, "normed mlp"].reshape(shape)[:, None]
         into_mlp = _through(inputs.layers[layer].norm_mlp, self.middles[layer].reshape(shape), slope)
-        return torch.cat([into_heads, into_mlp], dim=2)
+        return torch.cat([into_heads, into_mlp], dim=1)
 
 
 def _through(norm: nn.Module | None, stream: Tensor, slope: Tensor) -> Tensor:
-    """Return gradients by the stream from those by what a norm makes of it, [row pos receiver model]."""
+    """Return gradients by the stream from those by what a norm makes of it, [row receiver pos model]."""
     if norm is None:
         return slope
     with torch.enable_grad():
-        given = stream[:, :, None].expand_as(slope).detach().requires_grad_(True)
+        given = stream[:, None].expand_as(slope).detach().requires_grad_(True)
         return torch.autograd.grad(tensor_of(norm(given)), given, slope)[0]
 
 
+@torch.no_grad()
 def edge_scores(
-    tile: Tile, wiring: Wiring, found: Slopes, senders: range | None = None, budget: int = 64 * 2**20
+    tile: Tile, wiring: Wiring, found: Slopes, senders: range | None = None, budget: int = 256 * 2**20
 ) -> Tensor:
     """Return the first-order effect of every edge, [row sender receiver position].
 
@@ -164,23 +185,25 @@ def edge_scores(
     out = tile.base.hidden[0].new_zeros(shape)
     real = tile.clean.mask[:, tile.start :, None, None]
     for block in _blocks(tile, wiring, range(first, n_layers + 1), budget):
-        parts = {layer: found.by(wiring, layer) for layer in block}
+        slope = torch.cat([found.by(wiring, layer) for layer in block], dim=1)
+        receivers = slice(wiring.receivers_of(block[0]).start, wiring.receivers_of(block[-1]).stop)
         for layer in layers:
-            read = [later for later in block if later >= layer]
-            if not read:
+            skipped = max(0, layer - block[0]) if layer <= block[-1] else len(block)
+            if skipped == len(block):
                 continue
-            change = -(tile.differences(layer) * real)
+            some = slice(receivers.start + skipped * wiring.per_layer[1], receivers.stop)
+            change = -(tile.differences(layer) * real).transpose(1, 2)
             own = wiring.senders_of(layer) if layer != EMBEDDING else slice(0, 1)
-            for later in read:
-                out[:, own, wiring.receivers_of(later)] = _met(change, parts[later], places)
+            out[:, own, some] = _met(change, slope[:, some.start - receivers.start :], places)
     return out * torch.as_tensor(wiring.possible, device=out.device)[None, :, :, None]
 
 
 def _met(change: Tensor, slope: Tensor, places: Tensor | None) -> Tensor:
-    """Return [row sender receiver position]: the product of changes and gradients, summed over the stream."""
+    """Return [row sender receiver position]: changes times gradients, [row ... pos model] both, summed over the stream."""
     if places is None:
-        return torch.einsum("bpsm,bprm->bsr", change, slope)[..., None]
-    return torch.einsum("bpsm,bprm,qbp->bsrq", change, slope, places)
+        return (change.flatten(2) @ slope.flatten(2).transpose(1, 2))[..., None]
+    masked = [slope * mask[:, None, :, None] for mask in places]
+    return torch.stack([change.flatten(2) @ part.flatten(2).transpose(1, 2) for part in masked], dim=-1)
 
 
 def _blocks(tile: Tile, wiring: Wiring, layers: range, budget: int) -> Iterator[list[int]]:

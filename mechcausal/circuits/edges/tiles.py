@@ -29,12 +29,12 @@ def recorded(inputs: Inputs, batch: PromptSet) -> Base:
     return inputs.twin.record(batch, {site: inputs.able.shape_at(site) for site in sites})
 
 
-def contributions(inputs: Inputs, base: Base, layer: int) -> Tensor:
-    """Return what the senders of a layer add in a recorded run, [row pos sender model]."""
+def contributions(inputs: Inputs, base: Base, layer: int, start: int = 0) -> Tensor:
+    """Return what the senders of a layer add in a recorded run from one column on, [row pos sender model]."""
     if layer == EMBEDDING:
-        return base.hidden[0][:, :, None]
-    taken = {site: base.values[site] for site in inputs.reads(layer)}
-    return inputs.contributions(layer, taken, base.hidden[layer])
+        return base.hidden[0][:, start:, None]
+    taken = {site: base.values[site][:, start:] for site in inputs.reads(layer)}
+    return inputs.contributions(layer, taken, base.hidden[layer][:, start:])
 
 
 @dataclass(eq=False)
@@ -127,7 +127,7 @@ class Tile:
     def instead(self, layer: int) -> Tensor:
         """Return what stands in for what the senders of a layer add, as much as broadcasts to [row pos sender model]."""
         if self.source is not None:
-            return contributions(self.inputs, self.source, layer)[:, self.start :]
+            return contributions(self.inputs, self.source, layer, self.start)
         constants = self.alternative.constants
         assert constants is not None  # it is either of the two
         size = len(self.inputs.layers) and (constants.shape[-2] - 1) // len(self.inputs.layers)
@@ -141,7 +141,7 @@ class Tile:
 
     def differences(self, layer: int) -> Tensor:
         """Return how what stands in differs from what the senders of a layer add in the clean run."""
-        return self.instead(layer) - contributions(self.inputs, self.base, layer)[:, self.start :]
+        return self.instead(layer) - contributions(self.inputs, self.base, layer, self.start)
 
     def scores(self, final: Tensor, rows: Tensor) -> Tensor:
         """Return the metric of rows from final streams, [entry], with a graph where they have one.

@@ -12,7 +12,7 @@ The paper scores nodes: queries, keys, values, heads and MLPs. This is the same 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -23,10 +23,6 @@ from mechcausal.circuits.edges.masked import Masked
 from mechcausal.circuits.edges.slopes import Slopes, edge_scores, passed, slopes
 from mechcausal.circuits.edges.tiles import EMBEDDING, Tile
 from mechcausal.circuits.scores.scored import SCORERS, Scored, Scoring, Sums, impossible, tiles_of
-from mechcausal.models.bare import hooked
-from mechcausal.models.compared import theirs
-
-_ROWS = 512  # of a layer's attention at a time
 
 
 @SCORERS.register("atp*")
@@ -83,33 +79,16 @@ def _attended(masked: Masked, tile: Tile, layer: int, change: Tensor | None, kin
     """Return what heads compute where their queries or keys, and nothing else, read a changed stream."""
     inputs, base, start = masked.inputs, tile.base, tile.start
     stream = base.hidden[layer][:, start:]
-    taken: list[Tensor] = []
+    rows = torch.arange(len(tile), device=stream.device)
     given: dict[str, Tensor] = {}
+
+    def run(hidden: Tensor, act: Callable[[str, Tensor], Tensor | None]) -> Tensor:
+        return inputs.attended(layer, lambda: inputs.twin.layer(base, layer, hidden, rows, start), act)
 
     def keep(word: str, value: Tensor) -> None:
         given[word] = value.clone()
 
-    def leave(value: Tensor) -> Tensor:
-        taken.append(value)
-        raise _Left
-
-    def run(hidden: Tensor, act) -> None:  # noqa: ANN001 - as `during` takes it
-        rows = torch.arange(len(tile), device=stream.device)
-        with inputs.during(layer, act):
-            handle = hooked(inputs.twin.ports[Site("z", layer)], leave)
-            try:
-                with theirs("its layers cannot be left after attention"):
-                    inputs.twin.layer(base, layer, hidden, rows, start)
-            except _Left:
-                pass
-            finally:
-                handle.remove()
-
-    run(stream, keep)
+    z = run(stream, keep)
     if change is not None:
-        run(stream + change, lambda word, value: None if word == kind else given[word])
-    return taken[-1].reshape(*stream.shape[:2], masked.wiring.n_heads, -1)
-
-
-class _Left(Exception):
-    """A layer was left on purpose, as soon as its heads had computed."""
+        z = run(stream + change, lambda word, _: None if word == kind else given[word])
+    return z.reshape(*stream.shape[:2], masked.wiring.n_heads, -1)
