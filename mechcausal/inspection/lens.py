@@ -139,11 +139,6 @@ class Lensing(Method[Contrast | PromptSet, Lens]):
     def _sites(self, model: Model, data: Contrast | PromptSet) -> tuple[list[Site], Site]:
         for side in (data.clean, data.corrupt) if isinstance(data, Contrast) else (data,):
             check_prompts(model, side)
-        if isinstance(data, Contrast) and self.at in (None, "each") and not _of_one_length(data):
-            raise SiteError(
-                "pairs of unequal length have no positions in common but those with a name",
-                fix="name them: at=['@subject', '@-1']",
-            )
         able = abilities(model)
         sites = expand(self.sites, able.shape)
         wrong = [site for site in sites if site.component not in STREAM or site != site.activation]
@@ -172,7 +167,8 @@ class Lensing(Method[Contrast | PromptSet, Lens]):
         return lens, data, self.train is None
 
     def _frame(self, model: Model, cells: Sequence[Place], read: Sequence[Read], prompts: PromptSet) -> pd.DataFrame:
-        labels = position_labels(model, prompts)
+        # A position that prompts of different length share is no token of all of them; it keeps its number and name.
+        labels = [] if prompts.aligned else position_labels(model, prompts)
         rows = []
         for place, cell in zip(cells, read, strict=True):
             start = place.at.start
@@ -230,10 +226,6 @@ def _judged(
             | {"low": gap.low, "high": gap.high, "penalty": lens.penalties.get(site, float("inf"))}
         )
     return rows
-
-
-def _of_one_length(pairs: Contrast) -> bool:
-    return bool((pairs.clean.lengths.cpu() == pairs.corrupt.lengths.cpu()).all())
 
 
 def _output(
