@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from mechcausal.circuits.certifying.certified import Certificate
     from mechcausal.circuits.evaluation.evaluated import Evaluation
+    from mechcausal.circuits.unique.uniqueness import Uniqueness
     from mechcausal.data.contrast import Contrast
 
 FORMAT = 1
@@ -264,6 +265,9 @@ class Circuit:
         if "method" in self.about:
             told = (f"{word} {self.about[word]}" for word in ("metric", "ablation", "n") if word in self.about)
             lines.append(f"  found by {self.about['method']}: {', '.join(told)}")
+        for word in ("certified", "unique"):
+            if word in self.about:
+                lines.append(f"  {word}: {self.about[word]['sentence']}")
         for _, row in self.frame[self.frame["kept"]].head(k).iterrows():
             position = "" if self.positions == (ALL,) else f" {row['at']}"
             lines.append(f"  {row['sender']} -> {row['receiver']}{position}  {row['score']:+.3f}")
@@ -280,6 +284,12 @@ class Circuit:
         from mechcausal.circuits.certifying.certify import certify
 
         return certify(model, pairs, self, **options)
+
+    def rediscover(self, model: Any, pairs: Contrast, **options: Any) -> Uniqueness:  # noqa: ANN401 - a TransformerBridge
+        """Find the circuit again on other halves, by other methods, and without its edges; see `mc.circuits.rediscover`."""
+        from mechcausal.circuits.unique.rediscover import rediscover
+
+        return rediscover(model, pairs, self, **options)
 
     def __repr__(self) -> str:
         """Return the summary."""

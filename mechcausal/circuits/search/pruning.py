@@ -70,7 +70,14 @@ class Learned:
 
 
 def prune(
-    masked: Masked, size: int, *, steps: int = 300, rate: float = 0.2, seed: int = 0, progress: bool = False
+    masked: Masked,
+    size: int,
+    *,
+    steps: int = 300,
+    rate: float = 0.2,
+    seed: int = 0,
+    forbidden: np.ndarray | None = None,
+    progress: bool = False,
 ) -> Learned:
     """Learn which edges to keep.
 
@@ -80,9 +87,13 @@ def prune(
         steps: How many steps of Adam, each on one batch.
         rate: Its rate.
         seed: The seed of all draws.
+        forbidden: Edges that are never kept, [sender receiver position].
         progress: Whether a progress bar is shown.
     """
-    possible = torch.as_tensor(np.broadcast_to(masked.wiring.possible[..., None], masked.shape).copy())
+    there = np.broadcast_to(masked.wiring.possible[..., None], masked.shape)
+    allowed = there if forbidden is None else there & ~forbidden
+    never = torch.as_tensor(there & ~allowed, device=masked.inputs.device)
+    possible = torch.as_tensor(allowed.copy())
     count = int(possible.sum())
     if not 0 < size < count:
         raise ArgumentError(
@@ -98,7 +109,7 @@ def prune(
         for step in tqdm(range(steps), desc="edge pruning", disable=None if progress else True, leave=False):
             tile = masked.tiles[int(mask.draw.integers(len(masked.tiles)))]
             target = 1 + (size / count - 1) * min(1.0, step / max(1.0, _FALL * steps))
-            values = masked.run(tile, 1 - mask.sampled())
+            values = masked.run(tile, torch.where(never, 1.0, 1 - mask.sampled()))
             clean = torch.as_tensor(masked.clean[tile.index], dtype=values.dtype, device=values.device)
             loss = smooth_damage(masked, values, clean, scale)
             share = mask.chance().sum() / count
