@@ -28,7 +28,9 @@ def circuits(
     ] = None,
     task: Annotated[str, typer.Option("--task", help="The pairs of the real model, such as ioi.")] = "ioi",
     quick: Annotated[bool, typer.Option("--quick", help="One question about each organism, few pairs.")] = False,
-    n: Annotated[int | None, typer.Option("--n", "-n", min=4, help="How many pairs. Default: 32, quick 24, of a real model 64.")] = None,
+    n: Annotated[
+        int | None, typer.Option("--n", "-n", min=4, help="How many pairs. Default: 32, quick 24, of a real model 64.")
+    ] = None,
     draws: Annotated[
         int | None, typer.Option(min=1, help="How many draws of pairs for each question. Default: 5, quick 2.")
     ] = None,
