@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 
 from mechcausal.address import Selection, Site
-from mechcausal.arguments import Count, Kind, Model, Seed, Share
+from mechcausal.arguments import Count, CountOrZero, Kind, Model, Seed, Share
 from mechcausal.circuits.circuit import CONVENTION, Circuit
 from mechcausal.circuits.edges.alternatives import Ablation
 from mechcausal.circuits.edges.masked import Masked
@@ -21,6 +21,7 @@ from mechcausal.circuits.scores import SCORERS, Scored, Scoring
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.places import Positions, as_text, places, plain
 from mechcausal.data.prompts import PromptSet
+from mechcausal.data.splits import FEWEST, cluster_numbers, split
 from mechcausal.errors import ArgumentError, DataError
 from mechcausal.method import Cost, Method, function
 from mechcausal.models.abilities import abilities
@@ -50,8 +51,9 @@ class Discovering(Method[Contrast, Circuit]):
     Attributes:
         method: `"eap"` (one gradient; Syed et al. 2023), `"eap-ig"` (along the path of the input; Hanna et al. 2024),
             `"eap-ig-activations"` (a path for each sublayer), `"clean-corrupted"`, `"atp*"` (Kramar et al. 2024),
-            `"ifr"` (information flow, without a metric; Ferrando and Voita 2024), `"exact"` (every edge measured), or
-            `"random"`, the null.
+            `"ifr"` (information flow, without a metric; Ferrando and Voita 2024), `"exact"` (every edge measured),
+            `"acdc"` (edges removed one by one; Conmy et al. 2023), `"edge-pruning"` (a learned mask; Bhaskar et al. 2024),
+            or `"random"`, the null.
         edges: How many edges are kept; by default `share` of them, and 20 at least.
         share: Which share of all edges is kept.
         search: `"greedy"` grows the circuit from the logits, so that every edge leads there; `"top"` keeps the largest
@@ -61,6 +63,8 @@ class Discovering(Method[Contrast, Circuit]):
         ablation: What edges outside carry: `"counterfactual"` (what the sender adds in the corrupt prompt), `"zero"`,
             `"mean"` (for each sender, per position where all prompts have one length), `"resample"` (another clean prompt
             of the same length) or `"optimal"` (a constant for each sender).
+        certify: How many of the best edges are measured exactly, beside a random sample of the others, on half of the pairs,
+            which discovery then does not see; 0 for none. What came out is in the summary and in `about["certified"]`.
         steps: How many steps a path of integrated gradients has; their convergence is in `about`.
         at: At which positions edges are told apart (those of the receiver): `"all"` together, `"each"`, or a list.
         split: Whether query heads that share keys and values are told apart as their readers.
@@ -86,6 +90,7 @@ class Discovering(Method[Contrast, Circuit]):
     threshold: float | None = None
     metric: MetricSpec = "logit_diff"
     ablation: Ablation = "counterfactual"
+    certify: CountOrZero = 0
     steps: Count = 10
     at: Positions = field(default="all", metadata={"read": as_text})
     split: bool = False
@@ -96,6 +101,8 @@ class Discovering(Method[Contrast, Circuit]):
 
     def run(self, model: Model, data: Contrast) -> Circuit:
         """Score the edges of the model and keep those that matter."""
+        if self.certify:
+            return self._certified(model, data)
         started = time.perf_counter()
         masked = self._masked(model, data)
         _refuse_constant(masked)
@@ -106,6 +113,17 @@ class Discovering(Method[Contrast, Circuit]):
             scored.spread,
         )  # fmt: skip
         return self._kept(circuit, scored)
+
+    def _certified(self, model: Model, data: Contrast) -> Circuit:
+        """Find the circuit on one half of the clusters, and measure its best edges on the other."""
+        halves = split(cluster_numbers(data.clean.clusters, len(data)), 0.5, self.seed, fewest=FEWEST, what="pairs")
+        found, others = (data.take(rows.tolist()) for rows in halves)
+        circuit = replace(self, certify=0).run(model, found)
+        certificate = circuit.certify(
+            model, others, k=min(self.certify, int(np.isfinite(circuit.scores).sum())), metric=self.metric,
+            reference=self.reference, batch_size=self.batch_size, seed=self.seed,
+        )  # fmt: skip
+        return certificate.mark(circuit)
 
     def cost(self, model: Model, data: Contrast) -> Cost:
         """Return what it would take, in forwards of one pair; a backward counts as two."""
