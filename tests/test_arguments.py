@@ -73,6 +73,9 @@ TRIED = {
     "circuits.write": {"circuit": mc.circuits.Graph.of(["logits"]), "path": "none.txt"},
     "claims.circuit": {"model": None, "hypothesis": mc.causal.Hypothesis.of("by_hand")},
     "claims.tree": {"circuit": mc.circuits.Circuit.of(Wiring(1, 1, 1), [("embed", "logits")])},
+    "circuits.truth": {"model": None, "pairs": "none"},
+    "circuits.bench": {"methods": ["random"], "organisms": ["by_hand"], "n": 4, "draws": 1, "progress": False},
+    "circuits.bench_model": {"model": None, "task": "by_hand/gender", "methods": ["random"], "n": 4, "progress": False},
 }
 PATCHING = {"patch": "pairs", "ablate": "prompts", "attribute": "pairs", "path_patch": "pairs"}
 

@@ -26,6 +26,10 @@ from mechcausal.results.storage import check_seal, write_json
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
+    from mechcausal.circuits.certifying.certified import Certificate
+    from mechcausal.circuits.evaluation.evaluated import Evaluation
+    from mechcausal.data.contrast import Contrast
+
 FORMAT = 1
 CONVENTION = (
     "score > 0: leaving the edge as it is raises the metric of the clean run over that with the edge replaced; the larger "
@@ -264,6 +268,18 @@ class Circuit:
             position = "" if self.positions == (ALL,) else f" {row['at']}"
             lines.append(f"  {row['sender']} -> {row['receiver']}{position}  {row['score']:+.3f}")
         return "\n".join(lines)
+
+    def evaluate(self, model: Any, pairs: Contrast, **options: Any) -> Evaluation:  # noqa: ANN401 - a TransformerBridge
+        """Measure how faithful, complete and minimal the circuit is; `mc.circuits.evaluate` describes the options."""
+        from mechcausal.circuits.evaluation.evaluate import evaluate
+
+        return evaluate(model, pairs, self, **options)
+
+    def certify(self, model: Any, pairs: Contrast, **options: Any) -> Certificate:  # noqa: ANN401 - a TransformerBridge
+        """Measure the best edges and a random sample of the rest exactly; `mc.circuits.certify` describes the options."""
+        from mechcausal.circuits.certifying.certify import certify
+
+        return certify(model, pairs, self, **options)
 
     def __repr__(self) -> str:
         """Return the summary."""

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from mechcausal import __version__
+from mechcausal.cli.benching import bench
 from mechcausal.cli.circuits import circuit, discover
 from mechcausal.cli.demo import demo
 from mechcausal.cli.dictionaries import sae
@@ -45,6 +46,7 @@ for verb in (
     app.command()(verb)
 app.add_typer(circuit)
 app.add_typer(sae)
+app.add_typer(bench)
 
 
 def _print_version(wanted: bool) -> None:

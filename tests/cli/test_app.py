@@ -23,10 +23,15 @@ VERBS = {
     "doctor",
     "discover",
     "circuit",
+    "bench",
     "sae",
     *METHODS,
 }
-GROUPS = {"sae": ("train", "health", "card"), "circuit": ("evaluate", "show", "convert", "compare")}
+GROUPS = {
+    "sae": ("train", "health", "card"),
+    "circuit": ("evaluate", "show", "convert", "compare"),
+    "bench": ("circuits",),
+}
 COMMANDS = [*sorted(VERBS - GROUPS.keys()), *(f"{group} {word}" for group, words in GROUPS.items() for word in words)]
 REFUSED = {
     "pach": (2, "No such command 'pach': did you mean 'patch', 'path'?"),
@@ -67,6 +72,11 @@ REFUSED = {
     "sae train organism:hiring --site L2.resid_post --width 8 -o out --text gone.txt": (4, "gone.txt"),
     "sae health gone": (4, "gone"),
     "sae helth": (2, "did you mean 'health'?"),
+    "bench circuits --methods eapig": (4, "did you mean 'eap-ig'?"),
+    "bench circuits --organisms hirring": (4, "did you mean 'hiring'?"),
+    "bench circuits --organisms hiring_natural": (4, "the circuit of organism:hiring_natural is not known"),
+    "bench circuits --model smollm2 --quick": (4, "--quick is about organisms"),
+    "bench circuits -o bench.csv": (4, "ends in .json"),
     "demo -n 3": (2, "'--n'"),
     "demo -o made/file": (4, "nothing can be written to made/file"),
 }  # fmt: skip
