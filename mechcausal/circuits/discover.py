@@ -182,7 +182,7 @@ class Discovering(Method[Contrast, Circuit]):
         return {
             "method": self.method, "metric": masked.metric_of_prompts.name, "ablation": self.ablation, "n": masked.n,
             "clean": float(masked.clean.mean()), "corrupt": float(masked.corrupt.mean()), "convention": CONVENTION,
-            "found_on": digests(data), "provenance": asdict(provenance), **masked.alternative.about, **scored.about,
+            "found_on": digests(data), "d_model": abilities(model).shape.d_model, "provenance": asdict(provenance), **masked.alternative.about, **scored.about,
         }  # fmt: skip
 
 
