@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from mechcausal.data.forced import forced
 from mechcausal.data.prompts import PromptSet
 from mechcausal.links.bench import ESTIMATE, Bench
 from mechcausal.links.verdict import INCONCLUSIVE, Verdict
@@ -18,6 +19,7 @@ from mechcausal.models import bridge
 from mechcausal.models.engine import in_batches
 from mechcausal.models.hooked import forward
 from mechcausal.models.redrawn import redrawing
+from mechcausal.models.rows import of_prompts
 from mechcausal.results.intervals import mean_interval
 from mechcausal.results.redraws import Scale, TotalEffect, compared, scales
 
@@ -93,7 +95,10 @@ class _Runs:
                 compared = None
                 if bench.metric.compares:
                     compared = forward(model, self.clean.take(rows).to(bridge.device_of(model))).logits
-                out[mine] = forward(model, batch).score(bench.metric, batch, compared).float().cpu().numpy()
+                answers = forced(batch) if bench.metric.forces(batch) else None
+                prompts, metric = (batch, bench.metric) if answers is None else (answers.prompts, bench.metric.piece)
+                numbers = forward(model, prompts).score(metric, prompts, compared).float().cpu().numpy()
+                out[mine] = of_prompts(bench.metric, numbers, answers)
                 self.forwards += 1
             return out[None]
 
@@ -103,7 +108,8 @@ class _Runs:
 
 def _content(side: PromptSet, row: int) -> tuple[object, ...]:
     """Return all of a prompt that a metric can depend on."""
-    columns = [value for value in (side.answer, side.foil, side.read_at, *side.variables.values()) if value is not None]
+    asked = side.answer, side.foil, side.answers, side.foils, side.read_at
+    columns = [value for value in (*asked, *side.variables.values()) if value is not None]
     values = [value[row].tolist() for value in (*columns, *side.positions.values())]
     marked = [names[row] for names in (side.labels, side.groups, side.environments) if names]
     return tuple(side.real_tokens_of(row)), repr(values), repr(marked)

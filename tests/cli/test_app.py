@@ -11,8 +11,28 @@ import mechcausal as mc
 from mechcausal.cli import app
 
 METHODS = {"patch", "ablate", "attribute", "path", "scrub", "probe", "erase"}
-VERBS = {"demo", "organisms", "sites", "link", "generate", "lens", "steer", "selftest", "doctor", "sae", *METHODS}
-COMMANDS = [*sorted(VERBS - {"sae"}), "sae train", "sae health", "sae card"]
+VERBS = {
+    "demo",
+    "organisms",
+    "sites",
+    "link",
+    "generate",
+    "lens",
+    "steer",
+    "selftest",
+    "doctor",
+    "discover",
+    "circuit",
+    "bench",
+    "sae",
+    *METHODS,
+}
+GROUPS = {
+    "sae": ("train", "health", "card"),
+    "circuit": ("evaluate", "show", "convert", "compare"),
+    "bench": ("circuits",),
+}
+COMMANDS = [*sorted(VERBS - GROUPS.keys()), *(f"{group} {word}" for group, words in GROUPS.items() for word in words)]
 REFUSED = {
     "pach": (2, "No such command 'pach': did you mean 'patch', 'path'?"),
     "patch organism:hiring": (4, "name the data: give --contrast NAME or --pairs FILE"),
@@ -52,6 +72,11 @@ REFUSED = {
     "sae train organism:hiring --site L2.resid_post --width 8 -o out --text gone.txt": (4, "gone.txt"),
     "sae health gone": (4, "gone"),
     "sae helth": (2, "did you mean 'health'?"),
+    "bench circuits --methods eapig": (4, "did you mean 'eap-ig'?"),
+    "bench circuits --organisms hirring": (4, "did you mean 'hiring'?"),
+    "bench circuits --organisms hiring_natural": (4, "the circuit of organism:hiring_natural is not known"),
+    "bench circuits --model smollm2 --quick": (4, "--quick is about organisms"),
+    "bench circuits -o bench.csv": (4, "ends in .json"),
     "demo -n 3": (2, "'--n'"),
     "demo -o made/file": (4, "nothing can be written to made/file"),
 }  # fmt: skip
@@ -60,7 +85,8 @@ REFUSED = {
 def test_there_are_no_other_verbs():
     root = get_command(app)
     assert set(root.commands) == VERBS
-    assert {*(VERBS - {"sae"}), *(f"sae {name}" for name in root.commands["sae"].commands)} == set(COMMANDS)
+    for group, words in GROUPS.items():
+        assert set(root.commands[group].commands) == set(words)
 
 
 @pytest.mark.parametrize("words", COMMANDS)
@@ -83,7 +109,7 @@ def test_an_option_has_one_name_everywhere():
     """A short letter means the same option in every verb, and an option the same letter."""
     root = get_command(app)
     pairs = set()
-    for command in [*root.commands.values(), *root.commands["sae"].commands.values()]:
+    for command in [*root.commands.values(), *(c for group in GROUPS for c in root.commands[group].commands.values())]:
         for parameter in command.params:
             long = [name for name in parameter.opts if name.startswith("--")]
             short = [name for name in parameter.opts if name.startswith("-") and not name.startswith("--")]

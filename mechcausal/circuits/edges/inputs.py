@@ -160,6 +160,11 @@ class Inputs:
         made = torch.einsum("nrpd,nkd->rpnk", self.normed(layer, streams), weight[heads].to(streams.dtype))
         return made if bias is None else made + bias[heads]
 
+    def written(self, layer: int) -> Tensor:
+        """Return the map from what heads compute to the output of attention, [head d_head model]."""
+        # Detached: the weights of the bridge ask for gradients, and nobody here wants those.
+        return output_matrix(self.twin.wrapped(), layer, self.heads["q"]).detach()
+
     def added(self, layer: int, z: Tensor, after: Tensor | None = None) -> Tensor:
         """Return what the heads of a layer add to the stream, [... head model], without the bias that they share.
 
@@ -168,9 +173,7 @@ class Inputs:
             z: What the heads compute, [... head d_head].
             after: What attention adds altogether, where a norm stands between: its scale is that of this very run.
         """
-        # Detached: the weights of the bridge ask for gradients, and nobody here wants those.
-        matrix = output_matrix(self.twin.wrapped(), layer, z.shape[-2]).detach().to(z.dtype)
-        made = torch.einsum("...hd,hdm->...hm", z, matrix)
+        made = torch.einsum("...hd,hdm->...hm", z, self.written(layer).to(z.dtype))
         out = self.layers[layer].norm_out
         if out is None:
             return made
@@ -233,7 +236,7 @@ class Inputs:
             if parts.norm_mlp is not None and (mlp is not None or seen is not None):
                 hooks.callback(hooked((parts.norm_mlp, True), before_mlp).remove)
                 if seen is not None:
-                    hooks.callback(hooked((parts.norm_mlp, False), partial(_keep, seen, "normed mlp")).remove)
+                    hooks.callback(hooked((parts.norm_mlp, False), partial(_apart, seen, "normed mlp")).remove)
             if z is not None:
                 hooks.callback(hooked(self.twin.ports[Site("z", layer)], lambda given: z.reshape(given.shape)).remove)
             for site in self.reads(layer):
@@ -307,6 +310,12 @@ class _Left(Exception):
 
 def _keep(taken: dict[Any, Tensor], name: Any, value: Tensor) -> None:  # noqa: ANN401 - a site or a word
     taken[name] = value
+
+
+def _apart(seen: dict[str, Tensor], name: str, value: Tensor) -> Tensor:
+    """Keep a value as a tensor of its own: where there is no norm it is the stream itself, which others read as well."""
+    seen[name] = value.view_as(value)
+    return seen[name]
 
 
 def _weight(norm: nn.Module, width: int) -> Tensor:
