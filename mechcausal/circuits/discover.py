@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 
 from mechcausal.address import Selection, Site
-from mechcausal.arguments import Count, Kind, Model, Seed, Share
+from mechcausal.arguments import Count, CountOrZero, Kind, Model, Seed, Share
 from mechcausal.circuits.circuit import CONVENTION, Circuit
 from mechcausal.circuits.edges.alternatives import Ablation
 from mechcausal.circuits.edges.masked import Masked
@@ -21,6 +21,7 @@ from mechcausal.circuits.scores import SCORERS, Scored, Scoring
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.places import Positions, as_text, places, plain
 from mechcausal.data.prompts import PromptSet
+from mechcausal.data.splits import FEWEST, split, units
 from mechcausal.errors import ArgumentError, DataError
 from mechcausal.method import Cost, Method, function
 from mechcausal.models.abilities import abilities
@@ -65,6 +66,8 @@ class Discovering(Method[Contrast, Circuit]):
         at: At which positions edges are told apart (those of the receiver): `"all"` together, `"each"`, or a list.
         split: Whether query heads that share keys and values are told apart as their readers.
         reference: The prompts whose means are taken; both sides of the pairs if None.
+        certify: How many of the best edges are measured exactly, with a random sample of the rest, on one half of the
+            clusters; the search then sees the other half alone. 0 for none; see `mc.circuits.certify`.
         batch_size: How many pairs at a time, at most; fewer where `memory` wants it.
         memory: How many MB the contributions of all senders to one batch may take.
         seed: The seed of everything random.
@@ -90,12 +93,25 @@ class Discovering(Method[Contrast, Circuit]):
     at: Positions = field(default="all", metadata={"read": as_text})
     split: bool = False
     reference: PromptSet | Contrast | None = None
+    certify: CountOrZero = 0
     batch_size: Count = 64
     memory: Count = 256
     seed: Seed = 0
 
     def run(self, model: Model, data: Contrast) -> Circuit:
-        """Score the edges of the model and keep those that matter."""
+        """Score the edges of the model and keep those that matter; certify them on pairs that are held out for it."""
+        if not self.certify:
+            return self._search(model, data)
+        search, held = split(units(data), 0.5, [self.seed, 61], fewest=FEWEST, what="pairs")
+        circuit = self._search(model, data.take(search.tolist()))
+        found = circuit.certify(
+            model, data.take(held.tolist()), k=min(self.certify, int(np.isfinite(circuit.scores).sum()) - 1),
+            metric=self.metric, ablation=self.ablation, reference=self.reference, batch_size=self.batch_size,
+            seed=self.seed,
+        )  # fmt: skip
+        return found.mark(circuit)
+
+    def _search(self, model: Model, data: Contrast) -> Circuit:
         started = time.perf_counter()
         masked = self._masked(model, data)
         _refuse_constant(masked)
