@@ -26,8 +26,12 @@ if TYPE_CHECKING:
     from mechcausal.causal.scrubbing.scrub import Laddering as Laddering
     from mechcausal.causal.scrubbing.scrub import Scrubbing as Scrubbing
     from mechcausal.causal.training.train import Training as Training
+    from mechcausal.circuits.certifying.certify import CertifyingCircuit as CertifyingCircuit
+    from mechcausal.circuits.discover import Discovering as Discovering
+    from mechcausal.circuits.evaluation.evaluate import EvaluatingCircuit as EvaluatingCircuit
     from mechcausal.circuits.features.circuit import FeatureCircuiting as FeatureCircuiting
     from mechcausal.circuits.features.kept import Keeping as Keeping
+    from mechcausal.circuits.unique.rediscover import Rediscovering as Rediscovering
     from mechcausal.dictionaries.activations import Harvesting as Harvesting
     from mechcausal.dictionaries.cards.card import Carding as Carding
     from mechcausal.dictionaries.quality import HealthChecking as HealthChecking
@@ -62,10 +66,13 @@ _SPECS = {
     "Attending": ("attention", "mechcausal.inspection.attending"),
     "Attributing": ("attribute", "mechcausal.patching.attribution"),
     "Carding": ("card", "mechcausal.dictionaries.cards.card"),
+    "CertifyingCircuit": ("certify_circuit", "mechcausal.circuits.certifying.certify"),
     "Controlling": ("controlled", "mechcausal.causal.mediation.controlled"),
     "DictionaryTraining": ("train_dictionary", "mechcausal.dictionaries.training"),
     "DirectAttributing": ("direct_logit_attribution", "mechcausal.patching.projection"),
     "Erasing": ("erase", "mechcausal.probes.erasure.erasing"),
+    "Discovering": ("discover", "mechcausal.circuits.discover"),
+    "EvaluatingCircuit": ("evaluate_circuit", "mechcausal.circuits.evaluation.evaluate"),
     "FeatureAttributing": ("attribute_features", "mechcausal.dictionaries.screening.attribution"),
     "FeatureCircuiting": ("feature_circuit", "mechcausal.circuits.features.circuit"),
     "Generating": ("generate", "mechcausal.generation.generating"),
@@ -88,6 +95,7 @@ _SPECS = {
     "Probing": ("probe", "mechcausal.probes.probing"),
     "ProbingSuite": ("probe_suite", "mechcausal.probes.answers"),
     "Reading": ("read", "mechcausal.patching.reading"),
+    "Rediscovering": ("rediscover", "mechcausal.circuits.unique.rediscover"),
     "Screening": ("screen", "mechcausal.dictionaries.screening.screen"),
     "Scrubbing": ("scrub", "mechcausal.causal.scrubbing.scrub"),
     "SparseProbing": ("sparse_probes", "mechcausal.probes.sparse"),

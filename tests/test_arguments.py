@@ -70,6 +70,7 @@ TRIED = {
     "features.directions": {"model": None, "site": "L0.resid_post", "vectors": {"a": [1.0]}},
     "causal.untrained": {"model": None},
     "circuits.read": {"path": "none.json"},
+    "circuits.compare": {"circuits": [mc.circuits.Circuit.of(Wiring(1, 1, 1), [("embed", "logits")])] * 2},
     "circuits.write": {"circuit": mc.circuits.Graph.of(["logits"]), "path": "none.txt"},
     "claims.circuit": {"model": None, "hypothesis": mc.causal.Hypothesis.of("by_hand")},
     "claims.tree": {"circuit": mc.circuits.Circuit.of(Wiring(1, 1, 1), [("embed", "logits")])},

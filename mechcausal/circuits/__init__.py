@@ -12,6 +12,8 @@ from mechcausal.circuits.formats.reading import read as read
 from mechcausal.circuits.formats.reading import write as write
 from mechcausal.circuits.graph import Graph as Graph
 from mechcausal.circuits.known.truth import truth as truth
+from mechcausal.circuits.unique.compare import compare as compare
+from mechcausal.circuits.unique.rediscover import rediscover as rediscover
 from mechcausal.face import shown
 
 __dir__ = shown(globals())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -21,7 +21,7 @@ from mechcausal.circuits.scores import SCORERS, Scored, Scoring
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.places import Positions, as_text, places, plain
 from mechcausal.data.prompts import PromptSet
-from mechcausal.data.splits import FEWEST, cluster_numbers, split
+from mechcausal.data.splits import FEWEST, split, units
 from mechcausal.errors import ArgumentError, DataError
 from mechcausal.method import Cost, Method, function
 from mechcausal.models.abilities import abilities
@@ -63,12 +63,12 @@ class Discovering(Method[Contrast, Circuit]):
         ablation: What edges outside carry: `"counterfactual"` (what the sender adds in the corrupt prompt), `"zero"`,
             `"mean"` (for each sender, per position where all prompts have one length), `"resample"` (another clean prompt
             of the same length) or `"optimal"` (a constant for each sender).
-        certify: How many of the best edges are measured exactly, beside a random sample of the others, on half of the pairs,
-            which discovery then does not see; 0 for none. What came out is in the summary and in `about["certified"]`.
         steps: How many steps a path of integrated gradients has; their convergence is in `about`.
         at: At which positions edges are told apart (those of the receiver): `"all"` together, `"each"`, or a list.
         split: Whether query heads that share keys and values are told apart as their readers.
         reference: The prompts whose means are taken; both sides of the pairs if None.
+        certify: How many of the best edges are measured exactly, with a random sample of the rest, on one half of the
+            clusters; the search then sees the other half alone. 0 for none; see `mc.circuits.certify`.
         batch_size: How many pairs at a time, at most; fewer where `memory` wants it.
         memory: How many MB the contributions of all senders to one batch may take.
         seed: The seed of everything random.
@@ -90,19 +90,29 @@ class Discovering(Method[Contrast, Circuit]):
     threshold: float | None = None
     metric: MetricSpec = "logit_diff"
     ablation: Ablation = "counterfactual"
-    certify: CountOrZero = 0
     steps: Count = 10
     at: Positions = field(default="all", metadata={"read": as_text})
     split: bool = False
     reference: PromptSet | Contrast | None = None
+    certify: CountOrZero = 0
     batch_size: Count = 64
     memory: Count = 256
     seed: Seed = 0
 
     def run(self, model: Model, data: Contrast) -> Circuit:
-        """Score the edges of the model and keep those that matter."""
-        if self.certify:
-            return self._certified(model, data)
+        """Score the edges of the model and keep those that matter; certify them on pairs that are held out for it."""
+        if not self.certify:
+            return self._search(model, data)
+        search, held = split(units(data), 0.5, [self.seed, 61], fewest=FEWEST, what="pairs")
+        circuit = self._search(model, data.take(search.tolist()))
+        found = circuit.certify(
+            model, data.take(held.tolist()), k=min(self.certify, int(np.isfinite(circuit.scores).sum()) - 1),
+            metric=self.metric, ablation=self.ablation, reference=self.reference, batch_size=self.batch_size,
+            seed=self.seed,
+        )  # fmt: skip
+        return found.mark(circuit)
+
+    def _search(self, model: Model, data: Contrast) -> Circuit:
         started = time.perf_counter()
         masked = self._masked(model, data)
         _refuse_constant(masked)
@@ -113,17 +123,6 @@ class Discovering(Method[Contrast, Circuit]):
             scored.spread,
         )  # fmt: skip
         return self._kept(circuit, scored)
-
-    def _certified(self, model: Model, data: Contrast) -> Circuit:
-        """Find the circuit on one half of the clusters, and measure its best edges on the other."""
-        halves = split(cluster_numbers(data.clean.clusters, len(data)), 0.5, self.seed, fewest=FEWEST, what="pairs")
-        found, others = (data.take(rows.tolist()) for rows in halves)
-        circuit = replace(self, certify=0).run(model, found)
-        certificate = circuit.certify(
-            model, others, k=min(self.certify, int(np.isfinite(circuit.scores).sum())), metric=self.metric,
-            reference=self.reference, batch_size=self.batch_size, seed=self.seed,
-        )  # fmt: skip
-        return certificate.mark(circuit)
 
     def cost(self, model: Model, data: Contrast) -> Cost:
         """Return what it would take, in forwards of one pair; a backward counts as two."""

@@ -96,3 +96,15 @@ def test_a_metric_of_ones_own():
 
     found = mc.discover(zoo.loaded("neox"), zoo.make_pairs(), method="eap", metric=of_one_token, edges=5)
     assert found.about["metric"] == "of_one_token"
+
+
+def test_certifying_holds_one_half_of_the_clusters_out(hiring):
+    model, pairs = hiring
+    found = mc.discover(model, pairs, method="eap", edges=8, certify=5)
+    told = found.about["certified"]
+    assert told["k"] == 5
+    assert len(told["edges"]) > 0
+    assert f"certified: {told['sentence']}" in found.summary()
+    assert len(found.about["found_on"]) < 32
+    before = mc.discover(model, pairs.take([digests(pairs).index(d) for d in found.about["found_on"]]), method="eap")
+    assert np.allclose(found.scores, before.scores, equal_nan=True, atol=1e-4)

@@ -103,9 +103,13 @@ class Certificate(Result):
     def mark(self, circuit: Circuit) -> Circuit:
         """Return the circuit with what was certified written into what it says of itself."""
         edges = [[row["sender"], row["receiver"], row["at"]] for _, row in self.certified.iterrows()]
-        return circuit.keep(
-            circuit.kept, certified={"sentence": self.sentence, "edges": edges, "k": len(self._of(TOP))}
-        )
+        rate = self.false_negatives
+        told = {
+            "sentence": self.sentence, "edges": edges, "k": len(self._of(TOP)), "precision": self.precision,
+            "flips": self.flips, "calibration": self.calibration, "reason": self.blocked,
+            "false_negatives": [rate.estimate, rate.low, rate.high], "pairs": self.provenance.prompts["hash"],
+        }  # fmt: skip
+        return circuit.keep(circuit.kept, certified=_finite(told))
 
     def _of(self, role: str) -> pd.DataFrame:
         return self.frame[self.frame["role"] == role]
@@ -163,3 +167,12 @@ def rows_of(circuit: Circuit, edges: np.ndarray, roles: list[str]) -> list[dict[
             }
         )  # fmt: skip
     return rows
+
+
+def _finite(data: Any) -> Any:  # noqa: ANN401 - JSON data
+    """Return JSON data with None where a number is not finite."""
+    if isinstance(data, dict):
+        return {name: _finite(value) for name, value in data.items()}
+    if isinstance(data, list):
+        return [_finite(value) for value in data]
+    return None if isinstance(data, float) and not np.isfinite(data) else data

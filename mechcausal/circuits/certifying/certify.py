@@ -69,7 +69,8 @@ class CertifyingCircuit(Method[Contrast, Certificate]):
         >>> scores = np.zeros((*wiring.possible.shape, 1))
         >>> scores[wiring.sender("L0.z.H0"), wiring.receiver("logits")] = 2.6
         >>> scored = Circuit(wiring, scores > 0, scores)
-        >>> scored.certify(model, mc.contrast("by_hand/gender", model, n=16), k=1, redrawn=8).certified["receiver"].item()
+        >>> pairs = mc.contrast("by_hand/gender", model, n=16)
+        >>> scored.certify(model, pairs, k=1, sample=0, redrawn=8).certified["receiver"].item()
         'logits'
     """
 

@@ -4,7 +4,7 @@
     zero             nothing
     mean             what the sender adds on average, at each position if all prompts have one length, else over positions
     resample         what the sender adds in another clean prompt of the same length, drawn at random
-    optimal          a constant for each sender, learned so that the circuit suffers least (Li and Janson 2024)
+    optimal          a constant for each sender, learned so that the run suffers least (Li and Janson 2024); see `constants`
 
 A mean is taken over prompts, for each sender by itself. Means and constants of heads leave out the bias that the heads of
 a layer share, which stays in the stream.
@@ -47,7 +47,7 @@ class Alternative:
 def alternative(
     inputs: Inputs, pairs: Contrast, kind: Ablation, reference: Contrast | PromptSet | None, seed: int, senders: int
 ) -> Alternative:
-    """Return what stands in for contributions.
+    """Return what stands in for contributions; optimal constants are learned in `constants`.
 
     Args:
         inputs: The senders of the model.
@@ -67,8 +67,8 @@ def alternative(
     pool = pairs if reference is None else reference
     sides = [pool.clean, pool.corrupt] if isinstance(pool, Contrast) else [pool]
     per_position = len({int(length) for side in [*sides, pairs.clean] for length in side.lengths}) == 1
-    constants = means(inputs, sides, per_position=per_position and kind == "mean")
-    return Alternative(kind, constants=constants, about={"mean_per_position": per_position and kind == "mean"})
+    constants = means(inputs, sides, per_position=per_position)
+    return Alternative(kind, constants=constants, about={"mean_per_position": per_position})
 
 
 def _drawn(prompts: PromptSet, seed: int) -> np.ndarray:

@@ -13,6 +13,7 @@ from tqdm.auto import tqdm
 
 from mechcausal.address import ALL, Selection
 from mechcausal.circuits.edges.alternatives import Ablation, alternative
+from mechcausal.circuits.edges.constants import learned_alternative
 from mechcausal.circuits.edges.inputs import inputs_of
 from mechcausal.circuits.edges.run import Cutting
 from mechcausal.circuits.edges.tiles import Tile
@@ -76,7 +77,10 @@ class Masked:
         self.wiring = Wiring.of(abilities(model), split=split)
         self.inputs = inputs_of(model)
         self.positions = (ALL,) if positions is None else tuple(positions)
-        self.alternative = alternative(self.inputs, pairs, ablation, reference, seed, len(self.wiring.senders))
+        if ablation == "optimal":
+            self.alternative = learned_alternative(self.inputs, self.wiring, pairs, reference, seed)
+        else:
+            self.alternative = alternative(self.inputs, pairs, ablation, reference, seed, len(self.wiring.senders))
         self.n, self.forwards = len(pairs), 0.0
         self.batch_size, self.budget = batch_size, budget
         self._tiles: list[Tile] | None = None

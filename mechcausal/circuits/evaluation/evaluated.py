@@ -77,7 +77,11 @@ class Evaluation(Charted):
     def of_random(self) -> tuple[float, float, float]:
         """The mean, smallest and largest faithfulness of random circuits of the circuit's own size."""
         shares = self.frame.loc[self._rows(RANDOM) & self.frame["share"].isna(), "effect"]
-        return (float(shares.mean()), float(shares.min()), float(shares.max())) if len(shares) else (np.nan,) * 3
+        return (
+            (float(shares.mean()), float(shares.min()), float(shares.max()))
+            if len(shares)
+            else (np.nan, np.nan, np.nan)
+        )
 
     @property
     def minimality(self) -> pd.DataFrame:

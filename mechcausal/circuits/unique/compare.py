@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -88,9 +88,9 @@ class Comparison:
         kept = np.logical_and.reduce([first.kept, *(circuit.kept for circuit in others)])
         return first.keep(kept, search="core", of=len(self.circuits))
 
-    def _mean(self, overlap: object) -> Interval:
+    def _mean(self, overlap: Callable[[Circuit, Circuit], float]) -> Interval:
         circuits = list(self.circuits.values())
-        table = np.array([[overlap(a, b) for b in circuits] for a in circuits])  # ty: ignore[call-non-callable]
+        table = np.array([[overlap(a, b) for b in circuits] for a in circuits])
         return mean_overlap(table)
 
     def summary(self, k: int = 5) -> str:

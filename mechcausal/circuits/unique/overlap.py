@@ -27,7 +27,7 @@ def by_chance(first: int, second: int, of: int) -> float:
 
 def nodes(circuit: Circuit) -> np.ndarray:
     """Return which heads and MLPs the circuit holds, [sender]: those with an edge from them and those with an edge to them."""
-    read = circuit.kept.any((0, 2))
+    read = np.asarray(circuit.kept.any((0, 2)))
     return circuit.kept_senders | (circuit.wiring.readers & read[None]).any(1)
 
 
