@@ -311,10 +311,11 @@ def eap_ig(runs: int) -> bool:
     def ours() -> None:
         SCORERS["eap-ig"](Masked(model, pairs), Scoring(steps=10, progress=False))
 
+    first = seconds(ours)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # before the plain model makes all its logits
     plain()
-    times = [(seconds(ours), statistics.median(seconds(plain) for _ in range(3))) for _ in range(runs)]
+    times = [(seconds(ours) if runs > 1 else first, statistics.median(seconds(plain) for _ in range(3))) for _ in range(runs)]
     ratio = statistics.median(a / (10 * b) for a, b in times)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     return line(
         "eap-ig of SmolLM2, IOI, 10 steps, 64 pairs, in tens of forward-backwards", ratio, FLOORS["eap-ig"], most=True,
         seconds=round(times[0][0], 1), forward_backward=round(times[0][1], 2), peak_gb=round(peak, 2),
@@ -328,7 +329,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="cases whose name contains this")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
-    cases = {"eap": eap, "exact": exact, "acdc": acdc, "eap-ig": eap_ig}
+    cases = {"eap-ig": eap_ig, "eap": eap, "exact": exact, "acdc": acdc}
     chosen = [name for name in cases if options.only in name and not (options.quick and name == "eap-ig")]
     held = [cases[name](1 if options.quick or name == "eap-ig" else 3) for name in chosen]
     sys.exit(0 if all(held) else 1)

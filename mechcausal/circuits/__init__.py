@@ -1,4 +1,4 @@
-"""Circuits: which edges carry a behavior, how sure that is, and how wrong the method that found them."""
+"""Find the edges that carry a behavior, prove them, and say how wrong the method is."""
 
 from mechcausal.address import Place as Place
 from mechcausal.circuits.benchmark.protocol import bench_model as bench_model
