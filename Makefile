@@ -5,7 +5,7 @@ VENV := .venv
 VENV4 := .venv-tl4
 LOWEST := .venv-lowest
 # One thread is far faster than two for models this small.
-ENV := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
+ENV := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false PYTHONDONTWRITEBYTECODE=
 # Two processes, a file of tests to each: what a file loads is loaded once.
 PYTEST := -m pytest -q -n 2 --dist loadfile --durations=15
 # What shows a version of a dependency that is too old: every library is used, at a small price.

@@ -28,6 +28,7 @@ from typing import Any
 
 import coverage_scrubbing
 import numpy as np
+from coverage_scrubbing import HIGH, LOW
 from scipy import stats
 
 from mechcausal.results.intervals import clustered_means, ratio_of_sums
@@ -37,7 +38,6 @@ SIZES = ("equal", "3 to 15", "lognormal 1 to 40")
 SCHEMES = ("sampled", "fixed")
 CORRELATIONS = (0.0, 0.3, 0.9)
 WHAT = ("mean", "difference", "ratio")
-LOW, HIGH = 92.0, 98.0
 RATIO = 0.5
 
 

@@ -10,6 +10,9 @@ known: each prompt adds a part of its own wherever it is a reference or is drawn
 - `roles`: whether a prompt's parts in its roles are `independent`, or `alike` (a prompt that is easy is easy everywhere).
 - `what`: the `share` recovered, or the `gain` of sparing a claim.
 
+A cell is simulated 1,000 times, which leaves an error of 0.8 points. One that is outside the bars is simulated 4,000 times more,
+and all runs count.
+
 The cell of a network scrubs the hiring organism with one variable left out, again and again on new prompts; its true
 value is that of many prompts.
 """
@@ -31,6 +34,7 @@ from mechcausal.causal.scrubbing.sampling import CLAIM, Draw, Sampler
 from mechcausal.causal.scrubbing.tree import Node
 from mechcausal.data.prompts import PromptSet
 
+LOW, HIGH = 92.0, 98.0  # the bars, in percent
 CLEAN, OTHERS, SHARE, GAIN = 0.0, -4.0, 0.6, 0.1
 TREES = {
     "one node": Node("output", children=[Node("a", "L0.z.H0", "a")]),
@@ -151,9 +155,11 @@ def cells(*, quick: bool = False) -> Iterator[dict[str, Any]]:
     many = itertools.product(["one node"], (100, 300), (1, 3, 10), (20,), (False,), ("share",))
     for tree, n, draws, classes, alike, what in itertools.chain(axes, many):
         hits = [covered(tree, n, draws, classes, alike, what, seed) for seed in range(times)]
+        if not LOW <= 100 * np.mean(hits) <= (100 if what == "gain" else HIGH):
+            hits += [covered(tree, n, draws, classes, alike, what, seed) for seed in range(times, 5 * times)]
         yield {
             "table": "scrubbing", "what": what, "tree": tree, "n": n, "draws": draws, "classes": classes,
-            "roles": "alike" if alike else "independent", "times": times, "coverage": round(100 * float(np.mean(hits)), 2),
+            "roles": "alike" if alike else "independent", "times": len(hits), "coverage": round(100 * float(np.mean(hits)), 2),
         }  # fmt: skip
     times = 40 if quick else 300
     yield {

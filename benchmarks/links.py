@@ -9,8 +9,9 @@ for each case:
 - `shared`: an occupation of one stereotype against one and the same text ("The man said that");
 - `redrawn`: the pairs of `two`, on a copy of the model whose weights are redrawn. Nothing may be causal there.
 
-`causal` lists the causal heads, largest effects first; `readable_unused` counts heads that tell the stereotypes apart with
-an AUC above .9 and are `correlate-only`; `seconds` is measured with two threads, and its bar holds on a machine with
+`causal` lists the causal heads, largest effects first; `readable_unused` counts heads from which a probe that was fitted to
+other occupations tells the stereotypes with an AUC above .9, at the end or on average over positions, and that are
+`correlate-only`; `seconds` is measured with two threads, and its bar holds on a machine with
 nothing else to do. The words are the author's; a word that is not one token is left out.
 """
 

@@ -340,13 +340,27 @@ def in_turns(runs: int, functions: dict[str, Callable[[], Any]]) -> dict[str, li
     return seconds
 
 
+class Untracked:
+    """Stands in for the tracker of modules in a counter of operations.
+
+    The tracker hangs hooks on all modules, and a model with hooks of others is left to the loop: it would be the loop
+    whose operations are counted.
+    """
+
+    parents = ("Global",)
+
+    def __enter__(self) -> None:
+        """Track nothing."""
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing was tracked."""
+
+
 def flops_and_peak(function: Callable[[], Any]) -> tuple[int, float]:
     """Return the floating-point operations of a call in products of matrices, and the most megabytes its tensors take."""
-    cpu = [torch.profiler.ProfilerActivity.CPU]
-    with (
-        torch.profiler.profile(activities=cpu, profile_memory=True) as profile,
-        FlopCounterMode(display=False) as counter,
-    ):
+    cpu, counter = [torch.profiler.ProfilerActivity.CPU], FlopCounterMode(display=False)
+    counter.mod_tracker = Untracked()
+    with torch.profiler.profile(activities=cpu, profile_memory=True) as profile, counter:
         function()
     events = [event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]
     held = np.cumsum([event.nbytes() for event in events])

@@ -14,7 +14,9 @@ timed on cells spread evenly over the sweep (`peer_cells` of `cells`) and scaled
 - `max_diff`: largest gap from any example of any peer's cells, relative to the metric's range over the sweep.
 - `first_seconds`: our first call on these prompts, in which the engine may be compared with the loop.
 
-The last cases are no sweeps: activations of all layers cached, and the gradients at all layers that attribution needs.
+The last cases are no sweeps: activations of all layers cached, the gradients at all layers that attribution needs (many
+pairs, few, and two), generation without edits (`generate` of transformers), and a tuned lens (the same estimate written
+out with hooks on the plain model and one `solve` for each penalty).
 """
 
 from __future__ import annotations
@@ -44,6 +46,7 @@ from torch import Tensor
 
 import mechcausal as mc
 from mechcausal.address import Site
+from mechcausal.data.splits import split, units
 from mechcausal.models.hooked import readings
 from mechcausal.models.pretrained import quietly
 
@@ -358,10 +361,10 @@ def caching(runs: int) -> dict[str, Any]:
     return compared("the stream before all layers cached, 32 prompts", runs, kept, by_us, by_hooks, by_lens)
 
 
-def gradients(runs: int) -> dict[str, Any]:
+def gradients(runs: int, n: int) -> dict[str, Any]:
     """Take the gradient of the metric at the output of attention in all layers: ours, and by hooks."""
-    pairs = pairs_of(64, mixed=False)
-    rows = torch.arange(64)
+    pairs = pairs_of(n, mixed=False)
+    rows = torch.arange(n)
     kept: dict[str, Any] = {}
 
     def by_hooks() -> None:
@@ -397,7 +400,98 @@ def gradients(runs: int) -> dict[str, Any]:
         table = mc.attribute(ours(), pairs, sites="attn_out", at="all")
         kept["ours"] = torch.as_tensor(table.examples - table.baselines["corrupt"])
 
-    return compared("gradients at attn_out of all layers, 64 pairs", runs, kept, by_us, by_hooks)
+    return compared(f"gradients at attn_out of all layers, {n} pairs", runs, kept, by_us, by_hooks)
+
+
+def generation(runs: int, n: int) -> dict[str, Any]:
+    """Continue prompts by 32 tokens, the likeliest each time: ours, and transformers."""
+    prompts = pairs_of(n, mixed=False).clean
+    kept: dict[str, Any] = {}
+
+    def by_transformers() -> None:
+        with torch.no_grad():
+            out = plain().generate(
+                prompts.tokens, attention_mask=prompts.mask.long(), max_new_tokens=32, do_sample=False
+            )
+        kept["plain"] = out[:, prompts.tokens.shape[1] :].float()
+
+    def by_us() -> None:
+        table = mc.generate(ours(), prompts, tokens=32).frame
+        longest, filler = int(table["n_tokens"].max()), plain().generation_config.pad_token_id
+        rows = [[*tokens, *[filler] * (longest - len(tokens))] for tokens in table["tokens"]]
+        kept["ours"] = torch.as_tensor(np.array(rows)).float()
+
+    return compared(f"generation of 32 tokens, {n} prompts", runs, kept, by_us, by_transformers)
+
+
+def tuned(runs: int) -> dict[str, Any]:
+    """Fit a tuned lens on 48 prompts and read 8 others in the last column: ours, and the same by hooks."""
+    layers, prompts = list(range(4, 30, 5)), pairs_of(56, mixed=False).clean
+    train, test = prompts.take(slice(48)), prompts.take(slice(48, None))
+    kept: dict[str, Any] = {}
+    inner = [torch.as_tensor(rows) for rows in split(units(train), 0.75, [0, 17])]
+
+    def streams(tokens: Tensor) -> dict[int, Tensor]:
+        values: dict[int, Tensor] = {}
+        blocks = plain().model.layers
+        handles = [
+            blocks[layer].register_forward_hook(lambda _, args, out, layer=layer: values.__setitem__(layer, out))
+            for layer in layers
+        ]
+        plain()(tokens, use_cache=False, logits_to_keep=1)
+        for handle in handles:
+            handle.remove()
+        return values
+
+    def read(stream: Tensor) -> Tensor:
+        return plain().lm_head(plain().model.norm(stream)).log_softmax(-1)
+
+    def divergence(new: Tensor, old: Tensor) -> float:
+        return float((old.exp() * (old - new)).sum(-1).mean())
+
+    @torch.no_grad()
+    def by_hooks() -> None:
+        fitted, shown = streams(train.tokens), streams(test.tokens)
+        learn, judge = (fitted[layers[-1]][rows].flatten(0, 1) for rows in inner)
+        few = torch.randperm(len(judge), generator=torch.Generator().manual_seed(0))[:192]
+        told, outputs = read(judge[few]), read(shown[layers[-1]])
+        values, table = [], []
+        for layer in layers:
+            here, there = (fitted[layer][rows].flatten(0, 1) for rows in inner)
+            candidates = [(torch.zeros(576, 576), torch.zeros(576))]
+            candidates += ridge(here, learn) if layer != layers[-1] else []
+            losses = [divergence(read(there[few] + there[few] @ a + b), told) for a, b in candidates]
+            matrix, shift = candidates[int(np.argmin(losses))]
+            lens = read(shown[layer] + shown[layer] @ matrix + shift)
+            table.append((divergence(read(shown[layer]), outputs), divergence(lens, outputs)))
+            last = lens[:, -1]
+            table.append((last.topk(5), (last > last.gather(1, test.answer[:, None])).sum(1), last.argmax(-1)))
+            values.append(last.gather(1, test.answer[:, None]) - last.gather(1, test.foil[:, None]))
+        kept["plain"] = torch.stack(values)[..., 0]
+
+    def by_us() -> None:
+        sites = [f"L{layer}.resid_post" for layer in layers]
+        kept["ours"] = torch.as_tensor(
+            mc.lens(ours(), test, kind="tuned", sites=sites, at="@-1", train=train).examples
+        ).float()
+
+    return compared("a tuned lens of 6 layers, fitted on 48 prompts", runs, kept, by_us, by_hooks)
+
+
+def ridge(stream: Tensor, last: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Return the maps from a stream to the last one under four penalties, each from its normal equations."""
+    x, y = stream.double(), (last - stream).double()
+    weight = 1 / last.double().square().mean(-1, keepdim=True)
+    weight = weight / weight.sum()
+    middle, target = (weight * x).sum(0), (weight * y).sum(0)
+    around, aim = x - middle, y - target
+    spread = around.T @ (weight * around)
+    maps = []
+    for penalty in (1e-3, 1e-2, 1e-1, 1.0):
+        ridged = spread + penalty * spread.diagonal().mean() * torch.eye(len(spread), dtype=torch.double)
+        matrix = torch.linalg.solve(ridged, around.T @ (weight * aim))
+        maps.append((matrix.float(), (target - middle @ matrix).float()))
+    return maps
 
 
 def compared(
@@ -435,7 +529,10 @@ def main() -> None:
     for case in CASES:
         n_pairs = min(12, case.pairs) if arguments.quick else case.pairs
         jobs.append((case.name, lambda case=case, n=n_pairs: measure(case, n, runs, peer_cells)))
-    jobs += [("cached", lambda: caching(2 * runs)), ("gradients", lambda: gradients(runs))]
+    jobs.append(("cached", lambda: caching(2 * runs)))
+    jobs += [(f"gradients of {n} pairs", lambda n=n: gradients(runs if n > 8 else 3 * runs, n)) for n in (64, 16, 2)]
+    jobs += [(f"generation of {n} texts", lambda n=n: generation(2 * runs, n)) for n in (1, 8)]
+    jobs.append(("tuned lens", lambda: tuned(runs)))
     missed = []
     for name, job in jobs:
         if arguments.only not in name:

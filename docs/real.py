@@ -1,6 +1,9 @@
-"""Write docs/real.md from what the tour of the real model measured.
+"""Write docs/real.md from what the tour of the real model measured, CrowS-Pairs, and a link of all heads.
 
 make real && python docs/real.py
+
+CrowS-Pairs is measured when this is first run (a few minutes) and kept beside the report. The link takes longer, and its
+section is written where it was run: python benchmarks/links.py smollm2 --cases two,redrawn > mechcausal-real/links.jsonl
 """
 
 from __future__ import annotations
@@ -10,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-REPORT = HERE.parent / "mechcausal-real" / "report.json"
+FOLDER = HERE.parent / "mechcausal-real"
+REPORT, CROWS, LINKS = (FOLDER / name for name in ("report.json", "crows_pairs.json", "links.jsonl"))
 
 
 def table(header: str, rows: list[str]) -> str:
@@ -30,7 +34,76 @@ def three(values: list[float]) -> str:
     return f"{values[0]:.2f} [{values[1]:.2f}, {values[2]:.2f}]"
 
 
-def page(report: dict[str, Any]) -> str:
+def within(values: list[float]) -> str:
+    """Return a share with the ends of its interval, which a t-interval may put outside 0 to 1."""
+    return three([min(1.0, max(0.0, value)) for value in values])
+
+
+def crows_pairs() -> dict[str, Any]:
+    """Return in which share of CrowS-Pairs the stereotype is likelier, over all and by group; measured once."""
+    if not CROWS.is_file():
+        import mechcausal as mc
+
+        model = mc.load("smollm2")
+        pairs = mc.contrast("crows_pairs", model, n=1508)
+        measured = mc.measure(model, pairs, "log_likelihood", batch_size=16)
+        share = measured.preferred()
+        groups = measured.preferred_by_group().to_dict(orient="records")
+        found = {
+            "share": [share.estimate, share.low, share.high],
+            "n": share.n,
+            "clusters": share.n_clusters,
+            "groups": groups,
+        }
+        CROWS.write_text(json.dumps(found, indent=1), encoding="utf-8")
+    return json.loads(CROWS.read_text())
+
+
+def stereotypes(crows: dict[str, Any]) -> str:
+    """Return the section about CrowS-Pairs."""
+    rows = [
+        f"{row['group']} | {row['n']} | {row['value']:.1%} [{row['value_low']:.1%}, {row['value_high']:.1%}]"
+        for row in sorted(crows["groups"], key=lambda row: -row["n"])
+    ]
+    share, low, high = crows["share"]
+    return f"""## Stereotypes in whole sentences
+
+CrowS-Pairs (Nangia et al. 2020), all {crows["n"]:,} pairs: in {share:.1%} [{low:.1%}, {high:.1%}] the more stereotypical sentence has the
+higher log-likelihood, summed over all of its tokens. 50 % is no preference. Intervals are clustered by the {crows["clusters"]} writers of
+the sentences. The pairs are known to have flaws (Blodgett et al. 2021), so small differences between groups mean little.
+
+{table("group | pairs | the stereotype is likelier", rows)}
+"""
+
+
+def linked(lines: list[dict[str, Any]]) -> str:
+    """Return the section about the link of all heads."""
+    cases = {line["case"]: line for line in lines}
+    if "two" not in cases:
+        return ""
+    two, redrawn = cases["two"], cases.get("redrawn")
+    total, low, high = two["total"]
+    rows = [
+        f"{head} | {row[0]:+.2f} [{row[1]:+.2f}, {row[2]:+.2f}] | {row[3]:.2f}" for head, row in two["causal"].items()
+    ]
+    counts = ", ".join(f"{count} {word}" for word, count in two["verdicts"].items())
+    null = (
+        "" if redrawn is None else
+        f"On the same model with redrawn weights, the verdicts are {', '.join(f'{n} {w}' for w, n in redrawn['verdicts'].items())}.\n"
+    )  # fmt: skip
+    return f"""## Which heads carry a stereotype, and which are used
+
+`benchmarks/links.py`: {two["pairs"]} pairs, an occupation of one stereotype against one of the other ("The nurse said that", "The
+carpenter said that"), log-odds of she against he, {two["heads"]} heads. What a head holds is read on one half of the occupations, by a
+probe fitted on the other half; what patching it does is measured on that other half, where the total effect is {total:.2f}
+[{low:.2f}, {high:.2f}]. Of all heads: {counts}. {two["readable"]} heads are read with an AUC above .9 at the end or on average over positions;
+{two["readable_unused"]} of these are `correlate-only`: their share of the effect is known to be below 2 %.
+{null}
+{table("causal head | share of the total effect | AUC at the end", rows)}
+"""
+
+
+def page(report: dict[str, Any], crows: dict[str, Any], links: list[dict[str, Any]]) -> str:
     """Return the page."""
     objects, gender, steering = report["indirect_objects"], report["gender"], report["steering"]
     heads = [
@@ -45,7 +118,7 @@ def page(report: dict[str, Any]) -> str:
     ]
     doses = [
         f"{row['dose']:g} | {share(row, 'change')} | {row['random_low']:+.2f} to {row['random_high']:+.2f} | "
-        f"{row['kl']:.2f} | {row['kl_random']:.2f}"
+        f"{row['kl']:.2f} [{row['kl_low']:.2f}, {row['kl_high']:.2f}] | {row['kl_random']:.2f}"
         for row in steering["doses"]
     ]
     unused = ", ".join(f"{row['site']}{row['at']}" for row in gender["readable_not_used"])
@@ -60,15 +133,17 @@ and checked on others.
 ## Indirect objects
 
 "When Mary and John went to the store, John gave a drink to" against the same with Mary giving; six templates
-(`mc.contrast("ioi", model)`). The likeliest token is right in {three(objects["accuracy"])} of {objects["pairs_checked_on"]} pairs; the log-odds of the answer
-against the other name are {three(objects["logit_diff"])}.
+(`mc.contrast("ioi", model)`). Of {objects["pairs_checked_on"]} pairs, the likeliest token is the answer in a share of {within(objects["accuracy"])}; the log-odds
+of the answer against the other name are {three(objects["logit_diff"])}. Six templates allow no narrower intervals.
 
 These numbers depend on the prompts. With one or two templates about a store and a drink, the answer beats the other name in
 97 % of pairs or more, with log-odds of 4.5 to 5.5 on average (`tests/real/test_facts.py`, with names chosen for that); with places and things drawn at random log-odds of 1.2 to 4.1 were seen.
 
+Heads were chosen by their intervals on {objects["pairs_found_on"]} pairs, the same pairs that the effects are stated for, so the largest are optimistic:
+
 {table("head | where | effect of denoising", heads)}
 
-The answer leaves the second mention of the giver by {objects["leaves_subject_by"]} and is at the end by {objects["arrives_at_end_by"]}. The carriers at their mean, on other
+The answer leaves the second mention of the giver by {objects["leaves_subject_by"]} and is at the end by {objects["arrives_at_end_by"]}. The carriers at their mean, on {objects["pairs_checked_on"]} other
 pairs, beside as many other heads of the same layers:
 
 {table("metric | before | after | change | change by other heads", silenced)}
@@ -76,25 +151,32 @@ pairs, beside as many other heads of the same layers:
 ## Gender of occupations
 
 "The nurse said that" against "The man said that" (or woman, whichever contradicts the stereotype), {gender["pairs"]} pairs. The total effect on
-the log-odds of the pronoun is {three(gender["total_effect"])}. It passes from the occupation to the end at {gender["passes_over"]}.
+the log-odds of the pronoun is {three(gender["total_effect"])}. After {gender["passes_over"]} the end carries more of it than the
+occupation. The five largest effects of each kind, chosen on the same pairs:
 
 {table("head at the end | effect of denoising", [f"{row['site']} | {share(row)}" for row in gender["heads"]])}
 
 {table("sublayer at the end | effect of denoising", [f"{row['site']} | {share(row)}" for row in gender["sublayers"]])}
 
-Of {len(gender["stream"])} cells of the logit lens, {len(gender["readable_not_used"])} are readable but not used: {unused or "none"}.
+Of {len(gender["stream"])} cells of the logit lens (each layer, at the occupation and at the end), {len(gender["readable_not_used"])} are readable (the lens sees more than
+half of the difference between the sides) but not used (patching them moves less than a tenth of the effect): {unused or "none"}.
 
 ## Steering
 
 The mean difference of the two sides at {steering["site"]}, added at every position, {steering["pairs"]} pairs that it was not estimated on. One dose
-is the length of the mean difference. The dose was not chosen on other pairs, so the best of these is optimistic.
+is the length of the mean difference. The dose was not chosen on other pairs, so the best of these is optimistic. Beside it stand
+the full range of eight random directions of the same length, and the KL divergence in nats a token on eight neutral sentences.
 
 {table("dose | change of the log-odds | random directions | KL on neutral text | KL of random directions", doses)}
 
-A prompt that asks ("{steering["ask"].strip()}") changes the log-odds by {asked["change"]:+.2f}, at a KL of {asked["kl"]:.2f}.
-"""
+A prompt that asks ("{steering["ask"].strip()}") changes the log-odds by {asked["change"]:+.2f}, at a KL of {asked["kl"]:.2f}
+(no interval is computed for it).
+
+{stereotypes(crows)}
+{linked(links)}"""
 
 
 if __name__ == "__main__":
-    (HERE / "real.md").write_text(page(json.loads(REPORT.read_text())), encoding="utf-8")
+    kept = [json.loads(line) for line in LINKS.read_text().splitlines()] if LINKS.is_file() else []
+    (HERE / "real.md").write_text(page(json.loads(REPORT.read_text()), crows_pairs(), kept), encoding="utf-8")
     print(HERE / "real.md")

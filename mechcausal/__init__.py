@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from mechcausal import causal as causal
     from mechcausal import circuits as circuits
+    from mechcausal import claims as claims
     from mechcausal import features as features
     from mechcausal import generation as generation
     from mechcausal import inspection as inspection
@@ -77,6 +78,7 @@ _HOME = {
 _PACKAGES = (
     "causal",
     "circuits",
+    "claims",
     "features",
     "generation",
     "inspection",

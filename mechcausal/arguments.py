@@ -54,7 +54,8 @@ def _is_list(value: Any) -> bool:  # noqa: ANN401
 
 def _is_model(value: Any) -> bool:  # noqa: ANN401
     # Asked without importing transformer-lens; `models.bridge.require_bridge` knows the rest.
-    return hasattr(value, "original_model") and hasattr(value, "hook_dict") and hasattr(value, "cfg")
+    # Of the class, because the dictionary of hooks is a property that is computed whenever it is read.
+    return hasattr(type(value), "hook_dict") and hasattr(value, "original_model") and hasattr(value, "cfg")
 
 
 Model = Annotated[Any, Kind("a model from mc.load", _is_model, "model = mc.load(...), and give it as first argument")]

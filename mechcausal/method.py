@@ -15,7 +15,9 @@ import inspect
 import json
 import math
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from dataclasses import MISSING, Field, dataclass, fields
+from functools import wraps
 from typing import Any, ClassVar, Concatenate, Generic, ParamSpec, Protocol, TypeVar
 
 from mechcausal.arguments import Model, bound, check_all, checked, described, hints_of
@@ -25,7 +27,10 @@ from mechcausal.registry import Registry
 P = ParamSpec("P")
 Data = TypeVar("Data", contravariant=True)
 Outcome = TypeVar("Outcome", covariant=True)
+Found = TypeVar("Found")
 _BY_PLACE_OR_NAME = inspect.Parameter.POSITIONAL_OR_KEYWORD
+# What the innermost run of a method has looked at, with its subject, which lives on so that its id stays its own.
+_looked_at: ContextVar[dict[tuple[int, str], tuple[Any, Any]] | None] = ContextVar("looked_at", default=None)
 
 
 @dataclass(frozen=True)
@@ -78,7 +83,8 @@ class Method(Generic[Data, Outcome]):
             METHODS.register(cls.word)(cls)
         for name in ("run", "cost"):
             if name in vars(cls):
-                setattr(cls, name, checked(vars(cls)[name], caller=getattr(cls, "word", cls.__name__)))
+                act = checked(vars(cls)[name], caller=getattr(cls, "word", cls.__name__))
+                setattr(cls, name, _looking_once(act))
 
     def __post_init__(self) -> None:
         for part in fields(self):
@@ -113,6 +119,40 @@ class Method(Generic[Data, Outcome]):
     def to_toml(self) -> str:
         """Return the specification as lines of TOML."""
         return "".join(f"{name} = {_toml(value)}\n" for name, value in self.to_json().items())
+
+
+def _looking_once(act: Callable[P, Found]) -> Callable[P, Found]:
+    """Return the `run` or `cost` of a method, in which `once` looks at each thing once."""
+
+    @wraps(act)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> Found:
+        outer = _looked_at.set({})
+        try:
+            return act(*args, **kwargs)
+        finally:
+            _looked_at.reset(outer)
+
+    return wrapper
+
+
+def once(subject: Any, what: str, look: Callable[[], Found]) -> Found:  # noqa: ANN401 - a model
+    """Return what a look at a subject gives: one look in each run of a method, and at every call outside of one.
+
+    A method does not change the model that it is given, so what is slow to look at (all weights, all hooks) is looked at
+    when a run first asks. A run within a run, or after it, looks again.
+
+    Args:
+        subject: What is looked at.
+        what: What about it.
+        look: Looks at it.
+    """
+    looks = _looked_at.get()
+    if looks is None:
+        return look()
+    key = id(subject), what
+    if key not in looks:
+        looks[key] = subject, look()
+    return looks[key][1]
 
 
 def read(data: Mapping[str, Any]) -> Method[Any, Any]:

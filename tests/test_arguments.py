@@ -12,6 +12,7 @@ import pytest
 
 import mechcausal as mc
 from mechcausal import arguments
+from mechcausal.circuits.edges.wiring import Wiring
 from mechcausal.errors import ArgumentError, DataError, MechcausalError
 from mechcausal.models import bridge
 from mechcausal.models.abilities import abilities
@@ -28,7 +29,7 @@ NEVER = ("object", "generator", "bytes", "class")
 TAKE_ANYTHING = {("load", "tokenizer"), ("prompts", "variables"), ("contrast", "variables")}
 FACES = {
     "": mc, "causal": mc.causal, "features": mc.features, "patching": mc.patching, "circuits": mc.circuits,
-    "results": mc.results,
+    "claims": mc.claims, "results": mc.results,
 }  # fmt: skip
 
 
@@ -68,6 +69,10 @@ TRIED = {
     "features.suite": {"name": "hiring", "model": None},
     "features.directions": {"model": None, "site": "L0.resid_post", "vectors": {"a": [1.0]}},
     "causal.untrained": {"model": None},
+    "circuits.read": {"path": "none.json"},
+    "circuits.write": {"circuit": mc.circuits.Graph.of(["logits"]), "path": "none.txt"},
+    "claims.circuit": {"model": None, "hypothesis": mc.causal.Hypothesis.of("by_hand")},
+    "claims.tree": {"circuit": mc.circuits.Circuit.of(Wiring(1, 1, 1), [("embed", "logits")])},
     "circuits.truth": {"model": None, "pairs": "none"},
     "circuits.bench": {"methods": ["random"], "organisms": ["by_hand"], "n": 4, "draws": 1, "progress": False},
     "circuits.bench_model": {"model": None, "task": "by_hand/gender", "methods": ["random"], "n": 4, "progress": False},

@@ -10,7 +10,7 @@ import pytest
 from mechcausal.arguments import Count, Model, Share
 from mechcausal.data.contrast import Contrast
 from mechcausal.errors import ArgumentError
-from mechcausal.method import METHODS, Cost, Method, function, read
+from mechcausal.method import METHODS, Cost, Method, function, once, read
 
 
 def rounded(value):
@@ -44,6 +44,24 @@ class Doubling(Method[Contrast, float]):
         return Cost(self.times, len(data), 2.0, 6.0)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Looking(Method[list[str], list[str]]):
+    """Look twice, and let a run within look too.
+
+    Attributes:
+        inner: Whether a run within is made.
+    """
+
+    word: ClassVar[str] = "look_for_a_test"
+    inner: bool = True
+
+    def run(self, model: Model, data: list[str]) -> list[str]:
+        """Look."""
+        looks = [once(data, "length", lambda: data.append("x") or len(data)) for _ in range(2)]
+        within = Looking(inner=False).run(model, data) if self.inner else []
+        return [*looks, *within, once(data, "length", lambda: 99)]
+
+
 double = function(Doubling, about="Some pairs.")
 
 
@@ -51,7 +69,8 @@ double = function(Doubling, about="Some pairs.")
 def forgotten():
     """Leave the list of methods as it was."""
     yield
-    METHODS._things.pop("double_for_a_test", None)
+    for word in ("double_for_a_test", "look_for_a_test"):
+        METHODS._things.pop(word, None)
 
 
 def test_it_runs_and_is_costed_as_a_function_and_as_data(gpt2, pairs):
@@ -107,3 +126,17 @@ def test_a_word_is_taken_once():
 
         class Again(Method[Contrast, float]):
             word: ClassVar[str] = "double_for_a_test"
+
+
+def test_a_run_looks_once_and_every_run_looks_anew(gpt2):
+    data = ["a"]
+    assert Looking().run(gpt2, data) == [2, 2, 3, 3, 3, 2]
+    assert Looking(inner=False).run(gpt2, data) == [4, 4, 4]
+    assert [once(data, "length", lambda: data.append("x") or len(data)) for _ in range(2)] == [5, 6]
+
+
+def test_what_a_run_looked_at_is_forgotten_where_it_fails(gpt2):
+    with pytest.raises(ArgumentError):
+        Looking().run(gpt2, 3)
+    assert once(gpt2, "anything", lambda: 1) == 1
+    assert once(gpt2, "anything", lambda: 2) == 2

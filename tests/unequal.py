@@ -42,3 +42,36 @@ def unequal(mode="last", side="right", answer=(40, 41, 42, 43), foil=(50, 51, 52
             )
         )
     return Contrast(*sides, "who")
+
+
+def columns(before, span, after, mode, size):
+    """Return the tokens of each position of a prompt, by hand: one list for each position."""
+    begin, end = len(before), len(before) + len(span)
+    inside = {"last": [[end - 1]], "mean": [list(range(begin, end))], "each": [[end - size + i] for i in range(size)]}
+    return [*([i] for i in range(begin)), *inside[mode], *([i] for i in range(end, end + len(after)))]
+
+
+def many(n=24, vocab=60):
+    """Return random pairs, each a cluster: in every other one the clean prompt has a token more."""
+    draw = torch.Generator().manual_seed(0)
+
+    def words(count):
+        return torch.randint(3, vocab, (count,), generator=draw).tolist()
+
+    rows, ranges, positions = [], [], []
+    for number in range(n):
+        before, after, spans = words(2), words(2), (words(1 + number % 2), words(1))
+        rows.append([[*before, *span, *after] for span in spans])
+        ranges.append([(2, 2 + len(span)) for span in spans])
+        lengths = tuple(map(len, rows[-1]))
+        positions.append(align_pair(*({"who": place} for place in ranges[-1]), lengths, "last"))
+    sides = [
+        PromptSet(
+            *pad([row[side] for row in rows]), answer=torch.arange(n) % 20 + 3, foil=torch.arange(n) % 20 + 30,
+            positions={"who": torch.tensor([both[side][1] - 1 for both in ranges])},
+            aligned=tuple(pair[side] for pair in positions), clusters=tuple(f"pair {number}" for number in range(n)),
+            variables={"which": torch.full((n,), side)},
+        )
+        for side in (0, 1)
+    ]  # fmt: skip
+    return Contrast(*sides, "who")

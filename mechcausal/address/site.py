@@ -133,6 +133,8 @@ class Site:
     @property
     def whole(self) -> Site:
         """The site without its head, neuron or feature: the activation that one hook sees, or all features at once."""
+        if self.head is None and self.neuron is None and self.feature is None:
+            return self
         return replace(self, head=None, neuron=None, feature=None)
 
     @property

@@ -26,6 +26,10 @@ from mechcausal.results.storage import check_seal, write_json
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
+    from mechcausal.circuits.certifying.certified import Certificate
+    from mechcausal.circuits.evaluation.evaluated import Evaluation
+    from mechcausal.data.contrast import Contrast
+
 FORMAT = 1
 CONVENTION = (
     "score > 0: leaving the edge as it is raises the metric of the clean run over that with the edge replaced; the larger "
@@ -225,9 +229,7 @@ class Circuit:
         """Write the circuit to a JSON file with a checksum, atomically."""
         path = Path(path)
         if path.suffix != ".json":
-            raise ResultError(
-                "circuits are saved as JSON", got=path.name, fix=f"save to {path.with_suffix('.json').name}"
-            )
+            raise ResultError("circuits are saved as JSON", got=path.name, fix=f"save to {path.stem or 'circuit'}.json")
         return write_json(path, self.to_json())
 
     @classmethod
@@ -238,13 +240,19 @@ class Circuit:
             raise ResultError(f"there is no file {path}", fix="check the path")
         try:
             data = json.loads(path.read_text())
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ResultError(f"{path} is not a circuit", fix="load what Circuit.save wrote") from error
         if not isinstance(data, dict):
             raise ResultError(f"{path} is not a circuit", fix="load what Circuit.save wrote")
         if "checksum" in data:  # one that was written by hand has none
             check_seal(path, "a circuit")
         return cls.from_json(data)
+
+    def write(self, path: str | Path, **options: Any) -> Path:  # noqa: ANN401 - those of formats.reading.write
+        """Write the circuit for another tool, such as `format="eap-ig"` or `"graphml"`; `mc.circuits.write` has the options."""
+        from mechcausal.circuits.formats.reading import write
+
+        return write(self, path, **options)
 
     def summary(self, k: int = 5) -> str:
         """Say how large the circuit is, how it was found, and which edges matter most."""
@@ -261,16 +269,49 @@ class Circuit:
             lines.append(f"  {row['sender']} -> {row['receiver']}{position}  {row['score']:+.3f}")
         return "\n".join(lines)
 
+    def evaluate(self, model: Any, pairs: Contrast, **options: Any) -> Evaluation:  # noqa: ANN401 - a TransformerBridge
+        """Measure how faithful, complete and minimal the circuit is; `mc.circuits.evaluate` describes the options."""
+        from mechcausal.circuits.evaluation.evaluate import evaluate
+
+        return evaluate(model, pairs, self, **options)
+
+    def certify(self, model: Any, pairs: Contrast, **options: Any) -> Certificate:  # noqa: ANN401 - a TransformerBridge
+        """Measure the best edges and a random sample of the rest exactly; `mc.circuits.certify` describes the options."""
+        from mechcausal.circuits.certifying.certify import certify
+
+        return certify(model, pairs, self, **options)
+
     def __repr__(self) -> str:
         """Return the summary."""
         return self.summary()
 
     def _repr_html_(self) -> str:
-        return self.graph._repr_html_()
+        import html
 
-    def plot(self, **options: Any) -> go.Figure:  # noqa: ANN401 - those of Graph.plot
-        """Draw the circuit, layer above layer; of a large one only the largest scores."""
-        return self.graph.plot(**options)
+        from mechcausal.circuits.picture import still
+
+        return f"<div>{still(self)}<pre>{html.escape(self.summary())}</pre></div>"
+
+    def plot(
+        self,
+        truth: Any = None,  # noqa: ANN401 - a circuit, or what holds one
+        *,
+        by_head: bool | None = None,
+        most_edges: int = 1000,
+    ) -> go.Figure:
+        """Draw the circuit, each node where the model has it, and the truth with it where that is known.
+
+        All circuits of a model have one layout, so pictures of two of them can be compared node by node. Positions are joined;
+        `circuit.graph.plot()` draws them side by side.
+
+        Args:
+            truth: The circuit that is known to be true, as `mc.circuits.truth` or `mc.claims.circuit` return it.
+            by_head: Whether a head counts as one reader beside the truth; None where the truth does not tell its inputs apart.
+            most_edges: How many edges are drawn at most, those with the largest scores.
+        """
+        from mechcausal.circuits.picture import figure
+
+        return figure(self, truth, by_head=by_head, most_edges=most_edges)
 
 
 def _plain(values: np.ndarray) -> list[float | None]:

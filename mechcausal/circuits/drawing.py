@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import plotly.graph_objects as go
 
 from mechcausal.address import ALL, Place, Selection
-from mechcausal.circuits.graph import Edge, Graph
+from mechcausal.circuits.graph import Edge, Graph, reading_order
 from mechcausal.results import svg
 from mechcausal.results.pictures import Figure, color
 
@@ -100,21 +100,11 @@ def _side_by_side(nodes: Sequence[Place], middle: float, height: float) -> dict[
 def _in_order(graph: Graph, positions: set[Selection]) -> list[Selection]:
     """Sort positions as whoever made the graph lists them, if it is said, else in reading order."""
     listed = [Selection.parse(at) for at in graph.about.get("positions", ())]
-    return sorted(positions, key=lambda at: (listed.index(at) if at in listed else len(listed), _across(at)))
+    return sorted(positions, key=lambda at: (listed.index(at) if at in listed else len(listed), reading_order(at)))
 
 
 def _row(node: Place) -> _Row:
     return node.depth, str(replace(node.site.whole, error=False))
-
-
-def _across(at: Selection) -> tuple[int, int, str]:
-    """Put positions in reading order, those counted from the end and named ones after those from the start."""
-    if at == ALL:
-        return 3, 0, ""
-    if at.name is not None:
-        return 1, 0, at.name
-    start = at.start or 0
-    return (0, start, str(at)) if start >= 0 else (2, start, str(at))
 
 
 def _size(score: float) -> float:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import networkx as nx
 import pandas as pd
 
-from mechcausal.address import Place, Site
+from mechcausal.address import ALL, Place, Selection, Site
 from mechcausal.errors import ResultError, SiteError
 from mechcausal.results.storage import check_seal, write_json
 
@@ -79,9 +79,14 @@ class Graph:
 
     def __eq__(self, other: object) -> bool:
         """Say whether two graphs hold the same nodes and edges with the same scores."""
-        return isinstance(other, Graph) and self.to_json() == other.to_json()
+        return isinstance(other, Graph) and self._said == other._said
 
     __hash__ = None
+
+    @property
+    def _said(self) -> tuple[Any, ...]:
+        scores = [{name: _plain(score) for name, score in scored.items()} for scored in (self.nodes, self.edges)]
+        return *scores, dict(self.about)
 
     @cached_property
     def network(self) -> nx.DiGraph:
@@ -181,9 +186,7 @@ class Graph:
         """Write the graph to a JSON file with a checksum, atomically."""
         path = Path(path)
         if path.suffix != ".json":
-            raise ResultError(
-                "graphs are saved as JSON", got=path.name, fix=f"save to {path.with_suffix('.json').name}"
-            )
+            raise ResultError("graphs are saved as JSON", got=path.name, fix=f"save to {path.stem or 'graph'}.json")
         return write_json(path, self.to_json())
 
     @classmethod
@@ -194,13 +197,19 @@ class Graph:
             raise ResultError(f"there is no file {path}", fix="check the path")
         try:
             data = json.loads(path.read_text())
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ResultError(f"{path} is not a graph", fix="load what Graph.save wrote") from error
         if not isinstance(data, dict):
             raise ResultError(f"{path} is not a graph", fix="load what Graph.save wrote")
         if "checksum" in data:  # one that was written by hand has none
             check_seal(path, "a graph")
         return cls.from_json(data)
+
+    def write(self, path: str | Path, **options: Any) -> Path:  # noqa: ANN401 - those of formats.reading.write
+        """Write the graph for another tool: `format="attribution-graph"` or `"graphml"`; `mc.circuits.write` has the options."""
+        from mechcausal.circuits.formats.reading import write
+
+        return write(self, path, **options)
 
     def summary(self, k: int = 5) -> str:
         """Say how large the graph is and which nodes and edges contribute most."""
@@ -227,6 +236,16 @@ class Graph:
         from mechcausal.circuits.drawing import figure
 
         return figure(self, most_nodes=most_nodes, most_edges=most_edges)
+
+
+def reading_order(at: Selection) -> tuple[int, int, str]:
+    """Return a key that sorts positions in reading order; named ones and those counted from the end come later."""
+    if at == ALL:
+        return 3, 0, ""
+    if at.name is not None:
+        return 1, 0, at.name
+    start = at.start or 0
+    return (0, start, str(at)) if start >= 0 else (2, start, str(at))
 
 
 def _written(place: Place) -> Any:  # noqa: ANN401 - JSON data

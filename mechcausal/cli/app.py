@@ -14,6 +14,7 @@ import typer
 
 from mechcausal import __version__
 from mechcausal.cli.benching import bench
+from mechcausal.cli.circuits import circuit, discover
 from mechcausal.cli.demo import demo
 from mechcausal.cli.dictionaries import sae
 from mechcausal.cli.generation import generate
@@ -40,9 +41,10 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 for verb in (
-    demo, organisms, sites, patch, ablate, attribute, path, scrub, probe, erase, link, generate, lens, steer, selftest, doctor,
+    demo, organisms, sites, patch, ablate, attribute, path, discover, scrub, probe, erase, link, generate, lens, steer, selftest, doctor,
 ):  # fmt: skip
     app.command()(verb)
+app.add_typer(circuit)
 app.add_typer(sae)
 app.add_typer(bench)
 

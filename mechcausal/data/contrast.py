@@ -215,7 +215,7 @@ class Contrast:
             >>> len(mc.Contrast.read(rows, model))
             1
         """
-        from mechcausal.data.own import read_pairs
+        from mechcausal.data.making import read_pairs
 
         options = {"spans": spans, "unfit": unfit, "side": side, "bos": bos, "name": name}
         return read_pairs(source, model, factor=factor, **options)

@@ -71,11 +71,12 @@ def places(sites: Sequence[Site], positions: Positions, prompts: PromptSet) -> l
     positions at once) for heads, patterns, neurons and features.
     """
     out = []
+    chosen: dict[bool, list[tuple[Selection, str]]] = {}  # by whether a site is taken at all positions at once
     for site in sites:
-        chosen = positions
-        if chosen is None:
-            chosen = "all" if site.component in HEAD_COMPONENTS or site.unit is not None else "each"
-        out += [Place(site, at, label=label) for at, label in _selections(chosen, prompts)]
+        together = positions is None and (site.component in HEAD_COMPONENTS or site.unit is not None)
+        if together not in chosen:
+            chosen[together] = _selections(("all" if together else "each") if positions is None else positions, prompts)
+        out += [Place(site, at, label=label) for at, label in chosen[together]]
     once: set[tuple[Site, Selection]] = set()
     for place in out:
         if (place.site, place.at) in once:

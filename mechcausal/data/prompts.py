@@ -189,7 +189,7 @@ class PromptSet:
             >>> len(mc.PromptSet.read([{"text": "he high ask", "label": "high"}], mc.load("organism:by_hand")))
             1
         """
-        from mechcausal.data.own import read_prompts
+        from mechcausal.data.making import read_prompts
 
         return read_prompts(source, model, unfit=unfit, side=side, bos=bos)
 

@@ -22,7 +22,8 @@ class Selected:
         """Return the number under which `masks` has the places that any of these select."""
         if selections not in self._numbers:
             self._numbers[selections] = len(self._found)
-            self._found.append(torch.stack([self.batch.select(at) for at in selections]).any(0))
+            masks = [self.batch.select(at) for at in selections]
+            self._found.append(masks[0] if len(masks) == 1 else torch.stack(masks).any(0))
             self._masks = None
         return self._numbers[selections]
 

@@ -13,7 +13,7 @@ import numpy as np
 from mechcausal.data.columns import Record
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.files import read_rows
-from mechcausal.data.own import pairs_of
+from mechcausal.data.making import pairs_of
 from mechcausal.errors import DataError, did_you_mean
 
 _SLOT = re.compile(r"\{([A-Za-z_]\w*)\}")

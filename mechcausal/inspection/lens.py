@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -23,7 +23,7 @@ from mechcausal.errors import SiteError
 from mechcausal.inspection.lens_result import Lens
 from mechcausal.inspection.reading import Read, first_tokens, log_odds, read_cells
 from mechcausal.inspection.streams import position_labels, streams, token_texts
-from mechcausal.inspection.tuned import Translators, divergence, fit
+from mechcausal.inspection.tuned import Translators, divergences, fit
 from mechcausal.inspection.unembedding import Unembedding
 from mechcausal.method import Cost, Method, function
 from mechcausal.models.abilities import abilities
@@ -86,14 +86,16 @@ class Lensing(Method[Contrast | PromptSet, Lens]):
         started = time.perf_counter()
         sites, last = self._sites(model, data)
         unembed = Unembedding(model)
-        translate, data, tuning, held_out = self._tuned(model, unembed, data, sites, last)
+        translate, data, held_out = self._tuned(model, unembed, data, sites, last)
         sides = {"clean": data.clean, "corrupt": data.corrupt} if isinstance(data, Contrast) else {"clean": data}
         prompts = sides["clean"]
         cells = places(sites, self.at, prompts)
         answer, foil = (first_tokens(prompts, what) for what in ("answer", "foil"))
-        read, outputs = {}, {}
+        read, outputs, tuning = {}, {}, []
         for name, side in sides.items():
             values = streams(model, side, list(dict.fromkeys([*sites, last])), self.batch_size)
+            if side is prompts and self.kind == "tuned":
+                tuning = _judged(unembed, translate, values, sites, last, prompts)
             output, likeliest = _output(unembed, values[last], side, answer, foil)
             answer = likeliest if answer is None else answer
             read[name] = read_cells(unembed, values, last, cells, side, answer, foil, translate, self.top)
@@ -137,11 +139,6 @@ class Lensing(Method[Contrast | PromptSet, Lens]):
     def _sites(self, model: Model, data: Contrast | PromptSet) -> tuple[list[Site], Site]:
         for side in (data.clean, data.corrupt) if isinstance(data, Contrast) else (data,):
             check_prompts(model, side)
-        if isinstance(data, Contrast) and self.at in (None, "each") and not _of_one_length(data):
-            raise SiteError(
-                "pairs of unequal length have no positions in common but those with a name",
-                fix="name them: at=['@subject', '@-1']",
-            )
         able = abilities(model)
         sites = expand(self.sites, able.shape)
         wrong = [site for site in sites if site.component not in STREAM or site != site.activation]
@@ -153,10 +150,10 @@ class Lensing(Method[Contrast | PromptSet, Lens]):
 
     def _tuned(
         self, model: Model, unembed: Unembedding, data: Contrast | PromptSet, sites: Sequence[Site], last: Site
-    ) -> tuple[Translators, Contrast | PromptSet, list[dict[str, Any]], bool]:
-        """Return the lens, the prompts that are left to be read, and how near it comes to the output on them."""
+    ) -> tuple[Translators, Contrast | PromptSet, bool]:
+        """Return the lens, the prompts that are left to be read, and whether they were held out."""
         if self.kind == "logit":
-            return _LOGIT, data, [], False
+            return _LOGIT, data, False
         train: Contrast | PromptSet = data if self.train is None else self.train
         if self.train is None:
             first, second = split(
@@ -167,38 +164,11 @@ class Lensing(Method[Contrast | PromptSet, Lens]):
         pool = _with_clusters(train)
         options = {"steps": self.steps, "seed": self.seed, "batch_size": self.batch_size}
         lens = fit(model, unembed, pool, sites, last, **options)
-        return lens, data, self._judged(model, unembed, lens, data, sites, last), self.train is None
-
-    def _judged(
-        self,
-        model: Model,
-        unembed: Unembedding,
-        lens: Translators,
-        data: Contrast | PromptSet,
-        sites: Sequence[Site],
-        last: Site,
-    ) -> list[dict[str, Any]]:
-        prompts = data.clean if isinstance(data, Contrast) else data
-        values = streams(model, prompts, list(dict.fromkeys([*sites, last])), self.batch_size)
-        mask = prompts.padded(prompts.tokens.shape[1], "right").mask
-        rows = []
-        for site in sites:
-            by_prompt = np.array(
-                [
-                    [divergence(unembed, how(site, values[site][n][mask[n]]), values[last][n][mask[n]]) for n in range(len(prompts))]
-                    for how in (_LOGIT, lens)
-                ]
-            )  # fmt: skip
-            gap = mean_interval(by_prompt[1] - by_prompt[0], prompts.clusters)
-            logit, tuned = by_prompt.mean(1).tolist()
-            rows.append(
-                {"site": str(site), "logit_lens": logit, "tuned_lens": tuned, "low": gap.low, "high": gap.high}
-                | {"penalty": lens.penalties.get(site, float("inf"))}
-            )
-        return rows
+        return lens, data, self.train is None
 
     def _frame(self, model: Model, cells: Sequence[Place], read: Sequence[Read], prompts: PromptSet) -> pd.DataFrame:
-        labels = position_labels(model, prompts)
+        # A position that prompts of different length share is no token of all of them; it keeps its number and name.
+        labels = [] if prompts.aligned else position_labels(model, prompts)
         rows = []
         for place, cell in zip(cells, read, strict=True):
             start = place.at.start
@@ -233,8 +203,29 @@ class Lensing(Method[Contrast | PromptSet, Lens]):
         return settings | ({"share": self.share, "steps": self.steps} if self.kind == "tuned" else {})
 
 
-def _of_one_length(pairs: Contrast) -> bool:
-    return bool((pairs.clean.lengths.cpu() == pairs.corrupt.lengths.cpu()).all())
+def _judged(
+    unembed: Unembedding,
+    lens: Translators,
+    values: Mapping[Site, Tensor],
+    sites: Sequence[Site],
+    last: Site,
+    prompts: PromptSet,
+) -> list[dict[str, Any]]:
+    """Return how near a tuned lens and the logit lens come to the output on prompts that it was not fitted on."""
+    real = prompts.padded(prompts.tokens.shape[1], "right").mask.to(values[last].device)
+    row, lengths = real.nonzero()[:, 0].cpu(), real.sum(1).cpu()
+    rows = []
+    for site in sites:
+        stream = values[site][real]
+        by_token = divergences(unembed, [how(site, stream) for how in (_LOGIT, lens)], values[last][real])
+        sums = torch.zeros(2, len(prompts), dtype=torch.double).index_add_(1, row, by_token.double().cpu())
+        logit, tuned = (sums / lengths).numpy()
+        gap = mean_interval(tuned - logit, prompts.clusters)
+        rows.append(
+            {"site": str(site), "logit_lens": float(logit.mean()), "tuned_lens": float(tuned.mean())}
+            | {"low": gap.low, "high": gap.high, "penalty": lens.penalties.get(site, float("inf"))}
+        )
+    return rows
 
 
 def _output(

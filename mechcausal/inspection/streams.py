@@ -50,14 +50,14 @@ def _readable(text: str) -> str:
 
 
 def position_labels(model: Any, prompts: PromptSet) -> list[str]:  # noqa: ANN401
-    """Return what each position is called: by its token where all prompts have the same there, else by its name."""
+    """Return what each token is called: by itself where all prompts have the same there, else by the name of its position."""
     rows, labels = prompts.real_tokens, []
     for index in range(int(prompts.lengths.max())):
         tokens = {row[index] for row in rows if len(row) > index}
         if len(tokens) == 1:
             labels.append(f"{index}{_spaced(token_texts(model, list(tokens))[0])}")
         else:
-            labels.append(position_label(index, prompts))
+            labels.append(position_label(index, prompts.unaligned))
     return labels
 
 

@@ -87,9 +87,8 @@ def fit(
     ):
         here, there = ((values[site][rows][mask[rows]]) for rows in map(torch.as_tensor, inner))
         candidates = {float("inf"): _nothing(here)} | _ridge(here, learn)
-        losses = {
-            penalty: divergence(unembed, _apply(pair, there[few]), judge[few]) for penalty, pair in candidates.items()
-        }
+        read = [_apply(pair, there[few]) for pair in candidates.values()]
+        losses = dict(zip(candidates, divergences(unembed, read, judge[few]).mean(1).tolist(), strict=True))
         best = min(losses, key=lambda penalty: losses[penalty])
         pair, penalties[site] = candidates[best], best
         if steps:
@@ -98,17 +97,18 @@ def fit(
     return Translators(maps, penalties, len(learn))
 
 
-def divergence(unembed: Unembedding, stream: Tensor, last: Tensor) -> float:
-    """Return the mean KL divergence from the model's output to what is read from a stream, in nats."""
-    total = 0.0
-    for part in in_chunks(len(stream)):
-        total += float(_kl(unembed(stream[part]), unembed(last[part])).detach().sum())
-    return total / max(1, len(stream))
+@torch.no_grad()
+def divergences(unembed: Unembedding, streams: Sequence[Tensor], last: Tensor) -> Tensor:
+    """Return the KL divergence from the model's output to what is read from each stream, in nats, [stream token]."""
+    parts = []
+    for part in in_chunks(len(last)):
+        final = unembed(last[part]).log_softmax(-1)  # once for all streams
+        parts.append(torch.stack([_kl(unembed(stream[part]).log_softmax(-1), final) for stream in streams]))
+    return torch.cat(parts, dim=1) if parts else last.new_zeros(len(streams), 0)
 
 
 def _kl(read: Tensor, final: Tensor) -> Tensor:
-    old, new = final.log_softmax(-1), read.log_softmax(-1)
-    return (old.exp() * (old - new)).sum(-1)
+    return (final.exp() * (final - read)).sum(-1)
 
 
 def _nothing(stream: Tensor) -> tuple[Tensor, Tensor]:
@@ -156,9 +156,10 @@ def _descended(
         rows = torch.randint(0, len(stream), (min(_BATCH, len(stream)),), generator=draw)
         with torch.enable_grad():
             read = unembed.with_gradient(stream[rows] + stream[rows] @ matrix + shift)
-            mean = _kl(read, unembed(last[rows])).mean()
+            mean = _kl(read.log_softmax(-1), unembed(last[rows]).log_softmax(-1)).mean()
             optimizer.zero_grad()
             mean.backward()
         optimizer.step()
     made = matrix.detach(), shift.detach()
-    return made if divergence(unembed, _apply(made, there), judge) < loss else pair
+    reached = float(divergences(unembed, [_apply(made, there)], judge).mean())
+    return made if reached < loss else pair

@@ -29,12 +29,13 @@ from mechcausal.links.units import Units, units_of
 from mechcausal.metrics import Metric
 from mechcausal.models import bridge
 from mechcausal.models.abilities import Abilities
-from mechcausal.models.engine import Cell, Exact, Plan, align, evaluate, mean_activations
+from mechcausal.models.engine import Cell, Exact, Plan, evaluate, mean_activations
 from mechcausal.models.hooked import forward
 from mechcausal.models.replay.memory import Memory
 from mechcausal.models.replay.twin import Twin
 from mechcausal.models.replay.verify import recorded, replayer
-from mechcausal.models.sources import source_of
+from mechcausal.models.rows import align, side_by_side
+from mechcausal.models.sources import by_number, source_of
 from mechcausal.probes.labels import one_set
 from mechcausal.results.shares import Shares, shares
 
@@ -99,7 +100,7 @@ class Bench:
     _unedited: dict[int, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        sides = align(self.base, self.source)
+        sides = align(self.base, self.source) if self.pairs.even else side_by_side(self.base, self.source)
         self.base, self.source = (
             replace(side, positions={_READ: side.read_columns - side.starts, **side.positions}) for side in sides
         )
@@ -336,10 +337,13 @@ class Bench:
         taken = list(dict.fromkeys(edit.site.whole for cell in cells for edit in cell if edit.do.needs_source))
         parts: list[list[list[np.ndarray]]] = []
         places = list(zip(sites, at, strict=True))
-        for rows, (base, _), (base_read, source_read) in self.recordings([*wholes, *taken], [ESTIMATE], stage):
+        for rows, (base, source), (base_read, source_read) in self.recordings([*wholes, *taken], [ESTIMATE], stage):
             runs = [base_read, source_read]
+            put_in = {site: source_read[site] for site in taken}
+            if not self.pairs.even:
+                put_in = {site: by_number(value, base, source) for site, value in put_in.items()}
             for cell in cells:
-                sources = [source_of(edit, source_read, self.means([edit.site.whole]), base) for edit in cell]
+                sources = [source_of(edit, put_in, self.means([edit.site.whole]), base) for edit in cell]
                 runs.append(forward(self.model, base, cell, read=wholes, sources=sources).read)
             self.forwards += len(cells)
             self.stages[stage] = self.stages.get(stage, 0) + len(cells) * len(rows)

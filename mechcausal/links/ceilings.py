@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from mechcausal.address import ALL, Selection, Site, vector
 from mechcausal.data.prompts import pad
@@ -180,13 +182,27 @@ def _deleted(bench: Bench) -> np.ndarray | None:
 
     None where a pair has nothing in common, or where a metric compares token by token.
     """
-    base, source = bench.base, bench.source.padded(bench.base.tokens.shape[1], bench.base.side)
-    kept = base.mask & (base.tokens == source.tokens)
+    base, kept = bench.base, _shared(bench)
     if bench.metric.compares or not bool(kept.any(dim=1).all()):
         return None
     rows = [row[mask].tolist() for row, mask in zip(base.tokens, kept, strict=True)]
     tokens, mask = pad(rows, side=base.side)
     fewer = (kept.long().cumsum(1) - 1).gather(1, base.read_columns[:, None])[:, 0].clamp(min=0)
     read = None if base.read_at is None else fewer
-    shorter = replace(base, tokens=tokens, mask=mask, texts=(), positions={}, read_at=read)
+    bare: dict[str, Any] = {"texts": (), "pieces": (), "positions": {}, "spans": {}, "aligned": ()}
+    shorter = replace(base, tokens=tokens, mask=mask, read_at=read, **bare)
     return bench.values([()], "tokens deleted", halves=[ESTIMATE], base=shorter)[0] - bench.unedited[0]
+
+
+def _shared(bench: Bench) -> Tensor:
+    """Say which tokens of the base prompts their sources have at the same position, [pair column]."""
+    base, source = bench.base, bench.source
+    if bench.pairs.even:
+        return base.mask & (base.tokens == source.padded(base.tokens.shape[1], base.side).tokens)
+    there = [set(zip(*row, strict=True)) for row in zip(source.numbers.tolist(), source.tokens.tolist(), strict=True)]
+    here = zip(base.numbers.tolist(), base.tokens.tolist(), there, strict=True)
+    rows = [
+        [number >= 0 and (number, token) in other for number, token in zip(numbers, tokens, strict=True)]
+        for numbers, tokens, other in here
+    ]
+    return torch.tensor(rows, device=base.mask.device)

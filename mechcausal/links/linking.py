@@ -22,12 +22,12 @@ from mechcausal.links.judge import judge
 from mechcausal.links.measured import measure
 from mechcausal.links.outcome import outcome
 from mechcausal.links.result import Links
-from mechcausal.links.total import check_networks
 from mechcausal.method import Cost, Method, function
 from mechcausal.models.binding import Bound
 from mechcausal.models.engine import Exact, Plan, evaluate
 from mechcausal.patching.activation import Direction
 from mechcausal.patching.sweep import MetricSpec
+from mechcausal.results.redraws import check_networks
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,8 @@ class Linking(Method[Contrast, Links]):
         redrawn: The largest number of networks with redrawn weights that the total effect is compared with: 0, or at
             least 8. Fewer are run where the comparison is clear before.
         most: How many features are measured exactly. Of more, chosen on the half to choose by: three in five by
-            attribution, one in five by association, one in five at random.
+            attribution, one in five by association, one in five at random. Pairs of unequal length and answers of several
+            tokens allow no attribution: then four in five by association.
         details: For how many candidates, largest effects first, specificity and stability are measured.
         also: Other concepts, like `probes`, on which the effect of a candidate is followed.
         neutral: Text on which nothing should change.

@@ -9,11 +9,13 @@ import numpy as np
 
 from mechcausal.address import Selection
 from mechcausal.errors import DataError
-from mechcausal.links.association import Association, associations, mean_difference
+from mechcausal.links.association import Association, associations
 from mechcausal.links.bench import BOTH, Bench
 from mechcausal.links.candidates import Candidate
 from mechcausal.links.concepts import Concept
 from mechcausal.links.verdict import YES, answers
+from mechcausal.probes.kinds import Linear
+from mechcausal.probes.kinds import fit as fit_probe
 from mechcausal.results.multiplicity import benjamini_hochberg
 from mechcausal.results.shares import Shares
 
@@ -106,7 +108,8 @@ def hold(bench: Bench, candidates: Sequence[Candidate], at: Selection) -> Readin
 def availability(bench: Bench, readings: Readings, concepts: Sequence[Concept], smallest: float) -> list[Available]:
     """Measure what every candidate tells of every concept, on the half that effects are not estimated on.
 
-    A candidate that holds a vector is read along the difference of its means over the other half.
+    A candidate that holds a vector is read by a logistic probe that was fitted on the other half: a difference of means
+    misses what is spread over directions that vary for other reasons.
     """
     chosen, other = (bench.both_sides(rows) for rows in bench.split)
     clusters = np.asarray(bench.clusters * 2)
@@ -142,7 +145,9 @@ def _score(values: np.ndarray, labels: np.ndarray, fit: np.ndarray) -> np.ndarra
     rows = fit[np.isfinite(values[fit]).all(axis=1)]
     if len(rows) == 0 or labels[rows].all() or not labels[rows].any():
         return np.zeros(len(values))
-    return values @ mean_difference(values[rows], labels[rows])
+    probe = fit_probe("logistic", values[rows], labels[rows].astype(int))
+    assert isinstance(probe, Linear)  # that is what a logistic probe is
+    return values @ probe.weight[0].numpy()
 
 
 def _refuse_one_sided(concept: Concept, *halves: np.ndarray) -> None:

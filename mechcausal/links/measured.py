@@ -16,8 +16,9 @@ from mechcausal.links.gather import Gathered
 from mechcausal.links.measure import Available, Readings, Used, availability, use
 from mechcausal.links.narrowing import narrowed
 from mechcausal.links.stability import Counterparts
-from mechcausal.links.total import Total, check_networks, total_effect
+from mechcausal.links.total import Total, total_effect
 from mechcausal.links.verdict import YES
+from mechcausal.results.redraws import check_networks
 from mechcausal.results.shares import Shares
 
 if TYPE_CHECKING:

@@ -34,13 +34,14 @@ def narrowed(
         return readings, list(available), {"of": count, "measured": count}
     draw = np.random.default_rng([bench.seed, 5])
     gradient = _gradient(bench, readings)
+    shares = (_BY_GRADIENT, _BY_ASSOCIATION) if gradient is not None else (0.0, _BY_GRADIENT + _BY_ASSOCIATION)
     least_p = np.min([np.minimum(association.decision.p, association.pooled.p) for association in available], axis=0)
     strength = np.max([np.abs(association.decision.auc - 0.5) for association in available], axis=0)
     by_association = np.lexsort((-strength, least_p))
     kept = dict.fromkeys(others, "kept")
     for how, order, share in (
-        ("gradient", np.argsort(-gradient, kind="stable"), _BY_GRADIENT),
-        ("association", by_association, _BY_ASSOCIATION),
+        ("gradient", np.argsort(-gradient, kind="stable") if gradient is not None else (), shares[0]),
+        ("association", by_association, shares[1]),
         ("random", draw.permutation(count), 1 - _BY_GRADIENT - _BY_ASSOCIATION),
     ):
         fresh = [int(number) for number in order if int(number) not in kept]
@@ -52,8 +53,13 @@ def narrowed(
     return readings.take(chosen), [association.take(chosen) for association in available], numbers
 
 
-def _gradient(bench: Bench, readings: Readings) -> np.ndarray:
-    """Return the size of the estimated effect of every feature; 0 for other candidates."""
+def _gradient(bench: Bench, readings: Readings) -> np.ndarray | None:
+    """Return the size of the estimated effect of every feature, 0 for other candidates; None where there is no estimate.
+
+    First-order estimates of all features at once need token against token, and an answer that is one token.
+    """
+    if not bench.pairs.even or bench.metric.forces(bench.base):
+        return None
     out = np.zeros(len(readings.candidates))
     names = dict.fromkeys(
         candidate.site.dictionary for candidate in readings.candidates if candidate.site.dictionary is not None

@@ -21,6 +21,7 @@ from mechcausal.arguments import Model, checked
 from mechcausal.data.prompts import PromptSet
 from mechcausal.errors import InterventionError, MechcausalError, ModelError, SiteError, UnsupportedError
 from mechcausal.interventions.specs import AddDelta, Edit
+from mechcausal.method import once
 from mechcausal.models import bridge
 from mechcausal.models.attached import with_dictionaries
 from mechcausal.models.cache import keep, recall, versions
@@ -123,6 +124,12 @@ def abilities(model: Any) -> Abilities:  # noqa: ANN401 - a TransformerBridge
     """Return what this model can do, measured on first use and remembered by its weights and shape."""
     if bridge.require_bridge(model).training:
         raise ModelError("the model is in training mode, where dropout makes its numbers random", fix="model.eval()")
+    able = once(model, "abilities", lambda: _known(model))
+    shape = with_dictionaries(model, able.shape, weights_fingerprint(model))
+    return able if shape is able.shape else replace(able, shape=shape)
+
+
+def _known(model: Any) -> Abilities:  # noqa: ANN401
     state = condition(model)
     remember(model, state)
     # The same weights may be cut into heads in more than one way, and run under other settings or hooks.
@@ -135,9 +142,7 @@ def abilities(model: Any) -> Abilities:  # noqa: ANN401 - a TransformerBridge
     )
     if key not in _measured:
         _measured[key] = _recalled_or_measured(model, state)
-    able = _measured[key]
-    shape = with_dictionaries(model, able.shape, key[0])
-    return able if shape is able.shape else replace(able, shape=shape)
+    return _measured[key]
 
 
 @checked

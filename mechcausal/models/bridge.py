@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from mechcausal.address import ModelShape, Site
 from mechcausal.errors import DataError, ModelError, UnsupportedError
+from mechcausal.method import once
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # about HookedTransformer, which nothing here uses
@@ -291,6 +292,10 @@ def foreign(model: TransformerBridge) -> str:
     The engine calls modules of its own that share the weights, so only the loop sees what is attached here. Hooks with
     which transformer-lens 4 wires a bridge do not count.
     """
+    return once(model, "foreign", lambda: _foreign(model))
+
+
+def _foreign(model: TransformerBridge) -> str:
     if any(getattr(nn.modules.module, name) for name in _GLOBAL):
         return "hooks on all modules are registered with torch"
     for point in model.hook_dict.values():

@@ -1,7 +1,7 @@
 """What a forward depends on besides the weights: types, settings, hooks and replaced forwards of all modules.
 
-All of it can be changed by hand after the first use of a model. It is looked at again at every call, so that what was
-remembered of the model as it was is not used for the model as it is.
+All of it can be changed by hand after the first use of a model. It is looked at again in every run of a method, so that
+what was remembered of the model as it was is not used for the model as it is.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from mechcausal.method import once
 from mechcausal.models import bridge
 
 Condition = tuple[Any, ...]
@@ -27,6 +28,10 @@ def condition(model: Any) -> Condition:  # noqa: ANN401 - a TransformerBridge
     Settings are the public plain attributes of modules (`scaling`, `eps`, `training`) and of their configurations; private
     ones are what modules note down while they run.
     """
+    return once(model, "condition", lambda: _condition(model))
+
+
+def _condition(model: Any) -> Condition:  # noqa: ANN401
     parts: list[Any] = []
     types: dict[type, None] = {}
     configurations: dict[int, Any] = {}

@@ -121,7 +121,7 @@ def evaluate(
         nonlocal forwards, economy
         part = aligned.batch(index, bridge.device_of(model))
         part, answers = written_out(part if any(plan.cells) else without_padding(part))
-        compared = None
+        compared, selected = None, Selected(part.base)
         if plan.metric.compares:
             compared = forward(model, part.reference or part.base).logits
             forwards += 1
@@ -130,7 +130,7 @@ def evaluate(
             assert engine is not None  # there are cells that it can do
             assert engine.twin is not None
             carried = [kind for kind in _kinds(plan.cells) if engine.carries(kind)]
-            options = {"budget": budget, "tick": bar.update, "unedited": unedited}
+            options = {"budget": budget, "tick": bar.update, "unedited": unedited, "selected": selected}
             run = replay(engine.twin, part.only(fast), carried, compared, **options)
             out[[*fast, -2, -1]] = [*run.values, run.base, run.source]
             forwards, economy = forwards + run.forwards, economy + run.economy
@@ -140,7 +140,7 @@ def evaluate(
             if not fast:
                 out[-2:] = run.base, run.source
             forwards += run.forwards
-        reached = _reached(part)
+        reached = _reached(part, selected)
         if not plan.dry and not np.isfinite(out[:-2][reached]).all():
             _refuse_nan(model, part.base)
         out[:-2][~reached] = np.nan
@@ -206,9 +206,8 @@ def _kinds(cells: Sequence[Cell]) -> list[str]:
     return list(dict.fromkeys(edit.site.kind for cell in cells for edit in cell))
 
 
-def _reached(plan: Plan) -> np.ndarray:
+def _reached(plan: Plan, selected: Selected) -> np.ndarray:
     """Say which examples have a position that a cell selects, [cell example]; the unedited run has all it needs."""
-    selected = Selected(plan.base)
     chosen = [tuple(dict.fromkeys(edit.at for edit in cell)) or (ALL,) for cell in plan.cells]
     numbers = [selected.number(*selections) for selections in chosen]
     return selected.masks.any(-1).cpu().numpy()[numbers] if numbers else np.ones((0, len(plan.base)), dtype=bool)

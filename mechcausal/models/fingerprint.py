@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 
+from mechcausal.method import once
 from mechcausal.models import bridge
 from mechcausal.models.checksum import checksum
 
@@ -19,8 +20,13 @@ _digests: WeakKeyDictionary[Any, tuple[tuple[int, ...], str]] = WeakKeyDictionar
 def weights_fingerprint(model: Any) -> str:  # noqa: ANN401 - a TransformerBridge
     """Return a digest of all parameters; biases that are all zero are none, as in the same model without them.
 
-    It is computed again only after one of them changed, in whatever way: the content is looked at in every call.
+    It is computed again only after one of them changed, in whatever way: the content is looked at in every run of a
+    method, and at every call outside of one.
     """
+    return once(model, "weights", lambda: _fingerprint(model))
+
+
+def _fingerprint(model: Any) -> str:  # noqa: ANN401
     module = bridge.underlying(model)
     state = checksum(module.parameters())
     cached = _digests.get(model)

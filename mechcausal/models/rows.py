@@ -67,8 +67,9 @@ def align(base: PromptSet, *others: PromptSet | None) -> tuple[Any, ...]:
             row = int(unequal[0])
             raise DataError(
                 f"source and base prompt {row} differ in length, so positions cannot be matched",
-                got=int(other.lengths[row]),
-                expected=int(base.lengths[row]),
+                got=f"{int(other.lengths[row])} and {int(base.lengths[row])} tokens",
+                fix="use pairs of equal length (mc.contrast(..., lengths='equal')), or patch, ablate, attribute, path_patch or "
+                "link, which match the positions that both prompts have",
             )
         width = max(width, other.tokens.shape[1])
     return tuple(None if item is None else item.padded(width, base.side) for item in (base, *others))

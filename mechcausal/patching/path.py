@@ -18,7 +18,7 @@ from torch import Tensor
 
 from mechcausal.address import Place, Selection, Site, expand
 from mechcausal.arguments import Count, Model
-from mechcausal.data.contrast import Contrast, require_even
+from mechcausal.data.contrast import Contrast
 from mechcausal.data.forced import forced
 from mechcausal.data.prompts import PromptSet
 from mechcausal.errors import NumericsError, SiteError, UnsupportedError
@@ -29,11 +29,12 @@ from mechcausal.metrics import metric as metric_of
 from mechcausal.models import bridge
 from mechcausal.models.abilities import Abilities, abilities
 from mechcausal.models.anatomy import entry, exit_of
-from mechcausal.models.engine import Exact, align, in_batches
+from mechcausal.models.engine import Exact, in_batches
 from mechcausal.models.hooked import forward
 from mechcausal.models.plan import Economy
 from mechcausal.models.replay.verify import Replayer, replayer
-from mechcausal.models.rows import of_prompts
+from mechcausal.models.rows import align, in_two, of_prompts, side_by_side, uneven, why_matched
+from mechcausal.models.sources import by_number
 from mechcausal.patching.activation import Direction, SweepCost
 from mechcausal.patching.direct import can_trace, trace
 from mechcausal.patching.sweep import (
@@ -94,7 +95,6 @@ class PathPatching(Method[Contrast, Result]):
 
     def run(self, model: Model, data: Contrast) -> Result:
         """Trace every path and measure it."""
-        require_even(data, self.word)
         recorder = Recorder(
             model, data, metric_of(self.metric), self.word,
             {
@@ -107,19 +107,22 @@ class PathPatching(Method[Contrast, Result]):
         baselines = recorder.baselines("corrupt" if self.direction == "denoise" else "clean", self.batch_size)
         values, used = tracer.traced(where, data, self.direction, recorder.batch_size)
         rows = [place.row() for place in where]
-        return recorder.result(rows, values, baselines, forwards=tracer.forwards, batch_size=used, **tracer.compute())
+        return recorder.result(
+            rows, values, baselines, forwards=tracer.forwards, batch_size=used, **tracer.compute(len(data))
+        )
 
     def cost(self, model: Model, data: Contrast) -> SweepCost:
         """Return what it would take; only the unedited runs are made."""
-        require_even(data, self.word)
         where, tracer = self._tracer(model, data, metric_of(self.metric))
-        n, per_forward = len(data), align(data.clean, data.corrupt)[0].tokens.shape[1] * tracer.able.shape.n_layers
+        n, width = len(data), max(side.tokens.shape[1] for side in (data.clean, data.corrupt))
+        per_forward = width * tracer.able.shape.n_layers
         streams = {entry(site, tracer.able) for site in tracer.receivers if site.component != "logits"}
-        by_the_loop = len(where) * (2 + len(streams)) * n * per_forward  # the sender, what is felt, what follows
+        each = len(where) * (2 + len(streams)) * per_forward  # the sender, what is felt, what follows
+        by_the_loop = computed = each * n
         if tracer.engine is not None:
             tracer.dry = True
             tracer.traced(where, data, self.direction, self.batch_size)
-        computed = by_the_loop if tracer.engine is None else tracer.economy.token_layers
+            computed = tracer.economy.token_layers + each * tracer.matched
         return SweepCost(
             cells=len(where),
             examples=n,
@@ -128,7 +131,7 @@ class PathPatching(Method[Contrast, Result]):
             token_layers=computed,
             naive_token_layers=by_the_loop,
             skipped=tracer.economy.skipped,
-            naive_because={"all": tracer.reason} if tracer.engine is None else {},
+            naive_because=tracer.reasons(n),
         )
 
     def _tracer(self, model: Model, pairs: Contrast, metric: Metric) -> tuple[list[Place], _Tracer]:
@@ -200,29 +203,53 @@ class _Tracer:
         self.engine, self.reason, self.dry = engine, reason, False
         self.last = able.shape.n_layers - 1
         self.able, self.forwards, self.economy = able, 0, Economy()
+        self.matched = 0  # how many pairs differ in length
 
     def traced(
         self, where: Sequence[Place], pairs: Contrast, direction: str, batch_size: int
     ) -> tuple[np.ndarray, int]:
         """Return the metric of each path, [sender example], and the batch size that fitted."""
-        base, source, clean = align(*two_sides(pairs, direction), pairs.clean)
+        sides = [*two_sides(pairs, direction), pairs.clean]
+        apart = uneven(sides[0], sides[1])
+        self.matched = int(apart.sum())
+
+        def some(rows: np.ndarray, matched: bool) -> tuple[np.ndarray, int]:
+            taken = [side.take(rows.tolist()) for side in sides]
+            return self._traced(where, side_by_side(*taken) if matched else align(*taken), batch_size, matched)
+
+        values, sizes = in_two(apart, some)
+        return values, min(sizes)
+
+    def _traced(
+        self, where: Sequence[Place], aligned: Sequence[PromptSet], batch_size: int, matched: bool
+    ) -> tuple[np.ndarray, int]:
+        """Trace the paths in rows that stand token against token, or that are `matched` by the positions they share."""
 
         def one_batch(index: Tensor) -> np.ndarray:
             device = bridge.device_of(self.model)
-            sides = [side.take(index).to(device) for side in (base, source, clean)]
+            sides = [side.take(index).to(device) for side in aligned]
             metric, answers = self.metric, None
             if self.metric.forces(sides[0]):
                 answers, metric = forced(sides[0]), self.metric.piece
                 sides = [answers.prompts, forced(sides[1], sides[0]).prompts, answers.prompts]
-            if self.engine is None:
-                return of_prompts(self.metric, self.run(where, *sides, metric), answers)
+            if self.engine is None or matched:
+                return of_prompts(self.metric, self.run(where, *sides, metric, matched=matched), answers)
             return of_prompts(self.metric, self.replay(self.engine, where, *sides, metric), answers)
 
-        return in_batches(len(base), batch_size, one_batch, progress="tracing paths")
+        return in_batches(len(aligned[0]), batch_size, one_batch, progress="tracing paths")
 
-    def compute(self) -> dict[str, Any]:
+    def reasons(self, n: int) -> dict[str, str]:
+        """Return why the loop traced all of the pairs, or some."""
+        if self.engine is None:
+            return {"all": self.reason}
+        return why_matched(self.matched, n) if self.matched else {}
+
+    def compute(self, n: int) -> dict[str, Any]:
         """Return what provenance says of the engine."""
-        return {"engine": "naive", "naive_because": self.reason} if self.engine is None else self.economy.counts()
+        if self.engine is None or self.matched == n:
+            return {"engine": "naive", "naive_because": self.reason or self.reasons(n)}
+        counts = self.economy.counts()
+        return {**counts, "engine": "replay and naive", "naive_because": self.reasons(n)} if self.matched else counts
 
     def replay(
         self,
@@ -246,12 +273,23 @@ class _Tracer:
         return values
 
     def run(
-        self, where: Sequence[Place], batch: PromptSet, source: PromptSet, clean: PromptSet, metric: Metric
+        self,
+        where: Sequence[Place],
+        batch: PromptSet,
+        source: PromptSet,
+        clean: PromptSet,
+        metric: Metric,
+        *,
+        matched: bool = False,
     ) -> np.ndarray:
+        if self.dry:
+            return np.zeros((len(where), len(batch)))
         entries = list(dict.fromkeys(exit_of(place.site) for place in where))
         wholes = list(dict.fromkeys(place.site.whole for place in where))
         before = self._forward(batch, read=entries)
         goal = self._forward(source, read=wholes).read
+        if matched:  # values of the source stand where the base run has the same position
+            goal = {site: by_number(value, batch, source) for site, value in goal.items()}
         compared = self._forward(clean).logits if metric.compares else None
         out = np.empty((len(where), len(batch)))
         for number, place in enumerate(where):

@@ -11,14 +11,14 @@ from torch import Tensor, nn
 
 from mechcausal.address import Place, Site
 from mechcausal.arguments import Count, Model
-from mechcausal.data.contrast import Contrast, require_even
+from mechcausal.data.contrast import Contrast
 from mechcausal.data.prompts import PromptSet
 from mechcausal.errors import DataError, UnsupportedError
 from mechcausal.method import Cost, Method, function
 from mechcausal.metrics import METRICS
 from mechcausal.models import bridge
 from mechcausal.models.abilities import Abilities, abilities
-from mechcausal.models.engine import align, in_batches
+from mechcausal.models.engine import in_batches
 from mechcausal.models.hooked import forward
 from mechcausal.models.readout import Readouts
 from mechcausal.models.replay.verify import replayer
@@ -62,7 +62,6 @@ class DirectAttributing(Method[PromptSet | Contrast, Result]):
 
     def run(self, model: Model, data: PromptSet | Contrast) -> Result:
         """Split the log-odds."""
-        require_even(data, self.word)
         recorder = Recorder(model, data, METRICS["logit_diff"], self.word, {"direction": self.direction})
         if any(side.answer is None for side in recorder.sides.values()):
             raise DataError(
@@ -75,7 +74,7 @@ class DirectAttributing(Method[PromptSet | Contrast, Result]):
         if isinstance(data, PromptSet):
             base, source = data, None
         else:
-            base, source = align(*two_sides(data, self.direction))
+            base, source = two_sides(data, self.direction)  # each is read at its own end, so their lengths may differ
 
         def one_batch(index: Tensor) -> np.ndarray:
             nonlocal forwards

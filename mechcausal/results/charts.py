@@ -90,20 +90,22 @@ class Line:
 
 @dataclass(frozen=True)
 class Lines:
-    """A line chart before it is drawn; `marks` are horizontal lines with a name."""
+    """A line chart before it is drawn; `marks` are horizontal lines with a name, `ticks` those of x where they are given."""
 
     series: tuple[Line, ...]
     title: str
     x_label: str
     y_label: str
     marks: tuple[tuple[str, float], ...] = ()
+    ticks: tuple[tuple[float, str], ...] = ()
 
     def describe(self) -> str:
         """Say in words what the picture shows, for those who cannot see it."""
         parts = []
         for line in self.series:
             first, last = line.points[0], line.points[-1]
-            parts.append(f"{line.name} from {_number(first[1])} at {first[0]:g} to {_number(last[1])} at {last[0]:g}")
+            start, end = (dict(self.ticks).get(point[0], f"{point[0]:g}") for point in (first, last))
+            parts.append(f"{line.name} from {_number(first[1])} at {start} to {_number(last[1])} at {end}")
         parts += [f"{name} is {_number(value)}" for name, value in self.marks]
         return f"{self.title} ({self.y_label} by {self.x_label}): {'; '.join(parts)}"
 
@@ -126,12 +128,13 @@ def line_chart(
     y_label: str,
     *,
     marks: Sequence[tuple[str, float]] = (),
+    ticks: Sequence[tuple[float, str]] = (),
 ) -> Lines:
     """Lay out curves from (name, [(x, value, low, high), ...])."""
     made = tuple(Line(name, tuple(sorted(points))) for name, points in series if len(points))
     if not made:
         raise ResultError("there is nothing to draw", fix="give at least one curve with one point")
-    return Lines(made, title, x_label, y_label, tuple(marks))
+    return Lines(made, title, x_label, y_label, tuple(marks), tuple(ticks))
 
 
 def bars(rows: Sequence[Row | Bar], title: str, x_label: str) -> str:
@@ -285,10 +288,10 @@ def _lines_svg(chart: Lines) -> str:
         return top + down * (y_high - value) / (y_high - y_low)
 
     out = []
-    for tick in x_ticks:
+    for tick, words in chart.ticks or [(tick, svg.short(tick)) for tick in x_ticks]:
         out += [
             svg.rule(x(tick), top, x(tick), top + down, ".08"),
-            svg.text(x(tick), top + down + 18, svg.short(tick), "middle"),
+            svg.text(x(tick), top + down + 18, words, "middle"),
         ]
     for tick in y_ticks:
         ink = ".5" if tick == 0 else ".13"
@@ -352,6 +355,8 @@ def _live_lines(chart: Lines) -> Figure:
     for name, value in chart.marks:
         drawn.add_hline(y=value, line_dash="dash", annotation_text=name)
     drawn.update_xaxes(title_text=chart.x_label)
+    if chart.ticks:
+        drawn.update_xaxes(tickvals=[at for at, _ in chart.ticks], ticktext=[words for _, words in chart.ticks])
     drawn.update_yaxes(title_text=chart.y_label, rangemode="tozero")
     return drawn
 

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import torch
 from saved import assert_kept
+from unequal import PAIRS, columns, unequal
+from written import logprobs, stream
 from zoo import ARCHITECTURES, bare, loaded, make_pairs
 
 import mechcausal as mc
@@ -130,7 +132,33 @@ def test_pairs_of_unequal_length_are_read_at_named_positions():
         answer=["blue", "gold"], foil=["gold", "white"], positions={"middle": ["gold", "white"]},
         corrupt_positions={"middle": ["gold pink", "gray white"]},
     )  # fmt: skip
-    with pytest.raises(MechcausalError, match="unequal length"):
-        mc.lens(model, pairs)
     read = mc.lens(model, pairs, at="@-1", used=False)
     assert read.frame["readable"].iloc[-1] == pytest.approx(1)
+
+
+@pytest.mark.parametrize("mode", ["last", "mean", "each"])
+def test_pairs_of_unequal_length_are_read_at_each_position_they_share(mode):
+    """The log-odds at each position of the plain model, over the tokens that count as it; the effect is that of patching."""
+    pairs, plain = unequal(mode), bare("llama")
+    read = mc.lens(loaded("llama"), pairs, sites="L0.resid_post")
+    gaps, outputs = np.full(read.examples.shape, np.nan), []
+    for number, (before, first, after, second) in enumerate(PAIRS):
+        size, values, ends = min(len(first), len(second)), [], []
+        for span in (first, second):
+            states = stream(plain, "llama", [*before, *span, *after], 1)
+            logits = plain.lm_head(plain.model.norm(states))
+            odds = (logits[:, pairs.clean.answer[number]] - logits[:, pairs.clean.foil[number]]).detach().numpy()
+            values.append([odds[tokens].mean() for tokens in columns(before, span, after, mode, size)])
+            table = logprobs(plain, "llama", [*before, *span, *after])[-1]
+            ends.append(float(table[pairs.clean.answer[number]] - table[pairs.clean.foil[number]]))
+        shared = slice(len(values[0]))
+        assert read.examples[shared, number] == pytest.approx(values[0], abs=1e-4)
+        assert np.isnan(read.examples[len(values[0]) :, number]).all()
+        gaps[shared, number] = np.subtract(*values)
+        outputs.append(ends[0] - ends[1])
+    everywhere = np.isfinite(gaps).all(1)
+    share = gaps.mean(1)[everywhere] / np.mean(outputs)
+    assert read.frame["readable"][everywhere].to_numpy() == pytest.approx(share, abs=1e-3)
+    patched = mc.patch(loaded("llama"), pairs, sites="L0.resid_post", at="each").frame
+    assert read.frame["used"].to_numpy() == pytest.approx(patched["effect"].to_numpy(), nan_ok=True)
+    assert read.frame["label"].tolist() == patched["label"].tolist()

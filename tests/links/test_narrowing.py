@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import planted
+import pytest
 import torch
 
 from mechcausal.address import Site
@@ -54,6 +55,24 @@ def test_so_many_are_chosen_by_each_estimate_and_the_rest_at_random(monkeypatch)
     by_gradient = features[np.argsort(-GRADIENT[:N])][:12]
     rest = [number for number in features[np.argsort(-STRENGTH[:N])] if number not in by_gradient]
     assert {*by_gradient.tolist(), *rest[:4]} <= set(numbers)
+
+
+def test_without_an_estimate_the_association_chooses_in_its_place(monkeypatch):
+    monkeypatch.setattr(narrowing, "_gradient", lambda bench, readings: None)
+    readings, available = made()
+    kept, _, family = narrowing.narrowed(SimpleNamespace(seed=0), readings, available, MOST)
+    assert (family["by gradient"], family["by association"], family["by random"]) == (0, 16, 4)
+    numbers = [int(value[0, 0]) for value in kept.decision]
+    assert {*np.arange(N)[np.argsort(-STRENGTH[:N])][:16].tolist()} <= set(numbers)
+
+
+@pytest.mark.parametrize("changed", ["unequal", "long answers"])
+def test_there_is_no_estimate_where_tokens_do_not_match_or_answers_are_long(changed):
+    bench = SimpleNamespace(
+        pairs=SimpleNamespace(even=changed != "unequal"), base=None,
+        metric=SimpleNamespace(forces=lambda prompts: changed == "long answers"),
+    )  # fmt: skip
+    assert narrowing._gradient(bench, made()[0]) is None
 
 
 def test_few_candidates_are_all_measured():

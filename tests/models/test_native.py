@@ -44,7 +44,7 @@ def native(variant):
 @pytest.mark.parametrize("side", ["right", "left"])
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_the_numbers_of_the_loop(variant, side):
-    model, pairs = native(variant), make_pairs(lengths=(7, 4, 6), vocab=30, side=side)
+    model, pairs = native(variant), make_pairs(lengths=(5, 3, 4), vocab=30, side=side)
     sites = ["resid_post", "z", "attn_out", *(["mlp_out"] if variant != "attention only" else [])]
     fast, slow = (mc.patch(model, pairs, sites=sites, at="each", exact=exact) for exact in ("replay", "naive"))
     assert fast.provenance.compute["engine"] == "replay"

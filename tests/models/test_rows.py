@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from unequal import PAIRS, unequal
+from unequal import PAIRS, columns, unequal
 from written import logprobs, odds, stream
 from zoo import bare, loaded, make_pairs
 
@@ -14,13 +14,6 @@ from mechcausal.data.targets import filled
 from mechcausal.errors import DataError, SiteError
 from mechcausal.models.rows import in_two, together, uneven
 from mechcausal.models.sources import by_number
-
-
-def columns(before, span, after, mode, size):
-    """Return the tokens of each position of a prompt, by hand: one list for each position."""
-    begin, end = len(before), len(before) + len(span)
-    inside = {"last": [[end - 1]], "mean": [list(range(begin, end))], "each": [[end - size + i] for i in range(size)]}
-    return [*([i] for i in range(begin)), *inside[mode], *([i] for i in range(end, end + len(after)))]
 
 
 def written_out(name, pairs, mode, layer, direction):
@@ -110,10 +103,6 @@ def test_other_methods_and_costs():
     assert len(mc.ablate(model, pairs, sites="z", do="mean")) == 12
     assert len(mc.ablate(model, pairs, sites="L1.resid_pre", at="@who", do="zero")) == 1
     assert mc.measure(model, pairs, "logit_diff").value(side="corrupt") != 0
-    with pytest.raises(DataError, match=r"path_patch needs pairs whose prompts have as many tokens.*lengths='equal'"):
-        mc.path_patch(model, pairs)
-    with pytest.raises(DataError, match="direct_logit_attribution needs pairs"):
-        mc.direct_logit_attribution(model, pairs)
     with pytest.raises(DataError, match="differ in length"):
         mc.causal.mediate(model, pairs, "L1.z.H0")
     with pytest.raises(SiteError, match="attention pattern cannot be taken from a prompt of another length"):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from unequal import PAIRS, columns, unequal
 from zoo import bare, loaded, make_pairs
 
 import mechcausal as mc
@@ -63,9 +64,16 @@ def contribution(run, sender):
             return run.mlp_out[int(layer[1:])]
 
 
-def brute_force(base_tokens, source_tokens, sender, receiver):
+def brute_force(base_tokens, source_tokens, sender, receiver, matched=None):
+    """With `matched`, prompts differ in length: the tokens of the base run and of the source run at each shared position."""
     base, source = Written(base_tokens), Written(source_tokens)
-    delta = contribution(source, sender) - contribution(base, sender)
+    if matched is None:
+        delta = contribution(source, sender) - contribution(base, sender)
+    else:
+        here, there = contribution(base, sender), contribution(source, sender)
+        delta = torch.zeros_like(here)
+        for own, other in zip(*matched, strict=True):
+            delta[:, own] = there[:, other].mean(1, keepdim=True) - here[:, own]
     match receiver.split("."):
         case ["logits"]:
             return base.unembed(base.final + delta)
@@ -110,6 +118,39 @@ def test_equal_to_brute_force(sender, receiver, direction):
     found = mc.path_patch(loaded("gpt2"), pairs, senders=sender, receivers=receiver, direction=direction)
     np.testing.assert_allclose(found.examples[0], expected.numpy(), atol=1e-5)
     assert np.abs(found.examples[0] - found.baselines["base"]).max() > 1e-4
+
+
+@pytest.mark.parametrize("direction", ["denoise", "noise"])
+@pytest.mark.parametrize("mode", ["last", "mean", "each"])
+@pytest.mark.parametrize(
+    ("sender", "receiver"),
+    [("L0.z.H1", "L2.q.H3"), ("L0.z.H1", "L1.v.H0"), ("L0.mlp_out", "L2.mlp_out"), ("embed", "L1.k.H2"), ("L2.z.H0", "logits")],
+)  # fmt: skip
+def test_prompts_of_different_length_are_matched_by_the_positions_they_share(sender, receiver, mode, direction):
+    pairs, expected = unequal(mode), []
+    for number, (before, first, after, second) in enumerate(PAIRS):
+        spans = (second, first) if direction == "denoise" else (first, second)
+        tokens = [torch.tensor([[*before, *span, *after]]) for span in spans]
+        matched = [columns(before, span, after, mode, min(map(len, spans))) for span in spans]
+        logits = brute_force(*tokens, sender, receiver, matched)[0, -1]
+        expected.append(float(logits[pairs.clean.answer[number]] - logits[pairs.clean.foil[number]]))
+    found = mc.path_patch(loaded("gpt2"), pairs, senders=sender, receivers=receiver, direction=direction, batch_size=3)
+    np.testing.assert_allclose(found.examples[0], expected, atol=1e-5)
+    told = found.provenance.compute
+    if "replay" in told["engine"]:
+        count = 2 + (mode == "mean")
+        assert told["engine"] == "replay and naive"
+        assert told["naive_because"]["pairs of different length"].startswith(f"{count} of 4 pairs")
+    assert ("replay" in told["engine"]) == (receiver in ("logits", "L2.mlp_out"))
+
+
+def test_pairs_of_different_length_cost_the_loop_what_they_cost():
+    pairs = unequal()
+    cost = mc.path_patch.cost(loaded("gpt2"), pairs, senders="L0.z.H*", receivers="L1.mlp_out")
+    alone = mc.path_patch.cost(loaded("gpt2"), pairs.take([3]), senders="L0.z.H*", receivers="L1.mlp_out")
+    assert cost.cells == 4
+    assert cost.naive_token_layers > cost.token_layers > alone.token_layers
+    assert cost.naive_because["pairs of different length"].startswith("2 of 4")
 
 
 def test_receivers_react_together(by_hand):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from unequal import unequal
 from zoo import bare, loaded, make_pairs
 
 import mechcausal as mc
@@ -43,8 +44,8 @@ def test_the_parts_of_organisms_add_up(name):
     np.testing.assert_allclose(found.examples.sum(0), whole, atol=1e-3)
 
 
-def parts_by_hand(tokens, answer, foil):
-    """Project heads and MLPs of the bare GPT-2 with a layer norm that is written out."""
+def activations(tokens):
+    """Return what the heads hold and the MLPs write in the bare GPT-2, and the last stream, at the last token."""
     model, kept, handles = bare("gpt2"), {}, []
     for layer, block in enumerate(model.transformer.h):
         handles += [
@@ -55,7 +56,13 @@ def parts_by_hand(tokens, answer, foil):
     model(tokens)
     for handle in handles:
         handle.remove()
-    norm, stream = model.transformer.ln_f, kept["x"][0, -1].double()
+    return {name: value[0, -1].double() for name, value in kept.items()}
+
+
+def parts_by_hand(tokens, answer, foil, frozen=None):
+    """Project heads and MLPs of the bare GPT-2 with a layer norm that is written out, its scale that of other tokens if given."""
+    model, kept = bare("gpt2"), activations(tokens)
+    norm, stream = model.transformer.ln_f, (kept if frozen is None else activations(frozen))["x"]
     deviation = (stream.var(correction=0) + norm.eps).sqrt()
     toward = (model.lm_head.weight[answer] - model.lm_head.weight[foil]).double()
 
@@ -66,9 +73,8 @@ def parts_by_hand(tokens, answer, foil):
     for layer, block in enumerate(model.transformer.h):
         for head in range(4):
             own = slice(8 * head, 8 * head + 8)
-            written = kept["z", layer][0, -1, own].double() @ block.attn.c_proj.weight[own].double()
-            found[f"L{layer}.z.H{head}"] = project(written)
-        found[f"L{layer}.mlp_out"] = project(kept["mlp", layer][0, -1].double())
+            found[f"L{layer}.z.H{head}"] = project(kept["z", layer][own] @ block.attn.c_proj.weight[own].double())
+        found[f"L{layer}.mlp_out"] = project(kept["mlp", layer])
     return found
 
 
@@ -111,6 +117,23 @@ def test_pairs_add_up_to_the_frozen_difference(gpt2, pairs):
     rest = (found.frame["label"] == "rest").to_numpy()
     np.testing.assert_allclose(change[rest], 0, atol=1e-5)
     np.testing.assert_allclose(found.baselines["clean"], mc.patch(gpt2, pairs).baselines["clean"], atol=1e-5)
+
+
+@pytest.mark.parametrize("direction", ["denoise", "noise"])
+def test_sides_of_different_length_are_projected_each_at_its_end(direction):
+    """The parts of the source less those of the base, the norm frozen at the base run: by hand, one prompt at a time."""
+    pairs = unequal()
+    found = mc.direct_logit_attribution(loaded("gpt2"), pairs, direction=direction)
+    base, source = (pairs.corrupt, pairs.clean) if direction == "denoise" else (pairs.clean, pairs.corrupt)
+    for number in range(len(pairs)):
+        tokens = [torch.tensor([side.real_tokens[number]]) for side in (base, source)]
+        answers = pairs.clean.answer[number], pairs.clean.foil[number]
+        unedited = parts_by_hand(tokens[0], *answers)
+        other = parts_by_hand(tokens[1], *answers, frozen=tokens[0])
+        for site, value in unedited.items():
+            row = int(np.flatnonzero(found.frame["site"] == site)[0])
+            change = found.examples[row, number] - found.baselines["base"][number]
+            assert change == pytest.approx(other[site] - value, abs=1e-5), site
 
 
 def test_it_costs_the_unedited_runs(gpt2, pairs):

@@ -160,6 +160,11 @@ class Inputs:
         made = torch.einsum("nrpd,nkd->rpnk", self.normed(layer, streams), weight[heads].to(streams.dtype))
         return made if bias is None else made + bias[heads]
 
+    def written(self, layer: int) -> Tensor:
+        """Return the map from what heads compute to the output of attention, [head d_head model]."""
+        # Detached: the weights of the bridge ask for gradients, and nobody here wants those.
+        return output_matrix(self.twin.wrapped(), layer, self.heads["q"]).detach()
+
     def added(self, layer: int, z: Tensor, after: Tensor | None = None) -> Tensor:
         """Return what the heads of a layer add to the stream, [... head model], without the bias that they share.
 
@@ -168,9 +173,7 @@ class Inputs:
             z: What the heads compute, [... head d_head].
             after: What attention adds altogether, where a norm stands between: its scale is that of this very run.
         """
-        # Detached: the weights of the bridge ask for gradients, and nobody here wants those.
-        matrix = output_matrix(self.twin.wrapped(), layer, z.shape[-2]).detach().to(z.dtype)
-        made = torch.einsum("...hd,hdm->...hm", z, matrix)
+        made = torch.einsum("...hd,hdm->...hm", z, self.written(layer).to(z.dtype))
         out = self.layers[layer].norm_out
         if out is None:
             return made

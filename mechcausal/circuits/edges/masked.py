@@ -26,7 +26,6 @@ from mechcausal.models.engine import check_prompts
 from mechcausal.models.replay.twin import Base
 
 BUDGET = 256 * 2**20  # bytes that the contributions of all senders to one tile may take
-_WORK = 16  # how many streams a layer holds while it is run
 _WORK = 16  # how many times the stream a layer holds while it is run
 
 

@@ -46,23 +46,33 @@ def grown(wiring: Wiring, scores: np.ndarray, size: int) -> np.ndarray:
         scores: What each edge contributes, [sender receiver position]; NaN is never taken.
         size: How many edges are taken at most.
     """
-    sizes = np.abs(scores)
-    kept = np.zeros(scores.shape, dtype=bool)
-    reached = np.zeros(len(wiring.receivers), dtype=bool)
-    waiting: list[tuple[float, int, int, int]] = []
+    kept = np.zeros(scores.size, dtype=bool)
+    kept[growth(wiring, scores)[:size]] = True
+    return kept.reshape(scores.shape)
+
+
+def growth(wiring: Wiring, scores: np.ndarray) -> np.ndarray:
+    """Return all edges in the order in which `grown` takes them, as numbers into the flat array of scores.
+
+    Args:
+        wiring: All edges that the model has.
+        scores: What each edge contributes, [sender receiver position]; NaN is never taken.
+    """
+    sizes, order = np.where(wiring.possible[..., None], np.abs(scores), np.nan), []
+    n_receivers, n_places = scores.shape[1:]
+    reached = np.zeros(n_receivers, dtype=bool)
+    waiting: list[tuple[float, int]] = []
 
     def reach(receiver: int) -> None:
         reached[receiver] = True
         for sender, position in zip(*np.nonzero(~np.isnan(sizes[:, receiver])), strict=True):
-            size_of_edge = -float(sizes[sender, receiver, position])
-            heapq.heappush(waiting, (size_of_edge, int(sender), receiver, int(position)))
+            number = (int(sender) * n_receivers + receiver) * n_places + int(position)
+            heapq.heappush(waiting, (-float(sizes[sender, receiver, position]), number))
 
-    reach(len(wiring.receivers) - 1)
-    for _ in range(size):
-        if not waiting:
-            break
-        _, sender, receiver, position = heapq.heappop(waiting)
-        kept[sender, receiver, position] = True
-        for read in np.flatnonzero(wiring.readers[sender] & ~reached):
+    reach(n_receivers - 1)
+    while waiting:
+        number = heapq.heappop(waiting)[1]
+        order.append(number)
+        for read in np.flatnonzero(wiring.readers[number // (n_receivers * n_places)] & ~reached):
             reach(int(read))
-    return kept
+    return np.array(order, dtype=int)

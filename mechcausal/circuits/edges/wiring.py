@@ -21,11 +21,12 @@ import numpy as np
 
 from mechcausal.address import Site
 from mechcausal.address.components import KV_COMPONENTS
-from mechcausal.errors import SiteError, UnsupportedError
+from mechcausal.errors import SiteError, UnsupportedError, shortened
 from mechcausal.models.abilities import Abilities
 
 INPUTS = ("q", "k", "v")
 """What a head reads, each for itself."""
+_MOST = 1000  # layers, or heads of a layer: more than any model has
 
 
 @dataclass(frozen=True)
@@ -169,6 +170,13 @@ class Wiring:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Wiring:
         """Make a wiring from its JSON data."""
+        names = {part.name: bool if isinstance(part.default, bool) else int for part in fields(cls)}
+        if not data.keys() <= names.keys() or any(type(data[name]) is not names[name] for name in data):
+            raise SiteError("this does not say which edges a model has", got=shortened(repr(dict(data))))
+        n_layers, n_heads, n_kv_heads = (data.get(name, 0) for name in ("n_layers", "n_heads", "n_kv_heads"))
+        sizes = (n_layers, n_heads, n_kv_heads)
+        if min(sizes) < 1 or max(sizes) > _MOST or n_heads % n_kv_heads:
+            raise SiteError("no model has these edges", got=shortened(repr(dict(data))))
         return cls(**data)
 
 

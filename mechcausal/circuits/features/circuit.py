@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -91,6 +91,10 @@ class FeatureCircuit:
         self.graph.save(folder / "graph.json")
         self.faithfulness.save(folder / "faithfulness.parquet")
         return folder
+
+    def write(self, path: str | Path, **options: Any) -> Path:  # noqa: ANN401 - those of mc.circuits.write
+        """Write the graph for another tool, such as `format="attribution-graph"`; `mc.circuits.write` has the options."""
+        return self.graph.write(path, **options)
 
     @classmethod
     def load(cls, folder: str | Path) -> FeatureCircuit:

@@ -9,3 +9,5 @@ from mechcausal.circuits.scores import star as star
 from mechcausal.circuits.scores.scored import SCORERS as SCORERS
 from mechcausal.circuits.scores.scored import Scored as Scored
 from mechcausal.circuits.scores.scored import Scoring as Scoring
+from mechcausal.circuits.search import acdc as acdc
+from mechcausal.circuits.search import pruning as pruning

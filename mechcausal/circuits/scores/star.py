@@ -12,13 +12,14 @@ The paper scores nodes: queries, keys, values, heads and MLPs. This is the same 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from mechcausal.address import Site
+from mechcausal.circuits.edges.attention import Attention
 from mechcausal.circuits.edges.masked import Masked
 from mechcausal.circuits.edges.slopes import Slopes, edge_scores, passed, slopes
 from mechcausal.circuits.edges.tiles import EMBEDDING, Tile
@@ -53,16 +54,15 @@ def _fix(masked: Masked, tile: Tile, runs: Sequence[Slopes], made: Sequence[Tens
     for layer in range(len(masked.inputs.layers)):
         slope = torch.stack([found.found[layer, "z"] for found in runs])
         slope = slope.reshape(len(runs), *tile.base.hidden[0][:, tile.start :].shape[:2], wiring.n_heads, -1)
-        base = _attended(masked, tile, layer, None, "q")
+        attention = Attention(tile, layer)
         for sending in range(EMBEDDING, layer):
-            differs = tile.differences(sending)
+            differs = tile.differences(sending).permute(2, 0, 1, 3)
             first = 0 if sending == EMBEDDING else wiring.senders_of(sending).start
             for kind in ("q", "k"):
                 shared = wiring.n_heads // wiring.heads(kind)
                 receivers = [wiring.receiver(Site(kind, layer, head=head)) for head in range(wiring.heads(kind))]
-                for number in range(differs.shape[2]):
-                    change = base - _attended(masked, tile, layer, differs[:, :, number], kind)
-                    effect = (change[None] * slope).sum(-1)  # [run row pos head]
+                for number, after in enumerate(attention.changed(kind, differs)):
+                    effect = ((attention.z - after)[None] * slope).sum(-1)  # [run row pos head]
                     by_receiver = effect.unflatten(-1, (-1, shared)).sum(-1)
                     for which, part in enumerate(_at(tile, by_receiver)):
                         made[which][:, first + number, receivers] = part.to(made[which])
@@ -73,22 +73,3 @@ def _at(tile: Tile, effect: Tensor) -> Tensor:
     if tile.places is None:
         return effect.sum(2)[..., None]
     return torch.einsum("xbpr,qbp->xbrq", effect, tile.places)
-
-
-def _attended(masked: Masked, tile: Tile, layer: int, change: Tensor | None, kind: str) -> Tensor:
-    """Return what heads compute where their queries or keys, and nothing else, read a changed stream."""
-    inputs, base, start = masked.inputs, tile.base, tile.start
-    stream = base.hidden[layer][:, start:]
-    rows = torch.arange(len(tile), device=stream.device)
-    given: dict[str, Tensor] = {}
-
-    def run(hidden: Tensor, act: Callable[[str, Tensor], Tensor | None]) -> Tensor:
-        return inputs.attended(layer, lambda: inputs.twin.layer(base, layer, hidden, rows, start), act)
-
-    def keep(word: str, value: Tensor) -> None:
-        given[word] = value.clone()
-
-    z = run(stream, keep)
-    if change is not None:
-        z = run(stream + change, lambda word, _: None if word == kind else given[word])
-    return z.reshape(*stream.shape[:2], masked.wiring.n_heads, -1)

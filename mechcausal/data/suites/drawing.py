@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -14,9 +15,10 @@ from typing import Any
 
 from mechcausal.data.columns import Record
 from mechcausal.data.contrast import Contrast
-from mechcausal.data.own import pairs_of
+from mechcausal.data.making import pairs_of
 from mechcausal.data.tokens import tokenizer_of
 
+logger = logging.getLogger("mechcausal")
 FOLDER = Path(__file__).parent / "files"
 Maker = Callable[[Random, Any], Iterator[Record]]
 
@@ -70,6 +72,8 @@ def draw(
 ) -> Contrast:
     """Draw pairs of a suite; what the tokenizer cannot take is left out, counted in `dropped`, and said.
 
+    Where a suite has fewer pairs than are asked for, all of them are returned, and that is said.
+
     Args:
         name: The suite.
         model: The model whose tokenizer reads them.
@@ -80,10 +84,15 @@ def draw(
     """
     asked = suite(name)
     even = asked.even if lengths is None else lengths == "equal"
-    return pairs_of(
+    pairs = pairs_of(
         asked.records(Random(seed), tokenizer_of(model)), model, factor=asked.factor, name=name, unfit="drop", most=n,
         even=even, one_token=asked.one_token, side=side,
     )  # fmt: skip
+    if len(pairs) < n:
+        logger.warning(
+            "%s has %d different pairs that this tokenizer can take, fewer than the %d asked for", name, len(pairs), n
+        )
+    return pairs
 
 
 @cache

@@ -53,7 +53,7 @@ def contrast(
         name: Task and factor, as `TASK/FACTOR`: any variable of the task's causal model, or a contrast it has a name for;
             or one of the names above.
         model: The model whose tokenizer reads them.
-        n: How many pairs.
+        n: How many pairs; where a published suite has fewer, all of them, and a warning says so.
         seed: The seed of the draw.
         environment: Whose mechanisms draw them; the task's own unless said otherwise.
         lengths: For any tokenizer: whether pairs whose prompts differ in length are left out (`"equal"`) or matched by their

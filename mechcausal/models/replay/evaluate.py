@@ -35,6 +35,7 @@ def replay(
     budget: int = BUDGET,
     tick: Tick = lambda _: None,
     unedited: bool = False,
+    selected: Selected | None = None,
 ) -> Found:
     """Evaluate a plan of one batch.
 
@@ -46,6 +47,7 @@ def replay(
         budget: How many bytes one stack may take.
         tick: Called with the number of cells and examples answered.
         unedited: Measure the unedited source run too.
+        selected: The selections of the base prompts, where some are found already.
     """
     edits = [edit for cell in plan.cells for edit in cell]
     asked = needed(list(dict.fromkeys(edit.site for edit in edits)), twin.able)
@@ -68,7 +70,7 @@ def replay(
     keys = dict.fromkeys((edit.site.whole, edit.do) for edit in edits)
     given = {key: source_of(Edit(*key), taken, plan.means, plan.base) for key in keys}
     sources = {key: value for key, value in given.items() if value is not None}
-    job = Job(twin, base, meter, budget, tick)
+    job = Job(twin, base, meter, budget, tick, selected)
     job.dry = plan.dry
     return Found(job.edited(plan.cells, sources, carried), job.unedited, source, forwards, job.economy)
 
@@ -82,6 +84,7 @@ class Job:
         meter: The metric.
         budget: How many bytes one stack may take.
         tick: Called with the number of cells and examples answered.
+        selected: The selections of the batch, where some are found already.
 
     Attributes:
         dry: Whether cells are only counted.
@@ -91,9 +94,17 @@ class Job:
         stack: How many bytes one stack takes.
     """
 
-    def __init__(self, twin: Twin, base: Base, meter: Meter, budget: int = BUDGET, tick: Tick = lambda _: None) -> None:
+    def __init__(
+        self,
+        twin: Twin,
+        base: Base,
+        meter: Meter,
+        budget: int = BUDGET,
+        tick: Tick = lambda _: None,
+        selected: Selected | None = None,
+    ) -> None:
         self.twin, self.base, self.meter, self.tick, self.dry = twin, base, meter, tick, False
-        self.selected, self.economy, self.unedited = Selected(meter.batch), Economy(), meter.base()
+        self.selected, self.economy, self.unedited = selected or Selected(meter.batch), Economy(), meter.base()
         self.block = max(1, budget // (2 * base.hidden[0].numel() * 4))
         self.stack = min(budget, _NEAR) if base.hidden[0].device.type == "cpu" else budget
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from mechcausal.report.tour.page import kept, page_of
+from mechcausal.report.writing import write_report
 from mechcausal.results.result import Result
-from mechcausal.results.storage import replacing
 
 
 @dataclass
@@ -58,21 +57,7 @@ class Findings:
 
     def write(self, folder: Path) -> tuple[Path, Path]:
         """Write report.html and report.json, each atomically, and return their paths."""
-        page, data = folder / "report.html", folder / "report.json"
-        tables = {
-            name: {
-                "rows": json.loads(str(sweep.frame.to_json(orient="records"))),
-                "provenance": json.loads(sweep.provenance.to_json()),
-            }
-            for name, sweep in self.sweeps.items()
-        }
-        for path, text in (
-            (data, json.dumps(self.numbers | {"sweeps": tables}, indent=1)),
-            (page, page_of(self.model, self.numbers, self.sweeps).render()),
-        ):
-            with replacing(path) as temporary:
-                temporary.write_text(text, encoding="utf-8")
-        return page, data
+        return write_report(folder, page_of(self.model, self.numbers, self.sweeps), self.numbers, self.sweeps)
 
 
 def _mean(values: dict[str, float]) -> float:

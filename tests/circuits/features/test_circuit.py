@@ -183,6 +183,8 @@ def test_found_on_one_half_and_measured_on_the_other(bind, tmp_path):
     assert again.graph == found.graph
     np.testing.assert_array_equal(again.faithfulness.examples, found.faithfulness.examples)
     assert_kept(found.faithfulness, tmp_path / "faithfulness.parquet")
+    written = found.write(tmp_path / "graph.json", format="attribution-graph")
+    assert mc.circuits.read(written) == found.graph
     assert "faithfulness" in again.summary()
     assert "<svg" in found._repr_html_()
     fewer = circuit(model, pairs, known, nodes=12, steps=4, random=0, node_threshold=0.3, edge_threshold=0.1)

@@ -49,6 +49,16 @@ def test_a_seed_is_a_draw():
     assert first.hash == again.hash != other.hash
 
 
+def test_fewer_pairs_than_asked_for_are_said(caplog):
+    with caplog.at_level("WARNING", "mechcausal"):
+        pairs = mc.contrast("crows_pairs", reader(), n=2000)
+    assert f"crows_pairs has {len(pairs)} different pairs" in caplog.text
+    assert "fewer than the 2000 asked for" in caplog.text
+    caplog.clear()
+    mc.contrast("crows_pairs", reader(), n=8)
+    assert "asked for" not in caplog.text
+
+
 def test_every_suite_has_a_license():
     names = {path.name for path in FOLDER.iterdir()}
     told = (FOLDER / "README.md").read_text()

@@ -2,12 +2,12 @@
 
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 import torch
 from random_dictionaries import Bent, Rectified, TopK
+from reading_html import parsed
 from zoo import loaded, make_pairs
 
 import mechcausal as mc
@@ -185,37 +185,6 @@ def test_a_decoder_that_is_not_linear_is_told_by_exact_effects_alone(prompts):
 
 
 # How it looks
-
-
-class Plain(HTMLParser):
-    """Gathers tags, refuses what is not closed, and keeps the text."""
-
-    def __init__(self):
-        super().__init__(convert_charrefs=True)
-        self.open, self.seen, self.text = [], [], []
-
-    def handle_starttag(self, tag, attrs):
-        self.seen.append(tag)
-        if tag not in ("meta", "br"):
-            self.open.append(tag)
-        assert not any(name.startswith("on") or name in ("src", "href") for name, _ in attrs)
-
-    def handle_startendtag(self, tag, attrs):
-        self.seen.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.text.append(data)
-
-
-def parsed(text):
-    reader = Plain()
-    reader.feed(text)
-    reader.close()
-    assert not reader.open
-    return reader
 
 
 def test_the_page_is_whole_and_asks_for_nothing(found, tmp_path):

@@ -2,10 +2,10 @@
 
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 
 import pandas as pd
 import pytest
+from reading_html import parsed
 
 from mechcausal.address import Site
 from mechcausal.dictionaries.cards.card import Card, Context, Spread
@@ -29,37 +29,6 @@ def found():
         effects=pd.DataFrame([effect]),
         do="zero",
     )
-
-
-class Plain(HTMLParser):
-    """Gathers tags, refuses what is not closed, and keeps the text."""
-
-    def __init__(self):
-        super().__init__(convert_charrefs=True)
-        self.open, self.seen, self.text = [], [], []
-
-    def handle_starttag(self, tag, attrs):
-        self.seen.append(tag)
-        if tag not in ("meta", "br"):
-            self.open.append(tag)
-        assert not any(name.startswith("on") or name in ("src", "href") for name, _ in attrs)
-
-    def handle_startendtag(self, tag, attrs):
-        self.seen.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.text.append(data)
-
-
-def parsed(text):
-    reader = Plain()
-    reader.feed(text)
-    reader.close()
-    assert not reader.open
-    return reader
 
 
 def test_prompts_cannot_write_html(found):

@@ -8,7 +8,7 @@ import torch
 from byte_pairs import reader
 
 import mechcausal as mc
-from mechcausal.data.own import pairs_of, read_pairs, read_prompts
+from mechcausal.data.making import pairs_of, read_pairs, read_prompts
 from mechcausal.errors import DataError
 
 PAIR = {"clean": "he high ask", "corrupt": "she high ask", "answer": "yes", "foil": "no"}

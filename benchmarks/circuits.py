@@ -1,0 +1,335 @@
+"""Edges of circuits: scores by gradients, exact effects of all edges, ACDC; each against the published algorithm written out.
+
+    python benchmarks/circuits.py [--quick] [--only WORDS]
+
+One JSON line for each case; what is compared takes turns in one process, and numbers are compared before times are.
+
+`eap`          a GPT-2 of 12 layers of 12 heads, width 384 and random weights, 64 pairs: against the einsum
+               formulation (every head's query, key and value input expanded, activation differences of all senders held at
+               once: Syed et al. 2023, Hanna et al. 2024). `ratio` is its seconds over ours, `memory` its peak over ours.
+`exact`        all edges of a model of 4 layers of 4 heads, 8 pairs: against one full forward for each edge, written out
+               with hooks on the plain model (of a sample of edges, scaled).
+`acdc`         the same model: against the published loop, one full forward with all removed edges for each edge.
+`eap-ig`       SmolLM2, IOI, 10 steps, 64 pairs: CPU seconds over those of ten forward-backwards of the plain model on the
+               same prompts, and the peak memory of the process. Left out where SmolLM2 is not installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import GPT2Config, GPT2LMHeadModel
+
+import mechcausal as mc
+from mechcausal.circuits.edges.masked import Masked
+from mechcausal.circuits.scores import SCORERS, Scoring
+from mechcausal.data import Contrast, PromptSet
+from mechcausal.errors import ModelError
+
+FLOORS = {"eap": 1.0, "memory": 4.0, "exact": 10.0, "acdc": 5.0, "eap-ig": 12.0}
+VOCABULARY, LENGTH = 1000, 15
+
+
+def network(layers: int, heads: int, width: int) -> GPT2LMHeadModel:
+    """Return a GPT-2 of random weights, large enough for effects that can be seen."""
+    torch.manual_seed(0)
+    config = GPT2Config(
+        vocab_size=VOCABULARY, n_layer=layers, n_head=heads, n_embd=width, n_positions=64, bos_token_id=1,
+        eos_token_id=2, initializer_range=0.05,
+    )  # fmt: skip
+    model = GPT2LMHeadModel(config).eval()
+    model.set_attn_implementation("eager")
+    return model.requires_grad_(False)
+
+
+def pairs_of(n: int, changed: tuple[int, ...]) -> Contrast:
+    """Return random pairs that differ at some positions."""
+    draw = torch.Generator().manual_seed(1)
+    clean = torch.randint(3, VOCABULARY, (n, LENGTH), generator=draw)
+    corrupt = clean.clone()
+    for column in changed:
+        corrupt[:, column] = (clean[:, column] + 17) % (VOCABULARY - 3) + 3
+    told = {"answer": torch.arange(n) % 500 + 3, "foil": torch.arange(n) % 500 + 400}
+    mask = torch.ones_like(clean, dtype=torch.bool)
+    return Contrast(PromptSet(clean, mask, **told), PromptSet(corrupt, mask, **told), "some tokens")
+
+
+class WrittenOut:
+    """GPT-2 with one input for each query, key, value and MLP, as the published implementations compute it."""
+
+    def __init__(self, model: GPT2LMHeadModel) -> None:
+        self.model, self.body = model, model.transformer
+        self.heads, self.width = model.config.n_head, model.config.n_embd
+
+    def _projections(self, block: Any) -> list[tuple[Tensor, Tensor]]:  # noqa: ANN401
+        weight, bias = block.attn.c_attn.weight, block.attn.c_attn.bias
+        parts = zip(weight.split(self.width, 1), bias.split(self.width), strict=True)
+        return [(w.unflatten(1, (self.heads, -1)), b.unflatten(0, (self.heads, -1))) for w, b in parts]
+
+    def run(
+        self, tokens: Tensor, other: Tensor | None = None, cut: Tensor | None = None, *, hold: bool = False
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """Return final logits, what every sender adds [batch pos sender model], and the inputs of receivers.
+
+        Args:
+            tokens: The prompts.
+            other: What senders add in the other run.
+            cut: Which edges carry it, [sender receiver].
+            hold: Whether the inputs of receivers are kept for gradients.
+        """
+        stream = self.body.wte(tokens) + self.body.wpe(torch.arange(tokens.shape[1]))
+        added, inputs = [stream[:, :, None]], []
+        if hold:
+            stream = stream.requires_grad_(True)
+        number = 0
+
+        def read(count: int) -> Tensor:
+            nonlocal number
+            own = stream[:, :, None].expand(-1, -1, count, -1)
+            if cut is not None and other is not None:
+                now = torch.cat(added, dim=2)
+                some = cut[: now.shape[2], number : number + count]
+                if some.any():
+                    own = own + torch.einsum("sd,bpsm->bpdm", some, other[:, :, : now.shape[2]] - now)
+            if hold:
+                own = own.clone()
+                inputs.append(own)
+            number += count
+            return own
+
+        for block in self.body.h:
+            made = []
+            for weight, bias in self._projections(block):
+                normed = block.ln_1(read(self.heads))
+                made.append(torch.einsum("bphm,mhd->bphd", normed, weight) + bias)
+            query, key, value = made
+            scores = torch.einsum("bqhd,bkhd->bhqk", query, key) / query.shape[-1] ** 0.5
+            scores = scores.masked_fill(~torch.ones(scores.shape[-2:]).tril().bool(), -torch.inf).softmax(-1)
+            z = torch.einsum("bhqk,bkhd->bqhd", scores, value)
+            results = torch.einsum("bphd,hdm->bphm", z, block.attn.c_proj.weight.unflatten(0, (self.heads, -1)))
+            added.append(results)
+            stream = stream + results.sum(2) + block.attn.c_proj.bias
+            out = block.mlp(block.ln_2(read(1)[:, :, 0]))
+            added.append(out[:, :, None])
+            stream = stream + out
+        logits = self.model.lm_head(self.body.ln_f(read(1)[:, -1:, 0]))[:, 0]
+        return logits, torch.cat(added, dim=2), inputs
+
+    def metric(self, logits: Tensor, pairs: Contrast) -> Tensor:
+        """Return the log-odds of answer against foil."""
+        rows = torch.arange(len(logits))
+        return logits[rows, pairs.clean.answer] - logits[rows, pairs.clean.foil]
+
+    def eap(self, pairs: Contrast) -> Tensor:
+        """Return the scores of all edges as the einsum formulation computes them, [sender receiver]."""
+        with torch.no_grad():
+            _, corrupt, _ = self.run(pairs.corrupt.tokens)
+            _, clean, _ = self.run(pairs.clean.tokens)
+            difference = clean - corrupt  # of all senders at once
+        logits, _, inputs = self.run(pairs.clean.tokens, hold=True)
+        slopes = torch.autograd.grad(self.metric(logits, pairs).sum(), inputs)
+        scores = [torch.einsum("bpsm,bprm->sr", difference, slope) for slope in slopes]
+        return torch.cat(scores, dim=1) / len(pairs)
+
+    @torch.no_grad()
+    def without(self, pairs: Contrast, other: Tensor, cut: Tensor) -> Tensor:
+        """Return the metric of one full forward with edges cut, [pair]."""
+        return self.metric(self.run(pairs.clean.tokens, other, cut)[0], pairs)
+
+    def acdc(self, pairs: Contrast, threshold: float, possible: np.ndarray) -> np.ndarray:
+        """Return what ACDC keeps: one full forward for each edge, receivers and senders from the last to the first."""
+        with torch.no_grad():
+            _, other, _ = self.run(pairs.corrupt.tokens)
+            clean = self.run(pairs.clean.tokens)[0].log_softmax(-1)
+
+        def loss(cut: Tensor) -> float:
+            with torch.no_grad():
+                logits = self.run(pairs.clean.tokens, other, cut)[0].log_softmax(-1)
+            return float((clean.exp() * (clean - logits)).sum(-1).mean())
+
+        cut = torch.zeros(possible.shape)
+        now = 0.0
+        for receiver in reversed(range(possible.shape[1])):
+            for sender in reversed(np.flatnonzero(possible[:, receiver]).tolist()):
+                cut[sender, receiver] = 1
+                tried = loss(cut)
+                if tried - now < threshold:
+                    now = tried
+                else:
+                    cut[sender, receiver] = 0
+        return possible & (cut.numpy() == 0)
+
+
+def seconds(act: Callable[[], Any]) -> float:
+    """Return how long something takes, in CPU seconds of this process."""
+    started = time.process_time()
+    act()
+    return time.process_time() - started
+
+
+def peak_mb(act: Callable[[], Any]) -> float:
+    """Return the most memory that tensors take while something runs, over what there was before."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        act()
+    held = most = 0
+    for event in profile.profiler.kineto_results.events():
+        if event.name() == "[memory]":
+            held += event.nbytes()
+            most = max(most, held)
+    return most / 2**20
+
+
+def interleaved(ours: Callable[[], Any], theirs: Callable[[], Any], runs: int) -> tuple[float, float]:
+    """Return the median seconds of both, which take turns."""
+    times = [(seconds(ours), seconds(theirs)) for _ in range(runs)]
+    return statistics.median(a for a, _ in times), statistics.median(b for _, b in times)
+
+
+def line(case: str, ratio: float, floor: float, *, most: bool = False, **more: Any) -> bool:  # noqa: ANN401
+    """Print one line of JSON, and say whether the bar is held."""
+    held = ratio <= floor if most else ratio >= floor
+    print(json.dumps({"case": case, "ratio": round(ratio, 2), "floor": floor, "held": held, **more}), flush=True)
+    return held
+
+
+def eap(runs: int) -> bool:
+    """Compare edge attribution with its einsum formulation: seconds and memory."""
+    plain = network(12, 12, 384)
+    pairs, written = pairs_of(64, (3, 9)), WrittenOut(plain)
+    model = mc.load(plain)
+
+    def ours() -> np.ndarray:
+        return SCORERS["eap"](Masked(model, pairs, budget=64 * 2**20), Scoring(progress=False)).edges[..., 0]
+
+    def theirs() -> Tensor:
+        return written.eap(pairs)
+
+    found = ours()
+    gap = float(np.nanmax(np.abs(found - theirs().numpy())) / np.nanmax(np.abs(found)))
+    mine, other = interleaved(ours, theirs, runs)
+    memory = peak_mb(theirs) / peak_mb(ours)
+    about = {"seconds": round(mine, 3), "peer_seconds": round(other, 3), "max_diff": gap}
+    times = line("eap, 12 layers of 12 heads, 64 pairs", other / mine, FLOORS["eap"], **about)
+    return line("eap, peak memory of the same", memory, FLOORS["memory"]) and times
+
+
+def exact(runs: int) -> bool:
+    """Compare the exact effects of all edges with one full forward for each."""
+    plain = network(4, 4, 64)
+    pairs, written = pairs_of(8, (3, 9)), WrittenOut(plain)
+    model = mc.load(plain)
+    with torch.no_grad():
+        _, other, _ = written.run(pairs.corrupt.tokens)
+    masked = Masked(model, pairs)
+    possible = masked.wiring.possible
+    edges = np.argwhere(possible)
+    some = edges[:: max(1, len(edges) // 60)]
+
+    def ours() -> np.ndarray:
+        return SCORERS["exact"](Masked(model, pairs), Scoring(progress=False)).edges[..., 0]
+
+    def theirs() -> list[float]:
+        clean = written.without(pairs, other, torch.zeros(possible.shape))
+        effects = []
+        for sender, receiver in some:
+            cut = torch.zeros(possible.shape)
+            cut[sender, receiver] = 1
+            effects.append(float((clean - written.without(pairs, other, cut)).mean()))
+        return effects
+
+    found = ours()
+    gap = float(np.abs(found[tuple(some.T)] - theirs()).max() / np.nanmax(np.abs(found)))
+    mine, sample = interleaved(ours, theirs, runs)
+    whole = sample * len(edges) / len(some)
+    return line(
+        "exact, all edges of 4 layers of 4 heads, 8 pairs", whole / mine, FLOORS["exact"], edges=len(edges),
+        seconds=round(mine, 3), peer_seconds=round(whole, 3), peer_edges=len(some), max_diff=gap,
+    )  # fmt: skip
+
+
+def acdc(runs: int) -> bool:
+    """Compare ACDC with its published loop."""
+    plain = network(4, 4, 64)
+    pairs, written = pairs_of(8, (3, 9)), WrittenOut(plain)
+    model = mc.load(plain)
+    possible = Masked(model, pairs).wiring.possible
+    threshold = 0.002
+
+    def ours() -> np.ndarray:
+        found = SCORERS["acdc"](Masked(model, pairs, "kl"), Scoring(progress=False, threshold=threshold))
+        assert found.kept is not None
+        return found.kept[..., 0]
+
+    def theirs() -> np.ndarray:
+        return written.acdc(pairs, threshold, possible)
+
+    kept = ours()
+    differ = int((kept != theirs()).sum())
+    mine, other = interleaved(ours, theirs, runs)
+    return line(
+        "acdc, 4 layers of 4 heads, 8 pairs, one threshold", other / mine, FLOORS["acdc"], seconds=round(mine, 3),
+        peer_seconds=round(other, 3), kept=int(kept.sum()), edges_that_differ=differ,
+    )  # fmt: skip
+
+
+def eap_ig(runs: int) -> bool:
+    """Compare integrated gradients of all edges of a real model with ten forward-backwards of its own."""
+    try:
+        model = mc.load("smollm2")
+    except ModelError as error:
+        print(json.dumps({"case": "eap-ig of SmolLM2", "left_out": str(error)[:200]}))
+        return True
+    pairs = mc.contrast("ioi", model, n=64, seed=0)
+    module = model.original_model
+    tokens, mask = pairs.clean.tokens, pairs.clean.mask
+    rows, read = torch.arange(len(pairs)), pairs.clean.read_columns
+
+    def plain() -> None:
+        embedded = module.get_input_embeddings()(tokens).detach().requires_grad_(True)
+        logits = module(inputs_embeds=embedded, attention_mask=mask.long()).logits[rows, read]
+        torch.autograd.grad((logits[rows, pairs.clean.answer] - logits[rows, pairs.clean.foil]).sum(), embedded)
+
+    def ours() -> None:
+        SCORERS["eap-ig"](Masked(model, pairs), Scoring(steps=10, progress=False))
+
+    plain()
+    times = [(seconds(ours), statistics.median(seconds(plain) for _ in range(3))) for _ in range(runs)]
+    ratio = statistics.median(a / (10 * b) for a, b in times)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return line(
+        "eap-ig of SmolLM2, IOI, 10 steps, 64 pairs, in tens of forward-backwards", ratio, FLOORS["eap-ig"], most=True,
+        seconds=round(times[0][0], 1), forward_backward=round(times[0][1], 2), peak_gb=round(peak, 2),
+    )  # fmt: skip
+
+
+def main() -> None:
+    """Run the cases."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="one repetition, without SmolLM2")
+    parser.add_argument("--only", default="", help="cases whose name contains this")
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    cases = {"eap": eap, "exact": exact, "acdc": acdc, "eap-ig": eap_ig}
+    chosen = [name for name in cases if options.only in name and not (options.quick and name == "eap-ig")]
+    held = [cases[name](1 if options.quick or name == "eap-ig" else 3) for name in chosen]
+    sys.exit(0 if all(held) else 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,220 @@
+"""Judge a circuit by running it: what it keeps of the behavior, what is left without it, and what random ones keep."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+
+from mechcausal.address import ALL
+from mechcausal.arguments import Count, CountOrZero, Model, OpenShare, Seed
+from mechcausal.circuits.circuit import Circuit, require_wiring
+from mechcausal.circuits.edges.alternatives import Ablation
+from mechcausal.circuits.edges.masked import Masked
+from mechcausal.circuits.edges.wiring import Wiring
+from mechcausal.circuits.evaluation.areas import SIZES
+from mechcausal.circuits.evaluation.evaluated import Evaluation, losses
+from mechcausal.circuits.evaluation.variants import CIRCUIT, REST, WITHOUT, Variant, drawn, grid, without
+from mechcausal.circuits.held_out import HeldOut, held_out
+from mechcausal.circuits.search.order import Order
+from mechcausal.data.contrast import Contrast
+from mechcausal.data.prompts import PromptSet
+from mechcausal.errors import ArgumentError, DataError
+from mechcausal.method import Cost, Method, function
+from mechcausal.metrics import Metric
+from mechcausal.metrics import metric as metric_of
+from mechcausal.models.abilities import abilities
+from mechcausal.models.facts import facts
+from mechcausal.models.fingerprint import weights_fingerprint
+from mechcausal.patching.sweep import MetricSpec
+from mechcausal.results.intervals import ratio_intervals
+from mechcausal.results.multiplicity import max_t
+from mechcausal.results.provenance import Provenance
+from mechcausal.results.table import tabulate
+
+
+def read_circuit(given: Any) -> Any:  # noqa: ANN401 - a circuit, a file of one, or its data; the check says what else
+    """Return a circuit from a file or from its JSON data; anything else as it is."""
+    if isinstance(given, dict):
+        return Circuit.from_json(given)
+    return Circuit.load(given) if isinstance(given, str) and given.endswith(".json") else given
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluatingCircuit(Method[Contrast, Evaluation]):
+    """Measure how faithful, complete and minimal a circuit is, on pairs that it was not found on.
+
+    Estimand of faithfulness: `(m(C) - m(nothing)) / (m(model) - m(nothing))`, where m(C) is the mean metric of the clean
+    prompts when every edge outside C carries its alternative, and nothing has every edge cut: 1 keeps all of the
+    behavior, 0 nothing, and more than 1 leaves out what works against it. Completeness is the same share with the
+    circuit's edges cut and all others kept: 0 if the circuit is all there is (Wang et al. 2022 ask it with K = C).
+    Minimality is what faithfulness loses when one edge is removed. The curve is faithfulness over MIB's sizes (Mueller et
+    al. 2025), whose areas are CMD (0 is perfect) and CPR, which has no upper bound and can be gamed. Random circuits of
+    the same size, made from random scores by the same rule, are the null at every size.
+
+    Pairs that the circuit was found on are left out, and the result says how many.
+
+    Attributes:
+        circuit: The circuit, or the file of one.
+        metric: A metric's name, or a function of (logits, batch); that of the search if None.
+        ablation: What edges outside carry; that of the search if None.
+        sizes: The shares of all edges at which the curve is measured.
+        order: How circuits of other sizes are made of the scores: grown from the logits (`"greedy"`), or the largest
+            scores (`"top"`); as the circuit was searched if None.
+        random: How many random circuits are drawn at every size.
+        minimality: How many edges are removed one by one, at most.
+        shared: Whether pairs that the circuit was found on are used as well.
+        reference: The prompts whose means are taken, for `ablation="mean"`.
+        batch_size: How many pairs at a time.
+        seed: The seed of everything random.
+
+    Example:
+        >>> import mechcausal as mc
+        >>> from mechcausal.circuits.circuit import Circuit
+        >>> model = mc.load("organism:by_hand")
+        >>> wiring = Wiring.of(abilities(model))
+        >>> circuit = Circuit.of(wiring, [("embed", "L0.v.H0"), ("L0.z.H0", "logits")])
+        >>> pairs = mc.contrast("by_hand/gender", model, n=8)
+        >>> circuit.evaluate(model, pairs, random=0).faithfulness.estimate > 0.5
+        True
+    """
+
+    word: ClassVar[str] = "evaluate_circuit"
+    circuit: Circuit = field(kw_only=False, metadata={"read": read_circuit})
+    metric: MetricSpec | None = None
+    ablation: Ablation | None = None
+    sizes: Sequence[OpenShare] = SIZES
+    order: Order | None = None
+    random: CountOrZero = 5
+    minimality: CountOrZero = 40
+    shared: bool = False
+    reference: Contrast | PromptSet | None = None
+    batch_size: Count = 64
+    seed: Seed = 0
+
+    def run(self, model: Model, data: Contrast) -> Evaluation:
+        """Run the circuit, the rest, circuits of every size, random ones, and the circuit without each edge."""
+        started, circuit = time.perf_counter(), self.circuit
+        judge, metric = self._asked(model, data)
+        masked = masked_for(
+            model, judge.pairs, circuit, metric, self._ablation, reference=self.reference, seed=self.seed,
+            batch_size=self.batch_size,
+        )  # fmt: skip
+        base, nothing = masked.clean, masked.corrupt
+        require_behavior(base, nothing, metric)
+        variants = self._variants()
+        values = measured(masked, variants)
+        removed = [number for number, variant in enumerate(variants) if variant.role == WITHOUT]
+        rows = [number for number in range(len(variants)) if number not in set(removed)]
+        clusters = judge.pairs.clean.clusters
+        baselines = {"base": base, "clean": base, "corrupt": nothing}
+        frame = tabulate([variants[number].row() for number in rows], values[rows], baselines, clusters)
+        kept = values[0] - values[removed]
+        columns = {}
+        if removed:
+            share = ratio_intervals(kept, np.broadcast_to(base - nothing, kept.shape), clusters)
+            columns = {"loss": share["estimate"], "low": share["low"], "high": share["high"]}
+            columns["p_max"] = max_t(kept, clusters, draws=999)
+        arguments = {
+            "metric": metric.name, "ablation": self._ablation, "edges": len(circuit), "sizes": list(self.sizes),
+            "order": self._order, "random": self.random, "shared": self.shared, "held_out": judge.to_json(),
+            "of_edges": circuit.wiring.count * len(circuit.positions),
+            "found_by": str(circuit.about.get("method", "unknown")),
+        }  # fmt: skip
+        provenance = Provenance(
+            self.word, arguments, seed=self.seed,
+            **facts(
+                model, judge.pairs, started=started, forwards=round(masked.forwards), batch_size=self.batch_size,
+                engine="edges",
+            ),
+        )  # fmt: skip
+        return Evaluation(
+            frame, provenance, values[rows], baselines, judge.pairs.clean.groups, clusters,
+            {
+                "minimality": losses([variants[number].row() for number in removed], columns),
+                "notes": [judge.sentence, other_weights(circuit, model)],
+            },
+        )  # fmt: skip
+
+    def cost(self, model: Model, data: Contrast) -> Cost:
+        """Return what it would take; nothing is run."""
+        judge, _ = self._asked(model, data)
+        cells = len(self._variants())
+        runs = (cells + 3) * len(judge.pairs)
+        return Cost(cells, len(judge.pairs), runs, runs)
+
+    @property
+    def _ablation(self) -> Ablation:
+        return self.ablation or self.circuit.about.get("ablation", "counterfactual")
+
+    @property
+    def _order(self) -> Order:
+        return self.order or ("greedy" if self.circuit.about.get("search") == "greedy" else "top")
+
+    def _asked(self, model: Model, pairs: Contrast) -> tuple[HeldOut, Metric]:
+        """Refuse what cannot be judged; return the pairs to judge on, and the metric."""
+        if len(self.circuit) == 0:
+            raise ArgumentError("this circuit keeps no edge, so there is nothing to judge", fix="keep more edges")
+        if list(self.sizes) != sorted(set(self.sizes)):
+            raise ArgumentError("sizes are shares of all edges in ascending order", got=list(self.sizes))
+        require_wiring(self.circuit, Wiring.of(abilities(model), split=self.circuit.wiring.split))
+        metric = metric_of(self.metric or self.circuit.about.get("metric", "logit_diff"))
+        return held_out(pairs, self.circuit.about, shared=self.shared), metric
+
+    def _variants(self) -> list[Variant]:
+        circuit = self.circuit
+        possible = np.broadcast_to(circuit.wiring.possible[..., None], circuit.kept.shape)
+        own = [
+            Variant(CIRCUIT, circuit.kept, "circuit"),
+            Variant(REST, possible & ~circuit.kept, "all but the circuit"),
+        ]
+        curve = grid(circuit, self.sizes, self._order)
+        random = drawn(circuit, self.sizes if curve else (), self._order, self.random, self.seed)
+        return [*own, *curve, *random, *(without(circuit, self.minimality, self.seed) if self.minimality else [])]
+
+
+def masked_for(
+    model: Any,  # noqa: ANN401 - a TransformerBridge
+    pairs: Contrast,
+    circuit: Circuit,
+    metric: Metric,
+    ablation: Ablation,
+    **options: Any,  # noqa: ANN401 - those of `Masked`
+) -> Masked:
+    """Return pairs that can be run under the edges of a circuit."""
+    positions = None if circuit.positions == (ALL,) else circuit.positions
+    return Masked(model, pairs, metric, ablation, split=circuit.wiring.split, positions=positions, **options)
+
+
+def measured(masked: Masked, variants: Sequence[Variant], progress: str = "evaluate") -> np.ndarray:
+    """Return the metric of every variant, [variant prompt]; equal circuits are run once."""
+    number: dict[bytes, int] = {}
+    which = [number.setdefault(np.packbits(variant.kept).tobytes(), len(number)) for variant in variants]
+    distinct = [variants[which.index(place)].kept for place in range(len(number))]
+    values = masked.of(masked.cut(np.stack(distinct)), progress=progress)
+    return values[which]
+
+
+def require_behavior(model: np.ndarray, nothing: np.ndarray, metric: Metric) -> None:
+    """Refuse a metric that every edge together does not move: no share of nothing can be formed."""
+    size = max(1e-9, float(np.abs(model).max()), float(np.abs(nothing).max()))
+    if float(np.abs(model - nothing).max()) <= 1e-6 * size:
+        raise DataError(
+            f"the metric {metric.name!r} is the same with every edge and with none, so no share of it can be formed",
+            got=f"{float(model.mean()):.3g} both times", fix="choose a metric, or pairs, in which the two runs differ",
+        )  # fmt: skip
+
+
+def other_weights(circuit: Circuit, model: Any) -> str:  # noqa: ANN401 - a TransformerBridge
+    """Say if a circuit was found in other weights than those of the model; nothing where it was not, or does not say."""
+    told = circuit.about.get("provenance")
+    weights = told.get("model", {}).get("weights") if isinstance(told, dict) else None
+    if not weights or weights == weights_fingerprint(model):
+        return ""
+    return "the circuit was found in other weights than these"
+
+
+evaluate = function(EvaluatingCircuit, about="Pairs, better not those on which the circuit was found.", name="evaluate")

@@ -1,0 +1,1 @@
+"""Circuits in the files of other tools: graphs of EAP-IG and MIB, attribution graphs, networkx and GraphML."""

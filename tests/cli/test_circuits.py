@@ -1,0 +1,121 @@
+"""`mechcausal discover` and `mechcausal circuit`: as Python does it, and every refusal in one sentence."""
+
+import json
+
+import pytest
+from commands import refused, run
+from random_circuits import WIRINGS, random_circuit
+from small_graph import small
+
+import mechcausal as mc
+from mechcausal import methods
+from mechcausal.circuits import Circuit
+
+WORDS = ("organism:by_hand", "--contrast", "by_hand/gender", "-n", "16")
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    path = tmp_path_factory.mktemp("found") / "found.json"
+    done = run("discover", *WORDS, "--method", "eap", "--edges", "8", "-o", path, "--json")
+    assert done.code == 0, done.error
+    return path, done.document
+
+
+def test_discover_is_the_one_of_python(found, by_hand):
+    path, document = found
+    expected = mc.discover(by_hand, mc.contrast("by_hand/gender", by_hand, n=16), method="eap", edges=8)
+    assert Circuit.load(path) == expected
+    assert document["circuit"] == str(path)
+    assert (document["edges"], document["of_edges"]) == (8, expected.wiring.count)
+    assert document["about"]["method"] == "eap"
+    assert [row["sender"] for row in document["rows"]] == expected.frame[expected.frame["kept"]]["sender"].tolist()
+
+
+def test_discover_prints_the_summary_and_the_cost(tmp_path):
+    done = run("discover", *WORDS, "--method", "eap", "--edges", "5", "-o", tmp_path / "c.json")
+    assert done.code == 0, done.error
+    assert done.output.startswith("circuit: 5 of ")
+    assert done.output.endswith(f"circuit  {tmp_path / 'c.json'}\n")
+    costs = run("discover", *WORDS, "--dry-run", "--json", "-o", tmp_path / "none.json").document
+    assert costs["examples"] == 16
+    assert not (tmp_path / "none.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("discover", "organism:by_hand"), "name the data: give --contrast NAME or --pairs FILE"),
+        (("discover", *WORDS, "-o", "c.parquet"), "ends in .json"),
+        (("discover", *WORDS, "--method", "eapig"), "eap-ig"),
+        (("discover", *WORDS, "--search", "best"), "greedy"),
+        (("circuit", "show", "none.json"), "there is no file none.json"),
+        (("circuit", "convert", "none.json", "out.json"), "there is no file none.json"),
+        (("circuit", "compare", "none.json"), "nothing to be compared with"),
+        (("circuit", "compare", "none.json", "none.json"), "not compared with itself"),
+        (("circuit", "evaluate", "none.json"), "name the data"),
+        (("circuit", "evaluate", "none.json", "--contrast", "by_hand/gender"), "there is no file none.json"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_sentence(words, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert said in refused(*words)
+
+
+def test_show_draws_a_picture(found, tmp_path):
+    path, _ = found
+    done = run("circuit", "show", path, "-o", tmp_path / "c.svg", "--k", "2")
+    assert done.code == 0, done.error
+    assert done.output.count(" -> ") == 2
+    assert (tmp_path / "c.svg").read_text().startswith("<svg")
+    done = run("circuit", "show", path, "-o", tmp_path / "c.html", "--truth", path, "--json")
+    assert done.document["picture"] == str(tmp_path / "c.html")
+    assert "true, found (" in (tmp_path / "c.html").read_text()
+    assert "ends in .svg or .html" in refused("circuit", "show", path, "-o", tmp_path / "c.png")
+
+
+def test_convert_there_and_back(found, tmp_path):
+    path, _ = found
+    theirs, back = tmp_path / "theirs.json", tmp_path / "back.json"
+    assert run("circuit", "convert", path, theirs, "--format", "eap-ig", "--d-model", "64").code == 0
+    assert "input->a0.h0<v>" in json.loads(theirs.read_text())["edges"]
+    assert run("circuit", "convert", theirs, back, "--json").document == {"circuit": str(back)}
+    assert Circuit.load(back) == Circuit.load(path)
+    assert run("circuit", "convert", path, tmp_path / "c.graphml").code == 0
+    assert mc.circuits.read(tmp_path / "c.graphml") == Circuit.load(path)
+    assert "did you mean 'eap-ig'" in refused("circuit", "convert", path, theirs, "--format", "eapig")
+    assert "score_of" in refused("circuit", "convert", theirs, back, "--score-of", "gradient")
+
+
+def test_a_graph_of_features_is_converted_but_not_shown(tmp_path):
+    path = small().save(tmp_path / "graph.json")
+    assert run("circuit", "convert", path, tmp_path / "graph.graphml").code == 0
+    assert "is a graph of places" in refused("circuit", "show", path)
+
+
+def test_compare_says_what_is_shared(found, tmp_path):
+    path, _ = found
+    other = Circuit.load(path).top(5).save(tmp_path / "other.json")
+    (row,) = run("circuit", "compare", path, other, "--json").document
+    assert row["scores"] == pytest.approx(1)
+    assert 0 < row["edges_shared"] <= 5
+    assert "by_chance" in run("circuit", "compare", path, other).output
+    strange = random_circuit(WIRINGS["gpt2"]).save(tmp_path / "strange.json")
+    assert "of another model" in refused("circuit", "compare", path, strange)
+
+
+def test_the_model_is_named_in_the_file_or_by_an_option(tmp_path):
+    circuit = Circuit.of(WIRINGS["gpt2"], [("embed", "logits")])
+    path = circuit.save(tmp_path / "c.json")
+    said = refused("circuit", "evaluate", path, "--contrast", "by_hand/gender")
+    assert "does not say which model the circuit is of: give --model NAME" in said
+
+
+@pytest.mark.skipif("EvaluatingCircuit" not in dir(methods), reason="circuits cannot be evaluated yet")
+def test_evaluate_takes_the_model_from_the_file(found, tmp_path):
+    path, _ = found
+    words = ("circuit", "evaluate", path, "--contrast", "by_hand/gender", "-n", "16", "--seed", "1", "--random", "1")
+    done = run(*words, "--minimality", "0", "-o", tmp_path / "e.parquet", "--json")
+    assert done.code == 0, done.error
+    assert done.document["rows"][0]["effect"] > 0.5
+    assert run(*words, "--dry-run", "--json").document["cells"] > 1
