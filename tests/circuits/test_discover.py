@@ -103,7 +103,7 @@ def test_certifying_holds_one_half_of_the_clusters_out(hiring):
     found = mc.discover(model, pairs, method="eap", edges=8, certify=5)
     told = found.about["certified"]
     assert told["k"] == 5
-    assert 0 < len(told["edges"])
+    assert len(told["edges"]) > 0
     assert f"certified: {told['sentence']}" in found.summary()
     assert len(found.about["found_on"]) < 32
     before = mc.discover(model, pairs.take([digests(pairs).index(d) for d in found.about["found_on"]]), method="eap")
