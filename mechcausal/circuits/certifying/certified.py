@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,8 @@ SURE, UNSURE = "certified", "top, not certified"
 class Certificate(Result):
     """The result of `Circuit.certify`: a row for each edge that was measured exactly, the best by score first.
 
-    Beside the columns of every result: `sender`, `receiver`, `role` (`top` or `sample`), `score` (what was estimated),
+    Beside the columns of every result: `sender`, `receiver`, `role` (`top` or `sample`), `stratum` (of the
+    sample, by rank of the score), `score` (what was estimated),
     `exact` (the metric of the clean run minus that with this edge alone cut) with its interval, `share` (the same as a
     share of the behavior) with its interval, `matters` (the share is at least `least` in absolute terms), `p_least`
     (tests that it is; corrected for all edges that were measured), `certified`, and `flip` (the sign is not that of the score).
@@ -47,10 +49,15 @@ class Certificate(Result):
 
     @property
     def false_negatives(self) -> Interval:
-        """The estimated share of all edges that matter that are not among the k best, with its interval."""
-        sample = self._of(SAMPLE)
-        found = int(self._of(TOP)["matters"].sum())
-        return missed(int(sample["matters"].sum()), len(sample), int(self.tables["rest"]), found)
+        """The estimated share of all edges that matter that are not among the k best, with its interval.
+
+        The sample is stratified by rank. Where few edges were drawn of many, the interval is wide: a sample cannot exclude
+        that some of thousands matter.
+        """
+        sample, sizes = self._of(SAMPLE), self.tables["strata"]
+        strata = [sample[sample["stratum"] == number] for number in range(len(sizes))]
+        hits = [int(rows["matters"].sum()) for rows in strata]
+        return missed(hits, [len(rows) for rows in strata], sizes, int(self._of(TOP)["matters"].sum()))
 
     @property
     def flips(self) -> int:
@@ -119,7 +126,7 @@ class Certificate(Result):
         calibration = self.calibration
         lines = [
             f"certify: {self.sentence}",
-            f"  {len(self._of(TOP))} best and {len(self._of(SAMPLE))} random edges of {self.tables['rest'] + len(self._of(TOP)):,}, "
+            f"  {len(self._of(TOP))} best and {len(self._of(SAMPLE))} random edges of {sum(self.tables['strata']) + len(self._of(TOP)):,}, "
             f"{self.examples.shape[1]} pairs; exact effects are {calibration['slope']:.2f} times the scores "
             f"(correlation {calibration['r']:.2f}, of ranks {calibration['rank']:.2f})",
             *(f"note: {note}" for note in self.notes),
@@ -153,17 +160,17 @@ class Certificate(Result):
         return f"<div>{still(self.scatter())}<pre>{html.escape(self.summary())}</pre></div>"
 
 
-def rows_of(circuit: Circuit, edges: np.ndarray, roles: list[str]) -> list[dict[str, Any]]:
+def rows_of(circuit: Circuit, edges: np.ndarray, roles: Sequence[str], strata: Sequence[int]) -> list[dict[str, Any]]:
     """Return the columns that say which edge is which."""
     wiring, rows = circuit.wiring, []
-    for (sender, receiver, position), role in zip(edges, roles, strict=True):
+    for (sender, receiver, position), role, stratum in zip(edges, roles, strata, strict=True):
         names = str(wiring.senders[sender]), str(wiring.receivers[receiver])
         label = " -> ".join(names)
         rows.append(
             {
                 "site": label, "component": "edge", "layer": wiring.receivers[receiver].layer,
                 "at": str(circuit.positions[position]), "label": label, "sender": names[0], "receiver": names[1],
-                "role": role, "score": float(circuit.scores[sender, receiver, position]),
+                "role": role, "stratum": int(stratum), "score": float(circuit.scores[sender, receiver, position]),
             }
         )  # fmt: skip
     return rows

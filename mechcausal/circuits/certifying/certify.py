@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from mechcausal.arguments import Count, CountOrZero, Model, OpenShare, Seed
+from mechcausal.circuits.asked import ablation_for, metric_for
 from mechcausal.circuits.certifying.behavior import behavior
 from mechcausal.circuits.certifying.certified import Certificate, rows_of
 from mechcausal.circuits.certifying.sampled import Chosen, chosen
@@ -22,7 +23,6 @@ from mechcausal.data.contrast import Contrast
 from mechcausal.data.prompts import PromptSet
 from mechcausal.method import Cost, Method, function
 from mechcausal.metrics import Metric
-from mechcausal.metrics import metric as metric_of
 from mechcausal.models.abilities import abilities
 from mechcausal.models.facts import facts
 from mechcausal.patching.sweep import MetricSpec
@@ -45,7 +45,7 @@ class CertifyingCircuit(Method[Contrast, Certificate]):
     max-T test, corrected for all edges that are measured. So on a network with random weights nothing is certified.
 
     The random sample says what the screening missed: the false-negative rate is the share of all edges that matter that
-    are not among the k best.
+    are not among the k best. It is stratified by rank, because those ranked next are the likeliest to matter.
 
     Attributes:
         circuit: The circuit with its scores, or the file of one.
@@ -103,7 +103,7 @@ class CertifyingCircuit(Method[Contrast, Certificate]):
         )
         clusters = judge.pairs.clean.clusters
         baselines = {"base": base, "clean": base, "corrupt": nothing}
-        frame = tabulate(rows_of(circuit, edges.edges, edges.roles), values, baselines, clusters)
+        frame = tabulate(rows_of(circuit, edges.edges, edges.roles, edges.strata.tolist()), values, baselines, clusters)
         columns = self._judged(base - values, base - nothing, frame["score"].to_numpy(float), clusters, total.reason)
         arguments = {
             "metric": metric.name, "ablation": ablation, "k": self.k, "sample": edges.sampled, "least": self.least,
@@ -119,7 +119,7 @@ class CertifyingCircuit(Method[Contrast, Certificate]):
         )  # fmt: skip
         networks = "" if total.networks else "the total effect was not compared with networks with redrawn weights"
         tables = {
-            "rest": edges.rest, "reason": total.reason, "total": total.to_json(),
+            "strata": list(edges.sizes), "reason": total.reason, "total": total.to_json(),
             "notes": [judge.sentence, other_weights(circuit, model), networks],
         }  # fmt: skip
         return Certificate(
@@ -161,9 +161,9 @@ class CertifyingCircuit(Method[Contrast, Certificate]):
         circuit = self.circuit
         edges = chosen(circuit, self.k, self.sample, self.seed)
         require_wiring(circuit, Wiring.of(abilities(model), split=circuit.wiring.split))
-        metric = metric_of(self.metric or circuit.about.get("metric", "logit_diff"))
+        metric = metric_for(circuit, self.metric)
         judge = held_out(pairs, circuit.about, shared=self.shared, what="certify")
-        return judge, edges, metric, self.ablation or circuit.about.get("ablation", "counterfactual")
+        return judge, edges, metric, ablation_for(circuit, self.ablation)
 
 
 _ENDS = {"": "estimate", "_low": "low", "_high": "high"}

@@ -1,7 +1,13 @@
-"""Which edges are measured exactly, and what a random sample says of all that were not measured."""
+"""Which edges are measured exactly, and what a random sample says of all that were not measured.
+
+The sample is stratified by rank: edges that the screening ranked just below the best are the likeliest to matter, and a
+plain sample of a large model would hardly meet one of them. Each stratum is four times as large as all in front of it, and
+all get the same number of draws.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +18,7 @@ from mechcausal.errors import ArgumentError
 from mechcausal.results.intervals import Interval
 
 TOP, SAMPLE = "top", "sample"
+_GROWTH = 4  # how many times larger a stratum's last rank is than that of the one before
 
 
 @dataclass(frozen=True)
@@ -21,12 +28,14 @@ class Chosen:
     Attributes:
         edges: Sender, receiver and position of each, [edge 3]; the best come first, what matters most on top.
         k: How many of them are the best.
-        rest: How many scored edges are not among the best.
+        strata: The stratum of each, [edge]; -1 for the best.
+        sizes: How many scored edges each stratum has.
     """
 
     edges: np.ndarray
     k: int
-    rest: int
+    strata: np.ndarray
+    sizes: tuple[int, ...]
 
     @property
     def sampled(self) -> int:
@@ -37,11 +46,6 @@ class Chosen:
     def roles(self) -> list[str]:
         """Whether each is one of the best or of the sample."""
         return [TOP] * self.k + [SAMPLE] * self.sampled
-
-    @property
-    def weights(self) -> np.ndarray:
-        """How many scored edges each stands for, [edge]."""
-        return np.concatenate([np.ones(self.k), np.full(self.sampled, self.rest / max(1, self.sampled))])
 
 
 def chosen(circuit: Circuit, k: int, sample: int, seed: int) -> Chosen:
@@ -54,28 +58,76 @@ def chosen(circuit: Circuit, k: int, sample: int, seed: int) -> Chosen:
             got=f"{len(scored)} scored edges and k={k}", fix="score all edges with mc.discover, or take a smaller k",
         )  # fmt: skip
     order = scored[np.argsort(-size[scored], kind="stable")]
-    others = order[k:]
-    drawn = np.sort(np.random.default_rng([seed, 43]).choice(others, size=min(sample, len(others)), replace=False))
-    numbers = np.concatenate([order[:k], drawn])
-    return Chosen(np.stack(np.unravel_index(numbers, circuit.scores.shape), axis=1), k, len(others))
+    parts = strata(len(order), k)
+    draw = np.random.default_rng([seed, 43])
+    numbers, of = [order[:k]], [np.full(k, -1)]
+    for number, (part, count) in enumerate(zip(parts, shared(sample, [len(part) for part in parts]), strict=True)):
+        numbers.append(np.sort(draw.choice(order[part], size=count, replace=False)))
+        of.append(np.full(count, number))
+    edges = np.stack(np.unravel_index(np.concatenate(numbers), circuit.scores.shape), axis=1)
+    return Chosen(edges, k, np.concatenate(of), tuple(len(part) for part in parts))
 
 
-def missed(hits: int, sampled: int, rest: int, found: int, level: float = 0.95) -> Interval:
-    """Return the estimated share of all edges that matter that are not among the best, with its exact binomial interval.
+def strata(n: int, k: int) -> list[np.ndarray]:
+    """Return the ranks of each stratum: from k to 4 k, from there to 16 k, and so on up to n."""
+    parts, low = [], k
+    while low < n:
+        high = min(n, low * _GROWTH)
+        parts.append(np.arange(low, high))
+        low = high
+    return parts
 
-    Of `rest` edges that were not screened in, `sampled` were measured and `hits` matter; of those screened in, `found` do.
-    With p the share that matters among the rest, the false-negative rate is p rest / (found + p rest), which grows with p.
+
+def shared(sample: int, sizes: Sequence[int]) -> list[int]:
+    """Return how many are drawn of each stratum: the same number, and of a small one all there are."""
+    counts, left = [0] * len(sizes), min(sample, sum(sizes))
+    while left > 0:
+        open_strata = [number for number, size in enumerate(sizes) if counts[number] < size]
+        each = max(1, left // len(open_strata))
+        for number in open_strata:
+            more = min(each, sizes[number] - counts[number], left)
+            counts[number] += more
+            left -= more
+    return counts
+
+
+def missed(
+    hits: Sequence[int], drawn: Sequence[int], sizes: Sequence[int], found: int, level: float = 0.95
+) -> Interval:
+    """Return the estimated share of all edges that matter that are not among the best, with its interval.
+
+    Of stratum h with N_h edges, n_h were measured and x_h matter. With M = sum of N_h x_h / n_h, the false-negative rate is
+    M / (found + M). The ends take the exact binomial bounds of every stratum at once, corrected for their number, so that
+    the interval is wide where few were drawn of many.
+
+    Args:
+        hits: How many of those measured matter, in each stratum.
+        drawn: How many were measured.
+        sizes: How many edges there are.
+        found: How many of the best edges matter.
+        level: The level of the interval.
     """
-
-    def rate(share: float) -> float:
-        return share * rest / (found + share * rest) if found + share * rest > 0 else np.nan
-
-    if not sampled:
+    if not sum(drawn):
         return Interval(np.nan, np.nan, np.nan, 0, 0)
-    if sampled == rest:  # all were measured
-        return Interval(rate(hits / rest), rate(hits / rest), rate(hits / rest), rest, rest)
-    tail = (1 - level) / 2
-    low = stats.beta.ppf(tail, hits, sampled - hits + 1) if hits else 0.0
-    high = stats.beta.ppf(1 - tail, hits + 1, sampled - hits) if hits < sampled else 1.0
-    ends = (0.0 if low == 0 else rate(float(low)), rate(float(high)))
-    return Interval(rate(hits / sampled) if hits or found else np.nan, *ends, sampled, sampled)
+    tail = (1 - level) / 2 / max(1, sum(n < size for n, size in zip(drawn, sizes, strict=True)))
+    middle, low, high = 0.0, 0.0, 0.0
+    for x, n, size in zip(hits, drawn, sizes, strict=True):
+        share = x / n if n else 0.0
+        ends = (share, share) if n == size else (0.0, 1.0)
+        if 0 < n < size:
+            ends = (
+                float(stats.beta.ppf(tail, x, n - x + 1)) if x else 0.0,
+                float(stats.beta.ppf(1 - tail, x + 1, n - x)) if x < n else 1.0,
+            )
+        # What was measured is known; the bounds are of the others.
+        middle, low, high = (
+            middle + size * share,
+            low + max(x, size * ends[0]),
+            high + min(size - (n - x), size * ends[1]),
+        )
+
+    def rate(count: float) -> float:
+        return count / (found + count) if found + count > 0 else np.nan
+
+    total = sum(drawn)
+    return Interval(rate(middle), 0.0 if low == 0 else rate(low), rate(high), total, total)

@@ -11,6 +11,7 @@ import numpy as np
 
 from mechcausal.address import ALL
 from mechcausal.arguments import Count, CountOrZero, Model, OpenShare, Seed
+from mechcausal.circuits.asked import ablation_for, metric_for
 from mechcausal.circuits.circuit import Circuit, require_wiring
 from mechcausal.circuits.edges.alternatives import Ablation
 from mechcausal.circuits.edges.masked import Masked
@@ -25,7 +26,6 @@ from mechcausal.data.prompts import PromptSet
 from mechcausal.errors import ArgumentError, DataError
 from mechcausal.method import Cost, Method, function
 from mechcausal.metrics import Metric
-from mechcausal.metrics import metric as metric_of
 from mechcausal.models.abilities import abilities
 from mechcausal.models.facts import facts
 from mechcausal.models.fingerprint import weights_fingerprint
@@ -148,7 +148,7 @@ class EvaluatingCircuit(Method[Contrast, Evaluation]):
 
     @property
     def _ablation(self) -> Ablation:
-        return self.ablation or self.circuit.about.get("ablation", "counterfactual")
+        return ablation_for(self.circuit, self.ablation)
 
     @property
     def _order(self) -> Order:
@@ -161,7 +161,8 @@ class EvaluatingCircuit(Method[Contrast, Evaluation]):
         if list(self.sizes) != sorted(set(self.sizes)):
             raise ArgumentError("sizes are shares of all edges in ascending order", got=list(self.sizes))
         require_wiring(self.circuit, Wiring.of(abilities(model), split=self.circuit.wiring.split))
-        metric = metric_of(self.metric or self.circuit.about.get("metric", "logit_diff"))
+        metric = metric_for(self.circuit, self.metric)
+        _ = self._ablation  # refused where it is not known
         return held_out(pairs, self.circuit.about, shared=self.shared), metric
 
     def _variants(self) -> list[Variant]:

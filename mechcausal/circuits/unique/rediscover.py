@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from mechcausal.arguments import Count, CountOrZero, Model, Seed
+from mechcausal.circuits.asked import metric_for
 from mechcausal.circuits.circuit import Circuit, require_wiring
 from mechcausal.circuits.discover import Discovering, ScorerName
 from mechcausal.circuits.edges.wiring import Wiring
@@ -22,7 +23,6 @@ from mechcausal.data.contrast import Contrast
 from mechcausal.data.splits import FEWEST, split, units
 from mechcausal.errors import ArgumentError
 from mechcausal.method import Cost, Method, function
-from mechcausal.metrics import metric as metric_of
 from mechcausal.models.abilities import abilities
 from mechcausal.models.facts import facts
 from mechcausal.results.provenance import Provenance
@@ -93,7 +93,7 @@ class Rediscovering(Method[Contrast, Uniqueness]):
         """Search again and again, and measure what each circuit keeps on pairs that it was not found on."""
         started, circuit, spec = time.perf_counter(), self.circuit, self._asked(model)
         halves = self._halves(data)
-        metric = metric_of(circuit.about.get("metric", "logit_diff"))
+        metric = metric_for(circuit, None)
         masked = masked_for(model, data, circuit, metric, spec.ablation, seed=self.seed, batch_size=self.batch_size)
         require_behavior(masked.clean, masked.corrupt, metric)
         found = [Again(GIVEN, GIVEN, circuit, self._own_rows(data)), *self._found(model, data, spec, halves)]
@@ -148,6 +148,7 @@ class Rediscovering(Method[Contrast, Uniqueness]):
             )
         if len(circuit) == 0:
             raise ArgumentError("this circuit keeps no edge, so there is nothing to find again")
+        metric_for(circuit, None)
         require_wiring(circuit, Wiring.of(abilities(model), split=circuit.wiring.split))
         chosen = {name: arguments[name] for name in _ASKED if arguments.get(name) is not None}
         if chosen.get("search") == "threshold":  # all are to have the size of the circuit

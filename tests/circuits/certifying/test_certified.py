@@ -48,5 +48,5 @@ def test_the_circuit_says_what_is_certified(found, tmp_path):
 
 def test_rows_name_the_edge(found):
     circuit, _ = found
-    row = rows_of(circuit, np.array([[0, circuit.wiring.receiver("logits"), 0]]), ["top"])[0]
+    row = rows_of(circuit, np.array([[0, circuit.wiring.receiver("logits"), 0]]), ["top"], [-1])[0]
     assert (row["sender"], row["receiver"], row["site"]) == ("embed", "logits", "embed -> logits")
