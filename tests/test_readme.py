@@ -54,7 +54,8 @@ def test_the_python_blocks_run_in_order(tmp_path, monkeypatch):
 def test_a_command_line_can_be_read(line, monkeypatch):
     """Every option exists and every value is of its kind; what the command would do is not done."""
     root, called = get_command(app), []
-    for command in [*root.commands.values(), *root.commands["sae"].commands.values()]:
+    groups = [command for command in root.commands.values() if hasattr(command, "commands")]
+    for command in [*root.commands.values(), *(each for group in groups for each in group.commands.values())]:
         if command.callback is not None:
             monkeypatch.setattr(command, "callback", lambda **given: called.append(given))
     root.main(shlex.split(line)[1:], prog_name="mechcausal", standalone_mode=False)
