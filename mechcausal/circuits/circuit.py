@@ -133,7 +133,7 @@ class Circuit:
     @cached_property
     def kept_senders(self) -> np.ndarray:
         """Which senders have an edge in the circuit, [sender]."""
-        return self.kept.any((1, 2))
+        return np.asarray(self.kept.any((1, 2)))
 
     def keep(self, kept: np.ndarray, **about: Any) -> Circuit:  # noqa: ANN401 - JSON data
         """Return the circuit of other edges with the same scores.

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
+import torch
 
 from mechcausal.address import Selection, Site
 from mechcausal.arguments import Count, CountOrZero, Kind, Model, Seed, Share
@@ -204,7 +205,7 @@ def _refuse_constant(masked: Masked) -> None:
 
 
 def _refuse_overlap(prompts: PromptSet, where: Sequence[Selection]) -> None:
-    count = sum(prompts.select(at).int() for at in where)
+    count = torch.stack([prompts.select(at) for at in where]).sum(0)
     if int(count.max()) > 1:
         raise DataError("the positions of edges overlap, so an edge would stand for two", fix="choose positions apart")
 

@@ -83,12 +83,12 @@ class Inputs:
         shape = self.able.shape
         self.heads = {"q": shape.n_heads, "k": shape.n_kv_heads, "v": shape.n_kv_heads}
         self.d_head = shape.d_head
-        self.device = bridge.device_of(self.twin.wrapped())
+        self.device = next(self.twin.model.parameters()).device
         self.layers = [self._layer(number) for number in range(shape.n_layers)]
 
     def _layer(self, number: int) -> Layer:
-        wrapped, model = self.twin.wrapped(), self.twin.model
-        block = wrapped.blocks[number]
+        wrapped: Any = self.twin.wrapped()
+        model, block = self.twin.model, wrapped.blocks[number]
         parts = dict(block.submodules)
 
         def module(owner: Any, word: str, path: str) -> nn.Module | None:  # noqa: ANN401 - a part of a bridge

@@ -19,7 +19,7 @@ def connected(wiring: Wiring, kept: np.ndarray) -> np.ndarray:
         wiring: All edges that the model has.
         kept: The edges of the circuit, [sender receiver position].
     """
-    joined = kept.any(-1)
+    joined = np.asarray(kept.any(-1))
     readers = wiring.readers
     from_start = np.zeros(len(wiring.senders), dtype=bool)
     from_start[0] = True

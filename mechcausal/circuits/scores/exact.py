@@ -51,7 +51,7 @@ def exact_effects(masked: Masked, edges: Sequence[Index], *, progress: bool = Fa
     carried.sort(key=lambda number: (edges[number][1], edges[number][0], edges[number][2]))
     for tile in masked.tiles if carried else ():
         values = _carried(masked, tile, [edges[number] for number in carried], bar)
-        out[np.ix_(carried, tile.index)] = masked.clean[tile.index] - values
+        out[np.array(carried)[:, None], tile.index] = masked.clean[tile.index] - values
     bar.close()
     return out
 
