@@ -1,4 +1,4 @@
-"""Hold a circuit as one graph of nodes and edges, with what each of them contributes."""
+"""Find the edges that carry a behavior, prove them, and say how wrong the method is."""
 
 from mechcausal.address import Place as Place
 from mechcausal.circuits.benchmark.protocol import bench_model as bench_model

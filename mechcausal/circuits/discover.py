@@ -51,8 +51,9 @@ class Discovering(Method[Contrast, Circuit]):
     Attributes:
         method: `"eap"` (one gradient; Syed et al. 2023), `"eap-ig"` (along the path of the input; Hanna et al. 2024),
             `"eap-ig-activations"` (a path for each sublayer), `"clean-corrupted"`, `"atp*"` (Kramar et al. 2024),
-            `"ifr"` (information flow, without a metric; Ferrando and Voita 2024), `"exact"` (every edge measured), or
-            `"random"`, the null.
+            `"ifr"` (information flow, without a metric; Ferrando and Voita 2024), `"exact"` (every edge measured),
+            `"acdc"` (edges removed one by one; Conmy et al. 2023), `"edge-pruning"` (a learned mask; Bhaskar et al. 2024),
+            or `"random"`, the null.
         edges: How many edges are kept; by default `share` of them, and 20 at least.
         share: Which share of all edges is kept.
         search: `"greedy"` grows the circuit from the logits, so that every edge leads there; `"top"` keeps the largest
@@ -180,7 +181,7 @@ class Discovering(Method[Contrast, Circuit]):
         return {
             "method": self.method, "metric": masked.metric_of_prompts.name, "ablation": self.ablation, "n": masked.n,
             "clean": float(masked.clean.mean()), "corrupt": float(masked.corrupt.mean()), "convention": CONVENTION,
-            "found_on": digests(data), "provenance": asdict(provenance), **masked.alternative.about, **scored.about,
+            "found_on": digests(data), "d_model": abilities(model).shape.d_model, "provenance": asdict(provenance), **masked.alternative.about, **scored.about,
         }  # fmt: skip
 
 

@@ -27,6 +27,7 @@ _LOOKS = {  # color and dash: dark and solid, middle and dashed, light and dotte
 }
 _MOST_LETTERS = 60  # lines that are labeled with the inputs of a head; of more, those that matter most
 _PORT = {"q": -0.55, "k": 0.0, "v": 0.55}  # where a line into one input of a head ends, in radii from its middle
+_LONGEST = 30  # letters of the names of variables that stand beside a node
 _LIVE_SIZES = 12  # kinds of lines in the live picture, by how much they matter
 
 
@@ -222,12 +223,20 @@ def _bars(planned: Plan) -> list[str]:
     return parts
 
 
-def _named(planned: Plan) -> list[str]:
-    parts = []
+def _words(planned: Plan) -> list[tuple[float, float, str]]:
+    """Return the names of variables, and where each of them begins."""
+    spots, words = planned.spots, []
     for site, name in planned.names.items():
         if site in planned.fates:
-            x, y = planned.spots.node(site)
-            parts.append(svg.text(x + planned.spots.radius + 3, y - planned.spots.radius - 1, svg.cut(name), "start"))
+            x, y = spots.node(site)
+            aside = spots.radius if site.layer is not None else 2.9 * spots.radius
+            short = name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}\u2026"
+            words.append((x + aside + 3, y - spots.radius - 1, short))
+    return words
+
+
+def _named(planned: Plan) -> list[str]:
+    parts = [svg.text(x, y, name, "start") for x, y, name in _words(planned)]
     rim = 'style="paint-order:stroke;font-size:11px;font-style:italic" stroke="Canvas" stroke-width="3"'
     return [f"<g {rim}>{''.join(parts)}</g>"] if parts else []
 
@@ -248,7 +257,8 @@ def _still(planned: Plan) -> str:
         *_named(planned),
         *_legend(planned, tall - 46),
     ]
-    return svg.page(planned.describe(), planned.title, max(wide, 560), tall, parts)
+    reach = max((x + 6.2 * len(name) for x, _, name in _words(planned)), default=0.0)
+    return svg.page(planned.describe(), planned.title, max(wide, 560, reach), tall, parts)
 
 
 def _entries(planned: Plan) -> list[tuple[str, str, str]]:

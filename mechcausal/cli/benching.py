@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -56,7 +56,7 @@ def circuits(
         from mechcausal.circuits.benchmark.protocol import bench_model
         from mechcausal.models.load import load
 
-        options = {} if n is None else {"n": n}
+        options: dict[str, Any] = {} if n is None else {"n": n}
         made = bench_model(load(model), task, methods=chosen, seed=seed, out=out, **options)
     else:
         from mechcausal.circuits.benchmark.running import bench as run

@@ -227,13 +227,13 @@ def compare(
     names = [str(file) for file in files]
     if len(set(names)) < len(names):
         raise ArgumentError("a circuit is not compared with itself", got=", ".join(names), fix="name each file once")
-    from mechcausal.circuits.overlap import overlaps
+    from mechcausal.circuits import compare as compared
 
-    table = overlaps({str(file): _read(file) for file in files})
+    comparison = compared({str(file): _read(file) for file in files})
     if as_json:
-        show_json(records(table))
+        show_json(records(comparison.frame))
         return
-    typer.echo(columns(list(table), table.values.tolist()))
+    typer.echo(f"{columns(list(comparison.frame), comparison.frame.values.tolist())}\n\n{comparison.summary()}")
 
 
 def _read(file: Path) -> Circuit:

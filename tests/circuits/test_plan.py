@@ -125,3 +125,12 @@ def test_variables_stand_at_their_nodes():
     names = {str(site): name for site, name in plan(circuit).names.items()}
     assert names == {"L0.z.H0": "gender", "L0.z.H2": "level", "L1.mlp_out": "joint"}
     assert plan(Circuit.of(circuit.wiring, [("embed", "logits")]), circuit).names == plan(circuit).names
+
+
+def test_the_known_truth_of_an_organism_is_taken_as_it_is():
+    model = mc.load("organism:hiring")
+    pairs = mc.contrast("hiring/gender", model, n=16)
+    known = mc.circuits.truth(model, pairs)
+    drawn = plan(mc.discover(model, pairs, edges=8), known)
+    assert drawn.counts[FOUND] + drawn.counts[MISSED] == int(known.true_units.sum())
+    assert drawn.counts[MISSED] == 0

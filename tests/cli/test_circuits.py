@@ -8,7 +8,6 @@ from random_circuits import WIRINGS, random_circuit
 from small_graph import small
 
 import mechcausal as mc
-from mechcausal import methods
 from mechcausal.circuits import Circuit
 
 WORDS = ("organism:by_hand", "--contrast", "by_hand/gender", "-n", "16")
@@ -97,9 +96,9 @@ def test_compare_says_what_is_shared(found, tmp_path):
     path, _ = found
     other = Circuit.load(path).top(5).save(tmp_path / "other.json")
     (row,) = run("circuit", "compare", path, other, "--json").document
-    assert row["scores"] == pytest.approx(1)
-    assert 0 < row["edges_shared"] <= 5
-    assert "by_chance" in run("circuit", "compare", path, other).output
+    assert row["rank"] == pytest.approx(1)
+    assert 0 < row["shared"] <= 5
+    assert "edges_by_chance" in run("circuit", "compare", path, other).output
     strange = random_circuit(WIRINGS["gpt2"]).save(tmp_path / "strange.json")
     assert "of another model" in refused("circuit", "compare", path, strange)
 
@@ -111,11 +110,11 @@ def test_the_model_is_named_in_the_file_or_by_an_option(tmp_path):
     assert "does not say which model the circuit is of: give --model NAME" in said
 
 
-@pytest.mark.skipif("EvaluatingCircuit" not in dir(methods), reason="circuits cannot be evaluated yet")
 def test_evaluate_takes_the_model_from_the_file(found, tmp_path):
     path, _ = found
     words = ("circuit", "evaluate", path, "--contrast", "by_hand/gender", "-n", "16", "--seed", "1", "--random", "1")
-    done = run(*words, "--minimality", "0", "-o", tmp_path / "e.parquet", "--json")
+    assert "too few pairs are left to judge the circuit" in refused(*words, "-o", tmp_path / "e.parquet")
+    done = run(*words, "--shared", "--minimality", "0", "-o", tmp_path / "e.parquet", "--json")
     assert done.code == 0, done.error
     assert done.document["rows"][0]["effect"] > 0.5
-    assert run(*words, "--dry-run", "--json").document["cells"] > 1
+    assert run(*words, "--shared", "--dry-run", "--json").document["cells"] > 1

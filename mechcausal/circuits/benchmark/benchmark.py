@@ -135,13 +135,14 @@ class Benchmark(Records):
             self._repr_html_(), "White is chance, red is perfect, blue is worse than chance; hatched was not run."
         )
         page.heading("Medians over questions")
-        page.table(list(self.medians), [[_cell(value) for value in row] for row in self.medians.to_numpy().tolist()])
+        rows = [[_cell(name, value) for name, value in row.items()] for row in self.medians.to_dict("records")]
+        page.table(list(self.medians), rows)
         page.heading("Every question")
         page.text(_CMD)
         header = ("question", "method", "edges", "nodes", "CMD", "seconds", "forwards", "true edges")
         rows = [
             (
-                row["question"], row["method"], _interval(row, "edge_auc"), _interval(row, "node_auc"), short(row["cmd"]),
+                row["question"], row["method"], _interval(row, "edge_auc") or row["not_run"], _interval(row, "node_auc"), short(row["cmd"]),
                 short(row["seconds"], ".2f"), short(row["forwards"], ".0f"), f"{row['true']} of {row['edges']}",
             )
             for _, row in self.frame.iterrows()
@@ -174,8 +175,8 @@ def _median(values: Sequence[Any]) -> float:
     return float(np.median(finite)) if finite else math.nan
 
 
-def _cell(value: object) -> object:
-    return short(value, ".3f") if isinstance(value, float) else value
+def _cell(column: str, value: object) -> object:
+    return short(value, ".0f" if column == "forwards" else ".3f") if isinstance(value, float) else value
 
 
 def _interval(row: pd.Series, column: str) -> str:

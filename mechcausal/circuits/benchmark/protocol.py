@@ -126,8 +126,8 @@ class Curves(Records):
         )  # fmt: skip
         if len(self.curves):
             page.heading("Faithfulness at each size")
-            shown = self.curves[["method", "share", "edges", "faithfulness", "low", "high", "random"]]
-            page.table(list(shown), shown.to_numpy().tolist())
+            names = ("method", "share", "edges", "faithfulness", "low", "high", "random")
+            page.table(names, [[_cell(point[name]) for name in names] for _, point in self.curves.iterrows()])
         page.heading("Provenance")
         facts = {**self.settings, **self.provenance}
         page.table(("what", "value"), [(key, json.dumps(value)) for key, value in facts.items()])
@@ -157,7 +157,7 @@ def bench_model(
         methods: The methods, by the names that `mc.discover` takes; those that a large model allows if None. A mapping
             gives scorers of your own: functions of (model, pairs, seed) that return a circuit.
         n: How many pairs edges are scored on, and how many circuits are judged on.
-        random: How many random circuits are drawn at every size.
+        random: How many random circuits are drawn at every size, once for all methods.
         seed: The seed of everything random.
         out: A .json file that is written after each method, with a page beside it. A file that is there already is gone
             on with.
@@ -181,7 +181,8 @@ def bench_model(
     for method, scorer in tqdm(chosen.items(), desc="circuits", unit="method", disable=None if progress else True):
         row = next((row for row in rows if row["method"] == method), None)
         if row is None:
-            row = {"method": method, **_measured(model, scorer, pairs, others, random, seed)}
+            drawn = 0 if any(row.get("random_cmd") for row in rows) else random  # all methods have one null
+            row = {"method": method, **_measured(model, scorer, pairs, others, drawn, seed)}
             rows.append(row)
             if out is not None:
                 Curves.made(rows, settings).save(out)
@@ -209,9 +210,18 @@ def _measured(
         return {"not_run": str(error)}
     return {
         "seconds": seconds, "forwards": forwards_of(circuit),
-        **_ends("cmd", judged.cmd), **_ends("cpr", judged.cpr), "curve": judged.curve.to_dict("records"),
+        **_ends("cmd", judged.cmd), **_ends("cpr", judged.cpr), "curve": [_plain(point) for point in judged.curve.to_dict("records")],
         "random_cmd": list(judged.cmd_of_random) if random else None,
     }  # fmt: skip
+
+
+def _cell(value: Any) -> Any:  # noqa: ANN401 - a name or a number
+    return value if isinstance(value, str) else short(value, ".4g")
+
+
+def _plain(point: Mapping[Any, Any]) -> dict[str, float | None]:
+    """Return the numbers of one size as JSON data; without random circuits theirs are not known."""
+    return {str(name): None if math.isnan(value) else float(value) for name, value in point.items()}
 
 
 def _ends(name: str, area: Interval | None) -> dict[str, float | None]:

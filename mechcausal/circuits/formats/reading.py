@@ -40,11 +40,14 @@ def read(
         join: Of an EAP-IG graph: whether keys and values of query heads that share them are added up.
 
     Example:
+        >>> import tempfile
+        >>> from pathlib import Path
         >>> import mechcausal as mc
         >>> from mechcausal.circuits.edges.wiring import Wiring
         >>> circuit = mc.circuits.Circuit.of(Wiring(n_layers=1, n_heads=2, n_kv_heads=2), [("embed", "L0.q.H1")])
-        >>> path = circuit.write("circuit.graphml")
-        >>> mc.circuits.read(path) == circuit
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = circuit.write(Path(folder) / "circuit.json", format="eap-ig", d_model=16)
+        ...     mc.circuits.read(path) == circuit
         True
     """
     path = Path(path)

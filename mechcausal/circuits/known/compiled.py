@@ -55,7 +55,7 @@ def _head(weights: Weights, layer: int, head: int) -> _Head:
 
 
 def _mlp(weights: Weights, layer: int) -> tuple[np.ndarray, np.ndarray]:
-    return tuple(weights[f"blocks.{layer}.mlp.W_{name}"] != 0 for name in ("in", "out"))  # ty: ignore[invalid-return-type]
+    return weights[f"blocks.{layer}.mlp.W_in"] != 0, weights[f"blocks.{layer}.mlp.W_out"] != 0
 
 
 def _reads(wiring: Wiring, weights: Weights) -> np.ndarray:

@@ -76,7 +76,7 @@ class Known:
     @property
     def nodes(self) -> np.ndarray:
         """Which senders are true, [sender]: those from which a true edge starts, and the embedding among them."""
-        return self.true.any(1)
+        return np.any(self.true, axis=1)
 
     @property
     def circuit(self) -> Circuit:

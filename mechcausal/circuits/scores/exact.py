@@ -134,18 +134,27 @@ def _felt(masked: Masked, tile: Tile, site: Site, edges: Sequence[Index]) -> Ten
         else None
     )
     if site.component != "mlp_out":
-        changes = _of_heads(masked, tile, site, edges, changes)
+        changes = _decisive(tile, layer, _of_heads(masked, tile, site, edges, changes))
         if out is None or masked.wiring.parallel:
             return changes
         middle = tile.base.hidden[layer + 1][:, tile.start :] - out
         return changes + _of_mlp(masked, layer, middle, out, changes)
     assert out is not None  # else there would be no such receiver
+    changes = _decisive(tile, layer, changes)
     middle = (
         tile.base.hidden[layer][:, tile.start :]
         if masked.wiring.parallel
         else tile.base.hidden[layer + 1][:, tile.start :] - out
     )
     return _of_mlp(masked, layer, middle, out, changes)
+
+
+def _decisive(tile: Tile, layer: int, changes: Tensor) -> Tensor:
+    """Return changes behind attention where they matter: in the last layer, where the metric reads."""
+    if layer + 1 < len(tile.inputs.layers) or tile.meter.read is None:
+        return changes
+    columns = torch.arange(tile.start, tile.base.width, device=changes.device)
+    return changes * (columns == tile.meter.read[:, None])[None, :, :, None]
 
 
 def _of_heads(masked: Masked, tile: Tile, site: Site, edges: Sequence[Index], changes: Tensor) -> Tensor:
@@ -159,9 +168,11 @@ def _of_heads(masked: Masked, tile: Tile, site: Site, edges: Sequence[Index], ch
     made = torch.zeros_like(changes)
     matrix = masked.inputs.written(site.layer)
     start = masked.wiring.senders_of(site.layer).start
-    for number, (sender, receiver, position) in enumerate(edges):
+    for receiver in dict.fromkeys(receiver for _, receiver, _ in edges):
         heads = [owner - start for owner in masked.wiring.owners(masked.wiring.receivers[receiver])]
-        made[number] = torch.einsum("rphd,hdm->rpm", z[shared[sender, position]][:, :, heads], matrix[heads])
+        own = [number for number, edge in enumerate(edges) if edge[1] == receiver]
+        which = [shared[edges[number][0], edges[number][2]] for number in own]
+        made[own] = torch.einsum("erphd,hdm->erpm", z[which][:, :, :, heads], matrix[heads])
     return made
 
 

@@ -14,6 +14,7 @@ from scipy import stats
 from mechcausal.address import Place
 from mechcausal.arguments import checked
 from mechcausal.circuits.circuit import Circuit
+from mechcausal.circuits.grouped import grouped
 from mechcausal.circuits.unique.overlap import by_chance, mean_overlap, nodes, of_edges, of_nodes, require_alike
 from mechcausal.errors import ArgumentError
 from mechcausal.results.charts import Bars, bar_chart, still
@@ -133,7 +134,8 @@ def compare(circuits: Sequence[Circuit] | Mapping[str, Circuit]) -> Comparison:
     random circuits of the same sizes share.
 
     Args:
-        circuits: At least two circuits, in a list or by name.
+        circuits: At least two circuits, in a list or by name. Where they do not tell the same positions or query heads
+            apart, positions and heads that share keys are joined.
 
     Example:
         >>> from mechcausal.circuits.circuit import Circuit
@@ -155,6 +157,8 @@ def compare(circuits: Sequence[Circuit] | Mapping[str, Circuit]) -> Comparison:
         }
     if len(named) < 2:
         raise ArgumentError("a comparison takes at least two circuits", got=len(named))
+    if len({(circuit.wiring.split, circuit.positions) for circuit in named.values()}) > 1:
+        named = {name: grouped(circuit) for name, circuit in named.items()}
     require_alike(list(named.values()))
     return Comparison(named)
 

@@ -26,7 +26,7 @@ def cannot(model, pairs, seed):
 def made(tmp_path_factory):
     model, path = mc.load("organism:ioi"), tmp_path_factory.mktemp("curves") / "curves.json"
     options = {"n": 16, "random": 2, "progress": False}
-    methods = {"oracle": oracle, "mine": cannot}
+    methods = {"oracle": oracle, "again": oracle, "mine": cannot}
     mc.circuits.bench_model(model, "ioi/answer", methods={"oracle": oracle}, out=path, **options)
     return mc.circuits.bench_model(model, "ioi/answer", methods=methods, out=path, **options), path
 
@@ -38,7 +38,10 @@ def test_the_truth_is_near_the_model(made):
     assert row["cmd"] < 0.1
     assert row["cmd_low"] <= row["cmd"] <= row["cmd_high"]
     assert row["cmd"] < curves.rows[0]["random_cmd"][0] / 3
-    assert list(curves.curves["share"]) == [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5]
+    first, again = curves.rows[:2]
+    assert again["cmd"] == first["cmd"]
+    assert again["random_cmd"] is None  # one null for all
+    assert [point["share"] for point in again["curve"]] == [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5]
     assert Curves.load(path).rows == curves.rows
 
 

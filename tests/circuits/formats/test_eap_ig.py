@@ -5,7 +5,9 @@ import time
 
 import numpy as np
 import pytest
+import torch
 from random_circuits import WIRINGS, random_circuit
+from zoo import build, loaded, make_pairs
 
 import mechcausal as mc
 from mechcausal.address import Selection
@@ -70,12 +72,41 @@ def test_of_a_metric_the_signs_are_the_other_ones():
     np.testing.assert_array_equal(metric.kept, loss.kept)
 
 
-def test_the_sign_is_the_one_of_the_convention_on_a_linear_model():
-    """A model whose metric is the sum of what two edges carry: their formulas, of the loss, give our score."""
-    clean, corrupt, weight = np.array([2.0, -1.0]), np.array([0.5, 1.0]), np.array([3.0, 1.0])
-    theirs = (corrupt - clean) * -weight  # (corrupted - clean) x gradient of the loss, which is -metric
-    ours = [weight @ clean - weight @ np.where(np.arange(2) == edge, corrupt, clean) for edge in range(2)]
-    np.testing.assert_allclose(theirs, ours)
+def scored_as_theirs(network, pairs, loss):
+    """Return (corrupted - clean) x the gradient of a loss, for the edges from MLPs to the logits, by hooks on the plain model."""
+    outputs, streams = [], []
+    handles = [
+        block.mlp.register_forward_hook(lambda _, __, out: outputs.append(out)) for block in network.transformer.h
+    ]
+    handles.append(network.transformer.ln_f.register_forward_pre_hook(lambda _, given: streams.append(given[0])))
+    with torch.enable_grad():
+        network.transformer.wte.weight.requires_grad_(True)
+        logits = [network(side.tokens).logits[:, -1] for side in (pairs.clean, pairs.corrupt)]
+        (gradient,) = torch.autograd.grad(loss(logits[0]), streams[0])
+    network.transformer.wte.weight.requires_grad_(False)
+    for handle in handles:
+        handle.remove()
+    layers = len(network.transformer.h)
+    change = [outputs[layers + layer] - outputs[layer] for layer in range(layers)]
+    return {
+        f"m{layer}->logits": float((change[layer] * gradient).sum().detach()) / len(pairs) for layer in range(layers)
+    }
+
+
+@pytest.mark.parametrize("score_of", ["loss", "metric"])
+def test_their_scores_of_a_model_become_ours(score_of):
+    network, model, pairs = build("gpt2"), loaded("gpt2"), make_pairs()
+    rows, sign = torch.arange(len(pairs)), -1 if score_of == "loss" else 1
+    difference = lambda logits: (logits[rows, pairs.clean.answer] - logits[rows, pairs.clean.foil]).sum()  # noqa: E731
+    theirs = written_by_eap_ig(3, 4)
+    for name, score in scored_as_theirs(network, pairs, lambda logits: sign * difference(logits)).items():
+        theirs["edges"][name]["score"] = score
+    read = from_eap_ig(theirs, score_of=score_of)
+    ours = mc.discover(model, pairs, method="eap")
+    for layer in range(3):
+        edge = ours.wiring.sender(f"L{layer}.mlp_out"), ours.wiring.receiver("logits"), 0
+        assert abs(ours.scores[edge]) > 1e-3
+        assert read.scores[edge] == pytest.approx(ours.scores[edge], rel=1e-3)
 
 
 @pytest.mark.parametrize("kind", WIRINGS)
