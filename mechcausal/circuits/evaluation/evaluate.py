@@ -50,11 +50,11 @@ class EvaluatingCircuit(Method[Contrast, Evaluation]):
     Estimand of faithfulness: `(m(C) - m(nothing)) / (m(model) - m(nothing))`, where m(C) is the mean metric of the clean
     prompts when every edge outside C carries its alternative, and nothing has every edge cut: 1 keeps all of the
     behavior, 0 nothing, and more than 1 leaves out what works against it. Completeness is the same share with the
-    circuit's edges cut and all others kept: 0 if the circuit is all there is. Wang et al. (2022) call a circuit complete if it loses as the
-    model does when a part K is taken out of both; the former is K = C, and `incompleteness` takes random halves.
-    Minimality is what faithfulness loses when one edge is removed. The curve is faithfulness over MIB's sizes (Mueller et
-    al. 2025), whose areas are CMD (0 is perfect) and CPR, which has no upper bound and can be gamed. Random circuits of
-    the same size, made from random scores by the same rule, are the null at every size.
+    circuit's edges cut and all others kept: 0 if the circuit is all there is. Wang et al. (2022) call a circuit complete
+    if it loses as the model does when a part K is taken out of both; completeness is their K = C, and `incompleteness`
+    takes random halves. Minimality is what faithfulness loses when one edge is removed. The curve is faithfulness over
+    MIB's sizes (Mueller et al. 2025), whose areas are CMD (0 is perfect) and CPR, which has no upper bound and can be
+    gamed. Random circuits of the same size, made from random scores by the same rule, are the null at every size.
 
     Pairs that the circuit was found on are left out, and the result says how many.
 

@@ -23,9 +23,9 @@ class Evaluation(Charted):
     """The result of `Circuit.evaluate`: a row for each circuit that was run.
 
     `effect` is faithfulness: the share of the way from nothing kept (0) to the whole model (1). Beside the columns of
-    every result: `role` (`circuit`, `rest`, `size`, `random`, and
-    circuit and model without a part), `edges` (how many are kept after pruning), `share` (which
-    of MIB's sizes, as a share of all edges; NaN for the circuit's own size), `draw` (the number of a random circuit).
+    every result: `role` (`circuit`, `rest`, `size`, `random`, and circuit and model without a part), `edges` (how many are
+    kept after pruning), `share` (which of MIB's sizes, as a share of all edges; NaN for the circuit's own size), `draw`
+    (the number of a random circuit or part).
     """
 
     @property
