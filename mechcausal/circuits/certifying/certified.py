@@ -27,11 +27,11 @@ SURE, UNSURE = "certified", "top, not certified"
 class Certificate(Result):
     """The result of `Circuit.certify`: a row for each edge that was measured exactly, the best by score first.
 
-    Beside the columns of every result: `sender`, `receiver`, `role` (`top` or `sample`), `stratum` (of the
-    sample, by rank of the score), `score` (what was estimated),
-    `exact` (the metric of the clean run minus that with this edge alone cut) with its interval, `share` (the same as a
-    share of the behavior) with its interval, `matters` (the share is at least `least` in absolute terms), `p_least`
-    (tests that it is; corrected for all edges that were measured), `certified`, and `flip` (the sign is not that of the score).
+    Beside the columns of every result: `sender`, `receiver`, `role` (`top` or `sample`), `stratum` (of the sample, by rank of
+    the score), `score` (what was estimated), `exact` (the metric of the clean run minus that with this edge alone cut) with
+    its interval, `share` (the same as a share of the behavior) with its interval, `matters` (the share is at least `least`
+    in absolute terms), `p_least` (tests that it is; corrected for all edges that were measured), `certified`, and `flip`
+    (the sign is not that of the score).
     """
 
     @property

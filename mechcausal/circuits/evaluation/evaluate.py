@@ -18,7 +18,7 @@ from mechcausal.circuits.edges.masked import Masked
 from mechcausal.circuits.edges.wiring import Wiring
 from mechcausal.circuits.evaluation.areas import SIZES
 from mechcausal.circuits.evaluation.evaluated import Evaluation, losses
-from mechcausal.circuits.evaluation.variants import CIRCUIT, REST, WITHOUT, Variant, drawn, grid, without
+from mechcausal.circuits.evaluation.variants import CIRCUIT, REST, WITHOUT, Variant, drawn, grid, parts, without
 from mechcausal.circuits.held_out import HeldOut, held_out
 from mechcausal.circuits.search.order import Order
 from mechcausal.data.contrast import Contrast
@@ -50,10 +50,11 @@ class EvaluatingCircuit(Method[Contrast, Evaluation]):
     Estimand of faithfulness: `(m(C) - m(nothing)) / (m(model) - m(nothing))`, where m(C) is the mean metric of the clean
     prompts when every edge outside C carries its alternative, and nothing has every edge cut: 1 keeps all of the
     behavior, 0 nothing, and more than 1 leaves out what works against it. Completeness is the same share with the
-    circuit's edges cut and all others kept: 0 if the circuit is all there is (Wang et al. 2022 ask it with K = C).
-    Minimality is what faithfulness loses when one edge is removed. The curve is faithfulness over MIB's sizes (Mueller et
-    al. 2025), whose areas are CMD (0 is perfect) and CPR, which has no upper bound and can be gamed. Random circuits of
-    the same size, made from random scores by the same rule, are the null at every size.
+    circuit's edges cut and all others kept: 0 if the circuit is all there is. Wang et al. (2022) call a circuit complete
+    if it loses as the model does when a part K is taken out of both; completeness is their K = C, and `incompleteness`
+    takes random halves. Minimality is what faithfulness loses when one edge is removed. The curve is faithfulness over
+    MIB's sizes (Mueller et al. 2025), whose areas are CMD (0 is perfect) and CPR, which has no upper bound and can be
+    gamed. Random circuits of the same size, made from random scores by the same rule, are the null at every size.
 
     Pairs that the circuit was found on are left out, and the result says how many.
 
@@ -66,6 +67,7 @@ class EvaluatingCircuit(Method[Contrast, Evaluation]):
             scores (`"top"`); as the circuit was searched if None.
         random: How many random circuits are drawn at every size.
         minimality: How many edges are removed one by one, at most.
+        parts: How many random halves of the circuit are taken out of it, and out of the model, to compare the two losses.
         shared: Whether pairs that the circuit was found on are used as well.
         reference: The prompts whose means are taken, for `ablation="mean"`.
         batch_size: How many pairs at a time.
@@ -90,6 +92,7 @@ class EvaluatingCircuit(Method[Contrast, Evaluation]):
     order: Order | None = None
     random: CountOrZero = 5
     minimality: CountOrZero = 40
+    parts: CountOrZero = 3
     shared: bool = False
     reference: Contrast | PromptSet | None = None
     batch_size: Count = 64
@@ -174,7 +177,14 @@ class EvaluatingCircuit(Method[Contrast, Evaluation]):
         ]
         curve = grid(circuit, self.sizes, self._order)
         random = drawn(circuit, self.sizes if curve else (), self._order, self.random, self.seed)
-        return [*own, *curve, *random, *(without(circuit, self.minimality, self.seed) if self.minimality else [])]
+        halved = parts(circuit, self.parts, self.seed)
+        return [
+            *own,
+            *halved,
+            *curve,
+            *random,
+            *(without(circuit, self.minimality, self.seed) if self.minimality else []),
+        ]
 
 
 def masked_for(

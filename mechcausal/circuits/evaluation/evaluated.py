@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from mechcausal.circuits.evaluation.areas import areas
-from mechcausal.circuits.evaluation.variants import CIRCUIT, RANDOM, REST, SIZE
+from mechcausal.circuits.evaluation.variants import CIRCUIT, PART_OF_CIRCUIT, PART_OF_MODEL, RANDOM, REST, SIZE
 from mechcausal.results.charted import Charted
 from mechcausal.results.charts import Bars as Bars
 from mechcausal.results.charts import Lines, bar_chart, line_chart
@@ -23,8 +23,9 @@ class Evaluation(Charted):
     """The result of `Circuit.evaluate`: a row for each circuit that was run.
 
     `effect` is faithfulness: the share of the way from nothing kept (0) to the whole model (1). Beside the columns of
-    every result: `role` (`circuit`, `rest`, `size`, `random`), `edges` (how many are kept after pruning), `share` (which
-    of MIB's sizes, as a share of all edges; NaN for the circuit's own size), `draw` (the number of a random circuit).
+    every result: `role` (`circuit`, `rest`, `size`, `random`, and circuit and model without a part), `edges` (how many are
+    kept after pruning), `share` (which of MIB's sizes, as a share of all edges; NaN for the circuit's own size), `draw`
+    (the number of a random circuit or part).
     """
 
     @property
@@ -36,6 +37,29 @@ class Evaluation(Charted):
     def completeness(self) -> Interval:
         """The share that is left when the circuit is cut and all else kept: 0 if the circuit is all there is."""
         return self._share(REST)
+
+    @property
+    def incompleteness(self) -> pd.DataFrame:
+        """How differently circuit and model lose one part: `difference` of faithfulness without a random half of the circuit.
+
+        Zero where the circuit has no backup outside: what replaces the part in the model is then in the circuit too (Wang
+        et al. 2022, whose incompleteness is the absolute value).
+        """
+        nothing, behavior = self.baselines["corrupt"], self.baselines["clean"] - self.baselines["corrupt"]
+        rows = []
+        for number in np.flatnonzero(self._rows(PART_OF_CIRCUIT).to_numpy()):
+            assert self.frame["role"].iloc[number + 1] == PART_OF_MODEL
+            circuit, model = (
+                ratio_interval(self.examples[n] - nothing, behavior, self.clusters) for n in (number, number + 1)
+            )
+            difference = ratio_interval(self.examples[number] - self.examples[number + 1], behavior, self.clusters)
+            rows.append(
+                {
+                    "draw": int(self.frame["draw"].iloc[number]), "circuit": circuit.estimate, "model": model.estimate,
+                    "difference": difference.estimate, "low": difference.low, "high": difference.high,
+                }
+            )  # fmt: skip
+        return pd.DataFrame(rows)
 
     @property
     def curve(self) -> pd.DataFrame:
@@ -155,6 +179,12 @@ class Evaluation(Charted):
         random = f"; random circuits of this size {mean:.3f} ({low:.3f} to {high:.3f})" if np.isfinite(mean) else ""
         lines.append(f"  faithfulness {_text(self.faithfulness)}{random}")
         lines.append(f"  completeness: {_text(self.completeness)} is left when the circuit is cut (0 = complete)")
+        parts = self.incompleteness
+        if len(parts):
+            lines.append(
+                f"    without a random half of it, circuit and model differ by {parts['difference'].abs().mean():.3f} on average "
+                f"({len(parts)} draws; 0 = no backup outside the circuit)"
+            )
         cmd, cpr = self.cmd, self.cpr
         if cmd is not None and cpr is not None:
             mean, low, high = self.cmd_of_random

@@ -13,6 +13,7 @@ from mechcausal.circuits.edges.wiring import Wiring
 from mechcausal.circuits.search.order import Order, first, ordered
 
 CIRCUIT, REST, SIZE, RANDOM, WITHOUT = "circuit", "rest", "size", "random", "without"
+PART_OF_CIRCUIT, PART_OF_MODEL = "circuit without a part", "model without a part"
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Variant:
     """One circuit that is run.
 
     Attributes:
-        role: `circuit`, `rest`, `size`, `random` or `without`.
+        role: `circuit`, `rest`, `size`, `random`, `without`, or one of the two `... without a part`.
         kept: Its edges, [sender receiver position].
         label: What it is called.
         facts: What the table says of it besides.
@@ -68,6 +69,19 @@ def drawn(circuit: Circuit, sizes: Sequence[float], how: Order, draws: int, seed
 def random_scores(wiring: Wiring, shape: tuple[int, ...], draw: np.random.Generator) -> np.ndarray:
     """Return a random score for each edge there is, [sender receiver position]."""
     return np.where(wiring.possible[..., None], draw.random(shape), np.nan)
+
+
+def parts(circuit: Circuit, draws: int, seed: int) -> list[Variant]:
+    """Return the circuit and the model without a random half of the circuit's edges, one after the other for each draw."""
+    possible = np.broadcast_to(circuit.wiring.possible[..., None], circuit.kept.shape)
+    listed, variants = np.argwhere(circuit.kept), []
+    for draw in range(draws if len(listed) > 1 else 0):
+        chosen = np.random.default_rng([seed, 29, draw]).choice(len(listed), size=len(listed) // 2, replace=False)
+        part = np.zeros_like(circuit.kept)
+        part[tuple(listed[chosen].T)] = True
+        for role, kept in ((PART_OF_CIRCUIT, circuit.kept & ~part), (PART_OF_MODEL, possible & ~part)):
+            variants.append(Variant(role, kept, f"{role}, draw {draw}", {"draw": draw}))
+    return variants
 
 
 def without(circuit: Circuit, most: int, seed: int) -> list[Variant]:

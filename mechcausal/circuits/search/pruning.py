@@ -6,8 +6,10 @@ Every edge has a number a. In each step it is kept by a share that is drawn from
     z = clip(sigmoid((logit(u) + a) / b) (r - l) + l, 0, 1),      u uniform,  b = 2/3,  l = -0.1,  r = 1.1
     minimize  loss(run with shares z) + p (s - t) + q (s - t)^2,  s = expected share of edges with z > 0
 
-The target t falls from all edges to the size that is wanted, and p and q ascend, so that s follows t. In the end the edges
-with the largest a are kept. The paper has masks of nodes beside those of edges; here there are edges alone.
+The target t falls from all edges to the size that is wanted, and p and q ascend, so that s follows t. When the target has
+rested there, the edges with the largest a are the circuit. Then the target falls on, so that these are told apart as well:
+an edge scores by its mean chance to be kept over all steps. The paper has masks of nodes beside those of edges; here there
+are edges alone.
 """
 
 from __future__ import annotations
@@ -29,7 +31,8 @@ from mechcausal.errors import ArgumentError
 _TEMPERATURE, _LEFT, _RIGHT = 2 / 3, -0.1, 1.1
 _EDGE = _TEMPERATURE * math.log(-_LEFT / _RIGHT)  # where a share becomes exactly 0
 _START = 3.0  # almost everything is kept at first, and yet everything has a gradient
-_FALL = 0.6  # of all steps, in which the target falls
+_FALL, _REST = 0.5, 0.75  # of all steps, when the target has fallen to the size that is wanted, and when it falls on
+_LEAST = 0.1  # of that size, where the target ends
 
 
 @dataclass(frozen=True)
@@ -37,16 +40,18 @@ class Learned:
     """A mask that was learned.
 
     Attributes:
-        scores: The chance that an edge is kept at all, [sender receiver position].
-        kept: The edges with the largest, [sender receiver position].
-        losses: The loss of the run at every step.
-        shares: The expected share of edges that are kept, at every step.
+        scores: The chance that an edge is kept at all, as the mean over all steps, [sender receiver position].
+        kept: The circuit of the size that was asked for, [sender receiver position].
+        chance: The chance that an edge is kept when the circuit is taken, [sender receiver position].
+        losses: The loss of the run at every step up to there.
+        shares: The expected share of edges that are kept, at every step up to there.
         target: The share that was asked for.
         damage: What the circuit that is kept loses on these pairs.
     """
 
     scores: np.ndarray
     kept: np.ndarray
+    chance: np.ndarray
     losses: tuple[float, ...]
     shares: tuple[float, ...]
     target: float
@@ -62,7 +67,7 @@ class Learned:
         """
         tenth = max(1, len(self.losses) // 10)
         last, before = np.mean(self.losses[-tenth:]), np.mean(self.losses[-2 * tenth : -tenth] or self.losses[-tenth:])
-        between = (self.scores > 0.1) & (self.scores < 0.9)
+        between = (self.chance > 0.1) & (self.chance < 0.9)
         return {
             "loss": float(last), "loss_change": float(last - before), "share_gap": self.shares[-1] - self.target,
             "undecided": float(between.sum() / max(1, self.kept.sum())),
@@ -100,7 +105,8 @@ def prune(
             "a mask keeps some edges and not all", got=f"{size} edges", expected=f"1 to {count - 1} edges"
         )
     mask = _Mask(possible.to(masked.inputs.device), seed)
-    losses, shares = [], []
+    losses, shares, path, rest = [], [], torch.zeros_like(mask.raw), max(1, math.ceil(_REST * steps))
+    settled, chance = np.zeros(0), np.zeros(0)
     scale = max(1e-9, float(np.abs(masked.clean - masked.corrupt).mean()))
     with torch.inference_mode(False), torch.enable_grad():
         optimizer = torch.optim.Adam(
@@ -108,7 +114,7 @@ def prune(
         )
         for step in tqdm(range(steps), desc="edge pruning", disable=None if progress else True, leave=False):
             tile = masked.tiles[int(mask.draw.integers(len(masked.tiles)))]
-            target = 1 + (size / count - 1) * min(1.0, step / max(1.0, _FALL * steps))
+            target = _target(size / count, step / steps)
             values = masked.run(tile, torch.where(never, 1.0, 1 - mask.sampled()))
             clean = torch.as_tensor(masked.clean[tile.index], dtype=values.dtype, device=values.device)
             loss = smooth_damage(masked, values, clean, scale)
@@ -117,14 +123,25 @@ def prune(
             optimizer.zero_grad()
             (loss + mask.price[0] * gap + mask.price[1] * gap**2).backward()
             optimizer.step()
-            losses.append(loss.item())
-            shares.append(share.item())
-    scores = mask.chance().detach().cpu().numpy()
-    order = np.argsort(-mask.raw.detach().cpu().numpy()[possible.numpy()], kind="stable")[:size]
+            path += mask.chance().detach() / steps
+            if step < rest:
+                losses.append(loss.item())
+                shares.append(share.item())
+            if step == rest - 1:
+                settled, chance = mask.raw.detach().cpu().numpy(), mask.chance().detach().cpu().numpy()
+    order = np.argsort(-settled[possible.numpy()], kind="stable")[:size]
     kept = np.zeros(masked.shape, dtype=bool)
     kept[tuple(np.argwhere(possible.numpy())[order].T)] = True
     lost = float(damage(masked, masked.metric(kept)[None])[0])
-    return Learned(impossible(masked, scores), kept, tuple(losses), tuple(shares), size / count, lost)
+    scores = impossible(masked, path.detach().cpu().numpy())
+    return Learned(scores, kept, chance, tuple(losses), tuple(shares), size / count, lost)
+
+
+def _target(share: float, time: float) -> float:
+    """Return the share of edges to keep when this share of the steps is over."""
+    if time < _FALL:
+        return 1 + (share - 1) * time / _FALL
+    return share * (1 - (1 - _LEAST) * max(0.0, time - _REST) / (1 - _REST))
 
 
 class _Mask:

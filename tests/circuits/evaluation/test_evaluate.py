@@ -50,6 +50,12 @@ def test_what_an_edge_loses_is_what_the_formula_says(judged, gender):
     assert removed["embed", "L0.v.H0"] == pytest.approx(1, abs=1e-3)
 
 
+def test_without_a_part_the_circuit_is_as_the_model(judged):
+    """Nothing in the organism stands in for an edge that is lost."""
+    assert np.abs(judged.incompleteness["difference"]).max() < 1e-3
+    assert len(judged.incompleteness) == 3
+
+
 def test_random_circuits_keep_nothing(judged):
     assert max(np.abs(judged.of_random)) < 0.2
 
@@ -120,7 +126,7 @@ def test_a_specification_is_written_and_read(known, tmp_path):
 
 def test_the_cost_counts_circuits(by_hand, gender, known):
     cost = evaluate.cost(by_hand, gender, known, random=3)
-    assert cost.cells == 2 + 3 + len(known)
+    assert cost.cells == 2 + 3 + 2 * 3 + len(known)
 
 
 def test_the_wiring_of_the_tests_is_another(known):

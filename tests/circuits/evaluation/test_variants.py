@@ -5,7 +5,7 @@ from small_circuit import circuit_of, scored_circuit
 
 from mechcausal.circuits.edges.ways import connected
 from mechcausal.circuits.evaluation.areas import SIZES
-from mechcausal.circuits.evaluation.variants import drawn, grid, without
+from mechcausal.circuits.evaluation.variants import drawn, grid, parts, without
 
 
 def test_sizes_are_shares_of_all_edges():
@@ -47,3 +47,14 @@ def test_of_a_large_circuit_the_lowest_and_a_sample_are_removed():
     lowest = [abs(variant.facts["score"]) for variant in variants if not variant.facts["sampled"]]
     assert (len(sampled), len(lowest)) == (3, 3)
     assert sorted(lowest) == sorted(np.abs(circuit.scores[circuit.kept]))[:3]
+
+
+def test_a_part_is_taken_out_of_both():
+    circuit = scored_circuit()
+    variants = parts(circuit, 3, 0)
+    assert len(variants) == 6
+    for inside, outside in zip(variants[::2], variants[1::2], strict=True):
+        assert inside.kept.sum() == len(circuit) - len(circuit) // 2
+        assert np.array_equal(outside.kept & circuit.kept, inside.kept)
+        assert outside.kept.sum() == circuit.wiring.count - len(circuit) // 2
+    assert parts(circuit_of([("embed", "logits")]), 3, 0) == []

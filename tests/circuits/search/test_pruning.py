@@ -9,7 +9,7 @@ from zoo import loaded, make_pairs
 import mechcausal as mc
 from mechcausal.circuits.edges.masked import Masked
 from mechcausal.circuits.search.damage import whole
-from mechcausal.circuits.search.pruning import _Mask, prune
+from mechcausal.circuits.search.pruning import _Mask, _target, prune
 from mechcausal.errors import ArgumentError
 
 
@@ -29,6 +29,19 @@ def test_the_circuit_of_the_organism_is_learned(of_organism, learned):
     assert listed == set(BY_HAND)
     assert learned.damage == pytest.approx(0, abs=1e-3 * whole(of_organism))
     assert learned.scores[learned.kept].min() > np.nanmax(np.where(learned.kept, np.nan, learned.scores))
+
+
+def test_the_target_falls_rests_and_falls_on():
+    assert [round(_target(0.2, time), 3) for time in (0, 0.25, 0.5, 0.75, 1)] == [1, 0.6, 0.2, 0.2, 0.02]
+
+
+def test_a_circuit_larger_than_needed_still_ranks_what_matters_first(of_organism):
+    found = prune(of_organism, 20, steps=150, rate=0.3)
+    wiring = of_organism.wiring
+    best = np.argsort(-np.nan_to_num(found.scores.ravel(), nan=-1))[:4]
+    sender, receiver, _ = np.unravel_index(best, found.scores.shape)
+    listed = {(str(wiring.senders[s]), str(wiring.receivers[r])) for s, r in zip(sender, receiver, strict=True)}
+    assert listed == set(BY_HAND)
 
 
 def test_the_expected_share_comes_near_its_target(learned):
@@ -78,4 +91,4 @@ def test_discover_takes_it_by_name(by_hand, monkeypatch):
     monkeypatch.setattr(pruning, "prune", lambda *args, **options: prune(*args, **{**options, "steps": 20}))
     found = mc.circuits.discover(by_hand, mc.contrast("by_hand/gender", by_hand, n=8), method="edge-pruning")
     assert len(found) == 20
-    assert found.about["mask"]["steps"] == 20
+    assert found.about["mask"]["steps"] == 15  # of 20 steps those up to the circuit
