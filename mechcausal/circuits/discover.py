@@ -104,14 +104,16 @@ class Discovering(Method[Contrast, Circuit]):
         """Score the edges of the model and keep those that matter; certify them on pairs that are held out for it."""
         if not self.certify:
             return self._search(model, data)
-        search, held = split(units(data), 0.5, [self.seed, 61], fewest=FEWEST, what="pairs")
+        search, held, told = _halves(data, self.seed)
         circuit = self._search(model, data.take(search.tolist()))
         found = circuit.certify(
             model, data.take(held.tolist()), k=min(self.certify, int(np.isfinite(circuit.scores).sum()) - 1),
             metric=self.metric, ablation=self.ablation, reference=self.reference, batch_size=self.batch_size,
             seed=self.seed,
         )  # fmt: skip
-        return found.mark(circuit)
+        marked = found.mark(circuit)
+        certified = marked.about["certified"]
+        return marked.keep(marked.kept, certified={**certified, "sentence": certified["sentence"] + told})
 
     def _search(self, model: Model, data: Contrast) -> Circuit:
         started = time.perf_counter()
@@ -208,6 +210,22 @@ def _refuse_overlap(prompts: PromptSet, where: Sequence[Selection]) -> None:
     count = torch.stack([prompts.select(at) for at in where]).sum(0)
     if int(count.max()) > 1:
         raise DataError("the positions of edges overlap, so an edge would stand for two", fix="choose positions apart")
+
+
+def _halves(pairs: Contrast, seed: int) -> tuple[np.ndarray, np.ndarray, str]:
+    """Return the rows to search on, those to certify on, and what is to be said of them.
+
+    Whole clusters go to one half. Where there are too few of them, as with the six templates of a suite, both halves hold
+    pairs of every cluster, and no pair twice.
+    """
+    clusters = units(pairs)
+    if len(np.unique(clusters)) >= 2 * FEWEST:
+        return (*split(clusters, 0.5, [seed, 61], fewest=FEWEST, what="pairs"), "")
+    alike = np.unique(digests(pairs), return_inverse=True)[1]
+    told = (
+        f"; these are other pairs of the same {len(np.unique(clusters))} clusters, which are too few to hold some out"
+    )
+    return (*split(alike, 0.5, [seed, 61], fewest=FEWEST, what="pairs"), told)
 
 
 discover = function(Discovering)

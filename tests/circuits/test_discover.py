@@ -108,3 +108,16 @@ def test_certifying_holds_one_half_of_the_clusters_out(hiring):
     assert len(found.about["found_on"]) < 32
     before = mc.discover(model, pairs.take([digests(pairs).index(d) for d in found.about["found_on"]]), method="eap")
     assert np.allclose(found.scores, before.scores, equal_nan=True, atol=1e-4)
+
+
+def test_with_few_clusters_both_halves_hold_pairs_of_each(hiring):
+    from dataclasses import replace
+
+    model, pairs = hiring
+    clusters = tuple(f"template {number % 5}" for number in range(len(pairs)))
+    few = type(pairs)(*(replace(side, clusters=clusters) for side in (pairs.clean, pairs.corrupt)), "gender")
+    found = mc.discover(model, few, method="eap", certify=3, edges=10)
+    assert "other pairs of the same" in found.about["certified"]["sentence"]
+    assert len(found.about["found_on"]) < len(pairs)
+    whole = mc.discover(model, pairs, method="eap", certify=3, edges=10)
+    assert "the same" not in whole.about["certified"]["sentence"]
