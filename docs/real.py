@@ -213,8 +213,8 @@ reports CMD of about .03 for EAP-IG and .75 for random circuits.
 {table("method | CMD | CPR | faithfulness of 1 % | of 10 %", rows)}
 
 The circuit of {len(found):,} edges that EAP-IG keeps on {found.about["n"]} pairs ({found.share:.1%} of all) holds {len(inside)} of the {len(HEADS)} heads that patching
-found{": " + ", ".join(missing) + " is missing" if missing else ""}. Its steps have converged to {found.about["convergence"]["edges"]:.1%} (the change from half of them). On other
-pairs {found.about["certified"]["sentence"]}. The ten largest scores, with standard errors over templates:
+found{": " + ", ".join(missing) + " is missing" if missing else ""}. Its steps have converged to {found.about["convergence"]["edges"]:.1%} (the change from half of them).
+Certified: {found.about["certified"]["sentence"]}. The ten largest scores, with standard errors over templates:
 
 {table("from | to | score", edges)}
 """
