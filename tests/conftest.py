@@ -105,7 +105,7 @@ def pairs():
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Leave to the slow tests the second mixture of experts: the first stands for both."""
+    """Leave to the slow tests the mixtures of experts, wherever every architecture is tried."""
     for item in items:
-        if "qwen3_moe" in item.nodeid:
+        if "qwen3_moe" in item.nodeid or "mixtral" in item.nodeid:
             item.add_marker("slow")

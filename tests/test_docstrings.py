@@ -33,6 +33,7 @@ def modules():
             yield pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else [])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", modules())
 def test_examples(name):
     if name in NEED_SAE_LENS and (find_spec("sae_lens") is None or not transformer_lens_version().startswith("3.")):

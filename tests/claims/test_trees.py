@@ -59,6 +59,7 @@ def test_the_true_circuit_is_scrubbed_without_loss_and_one_edge_less_is_not(name
     assert share(model, prompts, without(circuit, *edge)).estimate < 0.8
 
 
+@pytest.mark.slow
 def test_discovered_circuits_are_scrubbed_without_loss_where_all_questions_were_asked():
     """Each pair differs in one cause, so the circuit of all of them explains the model, and that of two does not."""
     model, prompts, _ = organism("hiring")

@@ -86,6 +86,7 @@ def test_the_direction_is_found(adder, sums, known, variable):
     assert found.angles(linear.DIRECTIONS["c" if variable == "a" else "a"])[0] > 80
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variable", ["a", "c"])
 def test_how_many_directions_is_found(adder, sums, known, variable):
     """Of the eighteen in which the stream varies, few are kept, and the right one is among them."""

@@ -31,6 +31,7 @@ def test_no_sender_loses_more_than_under_its_mean(name):
     assert about["divergence_of_constants"] == pytest.approx(by_constant.mean(), rel=1e-2)
 
 
+@pytest.mark.slow
 def test_at_the_optimum_the_mean_probabilities_are_those_of_the_clean_run(by_hand):
     """What a constant of a head can move in the logits is settled where the mean of q is the mean of p."""
     pairs = mc.contrast("by_hand/gender", by_hand, n=16)
@@ -43,6 +44,7 @@ def test_at_the_optimum_the_mean_probabilities_are_those_of_the_clean_run(by_han
     assert masked.metric(kept).mean() == pytest.approx(masked.clean.mean(), abs=5e-3)
 
 
+@pytest.mark.slow
 def test_it_is_an_ablation_like_the_others_and_learned_once(by_hand, monkeypatch):
     pairs = mc.contrast("by_hand/gender", by_hand, n=8)
     first = Masked(by_hand, pairs, ablation="optimal")

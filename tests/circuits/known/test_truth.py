@@ -101,6 +101,7 @@ def exact(model, pairs, wiring):
     return Circuit(wiring, np.zeros(scores.shape, dtype=bool), scores)
 
 
+@pytest.mark.slow
 def test_exact_effects_by_path_patching_are_largest_on_true_edges():
     model = mc.load("organism:induction")
     pairs = mc.contrast("induction/copied", model, n=12)

@@ -33,13 +33,13 @@ def test_edges_of_the_embedding_add_up_to_the_effect_of_the_input(hiring):
 
 
 def test_edges_of_a_sublayer_add_up_to_the_effect_of_replacing_it(hiring):
-    scored = SCORERS["eap-ig-activations"](hiring, Scoring(steps=200))
+    scored = SCORERS["eap-ig-activations"](hiring, Scoring(steps=60))
     wiring, clean = hiring.wiring, hiring.clean
     for senders in ([0], list(range(*wiring.senders_of(1).indices(99)))[:4], [wiring.sender("L2.mlp_out")]):
         kept = np.ones(hiring.shape)
         kept[senders] = 0
         exact = (clean - hiring.metric(kept)).mean()
-        assert abs(np.nansum(scored.edges[senders]) - exact) < 2e-3 * max(1, abs(exact))
+        assert abs(np.nansum(scored.edges[senders]) - exact) < 5e-3 * max(1, abs(exact))
 
 
 def test_convergence_is_the_change_from_half_the_steps(hiring):
