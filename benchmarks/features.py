@@ -129,8 +129,10 @@ def screening(model: Any, n_features: int, runs: int) -> Iterator[dict[str, Any]
             gradients(logit_diff(run.logits, both.clean).sum(), run, [Site("embed")])
 
     for name, prompts in (("zero", both.clean), ("pairs", both)):
-        found = mc.features.attribute(model, prompts, known)
-        seconds, once = in_turns(runs, lambda prompts=prompts: mc.features.attribute(model, prompts, known), alone)
+        found = mc.features.attribute(model, prompts, known, direction="noise")
+        seconds, once = in_turns(
+            runs, lambda prompts=prompts: mc.features.attribute(model, prompts, known, direction="noise"), alone
+        )
         yield {
             "case": f"screening, {name}",
             "features": n_features,
@@ -156,7 +158,7 @@ def gap_to_autograd(model: Any, known: Bound, prompts: PromptSet | Contrast) -> 
     slope = torch.autograd.grad(total, run.read[known.features])[0]
     goal = 0 if other is None else forward(model, other, read=[known.features]).read[known.features]
     expected = ((goal - run.read[known.features].detach()) * slope).double().sum((0, 1)).numpy()
-    found = mc.features.attribute(model, prompts, known).scores[0]
+    found = mc.features.attribute(model, prompts, known, direction="noise").scores[0]
     return float(np.abs(found - expected).max() / np.abs(expected).max())
 
 
@@ -164,7 +166,7 @@ def exact(model: Any, bare: GPT2LMHeadModel, n_features: int, k: int, runs: int)
     """Measure the effects of likely and of random features exactly."""
     known = mc.features.attach(model, TopK(n_features, k), SITE, name="measured")
     both = pairs()
-    scores = mc.features.attribute(model, both, known)
+    scores = mc.features.attribute(model, both, known, direction="noise")
     order = np.argsort(-np.abs(scores.scores[0]), kind="stable")
     others = np.random.default_rng(0).permutation(np.setdiff1d(np.flatnonzero(scores.moved), order[:TOP]))
     chosen = [int(number) for number in (*order[:TOP], *others[:RANDOM])]
