@@ -76,7 +76,28 @@ def require_bridge(model: object) -> TransformerBridge:
 def copied(model: Any) -> Any:  # noqa: ANN401
     """Return a copy of the model. What a run with gradients left on its modules is copied without its graph."""
     left = [value for module in model.modules() for value in vars(module).values() if isinstance(value, Tensor)]
-    return copy.deepcopy(model, {id(value): value.detach().clone() for value in left if value.grad_fn is not None})
+    twin = copy.deepcopy(model, {id(value): value.detach().clone() for value in left if value.grad_fn is not None})
+    _share_alike(model, twin)
+    return twin
+
+
+def _share_alike(model: nn.Module, twin: nn.Module) -> None:
+    """Let the weights of a copy that were parts of one tensor be parts of one again.
+
+    Where queries, keys and values are made by one map, the bridge computes with parts of it. A copy of each by itself would
+    keep its numbers when the map is changed.
+    """
+    names = [dict(each.named_parameters(remove_duplicate=False)) for each in (model, twin)]
+    largest: dict[int, str] = {}
+    for name, weight in names[0].items():
+        storage = weight.untyped_storage().data_ptr()
+        if storage not in largest or weight.numel() > names[0][largest[storage]].numel():
+            largest[storage] = name
+    for name, weight in names[0].items():
+        whole = largest[weight.untyped_storage().data_ptr()]
+        if weight.numel() < names[0][whole].numel() and names[1][whole].stride() == names[0][whole].stride():
+            start = weight.storage_offset() - names[0][whole].storage_offset() + names[1][whole].storage_offset()
+            names[1][name].data = names[1][whole].data.as_strided(weight.size(), weight.stride(), start)
 
 
 def is_bridge(model: object) -> bool:

@@ -2,12 +2,14 @@
 
 import pytest
 import torch
-from zoo import ARCHITECTURES, EXPERTS, bare, build, loaded
+from zoo import ARCHITECTURES, EXPERTS, bare, build, loaded, make_pairs
 
 import mechcausal as mc
 from mechcausal.address import Site
 from mechcausal.errors import DataError, ModelError, UnsupportedError
 from mechcausal.models import bridge
+from mechcausal.models.hooked import forward
+from mechcausal.models.replay.verify import replayer
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
@@ -106,3 +108,17 @@ def test_a_skeleton_has_the_names_and_shapes_and_no_numbers():
     shapes = lambda model: {name: tuple(value.shape) for name, value in model.named_parameters()}  # noqa: E731
     assert shapes(twin) == shapes(network)
     assert all(value.is_meta for value in twin.parameters())
+
+
+def test_a_copy_whose_joint_map_is_changed_computes_with_the_change():
+    """The bridge computes queries, keys and values with parts of one map, which must be parts of the copy's map."""
+    model = loaded("gpt2")
+    twin = bridge.copied(model)
+    prompts = make_pairs().clean
+    before = forward(twin, prompts).logits
+    with torch.no_grad():
+        twin.original_model.transformer.h[0].attn.c_attn.weight.mul_(2)
+    after = forward(twin, prompts).logits
+    assert float((after - before).abs().max()) > 1e-2
+    assert torch.equal(forward(model, prompts).logits, before)
+    assert replayer(twin).twin is not None  # the bare model and the bridge agree again

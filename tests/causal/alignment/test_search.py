@@ -194,9 +194,15 @@ def test_an_untrained_copy(hiring):
     assert weights_fingerprint(untrained(hiring, seed=1)) != weights_fingerprint(fresh)
     assert fresh.cfg.model_name.endswith(", untrained")
     assert not hiring.cfg.model_name.endswith(", untrained")
-    for old, new in zip(bridge.underlying(hiring).parameters(), bridge.underlying(fresh).parameters(), strict=True):
+    weights = [list(bridge.underlying(model).parameters()) for model in (hiring, fresh)]
+    largest = {}
+    for weight in weights[0]:  # queries, keys and values are parts of one tensor
+        storage = weight.untyped_storage().data_ptr()
+        largest[storage] = max(largest.get(storage, 0), weight.numel())
+    for old, new in zip(*weights, strict=True):
+        is_part = old.numel() < largest[old.untyped_storage().data_ptr()]
         old, new = old.detach().flatten(), new.detach().flatten()
-        if len(old) > 500:
+        if len(old) > 500 and not is_part:
             assert float(new.std()) == pytest.approx(float(old.std()), rel=0.2)
             assert abs(float(torch.corrcoef(torch.stack([old, new]))[0, 1])) < 0.2
     prompts = mc.task("hiring").prompts(hiring, 16)
