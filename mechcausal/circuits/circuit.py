@@ -6,7 +6,6 @@ edges stay as they are, while those outside carry something else.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -19,9 +18,8 @@ import pandas as pd
 
 from mechcausal.address import ALL, Place, Selection
 from mechcausal.circuits.edges.wiring import Wiring
-from mechcausal.circuits.graph import Graph
+from mechcausal.circuits.graph import Graph, load_document, save_document
 from mechcausal.errors import ResultError, SiteError
-from mechcausal.results.storage import check_seal, write_json
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -228,26 +226,12 @@ class Circuit:
 
     def save(self, path: str | Path) -> Path:
         """Write the circuit to a JSON file with a checksum, atomically."""
-        path = Path(path)
-        if path.suffix != ".json":
-            raise ResultError("circuits are saved as JSON", got=path.name, fix=f"save to {path.stem or 'circuit'}.json")
-        return write_json(path, self.to_json())
+        return save_document(Path(path), self.to_json(), "circuit")
 
     @classmethod
     def load(cls, path: str | Path) -> Circuit:
         """Read what `save` wrote."""
-        path = Path(path)
-        if not path.is_file():
-            raise ResultError(f"there is no file {path}", fix="check the path")
-        try:
-            data = json.loads(path.read_text())
-        except (ValueError, RecursionError) as error:
-            raise ResultError(f"{path} is not a circuit", fix="load what Circuit.save wrote") from error
-        if not isinstance(data, dict):
-            raise ResultError(f"{path} is not a circuit", fix="load what Circuit.save wrote")
-        if "checksum" in data:  # one that was written by hand has none
-            check_seal(path, "a circuit")
-        return cls.from_json(data)
+        return cls.from_json(load_document(Path(path), "circuit"))
 
     def write(self, path: str | Path, **options: Any) -> Path:  # noqa: ANN401 - those of formats.reading.write
         """Write the circuit for another tool, such as `format="eap-ig"` or `"graphml"`; `mc.circuits.write` has the options."""

@@ -184,26 +184,12 @@ class Graph:
 
     def save(self, path: str | Path) -> Path:
         """Write the graph to a JSON file with a checksum, atomically."""
-        path = Path(path)
-        if path.suffix != ".json":
-            raise ResultError("graphs are saved as JSON", got=path.name, fix=f"save to {path.stem or 'graph'}.json")
-        return write_json(path, self.to_json())
+        return save_document(Path(path), self.to_json(), "graph")
 
     @classmethod
     def load(cls, path: str | Path) -> Graph:
         """Read what `save` wrote."""
-        path = Path(path)
-        if not path.is_file():
-            raise ResultError(f"there is no file {path}", fix="check the path")
-        try:
-            data = json.loads(path.read_text())
-        except (ValueError, RecursionError) as error:
-            raise ResultError(f"{path} is not a graph", fix="load what Graph.save wrote") from error
-        if not isinstance(data, dict):
-            raise ResultError(f"{path} is not a graph", fix="load what Graph.save wrote")
-        if "checksum" in data:  # one that was written by hand has none
-            check_seal(path, "a graph")
-        return cls.from_json(data)
+        return cls.from_json(load_document(Path(path), "graph"))
 
     def write(self, path: str | Path, **options: Any) -> Path:  # noqa: ANN401 - those of formats.reading.write
         """Write the graph for another tool: `format="attribution-graph"` or `"graphml"`; `mc.circuits.write` has the options."""
@@ -262,3 +248,31 @@ def _sorted(rows: list[dict[str, Any]], columns: list[str]) -> pd.DataFrame:
         frame = frame.astype({"layer": "Int64"})
     order = frame["score"].astype(float).abs().sort_values(ascending=False, kind="stable").index
     return frame.loc[order].reset_index(drop=True)
+
+
+def save_document(path: Path, data: Mapping[str, Any], what: str) -> Path:
+    """Write a graph or a circuit to a JSON file with a checksum, atomically.
+
+    Args:
+        path: The file.
+        data: Its content.
+        what: `"graph"` or `"circuit"`, for the error message.
+    """
+    if path.suffix != ".json":
+        raise ResultError(f"a {what} is saved as JSON", got=path.name, fix=f"save to {path.stem or what}.json")
+    return write_json(path, dict(data))
+
+
+def load_document(path: Path, what: str) -> dict[str, Any]:
+    """Return the content of a file that `save_document` wrote, or that was written by hand, without a checksum."""
+    if not path.is_file():
+        raise ResultError(f"there is no file {path}", fix="check the path")
+    try:
+        data = json.loads(path.read_text())
+    except (ValueError, RecursionError) as error:
+        raise ResultError(f"{path} is not a {what}", fix=f"load what {what.title()}.save wrote") from error
+    if not isinstance(data, dict):
+        raise ResultError(f"{path} is not a {what}", fix=f"load what {what.title()}.save wrote")
+    if "checksum" in data:
+        check_seal(path, f"a {what}")
+    return data

@@ -62,7 +62,7 @@ def tree(circuit: Circuit, *, depends: Mapping[str, Any] | None = None, most_nod
     if len(circuit.positions) > 1:
         raise UnsupportedError(
             "a circuit that tells positions apart cannot be scrubbed", got=f"{len(circuit.positions)} positions",
-            fix="discover it with positions=None",
+            fix="discover it with at='all'",
         )  # fmt: skip
     joined = circuit.connected().kept[..., 0]
     if not joined.any():

@@ -9,8 +9,6 @@ from mechcausal.circuits.circuit import Circuit
 from mechcausal.circuits.known.truth import truth
 from mechcausal.errors import UnsupportedError
 
-pytestmark = pytest.mark.skipif(not hasattr(Circuit, "evaluate"), reason="circuits are not judged yet")
-
 
 def oracle(model, pairs, seed):
     known = truth(model, pairs)
