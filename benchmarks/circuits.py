@@ -11,7 +11,7 @@ One JSON line for each case; what is compared takes turns in one process, and nu
                plain model for each edge (of a sample of edges, scaled).
 `acdc`         the same model: against the published loop, one full forward with all removed edges for each edge. The gain
                grows as circuits get sparser: what nothing reads any more is removed without a run. On random weights,
-               where nearly every edge matters a little, 3 times fewer seconds were seen at best; that line has no floor.
+               where nearly every edge matters a little, it is about twofold; that line has no floor.
 `eap-ig`       SmolLM2, IOI, 10 steps, 64 pairs: CPU seconds over those of ten forward-backwards of the plain model on the
                same prompts, and the peak memory of the process. Left out where SmolLM2 is not installed.
 """

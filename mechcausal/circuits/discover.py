@@ -53,7 +53,7 @@ class Discovering(Method[Contrast, Circuit]):
         method: `"eap"` (one gradient; Syed et al. 2023), `"eap-ig"` (along the path of the input; Hanna et al. 2024),
             `"eap-ig-activations"` (a path for each sublayer), `"clean-corrupted"`, `"atp*"` (Kramar et al. 2024),
             `"ifr"` (information flow, without a metric; Ferrando and Voita 2024), `"exact"` (every edge measured),
-            `"acdc"` (edges removed one by one; Conmy et al. 2023), `"edge-pruning"` (a learned mask; Bhaskar et al. 2024),
+            `"acdc"` (edges removed one by one; Conmy et al. 2023, whose loss is `metric="kl"`; else the change of the metric), `"edge-pruning"` (a learned mask; Bhaskar et al. 2024),
             or `"random"`, the null.
         edges: How many edges are kept; by default `share` of them, and 20 at least.
         share: Which share of all edges is kept.

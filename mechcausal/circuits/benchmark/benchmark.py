@@ -28,7 +28,7 @@ _READ = (
     "draws, cut at 0 and 1. It says how much the area depends on the pairs that were drawn, not on the organism."
 )
 _CMD = (
-    "CMD: the distance of the circuits of all sizes from the model (MIB), on another draw of pairs; 0 is perfect. Seconds and "
+    "CMD: the distance of the circuits of all sizes from the model (MIB), on another draw of pairs, in which the same pairs may come again; 0 is perfect. Seconds and "
     "forwards (of one prompt through all layers): the median over draws."
 )
 
