@@ -12,6 +12,7 @@ from mechcausal.face import lazy
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from mechcausal import audit as audit
     from mechcausal import causal as causal
     from mechcausal import circuits as circuits
     from mechcausal import claims as claims
@@ -76,6 +77,7 @@ _HOME = {
     "MechcausalError": "mechcausal.errors",
 }
 _PACKAGES = (
+    "audit",
     "causal",
     "circuits",
     "claims",

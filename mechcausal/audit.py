@@ -1,0 +1,40 @@
+"""Ask what a model does to people, and why: questions with controls and thresholds, findings, one report.
+
+Names are imported on first use.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mechcausal.face import lazy
+
+if TYPE_CHECKING:
+    from mechcausal.audits.desk import Desk as Desk
+    from mechcausal.audits.estimate import Estimate as Estimate
+    from mechcausal.audits.fairness.flips import Flips as Flips
+    from mechcausal.audits.finding import Answer as Answer
+    from mechcausal.audits.finding import Control as Control
+    from mechcausal.audits.finding import Finding as Finding
+    from mechcausal.audits.plan import Plan as Plan
+    from mechcausal.audits.plan import read as read
+    from mechcausal.audits.question import Question as Question
+    from mechcausal.audits.report import Report as Report
+    from mechcausal.audits.sources import Source as Source
+
+_HOME = {
+    "Answer": "mechcausal.audits.finding",
+    "Control": "mechcausal.audits.finding",
+    "Desk": "mechcausal.audits.desk",
+    "Estimate": "mechcausal.audits.estimate",
+    "Finding": "mechcausal.audits.finding",
+    "Flips": "mechcausal.audits.fairness.flips",
+    "Plan": "mechcausal.audits.plan",
+    "Question": "mechcausal.audits.question",
+    "Report": "mechcausal.audits.report",
+    "Source": "mechcausal.audits.sources",
+    "read": "mechcausal.audits.plan",
+}
+
+if not TYPE_CHECKING:  # a checker knows the names from above, and refuses any other
+    __getattr__, __dir__ = lazy(__name__, _HOME)

@@ -1,0 +1,1 @@
+"""Questions of accuracy and calibration."""

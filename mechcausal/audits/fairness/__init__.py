@@ -1,0 +1,3 @@
+"""Questions of fairness."""
+
+from mechcausal.audits.fairness.flips import Flips as Flips

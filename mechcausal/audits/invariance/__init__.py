@@ -1,0 +1,1 @@
+"""Selective invariance: what must stay when it is perturbed, and what must change."""

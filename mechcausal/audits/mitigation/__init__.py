@@ -1,0 +1,1 @@
+"""Mitigations: edits of a model and what they cost, on the same examples."""
