@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from mechcausal.audits.estimate import Estimate as Estimate
     from mechcausal.audits.fairness.controlled import ControlledEffect as ControlledEffect
     from mechcausal.audits.fairness.flips import Flips as Flips
+    from mechcausal.audits.fairness.group_gaps import GroupGaps as GroupGaps
+    from mechcausal.audits.fairness.group_metrics import group_metrics as group_metrics
     from mechcausal.audits.fairness.mediation import Mediation as Mediation
     from mechcausal.audits.fairness.path_effect import PathEffect as PathEffect
     from mechcausal.audits.finding import Answer as Answer
@@ -33,12 +35,14 @@ _HOME = {
     "Estimate": "mechcausal.audits.estimate",
     "Finding": "mechcausal.audits.finding",
     "Flips": "mechcausal.audits.fairness.flips",
+    "GroupGaps": "mechcausal.audits.fairness.group_gaps",
     "Mediation": "mechcausal.audits.fairness.mediation",
     "PathEffect": "mechcausal.audits.fairness.path_effect",
     "Plan": "mechcausal.audits.plan",
     "Question": "mechcausal.audits.question",
     "Report": "mechcausal.audits.report",
     "Source": "mechcausal.audits.sources",
+    "group_metrics": "mechcausal.audits.fairness.group_metrics",
     "read": "mechcausal.audits.plan",
 }
 
