@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from mechcausal.audits.fairness.group_metrics import group_metrics as group_metrics
     from mechcausal.audits.fairness.mediation import Mediation as Mediation
     from mechcausal.audits.fairness.path_effect import PathEffect as PathEffect
+    from mechcausal.audits.fairness.stored import odds_effects as odds_effects
+    from mechcausal.audits.fairness.stored import stored_effects as stored_effects
     from mechcausal.audits.finding import Answer as Answer
     from mechcausal.audits.finding import Control as Control
     from mechcausal.audits.finding import Finding as Finding
@@ -43,7 +45,9 @@ _HOME = {
     "Report": "mechcausal.audits.report",
     "Source": "mechcausal.audits.sources",
     "group_metrics": "mechcausal.audits.fairness.group_metrics",
+    "odds_effects": "mechcausal.audits.fairness.stored",
     "read": "mechcausal.audits.plan",
+    "stored_effects": "mechcausal.audits.fairness.stored",
 }
 
 if not TYPE_CHECKING:  # a checker knows the names from above, and refuses any other
