@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from mechcausal.audits.desk import Desk as Desk
     from mechcausal.audits.estimate import Estimate as Estimate
     from mechcausal.audits.fairness.controlled import ControlledEffect as ControlledEffect
+    from mechcausal.audits.fairness.entity_swaps import EntitySwaps as EntitySwaps
     from mechcausal.audits.fairness.flips import Flips as Flips
     from mechcausal.audits.fairness.group_gaps import GroupGaps as GroupGaps
     from mechcausal.audits.fairness.group_metrics import group_metrics as group_metrics
@@ -34,6 +35,7 @@ _HOME = {
     "Control": "mechcausal.audits.finding",
     "ControlledEffect": "mechcausal.audits.fairness.controlled",
     "Desk": "mechcausal.audits.desk",
+    "EntitySwaps": "mechcausal.audits.fairness.entity_swaps",
     "Estimate": "mechcausal.audits.estimate",
     "Finding": "mechcausal.audits.finding",
     "Flips": "mechcausal.audits.fairness.flips",
