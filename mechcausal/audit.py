@@ -12,6 +12,7 @@ from mechcausal.face import lazy
 if TYPE_CHECKING:
     from mechcausal.audits.desk import Desk as Desk
     from mechcausal.audits.estimate import Estimate as Estimate
+    from mechcausal.audits.fairness.benchmark import Benchmark as Benchmark
     from mechcausal.audits.fairness.controlled import ControlledEffect as ControlledEffect
     from mechcausal.audits.fairness.entity_swaps import EntitySwaps as EntitySwaps
     from mechcausal.audits.fairness.flips import Flips as Flips
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Answer": "mechcausal.audits.finding",
+    "Benchmark": "mechcausal.audits.fairness.benchmark",
     "Control": "mechcausal.audits.finding",
     "ControlledEffect": "mechcausal.audits.fairness.controlled",
     "Desk": "mechcausal.audits.desk",
