@@ -163,14 +163,7 @@ class Plan:
             raise DataError(
                 f"the data {held[0]!r} were given as an object", fix="name a file or a contrast under data="
             )
-        content = self.to_json()
-        lines = [f"{key} = {toml(value)}" for key, value in content.items() if key not in _TABLES]
-        for name, table in content["data"].items():
-            lines += ["", f"[data.{name}]", *(f"{key} = {toml(value)}" for key, value in table.items())]
-        for word in ("question", "edit", "claim"):
-            for table in content.get(word, ()):
-                lines += ["", f"[[{word}]]", *(f"{key} = {toml(value)}" for key, value in table.items())]
-        return "\n".join(lines) + "\n"
+        return written(self.to_json())
 
     def load(self, model: Any = None) -> Any:  # noqa: ANN401 - a model, its name, or None
         """Return the model that is audited: this one, or the plan's."""
@@ -273,6 +266,17 @@ class Plan:
         from mechcausal.audits.running import run
 
         return run(self, model, None if out is None else Path(out), only=only, max_minutes=max_minutes, quiet=quiet)
+
+
+def written(content: Mapping[str, Any]) -> str:
+    """Return a plan as data (`Plan.to_json`) as the text of a file."""
+    lines = [f"{key} = {toml(value)}" for key, value in content.items() if key not in _TABLES]
+    for name, table in content.get("data", {}).items():
+        lines += ["", f"[data.{name}]", *(f"{key} = {toml(value)}" for key, value in table.items())]
+    for word in ("question", "edit", "claim"):
+        for table in content.get(word, ()):
+            lines += ["", f"[[{word}]]", *(f"{key} = {toml(value)}" for key, value in table.items())]
+    return "\n".join(lines) + "\n"
 
 
 @checked

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from mechcausal.arguments import checked, described
 from mechcausal.catalog import ORGANISMS
+from mechcausal.data.prompts import PromptSet
 from mechcausal.errors import ArgumentError, ModelError, NumericsError, did_you_mean
-from mechcausal.models import bridge, headless, legacy
+from mechcausal.models import bridge, classifier, headless, legacy
 from mechcausal.models.abilities import abilities
 from mechcausal.models.converting import converted, gguf_in
 from mechcausal.models.files import TORCH, name_of, read_json
@@ -52,7 +53,8 @@ def load(
             folder, a `.gguf` file or a folder with one (converted once, then kept in the user's cache), a `.pt` or `.safetensors` checkpoint of a legacy HookedTransformer or
             of an older layout, a hub name, a `transformers` model object, a HookedTransformer, a state dict in memory,
             or a bridge, which is returned as it is. A model without a language-model head, such as a `BertModel`, loads
-            as such: its sites can be read and written, and logits are refused.
+            as such: its sites can be read and written, and logits are refused. A classifier of whole texts and a reward
+            model (`...ForSequenceClassification`) keep their head, which `mc.outcome` makes a metric of.
         tokenizer: A tokenizer object, or the folder of one, where the source brings none.
         config: The configuration of a legacy checkpoint that does not hold its own; only what shapes do not tell.
         dtype: The precision of the weights when they are read from files, such as `"bfloat16"`.
@@ -263,11 +265,18 @@ def _wrap(module: Any, tokenizer: Any, label: str, device: torch.device | None) 
         module.set_attn_implementation("eager")  # patterns exist only there
     _refuse_nan(module.named_parameters())
     tokens = torch.arange(min(5, module.config.vocab_size), device=next(module.parameters()).device)[None]
+    head = None
     with torch.no_grad():
         expected = module(tokens).logits
+        if classifier.is_classifier(module):
+            base, head = classifier.take_apart(module)
+            module = headless.without_head(headless.around(base)) if headless.is_base(base) else base
     wrapped = bridge.build(module, type(module).__name__, tokenizer, label)
     with torch.no_grad():
         got = bridge.run(wrapped, tokens, torch.ones_like(tokens, dtype=torch.bool))
+        if head is not None:
+            classifier.keep(wrapped, head)
+            got = head(got, PromptSet(tokens, torch.ones_like(tokens, dtype=torch.bool)))
     tolerance = (1e-4 if expected.dtype == torch.float32 else 5e-2) * float(expected.abs().max().clamp(min=1.0))
     gap = float((got - expected).abs().max())
     if not gap <= tolerance:
