@@ -12,7 +12,10 @@ from mechcausal.face import lazy
 if TYPE_CHECKING:
     from mechcausal.audits.desk import Desk as Desk
     from mechcausal.audits.estimate import Estimate as Estimate
+    from mechcausal.audits.fairness.controlled import ControlledEffect as ControlledEffect
     from mechcausal.audits.fairness.flips import Flips as Flips
+    from mechcausal.audits.fairness.mediation import Mediation as Mediation
+    from mechcausal.audits.fairness.path_effect import PathEffect as PathEffect
     from mechcausal.audits.finding import Answer as Answer
     from mechcausal.audits.finding import Control as Control
     from mechcausal.audits.finding import Finding as Finding
@@ -25,10 +28,13 @@ if TYPE_CHECKING:
 _HOME = {
     "Answer": "mechcausal.audits.finding",
     "Control": "mechcausal.audits.finding",
+    "ControlledEffect": "mechcausal.audits.fairness.controlled",
     "Desk": "mechcausal.audits.desk",
     "Estimate": "mechcausal.audits.estimate",
     "Finding": "mechcausal.audits.finding",
     "Flips": "mechcausal.audits.fairness.flips",
+    "Mediation": "mechcausal.audits.fairness.mediation",
+    "PathEffect": "mechcausal.audits.fairness.path_effect",
     "Plan": "mechcausal.audits.plan",
     "Question": "mechcausal.audits.question",
     "Report": "mechcausal.audits.report",

@@ -79,7 +79,7 @@ class Desk:
     def outcomes(self, prompts: PromptSet, metric: MetricSpec = "logit_diff") -> np.ndarray:
         """Return the metric of every prompt, in the model under the edits of this desk; run once, however often asked."""
         chosen = metric_of(metric)
-        key = "outcomes", digest_of(prompts), chosen.name, id(chosen.function), self._treatment
+        key = "outcomes", digest_of(prompts), chosen.name, id(chosen.function), self.treatment
 
         def run() -> np.ndarray:
             given = prompts if self.rewrite is None else self.rewrite(prompts)
@@ -154,7 +154,7 @@ class Desk:
                     for number in self.bar(range(self.networks), "networks with redrawn weights", "network")
                 ]
 
-        values = np.array(self.once(("redrawn", key, self._treatment), draw), dtype=float)
+        values = np.array(self.once(("redrawn", key, self.treatment), draw), dtype=float)
         n, mean, spread = len(values), float(values.mean()), float(values.std(ddof=1))
         if spread <= 1e-12 * max(1.0, abs(mean)):
             p = 0.0 if sign * (own - mean) > 1e-9 * max(1.0, abs(mean)) else 1.0
@@ -166,7 +166,7 @@ class Desk:
         return Control("no-learning", says, estimate, p, guards=True, holds=p <= 0.05)
 
     @property
-    def _treatment(self) -> str:
+    def treatment(self) -> str:
         """What is done to the model and to the prompts, as a key."""
         rewrite = "" if self.rewrite is None else getattr(self.rewrite, "key", str(id(self.rewrite)))
         return digest([edit.to_json() for edit in self.edits], rewrite)

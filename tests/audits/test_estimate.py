@@ -89,3 +89,17 @@ def test_intervals_of_differences_cover():
         mine = Estimate.difference(values[side], values[~side], names[side], names[~side])
         hits += mine.low <= 0.5 <= mine.high
     assert 0.92 <= hits / 400 <= 0.985
+
+
+def test_the_size_of_a_difference_counts_both_directions():
+    values = np.random.default_rng(0).normal(0.2, 1.0, 200)
+    both = Estimate.mean(values), Estimate.mean(-values)
+    sizes = [estimate.size() for estimate in both]
+    assert sizes[0] == sizes[1]
+    assert sizes[0].zero() == pytest.approx(both[0].zero())
+    assert sizes[0].at_most(0.1) > both[0].at_most(0.1)  # the truth may be -0.1 as well
+    assert sizes[0].at_most(0.1) + sizes[0].at_least(0.1) == pytest.approx(1.0)
+    assert sizes[0].at_most(-0.1) == 0.0
+    none = Estimate.mean(values - values.mean() + 0.01).size()
+    assert none.low == 0.0
+    assert none.high > 0.1
