@@ -44,6 +44,7 @@ class Desk:
         batch_size: How many prompts at a time.
         edits: What is done to the model in every run: those of a mitigation.
         rewrite: What is done to every prompt before it is run: that of a mitigation.
+        runner: What runs prompts instead of the engine, for a mitigation that no edit can say; it has a `key`.
         rows: Work that survives: `desk.rows.row(name, compute)`.
         memory: What was computed, shared by all questions of a run.
         counter: How many forwards were run, under `forwards`.
@@ -58,6 +59,7 @@ class Desk:
     batch_size: int = 64
     edits: tuple[Edit, ...] = ()
     rewrite: Callable[[PromptSet], PromptSet] | None = None
+    runner: Callable[[Desk, PromptSet, Metric], np.ndarray] | None = None
     rows: Rows = field(default_factory=Rows)
     memory: dict[Any, Any] = field(default_factory=dict)
     counter: dict[str, int] = field(default_factory=lambda: {"forwards": 0})
@@ -85,9 +87,11 @@ class Desk:
             given = prompts if self.rewrite is None else self.rewrite(prompts)
             chosen.check(given)
             order = by_length(given)
+            self.counter["forwards"] += len(prompts)
+            if self.runner is not None:
+                return self.runner(self, given, chosen)
             plan = Plan(given.take(order), [self.edits], chosen)
             values = evaluate(self.model, plan, batch_size=self.batch_size)
-            self.counter["forwards"] += len(prompts)
             return values.values[0][order.argsort().numpy()]
 
         return self.once(key, run)
@@ -168,5 +172,5 @@ class Desk:
     @property
     def treatment(self) -> str:
         """What is done to the model and to the prompts, as a key."""
-        rewrite = "" if self.rewrite is None else getattr(self.rewrite, "key", str(id(self.rewrite)))
-        return digest([edit.to_json() for edit in self.edits], rewrite)
+        others = ["" if each is None else getattr(each, "key", str(id(each))) for each in (self.rewrite, self.runner)]
+        return digest([edit.to_json() for edit in self.edits], others)

@@ -73,6 +73,8 @@ class AuditQuestion(Spec):
     """What kinds of data the field `data` may hold."""
     bounds: ClassVar[tuple[float, float]] = (float("-inf"), float("inf"))
     """Between what a threshold can lie: a share lies between 0 and 1."""
+    better: ClassVar[Literal["low", "high", "zero"]] = "low"
+    """Where a mitigation should move the number, unless a threshold says it: down, up, or towards zero."""
     under_edits: ClassVar[bool] = True
     """Whether the question can be asked of a model under edits, as a comparison of mitigations does."""
     meaning: ClassVar[int] = 1

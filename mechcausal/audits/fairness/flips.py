@@ -79,6 +79,8 @@ class Flips(AuditQuestion):
             table,
             (self._figure(clean, corrupt, pairs),),
             self._examples(pairs, clean, corrupt, flips),
+            units=tuple(flips),
+            unit_clusters=clusters,
         )
 
     def problems(self, data: Mapping[str, Any]) -> Iterator[str]:
