@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mechcausal.audits.finding import Answer as Answer
     from mechcausal.audits.finding import Control as Control
     from mechcausal.audits.finding import Finding as Finding
+    from mechcausal.audits.invariance.selective import SelectiveInvariance as SelectiveInvariance
     from mechcausal.audits.plan import Plan as Plan
     from mechcausal.audits.plan import read as read
     from mechcausal.audits.question import Question as Question
@@ -38,6 +39,7 @@ _HOME = {
     "Plan": "mechcausal.audits.plan",
     "Question": "mechcausal.audits.question",
     "Report": "mechcausal.audits.report",
+    "SelectiveInvariance": "mechcausal.audits.invariance.selective",
     "Source": "mechcausal.audits.sources",
     "read": "mechcausal.audits.plan",
 }

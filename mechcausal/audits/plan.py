@@ -370,7 +370,7 @@ def _by_name(question: AuditQuestion, data: dict[str, Any]) -> AuditQuestion:
             name = f"data_{len(data) + 1}"
             data[name] = value
         changes[key] = name
-    return replace(question, **changes) if changes else question
+    return question.with_sources(changes) if changes else question
 
 
 def _seconds_of_one(model: Model, data: Mapping[str, Any]) -> float:
