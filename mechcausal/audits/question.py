@@ -148,7 +148,7 @@ class AuditQuestion(Spec):
         return repr(value) if isinstance(value, str) else name
 
 
-_WORDS = {"Contrast": "pairs", "PromptSet": "prompts"}
+_WORDS = {"Contrast": "pairs", "PromptSet": "prompts", "Canaries": "canaries", "Members": "texts"}
 
 Question = AuditQuestion
 """What `mc.audit` calls it."""
