@@ -55,7 +55,7 @@ def redrawn(model: Any, pairs: Contrast, factor: str, seed: int) -> Links:  # no
     return mc.link(mc.causal.untrained(model, seed + 10_000), pairs, EVERYTHING, factor, seed=seed, details=0)
 
 
-def labels(model: Any, pairs: Contrast, factor: str, seed: int) -> Links:  # noqa: ANN401, ARG001
+def labels(model: Any, pairs: Contrast, factor: str, seed: int) -> Links:  # noqa: ANN401
     """Link to labels by coin."""
     side = np.random.default_rng([seed, 1]).integers(0, 2, len(pairs))
     return mc.link(model, pairs, EVERYTHING, {"coin": np.concatenate([side, 1 - side])}, seed=seed, details=0)
