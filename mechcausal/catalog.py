@@ -29,6 +29,7 @@ for _name in (
     "by_hand",
     "reverse",
     "fraction",
+    "fraction_linear",
     "brackets",
     "brackets_natural",
     "ioi",
