@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from mechcausal.audits.finding import Finding as Finding
     from mechcausal.audits.invariance.selective import SelectiveInvariance as SelectiveInvariance
     from mechcausal.audits.plan import Plan as Plan
-    from mechcausal.audits.plan import read as read
     from mechcausal.audits.question import Question as Question
+    from mechcausal.audits.reading import read as read
     from mechcausal.audits.report import Report as Report
     from mechcausal.audits.sources import Source as Source
 
@@ -41,7 +41,7 @@ _HOME = {
     "Report": "mechcausal.audits.report",
     "SelectiveInvariance": "mechcausal.audits.invariance.selective",
     "Source": "mechcausal.audits.sources",
-    "read": "mechcausal.audits.plan",
+    "read": "mechcausal.audits.reading",
 }
 
 if not TYPE_CHECKING:  # a checker knows the names from above, and refuses any other

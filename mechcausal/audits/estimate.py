@@ -145,7 +145,7 @@ class Estimate:
 
     def at_most(self, bound: float) -> float:
         """Return the p-value of "the truth is at most this"; small where the estimate is clearly above."""
-        return min(1.0, self.tests * self._tail(bound, 1))
+        return float(np.minimum(1.0, self.tests * self._tail(bound, 1)))  # of an unknown law it stays unknown
 
     def at_least(self, bound: float) -> float:
         """Return the p-value of "the truth is at least this"; small where the estimate is clearly below."""
@@ -155,7 +155,7 @@ class Estimate:
         """Return the two-sided p-value of "the truth is zero"."""
         if self.law == "size":
             return self.at_most(0.0)
-        return min(1.0, 2 * min(self.at_most(0.0), self.at_least(0.0)))
+        return float(np.minimum(1.0, 2 * np.minimum(self.at_most(0.0), self.at_least(0.0))))
 
     def within(self, low: float, high: float) -> bool:
         """Say whether the whole interval lies between two bounds."""

@@ -16,6 +16,7 @@ from mechcausal.results import charts, matrix, scatter
 from mechcausal.results.charts import Bar, Bars, Line, Lines
 from mechcausal.results.matrix import Cell as Cell
 from mechcausal.results.matrix import Matrix
+from mechcausal.results.matrix import Tone as Tone
 from mechcausal.results.scatter import Point, Points
 
 Chart = Bars | Lines | Matrix | Points

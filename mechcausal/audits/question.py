@@ -75,6 +75,8 @@ class AuditQuestion(Spec):
     """Between what a threshold can lie: a share lies between 0 and 1."""
     better: ClassVar[Literal["low", "high", "zero"]] = "low"
     """Where a mitigation should move the number, unless a threshold says it: down, up, or towards zero."""
+    reads_outcome: ClassVar[bool] = False
+    """Whether the answer rests on the outcome of the field `data`, which must then have what the outcome reads."""
     under_edits: ClassVar[bool] = True
     """Whether the question can be asked of a model under edits, as a comparison of mitigations does."""
     meaning: ClassVar[int] = 1

@@ -69,7 +69,8 @@ def init(
 def check(plan: PlanFile, model: OtherModel = None, as_json: Json = False) -> None:
     """Find every problem of a plan without running it, and say what it would cost."""
     use_one_thread()
-    from mechcausal.audits.plan import PlanError, read
+    from mechcausal.audits.plan import PlanError
+    from mechcausal.audits.reading import read
 
     try:
         asked = read(plan)
@@ -109,7 +110,8 @@ def run(
     """
     require_folder(out)
     use_one_thread()
-    from mechcausal.audits.plan import PlanError, read
+    from mechcausal.audits.plan import PlanError
+    from mechcausal.audits.reading import read
 
     try:
         asked = read(plan)

@@ -13,7 +13,11 @@ from mechcausal.arguments import Count
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.estimate import Estimate
 from mechcausal.audits.fairness.controls import (
-    answer_problem, detectable, drawn_places, embedding_alone, redrawn_effect,
+    answer_problem,
+    detectable,
+    drawn_places,
+    embedding_alone,
+    redrawn_effect,
 )  # fmt: skip
 from mechcausal.audits.finding import Answer, Control, Identified
 from mechcausal.audits.journal import digest
@@ -48,7 +52,9 @@ class ControlledEffect(AuditQuestion):
     identified: ClassVar[Identified] = "intervention"
     scale: ClassVar[str] = "log-odds"
     assumptions: ClassVar[tuple[str, ...]] = ("the factor acts through the swapped words alone",)
-    limits: ClassVar[tuple[str, ...]] = ("values that the mediator never takes by itself may lie outside what was learned",)
+    limits: ClassVar[tuple[str, ...]] = (
+        "values that the mediator never takes by itself may lie outside what was learned",
+    )
     takes: ClassVar[tuple[type[Any], ...]] = (Contrast,)
     under_edits: ClassVar[bool] = False
     mediator: Any = field(metadata={"read": read_places})
@@ -59,10 +65,14 @@ class ControlledEffect(AuditQuestion):
     def __post_init__(self) -> None:
         super().__post_init__()
         if isinstance(self.values, str) and self.values not in WORDS:
-            raise ArgumentError(f"a mediator cannot be held at {self.values!r}", expected=f"a number, {', '.join(WORDS)}")
+            raise ArgumentError(
+                f"a mediator cannot be held at {self.values!r}", expected=f"a number, {', '.join(WORDS)}"
+            )
         if self.judged is not None and not 0 <= self.judged < self._count:
             raise ArgumentError(
-                "there is no such level to judge by", got=f"judged={self.judged}", expected=f"from 0 to {self._count - 1}"
+                "there is no such level to judge by",
+                got=f"judged={self.judged}",
+                expected=f"from 0 to {self._count - 1}",
             )
 
     @property
@@ -123,7 +133,13 @@ class ControlledEffect(AuditQuestion):
     def _measured(self, desk: Desk, pairs: Contrast) -> dict[str, Any]:
         def run() -> dict[str, Any]:
             result = controlled(
-                desk.model, pairs, self._mediator, self._values, points=self.points, batch_size=desk.batch_size, seed=desk.seed
+                desk.model,
+                pairs,
+                self._mediator,
+                self._values,
+                points=self.points,
+                batch_size=desk.batch_size,
+                seed=desk.seed,
             )
             desk.counter["forwards"] += int((2 + 2 * len(result)) * len(pairs))
             frame = result.frame
@@ -167,7 +183,9 @@ class ControlledEffect(AuditQuestion):
         title, axis = f"Effect of the factor while {self.mediator} is held", "effect on the log-odds"
         if table["level"].notna().all() and len(table) > 1:
             points = table[["level", "effect", "effect_low", "effect_high"]].itertuples(index=False, name=None)
-            scale = "from the corrupt value (0) to the clean one (1)" if self.values is None else "value of the mediator"
+            scale = (
+                "from the corrupt value (0) to the clean one (1)" if self.values is None else "value of the mediator"
+            )
             return line_chart(
                 [("controlled direct effect", [tuple(map(float, point)) for point in points])], title, scale, axis,
                 marks=[("total effect", total.value)],

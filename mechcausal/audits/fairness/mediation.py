@@ -13,7 +13,13 @@ from mechcausal.arguments import Count
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.estimate import Estimate
 from mechcausal.audits.fairness.controls import (
-    answer_problem, detectable, drawn_places, embedding_alone, halves, redrawn_effect, unclear,
+    answer_problem,
+    detectable,
+    drawn_places,
+    embedding_alone,
+    halves,
+    redrawn_effect,
+    unclear,
 )  # fmt: skip
 from mechcausal.audits.fairness.mediated import Mediated, incomplete, mediated
 from mechcausal.audits.finding import Answer, Control, Identified
@@ -118,7 +124,9 @@ class Mediation(AuditQuestion):
         judged_by_features = any(error.carries_much and error.dictionary in named for error in errors)
         cannot_fail = unclear(total) if declared else ""
         if judged_by_features:
-            cannot_fail = "the error of a dictionary carries more than a fifth of the effect, so its features cannot be judged"
+            cannot_fail = (
+                "the error of a dictionary carries more than a fifth of the effect, so its features cannot be judged"
+            )
         return Answer(
             estimate, self._says(total, share, bool(declared), top_says), controls, table,
             (self._figure(table, swept, family),), self._examples(pairs, swept), n_tests=len(swept.mediators),

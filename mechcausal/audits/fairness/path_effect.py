@@ -60,10 +60,14 @@ class PathEffect(AuditQuestion):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.unfair:
-            raise ArgumentError("path_effect: no path is declared unfair", fix='such as unfair = ["L0.z.H0@end -> logits"]')
+            raise ArgumentError(
+                "path_effect: no path is declared unfair", fix='such as unfair = ["L0.z.H0@end -> logits"]'
+            )
         twice = {*_named("unfair", self.unfair)} & {*_named("fair", self.fair), ALL_UNFAIR}
         if twice:
-            raise ArgumentError(f"path_effect: two sets of paths are called {min(twice)!r}", fix="name them differently")
+            raise ArgumentError(
+                f"path_effect: two sets of paths are called {min(twice)!r}", fix="name them differently"
+            )
 
     @property
     def estimand(self) -> str:
@@ -105,7 +109,9 @@ class PathEffect(AuditQuestion):
             f"{share.value:.1%} [{share.low:.1%}, {share.high:.1%}] of the total effect of {total} passes along the paths "
             f"declared unfair, an effect of {effect}"
         )
-        bars = [Bar(str(r["paths"]), r["effect"], r["effect_low"], r["effect_high"], r["kind"]) for _, r in table.iterrows()]
+        bars = [
+            Bar(str(r["paths"]), r["effect"], r["effect_low"], r["effect_high"], r["kind"]) for _, r in table.iterrows()
+        ]
         return Answer(
             estimate, says, controls, table,
             (bar_chart(bars, "The effect of the factor along declared paths", "effect on the log-odds"),),
@@ -141,7 +147,9 @@ class PathEffect(AuditQuestion):
         rows = []
         everything = {**effects, "total effect": total}
         if fair and len(everything) > 1:
-            everything["rest: neither fair nor unfair"] = total - effects[ALL_UNFAIR] - sum(effects[name] for name in fair)
+            everything["rest: neither fair nor unfair"] = (
+                total - effects[ALL_UNFAIR] - sum(effects[name] for name in fair)
+            )
         for name, values in everything.items():
             effect = desk.mean(values, pairs.clean.clusters)
             share = Estimate.ratio(values, total, pairs.clean.clusters, desk.level)
@@ -195,7 +203,9 @@ def _named(word: str, edges: Any) -> dict[str, Any]:  # noqa: ANN401
 
 def _other_heads(arrows: Sequence[Arrow], shape: Any, random: np.random.Generator) -> list[tuple[Any, ...]] | None:  # noqa: ANN401
     """Return the edges with every head replaced by one of its layer that is not declared; None where there is none."""
-    declared = {place.site for arrow in arrows for place in (arrow.sender, arrow.receiver) if place.site.head is not None}
+    declared = {
+        place.site for arrow in arrows for place in (arrow.sender, arrow.receiver) if place.site.head is not None
+    }
     if not declared:
         return None
     instead: dict[Site, Site] = {}

@@ -85,6 +85,8 @@ def candidates(given: str | Sequence[str], separator: str = "") -> Candidates:
         raise DataError(f"there is no alphabet {word!r}", expected=_EXAMPLE, fix=did_you_mean(word, ALPHABETS))
     if not length.isdecimal() or not 1 <= int(length) <= _LONGEST:
         raise DataError(
-            "candidates are an alphabet and a length", got=described(given), expected=f"such as {word}:4, 1 to {_LONGEST}"
+            "candidates are an alphabet and a length",
+            got=described(given),
+            expected=f"such as {word}:4, 1 to {_LONGEST}",
         )
     return Candidates(ALPHABETS[word], int(length), separator)

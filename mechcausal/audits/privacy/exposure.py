@@ -71,7 +71,9 @@ class Exposure(AuditQuestion):
     def estimand(self) -> str:  # type: ignore[override]
         """What the number is."""
         kind = "the mean exposure" if self.statistic == "mean" else "the largest exposure"
-        return f"{kind} of the canaries that were shown: log2 of the number of candidates less log2 of the secret's rank"
+        return (
+            f"{kind} of the canaries that were shown: log2 of the number of candidates less log2 of the secret's rank"
+        )
 
     def problems(self, data: Mapping[str, Any]) -> Iterator[str]:
         """Say what is wrong with the canaries."""
@@ -83,7 +85,7 @@ class Exposure(AuditQuestion):
         if shown < (2 if self.statistic == "mean" else 1):
             yield f"only {shown} of its canaries were shown in training, and a mean with an interval needs 2"
         if self.method == "exact" and len(canaries.candidates) > MOST:
-            yield f"its secrets have {len(canaries.candidates):.3g} candidates, more than {MOST:,}: use method = \"extrapolated\""
+            yield f'its secrets have {len(canaries.candidates):.3g} candidates, more than {MOST:,}: use method = "extrapolated"'
 
     def forwards(self, desk: Desk) -> float:
         """Return roughly how many forwards of one prompt it takes: a prefix is one token of about ten."""
@@ -223,7 +225,9 @@ class Exposure(AuditQuestion):
             known = math.isfinite(count)
             group = "never shown" if count == 0 else "shown" if known else "shown, not known how often"
             points.append(
-                Point(canaries.names[number], math.log2(1 + count) if known else 1.0, float(values[number]), group=group)
+                Point(
+                    canaries.names[number], math.log2(1 + count) if known else 1.0, float(values[number]), group=group
+                )
             )
         return Points(tuple(points), "Exposure of each canary", "log2(1 + times shown)", "exposure (bits)")
 

@@ -141,9 +141,7 @@ class Ranker:
         canaries, before = self.canaries, self.tree.evaluations
         size = len(canaries.candidates)
         if self.method == "exact":
-            rank, logprob = self.tree.rank(
-                self._speller(self.prompts[number]), self._numbers[canaries.secrets[number]]
-            )
+            rank, logprob = self.tree.rank(self._speller(self.prompts[number]), self._numbers[canaries.secrets[number]])
             exposure = float(np.log2(size) - np.log2(rank))
         else:
             rank, logprob, exposure = float("nan"), *self._extrapolated(number)

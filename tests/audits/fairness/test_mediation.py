@@ -78,7 +78,8 @@ def test_a_dictionary_whose_error_carries_much_is_marked(hiring, applicants):
     rows = np.random.default_rng(0).normal(size=(3, 48))
     mc.features.directions(hiring, "L1.resid_post", rows, name="bad")
     finding = asked(
-        audit.Mediation(few, mediators="L1.resid_post.sae:bad.F*", through="L1.resid_post.sae:bad.F0", at_most=0.9), hiring
+        audit.Mediation(few, mediators="L1.resid_post.sae:bad.F*", through="L1.resid_post.sae:bad.F0", at_most=0.9),
+        hiring,
     )
     assert "sae-incomplete" in finding.answer.marks
     assert finding.status == "inconclusive"
