@@ -92,6 +92,6 @@ def _finite(value: float) -> Any:  # noqa: ANN401 - a number, or None
 def _text(text: str) -> str:
     """Return text that no Markdown reads as its own, on one line."""
     one_line = " ".join(str(text).split())
-    for sign in ("\\", "|", "<", "[", "`", "*", "_"):
+    for sign in ("\\", "|", "<", "[", "]", "`", "*", "_"):
         one_line = one_line.replace(sign, f"\\{sign}" if sign != "<" else "&lt;")
     return one_line

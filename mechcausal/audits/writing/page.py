@@ -62,10 +62,15 @@ def _ledger(page: Page, report: Report) -> None:
         page.heading("What was claimed, and what became of it", "ledger")
         rows = [(row["claim"], ", ".join(row["questions"]) or "none", row["verdict"]) for row in report.ledger]
         page.table(["claim", "tested by", "verdict"], rows)
-    choices = list(report.plan.get("choices", ()))
-    if choices:
+    choices, who = list(report.plan.get("choices", ())), report.plan.get("declared_by", "")
+    if choices or who:
         page.heading("What people decided", "choices")
-        page.text("No measurement can settle these. They were decided by those who wrote the plan.", *choices)
+        by = (
+            f"The thresholds were declared by {who}."
+            if who
+            else "The thresholds were declared by those who wrote the plan."
+        )
+        page.text(f"No measurement can settle these. {by}", *choices)
 
 
 def _section(page: Page, finding: Finding) -> None:
