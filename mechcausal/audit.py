@@ -25,9 +25,10 @@ if TYPE_CHECKING:
     from mechcausal.audits.finding import Answer as Answer
     from mechcausal.audits.finding import Control as Control
     from mechcausal.audits.finding import Finding as Finding
+    from mechcausal.audits.invariance.selective import SelectiveInvariance as SelectiveInvariance
     from mechcausal.audits.plan import Plan as Plan
-    from mechcausal.audits.plan import read as read
     from mechcausal.audits.question import Question as Question
+    from mechcausal.audits.reading import read as read
     from mechcausal.audits.report import Report as Report
     from mechcausal.audits.sources import Source as Source
 
@@ -47,10 +48,11 @@ _HOME = {
     "Plan": "mechcausal.audits.plan",
     "Question": "mechcausal.audits.question",
     "Report": "mechcausal.audits.report",
+    "SelectiveInvariance": "mechcausal.audits.invariance.selective",
     "Source": "mechcausal.audits.sources",
     "group_metrics": "mechcausal.audits.fairness.group_metrics",
     "odds_effects": "mechcausal.audits.fairness.stored",
-    "read": "mechcausal.audits.plan",
+    "read": "mechcausal.audits.reading",
     "stored_effects": "mechcausal.audits.fairness.stored",
 }
 

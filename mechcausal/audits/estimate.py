@@ -38,6 +38,7 @@ class Estimate:
             is exact, or not known.
         error: The standard error, of a t.
         freedom: The degrees of freedom, of a t.
+        tests: Of how many estimates this one is the largest; its interval and its p-values are adjusted for them.
     """
 
     value: float
@@ -49,6 +50,7 @@ class Estimate:
     law: Law = "none"
     error: float = float("nan")
     freedom: float = float("nan")
+    tests: int = 1
 
     @classmethod
     def mean(cls, values: ArrayLike, clusters: Sequence[Any] | np.ndarray = (), level: float = 0.95) -> Estimate:
@@ -109,6 +111,17 @@ class Estimate:
         return cls(float(value), float(value), float(value), n, n, law="exact")
 
     @classmethod
+    def largest(cls, estimates: Sequence[Estimate]) -> Estimate:
+        """Return the largest of several estimates, with an interval that holds for all of them at once (Bonferroni)."""
+        if not estimates:
+            raise ResultError("the largest of no estimates was asked for")
+        count = len(estimates)
+        wide = [_widened(estimate, count) for estimate in estimates]
+        first = max(wide, key=lambda estimate: (estimate.value, estimate.low))
+        low, high = (max((getattr(each, end) for each in wide), default=np.nan) for end in ("low", "high"))
+        return replace(first, low=low, high=high, tests=count)
+
+    @classmethod
     def interval(
         cls, value: float, low: float, high: float, n: int, n_clusters: int | None = None, level: float = 0.95
     ) -> Estimate:
@@ -132,7 +145,7 @@ class Estimate:
 
     def at_most(self, bound: float) -> float:
         """Return the p-value of "the truth is at most this"; small where the estimate is clearly above."""
-        return self._tail(bound, 1)
+        return float(np.minimum(1.0, self.tests * self._tail(bound, 1)))  # of an unknown law it stays unknown
 
     def at_least(self, bound: float) -> float:
         """Return the p-value of "the truth is at least this"; small where the estimate is clearly below."""
@@ -142,7 +155,7 @@ class Estimate:
         """Return the two-sided p-value of "the truth is zero"."""
         if self.law == "size":
             return self.at_most(0.0)
-        return min(1.0, 2 * min(self.at_most(0.0), self.at_least(0.0)))
+        return float(np.minimum(1.0, 2 * np.minimum(self.at_most(0.0), self.at_least(0.0))))
 
     def within(self, low: float, high: float) -> bool:
         """Say whether the whole interval lies between two bounds."""
@@ -172,3 +185,16 @@ class Estimate:
         """Print as `0.12 [0.08, 0.16]`."""
         text = f"{self.value:.3g}"
         return f"{text} [{self.low:.3g}, {self.high:.3g}]" if np.isfinite(self.low) and np.isfinite(self.high) else text
+
+
+def _widened(estimate: Estimate, count: int) -> Estimate:
+    """Return an estimate with the interval that it needs as one of several."""
+    level = 1 - (1 - estimate.level) / count
+    match estimate.law:
+        case "t" if np.isfinite(estimate.error):
+            reach = float(stats.t.ppf(0.5 + level / 2, estimate.freedom)) * estimate.error if estimate.error else 0.0
+            return replace(estimate, low=estimate.value - reach, high=estimate.value + reach)
+        case "binomial":
+            exact = Estimate.share(round(estimate.value * estimate.n), estimate.n, level)
+            return replace(estimate, low=exact.low, high=exact.high)
+    return estimate

@@ -3,7 +3,7 @@ import math
 
 import pytest
 
-from mechcausal.audits.figures import Cell, Matrix, Point, Points, figure_from_json, figure_to_json
+from mechcausal.audits.figures import Cell, Matrix, Point, Points, figure_from_json, figure_to_json, still
 from mechcausal.errors import ResultError
 from mechcausal.results.charts import bar_chart, line_chart
 
@@ -38,6 +38,6 @@ def test_other_things_are_no_figures():
         figure_from_json({"kind": "pie"})
 
 
-def test_many_points_are_described_in_few_words():
-    points = tuple(Point(str(i), i, i) for i in range(100))
-    assert "76 more" in Points(points, "t", "x", "y").describe()
+@pytest.mark.parametrize("figure", FIGURES, ids=lambda figure: type(figure).__name__)
+def test_a_figure_is_drawn(figure):
+    assert still(figure).startswith("<svg")

@@ -55,7 +55,7 @@ def test_a_finding_comes_back_from_json():
     again = finding_from(finding.to_json())
     assert again.to_json() == finding.to_json()
     assert (again.answer.estimate.value, again.answer.estimate.low) == (MANY.value, MANY.low)
-    assert again.answer.figures == (figure,)
+    assert [each.describe() for each in again.answer.figures] == [figure.describe()]
     pd.testing.assert_frame_equal(again.answer.table, answer.table)
     assert again.examples().to_dict("records") == [{"text": "x", "flips": True}]
     assert str(again).startswith("FAIL")

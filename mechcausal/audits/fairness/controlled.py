@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
@@ -13,7 +13,11 @@ from mechcausal.arguments import Count
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.estimate import Estimate
 from mechcausal.audits.fairness.controls import (
-    answer_problem, detectable, drawn_places, embedding_alone, redrawn_effect,
+    cluster_problem,
+    detectable,
+    drawn_places,
+    embedding_alone,
+    redrawn_effect,
 )  # fmt: skip
 from mechcausal.audits.finding import Answer, Control, Identified
 from mechcausal.audits.journal import digest
@@ -48,9 +52,13 @@ class ControlledEffect(AuditQuestion):
     identified: ClassVar[Identified] = "intervention"
     scale: ClassVar[str] = "log-odds"
     assumptions: ClassVar[tuple[str, ...]] = ("the factor acts through the swapped words alone",)
-    limits: ClassVar[tuple[str, ...]] = ("values that the mediator never takes by itself may lie outside what was learned",)
+    limits: ClassVar[tuple[str, ...]] = (
+        "values that the mediator never takes by itself may lie outside what was learned",
+    )
     takes: ClassVar[tuple[type[Any], ...]] = (Contrast,)
     under_edits: ClassVar[bool] = False
+    reads_outcome: ClassVar[bool] = True
+    better: ClassVar[Literal["low", "high", "zero"]] = "zero"
     mediator: Any = field(metadata={"read": read_places})
     values: Any = field(default=None, metadata={"read": read_numbers})
     points: Count = 9
@@ -59,10 +67,14 @@ class ControlledEffect(AuditQuestion):
     def __post_init__(self) -> None:
         super().__post_init__()
         if isinstance(self.values, str) and self.values not in WORDS:
-            raise ArgumentError(f"a mediator cannot be held at {self.values!r}", expected=f"a number, {', '.join(WORDS)}")
+            raise ArgumentError(
+                f"a mediator cannot be held at {self.values!r}", expected=f"a number, {', '.join(WORDS)}"
+            )
         if self.judged is not None and not 0 <= self.judged < self._count:
             raise ArgumentError(
-                "there is no such level to judge by", got=f"judged={self.judged}", expected=f"from 0 to {self._count - 1}"
+                "there is no such level to judge by",
+                got=f"judged={self.judged}",
+                expected=f"from 0 to {self._count - 1}",
             )
 
     @property
@@ -95,19 +107,21 @@ class ControlledEffect(AuditQuestion):
         high, low = (np.array(kept[side], dtype=float) for side in ("high", "low"))
         effects = np.array(kept["effects"], dtype=float)
         table = pd.DataFrame(kept["rows"])
-        estimate = desk.mean(effects.mean(0) if self.judged is None else effects[self.judged], names)
+        judged = effects.mean(0) if self.judged is None else effects[self.judged]
+        estimate = desk.mean(judged, names)
         total = desk.mean(high - low, names)
         controls = (
             self._random_sites(desk, pairs),
-            redrawn_effect(desk, pairs, "logit_diff", high, low),
-            embedding_alone(desk, pairs, "logit_diff"),
+            redrawn_effect(desk, pairs, high, low),
+            embedding_alone(desk, pairs),
         )
         spread = f"from {table['effect'].min():.3g} to {table['effect'].max():.3g} over {len(table)} levels"
         where = "on average" if self.judged is None else f"at {table['held_at'][self.judged]}"
         says = f"with {self.mediator} held, the effect is {estimate} {where} ({spread}); the total effect is {total}"
         return Answer(
             estimate, says, controls, table, (self._figure(table, total),), n_tests=len(table),
-            dropped=tuple(pairs.dropped), smallest_detectable=detectable(estimate),
+            dropped=tuple(pairs.dropped), smallest_detectable=detectable(estimate), units=tuple(map(float, judged)),
+            unit_clusters=tuple(names),
         )  # fmt: skip
 
     def forwards(self, desk: Desk) -> float:
@@ -117,13 +131,20 @@ class ControlledEffect(AuditQuestion):
     def problems(self, data: Mapping[str, Any]) -> Iterator[str]:
         """Say what is wrong with the pairs."""
         yield from super().problems(data)
-        if problem := answer_problem(data["data"]):
+        if problem := cluster_problem(data["data"]):
             yield problem
 
     def _measured(self, desk: Desk, pairs: Contrast) -> dict[str, Any]:
         def run() -> dict[str, Any]:
             result = controlled(
-                desk.model, pairs, self._mediator, self._values, points=self.points, batch_size=desk.batch_size, seed=desk.seed
+                desk.model,
+                pairs,
+                self._mediator,
+                self._values,
+                points=self.points,
+                batch_size=desk.batch_size,
+                seed=desk.seed,
+                metric=desk.outcome,
             )
             desk.counter["forwards"] += int((2 + 2 * len(result)) * len(pairs))
             frame = result.frame
@@ -155,7 +176,15 @@ class ControlledEffect(AuditQuestion):
         values = []
         for parts in sets:
             try:
-                held = controlled(desk.model, pairs, list(parts), ["low"], batch_size=desk.batch_size, seed=desk.seed)
+                held = controlled(
+                    desk.model,
+                    pairs,
+                    list(parts),
+                    ["low"],
+                    metric=desk.outcome,
+                    batch_size=desk.batch_size,
+                    seed=desk.seed,
+                )
             except MechcausalError as error:
                 return Control.inapplicable("random", f"a random site cannot be held: {error}"[:300])
             values.append(held.examples[0] - held.baselines["base"][0])
@@ -167,7 +196,9 @@ class ControlledEffect(AuditQuestion):
         title, axis = f"Effect of the factor while {self.mediator} is held", "effect on the log-odds"
         if table["level"].notna().all() and len(table) > 1:
             points = table[["level", "effect", "effect_low", "effect_high"]].itertuples(index=False, name=None)
-            scale = "from the corrupt value (0) to the clean one (1)" if self.values is None else "value of the mediator"
+            scale = (
+                "from the corrupt value (0) to the clean one (1)" if self.values is None else "value of the mediator"
+            )
             return line_chart(
                 [("controlled direct effect", [tuple(map(float, point)) for point in points])], title, scale, axis,
                 marks=[("total effect", total.value)],

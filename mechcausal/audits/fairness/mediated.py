@@ -116,7 +116,7 @@ def mediated(
 
     def run(few: Sequence[Mediator]) -> dict[str, Any]:
         named = {mediator.name: list(mediator.parts) for mediator in few}
-        result = mediate(desk.model, pairs, named, batch_size=desk.batch_size, seed=desk.seed)
+        result = mediate(desk.model, pairs, named, metric=desk.outcome, batch_size=desk.batch_size, seed=desk.seed)
         desk.counter["forwards"] += (2 + 2 * len(few)) * len(pairs)
         base = result.baselines
         return {"high": base["clean"], "low": base["corrupt"], "through": result.examples, "past": base["reversed"]}
@@ -130,7 +130,9 @@ def mediated(
             desk.once(key(few), lambda few=few: desk.rows.row(f"{name} {digest(*key(few))}", lambda few=few: run(few)))
         )
     first = runs[0]
-    through, past = (np.concatenate([np.array(each[side], dtype=float) for each in runs]) for side in ("through", "past"))
+    through, past = (
+        np.concatenate([np.array(each[side], dtype=float) for each in runs]) for side in ("through", "past")
+    )
     high, low = (np.array(first[side], dtype=float) for side in ("high", "low"))
     return Mediated(tuple(chosen), high, low, through, past, pairs.clean.clusters, scale)
 
@@ -157,7 +159,9 @@ class LeftOut:
     @property
     def says(self) -> str:
         """What was found, in a sentence."""
-        return f"the error of the dictionary {self.dictionary!r} carries {self.share.value:.0%} of the effect at its place"
+        return (
+            f"the error of the dictionary {self.dictionary!r} carries {self.share.value:.0%} of the effect at its place"
+        )
 
 
 def incomplete(desk: Desk, pairs: Contrast, mediators: Sequence[Mediator], scale: Scale) -> list[LeftOut]:

@@ -12,7 +12,7 @@ import pandas as pd
 from mechcausal.address import Place, Site
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.estimate import Estimate
-from mechcausal.audits.fairness.controls import answer_problem, detectable, embedding_alone, redrawn_effect, unclear
+from mechcausal.audits.fairness.controls import cluster_problem, detectable, embedding_alone, redrawn_effect, unclear
 from mechcausal.audits.finding import Answer, Control, Identified
 from mechcausal.audits.journal import digest
 from mechcausal.audits.question import AuditQuestion, Family
@@ -52,6 +52,8 @@ class PathEffect(AuditQuestion):
     limits: ClassVar[tuple[str, ...]] = ("whether a path is unfair is a choice, not a measurement",)
     takes: ClassVar[tuple[type[Any], ...]] = (Contrast,)
     under_edits: ClassVar[bool] = False
+    reads_outcome: ClassVar[bool] = True
+    better: ClassVar[Literal["low", "high", "zero"]] = "zero"
     unfair: Any = field(metadata={"read": read_edges})
     fair: Any = field(default=None, metadata={"read": read_edges})
     judged: Literal["share", "effect"] = "share"
@@ -60,10 +62,14 @@ class PathEffect(AuditQuestion):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.unfair:
-            raise ArgumentError("path_effect: no path is declared unfair", fix='such as unfair = ["L0.z.H0@end -> logits"]')
+            raise ArgumentError(
+                "path_effect: no path is declared unfair", fix='such as unfair = ["L0.z.H0@end -> logits"]'
+            )
         twice = {*_named("unfair", self.unfair)} & {*_named("fair", self.fair), ALL_UNFAIR}
         if twice:
-            raise ArgumentError(f"path_effect: two sets of paths are called {min(twice)!r}", fix="name them differently")
+            raise ArgumentError(
+                f"path_effect: two sets of paths are called {min(twice)!r}", fix="name them differently"
+            )
 
     @property
     def estimand(self) -> str:
@@ -87,7 +93,7 @@ class PathEffect(AuditQuestion):
         pairs: Contrast = desk.data
         names = pairs.clean.clusters
         unfair, fair = _named("unfair", self.unfair), _named("fair", self.fair)
-        sets = {**unfair, ALL_UNFAIR: [edges for edges in unfair.values()], **fair}
+        sets = {**unfair, ALL_UNFAIR: list(unfair.values()), **fair}
         kept = desk.rows.row(f"paths {digest(self.to_json(), pairs.hash)}", lambda: self._run(desk, pairs, sets))
         high, low = (np.array(kept[side], dtype=float) for side in ("high", "low"))
         effects = {name: np.array(kept["effects"][name], dtype=float) for name in sets}
@@ -98,19 +104,23 @@ class PathEffect(AuditQuestion):
         estimate = share if self.judged == "share" else effect
         controls = (
             self._random_heads(desk, pairs, sets[ALL_UNFAIR], effects[ALL_UNFAIR], high - low),
-            redrawn_effect(desk, pairs, "logit_diff", high, low),
-            embedding_alone(desk, pairs, "logit_diff"),
+            redrawn_effect(desk, pairs, high, low),
+            embedding_alone(desk, pairs),
         )
         says = (
             f"{share.value:.1%} [{share.low:.1%}, {share.high:.1%}] of the total effect of {total} passes along the paths "
             f"declared unfair, an effect of {effect}"
         )
-        bars = [Bar(str(r["paths"]), r["effect"], r["effect_low"], r["effect_high"], r["kind"]) for _, r in table.iterrows()]
+        bars = [
+            Bar(str(r["paths"]), r["effect"], r["effect_low"], r["effect_high"], r["kind"]) for _, r in table.iterrows()
+        ]
         return Answer(
             estimate, says, controls, table,
             (bar_chart(bars, "The effect of the factor along declared paths", "effect on the log-odds"),),
             n_tests=0, dropped=tuple(pairs.dropped), cannot_fail=unclear(total) if self.judged == "share" else "",
             assumptions=(self._choice(kept["edges"][ALL_UNFAIR]),), smallest_detectable=detectable(estimate),
+            units=linearized(effects[ALL_UNFAIR], high - low) if self.judged == "share" else tuple(map(float, effects[ALL_UNFAIR])),
+            unit_clusters=tuple(names),
         )  # fmt: skip
 
     def forwards(self, desk: Desk) -> float:
@@ -121,11 +131,13 @@ class PathEffect(AuditQuestion):
     def problems(self, data: Mapping[str, Any]) -> Iterator[str]:
         """Say what is wrong with the pairs."""
         yield from super().problems(data)
-        if problem := answer_problem(data["data"]):
+        if problem := cluster_problem(data["data"]):
             yield problem
 
     def _run(self, desk: Desk, pairs: Contrast, sets: Mapping[str, Any]) -> dict[str, Any]:
-        result = path_effects(desk.model, pairs, dict(sets), batch_size=desk.batch_size, seed=desk.seed)
+        result = path_effects(
+            desk.model, pairs, dict(sets), metric=desk.outcome, batch_size=desk.batch_size, seed=desk.seed
+        )
         desk.counter["forwards"] += (2 + 3 * len(sets)) * len(pairs)
         base = result.baselines
         rows = zip(sets, result.examples - base["corrupt"], strict=True)
@@ -141,7 +153,9 @@ class PathEffect(AuditQuestion):
         rows = []
         everything = {**effects, "total effect": total}
         if fair and len(everything) > 1:
-            everything["rest: neither fair nor unfair"] = total - effects[ALL_UNFAIR] - sum(effects[name] for name in fair)
+            everything["rest: neither fair nor unfair"] = (
+                total - effects[ALL_UNFAIR] - sum(effects[name] for name in fair)
+            )
         for name, values in everything.items():
             effect = desk.mean(values, pairs.clean.clusters)
             share = Estimate.ratio(values, total, pairs.clean.clusters, desk.level)
@@ -162,7 +176,7 @@ class PathEffect(AuditQuestion):
         self, desk: Desk, pairs: Contrast, unfair: Any, own: np.ndarray, total: np.ndarray,  # noqa: ANN401
     ) -> Control:  # fmt: skip
         """Take the same paths through other heads of the same layers, drawn at random."""
-        worlds = Worlds.of(desk.model, pairs, "logit_diff")
+        worlds = Worlds.of(desk.model, pairs, desk.outcome)
         arrows = graphs_of(unfair, worlds)[0].arrows
         random = np.random.default_rng([desk.seed, 16])
         sets = {}
@@ -173,7 +187,9 @@ class PathEffect(AuditQuestion):
         if not sets:
             return Control.inapplicable("random", "the declared paths pass through no head that has another beside it")
         try:
-            result = path_effects(desk.model, pairs, sets, batch_size=desk.batch_size, seed=desk.seed)
+            result = path_effects(
+                desk.model, pairs, sets, metric=desk.outcome, batch_size=desk.batch_size, seed=desk.seed
+            )
         except MechcausalError as error:
             return Control.inapplicable("random", f"the same paths through other heads are refused: {error}"[:300])
         average = (result.examples - result.baselines["corrupt"]).mean(0)
@@ -195,7 +211,9 @@ def _named(word: str, edges: Any) -> dict[str, Any]:  # noqa: ANN401
 
 def _other_heads(arrows: Sequence[Arrow], shape: Any, random: np.random.Generator) -> list[tuple[Any, ...]] | None:  # noqa: ANN401
     """Return the edges with every head replaced by one of its layer that is not declared; None where there is none."""
-    declared = {place.site for arrow in arrows for place in (arrow.sender, arrow.receiver) if place.site.head is not None}
+    declared = {
+        place.site for arrow in arrows for place in (arrow.sender, arrow.receiver) if place.site.head is not None
+    }
     if not declared:
         return None
     instead: dict[Site, Site] = {}

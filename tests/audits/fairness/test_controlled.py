@@ -5,7 +5,7 @@ import pytest
 
 import mechcausal as mc
 from mechcausal import audit
-from mechcausal.audits.plan import plan_of
+from mechcausal.audits.reading import plan_of
 from mechcausal.errors import ArgumentError
 
 LEVEL = {"site": "L0.z.H2", "at": "end", "basis": [[1.0, 0, 0]]}  # the head's first entry is the level, -1 or 1
@@ -29,7 +29,9 @@ def test_the_curve_of_the_network_by_hand(by_hand, pairs):
     np.testing.assert_allclose(table["effect"], truth, atol=1e-5)
     assert finding.estimate.value == pytest.approx(truth.mean(), abs=1e-5)
     assert finding.answer.figures[0].series[0].points[0][:2] == pytest.approx((-1.0, 2.6), abs=1e-5)
-    at_high = asked(audit.ControlledEffect(pairs, mediator=LEVEL, values=levels, judged=3, at_most=3.0), by_hand, networks=8)
+    at_high = asked(
+        audit.ControlledEffect(pairs, mediator=LEVEL, values=levels, judged=3, at_most=3.0), by_hand, networks=8
+    )
     assert at_high.estimate.value == pytest.approx(3.5, abs=1e-5)
 
 
