@@ -22,7 +22,6 @@ from mechcausal.audits.question import AuditQuestion, Family
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.prompts import PromptSet
 from mechcausal.metrics import Metric, at_read_position
-from mechcausal.models import bridge
 from mechcausal.results.charts import Bar, bar_chart
 
 
@@ -55,7 +54,7 @@ class Benchmark(AuditQuestion):
     context: Literal["ambiguous", "disambiguated"] = "ambiguous"
 
     @property
-    def estimand(self) -> str:
+    def estimand(self) -> str:  # type: ignore[override]
         """What the estimate is."""
         return "the score of the benchmark, as its authors define it"
 
@@ -135,7 +134,7 @@ class Benchmark(AuditQuestion):
         tokens = (pairs.clean.lengths - 1).numpy()
         per_token, uniform = (
             float(more.sum() / tokens.sum()),
-            -float(np.log(bridge.underlying(desk.model).config.vocab_size)),
+            -float(np.log(desk.model.cfg.d_vocab)),
         )
         if per_token > uniform:
             return score

@@ -18,7 +18,7 @@ from scipy import stats
 from mechcausal.audits.estimate import Estimate
 
 STEREOTYPED, OTHER, UNKNOWN = range(3)
-Names = Sequence[Any]
+Names = Sequence[Any] | np.ndarray
 
 
 @dataclass(frozen=True)

@@ -84,18 +84,18 @@ class ControlledEffect(AuditQuestion):
         return len(self.values) if isinstance(self.values, tuple) else 1
 
     @property
-    def estimand(self) -> str:
+    def estimand(self) -> str:  # type: ignore[override]
         """What the estimate is."""
         where = "on average over its levels" if self.judged is None else f"at its level number {self.judged}"
         return f"the mean effect of the factor while the mediator is held, {where}"
 
     @property
-    def held_fixed(self) -> str:
+    def held_fixed(self) -> str:  # type: ignore[override]
         """What is held fixed."""
         return f"every other word, and {self.mediator}, at the same value in both prompts"
 
     @property
-    def site(self) -> str:
+    def site(self) -> str:  # type: ignore[override]
         """Where."""
         return str(self.mediator)
 
@@ -195,12 +195,12 @@ class ControlledEffect(AuditQuestion):
     def _figure(self, table: pd.DataFrame, total: Estimate) -> Lines | Bars:
         title, axis = f"Effect of the factor while {self.mediator} is held", "effect on the log-odds"
         if table["level"].notna().all() and len(table) > 1:
-            points = table[["level", "effect", "effect_low", "effect_high"]].itertuples(index=False, name=None)
+            columns = [table[name].astype(float) for name in ("level", "effect", "effect_low", "effect_high")]
             scale = (
                 "from the corrupt value (0) to the clean one (1)" if self.values is None else "value of the mediator"
             )
             return line_chart(
-                [("controlled direct effect", [tuple(map(float, point)) for point in points])], title, scale, axis,
+                [("controlled direct effect", list(zip(*columns, strict=True)))], title, scale, axis,
                 marks=[("total effect", total.value)],
             )  # fmt: skip
         rows = [Bar(str(r["held_at"]), r["effect"], r["effect_low"], r["effect_high"]) for _, r in table.iterrows()]

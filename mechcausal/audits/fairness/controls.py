@@ -49,7 +49,7 @@ def redrawn_effect(desk: Desk, pairs: Contrast, high: np.ndarray, low: np.ndarra
     if desk.networks < 2:
         return Control.inapplicable("no-learning", "the plan asks for no networks with redrawn weights")
     rows = some_of(desk, pairs)
-    some = pairs.take(rows)
+    some = pairs.take(rows.tolist())
     chosen = desk.outcome
     name = digest(f"{two_scales.__name__} of an effect", some.hash, chosen.name, desk.treatment)
 

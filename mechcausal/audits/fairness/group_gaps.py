@@ -73,17 +73,17 @@ class GroupGaps(AuditQuestion):
     smallest: Count = SMALLEST
 
     @property
-    def reads_outcome(self) -> bool:
+    def reads_outcome(self) -> bool:  # type: ignore[override]
         """Whether the model decides."""
         return self.decisions is None
 
     @property
-    def estimand(self) -> str:
+    def estimand(self) -> str:  # type: ignore[override]
         """What the estimate is."""
         return f"the difference in {self.metric.replace('_', ' ')} between two groups"
 
     @property
-    def scale(self) -> str:
+    def scale(self) -> str:  # type: ignore[override]
         """The unit of the estimate."""
         return "difference of two rates"
 
@@ -257,7 +257,7 @@ class GroupGaps(AuditQuestion):
                 "no-learning", "the decisions were made elsewhere, so there are no weights to redraw"
             )
         rows = np.sort(np.random.default_rng([desk.seed, 14]).permutation(len(prompts))[: 2 * MOST_PAIRS])
-        some = prompts.take(rows)
+        some = prompts.take(rows.tolist())
         groups = np.asarray(column_of(some, self.group or "groups"))
 
         def difference(odds: np.ndarray) -> float:

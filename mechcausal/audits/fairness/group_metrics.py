@@ -92,7 +92,7 @@ class GroupMetrics:
     @property
     def counts(self) -> pd.Series:
         """How many units each group has."""
-        return self.table.groupby("group").size()
+        return self.table["group"].value_counts().sort_index()
 
     def group_min(self) -> Any:  # noqa: ANN401 - a Series, or a frame by control
         """Return the smallest value of each metric over the groups."""

@@ -12,7 +12,14 @@ import pandas as pd
 from mechcausal.address import Place, Site
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.estimate import Estimate
-from mechcausal.audits.fairness.controls import cluster_problem, detectable, embedding_alone, redrawn_effect, unclear
+from mechcausal.audits.fairness.controls import (
+    cluster_problem,
+    detectable,
+    embedding_alone,
+    linearized,
+    redrawn_effect,
+    unclear,
+)
 from mechcausal.audits.finding import Answer, Control, Identified
 from mechcausal.audits.journal import digest
 from mechcausal.audits.question import AuditQuestion, Family
@@ -72,19 +79,19 @@ class PathEffect(AuditQuestion):
             )
 
     @property
-    def estimand(self) -> str:
+    def estimand(self) -> str:  # type: ignore[override]
         """What the estimate is."""
         if self.judged == "effect":
             return "the mean effect of the factor along the paths declared unfair"
         return "the share of the total effect of the factor that passes along the paths declared unfair"
 
     @property
-    def scale(self) -> str:
+    def scale(self) -> str:  # type: ignore[override]
         """The unit of the estimate."""
         return "log-odds" if self.judged == "effect" else "share of the total effect"
 
     @property
-    def site(self) -> str:
+    def site(self) -> str:  # type: ignore[override]
         """Where."""
         return "; ".join(_named("unfair", self.unfair))
 
@@ -102,6 +109,8 @@ class PathEffect(AuditQuestion):
         effect = desk.mean(effects[ALL_UNFAIR], names)
         table = self._table(desk, pairs, effects, high - low, {*unfair, ALL_UNFAIR}, {*fair})
         estimate = share if self.judged == "share" else effect
+        unfair_effects = tuple(map(float, effects[ALL_UNFAIR]))
+        units = linearized(effects[ALL_UNFAIR], high - low) if self.judged == "share" else unfair_effects
         controls = (
             self._random_heads(desk, pairs, sets[ALL_UNFAIR], effects[ALL_UNFAIR], high - low),
             redrawn_effect(desk, pairs, high, low),
@@ -119,8 +128,7 @@ class PathEffect(AuditQuestion):
             (bar_chart(bars, "The effect of the factor along declared paths", "effect on the log-odds"),),
             n_tests=0, dropped=tuple(pairs.dropped), cannot_fail=unclear(total) if self.judged == "share" else "",
             assumptions=(self._choice(kept["edges"][ALL_UNFAIR]),), smallest_detectable=detectable(estimate),
-            units=linearized(effects[ALL_UNFAIR], high - low) if self.judged == "share" else tuple(map(float, effects[ALL_UNFAIR])),
-            unit_clusters=tuple(names),
+            units=units, unit_clusters=tuple(names),
         )  # fmt: skip
 
     def forwards(self, desk: Desk) -> float:
