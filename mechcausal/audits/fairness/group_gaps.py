@@ -73,17 +73,17 @@ class GroupGaps(AuditQuestion):
     smallest: Count = SMALLEST
 
     @property
-    def reads_outcome(self) -> bool:  # type: ignore[override]
+    def reads_outcome(self) -> bool:  # ty: ignore[incompatible-property-override]
         """Whether the model decides."""
         return self.decisions is None
 
     @property
-    def estimand(self) -> str:  # type: ignore[override]
+    def estimand(self) -> str:  # ty: ignore[incompatible-property-override]
         """What the estimate is."""
         return f"the difference in {self.metric.replace('_', ' ')} between two groups"
 
     @property
-    def scale(self) -> str:  # type: ignore[override]
+    def scale(self) -> str:  # ty: ignore[incompatible-property-override]
         """The unit of the estimate."""
         return "difference of two rates"
 
