@@ -16,6 +16,19 @@ if TYPE_CHECKING:
     from mechcausal.audits.finding import Answer as Answer
     from mechcausal.audits.finding import Control as Control
     from mechcausal.audits.finding import Finding as Finding
+    from mechcausal.audits.mitigation.ablating import Ablate as Ablate
+    from mechcausal.audits.mitigation.ablating import MeanPath as MeanPath
+    from mechcausal.audits.mitigation.adapting import Adapter as Adapter
+    from mechcausal.audits.mitigation.controls import RandomDirections as RandomDirections
+    from mechcausal.audits.mitigation.controls import RandomSites as RandomSites
+    from mechcausal.audits.mitigation.controls import Unchanged as Unchanged
+    from mechcausal.audits.mitigation.erasing import Erase as Erase
+    from mechcausal.audits.mitigation.erasing import Steer as Steer
+    from mechcausal.audits.mitigation.prompting import Ask as Ask
+    from mechcausal.audits.mitigation.prompting import Delete as Delete
+    from mechcausal.audits.mitigation.spec import Mitigation as Mitigation
+    from mechcausal.audits.mitigation.sweep import Sweep as Sweep
+    from mechcausal.audits.mitigation.sweeping import sweep as sweep
     from mechcausal.audits.plan import Plan as Plan
     from mechcausal.audits.plan import read as read
     from mechcausal.audits.question import Question as Question
@@ -23,17 +36,30 @@ if TYPE_CHECKING:
     from mechcausal.audits.sources import Source as Source
 
 _HOME = {
+    "Ablate": "mechcausal.audits.mitigation.ablating",
+    "Adapter": "mechcausal.audits.mitigation.adapting",
     "Answer": "mechcausal.audits.finding",
+    "Ask": "mechcausal.audits.mitigation.prompting",
     "Control": "mechcausal.audits.finding",
+    "Delete": "mechcausal.audits.mitigation.prompting",
     "Desk": "mechcausal.audits.desk",
+    "Erase": "mechcausal.audits.mitigation.erasing",
     "Estimate": "mechcausal.audits.estimate",
     "Finding": "mechcausal.audits.finding",
     "Flips": "mechcausal.audits.fairness.flips",
+    "MeanPath": "mechcausal.audits.mitigation.ablating",
+    "Mitigation": "mechcausal.audits.mitigation.spec",
     "Plan": "mechcausal.audits.plan",
     "Question": "mechcausal.audits.question",
+    "RandomDirections": "mechcausal.audits.mitigation.controls",
+    "RandomSites": "mechcausal.audits.mitigation.controls",
     "Report": "mechcausal.audits.report",
     "Source": "mechcausal.audits.sources",
+    "Steer": "mechcausal.audits.mitigation.erasing",
+    "Sweep": "mechcausal.audits.mitigation.sweep",
+    "Unchanged": "mechcausal.audits.mitigation.controls",
     "read": "mechcausal.audits.plan",
+    "sweep": "mechcausal.audits.mitigation.sweeping",
 }
 
 if not TYPE_CHECKING:  # a checker knows the names from above, and refuses any other
