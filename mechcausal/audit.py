@@ -12,10 +12,14 @@ from mechcausal.face import lazy
 if TYPE_CHECKING:
     from mechcausal.audits.desk import Desk as Desk
     from mechcausal.audits.estimate import Estimate as Estimate
+    from mechcausal.audits.fairness.controlled import ControlledEffect as ControlledEffect
     from mechcausal.audits.fairness.flips import Flips as Flips
+    from mechcausal.audits.fairness.mediation import Mediation as Mediation
+    from mechcausal.audits.fairness.path_effect import PathEffect as PathEffect
     from mechcausal.audits.finding import Answer as Answer
     from mechcausal.audits.finding import Control as Control
     from mechcausal.audits.finding import Finding as Finding
+    from mechcausal.audits.invariance.selective import SelectiveInvariance as SelectiveInvariance
     from mechcausal.audits.mitigation.ablating import Ablate as Ablate
     from mechcausal.audits.mitigation.ablating import MeanPath as MeanPath
     from mechcausal.audits.mitigation.adapting import Adapter as Adapter
@@ -30,8 +34,8 @@ if TYPE_CHECKING:
     from mechcausal.audits.mitigation.sweep import Sweep as Sweep
     from mechcausal.audits.mitigation.sweeping import sweep as sweep
     from mechcausal.audits.plan import Plan as Plan
-    from mechcausal.audits.plan import read as read
     from mechcausal.audits.question import Question as Question
+    from mechcausal.audits.reading import read as read
     from mechcausal.audits.report import Report as Report
     from mechcausal.audits.sources import Source as Source
 
@@ -41,6 +45,7 @@ _HOME = {
     "Answer": "mechcausal.audits.finding",
     "Ask": "mechcausal.audits.mitigation.prompting",
     "Control": "mechcausal.audits.finding",
+    "ControlledEffect": "mechcausal.audits.fairness.controlled",
     "Delete": "mechcausal.audits.mitigation.prompting",
     "Desk": "mechcausal.audits.desk",
     "Erase": "mechcausal.audits.mitigation.erasing",
@@ -48,17 +53,21 @@ _HOME = {
     "Finding": "mechcausal.audits.finding",
     "Flips": "mechcausal.audits.fairness.flips",
     "MeanPath": "mechcausal.audits.mitigation.ablating",
+    "Mediation": "mechcausal.audits.fairness.mediation",
     "Mitigation": "mechcausal.audits.mitigation.spec",
+    "PathEffect": "mechcausal.audits.fairness.path_effect",
     "Plan": "mechcausal.audits.plan",
     "Question": "mechcausal.audits.question",
     "RandomDirections": "mechcausal.audits.mitigation.controls",
     "RandomSites": "mechcausal.audits.mitigation.controls",
     "Report": "mechcausal.audits.report",
+    "SelectiveInvariance": "mechcausal.audits.invariance.selective",
     "Source": "mechcausal.audits.sources",
     "Steer": "mechcausal.audits.mitigation.erasing",
     "Sweep": "mechcausal.audits.mitigation.sweep",
     "Unchanged": "mechcausal.audits.mitigation.controls",
     "read": "mechcausal.audits.plan",
+    "read": "mechcausal.audits.reading",
     "sweep": "mechcausal.audits.mitigation.sweeping",
 }
 

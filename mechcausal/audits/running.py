@@ -21,6 +21,7 @@ from mechcausal.audits.sources import digest_of
 from mechcausal.errors import ArgumentError, MechcausalError, did_you_mean
 from mechcausal.method import once
 from mechcausal.models import bridge
+from mechcausal.models.classifier import head_of
 from mechcausal.models.condition import altered
 from mechcausal.models.fingerprint import tokenizer_fingerprint, weights_fingerprint
 from mechcausal.models.origin import origin_of
@@ -61,7 +62,7 @@ def run(
             reason = f"the {max_minutes:g} minutes were over" if late else "it was not among the questions asked"
             findings.append(_finding(plan, question, data, error=reason))
             continue
-        key = digest(question.to_json(), [digest_of(data[name]) for name in question.sources.values()], about["weights"],
+        key = digest(question.to_json(), [digest_of(data[name]) for name in question.sources.values()], [about["weights"], about.get("head", "")],
                      about.get("altered", []), plan.seed, plan.alpha, plan.networks, question.meaning)  # fmt: skip
         findings.append(_asked(plan, question, loaded, data, journal, key, memory, quiet))
     findings = _judged(findings, plan)
@@ -165,6 +166,7 @@ def about_model(model: Any) -> dict[str, Any]:  # noqa: ANN401 - a TransformerBr
             "device": str(parameter.device),
             "attention": str(getattr(config, "_attn_implementation", "")),
             **origin_of(model).to_json(),
+            **({"head": head.digest, "labels": list(head.labels)} if (head := head_of(model)) is not None else {}),
             **({"altered": changes} if (changes := altered(model)) else {}),
         },
     )

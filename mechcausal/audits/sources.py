@@ -159,18 +159,21 @@ class TaskSource(Source):
         n: How many.
         seed: The seed of the draw.
         environment: Whose mechanisms draw them.
+        truth: The variable whose word is the right answer; what the model is asked for unless said.
     """
 
     word: ClassVar[str] = "task"
     n: Count = 200
     seed: Seed = 0
     environment: str | None = None
+    truth: str | None = None
 
     def read(self, model: Any, folder: Path) -> Any:  # noqa: ANN401
         """Draw the prompts."""
         from mechcausal.data import task
 
-        return task(self.name).prompts(model, self.n, seed=self.seed, environment=self.environment)
+        options = {"seed": self.seed, "environment": self.environment, "truth": self.truth}
+        return task(self.name).prompts(model, self.n, **options)
 
 
 def _first(data: Any, n: int | None) -> Any:  # noqa: ANN401 - pairs or prompts
@@ -192,6 +195,8 @@ def _written(value: Any) -> Any:  # noqa: ANN401
         return value
     if isinstance(value, Source):
         return value.to_json()
+    if isinstance(value, Mapping):
+        return {str(name): _written(item) for name, item in value.items()}
     return {"digest": digest_of(value)}
 
 
