@@ -26,6 +26,19 @@ if TYPE_CHECKING:
     from mechcausal.audits.finding import Control as Control
     from mechcausal.audits.finding import Finding as Finding
     from mechcausal.audits.invariance.selective import SelectiveInvariance as SelectiveInvariance
+    from mechcausal.audits.mitigation.ablating import Ablate as Ablate
+    from mechcausal.audits.mitigation.ablating import MeanPath as MeanPath
+    from mechcausal.audits.mitigation.adapting import Adapter as Adapter
+    from mechcausal.audits.mitigation.controls import RandomDirections as RandomDirections
+    from mechcausal.audits.mitigation.controls import RandomSites as RandomSites
+    from mechcausal.audits.mitigation.controls import Unchanged as Unchanged
+    from mechcausal.audits.mitigation.erasing import Erase as Erase
+    from mechcausal.audits.mitigation.erasing import Steer as Steer
+    from mechcausal.audits.mitigation.prompting import Ask as Ask
+    from mechcausal.audits.mitigation.prompting import Delete as Delete
+    from mechcausal.audits.mitigation.spec import Mitigation as Mitigation
+    from mechcausal.audits.mitigation.sweep import Sweep as Sweep
+    from mechcausal.audits.mitigation.sweeping import sweep as sweep
     from mechcausal.audits.plan import Plan as Plan
     from mechcausal.audits.question import Question as Question
     from mechcausal.audits.reading import read as read
@@ -33,27 +46,40 @@ if TYPE_CHECKING:
     from mechcausal.audits.sources import Source as Source
 
 _HOME = {
+    "Ablate": "mechcausal.audits.mitigation.ablating",
+    "Adapter": "mechcausal.audits.mitigation.adapting",
     "Answer": "mechcausal.audits.finding",
+    "Ask": "mechcausal.audits.mitigation.prompting",
     "Benchmark": "mechcausal.audits.fairness.benchmark",
     "Control": "mechcausal.audits.finding",
     "ControlledEffect": "mechcausal.audits.fairness.controlled",
+    "Delete": "mechcausal.audits.mitigation.prompting",
     "Desk": "mechcausal.audits.desk",
     "EntitySwaps": "mechcausal.audits.fairness.entity_swaps",
+    "Erase": "mechcausal.audits.mitigation.erasing",
     "Estimate": "mechcausal.audits.estimate",
     "Finding": "mechcausal.audits.finding",
     "Flips": "mechcausal.audits.fairness.flips",
     "group_metrics": "mechcausal.audits.fairness.group_metrics",
     "GroupGaps": "mechcausal.audits.fairness.group_gaps",
+    "MeanPath": "mechcausal.audits.mitigation.ablating",
     "Mediation": "mechcausal.audits.fairness.mediation",
+    "Mitigation": "mechcausal.audits.mitigation.spec",
     "odds_effects": "mechcausal.audits.fairness.stored",
     "PathEffect": "mechcausal.audits.fairness.path_effect",
     "Plan": "mechcausal.audits.plan",
     "Question": "mechcausal.audits.question",
+    "RandomDirections": "mechcausal.audits.mitigation.controls",
+    "RandomSites": "mechcausal.audits.mitigation.controls",
     "read": "mechcausal.audits.reading",
     "Report": "mechcausal.audits.report",
     "SelectiveInvariance": "mechcausal.audits.invariance.selective",
     "Source": "mechcausal.audits.sources",
+    "Steer": "mechcausal.audits.mitigation.erasing",
     "stored_effects": "mechcausal.audits.fairness.stored",
+    "Sweep": "mechcausal.audits.mitigation.sweep",
+    "sweep": "mechcausal.audits.mitigation.sweeping",
+    "Unchanged": "mechcausal.audits.mitigation.controls",
 }
 
 if not TYPE_CHECKING:  # a checker knows the names from above, and refuses any other
