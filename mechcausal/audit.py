@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from mechcausal.face import lazy
 
 if TYPE_CHECKING:
+    from mechcausal.audits.accuracy.accuracy import Accuracy as Accuracy
+    from mechcausal.audits.accuracy.calibration import Calibration as Calibration
     from mechcausal.audits.desk import Desk as Desk
     from mechcausal.audits.estimate import Estimate as Estimate
     from mechcausal.audits.fairness.flips import Flips as Flips
@@ -21,20 +23,30 @@ if TYPE_CHECKING:
     from mechcausal.audits.plan import read as read
     from mechcausal.audits.question import Question as Question
     from mechcausal.audits.report import Report as Report
+    from mechcausal.audits.robustness.environments import Environments as Environments
+    from mechcausal.audits.robustness.irrelevant import Irrelevant as Irrelevant
+    from mechcausal.audits.robustness.stability import Stability as Stability
+    from mechcausal.audits.robustness.worst_group import WorstGroup as WorstGroup
     from mechcausal.audits.sources import Source as Source
 
 _HOME = {
+    "Accuracy": "mechcausal.audits.accuracy.accuracy",
     "Answer": "mechcausal.audits.finding",
+    "Calibration": "mechcausal.audits.accuracy.calibration",
     "Control": "mechcausal.audits.finding",
     "Desk": "mechcausal.audits.desk",
+    "Environments": "mechcausal.audits.robustness.environments",
     "Estimate": "mechcausal.audits.estimate",
     "Finding": "mechcausal.audits.finding",
     "Flips": "mechcausal.audits.fairness.flips",
+    "Irrelevant": "mechcausal.audits.robustness.irrelevant",
     "Plan": "mechcausal.audits.plan",
     "Question": "mechcausal.audits.question",
     "Report": "mechcausal.audits.report",
     "SelectiveInvariance": "mechcausal.audits.invariance.selective",
     "Source": "mechcausal.audits.sources",
+    "Stability": "mechcausal.audits.robustness.stability",
+    "WorstGroup": "mechcausal.audits.robustness.worst_group",
     "read": "mechcausal.audits.plan",
 }
 
