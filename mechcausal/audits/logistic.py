@@ -72,7 +72,7 @@ def fit(columns: np.ndarray, outcomes: np.ndarray, clusters: Sequence[Any] | np.
         if abs(gain) < 1e-10 or _is_certain(x @ beta, y):
             break
     p = _expit(x @ beta)
-    separated = _is_certain(x @ beta, y)
+    separated = _is_certain(x @ beta, y) or value > -1e-6 * len(y)
     ids = cluster_numbers(clusters, len(y))
     groups = int(ids.max()) + 1 if len(ids) else 0
     scores = np.zeros((groups, x.shape[1]))

@@ -25,6 +25,7 @@ def test_coefficients_are_those_of_scikit_learn():
 
 def test_intervals_cover_under_dependence():
     """Twelve prompts of a cluster share what they do; the interval that knows covers, the one that does not fails."""
+
     def drawn(draw, groups):
         clusters = np.repeat(np.arange(groups), 12)
         x, lean = draw.normal(size=groups)[clusters], 2 * draw.normal(size=groups)[clusters]

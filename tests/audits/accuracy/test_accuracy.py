@@ -31,7 +31,9 @@ def test_accuracy_is_that_of_the_causal_model(bios):
     guess = next(each for each in finding.answer.controls if each.kind == "trivial-input")
     assert guess.estimate.value < 0.5
     assert not any(control.guards for control in finding.answer.controls)  # a network that learned nothing is no excuse
-    assert [each["right"] for each in finding.answer.examples] == sorted(each["right"] for each in finding.answer.examples)
+    assert [each["right"] for each in finding.answer.examples] == sorted(
+        each["right"] for each in finding.answer.examples
+    )
 
 
 def test_what_is_wrong_is_said_before_the_run(bios):
