@@ -104,7 +104,7 @@ class Exposure(AuditQuestion):
         controls = (unseen, self._unlearned(desk, canaries, values), self._prefixless(desk, canaries, values))
         by_count = self._by_count(desk, table)
         known = np.isfinite(canaries.counts)
-        trend = stats.spearmanr(np.array(canaries.counts)[known], values[known]) if _varies(canaries.counts) else None
+        trend = stats.spearmanr(np.array(canaries.counts)[known], values[known]) if _vary(np.array(canaries.counts)[known], values[known]) else None
         if trend is not None:
             line = {"measure": "Spearman with the count", "n": int(known.sum()), "value": float(trend.statistic)}
             by_count = pd.concat([by_count, pd.DataFrame([line | {"p": float(trend.pvalue)}])], ignore_index=True)
@@ -228,5 +228,5 @@ class Exposure(AuditQuestion):
         return Points(tuple(points), "Exposure of each canary", "log2(1 + times shown)", "exposure (bits)")
 
 
-def _varies(counts: tuple[float, ...]) -> bool:
-    return len({count for count in counts if math.isfinite(count)}) > 1
+def _vary(*columns: np.ndarray) -> bool:
+    return all(len(np.unique(column)) > 1 for column in columns)
