@@ -1,4 +1,4 @@
-"""What a desk does to texts before they are run, and where a text starts that has no prefix."""
+"""Prompts and models of the questions of privacy: what a mitigation writes, what stands before a secret, who is compared."""
 
 from __future__ import annotations
 
@@ -7,12 +7,32 @@ from typing import Any
 
 import torch
 
+from mechcausal.arguments import Model
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.privacy.canaries import Canaries
 from mechcausal.data.prompts import PromptSet, pad
 from mechcausal.data.targets import filled
 from mechcausal.data.tokens import encode_all, tokenizer_of, wants_bos
 from mechcausal.errors import DataError
+from mechcausal.models.fingerprint import weights_fingerprint
+from mechcausal.models.load import load
+
+
+OtherModel = str | Model | None
+"""Another model: as `mc.load` takes it, or loaded."""
+
+
+def _written(value: Any) -> Any:  # noqa: ANN401 - a name, a model or None
+    return value if value is None or isinstance(value, str) else weights_fingerprint(value)
+
+
+OTHER: dict[str, Any] = {"write": _written}
+"""The metadata of a field that names another model."""
+
+
+def other_model(desk: Desk, given: Any) -> Any:  # noqa: ANN401 - a name or a model
+    """Return another model, loaded once for all questions of a run."""
+    return desk.once(("model", given), lambda: load(given)) if isinstance(given, str) else given
 
 
 def rewritten(desk: Desk, texts: Sequence[str]) -> tuple[str, ...]:
