@@ -10,7 +10,8 @@ timed on cells spread evenly over the sweep (`peer_cells` of `cells`) and scaled
 - `plain`: transformers with a forward hook, its fastest attention and `logits_to_keep=1`.
 - `transformer_lens`: hooks on its bridge, as its own patching functions set them.
 - `nnsight`: where it is installed.
-- `ratio`: seconds of the fastest peer over ours; the median over repetitions of the ratio within each.
+- `ratio`: seconds of the fastest peer over ours; the median over repetitions of the ratio within each. Seconds are those of
+  the processor, on one thread, so that others on the machine do not count.
 - `max_diff`: largest gap from any example of any peer's cells, relative to the metric's range over the sweep.
 - `first_seconds`: our first call on these prompts, in which the engine may be compared with the loop.
 
@@ -277,13 +278,13 @@ class Bench:
 
 
 def in_turns(runs: int, functions: dict[str, Callable[[], Any]]) -> dict[str, list[float]]:
-    """Return the seconds of each function, called one after the other, again and again."""
+    """Return the CPU seconds of each function, called one after the other, again and again."""
     seconds: dict[str, list[float]] = {name: [] for name in functions}
     for _ in range(runs):
         for name, function in functions.items():
-            start = time.perf_counter()
+            start = time.process_time()
             function()
-            seconds[name].append(time.perf_counter() - start)
+            seconds[name].append(time.process_time() - start)
     return seconds
 
 
@@ -296,9 +297,9 @@ def median_ratio(peer: list[float], mine: list[float]) -> float:
 def measure(case: Case, n_pairs: int, runs: int, peer_cells: int) -> dict[str, Any]:
     """Run one case."""
     bench = Bench(case, n_pairs, peer_cells)
-    start = time.perf_counter()
+    start = time.process_time()
     result = bench.ours()
-    first = time.perf_counter() - start
+    first = time.process_time() - start
     peers = bench.peers()
     turns: dict[str, Callable[[], Any]] = {"ours": bench.ours}
     for name, (unedited, loop) in peers.items():
