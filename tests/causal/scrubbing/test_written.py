@@ -13,7 +13,7 @@ from mechcausal.causal.scrubbing.tree import Node
 from mechcausal.causal.scrubbing.written import Written, at_output
 from mechcausal.data import pad
 from mechcausal.data.targets import filled
-from mechcausal.errors import DataError
+from mechcausal.errors import SiteError
 
 TEXTS = [[[5, 6]], [[7], [8, 9, 10]], [[11, 12, 13]], [[5]]]
 FOILS = [[[20]], [[21, 22]], [[23], [24, 25]], [[20, 21, 22]]]
@@ -110,5 +110,5 @@ def test_a_prompt_with_each_answer_is_a_row():
 
 def test_answers_of_different_length_have_no_everywhere():
     prompts, _, _ = asked(TEXTS, FOILS)
-    with pytest.raises(DataError):
+    with pytest.raises(SiteError, match="covers different numbers of positions"):
         mc.scrub(both()[0], prompts, Node("output", children=TREES["everywhere"]), lonely="keep", controls=False)
