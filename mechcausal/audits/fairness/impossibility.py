@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from mechcausal.audits.figures import Cell, Matrix
 from mechcausal.audits.fairness.group_metrics import GroupMetrics
+from mechcausal.audits.figures import Cell, Matrix
 
 SHORT = {
     "selection_rate": "selection rate", "true_positive_rate": "TPR", "false_positive_rate": "FPR",
