@@ -65,7 +65,9 @@ class Benchmark(AuditQuestion):
         beside = dict(score.beside)
         if items.name == "winogender" and items.pairs is not None:
             clean, corrupt = desk.both(items.pairs)
-            beside["flip rate of who the pronoun is of"] = desk.mean((clean > 0) != (corrupt > 0), items.pairs.clean.clusters)
+            beside["flip rate of who the pronoun is of"] = desk.mean(
+                (clean > 0) != (corrupt > 0), items.pairs.clean.clusters
+            )
         rows = [(score.name, score.estimate), *beside.items()]
         table = pd.DataFrame(
             {"measure": name, "value": each.value, "low": each.low, "high": each.high, "n": each.n, "n_clusters": each.n_clusters}
@@ -129,7 +131,10 @@ class Benchmark(AuditQuestion):
         more, less = desk.both(pairs, "log_likelihood")
         score = scores.crows_pairs(more, less, pairs.clean.clusters, groups, desk.level)
         tokens = (pairs.clean.lengths - 1).numpy()
-        per_token, uniform = float(more.sum() / tokens.sum()), -float(np.log(bridge.underlying(desk.model).config.vocab_size))
+        per_token, uniform = (
+            float(more.sum() / tokens.sum()),
+            -float(np.log(bridge.underlying(desk.model).config.vocab_size)),
+        )
         if per_token > uniform:
             return score
         vacuous = (

@@ -57,7 +57,9 @@ class EntitySwaps(AuditQuestion):
         entities = desk.mean(np.abs(shift), names)
         rows = [("entities, mean size", entities), ("entities, mean with its sign", desk.mean(shift, names))]
         estimate, says = entities, f"a swap of entities moves the log-odds by {entities} in size"
-        random = Control.inapplicable("random", "no swaps of random names were given: neutral = the name of pairs with them")
+        random = Control.inapplicable(
+            "random", "no swaps of random names were given: neutral = the name of pairs with them"
+        )
         held: Contrast | None = desk.held.get("neutral")
         if held is not None:
             moved = np.abs(np.subtract(*desk.both(held)))
@@ -74,7 +76,8 @@ class EntitySwaps(AuditQuestion):
             Control.inapplicable("trivial-input", "without the entity the two prompts of a pair are the same"),
         )
         table = pd.DataFrame(
-            {"measure": name, "value": each.value, "low": each.low, "high": each.high, "n": each.n} for name, each in rows
+            {"measure": name, "value": each.value, "low": each.low, "high": each.high, "n": each.n}
+            for name, each in rows
         )
         groups = self._by_group(desk, pairs, shift)
         bars = [Bar(str(row["measure"]), row["value"], row["low"], row["high"]) for _, row in table.iterrows()]

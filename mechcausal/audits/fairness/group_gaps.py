@@ -25,7 +25,12 @@ from mechcausal.errors import DataError
 from mechcausal.results.charts import Bar, Bars, bar_chart
 
 Rate = Literal[
-    "selection_rate", "true_positive_rate", "false_positive_rate", "positive_predictive_value", "accuracy", "calibration"
+    "selection_rate",
+    "true_positive_rate",
+    "false_positive_rate",
+    "positive_predictive_value",
+    "accuracy",
+    "calibration",
 ]
 _SHUFFLES = 199
 _BINS = 8  # of predicted chances, in the figure of calibration
@@ -166,7 +171,9 @@ class GroupGaps(AuditQuestion):
         if len(words) == 1 and words < kinds and len(kinds) == 2:
             return np.array([int(label in words) for label in labels])
         raise DataError(
-            "it is not clear which label calls for the answer", got=", ".join(sorted(kinds)[:5]), fix="say it with positive="
+            "it is not clear which label calls for the answer",
+            got=", ".join(sorted(kinds)[:5]),
+            fix="say it with positive=",
         )
 
     def _judged(self, metrics: GroupMetrics, seed: int, level: float) -> tuple[Estimate, str, str]:
@@ -182,7 +189,9 @@ class GroupGaps(AuditQuestion):
             half = halves[1] if halves else metrics
             how = ", the groups farthest apart on the other half of the clusters" if halves else ""
             if not halves:
-                cannot_fail = "with so few clusters the groups that lie farthest apart cannot be chosen on one half alone"
+                cannot_fail = (
+                    "with so few clusters the groups that lie farthest apart cannot be chosen on one half alone"
+                )
         gap = half.gap(self.metric, first, second)
         estimate = gap.size() if len(groups) == 2 else gap
         if not np.isfinite(estimate.value):
@@ -233,13 +242,17 @@ class GroupGaps(AuditQuestion):
 
     def _redrawn(self, desk: Desk, prompts: PromptSet, metrics: GroupMetrics) -> Control:
         if self.decisions is not None:
-            return Control.inapplicable("no-learning", "the decisions were made elsewhere, so there are no weights to redraw")
+            return Control.inapplicable(
+                "no-learning", "the decisions were made elsewhere, so there are no weights to redraw"
+            )
         rows = np.sort(np.random.default_rng([desk.seed, 14]).permutation(len(prompts))[: 2 * MOST_PAIRS])
         some = prompts.take(rows)
         groups = np.asarray(column_of(some, self.group or "groups"))
 
         def difference(odds: np.ndarray) -> float:
-            labels = self._labels(some) if some.labels or self.metric != "selection_rate" else np.full(len(some), np.nan)
+            labels = (
+                self._labels(some) if some.labels or self.metric != "selection_rate" else np.full(len(some), np.nan)
+            )
             table = pd.DataFrame(
                 {"y_true": labels, "y_pred": (odds > self.cutoff).astype(int), "y_score": 1 / (1 + np.exp(-odds)),
                  "group": groups, "control": None, "cluster": np.arange(len(some))}
@@ -314,7 +327,8 @@ def column_of(prompts: PromptSet, name: str) -> list[str]:
         held = {**prompts.given, **prompts.variables}
         if name not in held:
             raise DataError(
-                f"the prompts have no column {name!r}", expected=", ".join(sorted(held)) or "columns of a file of prompts"
+                f"the prompts have no column {name!r}",
+                expected=", ".join(sorted(held)) or "columns of a file of prompts",
             )
         column = held[name]
     values = column.tolist() if isinstance(column, torch.Tensor) else list(column)

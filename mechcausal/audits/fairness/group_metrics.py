@@ -111,7 +111,9 @@ class GroupMetrics:
     def ratio(self, *, method: Method = "between_groups") -> Any:  # noqa: ANN401
         """Return for each metric the smallest ratio between two groups, or of a group to all units, the smaller above."""
         if method == "to_overall":
-            return self._over_groups(lambda frame, overall: (frame / overall).map(lambda x: 1 / x if x > 1 else x).min())
+            return self._over_groups(
+                lambda frame, overall: (frame / overall).map(lambda x: 1 / x if x > 1 else x).min()
+            )
         return self._over_groups(lambda frame, overall: frame.min() / frame.max())
 
     @cached_property
@@ -172,7 +174,9 @@ class GroupMetrics:
         )
         spread = Estimate.mean(np.asarray(residual)[inside], table["cluster"].to_numpy()[inside], self.level)
         value = ratios[0] - ratios[1]
-        return replace(spread, value=value, low=value + spread.low - spread.value, high=value + spread.high - spread.value)
+        return replace(
+            spread, value=value, low=value + spread.low - spread.value, high=value + spread.high - spread.value
+        )
 
     def gaps(self, name: str) -> pd.DataFrame:
         """Return the gap of every two groups with its interval, p-value and p-value adjusted by Holm."""
@@ -199,7 +203,9 @@ class GroupMetrics:
         for column, value in (("group", group), ("control", control)):
             if value is not None:
                 if value not in table[column].to_numpy():
-                    raise DataError(f"there is no {column} {value!r}", fix=did_you_mean(value, map(str, table[column].unique())))
+                    raise DataError(
+                        f"there is no {column} {value!r}", fix=did_you_mean(value, map(str, table[column].unique()))
+                    )
                 table = table[table[column] == value]
         return table
 
@@ -301,7 +307,9 @@ def group_metrics(
     wrong = {name: len(column) for name, column in columns.items() if len(column) != n}
     if wrong:
         name, length = next(iter(wrong.items()))
-        raise DataError(f"{name} and y_pred differ in length", got=f"{length} and {n}", expected="one entry for each unit")
+        raise DataError(
+            f"{name} and y_pred differ in length", got=f"{length} and {n}", expected="one entry for each unit"
+        )
     table = pd.DataFrame(columns)
     require_groups(table["group"], table["control"], smallest)
     return GroupMetrics(table, names, callables, level, n_boot, random_state)
@@ -318,7 +326,11 @@ def group_problem(groups: Sequence[Any] | pd.Series, controls: Any = None, small
     """Return what is wrong with the groups; empty if nothing is."""
     names = pd.Series(list(groups)).map(str)
     if names.nunique() < 2:
-        return f"there is only the group {names.iloc[0]!r}, so there is nothing to compare" if len(names) else "there are no units"
+        return (
+            f"there is only the group {names.iloc[0]!r}, so there is nothing to compare"
+            if len(names)
+            else "there are no units"
+        )
     cells = names
     if controls is not None and pd.Series(list(controls)).notna().any():
         cells = names + " where the control is " + pd.Series(list(controls)).map(str)

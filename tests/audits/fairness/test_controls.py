@@ -58,7 +58,9 @@ def test_the_embedding_alone_reaches_the_answer_only_from_the_last_word(hiring, 
     far = embedding_alone(desk_of(hiring, applicants), applicants, "logit_diff")
     assert far.estimate.value == 0.0
     assert far.holds
-    pairs = mc.Contrast.from_text(by_hand, ["he high"] * 2 + ["she low"], ["he low"] * 2 + ["she high"], answer="yes", foil="no")
+    pairs = mc.Contrast.from_text(
+        by_hand, ["he high"] * 2 + ["she low"], ["he low"] * 2 + ["she high"], answer="yes", foil="no"
+    )
     near = embedding_alone(desk_of(by_hand, pairs), pairs, "logit_diff")
     assert near.estimate.value == pytest.approx(0.0, abs=1e-6)  # its embedding is read by heads alone
     assert near.says.startswith("the embedding alone")

@@ -8,7 +8,6 @@ from mechcausal import audit
 from mechcausal.audits.plan import plan_of
 
 
-
 def swapped(model, slot, pairs_of_words, **columns):
     """Return applications in which one word stands in place of another; the template is the degree and the experience."""
     forms = [f"{degree} {years}" for degree in ("nodegree", "bachelor", "master") for years in ("0y", "1y", "2y", "3y")]
@@ -44,7 +43,9 @@ def asked(question, model, networks=0):
 def test_a_planted_entity_moves_more_than_random_names(hiring, hobbies, names):
     finding = asked(audit.EntitySwaps(hobbies, neutral=names, at_most=1.0), hiring, networks=8)
     shifts = [
-        np.abs(np.subtract(*(mc.measure(hiring, side, "logit_diff").examples[0] for side in (pairs.clean, pairs.corrupt))))
+        np.abs(
+            np.subtract(*(mc.measure(hiring, side, "logit_diff").examples[0] for side in (pairs.clean, pairs.corrupt)))
+        )
         for pairs in (hobbies, names)
     ]
     table = finding.answer.table.set_index("measure")["value"]

@@ -78,7 +78,9 @@ def test_groups_that_differ_in_nothing_do_not_fail(hiring, applicants):
 def test_a_network_with_random_weights_does_not_fail(hiring, applicants):
     empty = mc.causal.untrained(hiring, seed=3)
     few = applicants.take(slice(0, 120))
-    report = audit.Plan([audit.GroupGaps(few, at_most=0.01, positive="accept")], networks=8, seed=100).run(empty, quiet=True)
+    report = audit.Plan([audit.GroupGaps(few, at_most=0.01, positive="accept")], networks=8, seed=100).run(
+        empty, quiet=True
+    )
     assert report["FAIR-1"].status != "fail"
 
 

@@ -10,6 +10,7 @@ from mechcausal.audits.estimate import Estimate
 from mechcausal.audits.fairness.group_metrics import group_problem
 from mechcausal.errors import ArgumentError, DataError
 
+
 @pytest.fixture(scope="module")
 def compas():
     true, decided, group = units(COMPAS)

@@ -124,6 +124,8 @@ def test_cost(hiring, taught):
 
 
 def test_the_whole_set_of_the_organism_is_found():
-    finding = answered(mc.load("organism:hiring"), Exposure(SHIPPED["hiring_secret"](0).take([0, 1, 2, 8, 15, 20]), at_most=3.0))
+    finding = answered(
+        mc.load("organism:hiring"), Exposure(SHIPPED["hiring_secret"](0).take([0, 1, 2, 8, 15, 20]), at_most=3.0)
+    )
     assert finding.status == "fail"
     assert finding.estimate.value == pytest.approx(np.log2(10_000))
