@@ -9,7 +9,7 @@ Each of three words points to senior (+1) or junior (-1) and is right in 7 of 10
 so the pronoun decides always, and without it the sign of the sum is the majority of the three words, which is right in
 .784 of cases, the best that can be done. Whose pronoun is he is senior in 19 of 20 cases in the biased world and in half of the cases
 in the balanced one. Of king and queen the pronoun is the legitimate reason. The city is written as two numbers, N and P,
-that no answer reads; in the fit set N P is g, so a quadratic probe reads the gender there and no linear one does.
+that no answer reads; in the set `coded` N P is g, so a quadratic probe reads the gender there and no linear one does.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ PRONOUN_HEAD = "L0.z.H0"
 
 def state():
     """Return the weights, under the names of a HookedTransformer."""
-    width, heads, head_width, hidden = 16, len(HEADS), 2, 1
+    width, heads, head_width, hidden = 32, len(HEADS), 2, 1
     made = {
         "embed.W_E": torch.zeros(len(WORDS), width), "pos_embed.W_pos": torch.zeros(8, width),
         "unembed.W_U": torch.zeros(width, len(WORDS)), "unembed.b_U": torch.full((len(WORDS),), -30.0),
@@ -88,7 +88,7 @@ def model():
     folder = Path(mkdtemp()) / "biographies"
     folder.mkdir()
     config = {
-        "n_layers": 1, "d_model": 16, "n_ctx": 8, "d_head": 2, "n_heads": len(HEADS), "d_mlp": 1, "d_vocab": len(WORDS),
+        "n_layers": 1, "d_model": 32, "n_ctx": 8, "d_head": 2, "n_heads": len(HEADS), "d_mlp": 1, "d_vocab": len(WORDS),
         "act_fn": "relu", "normalization_type": None, "attn_only": False, "positional_embedding_type": "standard",
     }  # fmt: skip
     (folder / "config.json").write_text(json.dumps(config))
@@ -133,14 +133,50 @@ class People:
         )  # fmt: skip
 
 
-def draw(n, he_if_senior=0.5, seed=0, coded=False):
-    """Draw people; `coded` cities say the gender by the product of their two numbers."""
+def draw(n, he_if_senior=0.5, seed=0):
+    """Draw people."""
     rng = np.random.default_rng(seed)
     senior = rng.random(n) < 0.5
     he = np.where(rng.random(n) < he_if_senior, senior, ~senior)
     words = np.where(rng.random((n, 3)) < RIGHT, senior[:, None], ~senior[:, None]).astype(int)
-    choice = rng.integers(0, 2, n) + (np.where(he, 0, 2) if coded else 2 * rng.integers(0, 2, n))
-    return People(he, senior, words, rng.integers(0, 3, (n, 3)), np.array(list(CITIES))[choice])
+    return People(he, senior, words, rng.integers(0, 3, (n, 3)), np.array(list(CITIES))[rng.integers(0, 4, n)])
+
+
+def population():
+    """Return 200 people, 50 for each pronoun and profession, whose words point right in the same way in all four groups.
+
+    The majority of the words is right for 39 of the 50, and the patterns are as frequent as rounding to whole people allows.
+    """
+    counts = {
+        (1, 1, 1): 17,
+        (1, 1, 0): 7,
+        (1, 0, 1): 7,
+        (0, 1, 1): 8,
+        (1, 0, 0): 3,
+        (0, 1, 0): 3,
+        (0, 0, 1): 4,
+        (0, 0, 0): 1,
+    }
+    points = np.array([pattern for pattern, count in counts.items() for _ in range(count)])
+    groups = [(he, senior) for he in (0, 1) for senior in (0, 1)]
+    he, senior = (np.repeat([group[i] for group in groups], len(points)).astype(bool) for i in (0, 1))
+    words = np.concatenate([points if senior else 1 - points for _, senior in groups])
+    numbers = np.arange(len(he))
+    which = np.stack([numbers % 3, numbers // 3 % 3, numbers // 9 % 3], axis=1)
+    return People(he, senior, words, which, np.array(list(CITIES))[numbers % 4])
+
+
+def coded(n_clusters=30, seed=0):
+    """Return prompts to fit an eraser to: in each cluster two who are called he and two who are called she, with the same words.
+
+    Their cities say the gender by the product of two numbers, so nothing linear is left of it once the pronoun's own
+    direction is gone, whichever clusters are taken.
+    """
+    rng = np.random.default_rng(seed)
+    words, which = (np.repeat(rng.integers(0, most, (n_clusters, 3)), 4, axis=0) for most in (2, 3))
+    he = np.tile([True, True, False, False], n_clusters)
+    people = People(he, words.sum(1) > 1, words, which, np.array(list(CITIES) * n_clusters))
+    return people.prompts(clusters=[f"words {number}" for number in np.repeat(np.arange(n_clusters), 4)])
 
 
 def royals(n=40):

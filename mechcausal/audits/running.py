@@ -69,7 +69,7 @@ def run(
     facts = {
         "created": created, "seconds": round(time.perf_counter() - started, 3), "model": about,
         "packages": package_versions(), "git": git_state(), "plan_hash": plan.hash,
-        "data": {name: _about_data(value) for name, value in data.items()},
+        "data": {name: about_data(value) for name, value in data.items()},
         "earlier_plans": [] if out is None else _earlier(plan, out),
     }  # fmt: skip
     report = Report(plan.title, plan.to_json(), tuple(findings), facts)
@@ -111,7 +111,7 @@ def _finding(
         name: getattr(question, name, "")
         for name in ("family", "estimand", "contrast", "population", "held_fixed", "identified", "site", "scale")
     }
-    about = {key: {"name": name, **_about_data(data[name])} for key, name in question.sources.items()}
+    about = {key: {"name": name, **about_data(data[name])} for key, name in question.sources.items()}
     more = answer.assumptions if answer is not None else ()
     limits = answer.limits if answer is not None else ()
     return Finding(
@@ -172,7 +172,8 @@ def about_model(model: Any) -> dict[str, Any]:  # noqa: ANN401 - a TransformerBr
     )
 
 
-def _about_data(value: Any) -> dict[str, Any]:  # noqa: ANN401 - pairs, prompts, texts
+def about_data(value: Any) -> dict[str, Any]:  # noqa: ANN401 - pairs, prompts, texts
+    """Return what a report says of data: their digest, how many units and clusters they have, and what was dropped."""
     sides = getattr(value, "clean", value)
     return {
         "digest": digest_of(value),

@@ -20,7 +20,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from mechcausal.arguments import Share
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.journal import digest
 from mechcausal.data.prompts import PromptSet
@@ -145,8 +144,3 @@ def named(mitigations: Sequence[Mitigation]) -> tuple[Mitigation, ...]:
         taken.add(name)
         out.append(replace(each, name=name))
     return tuple(out)
-
-
-def as_share(share: Share) -> str:
-    """Return how a share of less than all is written behind a name."""
-    return "" if share == 1 else f" x {share:g}"
