@@ -66,7 +66,6 @@ _HOME = {
     "Steer": "mechcausal.audits.mitigation.erasing",
     "Sweep": "mechcausal.audits.mitigation.sweep",
     "Unchanged": "mechcausal.audits.mitigation.controls",
-    "read": "mechcausal.audits.plan",
     "read": "mechcausal.audits.reading",
     "sweep": "mechcausal.audits.mitigation.sweeping",
 }
