@@ -10,6 +10,10 @@ from typing import TYPE_CHECKING
 from mechcausal.face import lazy
 
 if TYPE_CHECKING:
+    from mechcausal.audits.comparing.models import compare_models as compare_models
+    from mechcausal.audits.comparing.reports import Comparison as Comparison
+    from mechcausal.audits.comparing.reports import compare as compare
+    from mechcausal.audits.comparing.sites import ModelComparison as ModelComparison
     from mechcausal.audits.desk import Desk as Desk
     from mechcausal.audits.estimate import Estimate as Estimate
     from mechcausal.audits.fairness.controlled import ControlledEffect as ControlledEffect
@@ -44,6 +48,7 @@ _HOME = {
     "Adapter": "mechcausal.audits.mitigation.adapting",
     "Answer": "mechcausal.audits.finding",
     "Ask": "mechcausal.audits.mitigation.prompting",
+    "Comparison": "mechcausal.audits.comparing.reports",
     "Control": "mechcausal.audits.finding",
     "ControlledEffect": "mechcausal.audits.fairness.controlled",
     "Delete": "mechcausal.audits.mitigation.prompting",
@@ -55,6 +60,7 @@ _HOME = {
     "MeanPath": "mechcausal.audits.mitigation.ablating",
     "Mediation": "mechcausal.audits.fairness.mediation",
     "Mitigation": "mechcausal.audits.mitigation.spec",
+    "ModelComparison": "mechcausal.audits.comparing.sites",
     "PathEffect": "mechcausal.audits.fairness.path_effect",
     "Plan": "mechcausal.audits.plan",
     "Question": "mechcausal.audits.question",
@@ -66,6 +72,8 @@ _HOME = {
     "Steer": "mechcausal.audits.mitigation.erasing",
     "Sweep": "mechcausal.audits.mitigation.sweep",
     "Unchanged": "mechcausal.audits.mitigation.controls",
+    "compare": "mechcausal.audits.comparing.reports",
+    "compare_models": "mechcausal.audits.comparing.models",
     "read": "mechcausal.audits.reading",
     "sweep": "mechcausal.audits.mitigation.sweeping",
 }
