@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from mechcausal.face import lazy
 
 if TYPE_CHECKING:
+    from mechcausal.audits.behavior.generated import Generated as Generated
     from mechcausal.audits.comparing.models import compare_models as compare_models
     from mechcausal.audits.comparing.reports import Comparison as Comparison
     from mechcausal.audits.comparing.reports import compare as compare
@@ -57,6 +58,7 @@ _HOME = {
     "Estimate": "mechcausal.audits.estimate",
     "Finding": "mechcausal.audits.finding",
     "Flips": "mechcausal.audits.fairness.flips",
+    "Generated": "mechcausal.audits.behavior.generated",
     "MeanPath": "mechcausal.audits.mitigation.ablating",
     "Mediation": "mechcausal.audits.fairness.mediation",
     "Mitigation": "mechcausal.audits.mitigation.spec",
