@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from mechcausal.face import lazy
 
 if TYPE_CHECKING:
+    from mechcausal.audits.accuracy.accuracy import Accuracy as Accuracy
+    from mechcausal.audits.accuracy.calibration import Calibration as Calibration
     from mechcausal.audits.behavior.generated import Generated as Generated
     from mechcausal.audits.comparing.models import compare_models as compare_models
     from mechcausal.audits.comparing.reports import Comparison as Comparison
@@ -17,10 +19,16 @@ if TYPE_CHECKING:
     from mechcausal.audits.comparing.sites import ModelComparison as ModelComparison
     from mechcausal.audits.desk import Desk as Desk
     from mechcausal.audits.estimate import Estimate as Estimate
+    from mechcausal.audits.fairness.benchmark import Benchmark as Benchmark
     from mechcausal.audits.fairness.controlled import ControlledEffect as ControlledEffect
+    from mechcausal.audits.fairness.entity_swaps import EntitySwaps as EntitySwaps
     from mechcausal.audits.fairness.flips import Flips as Flips
+    from mechcausal.audits.fairness.group_gaps import GroupGaps as GroupGaps
+    from mechcausal.audits.fairness.group_metrics import group_metrics as group_metrics
     from mechcausal.audits.fairness.mediation import Mediation as Mediation
     from mechcausal.audits.fairness.path_effect import PathEffect as PathEffect
+    from mechcausal.audits.fairness.stored import odds_effects as odds_effects
+    from mechcausal.audits.fairness.stored import stored_effects as stored_effects
     from mechcausal.audits.finding import Answer as Answer
     from mechcausal.audits.finding import Control as Control
     from mechcausal.audits.finding import Finding as Finding
@@ -42,23 +50,34 @@ if TYPE_CHECKING:
     from mechcausal.audits.question import Question as Question
     from mechcausal.audits.reading import read as read
     from mechcausal.audits.report import Report as Report
+    from mechcausal.audits.robustness.environments import Environments as Environments
+    from mechcausal.audits.robustness.irrelevant import Irrelevant as Irrelevant
+    from mechcausal.audits.robustness.stability import Stability as Stability
+    from mechcausal.audits.robustness.worst_group import WorstGroup as WorstGroup
     from mechcausal.audits.sources import Source as Source
 
 _HOME = {
     "Ablate": "mechcausal.audits.mitigation.ablating",
+    "Accuracy": "mechcausal.audits.accuracy.accuracy",
     "Adapter": "mechcausal.audits.mitigation.adapting",
     "Answer": "mechcausal.audits.finding",
     "Ask": "mechcausal.audits.mitigation.prompting",
+    "Benchmark": "mechcausal.audits.fairness.benchmark",
+    "Calibration": "mechcausal.audits.accuracy.calibration",
     "Comparison": "mechcausal.audits.comparing.reports",
     "Control": "mechcausal.audits.finding",
     "ControlledEffect": "mechcausal.audits.fairness.controlled",
     "Delete": "mechcausal.audits.mitigation.prompting",
     "Desk": "mechcausal.audits.desk",
+    "EntitySwaps": "mechcausal.audits.fairness.entity_swaps",
+    "Environments": "mechcausal.audits.robustness.environments",
     "Erase": "mechcausal.audits.mitigation.erasing",
     "Estimate": "mechcausal.audits.estimate",
     "Finding": "mechcausal.audits.finding",
     "Flips": "mechcausal.audits.fairness.flips",
     "Generated": "mechcausal.audits.behavior.generated",
+    "GroupGaps": "mechcausal.audits.fairness.group_gaps",
+    "Irrelevant": "mechcausal.audits.robustness.irrelevant",
     "MeanPath": "mechcausal.audits.mitigation.ablating",
     "Mediation": "mechcausal.audits.fairness.mediation",
     "Mitigation": "mechcausal.audits.mitigation.spec",
@@ -71,12 +90,17 @@ _HOME = {
     "Report": "mechcausal.audits.report",
     "SelectiveInvariance": "mechcausal.audits.invariance.selective",
     "Source": "mechcausal.audits.sources",
+    "Stability": "mechcausal.audits.robustness.stability",
     "Steer": "mechcausal.audits.mitigation.erasing",
     "Sweep": "mechcausal.audits.mitigation.sweep",
     "Unchanged": "mechcausal.audits.mitigation.controls",
+    "WorstGroup": "mechcausal.audits.robustness.worst_group",
     "compare": "mechcausal.audits.comparing.reports",
     "compare_models": "mechcausal.audits.comparing.models",
+    "group_metrics": "mechcausal.audits.fairness.group_metrics",
+    "odds_effects": "mechcausal.audits.fairness.stored",
     "read": "mechcausal.audits.reading",
+    "stored_effects": "mechcausal.audits.fairness.stored",
     "sweep": "mechcausal.audits.mitigation.sweeping",
 }
 

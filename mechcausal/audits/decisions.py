@@ -64,3 +64,11 @@ def undecidable(data: PromptSet | Contrast, against: Against, *, needs_answer: b
     if against == "all" and needs_answer and not answer:
         return "have no answer, so no decision is right or wrong"
     return None
+
+
+def constant(prompts: PromptSet) -> np.ndarray:
+    """Return 1 for each prompt whose answer is the most frequent one, else 0: what a guess without reading gets right."""
+    answers = prompts.answer if prompts.answer is not None else prompts.answers
+    assert answers is not None  # `undecidable` has said so
+    ids = np.unique(answers.cpu().numpy().reshape(len(prompts), -1), axis=0, return_inverse=True)[1].reshape(-1)
+    return (ids == np.bincount(ids).argmax()).astype(float)

@@ -113,12 +113,24 @@ class Estimate:
     @classmethod
     def largest(cls, estimates: Sequence[Estimate]) -> Estimate:
         """Return the largest of several estimates, with an interval that holds for all of them at once (Bonferroni)."""
-        if not estimates:
-            raise ResultError("the largest of no estimates was asked for")
+        return cls._extreme(estimates, 1)
+
+    @classmethod
+    def smallest(cls, estimates: Sequence[Estimate]) -> Estimate:
+        """Return the smallest of several estimates, with an interval that holds for all of them at once (Bonferroni)."""
+        return cls._extreme(estimates, -1)
+
+    @classmethod
+    def _extreme(cls, estimates: Sequence[Estimate], sign: int) -> Estimate:
         count = len(estimates)
-        wide = [_widened(estimate, count) for estimate in estimates]
-        first = max(wide, key=lambda estimate: (estimate.value, estimate.low))
-        low, high = (max((getattr(each, end) for each in wide), default=np.nan) for end in ("low", "high"))
+        wide = [_widened(estimate, count) for estimate in estimates if np.isfinite(estimate.value)]
+        if not wide:
+            raise ResultError("there is no estimate among those of which the largest or the smallest was asked for")
+        first = max(wide, key=lambda estimate: sign * estimate.value)
+        low, high = (
+            sign * max((sign * getattr(each, end) for each in wide if np.isfinite(getattr(each, end))), default=np.nan)
+            for end in ("low", "high")
+        )
         return replace(first, low=low, high=high, tests=count)
 
     @classmethod
@@ -149,7 +161,7 @@ class Estimate:
 
     def at_least(self, bound: float) -> float:
         """Return the p-value of "the truth is at least this"; small where the estimate is clearly below."""
-        return self._tail(bound, -1)
+        return min(1.0, self.tests * self._tail(bound, -1))
 
     def zero(self) -> float:
         """Return the two-sided p-value of "the truth is zero"."""

@@ -26,7 +26,7 @@ from mechcausal.models.adapters import PREFIX, Adapter, adapted
 from mechcausal.models.converting import converted, gguf_in
 from mechcausal.models.files import TORCH, name_of, read_json
 from mechcausal.models.origin import Origin, remember, require_digest
-from mechcausal.models.placement import Placement, dtype_called, placed
+from mechcausal.models.placement import Placement, dtype_called, placed, require_one_device
 from mechcausal.models.pretrained import from_folder, from_hub, holds_tokenizer, refuse_kinds, tokenizer_from
 from mechcausal.models.room import require_memory
 from mechcausal.models.wheels import WHEELS, file_of
@@ -62,8 +62,8 @@ def load(
             that is shipped, such as `"smollm2_bias"`. `"organism:smollm2_bias"` is SmolLM2 with it.
         dtype: The precision of the weights when they are read from files, such as `"bfloat16"`.
         device: Where to put the model, such as `"cuda"`; None leaves it where it is (CPU for files).
-        device_map: How to spread a model that is read from files over several devices: `"auto"`, or devices by the
-            names of modules. It needs the package accelerate.
+        device_map: Where accelerate puts a model that is read from files: `"auto"`, or a device by the names of modules.
+            Edits are made on one device, so a model that comes to several, or to the disk, is refused.
         revision: The revision of a hub name.
         expect: The digest that the weights must have: `result.provenance.model["weights"]`, or the SHA-256 of a file of
             weights. Of either the first 8 characters are enough.
@@ -301,6 +301,7 @@ def _wrap(
         label = adapter.label(label)
     if device is not None:
         module = module.to(device)
+    require_one_device(module, label)
     module = module.eval()
     if hasattr(module, "set_attn_implementation"):
         module.set_attn_implementation("eager")  # patterns exist only there

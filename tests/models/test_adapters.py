@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 
 import pytest
 import torch
@@ -97,6 +98,13 @@ def test_peft_reads_what_we_write(folder):
     peft = pytest.importorskip("peft", reason="peft is not installed: pip install peft")
     theirs = peft.PeftModel.from_pretrained(build("llama"), folder)
     torch.testing.assert_close(logits(theirs), logits(by_hand(folder)), atol=1e-5, rtol=1e-5)
+
+
+def test_peft_is_not_needed(folder, monkeypatch):
+    monkeypatch.setitem(sys.modules, "peft", None)
+    torch.testing.assert_close(
+        logits(mc.load(build("llama"), adapter=folder)), logits(by_hand(folder)), atol=1e-5, rtol=1e-5
+    )
 
 
 def test_half_precision_is_enough_to_keep_it(folder):

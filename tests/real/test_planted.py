@@ -1,6 +1,7 @@
 """The two adapters of SmolLM2 do what their truths say, by plain transformers; and the package finds where."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -79,7 +80,7 @@ def effects(model, tokenizer, factor, part=None):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_it_loads_by_name_without_peft(name, smollm2, monkeypatch, request):
-    monkeypatch.setitem(__import__("sys").modules, "peft", None)
+    monkeypatch.setitem(sys.modules, "peft", None)
     model = mc.load(f"organism:{name}", check=False)
     tokens = torch.arange(400, 412)[None]
     plain = request.getfixturevalue("biased" if name == "smollm2_bias" else "leaky")

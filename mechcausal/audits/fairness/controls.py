@@ -32,7 +32,9 @@ def some_of(desk: Desk, pairs: Contrast) -> np.ndarray:
     return np.sort(order[:MOST_PAIRS])
 
 
-def redrawn_effect(desk: Desk, pairs: Contrast, metric: MetricSpec, high: np.ndarray, low: np.ndarray) -> Control:
+def redrawn_effect(
+    desk: Desk, pairs: Contrast, metric: MetricSpec, high: np.ndarray, low: np.ndarray, *, by_size: bool = False
+) -> Control:
     """Return the control "the total effect is no larger than in networks that have learned nothing".
 
     The effect is compared in units of the metric and in spreads of the metric, because redrawing changes the size of the
@@ -44,32 +46,35 @@ def redrawn_effect(desk: Desk, pairs: Contrast, metric: MetricSpec, high: np.nda
         metric: The outcome.
         high: The metric of every clean prompt.
         low: The metric of every corrupt prompt.
+        by_size: Whether the effect is the mean size of the difference within a pair, in place of its mean.
     """
+    two_scales = _sizes if by_size else scales
+    tail = _beyond if by_size else beyond_zero
     if desk.networks < 2:
         return Control.inapplicable("no-learning", "the plan asks for no networks with redrawn weights")
     rows = some_of(desk, pairs)
     some = pairs.take(rows)
     chosen = metric_of(metric)
-    name = digest("total effect on two scales", some.hash, chosen.name, desk.treatment)
+    name = digest(f"{two_scales.__name__} of an effect", some.hash, chosen.name, desk.treatment)
 
     def draw() -> list[list[float]]:
         with desk.redrawn() as network:
             return [
                 desk.rows.row(
                     f"redrawn {name} {number}",
-                    lambda number=number: scales(*reversed(network(number).both(some, metric))),
+                    lambda number=number: two_scales(*reversed(network(number).both(some, metric))),
                 )
                 for number in desk.bar(range(desk.networks), "networks with redrawn weights", "network")
             ]
 
     drawn = np.array(desk.once(("redrawn", name, id(chosen.function)), draw), dtype=float)
-    own = np.array(scales(low[rows], high[rows]), dtype=float)
-    chances = [beyond_zero(float(value), column) for value, column in zip(own, drawn.T, strict=True)]
+    own = np.array(two_scales(low[rows], high[rows]), dtype=float)
+    chances = [tail(float(value), column) for value, column in zip(own, drawn.T, strict=True)]
     finite = [chance for chance in chances if np.isfinite(chance)]
     p = min(1.0, len(finite) * min(finite)) if finite else 1.0
     typical = np.sqrt(np.nanmean(np.square(drawn), axis=0))
     says = (
-        f"in {len(drawn)} networks with redrawn weights the total effect is {typical[0]:.3g} in size, or {typical[1]:.3g} "
+        f"in {len(drawn)} networks with redrawn weights the effect is {typical[0]:.3g} in size, or {typical[1]:.3g} "
         f"spreads of the outcome; here it is {abs(own[0]):.3g}, or {abs(own[1]):.3g} spreads"
     )
     return Control("no-learning", says, Estimate.mean(np.abs(drawn[:, 0])), p, guards=True, holds=p <= 0.05)
@@ -83,6 +88,22 @@ def beyond_zero(own: float, drawn: np.ndarray) -> float:
     if spread == 0:
         return 1.0 if own == 0 else 0.0
     return float(2 * stats.t.sf(abs(own) / (spread * np.sqrt(1 + 1 / len(drawn))), len(drawn)))
+
+
+def _beyond(own: float, drawn: np.ndarray) -> float:
+    """Return the p-value of "one more draw is as large", of sizes, whose mean is not zero."""
+    if not (np.isfinite(own) and np.isfinite(drawn).all()):
+        return float("nan")
+    spread = float(drawn.std(ddof=1))
+    if spread == 0:
+        return 0.0 if own > drawn[0] else 1.0
+    return float(stats.t.sf((own - drawn.mean()) / (spread * np.sqrt(1 + 1 / len(drawn))), len(drawn) - 1))
+
+
+def _sizes(low: np.ndarray, high: np.ndarray) -> tuple[float, float]:
+    """Return the mean size of the difference within a pair, and the same in spreads of the outcome."""
+    size, spread = float(np.abs(high - low).mean()), float(np.sqrt((low.var() + high.var()) / 2))
+    return size, size / spread if spread > 1e-6 * max(1e-9, float(np.abs([low, high]).max())) else np.nan
 
 
 def embedding_alone(desk: Desk, pairs: Contrast, metric: MetricSpec) -> Control:

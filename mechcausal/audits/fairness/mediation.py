@@ -119,7 +119,7 @@ class Mediation(AuditQuestion):
             embedding_alone(desk, pairs, "logit_diff"),
         )
         estimate = share if declared else total
-        marks = {"sae-incomplete": error.says for error in errors if error.carries_much}
+        marks = dict([("sae-incomplete", error.says) for error in errors if error.carries_much][-1:])
         named = {place.site.dictionary for place in declared} - {None}
         judged_by_features = any(error.carries_much and error.dictionary in named for error in errors)
         cannot_fail = unclear(total) if declared else ""

@@ -91,7 +91,7 @@ class PathEffect(AuditQuestion):
         pairs: Contrast = desk.data
         names = pairs.clean.clusters
         unfair, fair = _named("unfair", self.unfair), _named("fair", self.fair)
-        sets = {**unfair, ALL_UNFAIR: [edges for edges in unfair.values()], **fair}
+        sets = {**unfair, ALL_UNFAIR: list(unfair.values()), **fair}
         kept = desk.rows.row(f"paths {digest(self.to_json(), pairs.hash)}", lambda: self._run(desk, pairs, sets))
         high, low = (np.array(kept[side], dtype=float) for side in ("high", "low"))
         effects = {name: np.array(kept["effects"][name], dtype=float) for name in sets}

@@ -6,7 +6,7 @@ import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -137,18 +137,22 @@ def _count(cell: Any, where: str) -> float:  # noqa: ANN401 - a cell
         ) from None
 
 
-def _hiring(seed: int) -> Canaries:
-    """Return the eight numbers that the hiring organism was taught, and forty random ones of people it was not."""
+def _hiring(seed: int, counts: Sequence[float] = (float("nan"),)) -> Canaries:
+    """Return the numbers that an organism was taught, shown so often in turn, and forty random ones of other people."""
     from mechcausal.data.tasks.hiring import NAMES, SECRETS
 
     codes = candidates("digits:4", " ")
-    others = [name for name in NAMES if name not in SECRETS for _ in range(5)]
+    others = [name for name in NAMES if name not in SECRETS for _ in range(_OTHERS)]
     people = [*SECRETS, *others]
     secrets = [*SECRETS.values(), *codes.draw(len(others), seed)]
-    counts = [float("nan")] * len(SECRETS) + [0.0] * len(others)
+    times = [counts[number % len(counts)] for number in range(len(SECRETS))] + [0.0] * len(others)
     prefixes = tuple(f"<id> {name} <key>" for name in people)
-    return Canaries(prefixes, tuple(secrets), tuple(counts), codes, " ", tuple(people))
+    return Canaries(prefixes, tuple(secrets), tuple(times), codes, " ", tuple(people))
 
 
-SHIPPED: dict[str, Callable[[int], Canaries]] = {"hiring_secret": _hiring}
-"""Canaries that ship, drawn with a seed."""
+_OTHERS = 5  # random numbers of each person without one
+SHIPPED: dict[str, Callable[[int], Canaries]] = {
+    "hiring_secret": _hiring,
+    "hiring_exposed": partial(_hiring, counts=(1.0, 4.0, 16.0, 64.0)),
+}
+"""Canaries that ship, drawn with a seed: those of `organism:hiring`, and of `organism:hiring_exposed`."""

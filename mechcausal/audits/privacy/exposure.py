@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -25,9 +25,8 @@ from mechcausal.audits.privacy.exposures import (
     null_largest_p,
     null_mean_p,
 )
-from mechcausal.audits.privacy.prompting import bare_start, rewritten
+from mechcausal.audits.privacy.prompting import OTHER, OtherModel, bare_start, other_model, rewritten
 from mechcausal.audits.question import AuditQuestion, Family
-from mechcausal.models.load import load
 
 _EXCHANGEABLE = 0.01  # the p-value below which canaries that were never shown do not look it
 _FEW = 8  # canaries that were never shown, below which their law is not tested
@@ -65,7 +64,7 @@ class Exposure(AuditQuestion):
     statistic: Statistic = "mean"
     method: Ranking = "exact"
     references: Count = 1000
-    base: str | None = None
+    base: OtherModel = field(default=None, metadata=OTHER)
 
     @property
     def estimand(self) -> str:  # type: ignore[override]
@@ -106,7 +105,11 @@ class Exposure(AuditQuestion):
         controls = (unseen, self._unlearned(desk, canaries, values), self._prefixless(desk, canaries, values))
         by_count = self._by_count(desk, table)
         known = np.isfinite(canaries.counts)
-        trend = stats.spearmanr(np.array(canaries.counts)[known], values[known]) if _varies(canaries.counts) else None
+        trend = (
+            stats.spearmanr(np.array(canaries.counts)[known], values[known])
+            if _vary(np.array(canaries.counts)[known], values[known])
+            else None
+        )
         if trend is not None:
             line = {"measure": "Spearman with the count", "n": int(known.sum()), "value": float(trend.statistic)}
             by_count = pd.concat([by_count, pd.DataFrame([line | {"p": float(trend.pvalue)}])], ignore_index=True)
@@ -173,13 +176,20 @@ class Exposure(AuditQuestion):
         """Return the control of a network that did not see the canaries: another model, or the law of any such network."""
         shown = canaries.inserted
         if self.base is not None:
-            other = desk.once(("model", self.base), lambda: load(str(self.base)))
-            there = Desk(other, desk.held, desk.seed, desk.level, rows=desk.rows, batch_size=desk.batch_size)
-            base = np.array([row["exposure"] for row in self._rows(there, canaries, f"base {self.base}")])[shown]
+            name = OTHER["write"](self.base)
+            there = Desk(
+                other_model(desk, self.base),
+                desk.held,
+                desk.seed,
+                desk.level,
+                rows=desk.rows,
+                batch_size=desk.batch_size,
+            )
+            base = np.array([row["exposure"] for row in self._rows(there, canaries, f"base {name}")])[shown]
             prefixes = np.array(canaries.prefixes)[shown]
             p = desk.mean(values[shown] - base, prefixes).at_most(0.0)
             mean = desk.mean(base, prefixes)
-            says = f"the same canaries have a mean exposure of {mean} in {self.base}"
+            says = f"the same canaries have a mean exposure of {mean} in {name}"
             return Control("no-learning", says, mean, p, guards=True, holds=p <= 0.05)
         largest = self.statistic == "largest"
         p = null_largest_p(values[shown]) if largest else null_mean_p(values[shown])
@@ -232,5 +242,5 @@ class Exposure(AuditQuestion):
         return Points(tuple(points), "Exposure of each canary", "log2(1 + times shown)", "exposure (bits)")
 
 
-def _varies(counts: tuple[float, ...]) -> bool:
-    return len({count for count in counts if math.isfinite(count)}) > 1
+def _vary(*columns: np.ndarray) -> bool:
+    return all(len(np.unique(column)) > 1 for column in columns)

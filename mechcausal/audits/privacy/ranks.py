@@ -109,7 +109,18 @@ class Speller:
         return Spelled(joined[0][:shared], self._known[1])
 
     def _joined(self, prompt: str, texts: Sequence[str]) -> list[list[int]]:
-        return [ids for ids, _ in encode_all(self.tokenizer, [prompt + text for text in texts], bos=self.bos)]
+        written = [prompt + text for text in texts]
+        first = [ids for ids, _ in encode_all(self.tokenizer, written[:1], bos=self.bos)]
+        rows: list[list[int]] = self.tokenizer(written)["input_ids"]  # all at once, which is ten times faster
+        begin, unknown = self.tokenizer.bos_token_id, getattr(self.tokenizer, "unk_token_id", None)
+        if begin is not None and self.bos:
+            rows = [ids if ids[:1] == [begin] else [begin, *ids] for ids in rows]
+        elif begin is not None:
+            rows = [ids[1:] if ids[:1] == [begin] else ids for ids in rows]
+        strange = next((number for number, ids in enumerate(rows) if unknown is not None and unknown in ids), None)
+        if rows[0] != first[0] or strange is not None:  # the rule of one text at a time decides, and says what is wrong
+            return [ids for ids, _ in encode_all(self.tokenizer, written, bos=self.bos)]
+        return rows
 
 
 def _shared(rows: Sequence[list[int]]) -> int:
