@@ -12,6 +12,11 @@ from mechcausal.face import lazy
 if TYPE_CHECKING:
     from mechcausal.audits.accuracy.accuracy import Accuracy as Accuracy
     from mechcausal.audits.accuracy.calibration import Calibration as Calibration
+    from mechcausal.audits.behavior.generated import Generated as Generated
+    from mechcausal.audits.comparing.models import compare_models as compare_models
+    from mechcausal.audits.comparing.reports import Comparison as Comparison
+    from mechcausal.audits.comparing.reports import compare as compare
+    from mechcausal.audits.comparing.sites import ModelComparison as ModelComparison
     from mechcausal.audits.desk import Desk as Desk
     from mechcausal.audits.estimate import Estimate as Estimate
     from mechcausal.audits.fairness.benchmark import Benchmark as Benchmark
@@ -59,6 +64,7 @@ _HOME = {
     "Ask": "mechcausal.audits.mitigation.prompting",
     "Benchmark": "mechcausal.audits.fairness.benchmark",
     "Calibration": "mechcausal.audits.accuracy.calibration",
+    "Comparison": "mechcausal.audits.comparing.reports",
     "Control": "mechcausal.audits.finding",
     "ControlledEffect": "mechcausal.audits.fairness.controlled",
     "Delete": "mechcausal.audits.mitigation.prompting",
@@ -69,29 +75,33 @@ _HOME = {
     "Estimate": "mechcausal.audits.estimate",
     "Finding": "mechcausal.audits.finding",
     "Flips": "mechcausal.audits.fairness.flips",
-    "group_metrics": "mechcausal.audits.fairness.group_metrics",
+    "Generated": "mechcausal.audits.behavior.generated",
     "GroupGaps": "mechcausal.audits.fairness.group_gaps",
     "Irrelevant": "mechcausal.audits.robustness.irrelevant",
     "MeanPath": "mechcausal.audits.mitigation.ablating",
     "Mediation": "mechcausal.audits.fairness.mediation",
     "Mitigation": "mechcausal.audits.mitigation.spec",
-    "odds_effects": "mechcausal.audits.fairness.stored",
+    "ModelComparison": "mechcausal.audits.comparing.sites",
     "PathEffect": "mechcausal.audits.fairness.path_effect",
     "Plan": "mechcausal.audits.plan",
     "Question": "mechcausal.audits.question",
     "RandomDirections": "mechcausal.audits.mitigation.controls",
     "RandomSites": "mechcausal.audits.mitigation.controls",
-    "read": "mechcausal.audits.reading",
     "Report": "mechcausal.audits.report",
     "SelectiveInvariance": "mechcausal.audits.invariance.selective",
     "Source": "mechcausal.audits.sources",
     "Stability": "mechcausal.audits.robustness.stability",
     "Steer": "mechcausal.audits.mitigation.erasing",
-    "stored_effects": "mechcausal.audits.fairness.stored",
     "Sweep": "mechcausal.audits.mitigation.sweep",
-    "sweep": "mechcausal.audits.mitigation.sweeping",
     "Unchanged": "mechcausal.audits.mitigation.controls",
     "WorstGroup": "mechcausal.audits.robustness.worst_group",
+    "compare": "mechcausal.audits.comparing.reports",
+    "compare_models": "mechcausal.audits.comparing.models",
+    "group_metrics": "mechcausal.audits.fairness.group_metrics",
+    "odds_effects": "mechcausal.audits.fairness.stored",
+    "read": "mechcausal.audits.reading",
+    "stored_effects": "mechcausal.audits.fairness.stored",
+    "sweep": "mechcausal.audits.mitigation.sweeping",
 }
 
 if not TYPE_CHECKING:  # a checker knows the names from above, and refuses any other
