@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from mechcausal.audits.accuracy.calibration import Calibration as Calibration
     from mechcausal.audits.desk import Desk as Desk
     from mechcausal.audits.estimate import Estimate as Estimate
+    from mechcausal.audits.explaining.validity import InterventionalValidity as InterventionalValidity
     from mechcausal.audits.fairness.flips import Flips as Flips
     from mechcausal.audits.finding import Answer as Answer
     from mechcausal.audits.finding import Control as Control
@@ -39,6 +40,7 @@ _HOME = {
     "Estimate": "mechcausal.audits.estimate",
     "Finding": "mechcausal.audits.finding",
     "Flips": "mechcausal.audits.fairness.flips",
+    "InterventionalValidity": "mechcausal.audits.explaining.validity",
     "Irrelevant": "mechcausal.audits.robustness.irrelevant",
     "Plan": "mechcausal.audits.plan",
     "Question": "mechcausal.audits.question",
