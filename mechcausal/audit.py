@@ -14,12 +14,16 @@ if TYPE_CHECKING:
     from mechcausal.audits.accuracy.calibration import Calibration as Calibration
     from mechcausal.audits.desk import Desk as Desk
     from mechcausal.audits.estimate import Estimate as Estimate
+    from mechcausal.audits.explaining.faithfulness import Faithfulness as Faithfulness
+    from mechcausal.audits.explaining.observational import Observational as Observational
+    from mechcausal.audits.explaining.rationale import Rationale as Rationale
     from mechcausal.audits.explaining.validity import InterventionalValidity as InterventionalValidity
     from mechcausal.audits.fairness.flips import Flips as Flips
     from mechcausal.audits.finding import Answer as Answer
     from mechcausal.audits.finding import Control as Control
     from mechcausal.audits.finding import Finding as Finding
     from mechcausal.audits.invariance.selective import SelectiveInvariance as SelectiveInvariance
+    from mechcausal.audits.linking.links import Links as Links
     from mechcausal.audits.plan import Plan as Plan
     from mechcausal.audits.plan import read as read
     from mechcausal.audits.question import Question as Question
@@ -38,12 +42,16 @@ _HOME = {
     "Desk": "mechcausal.audits.desk",
     "Environments": "mechcausal.audits.robustness.environments",
     "Estimate": "mechcausal.audits.estimate",
+    "Faithfulness": "mechcausal.audits.explaining.faithfulness",
     "Finding": "mechcausal.audits.finding",
     "Flips": "mechcausal.audits.fairness.flips",
     "InterventionalValidity": "mechcausal.audits.explaining.validity",
     "Irrelevant": "mechcausal.audits.robustness.irrelevant",
+    "Links": "mechcausal.audits.linking.links",
+    "Observational": "mechcausal.audits.explaining.observational",
     "Plan": "mechcausal.audits.plan",
     "Question": "mechcausal.audits.question",
+    "Rationale": "mechcausal.audits.explaining.rationale",
     "Report": "mechcausal.audits.report",
     "SelectiveInvariance": "mechcausal.audits.invariance.selective",
     "Source": "mechcausal.audits.sources",
