@@ -104,7 +104,7 @@ class Faithfulness(AuditQuestion):
     @property
     def held_fixed(self) -> str:
         """What is held fixed."""
-        return f"edges outside carry their {self.ablation or 'alternative of the search'}"
+        return f"edges outside carry their alternative ({self.ablation or 'that of the search'})"
 
     @property
     def scale(self) -> str:

@@ -182,15 +182,19 @@ def classes(prompts: PromptSet, label: str) -> np.ndarray:
 
 
 def adjusted_slope(coordinate: np.ndarray, x: np.ndarray, unit: np.ndarray, outcome: np.ndarray) -> tuple[float, float]:
-    """Return the R2 of a coordinate on all others, and the slope of the outcome on what the others do not say of it."""
+    """Return the R2 of a coordinate on all others, and the slope of the outcome on what the others do not say of it.
+
+    The R2 is adjusted for the number of coordinates, because many of them explain anything over few prompts; where there
+    are as many as prompts it is 1.
+    """
     others = x - np.outer(x @ unit, unit)
     others = others - others.mean(0)
     left, sizes, _ = np.linalg.svd(others, full_matrices=False)
     basis = left[:, sizes > 1e-6 * max(float(sizes.max(initial=0.0)), 1e-12)]
     centered = coordinate - coordinate.mean()
     rest = centered - basis @ (basis.T @ centered)
-    r2 = 1 - float(rest @ rest) / float(centered @ centered)
-    size = float(rest @ rest)
+    size, freedom = float(rest @ rest), len(x) - basis.shape[1] - 1
+    r2 = 1 - size / float(centered @ centered) * (len(x) - 1) / freedom if freedom > 0 else 1.0
     return r2, float(rest @ outcome / size) if size > 1e-9 * float(centered @ centered) else float("nan")
 
 

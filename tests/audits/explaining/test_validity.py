@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import re
+
 import linear
 import numpy as np
 import planted
 import pytest
+import torch
 from scipy.stats import spearmanr
 
 import mechcausal as mc
 from mechcausal import audit
 from mechcausal.audits.explaining.validity import sign_agreement, slope_of, spearman
 from mechcausal.audits.plan import PlanError, plan_of
+from mechcausal.models.binding import attach
+from mechcausal.models.hooked import forward
 
 
 @pytest.fixture(scope="module")
@@ -40,10 +45,20 @@ def summary(answer):
 
 @pytest.mark.parametrize("predicted", ["gradient", "integrated gradients", "path gradients"])
 def test_in_a_linear_network_every_gradient_is_right(network, pairs, predicted):
-    """Values reach the logits through fixed attention and no norm, so a gradient is the effect."""
-    answer = asked(network, pairs, predicted=predicted, sites="v", at="each", steps=2)
-    assert answer.estimate.value == pytest.approx(1.0, abs=1e-9)
-    assert answer.estimate.low == pytest.approx(1.0, abs=1e-9)
+    """Behind its one layer the network is linear, so the effect of every feature can be written down, and is the gradient."""
+    streams = [
+        forward(network, side, read=[planted.SITE]).read[planted.SITE][:, -1] for side in (pairs.clean, pairs.corrupt)
+    ]
+    made = planted.Split(torch.cat(streams), 0)
+    attach(network, made, planted.SITE, name="split")
+    options = {"sites": "L0.resid_post.sae:split.F*", "at": "@end", "direction": "noise"}
+    answer = asked(network, pairs, predicted=predicted, steps=2, **options)
+    exact = planted.effects(made, *streams, pairs).mean(1)
+    table = answer.table.dropna(subset=["measured"])
+    numbers = [int(re.search(r"F(\d+)", name)[1]) for name in table["site"]]
+    assert table["measured"].to_numpy() == pytest.approx(exact[numbers], abs=2e-3)
+    assert (np.abs(exact) > 0.01).sum() > 3
+    assert answer.estimate.value > 0.999
     assert summary(answer)["all sites: slope"] == pytest.approx(1.0, abs=1e-3)
     assert summary(answer)["all sites: share of right signs"] == 1.0
     assert answer.controls[0].holds
