@@ -20,7 +20,7 @@ from scipy import stats
 from mechcausal.errors import ResultError
 from mechcausal.results.intervals import Means, cluster_sums, clustered_means, ratio_means
 
-Law = Literal["t", "binomial", "exact", "none"]
+Law = Literal["t", "size", "binomial", "exact", "none"]
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,8 @@ class Estimate:
         n: How many units it rests on.
         n_clusters: How many independent clusters they form.
         level: The level of the interval.
-        law: How its error is distributed: Student's t, binomial, none because the number is exact, or not known.
+        law: How its error is distributed: Student's t, the size of such a number (`size`), binomial, none because the number
+            is exact, or not known.
         error: The standard error, of a t.
         freedom: The degrees of freedom, of a t.
         tests: Of how many estimates this one is the largest; its interval and its p-values are adjusted for them.
@@ -148,9 +149,15 @@ class Estimate:
             float(means.error[0]), float(means.freedom[0]),
         )  # fmt: skip
 
+    def size(self) -> Estimate:
+        """Return the size of a difference whose direction nobody declared; its tests count both directions."""
+        nearest, farthest = sorted((abs(self.low), abs(self.high)))
+        low = 0.0 if self.low <= 0 <= self.high else nearest
+        return replace(self, value=abs(self.value), low=low, high=farthest, law="size" if self.law == "t" else self.law)
+
     def at_most(self, bound: float) -> float:
         """Return the p-value of "the truth is at most this"; small where the estimate is clearly above."""
-        return min(1.0, self.tests * self._tail(bound, 1))
+        return float(np.minimum(1.0, self.tests * self._tail(bound, 1)))  # of an unknown law it stays unknown
 
     def at_least(self, bound: float) -> float:
         """Return the p-value of "the truth is at least this"; small where the estimate is clearly below."""
@@ -158,7 +165,9 @@ class Estimate:
 
     def zero(self) -> float:
         """Return the two-sided p-value of "the truth is zero"."""
-        return min(1.0, 2 * min(self.at_most(0.0), self.at_least(0.0)))
+        if self.law == "size":
+            return self.at_most(0.0)
+        return float(np.minimum(1.0, 2 * np.minimum(self.at_most(0.0), self.at_least(0.0))))
 
     def within(self, low: float, high: float) -> bool:
         """Say whether the whole interval lies between two bounds."""
@@ -168,10 +177,16 @@ class Estimate:
         match self.law:
             case "exact":
                 return 0.0 if sign * (self.value - bound) > 0 else 1.0
-            case "t" if self.error == 0:
+            case "t" | "size" if self.error == 0:
                 return 0.0 if sign * (self.value - bound) > 0 else 1.0
             case "t":
                 return float(stats.t.sf(sign * (self.value - bound) / self.error, self.freedom))
+            case "size":
+                law = stats.t(self.freedom, scale=self.error)
+                if bound < 0:
+                    return 0.0 if sign > 0 else 1.0
+                above = float(law.sf(self.value - bound) + law.sf(self.value + bound))
+                return above if sign > 0 else 1.0 - above
             case "binomial":
                 successes, chance = round(self.value * self.n), min(max(bound, 0.0), 1.0)
                 law = stats.binom(self.n, chance)

@@ -73,6 +73,10 @@ class AuditQuestion(Spec):
     """What kinds of data the field `data` may hold."""
     bounds: ClassVar[tuple[float, float]] = (float("-inf"), float("inf"))
     """Between what a threshold can lie: a share lies between 0 and 1."""
+    better: ClassVar[Literal["low", "high", "zero"]] = "low"
+    """Where a mitigation should move the number, unless a threshold says it: down, up, or towards zero."""
+    reads_outcome: ClassVar[bool] = False
+    """Whether the answer rests on the outcome of the field `data`, which must then have what the outcome reads."""
     under_edits: ClassVar[bool] = True
     """Whether the question can be asked of a model under edits, as a comparison of mitigations does."""
     meaning: ClassVar[int] = 1
@@ -146,7 +150,7 @@ class AuditQuestion(Spec):
         return repr(value) if isinstance(value, str) else name
 
 
-_WORDS = {"Contrast": "pairs", "PromptSet": "prompts"}
+_WORDS = {"Contrast": "pairs", "PromptSet": "prompts", "Canaries": "canaries", "Members": "texts"}
 
 Question = AuditQuestion
 """What `mc.audit` calls it."""
