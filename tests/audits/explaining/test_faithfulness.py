@@ -7,7 +7,8 @@ import pytest
 
 import mechcausal as mc
 from mechcausal import audit
-from mechcausal.audits.plan import PlanError, plan_of
+from mechcausal.audits.plan import PlanError
+from mechcausal.audits.reading import plan_of
 from mechcausal.circuits.circuit import Circuit
 from mechcausal.circuits.edges.wiring import Wiring
 from mechcausal.models.abilities import abilities

@@ -11,7 +11,8 @@ import torch
 import mechcausal as mc
 from mechcausal import audit
 from mechcausal.audits.explaining.observational import NO_OVERLAP, adjusted_slope, classes
-from mechcausal.audits.plan import PlanError, plan_of
+from mechcausal.audits.plan import PlanError
+from mechcausal.audits.reading import plan_of
 from mechcausal.data.tasks.bios import TASK
 
 

@@ -8,7 +8,8 @@ import pytest
 import mechcausal as mc
 from mechcausal import audit
 from mechcausal.audits.explaining.rationale import _sides
-from mechcausal.audits.plan import PlanError, plan_of
+from mechcausal.audits.plan import PlanError
+from mechcausal.audits.reading import plan_of
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,8 @@ from scipy.stats import spearmanr
 import mechcausal as mc
 from mechcausal import audit
 from mechcausal.audits.explaining.validity import sign_agreement, slope_of, spearman
-from mechcausal.audits.plan import PlanError, plan_of
+from mechcausal.audits.plan import PlanError
+from mechcausal.audits.reading import plan_of
 from mechcausal.models.binding import attach
 from mechcausal.models.hooked import forward
 

@@ -9,7 +9,15 @@ from mechcausal import audit
 from mechcausal.address import Place
 from mechcausal.audits.estimate import Estimate
 from mechcausal.audits.fairness.controls import (
-    answer_problem, beyond_zero, detectable, drawn_places, embedding_alone, halves, others_like, redrawn_effect, unclear,
+    answer_problem,
+    beyond_zero,
+    detectable,
+    drawn_places,
+    embedding_alone,
+    halves,
+    others_like,
+    redrawn_effect,
+    unclear,
 )  # fmt: skip
 from mechcausal.models.abilities import abilities
 from mechcausal.results.redraws import bound

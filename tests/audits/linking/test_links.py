@@ -11,7 +11,8 @@ import torch
 
 import mechcausal as mc
 from mechcausal import audit
-from mechcausal.audits.plan import PlanError, plan_of
+from mechcausal.audits.plan import PlanError
+from mechcausal.audits.reading import plan_of
 from mechcausal.links.verdict import CAUSAL, CORRELATE, INCOMPLETE
 from mechcausal.models.attached import attached
 from mechcausal.models.binding import attach
