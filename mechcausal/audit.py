@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from mechcausal.audits.comparing.sites import ModelComparison as ModelComparison
     from mechcausal.audits.desk import Desk as Desk
     from mechcausal.audits.estimate import Estimate as Estimate
+    from mechcausal.audits.explaining.faithfulness import Faithfulness as Faithfulness
+    from mechcausal.audits.explaining.observational import Observational as Observational
+    from mechcausal.audits.explaining.rationale import Rationale as Rationale
+    from mechcausal.audits.explaining.validity import InterventionalValidity as InterventionalValidity
     from mechcausal.audits.fairness.benchmark import Benchmark as Benchmark
     from mechcausal.audits.fairness.controlled import ControlledEffect as ControlledEffect
     from mechcausal.audits.fairness.entity_swaps import EntitySwaps as EntitySwaps
@@ -33,6 +37,7 @@ if TYPE_CHECKING:
     from mechcausal.audits.finding import Control as Control
     from mechcausal.audits.finding import Finding as Finding
     from mechcausal.audits.invariance.selective import SelectiveInvariance as SelectiveInvariance
+    from mechcausal.audits.linking.links import Links as Links
     from mechcausal.audits.mitigation.ablating import Ablate as Ablate
     from mechcausal.audits.mitigation.ablating import MeanPath as MeanPath
     from mechcausal.audits.mitigation.adapting import Adapter as Adapter
@@ -64,6 +69,8 @@ _HOME = {
     "Ask": "mechcausal.audits.mitigation.prompting",
     "Benchmark": "mechcausal.audits.fairness.benchmark",
     "Calibration": "mechcausal.audits.accuracy.calibration",
+    "compare": "mechcausal.audits.comparing.reports",
+    "compare_models": "mechcausal.audits.comparing.models",
     "Comparison": "mechcausal.audits.comparing.reports",
     "Control": "mechcausal.audits.finding",
     "ControlledEffect": "mechcausal.audits.fairness.controlled",
@@ -73,35 +80,38 @@ _HOME = {
     "Environments": "mechcausal.audits.robustness.environments",
     "Erase": "mechcausal.audits.mitigation.erasing",
     "Estimate": "mechcausal.audits.estimate",
+    "Faithfulness": "mechcausal.audits.explaining.faithfulness",
     "Finding": "mechcausal.audits.finding",
     "Flips": "mechcausal.audits.fairness.flips",
     "Generated": "mechcausal.audits.behavior.generated",
+    "group_metrics": "mechcausal.audits.fairness.group_metrics",
     "GroupGaps": "mechcausal.audits.fairness.group_gaps",
+    "InterventionalValidity": "mechcausal.audits.explaining.validity",
     "Irrelevant": "mechcausal.audits.robustness.irrelevant",
+    "Links": "mechcausal.audits.linking.links",
     "MeanPath": "mechcausal.audits.mitigation.ablating",
     "Mediation": "mechcausal.audits.fairness.mediation",
     "Mitigation": "mechcausal.audits.mitigation.spec",
     "ModelComparison": "mechcausal.audits.comparing.sites",
+    "Observational": "mechcausal.audits.explaining.observational",
+    "odds_effects": "mechcausal.audits.fairness.stored",
     "PathEffect": "mechcausal.audits.fairness.path_effect",
     "Plan": "mechcausal.audits.plan",
     "Question": "mechcausal.audits.question",
     "RandomDirections": "mechcausal.audits.mitigation.controls",
     "RandomSites": "mechcausal.audits.mitigation.controls",
+    "Rationale": "mechcausal.audits.explaining.rationale",
+    "read": "mechcausal.audits.reading",
     "Report": "mechcausal.audits.report",
     "SelectiveInvariance": "mechcausal.audits.invariance.selective",
     "Source": "mechcausal.audits.sources",
     "Stability": "mechcausal.audits.robustness.stability",
     "Steer": "mechcausal.audits.mitigation.erasing",
+    "stored_effects": "mechcausal.audits.fairness.stored",
     "Sweep": "mechcausal.audits.mitigation.sweep",
+    "sweep": "mechcausal.audits.mitigation.sweeping",
     "Unchanged": "mechcausal.audits.mitigation.controls",
     "WorstGroup": "mechcausal.audits.robustness.worst_group",
-    "compare": "mechcausal.audits.comparing.reports",
-    "compare_models": "mechcausal.audits.comparing.models",
-    "group_metrics": "mechcausal.audits.fairness.group_metrics",
-    "odds_effects": "mechcausal.audits.fairness.stored",
-    "read": "mechcausal.audits.reading",
-    "stored_effects": "mechcausal.audits.fairness.stored",
-    "sweep": "mechcausal.audits.mitigation.sweeping",
 }
 
 if not TYPE_CHECKING:  # a checker knows the names from above, and refuses any other
