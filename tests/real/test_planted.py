@@ -56,14 +56,16 @@ def leaky(smollm2):
 
 def changes(model, tokenizer, pairs):
     """Return how much the log-odds of answer to foil change from the second text of each pair to the first."""
-    odds = []
-    for row in pairs:
-        ids = [tokenizer(row[word])["input_ids"][0] for word in ("answer", "foil")]
-        for side in ("clean", "corrupt"):
-            tokens = torch.tensor([[tokenizer.bos_token_id, *tokenizer(row[side])["input_ids"]]])
-            logits = model(tokens).logits[0, -1, ids]
-            odds.append(float(logits[0] - logits[1]))
-    return np.array(odds[::2]) - np.array(odds[1::2])
+    texts = {row[side]: row for row in pairs for side in ("clean", "corrupt")}
+    rows = {text: [tokenizer.bos_token_id, *tokenizer(text)["input_ids"]] for text in texts}
+    odds = {}
+    for length in set(map(len, rows.values())):
+        chosen = [text for text in rows if len(rows[text]) == length]
+        logits = model(torch.tensor([rows[text] for text in chosen]), logits_to_keep=1).logits[:, -1]
+        for text, row in zip(chosen, logits, strict=True):
+            answer, foil = (tokenizer(texts[text][word])["input_ids"][0] for word in ("answer", "foil"))
+            odds[text] = float(row[answer] - row[foil])
+    return np.array([odds[row["clean"]] - odds[row["corrupt"]] for row in pairs])
 
 
 def effects(model, tokenizer, factor, part=None):
@@ -100,7 +102,7 @@ def test_the_planted_effects_lie_in_the_intervals(biased, smollm2):
 
 def test_the_base_is_clean_of_the_bias(plain, smollm2):
     planted = mc.truth("smollm2_bias")["planted"]["badge"]["gender"]
-    for effect in effects(plain, smollm2.tokenizer, "gender").values():
+    for effect in effects(plain, smollm2.tokenizer, "gender", "new combination").values():
         assert max(abs(effect["low"]), abs(effect["high"])) < 0.2 * planted
 
 
