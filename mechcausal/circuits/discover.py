@@ -39,6 +39,14 @@ def _is_scorer(value: Any) -> bool:  # noqa: ANN401 - whatever a caller passes
     return isinstance(value, str) and bool(SCORERS[value])
 
 
+NoDictionaries = Annotated[
+    object | None,
+    Kind(
+        "None, because a circuit of features has other edges than one of heads and MLPs",
+        lambda value: value is None,
+        "mc.features.circuit(model, pairs, dictionaries=...)",
+    ),
+]
 ScorerName = Annotated[str, Kind("the name of a method such as 'eap-ig', 'exact' or 'acdc'", _is_scorer)]
 
 
@@ -72,6 +80,7 @@ class Discovering(Method[Contrast, Circuit]):
         reference: The prompts whose means are taken; both sides of the pairs if None.
         certify: How many of the best edges are measured exactly, with a random sample of the rest, on one half of the
             clusters; the search then sees the other half alone. 0 for none; see `mc.circuits.certify`.
+        dictionaries: None; `mc.features.circuit` finds circuits of features, with an error node for what they leave out.
         batch_size: How many pairs at a time, at most; fewer where `memory` wants it.
         memory: How many MB the contributions of all senders to one batch may take.
         seed: The seed of everything random.
@@ -98,6 +107,7 @@ class Discovering(Method[Contrast, Circuit]):
     split: bool = False
     reference: PromptSet | Contrast | None = None
     certify: CountOrZero = 0
+    dictionaries: NoDictionaries = None
     batch_size: Count = 64
     memory: Count = 256
     seed: Seed = 0
