@@ -1,0 +1,1 @@
+"""Links of features and heads to concepts, as questions."""
