@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import random
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -110,20 +111,21 @@ def named(found: dict[str, Any]) -> str:
 
     draws = found["draws"]
 
-    def over(values: list[float]) -> str:
+    def over(values: list[float], show: Callable[[list[float]], str] = three) -> str:
         interval = mean_interval(np.array(values))
-        return f"{interval.estimate:+.2f} [{interval.low:+.2f}, {interval.high:+.2f}] | {min(values):+.2f} to {max(values):+.2f}"
+        return f"{show([interval.estimate, interval.low, interval.high])} | {min(values):.2f} to {max(values):.2f}"
 
     rows = [
         f'log-odds, "{template.format(a="A", b="B", s="B")}" | {over([draw["odds"][number] for draw in draws])}'
         for number, template in enumerate(found["templates"])
     ]
     rows.append(f"log-odds, all | {over([sum(draw['odds']) / len(draw['odds']) for draw in draws])}")
-    rows.append(f"answer before foil, share | {over([draw['right'] for draw in draws])}")
-    rows.append(f"answer likeliest of all tokens, share | {over([draw['likeliest'] for draw in draws])}")
+    rows.append(f"answer before foil, share | {over([draw['right'] for draw in draws], within)}")
+    rows.append(f"answer likeliest of all tokens, share | {over([draw['likeliest'] for draw in draws], within)}")
     rows += [f"effect of {head} | {over([draw['heads'][head] for draw in draws])}" for head in draws[0]["heads"]]
-    return f"""How names and templates change this: {len(draws)} times 8 names drawn at random from the {found["pool"]} of the suite, {draws[0]["n"]} pairs of four
-templates each; intervals over the draws. Heads are patched at all positions.
+    return f"""How names and templates change this: {len(draws)} times 8 names drawn at random from the {found["pool"]} of the suite, {draws[0]["n"]} pairs each,
+with the four templates of `tests/ioi_prompts.py`; intervals over the draws. Heads are patched at all positions. Log-odds depend
+on template and names; the effects of the heads, as shares of them, hardly depend on the names.
 
 {table("what | mean over draws of names | range", rows)}
 """
