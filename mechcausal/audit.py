@@ -52,6 +52,14 @@ if TYPE_CHECKING:
     from mechcausal.audits.mitigation.sweep import Sweep as Sweep
     from mechcausal.audits.mitigation.sweeping import sweep as sweep
     from mechcausal.audits.plan import Plan as Plan
+    from mechcausal.audits.privacy.attribute_inference import AttributeInference as AttributeInference
+    from mechcausal.audits.privacy.canaries import Canaries as Canaries
+    from mechcausal.audits.privacy.candidates import Candidates as Candidates
+    from mechcausal.audits.privacy.exposure import Exposure as Exposure
+    from mechcausal.audits.privacy.exposures import exposures as exposures
+    from mechcausal.audits.privacy.extraction import Extraction as Extraction
+    from mechcausal.audits.privacy.members import Members as Members
+    from mechcausal.audits.privacy.membership import Membership as Membership
     from mechcausal.audits.question import Question as Question
     from mechcausal.audits.reading import read as read
     from mechcausal.audits.report import Report as Report
@@ -67,8 +75,11 @@ _HOME = {
     "Adapter": "mechcausal.audits.mitigation.adapting",
     "Answer": "mechcausal.audits.finding",
     "Ask": "mechcausal.audits.mitigation.prompting",
+    "AttributeInference": "mechcausal.audits.privacy.attribute_inference",
     "Benchmark": "mechcausal.audits.fairness.benchmark",
     "Calibration": "mechcausal.audits.accuracy.calibration",
+    "Canaries": "mechcausal.audits.privacy.canaries",
+    "Candidates": "mechcausal.audits.privacy.candidates",
     "compare": "mechcausal.audits.comparing.reports",
     "compare_models": "mechcausal.audits.comparing.models",
     "Comparison": "mechcausal.audits.comparing.reports",
@@ -80,6 +91,9 @@ _HOME = {
     "Environments": "mechcausal.audits.robustness.environments",
     "Erase": "mechcausal.audits.mitigation.erasing",
     "Estimate": "mechcausal.audits.estimate",
+    "Exposure": "mechcausal.audits.privacy.exposure",
+    "exposures": "mechcausal.audits.privacy.exposures",
+    "Extraction": "mechcausal.audits.privacy.extraction",
     "Faithfulness": "mechcausal.audits.explaining.faithfulness",
     "Finding": "mechcausal.audits.finding",
     "Flips": "mechcausal.audits.fairness.flips",
@@ -91,6 +105,8 @@ _HOME = {
     "Links": "mechcausal.audits.linking.links",
     "MeanPath": "mechcausal.audits.mitigation.ablating",
     "Mediation": "mechcausal.audits.fairness.mediation",
+    "Members": "mechcausal.audits.privacy.members",
+    "Membership": "mechcausal.audits.privacy.membership",
     "Mitigation": "mechcausal.audits.mitigation.spec",
     "ModelComparison": "mechcausal.audits.comparing.sites",
     "Observational": "mechcausal.audits.explaining.observational",
