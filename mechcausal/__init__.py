@@ -12,6 +12,7 @@ from mechcausal.face import lazy
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from mechcausal import audit as audit
     from mechcausal import causal as causal
     from mechcausal import circuits as circuits
     from mechcausal import claims as claims
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from mechcausal.inspection import lens as lens
     from mechcausal.links import link as link
     from mechcausal.models.abilities import sites as sites
+    from mechcausal.models.classifier import outcome as outcome
     from mechcausal.models.load import load as load
     from mechcausal.organisms import truth as truth
     from mechcausal.patching import ablate as ablate
@@ -53,6 +55,7 @@ _HOME = {
     "load": "mechcausal.models.load",
     "Place": "mechcausal.address",
     "sites": "mechcausal.models.abilities",
+    "outcome": "mechcausal.models.classifier",
     "truth": "mechcausal.organisms",
     "contrast": "mechcausal.data",
     "task": "mechcausal.data",
@@ -76,6 +79,7 @@ _HOME = {
     "MechcausalError": "mechcausal.errors",
 }
 _PACKAGES = (
+    "audit",
     "causal",
     "circuits",
     "claims",

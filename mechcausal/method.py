@@ -66,8 +66,8 @@ METHODS: Registry[type[Method[Any, Any]]] = Registry("method", ArgumentError)
 
 
 @dataclass(frozen=True)
-class Method(Generic[Data, Outcome]):
-    """What all methods share. A subclass is a frozen dataclass with `word`, `run` and `cost`.
+class Spec:
+    """What is asked, as data. A subclass is a frozen dataclass with a `word`, by which its registry knows it.
 
     Fields hold plain data: lists become tuples, and a field with `metadata={"read": function}` is read by that function
     from its plain form (`"write"` names the function back, where it is not `to_json`). All fields are compared with
@@ -75,16 +75,16 @@ class Method(Generic[Data, Outcome]):
     """
 
     word: ClassVar[str]
-    """What the method is called in Python, in files and in provenance: `"patch"`."""
+    """What it is called in Python, in files and in provenance: `"patch"`."""
+    verb: ClassVar[str]
+    """The key under which the word stands in a file; no field can be called so."""
+    registry: ClassVar[Registry[Any]]
+    """Where specifications of this kind are found by their word."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:  # noqa: ANN401
         super().__init_subclass__(**kwargs)
         if "word" in vars(cls):
-            METHODS.register(cls.word)(cls)
-        for name in ("run", "cost"):
-            if name in vars(cls):
-                act = checked(vars(cls)[name], caller=getattr(cls, "word", cls.__name__))
-                setattr(cls, name, _looking_once(act))
+            cls.registry.register(cls.word)(cls)
 
     def __post_init__(self) -> None:
         for part in fields(self):
@@ -95,20 +95,9 @@ class Method(Generic[Data, Outcome]):
         values = {part.name: getattr(self, part.name) for part in fields(self)}
         check_all(self.word, values, hints_of(type(self)))
 
-    def run(self, model: Model, data: Data) -> Outcome:
-        """Run the method on a model and data."""
-        raise NotImplementedError
-
-    def cost(self, model: Model, data: Data) -> Cost:
-        """Return what `run` would take; nothing but unedited runs are made."""
-        raise NotImplementedError
-
     def to_json(self) -> dict[str, Any]:
-        """Return the specification as plain data: the method's word, and the fields that differ from their defaults.
-
-        The word stands under `run`, which no field can be called because it is what runs the method.
-        """
-        data: dict[str, Any] = {"run": self.word}
+        """Return the specification as plain data: its word, and the fields that differ from their defaults."""
+        data: dict[str, Any] = {self.verb: self.word}
         for part in fields(self):
             value = getattr(self, part.name)
             if not _is_default(part, value):
@@ -116,9 +105,32 @@ class Method(Generic[Data, Outcome]):
                 data[part.name] = _plain(write(value) if write else value, f"{part.name!r} of {self.word}")
         return data
 
-    def to_toml(self) -> str:
+    def totoml(self) -> str:
         """Return the specification as lines of TOML."""
-        return "".join(f"{name} = {_toml(value)}\n" for name, value in self.to_json().items())
+        return "".join(f"{name} = {toml(value)}\n" for name, value in self.to_json().items())
+
+
+@dataclass(frozen=True)
+class Method(Spec, Generic[Data, Outcome]):
+    """A specification that is run on a model and data; a subclass has `run` and `cost`."""
+
+    verb: ClassVar[str] = "run"
+    registry: ClassVar[Registry[Any]] = METHODS
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:  # noqa: ANN401
+        super().__init_subclass__(**kwargs)
+        for name in ("run", "cost"):
+            if name in vars(cls):
+                act = checked(vars(cls)[name], caller=getattr(cls, "word", cls.__name__))
+                setattr(cls, name, _looking_once(act))
+
+    def run(self, model: Model, data: Data) -> Outcome:
+        """Run the method on a model and data."""
+        raise NotImplementedError
+
+    def cost(self, model: Model, data: Data) -> Cost:
+        """Return what `run` would take; nothing but unedited runs are made."""
+        raise NotImplementedError
 
 
 def _looking_once(act: Callable[P, Found]) -> Callable[P, Found]:
@@ -157,13 +169,19 @@ def once(subject: Any, what: str, look: Callable[[], Found]) -> Found:  # noqa: 
 
 def read(data: Mapping[str, Any]) -> Method[Any, Any]:
     """Make a specification from its plain form: a mapping with the word of a method and its fields."""
-    if not isinstance(data, Mapping) or "run" not in data:
+    return read_spec(data, Method)
+
+
+def read_spec(data: Mapping[str, Any], kind: type[Spec]) -> Any:  # noqa: ANN401 - of this kind
+    """Make a specification of a kind (`Method`, say) from its plain form: a mapping with its word and its fields."""
+    if not isinstance(data, Mapping) or kind.verb not in data:
+        what = kind.registry.kind
         raise ArgumentError(
-            "a specification names its method", got=described(data), expected='such as {"run": "patch"}'
-        )
+            f"a specification names its {what}", got=described(data), expected=f'such as {{"{kind.verb}": "{next(iter(kind.registry), what)}"}}'
+        )  # fmt: skip
     given = dict(data)
-    kind = METHODS[given.pop("run")]
-    return kind(**bound(kind.word, inspect.signature(kind), (), given))
+    spec = kind.registry[given.pop(kind.verb)]
+    return spec(**bound(spec.word, inspect.signature(spec), (), given))
 
 
 class MethodFunction(Protocol[P, Data, Outcome]):
@@ -287,11 +305,12 @@ def _plain(value: Any, what: str) -> Any:  # noqa: ANN401
     )
 
 
-def _toml(value: Any) -> str:  # noqa: ANN401
+def toml(value: Any) -> str:  # noqa: ANN401
+    """Return plain data as a value of TOML."""
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{json.dumps(key)} = {_toml(item)}" for key, item in value.items()) + "}"
+        return "{" + ", ".join(f"{json.dumps(key)} = {toml(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list):
-        return "[" + ", ".join(map(_toml, value)) + "]"
+        return "[" + ", ".join(map(toml, value)) + "]"
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)  # as TOML writes infinity
     return json.dumps(value, ensure_ascii=False)

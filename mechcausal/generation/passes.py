@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from copy import copy
 from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -71,6 +72,24 @@ class Growing:
             for edit, where in zip(self.edits, self._where, strict=True)
         ]
         self._new = 1
+
+    def taken(self, rows: Tensor) -> Growing:
+        """Return some of these texts, each as often as it is named, to be grown apart; the counts start anew.
+
+        Args:
+            rows: The numbers of the texts.
+        """
+        part = copy(self)
+        part.tokens, part.mask = self.tokens[rows], self.mask[rows]
+        part._where = [where[rows] for where in self._where]
+        part.forwards, part.made, part.positions = 0, Counter[int](), Counter[int]()
+        if self._cache is not None:  # layers select rows into new tensors, so these texts keep theirs
+            cache: Any = copy(self._cache)
+            cache.layers = [copy(layer) for layer in self._cache.layers]
+            for layer in cache.layers:
+                layer.batch_select_indices(rows)
+            part._cache = cache
+        return part
 
     def logits(self) -> Tensor:
         """Return the logits of what follows each text, [batch vocab]."""

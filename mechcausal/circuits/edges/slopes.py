@@ -202,8 +202,8 @@ def _met(change: Tensor, slope: Tensor, places: Tensor | None) -> Tensor:
     """Return [row sender receiver position]: changes times gradients, [row ... pos model] both, summed over the stream."""
     if places is None:
         return (change.flatten(2) @ slope.flatten(2).transpose(1, 2))[..., None]
-    masked = [slope * mask[:, None, :, None] for mask in places]
-    return torch.stack([change.flatten(2) @ part.flatten(2).transpose(1, 2) for part in masked], dim=-1)
+    by_column = change.transpose(1, 2) @ slope.permute(0, 2, 3, 1)  # [row pos sender receiver]
+    return torch.einsum("rpsd,qrp->rsdq", by_column, places)
 
 
 def _blocks(tile: Tile, wiring: Wiring, layers: range, budget: int) -> Iterator[list[int]]:
