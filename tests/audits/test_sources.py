@@ -33,6 +33,22 @@ def test_a_source_is_read_and_written(table, model, tmp_path):
     assert digest_of(data) == data.hash
 
 
+def test_one_answer_for_all_prompts_of_a_task(hiring, tmp_path):
+    plain = source({"task": "hiring", "n": 12}).read(hiring, tmp_path)
+    asked = source({"task": "hiring", "n": 12, "answer": "accept", "foil": "reject"}).read(hiring, tmp_path)
+    assert len(plain.answer.unique()) > 1
+    assert len(asked.answer.unique()) == len(asked.foil.unique()) == 1
+    assert asked.labels == plain.labels
+    assert asked.hash != plain.hash
+
+
+def test_groups_have_the_names_of_values(hiring, tmp_path):
+    made = source({"task": "hiring", "n": 12, "group": "gender"}).read(hiring, tmp_path)
+    assert made.groups == tuple(text.split()[1] for text in made.texts)
+    with pytest.raises(DataError, match="did you mean 'gender'"):
+        source({"task": "hiring", "n": 12, "group": "gendr"}).read(hiring, tmp_path)
+
+
 def test_the_first_rows_of_a_file(model, tmp_path):
     mc.contrast("by_hand/gender", model, n=8).write(tmp_path / "pairs.jsonl")
     assert len(source({"pairs": "pairs.jsonl", "n": 3}).read(model, tmp_path)) == 3

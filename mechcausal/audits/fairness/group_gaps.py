@@ -25,7 +25,12 @@ from mechcausal.errors import DataError
 from mechcausal.results.charts import Bar, Bars, bar_chart
 
 Rate = Literal[
-    "selection_rate", "true_positive_rate", "false_positive_rate", "positive_predictive_value", "accuracy", "calibration"
+    "selection_rate",
+    "true_positive_rate",
+    "false_positive_rate",
+    "positive_predictive_value",
+    "accuracy",
+    "calibration",
 ]
 _SHUFFLES = 199
 _BINS = 8  # of predicted chances, in the figure of calibration
@@ -68,12 +73,17 @@ class GroupGaps(AuditQuestion):
     smallest: Count = SMALLEST
 
     @property
-    def estimand(self) -> str:
+    def reads_outcome(self) -> bool:  # ty: ignore[incompatible-property-override]
+        """Whether the model decides."""
+        return self.decisions is None
+
+    @property
+    def estimand(self) -> str:  # ty: ignore[incompatible-property-override]
         """What the estimate is."""
         return f"the difference in {self.metric.replace('_', ' ')} between two groups"
 
     @property
-    def scale(self) -> str:
+    def scale(self) -> str:  # ty: ignore[incompatible-property-override]
         """The unit of the estimate."""
         return "difference of two rates"
 
@@ -96,7 +106,8 @@ class GroupGaps(AuditQuestion):
         return Answer(
             estimate, says + extra, controls, pd.concat(rows, ignore_index=True), tuple(figures),
             self._examples(prompts, metrics), n_tests=0, marks=marks, cannot_fail=cannot_fail,
-            smallest_detectable=detectable(estimate),
+            smallest_detectable=detectable(estimate), units=self._units(metrics),
+            unit_clusters=tuple(map(str, metrics.table["cluster"])),
         )  # fmt: skip
 
     def problems(self, data: Mapping[str, Any]) -> Iterator[str]:
@@ -126,9 +137,7 @@ class GroupGaps(AuditQuestion):
             except DataError as error:
                 yield str(error)
             return
-        if prompts.foil is None and prompts.foils is None:
-            yield "its prompts have no answer and foil, so there is no decision"
-        elif prompts.answer is not None and len(prompts.answer.unique()) > 1:
+        if prompts.answer is not None and len(prompts.answer.unique()) > 1:
             yield "its prompts have different answers, so that a decision does not mean the same in all of them"
 
     def _metrics(self, desk: Desk, prompts: PromptSet) -> GroupMetrics:
@@ -166,7 +175,9 @@ class GroupGaps(AuditQuestion):
         if len(words) == 1 and words < kinds and len(kinds) == 2:
             return np.array([int(label in words) for label in labels])
         raise DataError(
-            "it is not clear which label calls for the answer", got=", ".join(sorted(kinds)[:5]), fix="say it with positive="
+            "it is not clear which label calls for the answer",
+            got=", ".join(sorted(kinds)[:5]),
+            fix="say it with positive=",
         )
 
     def _judged(self, metrics: GroupMetrics, seed: int, level: float) -> tuple[Estimate, str, str]:
@@ -182,7 +193,9 @@ class GroupGaps(AuditQuestion):
             half = halves[1] if halves else metrics
             how = ", the groups farthest apart on the other half of the clusters" if halves else ""
             if not halves:
-                cannot_fail = "with so few clusters the groups that lie farthest apart cannot be chosen on one half alone"
+                cannot_fail = (
+                    "with so few clusters the groups that lie farthest apart cannot be chosen on one half alone"
+                )
         gap = half.gap(self.metric, first, second)
         estimate = gap.size() if len(groups) == 2 else gap
         if not np.isfinite(estimate.value):
@@ -192,6 +205,13 @@ class GroupGaps(AuditQuestion):
             f"{len(groups)} groups is {difference:.3g}"
         )
         return estimate, says, cannot_fail
+
+    def _units(self, metrics: GroupMetrics) -> tuple[float, ...]:
+        """Return what each prompt adds to the gap of two groups, with the sign of the gap as it was found."""
+        if len(metrics.groups) != 2:
+            return ()
+        values = metrics.gap_units(self.metric, *metrics.groups).to_numpy()
+        return tuple(map(float, np.sign(values.mean()) * values)) if len(values) else ()
 
     def _halves(self, metrics: GroupMetrics, seed: int) -> tuple[GroupMetrics, GroupMetrics] | None:
         numbers = cluster_numbers(metrics.table["cluster"].to_numpy(), len(metrics.table))
@@ -233,13 +253,17 @@ class GroupGaps(AuditQuestion):
 
     def _redrawn(self, desk: Desk, prompts: PromptSet, metrics: GroupMetrics) -> Control:
         if self.decisions is not None:
-            return Control.inapplicable("no-learning", "the decisions were made elsewhere, so there are no weights to redraw")
+            return Control.inapplicable(
+                "no-learning", "the decisions were made elsewhere, so there are no weights to redraw"
+            )
         rows = np.sort(np.random.default_rng([desk.seed, 14]).permutation(len(prompts))[: 2 * MOST_PAIRS])
-        some = prompts.take(rows)
+        some = prompts.take(rows.tolist())
         groups = np.asarray(column_of(some, self.group or "groups"))
 
         def difference(odds: np.ndarray) -> float:
-            labels = self._labels(some) if some.labels or self.metric != "selection_rate" else np.full(len(some), np.nan)
+            labels = (
+                self._labels(some) if some.labels or self.metric != "selection_rate" else np.full(len(some), np.nan)
+            )
             table = pd.DataFrame(
                 {"y_true": labels, "y_pred": (odds > self.cutoff).astype(int), "y_score": 1 / (1 + np.exp(-odds)),
                  "group": groups, "control": None, "cluster": np.arange(len(some))}
@@ -314,7 +338,8 @@ def column_of(prompts: PromptSet, name: str) -> list[str]:
         held = {**prompts.given, **prompts.variables}
         if name not in held:
             raise DataError(
-                f"the prompts have no column {name!r}", expected=", ".join(sorted(held)) or "columns of a file of prompts"
+                f"the prompts have no column {name!r}",
+                expected=", ".join(sorted(held)) or "columns of a file of prompts",
             )
         column = held[name]
     values = column.tolist() if isinstance(column, torch.Tensor) else list(column)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
@@ -92,7 +92,7 @@ class GroupMetrics:
     @property
     def counts(self) -> pd.Series:
         """How many units each group has."""
-        return self.table.groupby("group").size()
+        return self.table["group"].value_counts().sort_index()
 
     def group_min(self) -> Any:  # noqa: ANN401 - a Series, or a frame by control
         """Return the smallest value of each metric over the groups."""
@@ -111,7 +111,9 @@ class GroupMetrics:
     def ratio(self, *, method: Method = "between_groups") -> Any:  # noqa: ANN401
         """Return for each metric the smallest ratio between two groups, or of a group to all units, the smaller above."""
         if method == "to_overall":
-            return self._over_groups(lambda frame, overall: (frame / overall).map(lambda x: 1 / x if x > 1 else x).min())
+            return self._over_groups(
+                lambda frame, overall: (frame / overall).map(lambda x: 1 / x if x > 1 else x).min()
+            )
         return self._over_groups(lambda frame, overall: frame.min() / frame.max())
 
     @cached_property
@@ -156,23 +158,34 @@ class GroupMetrics:
             second: The other.
             control: The value of the control feature; all of them unless said.
         """
-        table = self._part(None, control)
+        units = self.gap_units(name, first, second, control)
+        if not len(units):
+            return Estimate(float("nan"), n=len(self._part(None, control)))
+        return Estimate.mean(units.to_numpy(), self.table["cluster"][units.index].to_numpy(), self.level)
+
+    def gap_units(self, name: str, first: Any, second: Any, control: Any = None) -> pd.Series:  # noqa: ANN401
+        """Return one number for each unit of two groups, whose mean is their gap and which vary as it does.
+
+        It is the linearization of a difference of two ratios; empty where a group has no unit to count.
+
+        Args:
+            name: The metric.
+            first: One group.
+            second: The other.
+            control: The value of the control feature; all of them unless said.
+        """
         if name in self.callables:
             raise DataError(f"the metric {name!r} is a function of your own, so its gap has no interval")
+        table = pd.concat([self._part(group, control) for group in (first, second)]).sort_index()
         above, below = self._parts(name, table)
-        sides = [(table["group"] == group).to_numpy() for group in (first, second)]
-        inside = sides[0] | sides[1]
-        ratios = [_ratio(above[side].sum(), below[side].sum()) for side in sides]
-        if not np.isfinite(ratios).all():
-            return Estimate(float("nan"), n=int(inside.sum()))
-        # What each unit adds to the gap, to first order; the mean is zero.
-        residual = sum(
-            sign * side * (above - ratio * below) / (below[side].sum() / inside.sum())
-            for sign, side, ratio in zip((1, -1), sides, ratios, strict=True)
-        )
-        spread = Estimate.mean(np.asarray(residual)[inside], table["cluster"].to_numpy()[inside], self.level)
-        value = ratios[0] - ratios[1]
-        return replace(spread, value=value, low=value + spread.low - spread.value, high=value + spread.high - spread.value)
+        units = np.zeros(len(table))
+        for sign, group in ((1, first), (-1, second)):
+            side = (table["group"] == group).to_numpy()
+            if not below[side].sum():
+                return pd.Series(dtype=float)
+            ratio = above[side].sum() / below[side].sum()
+            units += sign * (ratio + side * (above - ratio * below) / (below[side].sum() / len(units)))
+        return pd.Series(units, index=table.index)
 
     def gaps(self, name: str) -> pd.DataFrame:
         """Return the gap of every two groups with its interval, p-value and p-value adjusted by Holm."""
@@ -199,7 +212,9 @@ class GroupMetrics:
         for column, value in (("group", group), ("control", control)):
             if value is not None:
                 if value not in table[column].to_numpy():
-                    raise DataError(f"there is no {column} {value!r}", fix=did_you_mean(value, map(str, table[column].unique())))
+                    raise DataError(
+                        f"there is no {column} {value!r}", fix=did_you_mean(value, map(str, table[column].unique()))
+                    )
                 table = table[table[column] == value]
         return table
 
@@ -301,7 +316,9 @@ def group_metrics(
     wrong = {name: len(column) for name, column in columns.items() if len(column) != n}
     if wrong:
         name, length = next(iter(wrong.items()))
-        raise DataError(f"{name} and y_pred differ in length", got=f"{length} and {n}", expected="one entry for each unit")
+        raise DataError(
+            f"{name} and y_pred differ in length", got=f"{length} and {n}", expected="one entry for each unit"
+        )
     table = pd.DataFrame(columns)
     require_groups(table["group"], table["control"], smallest)
     return GroupMetrics(table, names, callables, level, n_boot, random_state)
@@ -318,7 +335,11 @@ def group_problem(groups: Sequence[Any] | pd.Series, controls: Any = None, small
     """Return what is wrong with the groups; empty if nothing is."""
     names = pd.Series(list(groups)).map(str)
     if names.nunique() < 2:
-        return f"there is only the group {names.iloc[0]!r}, so there is nothing to compare" if len(names) else "there are no units"
+        return (
+            f"there is only the group {names.iloc[0]!r}, so there is nothing to compare"
+            if len(names)
+            else "there are no units"
+        )
     cells = names
     if controls is not None and pd.Series(list(controls)).notna().any():
         cells = names + " where the control is " + pd.Series(list(controls)).map(str)
@@ -371,7 +392,3 @@ def _joined(features: Any) -> np.ndarray:  # noqa: ANN401 - a column, or several
     if column.ndim != 1:
         raise DataError("a feature is one column", got=column.shape, fix="give several as a mapping from their names")
     return column
-
-
-def _ratio(above: float, below: float) -> float:
-    return above / below if below else float("nan")

@@ -68,9 +68,7 @@ def identity(metrics: GroupMetrics) -> pd.DataFrame:
             name: metrics.estimate(name, group).value
             for name in ("base_rate", "positive_predictive_value", "false_negative_rate", "false_positive_rate")
         }
-        implied = false_positive_rate(
-            rate["base_rate"], rate["positive_predictive_value"], rate["false_negative_rate"]
-        )
+        implied = false_positive_rate(rate["base_rate"], rate["positive_predictive_value"], rate["false_negative_rate"])
         rows.append({"group": group, **rate, "fpr_by_identity": implied})
     return pd.DataFrame(rows)
 

@@ -132,7 +132,8 @@ def stored_effects(path: str | Path) -> StoredEffects:
         content = json.loads(file.read_text(encoding="utf-8"))
         rows = content["results"]
         sides = [
-            [[float(row[f"candidate{number}_{when}_prob"]) for number in (1, 2)] for row in rows] for when in ("base", "alt")
+            [[float(row[f"candidate{number}_{when}_prob"]) for number in (1, 2)] for row in rows]
+            for when in ("base", "alt")
         ]
         total = odds_effects(*sides).te
         whole = [

@@ -105,7 +105,11 @@ class Exposure(AuditQuestion):
         controls = (unseen, self._unlearned(desk, canaries, values), self._prefixless(desk, canaries, values))
         by_count = self._by_count(desk, table)
         known = np.isfinite(canaries.counts)
-        trend = stats.spearmanr(np.array(canaries.counts)[known], values[known]) if _vary(np.array(canaries.counts)[known], values[known]) else None
+        trend = (
+            stats.spearmanr(np.array(canaries.counts)[known], values[known])
+            if _vary(np.array(canaries.counts)[known], values[known])
+            else None
+        )
         if trend is not None:
             line = {"measure": "Spearman with the count", "n": int(known.sum()), "value": float(trend.statistic)}
             by_count = pd.concat([by_count, pd.DataFrame([line | {"p": float(trend.pvalue)}])], ignore_index=True)
@@ -173,7 +177,14 @@ class Exposure(AuditQuestion):
         shown = canaries.inserted
         if self.base is not None:
             name = OTHER["write"](self.base)
-            there = Desk(other_model(desk, self.base), desk.held, desk.seed, desk.level, rows=desk.rows, batch_size=desk.batch_size)
+            there = Desk(
+                other_model(desk, self.base),
+                desk.held,
+                desk.seed,
+                desk.level,
+                rows=desk.rows,
+                batch_size=desk.batch_size,
+            )
             base = np.array([row["exposure"] for row in self._rows(there, canaries, f"base {name}")])[shown]
             prefixes = np.array(canaries.prefixes)[shown]
             p = desk.mean(values[shown] - base, prefixes).at_most(0.0)

@@ -95,5 +95,7 @@ def test_the_intervals_of_both_scores_of_bbq_cover():
 def test_a_number_is_scaled_with_its_interval():
     share = crows_pairs(np.arange(20.0), np.full(20, 4.5), (), ["a"] * 20).estimate
     both = affine(share, 2.0, -1.0)
-    assert (both.value, both.low, both.high) == pytest.approx(tuple(2 * x - 1 for x in (share.value, share.low, share.high)))
+    assert (both.value, both.low, both.high) == pytest.approx(
+        tuple(2 * x - 1 for x in (share.value, share.low, share.high))
+    )
     assert both.at_most(0.2) == pytest.approx(share.at_most(0.6))

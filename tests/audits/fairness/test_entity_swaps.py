@@ -5,8 +5,7 @@ import pytest
 
 import mechcausal as mc
 from mechcausal import audit
-from mechcausal.audits.plan import plan_of
-
+from mechcausal.audits.reading import plan_of
 
 
 def swapped(model, slot, pairs_of_words, **columns):
@@ -44,7 +43,9 @@ def asked(question, model, networks=0):
 def test_a_planted_entity_moves_more_than_random_names(hiring, hobbies, names):
     finding = asked(audit.EntitySwaps(hobbies, neutral=names, at_most=1.0), hiring, networks=8)
     shifts = [
-        np.abs(np.subtract(*(mc.measure(hiring, side, "logit_diff").examples[0] for side in (pairs.clean, pairs.corrupt))))
+        np.abs(
+            np.subtract(*(mc.measure(hiring, side, "logit_diff").examples[0] for side in (pairs.clean, pairs.corrupt)))
+        )
         for pairs in (hobbies, names)
     ]
     table = finding.answer.table.set_index("measure")["value"]

@@ -5,7 +5,15 @@ import pytest
 from decisions import COMPAS, units
 
 from mechcausal import audit
-from mechcausal.audits.fairness.impossibility import FORCED, SHORT, false_positive_rate, forced, identity, picture, sentence
+from mechcausal.audits.fairness.impossibility import (
+    FORCED,
+    SHORT,
+    false_positive_rate,
+    forced,
+    identity,
+    picture,
+    sentence,
+)
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,10 @@ def test_total_effects_of_gpt2_on_winobias(part, total):
     probabilities = np.array(KEPT[part])
     effects = audit.odds_effects(probabilities[:, :2], probabilities[:, 2:])
     assert effects.mean("te") == pytest.approx(total, abs=1e-12)
-    assert round(effects.mean("te"), 4 if part == "unfiltered" else 6) == {"filtered": 0.249274, "unfiltered": 0.1146}[part]
+    assert (
+        round(effects.mean("te"), 4 if part == "unfiltered" else 6)
+        == {"filtered": 0.249274, "unfiltered": 0.1146}[part]
+    )
 
 
 def test_choosing_by_the_outcome_is_what_makes_the_published_number_large():
@@ -38,7 +41,9 @@ def test_choosing_by_the_outcome_is_what_makes_the_published_number_large():
 def test_the_published_effects_of_gpt2():
     filtered = audit.stored_effects(RESULTS / "winobias_gpt2_filtered_dev.json")
     for what, value in {"te": 0.249274, "nie": 0.182031, "nde": 0.079363}.items():
-        stored = {"te": "mean_total_effect", "nie": "mean_model_indirect_effect", "nde": "mean_model_direct_effect"}[what]
+        stored = {"te": "mean_total_effect", "nie": "mean_model_indirect_effect", "nde": "mean_model_direct_effect"}[
+            what
+        ]
         assert filtered.mean(what) == pytest.approx(filtered.facts[stored], abs=1e-9)
         assert round(filtered.mean(what), 6) == value
     top = filtered.heads().iloc[0]
