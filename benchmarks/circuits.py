@@ -426,7 +426,9 @@ def compiled(runs: int) -> bool:
             "acdc": (partial(program.acdc, pairs, [threshold]), len(THRESHOLDS)),
         }
         for method, (published, times) in theirs.items():
-            ours = partial(mc.discover, model, pairs, method=method, metric="kl", at="each", batch_size=200, edges=int(true.sum()))
+            ours = partial(
+                mc.discover, model, pairs, method=method, metric="kl", at="each", batch_size=200, edges=int(true.sum())
+            )
             area, peer_area = (
                 round(roc_auc(np.abs(scores[possible]).ravel(), true), 3) for scores in (ours().scores, published())
             )

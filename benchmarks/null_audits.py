@@ -12,7 +12,8 @@ networks that a finding is compared with are other draws for every model.
   family-wise rate is the share of audits with any alarm; nominal is the plan's alpha, and the limit is two standard errors above.
 - Thresholds `at_least` ask for a skill (accuracy, worst group, and an attribution or a circuit that holds). A network that has
   learned nothing lacks the skill, and to fail them is right: they are listed as `unskilled` and are no alarms.
-- The expected error of calibration asks for a skill as well, although its threshold is `at_most`: listed as `unskilled` too.
+- Two thresholds `at_most` ask for a skill as well, and are listed as `unskilled`: the error of calibration, and of selective
+  invariance that a decision does not change where it must.
 """
 
 from __future__ import annotations
@@ -44,7 +45,11 @@ SKILLS = ("calibration",)  # thresholds `at_most` that ask for a skill
 
 def is_alarm(finding: Finding) -> bool:
     """Say whether a finding claims an effect, a mechanism or a leak."""
-    return finding.status == "fail" and finding.threshold.at_most is not None and finding.question not in SKILLS
+    if finding.status != "fail" or finding.threshold.at_most is None or finding.answer is None:
+        return False
+    if finding.question == "selective_invariance":  # only what must stay is compared with other networks
+        return any(control.kind == "no-learning" and control.guards for control in finding.answer.controls)
+    return finding.question not in SKILLS
 
 
 def audited(plan: audit.Plan, organism: Any, number: int) -> dict[str, Any]:  # noqa: ANN401 - a TransformerBridge
@@ -61,6 +66,14 @@ def audited(plan: audit.Plan, organism: Any, number: int) -> dict[str, Any]:  # 
         "errors": [f"{finding.question}: {finding.error}" for finding in report.findings if finding.error],
         "statuses": {finding.question: finding.status for finding in report.findings},
         "p": {finding.question: round(finding.p, 5) for finding in report.findings},
+        "estimates": {finding.question: finding.estimate.value for finding in report.findings if finding.estimate},
+        "guards": {
+            finding.question: {
+                control.kind: round(control.p, 5) for control in finding.answer.controls if control.guards
+            }
+            for finding in report.findings
+            if finding.answer is not None
+        },
         "cpu_seconds": round(time.process_time() - started, 1),
     }
 
@@ -72,7 +85,8 @@ def summary(lines: list[dict[str, Any]], alpha: float) -> dict[str, Any]:
     share = sum(bool(line["alarms"]) for line in lines) / count
     raised = Counter(alarm.partition(":")[0] for line in lines for alarm in line["alarms"])
     below = {
-        question: round(float(np.mean([line["p"][question] <= alpha for line in lines])), 3) for question in lines[0]["p"]
+        question: round(float(np.mean([line["p"][question] <= alpha for line in lines])), 3)
+        for question in lines[0]["p"]
     }
     return {
         "models": count, "share_with_an_alarm": round(share, 4), "at_most": round(float(limit), 4), "alarms": dict(raised),
