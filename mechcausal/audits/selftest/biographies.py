@@ -20,13 +20,16 @@ import math
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import torch
 from safetensors.torch import save_file
 
-import mechcausal as mc
+from mechcausal.data.contrast import Contrast
+from mechcausal.data.prompts import PromptSet
+from mechcausal.models.load import load
 from mechcausal.organisms.tokenizer import save_tokenizer
 
 WEIGHTS, GENDER, ROYAL, RIGHT = (1.0, 0.7, 0.5), 2.5, 2.0, 0.7
@@ -44,7 +47,7 @@ HEADS = ((1, G, G_END, 1.0), (2, S, S_END, WEIGHTS[0]), (3, S, S_END, WEIGHTS[1]
 PRONOUN_HEAD = "L0.z.H0"
 
 
-def state():
+def state() -> dict[str, torch.Tensor]:
     """Return the weights, under the names of a HookedTransformer."""
     width, heads, head_width, hidden = 32, len(HEADS), 2, 1
     made = {
@@ -83,18 +86,19 @@ def state():
 
 
 @cache
-def model():
+def model() -> Any:  # noqa: ANN401 - a TransformerBridge
     """Return the model, loaded once."""
-    folder = Path(mkdtemp()) / "biographies"
-    folder.mkdir()
     config = {
         "n_layers": 1, "d_model": 32, "n_ctx": 8, "d_head": 2, "n_heads": len(HEADS), "d_mlp": 1, "d_vocab": len(WORDS),
         "act_fn": "relu", "normalization_type": None, "attn_only": False, "positional_embedding_type": "standard",
     }  # fmt: skip
-    (folder / "config.json").write_text(json.dumps(config))
-    save_file(state(), folder / "model.safetensors")
-    save_tokenizer(VOCABULARY, folder, longest=8)
-    return mc.load(folder)
+    with TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "biographies"
+        folder.mkdir()
+        (folder / "config.json").write_text(json.dumps(config))
+        save_file(state(), folder / "model.safetensors")
+        save_tokenizer(VOCABULARY, folder, longest=8)
+        return load(folder)
 
 
 @dataclass(frozen=True)
@@ -108,32 +112,36 @@ class People:
     city: np.ndarray
 
     @property
-    def texts(self):
+    def texts(self) -> list[str]:
+        """The biographies."""
         rows = zip(self.he, self.words, self.which, self.city, strict=True)
         return [
             f"{'he' if g else 'she'} {' '.join((JUNIOR, SENIOR)[w][i] for w, i in zip(row, which, strict=True))} {city} <end>"
             for g, row, which, city in rows
         ]
 
-    def prompts(self, **more):
+    def prompts(self, **more: Any) -> PromptSet:  # noqa: ANN401 - what `PromptSet.from_text` takes
+        """Return the biographies, each with the right answer."""
         names = np.where(self.senior, "senior", "junior")
-        return mc.PromptSet.from_text(
+        return PromptSet.from_text(
             model(), self.texts, answer=list(names), foil=list(np.where(self.senior, "junior", "senior")),
             groups=[f"{'he' if g else 'she'} {name}" for g, name in zip(self.he, names, strict=True)], labels=list(names),
             positions={"pronoun": 0, "city": 4}, variables={"gender": self.he.astype(int)}, **more,
         )  # fmt: skip
 
-    def changed(self, **columns):
+    def changed(self, **columns: np.ndarray) -> People:
+        """Return the same people with other columns."""
         return People(**{**vars(self), **columns})
 
-    def pairs(self, other, factor):
-        return mc.Contrast.from_text(
+    def pairs(self, other: People, factor: str) -> Contrast:
+        """Return pairs with other people, decided between senior and junior."""
+        return Contrast.from_text(
             model(), self.texts, other.texts, answer="senior", foil="junior", factor=factor,
             positions={"pronoun": 0, "city": 4},
         )  # fmt: skip
 
 
-def draw(n, he_if_senior=0.5, seed=0):
+def draw(n: int, he_if_senior: float = 0.5, seed: int = 0) -> People:
     """Draw people."""
     rng = np.random.default_rng(seed)
     senior = rng.random(n) < 0.5
@@ -142,7 +150,7 @@ def draw(n, he_if_senior=0.5, seed=0):
     return People(he, senior, words, rng.integers(0, 3, (n, 3)), np.array(list(CITIES))[rng.integers(0, 4, n)])
 
 
-def population():
+def population() -> People:
     """Return 200 people, 50 for each pronoun and profession, whose words point right in the same way in all four groups.
 
     The majority of the words is right for 39 of the 50, and the patterns are as frequent as rounding to whole people allows.
@@ -166,7 +174,7 @@ def population():
     return People(he, senior, words, which, np.array(list(CITIES))[numbers % 4])
 
 
-def coded(n_clusters=30, seed=0):
+def coded(n_clusters: int = 30, seed: int = 0) -> PromptSet:
     """Return prompts to fit an eraser to: in each cluster two who are called he and two who are called she, with the same words.
 
     Their cities say the gender by the product of two numbers, so nothing linear is left of it once the pronoun's own
@@ -179,18 +187,18 @@ def coded(n_clusters=30, seed=0):
     return people.prompts(clusters=[f"words {number}" for number in np.repeat(np.arange(n_clusters), 4)])
 
 
-def royals(n=40):
+def royals(n: int = 40) -> PromptSet:
     """Return prompts of king and queen: the pronoun is the legitimate reason, and the only one."""
     he = np.arange(n) % 2 == 0
     words = np.array(list(itertools.islice(itertools.cycle(itertools.product((0, 1), repeat=3)), n)))
     people = People(he, he, words, words, np.array(list(CITIES))[np.arange(n) % 4])
     names = ["king" if g else "queen" for g in he]
-    return mc.PromptSet.from_text(
+    return PromptSet.from_text(
         model(), people.texts, answer=names, foil=["queen" if g else "king" for g in he], groups=names,
         positions={"pronoun": 0, "city": 4},
     )  # fmt: skip
 
 
-def odds(people, share=1.0):
+def odds(people: People, share: float = 1.0) -> np.ndarray:
     """Return the log-odds of senior in closed form, with a share of the pronoun's part."""
     return (2 * people.words - 1) @ np.array(WEIGHTS) + share * GENDER * (2 * people.he.astype(int) - 1)
