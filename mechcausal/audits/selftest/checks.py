@@ -138,9 +138,19 @@ def between(what: str, measured: float, low: float, high: float, truth: str = ""
     return Check(what, truth, float(measured), f"{low:g} to {high:g}", low <= float(measured) <= high)
 
 
-def holds(what: str, count: int, of: int, truth: str = "") -> Check:
+def holds(what: str, count: int, of: int) -> Check:
     """Return the check that something holds in all cases."""
-    return Check(what, truth or "all", float(count), f"all {of}", count == of)
+    return Check(what, str(of), float(count), f"all {of}", count == of)
+
+
+def yes(what: str, is_so: bool) -> Check:
+    """Return the check that something is so; 1 says that it is."""
+    return Check(what, "1", float(is_so), "is so", bool(is_so))
+
+
+def no(what: str, is_so: bool) -> Check:
+    """Return the check that something is not so; 0 says that it is not."""
+    return Check(what, "0", float(is_so), "is not so", not is_so)
 
 
 def _number(name: str) -> int:

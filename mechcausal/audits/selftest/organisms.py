@@ -27,7 +27,7 @@ from mechcausal.audits.privacy.adversaries import readers
 from mechcausal.audits.robustness.worst_group import WorstGroup
 from mechcausal.audits.selftest import biographies
 from mechcausal.audits.selftest.biographies import BAYES, PRONOUN_HEAD
-from mechcausal.audits.selftest.checks import Check, above, below, between, checks_of, holds, near
+from mechcausal.audits.selftest.checks import Check, above, below, between, checks_of, holds, near, no, yes
 from mechcausal.data.prompts import PromptSet
 from mechcausal.data.tasks import contrast, task
 from mechcausal.links.candidates import directions
@@ -108,14 +108,14 @@ def links(quick: bool) -> Iterator[Check]:
         table = Plan([question], networks=0).run(model, quiet=True).findings[0].answer.table
     finally:
         detach(model, "coordinates")
-    features = table[table["kind"] == "feature"]
-    number = features["candidate"].str.extract(r"F(\d+)$")[0].astype(int)
+    features = table[table["kind"] == "direction"]
+    number = features["candidate"].str.extract(r"(\d+)$")[0].astype(int)
     verdict = dict(zip(number, features["verdict"], strict=True))
     yield near("feature with the largest effect", biographies.G_END, int(number.iloc[0]), 0)
-    yield holds("features that carry the pronoun and are used", list(verdict.values()).count(CAUSAL), 1, "1")
-    yield holds("the feature of the pronoun is among them", int(verdict[biographies.G_END] == CAUSAL), 1, "1")
-    yield holds("what only goes along is called correlate-only", int(verdict[biographies.N_END] == CORRELATE), 1, "1")
-    yield holds("what holds the legitimate words is flagged", int(verdict[biographies.S_END] == CAUSAL), 0, "0")
+    yield near("features that carry the pronoun and are used", 1, list(verdict.values()).count(CAUSAL), 0)
+    yield yes("the feature of the pronoun is among them", verdict[biographies.G_END] == CAUSAL)
+    yield yes("what only goes along is called correlate-only", verdict[biographies.N_END] == CORRELATE)
+    yield no("what holds the legitimate words is flagged", verdict[biographies.S_END] == CAUSAL)
 
 
 def _cities(people: biographies.People, sign: int) -> np.ndarray:
@@ -141,8 +141,8 @@ def erasure(quick: bool) -> Iterator[Check]:
     yield below("linear adversary after", after["linear"], majority + 0.03, f"majority {majority:.3f}")
     yield above("quadratic adversary after", after["quadratic"], 0.7)
     notes = {edit.name: edit.notes for edit in swept().edits}
-    yield holds("the leak is marked `leak (nonlinear)`", int("leak (nonlinear)" in notes["erase"]), 1, "1")
-    yield holds("a fit where label and attribute go together is marked", int("biased fit" in notes["erase, biased"]), 1, "1")
+    yield yes("the leak is marked `leak (nonlinear)`", "leak (nonlinear)" in notes["erase"])
+    yield yes("a fit where label and attribute go together is marked", "biased fit" in notes["erase, biased"])
     worse = _value("erase, biased", "accuracy") - _value("erase", "accuracy")
     yield below("accuracy of the biased erasure less that of the other", worse, -0.03)
 
@@ -167,7 +167,7 @@ def observation(quick: bool) -> Iterator[Check]:
     probe, means = ({row["what"]: row["value"] for _, row in found[how].table.iterrows()} for how in found)
     r2, observed = "R2 of the coordinate on all others", "observed: slope alone"
     yield above("R2 of the probe's direction on all others", probe[r2], 0.95)
-    yield holds("its observational effect is refused", int(NO_OVERLAP in found["probe"].marks), 1, "1")
+    yield yes("its observational effect is refused", NO_OVERLAP in found["probe"].marks)
     do = found["probe"].estimate.value
     yield near("what moving along it does, in log-odds", 0, do, 0.5)
     yield above("observed slope over what it does", probe[observed] / max(abs(do), 1e-9), 10)
@@ -196,7 +196,7 @@ def invariance(quick: bool) -> Iterator[Check]:
     yield below("flips with the pronoun, erased where it is held", found["place"]["pronoun"], 0.05)
     yield between("flips with the pronoun, erased at the last layer", found["last"]["pronoun"], 0.1, found["none"]["pronoun"])
     evidence = [found[name]["evidence"] for name in ("none", "last", "place")]
-    yield holds("the less of the pronoun is left, the more the evidence decides", int(evidence == sorted(set(evidence))), 1, "1")
+    yield yes("the less of the pronoun is left, the more the evidence decides", evidence == sorted(set(evidence)))
     yield holds("edits under which the field decides always", sum(each["field"] == 1 for each in found.values()), 3)
     yield below("flips with the city, largest of three edits", max(each["swap city"] for each in found.values()), 0.1)
 
@@ -217,4 +217,4 @@ def trade_off(quick: bool) -> Iterator[Check]:
     yield near("accuracy of king and queen, as it is", 1, _value("none", "royals"), 1e-9)
     yield below("change by the ablation, upper end", swept().change("ablate 1", "royals").high, -0.5)
     front = set(swept().pareto("gender", "royals").front)
-    yield holds("full ablation is on the front, the model as it is is not", int("ablate 1" in front and "none" not in front), 1, "1")
+    yield yes("full ablation is on the front, the model as it is is not", "ablate 1" in front and "none" not in front)
