@@ -14,8 +14,9 @@ from mechcausal.arguments import Count, Number
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.estimate import Estimate
 from mechcausal.audits.fairness.controls import MOST_PAIRS, detectable
-from mechcausal.audits.fairness.group_metrics import SMALLEST, GroupMetrics, group_metrics, group_problem
+from mechcausal.audits.fairness.group_metrics import SMALLEST, group_metrics, group_problem
 from mechcausal.audits.fairness.impossibility import forced, identity, picture, sentence
+from mechcausal.audits.fairness.metric_frame import GroupMetrics
 from mechcausal.audits.figures import Point, Points
 from mechcausal.audits.finding import Answer, Control, Identified
 from mechcausal.audits.question import AuditQuestion, Family
