@@ -85,6 +85,7 @@ class EntitySwaps(AuditQuestion):
             estimate, says, controls, pd.concat([table, groups], ignore_index=True),
             (bar_chart(bars, "What a swap moves", "shift of the log-odds"),), self._examples(pairs, shift),
             dropped=tuple(pairs.dropped), smallest_detectable=detectable(estimate),
+            **({"units": tuple(np.abs(shift)), "unit_clusters": names} if held is None else {}),
         )  # fmt: skip
 
     def forwards(self, desk: Desk) -> float:

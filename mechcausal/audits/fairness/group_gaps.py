@@ -86,7 +86,7 @@ class GroupGaps(AuditQuestion):
         """Return the gaps."""
         prompts: PromptSet = desk.data
         metrics = self._metrics(desk, prompts)
-        estimate, says, cannot_fail = self._judged(metrics, desk.seed, desk.level)
+        estimate, says, cannot_fail, units, clusters = self._judged(metrics, desk.seed)
         rows = [self._by_group(metrics)]
         figures: list[Any] = [self._bars(metrics)]
         marks: dict[str, str] = {}
@@ -101,7 +101,7 @@ class GroupGaps(AuditQuestion):
         return Answer(
             estimate, says + extra, controls, pd.concat(rows, ignore_index=True), tuple(figures),
             self._examples(prompts, metrics), n_tests=0, marks=marks, cannot_fail=cannot_fail,
-            smallest_detectable=detectable(estimate),
+            smallest_detectable=detectable(estimate), units=tuple(units), unit_clusters=tuple(map(str, clusters)),
         )  # fmt: skip
 
     def problems(self, data: Mapping[str, Any]) -> Iterator[str]:
@@ -176,8 +176,8 @@ class GroupGaps(AuditQuestion):
             fix="say it with positive=",
         )
 
-    def _judged(self, metrics: GroupMetrics, seed: int, level: float) -> tuple[Estimate, str, str]:
-        """Return the gap that is judged, a sentence, and why it cannot be judged."""
+    def _judged(self, metrics: GroupMetrics, seed: int) -> tuple[Estimate, str, str, np.ndarray, np.ndarray]:
+        """Return the gap that is judged, a sentence, why it cannot be judged, and the numbers of its units."""
         word, groups = self.metric.replace("_", " "), metrics.groups
         difference = float(metrics.difference()[self.metric])
         cannot_fail, half = "", metrics
@@ -200,7 +200,9 @@ class GroupGaps(AuditQuestion):
             f"the {word} of {first!r} less that of {second!r} is {gap}{how}; over all units the largest difference of "
             f"{len(groups)} groups is {difference:.3g}"
         )
-        return estimate, says, cannot_fail
+        units, clusters = half.gap_units(self.metric, first, second)
+        turned = -1.0 if len(groups) == 2 and gap.value < 0 else 1.0
+        return estimate, says, cannot_fail, turned * units, clusters
 
     def _halves(self, metrics: GroupMetrics, seed: int) -> tuple[GroupMetrics, GroupMetrics] | None:
         numbers = cluster_numbers(metrics.table["cluster"].to_numpy(), len(metrics.table))

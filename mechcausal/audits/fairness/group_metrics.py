@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
@@ -158,6 +158,23 @@ class GroupMetrics:
             second: The other.
             control: The value of the control feature; all of them unless said.
         """
+        units, clusters = self.gap_units(name, first, second, control)
+        inside = np.isfinite(units)
+        if not inside.any():
+            return Estimate(float("nan"), n=len(units))
+        return Estimate.mean(units[inside], clusters[inside], self.level)
+
+    def gap_units(self, name: str, first: Any, second: Any, control: Any = None) -> tuple[np.ndarray, np.ndarray]:  # noqa: ANN401
+        """Return a number for each unit whose mean is the gap, and the clusters; NaN for units of other groups.
+
+        To first order they also have the gap's uncertainty.
+
+        Args:
+            name: The metric, one of those with an interval.
+            first: One group.
+            second: The other.
+            control: The value of the control feature; all of them unless said.
+        """
         table = self._part(None, control)
         if name in self.callables:
             raise DataError(f"the metric {name!r} is a function of your own, so its gap has no interval")
@@ -165,18 +182,15 @@ class GroupMetrics:
         sides = [(table["group"] == group).to_numpy() for group in (first, second)]
         inside = sides[0] | sides[1]
         ratios = [_ratio(above[side].sum(), below[side].sum()) for side in sides]
+        clusters = table["cluster"].to_numpy()
         if not np.isfinite(ratios).all():
-            return Estimate(float("nan"), n=int(inside.sum()))
+            return np.full(len(table), np.nan), clusters
         # What each unit adds to the gap, to first order; the mean is zero.
         residual = sum(
             sign * side * (above - ratio * below) / (below[side].sum() / inside.sum())
             for sign, side, ratio in zip((1, -1), sides, ratios, strict=True)
         )
-        spread = Estimate.mean(np.asarray(residual)[inside], table["cluster"].to_numpy()[inside], self.level)
-        value = ratios[0] - ratios[1]
-        return replace(
-            spread, value=value, low=value + spread.low - spread.value, high=value + spread.high - spread.value
-        )
+        return np.where(inside, ratios[0] - ratios[1] + np.asarray(residual), np.nan), clusters
 
     def gaps(self, name: str) -> pd.DataFrame:
         """Return the gap of every two groups with its interval, p-value and p-value adjusted by Holm."""

@@ -6,7 +6,7 @@ import pytest
 import mechcausal as mc
 from mechcausal import audit
 from mechcausal.audits.fairness.group_gaps import column_of
-from mechcausal.audits.plan import plan_of
+from mechcausal.audits.reading import plan_of
 from mechcausal.errors import DataError
 
 
