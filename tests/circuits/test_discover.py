@@ -121,3 +121,9 @@ def test_with_few_clusters_both_halves_hold_pairs_of_each(hiring):
     assert len(found.about["found_on"]) < len(pairs)
     whole = mc.discover(model, pairs, method="eap", certify=3, edges=10)
     assert "the same" not in whole.about["certified"]["sentence"]
+
+
+def test_circuits_of_features_are_found_elsewhere():
+    with pytest.raises(MechcausalError, match=r"one of heads and MLPs.*mc\.features\.circuit") as refused:
+        mc.discover(zoo.loaded("gpt2"), zoo.make_pairs(), dictionaries=["mine"])
+    assert len(str(refused.value)) < 400

@@ -50,7 +50,9 @@ def test_a_model_is_on_one_device():
         return SimpleNamespace(parameters=lambda: parameters)
 
     require_one_device(on("cuda:0", "cuda:0"), "it")
-    with pytest.raises(UnsupportedError, match=r"it was spread over several devices.*got cpu, cuda:1.*device=\"cuda:1\""):
+    with pytest.raises(
+        UnsupportedError, match=r"it was spread over several devices.*got cpu, cuda:1.*device=\"cuda:1\""
+    ):
         require_one_device(on("cpu", "cuda:1"), "it")
     with pytest.raises(UnsupportedError, match=r"it does not fit into memory.*on the disk"):
         require_one_device(on("cpu", "meta"), "it")

@@ -22,7 +22,6 @@ from mechcausal.audits.question import AuditQuestion, Family
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.prompts import PromptSet
 from mechcausal.metrics import Metric, at_read_position
-from mechcausal.models import bridge
 from mechcausal.results.charts import Bar, bar_chart
 
 
@@ -51,10 +50,11 @@ class Benchmark(AuditQuestion):
     )
     takes: ClassVar[tuple[type[Any], ...]] = (BenchmarkItems, Contrast)
     bounds: ClassVar[tuple[float, float]] = (-1.0, 1.0)
+    better: ClassVar[Literal["low", "high", "zero"]] = "zero"
     context: Literal["ambiguous", "disambiguated"] = "ambiguous"
 
     @property
-    def estimand(self) -> str:
+    def estimand(self) -> str:  # ty: ignore[incompatible-property-override]
         """What the estimate is."""
         return "the score of the benchmark, as its authors define it"
 
@@ -64,7 +64,7 @@ class Benchmark(AuditQuestion):
         score = self._score(desk, items)
         beside = dict(score.beside)
         if items.name == "winogender" and items.pairs is not None:
-            clean, corrupt = desk.both(items.pairs)
+            clean, corrupt = desk.both(items.pairs, "logit_diff")
             beside["flip rate of who the pronoun is of"] = desk.mean(
                 (clean > 0) != (corrupt > 0), items.pairs.clean.clusters
             )
@@ -85,6 +85,7 @@ class Benchmark(AuditQuestion):
             score.estimate, f"{says}; {score.vacuous}" if score.vacuous else says, controls, table,
             (bar_chart(bars, f"Scores of {items.name}", "score"),), self._examples(items), dropped=tuple(items.dropped),
             marks=marks, cannot_fail=score.vacuous, smallest_detectable=detectable(score.estimate),
+            units=tuple(map(float, score.units)), unit_clusters=tuple(map(str, items.clusters)) if len(score.units) else (),
         )  # fmt: skip
 
     def forwards(self, desk: Desk) -> float:
@@ -113,7 +114,7 @@ class Benchmark(AuditQuestion):
             assert items.pairs is not None
             if items.name == "crows_pairs":
                 return self._crows_pairs(desk, items.pairs, groups)
-            return scores.winobias(*desk.both(items.pairs), names, groups, desk.level)
+            return scores.winobias(*desk.both(items.pairs, "logit_diff"), names, groups, desk.level)
         if items.name == "winogender":
             difference, mass = (desk.outcomes(items.prompts, metric) for metric in (DIFFERENCE, MASS))
             return scores.winogender(difference, mass, items.facts["female"], names, desk.level)
@@ -133,7 +134,7 @@ class Benchmark(AuditQuestion):
         tokens = (pairs.clean.lengths - 1).numpy()
         per_token, uniform = (
             float(more.sum() / tokens.sum()),
-            -float(np.log(bridge.underlying(desk.model).config.vocab_size)),
+            -float(np.log(desk.model.cfg.d_vocab)),
         )
         if per_token > uniform:
             return score

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
@@ -13,7 +13,7 @@ from mechcausal.arguments import Count
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.estimate import Estimate
 from mechcausal.audits.fairness.controls import (
-    answer_problem,
+    cluster_problem,
     detectable,
     drawn_places,
     embedding_alone,
@@ -57,6 +57,8 @@ class ControlledEffect(AuditQuestion):
     )
     takes: ClassVar[tuple[type[Any], ...]] = (Contrast,)
     under_edits: ClassVar[bool] = False
+    reads_outcome: ClassVar[bool] = True
+    better: ClassVar[Literal["low", "high", "zero"]] = "zero"
     mediator: Any = field(metadata={"read": read_places})
     values: Any = field(default=None, metadata={"read": read_numbers})
     points: Count = 9
@@ -82,18 +84,18 @@ class ControlledEffect(AuditQuestion):
         return len(self.values) if isinstance(self.values, tuple) else 1
 
     @property
-    def estimand(self) -> str:
+    def estimand(self) -> str:  # ty: ignore[incompatible-property-override]
         """What the estimate is."""
         where = "on average over its levels" if self.judged is None else f"at its level number {self.judged}"
         return f"the mean effect of the factor while the mediator is held, {where}"
 
     @property
-    def held_fixed(self) -> str:
+    def held_fixed(self) -> str:  # ty: ignore[incompatible-property-override]
         """What is held fixed."""
         return f"every other word, and {self.mediator}, at the same value in both prompts"
 
     @property
-    def site(self) -> str:
+    def site(self) -> str:  # ty: ignore[incompatible-property-override]
         """Where."""
         return str(self.mediator)
 
@@ -105,19 +107,21 @@ class ControlledEffect(AuditQuestion):
         high, low = (np.array(kept[side], dtype=float) for side in ("high", "low"))
         effects = np.array(kept["effects"], dtype=float)
         table = pd.DataFrame(kept["rows"])
-        estimate = desk.mean(effects.mean(0) if self.judged is None else effects[self.judged], names)
+        judged = effects.mean(0) if self.judged is None else effects[self.judged]
+        estimate = desk.mean(judged, names)
         total = desk.mean(high - low, names)
         controls = (
             self._random_sites(desk, pairs),
-            redrawn_effect(desk, pairs, "logit_diff", high, low),
-            embedding_alone(desk, pairs, "logit_diff"),
+            redrawn_effect(desk, pairs, high, low),
+            embedding_alone(desk, pairs),
         )
         spread = f"from {table['effect'].min():.3g} to {table['effect'].max():.3g} over {len(table)} levels"
         where = "on average" if self.judged is None else f"at {table['held_at'][self.judged]}"
         says = f"with {self.mediator} held, the effect is {estimate} {where} ({spread}); the total effect is {total}"
         return Answer(
             estimate, says, controls, table, (self._figure(table, total),), n_tests=len(table),
-            dropped=tuple(pairs.dropped), smallest_detectable=detectable(estimate),
+            dropped=tuple(pairs.dropped), smallest_detectable=detectable(estimate), units=tuple(map(float, judged)),
+            unit_clusters=tuple(names),
         )  # fmt: skip
 
     def forwards(self, desk: Desk) -> float:
@@ -127,7 +131,7 @@ class ControlledEffect(AuditQuestion):
     def problems(self, data: Mapping[str, Any]) -> Iterator[str]:
         """Say what is wrong with the pairs."""
         yield from super().problems(data)
-        if problem := answer_problem(data["data"]):
+        if problem := cluster_problem(data["data"]):
             yield problem
 
     def _measured(self, desk: Desk, pairs: Contrast) -> dict[str, Any]:
@@ -140,6 +144,7 @@ class ControlledEffect(AuditQuestion):
                 points=self.points,
                 batch_size=desk.batch_size,
                 seed=desk.seed,
+                metric=desk.outcome,
             )
             desk.counter["forwards"] += int((2 + 2 * len(result)) * len(pairs))
             frame = result.frame
@@ -171,7 +176,15 @@ class ControlledEffect(AuditQuestion):
         values = []
         for parts in sets:
             try:
-                held = controlled(desk.model, pairs, list(parts), ["low"], batch_size=desk.batch_size, seed=desk.seed)
+                held = controlled(
+                    desk.model,
+                    pairs,
+                    list(parts),
+                    ["low"],
+                    metric=desk.outcome,
+                    batch_size=desk.batch_size,
+                    seed=desk.seed,
+                )
             except MechcausalError as error:
                 return Control.inapplicable("random", f"a random site cannot be held: {error}"[:300])
             values.append(held.examples[0] - held.baselines["base"][0])
@@ -182,12 +195,12 @@ class ControlledEffect(AuditQuestion):
     def _figure(self, table: pd.DataFrame, total: Estimate) -> Lines | Bars:
         title, axis = f"Effect of the factor while {self.mediator} is held", "effect on the log-odds"
         if table["level"].notna().all() and len(table) > 1:
-            points = table[["level", "effect", "effect_low", "effect_high"]].itertuples(index=False, name=None)
+            columns = [table[name].astype(float) for name in ("level", "effect", "effect_low", "effect_high")]
             scale = (
                 "from the corrupt value (0) to the clean one (1)" if self.values is None else "value of the mediator"
             )
             return line_chart(
-                [("controlled direct effect", [tuple(map(float, point)) for point in points])], title, scale, axis,
+                [("controlled direct effect", list(zip(*columns, strict=True)))], title, scale, axis,
                 marks=[("total effect", total.value)],
             )  # fmt: skip
         rows = [Bar(str(r["held_at"]), r["effect"], r["effect_low"], r["effect_high"]) for _, r in table.iterrows()]

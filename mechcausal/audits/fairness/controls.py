@@ -9,7 +9,7 @@ import numpy as np
 from scipy import stats
 
 from mechcausal.address import Place, Site, expand
-from mechcausal.audits.desk import Desk, MetricSpec
+from mechcausal.audits.desk import Desk
 from mechcausal.audits.estimate import Estimate
 from mechcausal.audits.finding import Control
 from mechcausal.audits.journal import digest
@@ -17,7 +17,6 @@ from mechcausal.causal.mediation.paths import path_effects
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.splits import FEWEST, Split, split, units
 from mechcausal.errors import DataError, MechcausalError
-from mechcausal.metrics import metric as metric_of
 from mechcausal.models.abilities import Abilities, abilities
 from mechcausal.models.attached import bound
 from mechcausal.results.redraws import UNCLEAR, scales
@@ -32,20 +31,17 @@ def some_of(desk: Desk, pairs: Contrast) -> np.ndarray:
     return np.sort(order[:MOST_PAIRS])
 
 
-def redrawn_effect(
-    desk: Desk, pairs: Contrast, metric: MetricSpec, high: np.ndarray, low: np.ndarray, *, by_size: bool = False
-) -> Control:
+def redrawn_effect(desk: Desk, pairs: Contrast, high: np.ndarray, low: np.ndarray, *, by_size: bool = False) -> Control:
     """Return the control "the total effect is no larger than in networks that have learned nothing".
 
-    The effect is compared in units of the metric and in spreads of the metric, because redrawing changes the size of the
+    The effect is compared in units of the outcome and in spreads of the outcome, because redrawing changes the size of the
     logits; the p-value is the smaller of both, doubled (`results/redraws.py`).
 
     Args:
         desk: The desk.
         pairs: The pairs.
-        metric: The outcome.
-        high: The metric of every clean prompt.
-        low: The metric of every corrupt prompt.
+        high: The outcome of every clean prompt.
+        low: The outcome of every corrupt prompt.
         by_size: Whether the effect is the mean size of the difference within a pair, in place of its mean.
     """
     two_scales = _sizes if by_size else scales
@@ -53,8 +49,8 @@ def redrawn_effect(
     if desk.networks < 2:
         return Control.inapplicable("no-learning", "the plan asks for no networks with redrawn weights")
     rows = some_of(desk, pairs)
-    some = pairs.take(rows)
-    chosen = metric_of(metric)
+    some = pairs.take(rows.tolist())
+    chosen = desk.outcome
     name = digest(f"{two_scales.__name__} of an effect", some.hash, chosen.name, desk.treatment)
 
     def draw() -> list[list[float]]:
@@ -62,7 +58,7 @@ def redrawn_effect(
             return [
                 desk.rows.row(
                     f"redrawn {name} {number}",
-                    lambda number=number: two_scales(*reversed(network(number).both(some, metric))),
+                    lambda number=number: two_scales(*reversed(network(number).both(some))),
                 )
                 for number in desk.bar(range(desk.networks), "networks with redrawn weights", "network")
             ]
@@ -106,7 +102,7 @@ def _sizes(low: np.ndarray, high: np.ndarray) -> tuple[float, float]:
     return size, size / spread if spread > 1e-6 * max(1e-9, float(np.abs([low, high]).max())) else np.nan
 
 
-def embedding_alone(desk: Desk, pairs: Contrast, metric: MetricSpec) -> Control:
+def embedding_alone(desk: Desk, pairs: Contrast) -> Control:
     """Return the control "what the embedding of the swapped words gives to the answer without any layer"."""
     kind = "trivial-input"
     columns = pairs.clean.read_columns
@@ -114,7 +110,7 @@ def embedding_alone(desk: Desk, pairs: Contrast, metric: MetricSpec) -> Control:
         says = "the swapped words stand before the token that is read, so that without any layer the effect is 0"
         return Control(kind, says, Estimate.exact(0.0, len(pairs)), holds=True)
     try:
-        alone = path_effects(desk.model, pairs, {"embedding": [("embed", "logits")]}, metric=metric)
+        alone = path_effects(desk.model, pairs, {"embedding": [("embed", "logits")]}, metric=desk.outcome)
     except MechcausalError as error:
         return Control.inapplicable(kind, f"the embedding has no direct path to the logits here: {error}"[:300])
     values = alone.examples[0] - alone.baselines["base"]
@@ -177,12 +173,15 @@ def detectable(estimate: Estimate) -> float:
     )
 
 
-def answer_problem(pairs: Any) -> str:  # noqa: ANN401 - what the plan gives
-    """Return what is wrong with pairs whose outcome is the log-odds of answer against foil; empty if nothing is."""
-    if not isinstance(pairs, Contrast):
-        return ""
-    if pairs.clean.foil is None and pairs.clean.foils is None:
-        return "its pairs have no answer and foil, so there is no outcome"
-    if pairs.clean.n_clusters < 2:
+def linearized(above: np.ndarray, below: np.ndarray) -> tuple[float, ...]:
+    """Return one number for each unit whose mean is mean(above) / mean(below), and which vary as that ratio does."""
+    ratio = above.mean() / below.mean() if below.mean() else float("nan")
+    values = ratio + (above - ratio * below) / below.mean() if np.isfinite(ratio) else np.full(len(above), np.nan)
+    return tuple(map(float, values)) if np.isfinite(values).all() else ()
+
+
+def cluster_problem(pairs: Any) -> str:  # noqa: ANN401 - what the plan gives
+    """Return what is wrong with the clusters of pairs; empty if nothing is."""
+    if isinstance(pairs, Contrast) and pairs.clean.n_clusters < 2:
         return "its pairs form one cluster, so that nothing can be said of others"
     return ""

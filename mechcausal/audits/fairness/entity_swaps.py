@@ -11,7 +11,7 @@ import pandas as pd
 
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.estimate import Estimate
-from mechcausal.audits.fairness.controls import answer_problem, detectable, redrawn_effect
+from mechcausal.audits.fairness.controls import cluster_problem, detectable, redrawn_effect
 from mechcausal.audits.finding import Answer, Control, Identified
 from mechcausal.audits.question import AuditQuestion, Family
 from mechcausal.audits.sources import DATA
@@ -40,10 +40,11 @@ class EntitySwaps(AuditQuestion):
     assumptions: ClassVar[tuple[str, ...]] = ("the swapped names say nothing that the answer should depend on",)
     limits: ClassVar[tuple[str, ...]] = ("it speaks of these entities in sentences like these",)
     takes: ClassVar[tuple[type[Any], ...]] = (Contrast,)
+    reads_outcome: ClassVar[bool] = True
     neutral: Any = field(default=None, metadata=DATA)
 
     @property
-    def estimand(self) -> str:
+    def estimand(self) -> str:  # ty: ignore[incompatible-property-override]
         """What the estimate is."""
         size = "the mean size of the shift of the log-odds when an entity is swapped"
         return size if self.neutral is None else f"{size}, beyond that of swaps of random names"
@@ -72,7 +73,7 @@ class EntitySwaps(AuditQuestion):
             random = Control("random", f"swaps of random names move the log-odds by {other}", other, p, holds=p <= 0.05)
         controls = (
             random,
-            redrawn_effect(desk, pairs, "logit_diff", clean, corrupt, by_size=True),
+            redrawn_effect(desk, pairs, clean, corrupt, by_size=True),
             Control.inapplicable("trivial-input", "without the entity the two prompts of a pair are the same"),
         )
         table = pd.DataFrame(
@@ -84,8 +85,8 @@ class EntitySwaps(AuditQuestion):
         return Answer(
             estimate, says, controls, pd.concat([table, groups], ignore_index=True),
             (bar_chart(bars, "What a swap moves", "shift of the log-odds"),), self._examples(pairs, shift),
-            dropped=tuple(pairs.dropped), smallest_detectable=detectable(estimate),
-            **({"units": tuple(np.abs(shift)), "unit_clusters": names} if held is None else {}),
+            dropped=tuple(pairs.dropped), smallest_detectable=detectable(estimate), units=tuple(map(float, np.abs(shift))) if held is None else (),
+            unit_clusters=tuple(names) if held is None else (),
         )  # fmt: skip
 
     def forwards(self, desk: Desk) -> float:
@@ -102,7 +103,7 @@ class EntitySwaps(AuditQuestion):
                 continue
             if name == "neutral" and not isinstance(pairs, Contrast):
                 yield f"{self._name_of('neutral')} holds no pairs of random names"
-            elif problem := answer_problem(pairs):
+            elif problem := cluster_problem(pairs):
                 yield problem if name == "data" else f"of the neutral pairs, {problem}"
 
     @staticmethod

@@ -73,12 +73,17 @@ class GroupGaps(AuditQuestion):
     smallest: Count = SMALLEST
 
     @property
-    def estimand(self) -> str:
+    def reads_outcome(self) -> bool:  # ty: ignore[incompatible-property-override]
+        """Whether the model decides."""
+        return self.decisions is None
+
+    @property
+    def estimand(self) -> str:  # ty: ignore[incompatible-property-override]
         """What the estimate is."""
         return f"the difference in {self.metric.replace('_', ' ')} between two groups"
 
     @property
-    def scale(self) -> str:
+    def scale(self) -> str:  # ty: ignore[incompatible-property-override]
         """The unit of the estimate."""
         return "difference of two rates"
 
@@ -86,7 +91,7 @@ class GroupGaps(AuditQuestion):
         """Return the gaps."""
         prompts: PromptSet = desk.data
         metrics = self._metrics(desk, prompts)
-        estimate, says, cannot_fail, units, clusters = self._judged(metrics, desk.seed)
+        estimate, says, cannot_fail = self._judged(metrics, desk.seed, desk.level)
         rows = [self._by_group(metrics)]
         figures: list[Any] = [self._bars(metrics)]
         marks: dict[str, str] = {}
@@ -101,7 +106,8 @@ class GroupGaps(AuditQuestion):
         return Answer(
             estimate, says + extra, controls, pd.concat(rows, ignore_index=True), tuple(figures),
             self._examples(prompts, metrics), n_tests=0, marks=marks, cannot_fail=cannot_fail,
-            smallest_detectable=detectable(estimate), units=tuple(units), unit_clusters=tuple(map(str, clusters)),
+            smallest_detectable=detectable(estimate), units=self._units(metrics),
+            unit_clusters=tuple(map(str, metrics.table["cluster"])),
         )  # fmt: skip
 
     def problems(self, data: Mapping[str, Any]) -> Iterator[str]:
@@ -131,9 +137,7 @@ class GroupGaps(AuditQuestion):
             except DataError as error:
                 yield str(error)
             return
-        if prompts.foil is None and prompts.foils is None:
-            yield "its prompts have no answer and foil, so there is no decision"
-        elif prompts.answer is not None and len(prompts.answer.unique()) > 1:
+        if prompts.answer is not None and len(prompts.answer.unique()) > 1:
             yield "its prompts have different answers, so that a decision does not mean the same in all of them"
 
     def _metrics(self, desk: Desk, prompts: PromptSet) -> GroupMetrics:
@@ -176,8 +180,8 @@ class GroupGaps(AuditQuestion):
             fix="say it with positive=",
         )
 
-    def _judged(self, metrics: GroupMetrics, seed: int) -> tuple[Estimate, str, str, np.ndarray, np.ndarray]:
-        """Return the gap that is judged, a sentence, why it cannot be judged, and the numbers of its units."""
+    def _judged(self, metrics: GroupMetrics, seed: int, level: float) -> tuple[Estimate, str, str]:
+        """Return the gap that is judged, a sentence, and why it cannot be judged."""
         word, groups = self.metric.replace("_", " "), metrics.groups
         difference = float(metrics.difference()[self.metric])
         cannot_fail, half = "", metrics
@@ -200,9 +204,14 @@ class GroupGaps(AuditQuestion):
             f"the {word} of {first!r} less that of {second!r} is {gap}{how}; over all units the largest difference of "
             f"{len(groups)} groups is {difference:.3g}"
         )
-        units, clusters = half.gap_units(self.metric, first, second)
-        turned = -1.0 if len(groups) == 2 and gap.value < 0 else 1.0
-        return estimate, says, cannot_fail, turned * units, clusters
+        return estimate, says, cannot_fail
+
+    def _units(self, metrics: GroupMetrics) -> tuple[float, ...]:
+        """Return what each prompt adds to the gap of two groups, with the sign of the gap as it was found."""
+        if len(metrics.groups) != 2:
+            return ()
+        values = metrics.gap_units(self.metric, *metrics.groups).to_numpy()
+        return tuple(map(float, np.sign(values.mean()) * values)) if len(values) else ()
 
     def _halves(self, metrics: GroupMetrics, seed: int) -> tuple[GroupMetrics, GroupMetrics] | None:
         numbers = cluster_numbers(metrics.table["cluster"].to_numpy(), len(metrics.table))
@@ -248,7 +257,7 @@ class GroupGaps(AuditQuestion):
                 "no-learning", "the decisions were made elsewhere, so there are no weights to redraw"
             )
         rows = np.sort(np.random.default_rng([desk.seed, 14]).permutation(len(prompts))[: 2 * MOST_PAIRS])
-        some = prompts.take(rows)
+        some = prompts.take(rows.tolist())
         groups = np.asarray(column_of(some, self.group or "groups"))
 
         def difference(odds: np.ndarray) -> float:

@@ -92,7 +92,7 @@ class GroupMetrics:
     @property
     def counts(self) -> pd.Series:
         """How many units each group has."""
-        return self.table.groupby("group").size()
+        return self.table["group"].value_counts().sort_index()
 
     def group_min(self) -> Any:  # noqa: ANN401 - a Series, or a frame by control
         """Return the smallest value of each metric over the groups."""
@@ -158,39 +158,34 @@ class GroupMetrics:
             second: The other.
             control: The value of the control feature; all of them unless said.
         """
-        units, clusters = self.gap_units(name, first, second, control)
-        inside = np.isfinite(units)
-        if not inside.any():
-            return Estimate(float("nan"), n=len(units))
-        return Estimate.mean(units[inside], clusters[inside], self.level)
+        units = self.gap_units(name, first, second, control)
+        if not len(units):
+            return Estimate(float("nan"), n=len(self._part(None, control)))
+        return Estimate.mean(units.to_numpy(), self.table["cluster"][units.index].to_numpy(), self.level)
 
-    def gap_units(self, name: str, first: Any, second: Any, control: Any = None) -> tuple[np.ndarray, np.ndarray]:  # noqa: ANN401
-        """Return a number for each unit whose mean is the gap, and the clusters; NaN for units of other groups.
+    def gap_units(self, name: str, first: Any, second: Any, control: Any = None) -> pd.Series:  # noqa: ANN401
+        """Return one number for each unit of two groups, whose mean is their gap and which vary as it does.
 
-        To first order they also have the gap's uncertainty.
+        It is the linearization of a difference of two ratios; empty where a group has no unit to count.
 
         Args:
-            name: The metric, one of those with an interval.
+            name: The metric.
             first: One group.
             second: The other.
             control: The value of the control feature; all of them unless said.
         """
-        table = self._part(None, control)
         if name in self.callables:
             raise DataError(f"the metric {name!r} is a function of your own, so its gap has no interval")
+        table = pd.concat([self._part(group, control) for group in (first, second)]).sort_index()
         above, below = self._parts(name, table)
-        sides = [(table["group"] == group).to_numpy() for group in (first, second)]
-        inside = sides[0] | sides[1]
-        ratios = [_ratio(above[side].sum(), below[side].sum()) for side in sides]
-        clusters = table["cluster"].to_numpy()
-        if not np.isfinite(ratios).all():
-            return np.full(len(table), np.nan), clusters
-        # What each unit adds to the gap, to first order; the mean is zero.
-        residual = sum(
-            sign * side * (above - ratio * below) / (below[side].sum() / inside.sum())
-            for sign, side, ratio in zip((1, -1), sides, ratios, strict=True)
-        )
-        return np.where(inside, ratios[0] - ratios[1] + np.asarray(residual), np.nan), clusters
+        units = np.zeros(len(table))
+        for sign, group in ((1, first), (-1, second)):
+            side = (table["group"] == group).to_numpy()
+            if not below[side].sum():
+                return pd.Series(dtype=float)
+            ratio = above[side].sum() / below[side].sum()
+            units += sign * (ratio + side * (above - ratio * below) / (below[side].sum() / len(units)))
+        return pd.Series(units, index=table.index)
 
     def gaps(self, name: str) -> pd.DataFrame:
         """Return the gap of every two groups with its interval, p-value and p-value adjusted by Holm."""
@@ -397,7 +392,3 @@ def _joined(features: Any) -> np.ndarray:  # noqa: ANN401 - a column, or several
     if column.ndim != 1:
         raise DataError("a feature is one column", got=column.shape, fix="give several as a mapping from their names")
     return column
-
-
-def _ratio(above: float, below: float) -> float:
-    return above / below if below else float("nan")

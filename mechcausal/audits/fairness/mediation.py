@@ -13,11 +13,12 @@ from mechcausal.arguments import Count
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.estimate import Estimate
 from mechcausal.audits.fairness.controls import (
-    answer_problem,
+    cluster_problem,
     detectable,
     drawn_places,
     embedding_alone,
     halves,
+    linearized,
     redrawn_effect,
     unclear,
 )  # fmt: skip
@@ -61,6 +62,8 @@ class Mediation(AuditQuestion):
     limits: ClassVar[tuple[str, ...]] = ("indirect effects of several mediators overlap and need not add up",)
     takes: ClassVar[tuple[type[Any], ...]] = (Contrast,)
     under_edits: ClassVar[bool] = False
+    reads_outcome: ClassVar[bool] = True
+    better: ClassVar[Literal["low", "high", "zero"]] = "zero"
     mediators: Any = field(default="z", metadata={"read": read_places})
     through: Any = field(default=None, metadata={"read": read_places})
     at: Positions = None
@@ -69,26 +72,26 @@ class Mediation(AuditQuestion):
     most: Count = 12
 
     @property
-    def estimand(self) -> str:
+    def estimand(self) -> str:  # ty: ignore[incompatible-property-override]
         """What the estimate is."""
         if self.through is not None:
             return "the share of the total effect of the factor that passes through the declared mediators"
         return "the mean total effect of the factor on the outcome"
 
     @property
-    def held_fixed(self) -> str:
+    def held_fixed(self) -> str:  # ty: ignore[incompatible-property-override]
         """What is held fixed."""
         return "every other word; for a direct effect, the mediator as it is in the other prompt of the pair"
 
     @property
-    def scale(self) -> str:
+    def scale(self) -> str:  # ty: ignore[incompatible-property-override]
         """The unit of the estimate."""
         if self.through is not None:
             return "share of the total effect"
         return "log-odds" if self.units == "log_odds" else "odds ratio - 1"
 
     @property
-    def site(self) -> str:
+    def site(self) -> str:  # ty: ignore[incompatible-property-override]
         """Where."""
         return str(self.mediators if self.through is None else self.through)
 
@@ -104,7 +107,7 @@ class Mediation(AuditQuestion):
         errors = incomplete(desk, pairs, [*swept.mediators, Mediator("declared", declared)], self.units)
         table = pd.concat([table, *(error.rows for error in errors)], ignore_index=True)
         top, top_says = self._top(desk, pairs, swept)
-        share = Estimate(float("nan"))
+        share, units = Estimate(float("nan")), tuple(map(float, swept.te))
         random = top
         if declared:
             together = mediated(
@@ -112,14 +115,16 @@ class Mediation(AuditQuestion):
             )
             table = pd.concat([self._rows(together, desk), table], ignore_index=True)
             share = Estimate.ratio(together.nie_total[0], together.te, clusters, desk.level)
+            units = linearized(together.nie_total[0], together.te)
             random = self._random_sites(desk, pairs, declared, together)
         controls = (
             random,
-            redrawn_effect(desk, pairs, "logit_diff", swept.high, swept.low),
-            embedding_alone(desk, pairs, "logit_diff"),
+            redrawn_effect(desk, pairs, swept.high, swept.low),
+            embedding_alone(desk, pairs),
         )
         estimate = share if declared else total
-        marks = dict([("sae-incomplete", error.says) for error in errors if error.carries_much][-1:])
+        much = [error.says for error in errors if error.carries_much]
+        marks = {"sae-incomplete": "; ".join(much)} if much else {}
         named = {place.site.dictionary for place in declared} - {None}
         judged_by_features = any(error.carries_much and error.dictionary in named for error in errors)
         cannot_fail = unclear(total) if declared else ""
@@ -132,21 +137,23 @@ class Mediation(AuditQuestion):
             (self._figure(table, swept, family),), self._examples(pairs, swept), n_tests=len(swept.mediators),
             dropped=tuple(pairs.dropped), marks=marks, cannot_fail=cannot_fail,
             limits=() if top_says else ("there are too few clusters to choose a mediator on one half and measure it on the other",),
-            smallest_detectable=detectable(estimate),
+            smallest_detectable=detectable(estimate), units=units, unit_clusters=tuple(clusters),
         )  # fmt: skip
 
     def forwards(self, desk: Desk) -> float:
         """Return how many forwards it takes, with one mediator for each part of the model that is named."""
         from mechcausal.causal.mediation.mediate import Mediating
 
-        swept = Mediating(mediators=self.mediators, at=self.at).cost(desk.model, desk.data).forwards
+        swept = (
+            Mediating(mediators=self.mediators, at=self.at, metric=desk.outcome).cost(desk.model, desk.data).forwards
+        )
         declared = (2 + 2 * (1 + _RANDOM_SETS)) * len(desk.data) if self.through is not None else 0
         return swept + declared + desk.networks * desk.size
 
     def problems(self, data: Mapping[str, Any]) -> Iterator[str]:
         """Say what is wrong with the pairs."""
         yield from super().problems(data)
-        if problem := answer_problem(data["data"]):
+        if problem := cluster_problem(data["data"]):
             yield problem
 
     def _says(self, total: Estimate, share: Estimate, declared: bool, top: str) -> str:

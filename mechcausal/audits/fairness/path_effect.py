@@ -12,7 +12,14 @@ import pandas as pd
 from mechcausal.address import Place, Site
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.estimate import Estimate
-from mechcausal.audits.fairness.controls import answer_problem, detectable, embedding_alone, redrawn_effect, unclear
+from mechcausal.audits.fairness.controls import (
+    cluster_problem,
+    detectable,
+    embedding_alone,
+    linearized,
+    redrawn_effect,
+    unclear,
+)
 from mechcausal.audits.finding import Answer, Control, Identified
 from mechcausal.audits.journal import digest
 from mechcausal.audits.question import AuditQuestion, Family
@@ -52,6 +59,8 @@ class PathEffect(AuditQuestion):
     limits: ClassVar[tuple[str, ...]] = ("whether a path is unfair is a choice, not a measurement",)
     takes: ClassVar[tuple[type[Any], ...]] = (Contrast,)
     under_edits: ClassVar[bool] = False
+    reads_outcome: ClassVar[bool] = True
+    better: ClassVar[Literal["low", "high", "zero"]] = "zero"
     unfair: Any = field(metadata={"read": read_edges})
     fair: Any = field(default=None, metadata={"read": read_edges})
     judged: Literal["share", "effect"] = "share"
@@ -70,19 +79,19 @@ class PathEffect(AuditQuestion):
             )
 
     @property
-    def estimand(self) -> str:
+    def estimand(self) -> str:  # ty: ignore[incompatible-property-override]
         """What the estimate is."""
         if self.judged == "effect":
             return "the mean effect of the factor along the paths declared unfair"
         return "the share of the total effect of the factor that passes along the paths declared unfair"
 
     @property
-    def scale(self) -> str:
+    def scale(self) -> str:  # ty: ignore[incompatible-property-override]
         """The unit of the estimate."""
         return "log-odds" if self.judged == "effect" else "share of the total effect"
 
     @property
-    def site(self) -> str:
+    def site(self) -> str:  # ty: ignore[incompatible-property-override]
         """Where."""
         return "; ".join(_named("unfair", self.unfair))
 
@@ -100,10 +109,12 @@ class PathEffect(AuditQuestion):
         effect = desk.mean(effects[ALL_UNFAIR], names)
         table = self._table(desk, pairs, effects, high - low, {*unfair, ALL_UNFAIR}, {*fair})
         estimate = share if self.judged == "share" else effect
+        unfair_effects = tuple(map(float, effects[ALL_UNFAIR]))
+        units = linearized(effects[ALL_UNFAIR], high - low) if self.judged == "share" else unfair_effects
         controls = (
             self._random_heads(desk, pairs, sets[ALL_UNFAIR], effects[ALL_UNFAIR], high - low),
-            redrawn_effect(desk, pairs, "logit_diff", high, low),
-            embedding_alone(desk, pairs, "logit_diff"),
+            redrawn_effect(desk, pairs, high, low),
+            embedding_alone(desk, pairs),
         )
         says = (
             f"{share.value:.1%} [{share.low:.1%}, {share.high:.1%}] of the total effect of {total} passes along the paths "
@@ -117,6 +128,7 @@ class PathEffect(AuditQuestion):
             (bar_chart(bars, "The effect of the factor along declared paths", "effect on the log-odds"),),
             n_tests=0, dropped=tuple(pairs.dropped), cannot_fail=unclear(total) if self.judged == "share" else "",
             assumptions=(self._choice(kept["edges"][ALL_UNFAIR]),), smallest_detectable=detectable(estimate),
+            units=units, unit_clusters=tuple(names),
         )  # fmt: skip
 
     def forwards(self, desk: Desk) -> float:
@@ -127,11 +139,13 @@ class PathEffect(AuditQuestion):
     def problems(self, data: Mapping[str, Any]) -> Iterator[str]:
         """Say what is wrong with the pairs."""
         yield from super().problems(data)
-        if problem := answer_problem(data["data"]):
+        if problem := cluster_problem(data["data"]):
             yield problem
 
     def _run(self, desk: Desk, pairs: Contrast, sets: Mapping[str, Any]) -> dict[str, Any]:
-        result = path_effects(desk.model, pairs, dict(sets), batch_size=desk.batch_size, seed=desk.seed)
+        result = path_effects(
+            desk.model, pairs, dict(sets), metric=desk.outcome, batch_size=desk.batch_size, seed=desk.seed
+        )
         desk.counter["forwards"] += (2 + 3 * len(sets)) * len(pairs)
         base = result.baselines
         rows = zip(sets, result.examples - base["corrupt"], strict=True)
@@ -170,7 +184,7 @@ class PathEffect(AuditQuestion):
         self, desk: Desk, pairs: Contrast, unfair: Any, own: np.ndarray, total: np.ndarray,  # noqa: ANN401
     ) -> Control:  # fmt: skip
         """Take the same paths through other heads of the same layers, drawn at random."""
-        worlds = Worlds.of(desk.model, pairs, "logit_diff")
+        worlds = Worlds.of(desk.model, pairs, desk.outcome)
         arrows = graphs_of(unfair, worlds)[0].arrows
         random = np.random.default_rng([desk.seed, 16])
         sets = {}
@@ -181,7 +195,9 @@ class PathEffect(AuditQuestion):
         if not sets:
             return Control.inapplicable("random", "the declared paths pass through no head that has another beside it")
         try:
-            result = path_effects(desk.model, pairs, sets, batch_size=desk.batch_size, seed=desk.seed)
+            result = path_effects(
+                desk.model, pairs, sets, metric=desk.outcome, batch_size=desk.batch_size, seed=desk.seed
+            )
         except MechcausalError as error:
             return Control.inapplicable("random", f"the same paths through other heads are refused: {error}"[:300])
         average = (result.examples - result.baselines["corrupt"]).mean(0)

@@ -1,5 +1,6 @@
 """Questions of privacy: what a model gives away of its training data and of the people in its prompts."""
 
+from mechcausal.audits.privacy.attribute_inference import AttributeInference as AttributeInference
 from mechcausal.audits.privacy.canaries import Canaries as Canaries
 from mechcausal.audits.privacy.candidates import Candidates as Candidates
 from mechcausal.audits.privacy.exposure import Exposure as Exposure

@@ -11,7 +11,7 @@ from small_english import tokenizer
 import mechcausal as mc
 from mechcausal import audit
 from mechcausal.audits.fairness.benchmark_items import items_of
-from mechcausal.audits.plan import plan_of
+from mechcausal.audits.reading import plan_of
 from mechcausal.models import bridge
 
 

@@ -6,7 +6,7 @@ from small_english import small_english
 
 import mechcausal as mc
 from mechcausal.audits.fairness.benchmark_items import BENCHMARKS, ROLES, items_of, of_pairs
-from mechcausal.audits.plan import plan_of
+from mechcausal.audits.reading import plan_of
 from mechcausal.data.suites.drawing import shipped
 from mechcausal.errors import DataError
 

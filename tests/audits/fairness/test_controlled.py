@@ -5,7 +5,7 @@ import pytest
 
 import mechcausal as mc
 from mechcausal import audit
-from mechcausal.audits.plan import plan_of
+from mechcausal.audits.reading import plan_of
 from mechcausal.errors import ArgumentError
 
 LEVEL = {"site": "L0.z.H2", "at": "end", "basis": [[1.0, 0, 0]]}  # the head's first entry is the level, -1 or 1

@@ -9,7 +9,15 @@ from mechcausal import audit
 from mechcausal.address import Place
 from mechcausal.audits.estimate import Estimate
 from mechcausal.audits.fairness.controls import (
-    answer_problem, beyond_zero, detectable, drawn_places, embedding_alone, halves, others_like, redrawn_effect, unclear,
+    beyond_zero,
+    cluster_problem,
+    detectable,
+    drawn_places,
+    embedding_alone,
+    halves,
+    others_like,
+    redrawn_effect,
+    unclear,
 )  # fmt: skip
 from mechcausal.models.abilities import abilities
 from mechcausal.results.redraws import bound
@@ -37,13 +45,13 @@ def test_a_draw_around_zero_is_judged_as_a_link_judges_it():
 def test_a_trained_network_is_beyond_redrawn_ones_and_they_are_not(hiring, applicants):
     desk = desk_of(hiring, applicants, networks=8)
     before = desk.both(applicants)
-    control = redrawn_effect(desk, applicants, "logit_diff", *before)
+    control = redrawn_effect(desk, applicants, *before)
     assert control.holds
     assert control.guards
     assert control.p < 0.01
-    nothing = redrawn_effect(desk, applicants, "logit_diff", before[1] * 1.001, before[1])
+    nothing = redrawn_effect(desk, applicants, before[1] * 1.001, before[1])
     assert nothing.p > 0.05
-    sizes = redrawn_effect(desk, applicants, "logit_diff", *before, by_size=True)
+    sizes = redrawn_effect(desk, applicants, *before, by_size=True)
     assert sizes.p < 0.05
     again = desk_of(hiring, applicants).both(applicants)
     np.testing.assert_array_equal(before, again)  # the weights are what they were
@@ -51,17 +59,17 @@ def test_a_trained_network_is_beyond_redrawn_ones_and_they_are_not(hiring, appli
 
 def test_without_networks_there_is_no_such_control(hiring, applicants):
     desk = desk_of(hiring, applicants, networks=0)
-    assert redrawn_effect(desk, applicants, "logit_diff", *desk.both(applicants)).estimate is None
+    assert redrawn_effect(desk, applicants, *desk.both(applicants)).estimate is None
 
 
 def test_the_embedding_alone_reaches_the_answer_only_from_the_last_word(hiring, by_hand, applicants):
-    far = embedding_alone(desk_of(hiring, applicants), applicants, "logit_diff")
+    far = embedding_alone(desk_of(hiring, applicants), applicants)
     assert far.estimate.value == 0.0
     assert far.holds
     pairs = mc.Contrast.from_text(
         by_hand, ["he high"] * 2 + ["she low"], ["he low"] * 2 + ["she high"], answer="yes", foil="no"
     )
-    near = embedding_alone(desk_of(by_hand, pairs), pairs, "logit_diff")
+    near = embedding_alone(desk_of(by_hand, pairs), pairs)
     assert near.estimate.value == pytest.approx(0.0, abs=1e-6)  # its embedding is read by heads alone
     assert near.says.startswith("the embedding alone")
 
@@ -102,4 +110,4 @@ def test_what_can_be_judged_and_what_would_have_been_found(hiring, applicants):
     expected = estimate.error * (stats.t.ppf(0.975, 29) + stats.t.ppf(0.8, 29))
     assert detectable(estimate) == pytest.approx(expected)
     assert np.isnan(detectable(Estimate.exact(1.0)))
-    assert not answer_problem(applicants)
+    assert not cluster_problem(applicants)

@@ -5,7 +5,7 @@ import pytest
 
 import mechcausal as mc
 from mechcausal import audit
-from mechcausal.audits.plan import plan_of
+from mechcausal.audits.reading import plan_of
 
 
 def swapped(model, slot, pairs_of_words, **columns):

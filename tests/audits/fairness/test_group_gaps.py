@@ -33,6 +33,7 @@ def test_the_gaps_are_those_of_the_decisions(hiring, applicants):
     rates = examples.groupby("group")["decision"].mean()
     assert finding.estimate.value == pytest.approx(abs(rates["he"] - rates["she"]))
     assert finding.status == "fail"
+    assert np.mean(finding.answer.units) == pytest.approx(finding.estimate.value)
     table = finding.answer.table
     among = examples[(examples["group"] == "she") & (examples["label"] == 1)]
     row = table[(table["group"] == "she") & (table["metric"] == "true_positive_rate")].iloc[0]
@@ -96,7 +97,8 @@ def test_what_is_wrong_is_said_before_anything_is_run(hiring, applicants):
     tiny = read(text=texts, group=["a"] * 30 + ["tiny"] * 3, answer=["accept"] * 33, foil=["reject"] * 33)
     assert "the group 'tiny' has 3 units" in problems(tiny)
     assert "no labels" in problems(tiny, metric="true_positive_rate", smallest=3)
-    assert "no answer and foil" in problems(read(text=texts, group=["a"] * 15 + ["b"] * 18))
+    bare = read(text=texts, group=["a"] * 15 + ["b"] * 18)
+    assert "needs the answer" in " ".join(audit.Plan([audit.GroupGaps(bare)]).problems(hiring))
     assert "no column 'sex'" in problems(applicants, group="sex")
     assert "not clear which label" in problems(applicants, metric="accuracy")
     assert "no prompt has the label" in problems(applicants, metric="accuracy", positive="yes")

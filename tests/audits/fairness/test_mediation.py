@@ -6,7 +6,7 @@ import pytest
 
 import mechcausal as mc
 from mechcausal import audit
-from mechcausal.audits.plan import plan_of
+from mechcausal.audits.reading import plan_of
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +100,7 @@ def test_a_network_with_random_weights_does_not_fail(hiring, applicants):
 def test_what_is_wrong_is_said_before_anything_is_run(hiring, applicants):
     question = audit.Mediation("p")
     bare = mc.Contrast.from_text(hiring, applicants.clean.texts[:4], applicants.corrupt.texts[:4])
-    assert "no answer and foil" in " ".join(question.problems({"data": bare}))
+    assert "needs the answer" in " ".join(audit.Plan([audit.Mediation(bare)]).problems(hiring))
     lonely = mc.Contrast.from_text(
         hiring, applicants.clean.texts[:4], applicants.corrupt.texts[:4], answer="accept", foil="reject",
         clusters=["one"] * 4,

@@ -5,7 +5,7 @@ import pytest
 
 import mechcausal as mc
 from mechcausal import audit
-from mechcausal.audits.plan import plan_of
+from mechcausal.audits.reading import plan_of
 from mechcausal.errors import ArgumentError
 
 DIRECT, JOINT = "L0.z.H0@end -> logits", "L0.z.H0@end -> L1.mlp_out@end -> logits"
