@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -15,6 +15,7 @@ from mechcausal.audits.estimate import Estimate
 from mechcausal.audits.figures import Points
 from mechcausal.audits.finding import Answer, answer_from, answer_to_json
 from mechcausal.audits.plain import plain
+from mechcausal.audits.question import Better
 from mechcausal.errors import ResultError, did_you_mean, shortened
 from mechcausal.results.charts import Bars, bar_chart
 from mechcausal.results.multiplicity import holm
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from mechcausal.audits.mitigation.pareto import Pareto
 
 VERSION = 1
-Better = Literal["low", "high", "zero"]
 
 
 @dataclass(frozen=True)
