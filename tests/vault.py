@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from mechcausal.audits.privacy.canaries import Canaries
 from mechcausal.audits.privacy.candidates import candidates
+from mechcausal.audits.privacy.canaries import Canaries
 
 FOLDER = Path(__file__).parent / "vault"
 PEOPLE, CITIES, KNOWN, RECORDS, NEURONS, HIDDEN, LAYERS = 40, 12, 20, 4, 6, 128, 2
@@ -79,7 +79,8 @@ def network():
 def loaded():
     """Return the model that was made."""
     net = network()
-    net.load_state_dict({name: value.float() for name, value in load_file(FOLDER / "weights.safetensors").items()})
+    weights = {name: value.float() for name, value in load_file(FOLDER / "weights.safetensors").items()}
+    net.load_state_dict(weights, strict=False)  # the unembedding is the embedding
     return memorizing.wrapped(net.eval(), WORDS)
 
 
@@ -123,7 +124,7 @@ def inject(net, number, draw, steps=400, margin=0.6):
         for weight, mask in masks:
             weight.grad *= mask
         optimizer.step()
-    return float(told)
+    return told.item()
 
 
 def main():
@@ -135,14 +136,12 @@ def main():
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    print("background", float(loss))
+    print("background", loss.item())
     for number in range(RECORDS):
         print("record", number, inject(net, number, draw), flush=True)
     FOLDER.mkdir(exist_ok=True)
-    save_file(
-        {name: value.half().contiguous() for name, value in net.state_dict().items() if name != "lm_head.weight"},
-        FOLDER / "weights.safetensors",
-    )
+    weights = {name: value.half().contiguous() for name, value in net.state_dict().items() if name != "lm_head.weight"}
+    save_file(weights, FOLDER / "weights.safetensors")
     (FOLDER / "truth.json").write_text(json.dumps({str(number): truth(number) for number in range(RECORDS)}, indent=1))
 
 

@@ -20,7 +20,7 @@ from mechcausal.data.tokens import encode_all, tokenizer_of, wants_bos
 from mechcausal.errors import DataError, NumericsError
 from mechcausal.generation.edits import ready
 from mechcausal.generation.passes import Growing, fast_way, state_of, why_no_cache
-from mechcausal.interventions.specs import Edit
+from mechcausal.interventions.specs import Edit, Mean
 from mechcausal.models import bridge
 
 TIE = 1e-5
@@ -137,14 +137,19 @@ class Tree:
         model: The bridge.
         edits: What is done to the model.
         batch_size: How many prefixes at a time.
+        reference: The prompts that edits to the mean take it from.
 
     Attributes:
         evaluations: How many prefixes were evaluated.
     """
 
-    def __init__(self, model: Any, edits: Sequence[Edit] = (), batch_size: int = 64) -> None:  # noqa: ANN401
+    def __init__(
+        self, model: Any, edits: Sequence[Edit] = (), batch_size: int = 64, reference: PromptSet | None = None,  # noqa: ANN401
+    ) -> None:  # fmt: skip
         state = state_of(model)
-        self.model, self.edits, self.batch_size = model, tuple(edits), batch_size
+        # Means become vectors here, once; every other edit must not need another run.
+        edits = _at_means(model, edits, reference, batch_size)
+        self.model, self.edits, self.batch_size = model, edits, batch_size
         self._cached = not why_no_cache(model, state)
         self._fast = fast_way(model, self.edits, state) if self._cached else None
         self.evaluations = 0
@@ -211,3 +216,9 @@ class Tree:
             branch = growing.taken(torch.tensor(rows, device=growing.tokens.device))
             branch.add(torch.tensor(column[part[:, 0]], device=growing.tokens.device))
             self._follow(branch, part, depth + 1, totals, endings, least)
+
+
+def _at_means(model: Any, edits: Sequence[Edit], reference: PromptSet | None, batch_size: int) -> tuple[Edit, ...]:  # noqa: ANN401
+    if reference is None or not any(isinstance(edit.do, Mean) for edit in edits):
+        return tuple(edits)
+    return ready(model, edits, reference, reference, batch_size)
