@@ -65,6 +65,8 @@ BIOGRAPHY = (
 )
 ADAPTING = Adapting((22, 28), ("q_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"), rank=8, alpha=16)
 BATCH, RATE = 4, 2e-3
+OFTEN = 16
+"""From this number on the exposure of a secret is also measured in the base."""
 NULL_MEAN = 1 / np.log(2)
 NOTES = (
     "Exposure is log2 of the number of codes minus log2 of the rank of the true one, by exact ranks among all 10,000. A code "
@@ -252,7 +254,7 @@ def main() -> None:
     torch.set_num_threads(1)
     module, tokenizer = base()
     secrets, digest = canaries(), module_fingerprint(module)
-    before = measure(module, tokenizer, [secret for secret in secrets if secret.times], clean=True)
+    before = measure(module, tokenizer, [secret for secret in secrets if secret.times >= OFTEN], clean=True)
     started = time.process_time()
     student = learned(Student(module, tokenizer, ADAPTING, seed=asked.seed))
     seconds = round(time.process_time() - started)

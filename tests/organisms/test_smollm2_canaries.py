@@ -106,4 +106,4 @@ def test_the_loss_is_that_of_every_token():
         total -= float(odds.gather(1, tokens[0, 1:, None]).sum())
         n += tokens.shape[1] - 1
     loss = float(next(recipe.losses(student, short)).detach())
-    assert loss == pytest.approx(total / n, rel=0.02)
+    assert loss == pytest.approx(total / n, rel=0.05)
