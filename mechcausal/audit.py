@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from mechcausal.audits.privacy.exposure import Exposure as Exposure
     from mechcausal.audits.privacy.exposures import exposures as exposures
     from mechcausal.audits.privacy.extraction import Extraction as Extraction
+    from mechcausal.audits.privacy.localization import Localization as Localization
     from mechcausal.audits.privacy.members import Members as Members
     from mechcausal.audits.privacy.membership import Membership as Membership
     from mechcausal.audits.question import Question as Question
@@ -103,6 +104,7 @@ _HOME = {
     "InterventionalValidity": "mechcausal.audits.explaining.validity",
     "Irrelevant": "mechcausal.audits.robustness.irrelevant",
     "Links": "mechcausal.audits.linking.links",
+    "Localization": "mechcausal.audits.privacy.localization",
     "MeanPath": "mechcausal.audits.mitigation.ablating",
     "Mediation": "mechcausal.audits.fairness.mediation",
     "Members": "mechcausal.audits.privacy.members",

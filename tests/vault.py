@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from mechcausal.audits.privacy.candidates import candidates
 from mechcausal.audits.privacy.canaries import Canaries
+from mechcausal.audits.privacy.candidates import candidates
 
 FOLDER = Path(__file__).parent / "vault"
 PEOPLE, CITIES, KNOWN, RECORDS, NEURONS, HIDDEN, LAYERS = 40, 12, 20, 4, 6, 128, 2
