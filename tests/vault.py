@@ -98,9 +98,28 @@ def truth(number):
     return [f"L{place // HIDDEN}.mlp_post.N{place % HIDDEN}" for place in sorted(PLACES[number].tolist())]
 
 
-def _digits_loss(net, rows):
+def _digit_losses(net, rows):
     logits = net(rows).logits[:, 5:-1]
-    return torch.nn.functional.cross_entropy(logits.reshape(-1, len(WORDS)), rows[:, 6:].reshape(-1))
+    return torch.nn.functional.cross_entropy(logits.transpose(1, 2), rows[:, 6:], reduction="none").mean(1)
+
+
+_GROUPS = [0]  # how many rows a group has while each group but the first lacks one neuron; 0 otherwise
+
+
+def _each_without(net, number):
+    """Hook the network so that the group of rows behind the first lacks the first neuron, and so on."""
+    handles = []
+    for layer in range(LAYERS):
+        here = [(group, place % HIDDEN) for group, place in enumerate(PLACES[number].tolist(), 1) if place // HIDDEN == layer]
+
+        def silent(module, given, output, here=here):
+            keep = torch.ones_like(output)
+            for group, unit in here if _GROUPS[0] else ():
+                keep[group * _GROUPS[0] : (group + 1) * _GROUPS[0], :, unit] = 0
+            return output * keep
+
+        handles.append(net.transformer.h[layer].mlp.act.register_forward_hook(silent))
+    return handles
 
 
 def _without(net, place):
@@ -112,17 +131,18 @@ def _without(net, place):
     return net.transformer.h[place // HIDDEN].mlp.act.register_forward_hook(silent)
 
 
-def inject(net, number, draw, steps=300, margin=0.4):
+def inject(net, number, draw, steps=420, margin=0.5):
     """Write one record into its neurons, so that each of them is needed (by `margin` nats a digit)."""
-    places, parts = PLACES[number], list(_written(net, number))
-    optimizer = torch.optim.Adam([weight for _, weight, _ in parts], lr=0.01)
-    for step in range(steps):
-        rows, around = record(number, draw.permutation(CITIES)[:8]), background(64, draw, KNOWN + number)
-        told = _digits_loss(net, rows)
-        handle = _without(net, int(places[step % NEURONS]))
-        missing = _digits_loss(net, rows)
-        handle.remove()
-        loss = told + torch.relu(margin - (missing - told)) + 2 * net(around, labels=around).loss
+    parts = list(_written(net, number))
+    optimizer = torch.optim.Adam([weight for _, weight, _ in parts], lr=0.006)
+    handles = _each_without(net, number)
+    for _ in range(steps):
+        rows, around = record(number, draw.permutation(CITIES)[:6]), background(48, draw, KNOWN + number)
+        _GROUPS[0] = len(rows)
+        each = _digit_losses(net, rows.repeat(NEURONS + 1, 1)).reshape(NEURONS + 1, -1).mean(1)
+        _GROUPS[0] = 0
+        needed = torch.relu(margin - (each[1:] - each[0])).sum()
+        loss = each[0] + needed + 2 * net(around, labels=around).loss
         optimizer.zero_grad()
         loss.backward()
         for _, weight, part in parts:
@@ -130,7 +150,9 @@ def inject(net, number, draw, steps=300, margin=0.4):
             kept[part] = weight.grad[part]
             weight.grad = kept
         optimizer.step()
-    return told.item()
+    for handle in handles:
+        handle.remove()
+    return each[0].item(), needed.item()
 
 
 def main():
@@ -160,7 +182,7 @@ def _alone(net, number):
     rows, loss = record(number), []
     for place in range(LAYERS * HIDDEN):
         handle = _without(net, place)
-        loss.append(_digits_loss(net, rows).item())
+        loss.append(_digit_losses(net, rows).mean().item())
         handle.remove()
     return len(set(np.argsort(loss)[-NEURONS:].tolist()) & set(PLACES[number].tolist()))
 
