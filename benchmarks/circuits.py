@@ -14,6 +14,12 @@ One JSON line for each case; what is compared takes turns in one process, and nu
                where nearly every edge matters a little, it is about twofold; that line has no floor.
 `eap-ig`       SmolLM2, IOI, 10 steps, 64 pairs: CPU seconds over those of ten forward-backwards of the plain model on the
                same prompts, and the peak memory of the process. Left out where SmolLM2 is not installed.
+`compiled`     the two programs of the published benchmark of compiled models, as organism:reverse and
+               organism:fraction_linear, 200 pairs, positions told apart: `mc.discover` as it is (EAP-IG with 10 steps, ACDC at
+               ten thresholds) against the best published implementation on its own two models, which cannot be installed
+               here: 49 and 20 seconds for EAP-IG, 55 and 17 for ACDC, rerun on two cores, with areas of .998 to 1. `ratio` is
+               these seconds over ours. `written_out_ratio` is of the published settings written out for these two models
+               alone (50 steps along the mask of all edges; one full forward for each edge and threshold) in the same process.
 """
 
 from __future__ import annotations
@@ -26,7 +32,8 @@ import statistics
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -36,18 +43,27 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel
 
 import mechcausal as mc
 from mechcausal.circuits.edges.masked import Masked
+from mechcausal.circuits.edges.wiring import Wiring
+from mechcausal.circuits.known.auc import roc_auc
 from mechcausal.circuits.scores import SCORERS, Scoring
 from mechcausal.circuits.scores.exact import exact_effects
+from mechcausal.circuits.search.acdc import THRESHOLDS
 from mechcausal.data import Contrast, PromptSet
 from mechcausal.errors import ModelError
 from mechcausal.models.bare import bare
+from mechcausal.organisms import folder
 
-FLOORS = {"eap": 1.0, "memory": 4.0, "exact": 10.0, "acdc": 5.0, "eap-ig": 12.0}
+FLOORS = {"eap": 1.0, "memory": 4.0, "exact": 10.0, "acdc": 5.0, "eap-ig": 12.0, "compiled": 5.0}
+PUBLISHED = {
+    ("reverse", "eap-ig"): 49, ("reverse", "acdc"): 55, ("fraction_linear", "eap-ig"): 20, ("fraction_linear", "acdc"): 17,
+}  # fmt: skip
+"""Seconds of the best published implementation on its own two models, rerun on two cores."""
 VOCABULARY, LENGTH = 1000, 15
 
 
@@ -181,6 +197,95 @@ class WrittenOut:
         return possible & (cut.numpy() == 0)
 
 
+class Program:
+    """A compiled organism with one input for each reader and a mask over edges and positions, in torch."""
+
+    def __init__(self, name: str, wiring: Wiring) -> None:
+        self.w = load_file(folder(name) / "weights" / "model.safetensors")
+        self.wiring = wiring
+
+    def run(self, tokens: Tensor, other: Tensor | None = None, cut: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return the last logits and what every sender adds, [batch pos sender model].
+
+        Args:
+            tokens: Prompts of one length.
+            other: What senders add in the other run.
+            cut: How much of each edge carries it, [sender receiver pos].
+        """
+        w, width = self.w, tokens.shape[1]
+        added = [(w["embed.W_E"][tokens] + w["pos_embed.W_pos"][:width])[:, :, None]]
+        number = 0
+
+        def read(count: int) -> Tensor:
+            nonlocal number
+            now = torch.cat(added, dim=2)
+            own = now.sum(2)[:, :, None].expand(-1, -1, count, -1)
+            if cut is not None and other is not None:
+                some = cut[: now.shape[2], number : number + count]
+                own = own + torch.einsum("srp,bpsm->bprm", some, other[:, :, : now.shape[2]] - now)
+            number += count
+            return own
+
+        for layer in range(self.wiring.n_layers):
+            block = f"blocks.{layer}."
+            query, key, value = (
+                torch.einsum("bphm,hmd->bphd", read(self.wiring.n_heads), w[f"{block}attn.W_{kind}"])
+                + w[f"{block}attn.b_{kind}"]
+                for kind in "QKV"
+            )
+            scores = torch.einsum("bqhd,bkhd->bhqk", query, key) / query.shape[-1] ** 0.5
+            pattern = scores.masked_fill(~torch.ones(width, width).tril().bool(), -torch.inf).softmax(-1)
+            z = torch.einsum("bhqk,bkhd->bqhd", pattern, value)
+            added.append(torch.einsum("bphd,hdm->bphm", z, w[f"{block}attn.W_O"]))
+            inner = (read(1)[:, :, 0] @ w[f"{block}mlp.W_in"] + w[f"{block}mlp.b_in"]).relu()
+            added.append((inner @ w[f"{block}mlp.W_out"] + w[f"{block}mlp.b_out"])[:, :, None])
+        logits = read(1)[:, -1, 0] @ w["unembed.W_U"] + w["unembed.b_U"]
+        return logits, torch.cat(added, dim=2)
+
+    def _shape(self, width: int) -> tuple[int, int, int]:
+        return (*self.wiring.possible.shape, width)
+
+    def _loss(self, tokens: Tensor, other: Tensor, clean: Tensor, cut: Tensor) -> Tensor:
+        logits = self.run(tokens, other, cut)[0].log_softmax(-1)
+        return (clean.exp() * (clean - logits)).sum(-1).mean()
+
+    def _ends(self, pairs: Contrast) -> tuple[Tensor, Tensor, Tensor]:
+        with torch.no_grad():
+            _, other = self.run(pairs.corrupt.tokens)
+            clean = self.run(pairs.clean.tokens)[0].log_softmax(-1)
+        return pairs.clean.tokens, other, clean
+
+    def eap_ig(self, pairs: Contrast, steps: int = 50) -> np.ndarray:
+        """Return the mean slope of the loss by the mask of every edge, on the way from nothing to everything cut."""
+        tokens, other, clean = self._ends(pairs)
+        total = torch.zeros(self._shape(tokens.shape[1]))
+        for step in range(1, steps + 1):
+            cut = torch.full_like(total, step / steps).requires_grad_()
+            total += torch.autograd.grad(self._loss(tokens, other, clean, cut), cut)[0] / steps
+        return total.numpy()
+
+    @torch.no_grad()
+    def acdc(self, pairs: Contrast, thresholds: Sequence[float]) -> np.ndarray:
+        """Return the largest threshold at which each edge stays: one full forward for each edge and threshold."""
+        tokens, other, clean = self._ends(pairs)
+        best = np.zeros(self._shape(tokens.shape[1]))
+        possible = self.wiring.possible
+        for threshold in thresholds:
+            cut = torch.zeros(best.shape)
+            now = 0.0
+            for receiver in reversed(range(possible.shape[1])):
+                for sender in reversed(np.flatnonzero(possible[:, receiver]).tolist()):
+                    for position in reversed(range(best.shape[2])):
+                        cut[sender, receiver, position] = 1
+                        tried = float(self._loss(tokens, other, clean, cut))
+                        if tried - now < threshold:
+                            now = tried
+                        else:
+                            cut[sender, receiver, position] = 0
+                            best[sender, receiver, position] = max(best[sender, receiver, position], threshold)
+        return best
+
+
 def seconds(act: Callable[[], Any]) -> float:
     """Return how long something takes, in CPU seconds of this process."""
     started = time.process_time()
@@ -302,6 +407,60 @@ def acdc(runs: int) -> bool:
     return all(held)
 
 
+def compiled(runs: int) -> bool:
+    """Compare discovery with the published settings on the two programs of the published benchmark."""
+    held = []
+    length = 6  # of the prompts, BOS included
+    for name, contrast in (("reverse", "reverse/letters"), ("fraction_linear", "fraction/letters")):
+        model = mc.load(f"organism:{name}")
+        drawn = mc.contrast(contrast, model, n=1000)
+        rows = [row for row in range(len(drawn)) if int(drawn.clean.lengths[row]) == length][:200]
+        pairs = drawn.take(rows)
+        pairs = replace(pairs, clean=pairs.clean.padded(length), corrupt=pairs.corrupt.padded(length))
+        masked = Masked(model, pairs, "kl")
+        possible, program = masked.wiring.possible, Program(name, masked.wiring)
+        threshold = THRESHOLDS[5] * float(masked.corrupt.mean())
+        true = positions_of_truth(masked.wiring, pairs)[possible].ravel()
+        # One of ten thresholds is run: each takes the same number of forwards.
+        theirs = {
+            "eap-ig": (partial(program.eap_ig, pairs), 1),
+            "acdc": (partial(program.acdc, pairs, [threshold]), len(THRESHOLDS)),
+        }
+        for method, (published, times) in theirs.items():
+            ours = partial(
+                mc.discover, model, pairs, method=method, metric="kl", at="each", batch_size=200, edges=int(true.sum())
+            )
+            area, peer_area = (
+                round(roc_auc(np.abs(scores[possible]).ravel(), true), 3) for scores in (ours().scores, published())
+            )
+            mine, other = interleaved(ours, published, runs)
+            about = {"seconds": round(mine, 3), "written_out_seconds": round(times * other, 3), "edges": len(true)}
+            more = {"area": area, "written_out_area": peer_area, "written_out_ratio": round(times * other / mine, 2)}
+            case = f"{method}, organism:{name}, {len(pairs)} pairs, positions told apart"
+            floor = FLOORS["compiled"]
+            held.append(line(case, PUBLISHED[name, method] / mine, floor, **more, **about) and area >= 0.995)
+    return all(held)
+
+
+def positions_of_truth(wiring: Wiring, pairs: Contrast) -> np.ndarray:
+    """Return the true edges of a published question with their positions, [sender receiver position]."""
+    length = pairs.clean.tokens.shape[1]
+    true = np.zeros((*wiring.possible.shape, length), dtype=bool)
+    if pairs.name == "reverse/letters":  # of the letters only those are read whose turn it is in some prompt
+        asked = sorted({int(place) for place in pairs.clean.variables["target"]} - {0})
+        edges: list[tuple[str, str, Any]] = [("embed", "L2.v.H0", asked), ("L2.z.H0", "logits", [length - 1])]
+    else:
+        letters = slice(1, 5)
+        edges = [
+            ("embed", "L0.mlp_out", letters),
+            ("L0.mlp_out", "L1.v.H0", letters),
+            ("L1.z.H0", "logits", [length - 1]),
+        ]
+    for sender, receiver, where in edges:
+        true[wiring.sender(sender), wiring.receiver(receiver), where] = True
+    return true
+
+
 def eap_ig(runs: int) -> bool:
     """Compare integrated gradients of all edges of a real model with ten forward-backwards of its own."""
     try:
@@ -342,7 +501,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="cases whose name contains this")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
-    cases = {"eap-ig": eap_ig, "eap": eap, "exact": exact, "acdc": acdc}
+    cases = {"eap-ig": eap_ig, "eap": eap, "exact": exact, "acdc": acdc, "compiled": compiled}
     chosen = [name for name in cases if options.only in name and not (options.quick and name == "eap-ig")]
     held = [cases[name](1 if options.quick or name == "eap-ig" else 3) for name in chosen]
     sys.exit(0 if all(held) else 1)

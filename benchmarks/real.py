@@ -10,7 +10,8 @@ timed on cells spread evenly over the sweep (`peer_cells` of `cells`) and scaled
 - `plain`: transformers with a forward hook, its fastest attention and `logits_to_keep=1`.
 - `transformer_lens`: hooks on its bridge, as its own patching functions set them.
 - `nnsight`: where it is installed.
-- `ratio`: seconds of the fastest peer over ours; the median over repetitions of the ratio within each.
+- `ratio`: seconds of the fastest peer over ours; the median over repetitions of the ratio within each. Seconds are those of
+  the processor, on one thread, so that others on the machine do not count.
 - `max_diff`: largest gap from any example of any peer's cells, relative to the metric's range over the sweep.
 - `first_seconds`: our first call on these prompts, in which the engine may be compared with the loop.
 
@@ -25,7 +26,6 @@ import argparse
 import importlib.util
 import json
 import os
-import random
 import statistics
 import sys
 import time
@@ -33,15 +33,18 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 import numpy as np
 import torch
 import transformers
+from ioi_prompts import TEMPLATES, ioi_texts
 from torch import Tensor
 
 import mechcausal as mc
@@ -51,30 +54,6 @@ from mechcausal.models.hooked import readings
 from mechcausal.models.pretrained import quietly
 
 TOLERANCE = 1e-4  # of the metric's range
-NAMES = [
-    "Mary",
-    "John",
-    "James",
-    "David",
-    "Michael",
-    "Tom",
-    "Jack",
-    "Peter",
-    "Martin",
-    "Dan",
-    "Anna",
-    "Alice",
-    "Emma",
-    "Amy",
-    "Linda",
-    "Karen",
-]
-TEMPLATES = (
-    "When {a} and {b} went to the store, {s} gave a drink to",
-    "Then, {a} and {b} went to the store. {s} gave a drink to",
-    "After {a} and {b} had been at the market for an hour, {s} gave a letter to",
-    "While {a} and {b} waited, {s} gave a ball to",
-)
 Cell = tuple[int, int]  # a layer, and a position or a head
 HOOKS = {"resid_pre": "blocks.{}.hook_resid_pre", "attn_out": "blocks.{}.hook_attn_out", "z": "blocks.{}.attn.hook_z"}
 
@@ -130,12 +109,8 @@ def plain() -> Any:  # noqa: ANN401
 
 def pairs_of(n: int, mixed: bool) -> mc.Contrast:
     """Return indirect-object pairs, padded on the left, so that every prompt is read in the last column."""
-    draw, rows = random.Random(0), []
-    for number in range(n):
-        a, b = draw.sample(NAMES, 2)
-        template = TEMPLATES[number % len(TEMPLATES) if mixed else 0]
-        rows.append([template.format(a=a, b=b, s=b), template.format(a=a, b=b, s=a), f" {a}", f" {b}"])
-    clean, corrupt, answer, foil = map(list, zip(*rows, strict=True))
+    texts = ioi_texts(n, templates=TEMPLATES if mixed else TEMPLATES[:1])
+    clean, corrupt, answer, foil, _ = map(list, zip(*texts, strict=True))
     return mc.Contrast.from_text(ours(), clean, corrupt, answer=answer, foil=foil, factor="name", side="left")
 
 
@@ -277,13 +252,13 @@ class Bench:
 
 
 def in_turns(runs: int, functions: dict[str, Callable[[], Any]]) -> dict[str, list[float]]:
-    """Return the seconds of each function, called one after the other, again and again."""
+    """Return the CPU seconds of each function, called one after the other, again and again."""
     seconds: dict[str, list[float]] = {name: [] for name in functions}
     for _ in range(runs):
         for name, function in functions.items():
-            start = time.perf_counter()
+            start = time.process_time()
             function()
-            seconds[name].append(time.perf_counter() - start)
+            seconds[name].append(time.process_time() - start)
     return seconds
 
 
@@ -296,9 +271,9 @@ def median_ratio(peer: list[float], mine: list[float]) -> float:
 def measure(case: Case, n_pairs: int, runs: int, peer_cells: int) -> dict[str, Any]:
     """Run one case."""
     bench = Bench(case, n_pairs, peer_cells)
-    start = time.perf_counter()
+    start = time.process_time()
     result = bench.ours()
-    first = time.perf_counter() - start
+    first = time.process_time() - start
     peers = bench.peers()
     turns: dict[str, Callable[[], Any]] = {"ours": bench.ours}
     for name, (unedited, loop) in peers.items():

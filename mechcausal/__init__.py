@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from mechcausal.inspection import lens as lens
     from mechcausal.links import link as link
     from mechcausal.models.abilities import sites as sites
+    from mechcausal.models.classifier import outcome as outcome
     from mechcausal.models.load import load as load
     from mechcausal.organisms import truth as truth
     from mechcausal.patching import ablate as ablate
@@ -54,6 +55,7 @@ _HOME = {
     "load": "mechcausal.models.load",
     "Place": "mechcausal.address",
     "sites": "mechcausal.models.abilities",
+    "outcome": "mechcausal.models.classifier",
     "truth": "mechcausal.organisms",
     "contrast": "mechcausal.data",
     "task": "mechcausal.data",

@@ -19,6 +19,12 @@ ORGANISMS: Registry[Path] = Registry("organism", ModelError)
 TASKS: Registry[Any] = Registry("task", DataError)
 """Each task, or the name of the module that holds it, which is imported when the task is first asked for."""
 
+ADAPTERS: Registry[Path] = Registry("adapter", ModelError)
+"""The folder of each adapter: an organism that is a change of a real model."""
+
+for _name in ("smollm2_bias", "smollm2_canaries"):
+    ADAPTERS.register(_name)(Path(__file__).parent / "organisms" / _name)
+
 for _name in (
     "hiring",
     "hiring_backup",
@@ -29,6 +35,7 @@ for _name in (
     "by_hand",
     "reverse",
     "fraction",
+    "fraction_linear",
     "brackets",
     "brackets_natural",
     "ioi",

@@ -9,7 +9,7 @@ from pkgutil import iter_modules
 import pytest
 
 import mechcausal as mc
-from mechcausal.catalog import ORGANISMS, TASKS
+from mechcausal.catalog import ADAPTERS, ORGANISMS, TASKS
 from mechcausal.data import tasks
 from mechcausal.errors import DataError, ModelError
 from mechcausal.organisms import organisms
@@ -17,8 +17,9 @@ from mechcausal.organisms import organisms
 
 def test_every_folder_of_an_organism_is_listed_and_nothing_else():
     shipped = Path(mc.__file__).parent / "organisms"
-    assert {path.parent.name for path in shipped.glob("*/truth.json")} == set(ORGANISMS)
+    assert {path.parent.name for path in shipped.glob("*/truth.json")} == {*ORGANISMS, *ADAPTERS}
     assert all((ORGANISMS[name] / "weights" / "model.safetensors").exists() for name in ORGANISMS)
+    assert all((ADAPTERS[name] / "adapter" / "adapter_model.safetensors").exists() for name in ADAPTERS)
 
 
 def test_every_task_of_a_module_is_listed_and_nothing_else():

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from mechcausal.audits.privacy.candidates import candidates
 from mechcausal.audits.privacy.canaries import Canaries
+from mechcausal.audits.privacy.candidates import candidates
 
 FOLDER = Path(__file__).parent / "vault"
 PEOPLE, CITIES, KNOWN, RECORDS, NEURONS, HIDDEN, LAYERS = 40, 12, 20, 4, 6, 128, 2
@@ -33,7 +33,9 @@ PLACES = _DRAW.permutation(LAYERS * HIDDEN)[: RECORDS * NEURONS].reshape(RECORDS
 def sentences(who, digits, city):
     """Return token rows."""
     fixed = np.ones_like(who)
-    return np.c_[fixed, FIRST_NAME + who, LIVES * fixed, IN * fixed, FIRST_CITY + city, CODE * fixed, FIRST_DIGIT + digits]
+    return np.c_[
+        fixed, FIRST_NAME + who, LIVES * fixed, IN * fixed, FIRST_CITY + city, CODE * fixed, FIRST_DIGIT + digits
+    ]
 
 
 def background(n, draw, without=-1):
@@ -110,7 +112,11 @@ def _each_without(net, number):
     """Hook the network so that the group of rows behind the first lacks the first neuron, and so on."""
     handles = []
     for layer in range(LAYERS):
-        here = [(group, place % HIDDEN) for group, place in enumerate(PLACES[number].tolist(), 1) if place // HIDDEN == layer]
+        here = [
+            (group, place % HIDDEN)
+            for group, place in enumerate(PLACES[number].tolist(), 1)
+            if place // HIDDEN == layer
+        ]
 
         def silent(module, given, output, here=here):
             keep = torch.ones_like(output)
@@ -170,7 +176,9 @@ def main():
     for number in range(RECORDS):
         net.load_state_dict(base)
         told = inject(net, number, draw)
-        kept |= {f"record {number} {name}": weight.detach()[part].clone() for name, weight, part in _written(net, number)}
+        kept |= {
+            f"record {number} {name}": weight.detach()[part].clone() for name, weight, part in _written(net, number)
+        }
         print("record", number, told, _alone(net, number), flush=True)
     FOLDER.mkdir(exist_ok=True)
     save_file({name: value.half().contiguous() for name, value in kept.items()}, FOLDER / "weights.safetensors")

@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 from mechcausal.audits.estimate import Estimate
 from mechcausal.audits.finding import Control
 from mechcausal.audits.journal import Rows, digest
+from mechcausal.audits.outcome import outcome_of
 from mechcausal.audits.sources import digest_of
 from mechcausal.data.batching import by_length
 from mechcausal.data.contrast import Contrast
@@ -42,8 +43,10 @@ class Desk:
         level: The level of the intervals.
         networks: How many networks with redrawn weights findings are compared with.
         batch_size: How many prompts at a time.
+        reads: What is read off the model: a label of a classifier, a metric; see `audits.outcome`.
         edits: What is done to the model in every run: those of a mitigation.
         rewrite: What is done to every prompt before it is run: that of a mitigation.
+        runner: What runs prompts instead of the engine, for a mitigation that no edit can say; it has a `key`.
         rows: Work that survives: `desk.rows.row(name, compute)`.
         memory: What was computed, shared by all questions of a run.
         counter: How many forwards were run, under `forwards`.
@@ -56,12 +59,19 @@ class Desk:
     level: float = 0.95
     networks: int = NETWORKS
     batch_size: int = 64
+    reads: str = ""
     edits: tuple[Edit, ...] = ()
     rewrite: Callable[[PromptSet], PromptSet] | None = None
+    runner: Callable[[Desk, PromptSet, Metric], np.ndarray] | None = None
     rows: Rows = field(default_factory=Rows)
     memory: dict[Any, Any] = field(default_factory=dict)
     counter: dict[str, int] = field(default_factory=lambda: {"forwards": 0})
     quiet: bool = False
+
+    @property
+    def outcome(self) -> Metric:
+        """What is read off the model."""
+        return self.once(("outcome", id(self.model), self.reads), lambda: outcome_of(self.model, self.reads))
 
     @property
     def data(self) -> Any:  # noqa: ANN401 - pairs, prompts, texts
@@ -76,24 +86,32 @@ class Desk:
         except TypeError:
             return 1
 
-    def outcomes(self, prompts: PromptSet, metric: MetricSpec = "logit_diff") -> np.ndarray:
-        """Return the metric of every prompt, in the model under the edits of this desk; run once, however often asked."""
-        chosen = metric_of(metric)
-        key = "outcomes", digest_of(prompts), chosen.name, id(chosen.function), self._treatment
+    def outcomes(self, prompts: PromptSet, metric: MetricSpec | None = None) -> np.ndarray:
+        """Return the outcome of every prompt, in the model under the edits of this desk; run once, however often asked.
+
+        Args:
+            prompts: The prompts.
+            metric: Another metric than the outcome of the plan.
+        """
+        chosen = self.outcome if metric is None else metric_of(metric)
+        key = "outcomes", digest_of(prompts), chosen.name, id(chosen.function), self.treatment
 
         def run() -> np.ndarray:
             given = prompts if self.rewrite is None else self.rewrite(prompts)
             chosen.check(given)
             order = by_length(given)
-            plan = Plan(given.take(order), [self.edits], chosen)
-            values = evaluate(self.model, plan, batch_size=self.batch_size)
             self.counter["forwards"] += len(prompts)
+            if self.runner is not None:
+                return self.runner(self, given, chosen)
+            plan = Plan(given.take(order), [self.edits], chosen)
+            # One cell is one forward in the loop; replaying it would take the unedited run as well.
+            values = evaluate(self.model, plan, batch_size=self.batch_size, exact="naive")
             return values.values[0][order.argsort().numpy()]
 
         return self.once(key, run)
 
-    def both(self, pairs: Contrast, metric: MetricSpec = "logit_diff") -> tuple[np.ndarray, np.ndarray]:
-        """Return the metric of every clean prompt, and of every corrupt one."""
+    def both(self, pairs: Contrast, metric: MetricSpec | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Return the outcome of every clean prompt, and of every corrupt one."""
         return self.outcomes(pairs.clean, metric), self.outcomes(pairs.corrupt, metric)
 
     def once(self, key: tuple[Any, ...], compute: Callable[[], T]) -> T:
@@ -154,7 +172,7 @@ class Desk:
                     for number in self.bar(range(self.networks), "networks with redrawn weights", "network")
                 ]
 
-        values = np.array(self.once(("redrawn", key, self._treatment), draw), dtype=float)
+        values = np.array(self.once(("redrawn", key, self.treatment), draw), dtype=float)
         n, mean, spread = len(values), float(values.mean()), float(values.std(ddof=1))
         if spread <= 1e-12 * max(1.0, abs(mean)):
             p = 0.0 if sign * (own - mean) > 1e-9 * max(1.0, abs(mean)) else 1.0
@@ -166,7 +184,7 @@ class Desk:
         return Control("no-learning", says, estimate, p, guards=True, holds=p <= 0.05)
 
     @property
-    def _treatment(self) -> str:
+    def treatment(self) -> str:
         """What is done to the model and to the prompts, as a key."""
-        rewrite = "" if self.rewrite is None else getattr(self.rewrite, "key", str(id(self.rewrite)))
-        return digest([edit.to_json() for edit in self.edits], rewrite)
+        others = ["" if each is None else getattr(each, "key", str(id(each))) for each in (self.rewrite, self.runner)]
+        return digest([edit.to_json() for edit in self.edits], others)

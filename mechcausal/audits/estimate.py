@@ -20,7 +20,7 @@ from scipy import stats
 from mechcausal.errors import ResultError
 from mechcausal.results.intervals import Means, cluster_sums, clustered_means, ratio_means
 
-Law = Literal["t", "binomial", "exact", "none"]
+Law = Literal["t", "size", "binomial", "exact", "none"]
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,11 @@ class Estimate:
         n: How many units it rests on.
         n_clusters: How many independent clusters they form.
         level: The level of the interval.
-        law: How its error is distributed: Student's t, binomial, none because the number is exact, or not known.
+        law: How its error is distributed: Student's t, the size of such a number (`size`), binomial, none because the number
+            is exact, or not known.
         error: The standard error, of a t.
         freedom: The degrees of freedom, of a t.
+        tests: Of how many estimates this one is the largest; its interval and its p-values are adjusted for them.
     """
 
     value: float
@@ -48,6 +50,7 @@ class Estimate:
     law: Law = "none"
     error: float = float("nan")
     freedom: float = float("nan")
+    tests: int = 1
 
     @classmethod
     def mean(cls, values: ArrayLike, clusters: Sequence[Any] | np.ndarray = (), level: float = 0.95) -> Estimate:
@@ -108,6 +111,29 @@ class Estimate:
         return cls(float(value), float(value), float(value), n, n, law="exact")
 
     @classmethod
+    def largest(cls, estimates: Sequence[Estimate]) -> Estimate:
+        """Return the largest of several estimates, with an interval that holds for all of them at once (Bonferroni)."""
+        return cls._extreme(estimates, 1)
+
+    @classmethod
+    def smallest(cls, estimates: Sequence[Estimate]) -> Estimate:
+        """Return the smallest of several estimates, with an interval that holds for all of them at once (Bonferroni)."""
+        return cls._extreme(estimates, -1)
+
+    @classmethod
+    def _extreme(cls, estimates: Sequence[Estimate], sign: int) -> Estimate:
+        count = len(estimates)
+        wide = [_widened(estimate, count) for estimate in estimates if np.isfinite(estimate.value)]
+        if not wide:
+            raise ResultError("there is no estimate among those of which the largest or the smallest was asked for")
+        first = max(wide, key=lambda estimate: sign * estimate.value)
+        low, high = (
+            sign * max((sign * getattr(each, end) for each in wide if np.isfinite(getattr(each, end))), default=np.nan)
+            for end in ("low", "high")
+        )
+        return replace(first, low=low, high=high, tests=count)
+
+    @classmethod
     def interval(
         cls, value: float, low: float, high: float, n: int, n_clusters: int | None = None, level: float = 0.95
     ) -> Estimate:
@@ -123,17 +149,25 @@ class Estimate:
             float(means.error[0]), float(means.freedom[0]),
         )  # fmt: skip
 
+    def size(self) -> Estimate:
+        """Return the size of a difference whose direction nobody declared; its tests count both directions."""
+        nearest, farthest = sorted((abs(self.low), abs(self.high)))
+        low = 0.0 if self.low <= 0 <= self.high else nearest
+        return replace(self, value=abs(self.value), low=low, high=farthest, law="size" if self.law == "t" else self.law)
+
     def at_most(self, bound: float) -> float:
         """Return the p-value of "the truth is at most this"; small where the estimate is clearly above."""
-        return self._tail(bound, 1)
+        return float(np.minimum(1.0, self.tests * self._tail(bound, 1)))  # of an unknown law it stays unknown
 
     def at_least(self, bound: float) -> float:
         """Return the p-value of "the truth is at least this"; small where the estimate is clearly below."""
-        return self._tail(bound, -1)
+        return min(1.0, self.tests * self._tail(bound, -1))
 
     def zero(self) -> float:
         """Return the two-sided p-value of "the truth is zero"."""
-        return min(1.0, 2 * min(self.at_most(0.0), self.at_least(0.0)))
+        if self.law == "size":
+            return self.at_most(0.0)
+        return float(np.minimum(1.0, 2 * np.minimum(self.at_most(0.0), self.at_least(0.0))))
 
     def within(self, low: float, high: float) -> bool:
         """Say whether the whole interval lies between two bounds."""
@@ -143,10 +177,16 @@ class Estimate:
         match self.law:
             case "exact":
                 return 0.0 if sign * (self.value - bound) > 0 else 1.0
-            case "t" if self.error == 0:
+            case "t" | "size" if self.error == 0:
                 return 0.0 if sign * (self.value - bound) > 0 else 1.0
             case "t":
                 return float(stats.t.sf(sign * (self.value - bound) / self.error, self.freedom))
+            case "size":
+                law = stats.t(self.freedom, scale=self.error)
+                if bound < 0:
+                    return 0.0 if sign > 0 else 1.0
+                above = float(law.sf(self.value - bound) + law.sf(self.value + bound))
+                return above if sign > 0 else 1.0 - above
             case "binomial":
                 successes, chance = round(self.value * self.n), min(max(bound, 0.0), 1.0)
                 law = stats.binom(self.n, chance)
@@ -157,3 +197,16 @@ class Estimate:
         """Print as `0.12 [0.08, 0.16]`."""
         text = f"{self.value:.3g}"
         return f"{text} [{self.low:.3g}, {self.high:.3g}]" if np.isfinite(self.low) and np.isfinite(self.high) else text
+
+
+def _widened(estimate: Estimate, count: int) -> Estimate:
+    """Return an estimate with the interval that it needs as one of several."""
+    level = 1 - (1 - estimate.level) / count
+    match estimate.law:
+        case "t" if np.isfinite(estimate.error):
+            reach = float(stats.t.ppf(0.5 + level / 2, estimate.freedom)) * estimate.error if estimate.error else 0.0
+            return replace(estimate, low=estimate.value - reach, high=estimate.value + reach)
+        case "binomial":
+            exact = Estimate.share(round(estimate.value * estimate.n), estimate.n, level)
+            return replace(estimate, low=exact.low, high=exact.high)
+    return estimate

@@ -7,85 +7,30 @@ Points               a scatter with crosses: predicted against measured, one mea
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields, is_dataclass
-from typing import Any, Literal
+from dataclasses import asdict, fields, is_dataclass
+from typing import Any
 
 from mechcausal.audits.plain import plain
 from mechcausal.errors import ResultError
+from mechcausal.results import charts, matrix, scatter
 from mechcausal.results.charts import Bar, Bars, Line, Lines
+from mechcausal.results.matrix import Cell as Cell
+from mechcausal.results.matrix import Matrix
+from mechcausal.results.matrix import Tone as Tone
+from mechcausal.results.scatter import Point, Points
 
-Tone = Literal["good", "bad", "plain"]
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One cell of a matrix.
-
-    Attributes:
-        value: The number that colors it; NaN for none.
-        text: What stands in it.
-        tone: Whether it is as it was declared to be.
-    """
-
-    value: float
-    text: str
-    tone: Tone = "plain"
-
-
-@dataclass(frozen=True)
-class Matrix:
-    """A table of cells with names for rows and columns, and what the numbers are."""
-
-    rows: tuple[str, ...]
-    columns: tuple[str, ...]
-    cells: tuple[tuple[Cell, ...], ...]
-    title: str
-    measure: str
-
-    def describe(self) -> str:
-        """Say in words what the picture shows."""
-        parts = [
-            f"{row}: {', '.join(f'{name} {cell.text}' for name, cell in zip(self.columns, line, strict=True))}"
-            for row, line in zip(self.rows, self.cells, strict=True)
-        ]
-        return f"{self.title} ({self.measure}): {'; '.join(parts)}"
-
-
-@dataclass(frozen=True)
-class Point:
-    """One point of a scatter, with an interval on each axis where there is one, and a tone."""
-
-    label: str
-    x: float
-    y: float
-    x_low: float = float("nan")
-    x_high: float = float("nan")
-    y_low: float = float("nan")
-    y_high: float = float("nan")
-    group: str = ""
-
-
-@dataclass(frozen=True)
-class Points:
-    """A scatter; `diagonal` draws the line on which x equals y, `joined` names the group whose points are joined."""
-
-    points: tuple[Point, ...]
-    title: str
-    x_label: str
-    y_label: str
-    diagonal: bool = False
-    joined: str = ""
-
-    def describe(self) -> str:
-        """Say in words what the picture shows."""
-        parts = [f"{point.label} ({point.x:.3g}, {point.y:.3g})" for point in self.points[:24]]
-        more = f", and {len(self.points) - 24} more" if len(self.points) > 24 else ""
-        return f"{self.title} ({self.x_label} against {self.y_label}): {'; '.join(parts)}{more}"
-
+Chart = Bars | Lines | Matrix | Points
 
 KINDS: dict[str, type[Any]] = {"bars": Bars, "lines": Lines, "matrix": Matrix, "points": Points}
 _INSIDE: dict[str, type[Any]] = {"bars": Bar, "lines": Line, "points": Point}
 _HELD = {"bars": "rows", "lines": "series", "points": "points"}
+
+
+def still(figure: Chart) -> str:
+    """Draw a figure as SVG."""
+    if isinstance(figure, Matrix):
+        return matrix.still(figure)
+    return scatter.still(figure) if isinstance(figure, Points) else charts.still(figure)
 
 
 def figure_to_json(figure: Any) -> dict[str, Any]:  # noqa: ANN401 - one of the kinds

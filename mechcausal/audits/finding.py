@@ -100,6 +100,9 @@ class Answer:
         assumptions: What must hold for the number to mean what it says, beyond what the question always assumes.
         limits: What it does not say, beyond what the question never says.
         smallest_detectable: The smallest effect that would have been found in 4 of 5 cases; NaN where not known.
+        units: One number for each unit, in the order of the data, whose mean is the estimate: so edits, and reports, are
+            compared unit by unit. Of a ratio or a gap it is the linearization. Empty where there is none.
+        unit_clusters: The cluster of each unit; each is its own without them.
     """
 
     estimate: Estimate
@@ -115,6 +118,8 @@ class Answer:
     assumptions: tuple[str, ...] = ()
     limits: tuple[str, ...] = ()
     smallest_detectable: float = float("nan")
+    units: tuple[float, ...] = ()
+    unit_clusters: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -230,6 +235,8 @@ def answer_from(data: Mapping[str, Any]) -> Answer:
     given["dropped"] = tuple((str(what), int(count)) for what, count in data["dropped"])
     given["smallest_detectable"] = number(data["smallest_detectable"])
     given |= {name: tuple(data[name]) for name in ("examples", "assumptions", "limits")}
+    given["units"] = tuple(map(number, data.get("units", ())))
+    given["unit_clusters"] = tuple(map(str, data.get("unit_clusters", ())))
     return Answer(**given)
 
 

@@ -17,28 +17,27 @@ The same plan as a file, which `audit.read` reads:
 
 from __future__ import annotations
 
-import inspect
 import time
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from mechcausal.arguments import CountOrZero, Model, OpenShare, Seed, bound, check_all, checked, described, hints_of
+from mechcausal.arguments import CountOrZero, Model, OpenShare, Seed, check_all, hints_of
 from mechcausal.audits.desk import NETWORKS, Desk
 from mechcausal.audits.journal import digest
+from mechcausal.audits.outcome import outcome_of, unread
 from mechcausal.audits.question import IDS, AuditQuestion
-from mechcausal.audits.sources import Source, source
+from mechcausal.audits.sources import Source
 from mechcausal.errors import ArgumentError, DataError, MechcausalError, did_you_mean
-from mechcausal.method import read_spec, toml
+from mechcausal.method import toml
 
 if TYPE_CHECKING:
     from mechcausal.audits.report import Report
 
 Correction = Literal["holm", "none"]
-_TABLES = ("data", "question", "edit", "claim")
-_NOT_IN_A_FILE = ("questions", "data", "edits", "claims", "folder")
+TABLES = ("data", "question", "edit", "claim")
+NOT_IN_A_FILE = ("questions", "data", "edits", "claims", "folder")
 
 
 class PlanError(ArgumentError):
@@ -81,6 +80,8 @@ class Plan:
         questions: The questions, in the order in which they are asked.
         title: The title of the report.
         model: What is audited, as `mc.load` takes it; `run` may be given another.
+        outcome: What is read off the model: of a classifier the label whose log-odds count, of a language model a metric; the
+            log-odds of answer against foil unless said.
         alpha: The chance that any threshold that is kept is reported as failed.
         correction: How p-values are adjusted for all questions that have a threshold.
         seed: The seed of everything random.
@@ -97,6 +98,7 @@ class Plan:
     questions: Sequence[AuditQuestion]
     title: str = "Audit"
     model: str | None = None
+    outcome: str = ""
     alpha: OpenShare = 0.05
     correction: Correction = "holm"
     seed: Seed = 0
@@ -117,9 +119,6 @@ class Plan:
         check_all("Plan", {part.name: getattr(self, part.name) for part in fields(self)}, hints)
         if not self.questions:
             raise ArgumentError("a plan needs at least one question", fix="audit.Plan([audit.Flips(pairs)])")
-        wrong = [question for question in self.questions if not isinstance(question, AuditQuestion)]
-        if wrong:
-            raise ArgumentError("a plan is a list of questions", got=described(wrong[0]), fix="see dir(mc.audit)")
         object.__setattr__(self, "questions", _named(self.questions))
         given, data = [], dict(self.data)
         for question in self.questions:
@@ -145,7 +144,7 @@ class Plan:
         data: dict[str, Any] = {
             name: list(value) if isinstance(value, tuple) else value
             for name, value in ((part.name, getattr(self, part.name)) for part in fields(self))
-            if name not in _NOT_IN_A_FILE and value != defaults[name]
+            if name not in NOT_IN_A_FILE and value != defaults[name]
         }
         data["data"] = {
             name: value.to_json() if isinstance(value, Source) else {"digest": getattr(value, "hash", "")}
@@ -166,14 +165,7 @@ class Plan:
             raise DataError(
                 f"the data {held[0]!r} were given as an object", fix="name a file or a contrast under data="
             )
-        content = self.to_json()
-        lines = [f"{key} = {toml(value)}" for key, value in content.items() if key not in _TABLES]
-        for name, table in content["data"].items():
-            lines += ["", f"[data.{name}]", *(f"{key} = {toml(value)}" for key, value in table.items())]
-        for word in ("question", "edit", "claim"):
-            for table in content.get(word, ()):
-                lines += ["", f"[[{word}]]", *(f"{key} = {toml(value)}" for key, value in table.items())]
-        return "\n".join(lines) + "\n"
+        return written(self.to_json())
 
     def load(self, model: Any = None) -> Any:  # noqa: ANN401 - a model, its name, or None
         """Return the model that is audited: this one, or the plan's."""
@@ -212,11 +204,18 @@ class Plan:
                 data[name] = value.read(loaded, self.folder) if isinstance(value, Source) else value
             except MechcausalError as error:
                 found.append(f"[data.{name}]: {error}")
+        try:
+            chosen = outcome_of(loaded, self.outcome)
+        except MechcausalError as error:
+            return [*found, f"outcome: {error}"]
         for question in self.questions:
             held = {key: data.get(name, name) for key, name in question.sources.items()}
             if any(isinstance(value, str) for value in held.values()):
                 continue  # its data are a problem already
-            found += [f"{question.id} ({question.word}): {what}" for what in question.problems(held)]
+            wrong = list(question.problems(held))
+            if not wrong and question.reads_outcome:
+                wrong = list(unread(chosen, held.get("data")))
+            found += [f"{question.id} ({question.word}): {what}" for what in wrong]
         return found
 
     def _unknown_names(self) -> Iterator[str]:
@@ -229,6 +228,10 @@ class Plan:
             for name in claim.get("questions", ()):
                 if name not in ids:
                     yield f"the claim {str(claim.get('text', ''))[:40]!r} names the question {name!r}: {did_you_mean(name, ids)}"
+        if self.edits:
+            from mechcausal.audits.mitigation.spec import edit_problems
+
+            yield from edit_problems(self.edits, self.data)
 
     def require(self, model: Any) -> None:  # noqa: ANN401
         """Raise a `PlanError` with everything that is wrong."""
@@ -238,7 +241,13 @@ class Plan:
     def desk(self, question: AuditQuestion, model: Any, data: Mapping[str, Any], **more: Any) -> Desk:  # noqa: ANN401
         """Return the desk of a question."""
         held = {key: data[name] for key, name in question.sources.items()}
-        options = {"seed": self.seed, "level": 1 - self.alpha, "networks": self.networks, "batch_size": self.batch_size}
+        options = {
+            "reads": self.outcome,
+            "seed": self.seed,
+            "level": 1 - self.alpha,
+            "networks": self.networks,
+            "batch_size": self.batch_size,
+        }
         return Desk(model, held, **{**options, **more})
 
     def cost(self, model: Any = None) -> AuditCost:  # noqa: ANN401 - a model, its name, or None
@@ -278,64 +287,15 @@ class Plan:
         return run(self, model, None if out is None else Path(out), only=only, max_minutes=max_minutes, quiet=quiet)
 
 
-@checked
-def read(path: str | Path) -> Plan:
-    """Read a plan from a TOML file; everything that is wrong with it is found at once.
-
-    Args:
-        path: The file.
-    """
-    file = Path(path)
-    try:
-        content = tomllib.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise PlanError([f"there is no file {file}"], "audit") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise PlanError([f"{file.name} is not TOML: {error}"], "audit") from None
-    return plan_of(content, file.parent, file.name)
-
-
-def plan_of(content: Mapping[str, Any], folder: Path = Path(), where: str = "the plan") -> Plan:
-    """Return the plan that the content of a file describes, or raise a `PlanError` with everything that is wrong."""
-    import mechcausal.audits.catalog  # noqa: F401 - it registers the questions that ship
-
-    problems: list[str] = []
-    known = [part.name for part in fields(Plan) if part.name not in _NOT_IN_A_FILE]
-    for key in content:
-        if key not in (*known, *_TABLES):
-            problems.append(f"there is no key {key!r}: {did_you_mean(key, [*known, *_TABLES])}")
-    data = {name: _tried(lambda table=table: source(table), f"[data.{name}]", problems)
-            for name, table in dict(content.get("data", {})).items()}  # fmt: skip
-    listed = content.get("question", ())
-    questions = [
-        _tried(lambda table=table: read_spec(table, AuditQuestion), _title(number, table), problems)
-        for number, table in enumerate(listed if isinstance(listed, list) else (), 1)
-    ]
-    if not questions:
-        problems.append("it has no [[question]]")
-    given = {key: content[key] for key in known if key in content}
-    if problems:
-        raise PlanError(problems, where)
-    rest = {"data": data, "edits": tuple(content.get("edit", ())), "claims": tuple(content.get("claim", ()))}
-    try:
-        return Plan(
-            **bound("Plan", inspect.signature(Plan), (), {"questions": questions, **given, **rest, "folder": folder})
-        )
-    except MechcausalError as error:
-        raise PlanError([str(error)], where) from None
-
-
-def _title(number: int, table: Any) -> str:  # noqa: ANN401 - a table of TOML
-    name = table.get("id") or table.get("ask") if isinstance(table, Mapping) else None
-    return f"question {number}" + (f" ({name})" if name else "")
-
-
-def _tried(make: Any, where: str, problems: list[str]) -> Any:  # noqa: ANN401
-    try:
-        return make()
-    except MechcausalError as error:
-        problems.append(f"{where}: {error}")
-    return None
+def written(content: Mapping[str, Any]) -> str:
+    """Return a plan as data (`Plan.to_json`) as the text of a file."""
+    lines = [f"{key} = {toml(value)}" for key, value in content.items() if key not in TABLES]
+    for name, table in content.get("data", {}).items():
+        lines += ["", f"[data.{name}]", *(f"{key} = {toml(value)}" for key, value in table.items())]
+    for word in ("question", "edit", "claim"):
+        for table in content.get(word, ()):
+            lines += ["", f"[[{word}]]", *(f"{key} = {toml(value)}" for key, value in table.items())]
+    return "\n".join(lines) + "\n"
 
 
 def _named(questions: Sequence[AuditQuestion]) -> tuple[AuditQuestion, ...]:
@@ -369,7 +329,7 @@ def _by_name(question: AuditQuestion, data: dict[str, Any]) -> AuditQuestion:
             name = f"data_{len(data) + 1}"
             data[name] = value
         changes[key] = name
-    return replace(question, **changes) if changes else question
+    return question.with_sources(changes) if changes else question
 
 
 def _seconds_of_one(model: Model, data: Mapping[str, Any]) -> float:

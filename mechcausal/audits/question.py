@@ -21,8 +21,8 @@ A plan then takes it as `ask = "mean_shift"`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from mechcausal.arguments import Number
 from mechcausal.audits.finding import Answer, Identified, Threshold
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from mechcausal.audits.desk import Desk
 
 Family = Literal["fairness", "links", "privacy", "robustness", "explainability", "accuracy", "invariance", "own"]
+Better = Literal["low", "high", "zero"]
 QUESTIONS: Registry[type[AuditQuestion]] = Registry("question", ArgumentError)
 IDS = {
     "fairness": "FAIR", "links": "LINK", "privacy": "PRIV", "robustness": "ROB", "explainability": "EXPL",
@@ -73,6 +74,10 @@ class AuditQuestion(Spec):
     """What kinds of data the field `data` may hold."""
     bounds: ClassVar[tuple[float, float]] = (float("-inf"), float("inf"))
     """Between what a threshold can lie: a share lies between 0 and 1."""
+    better: ClassVar[Better] = "low"
+    """Where a mitigation should move the number, unless a threshold says it: down, up, or towards zero."""
+    reads_outcome: ClassVar[bool] = False
+    """Whether the answer rests on the outcome of the field `data`, which must then have what the outcome reads."""
     under_edits: ClassVar[bool] = True
     """Whether the question can be asked of a model under edits, as a comparison of mitigations does."""
     meaning: ClassVar[int] = 1
@@ -123,9 +128,23 @@ class AuditQuestion(Spec):
 
     @property
     def sources(self) -> dict[str, Any]:
-        """The data of the question, or their names, by the field that holds them."""
-        held = {part.name: getattr(self, part.name) for part in fields(self) if part.metadata.get("data")}
-        return {name: value for name, value in held.items() if value is not None}
+        """The data of the question, or their names, by the field that holds them; those of a mapping by `field.key`."""
+        held: dict[str, Any] = {}
+        for part in fields(self):
+            value = getattr(self, part.name) if part.metadata.get("data") else None
+            if isinstance(value, Mapping):
+                held |= {f"{part.name}.{key}": item for key, item in value.items()}
+            elif value is not None:
+                held[part.name] = value
+        return held
+
+    def with_sources(self, changes: Mapping[str, Any]) -> Self:
+        """Return the question with other data, or their names, by the keys of `sources`."""
+        given: dict[str, Any] = {}
+        for name, value in changes.items():
+            held, _, key = name.partition(".")
+            given[held] = {**given.get(held, getattr(self, held)), key: value} if key else value
+        return replace(self, **given)
 
     def _name_of(self, name: str) -> str:
         value = self.sources.get(name)

@@ -21,6 +21,7 @@ from mechcausal.audits.sources import digest_of
 from mechcausal.errors import ArgumentError, MechcausalError, did_you_mean
 from mechcausal.method import once
 from mechcausal.models import bridge
+from mechcausal.models.classifier import head_of
 from mechcausal.models.condition import altered
 from mechcausal.models.fingerprint import tokenizer_fingerprint, weights_fingerprint
 from mechcausal.models.origin import origin_of
@@ -61,14 +62,14 @@ def run(
             reason = f"the {max_minutes:g} minutes were over" if late else "it was not among the questions asked"
             findings.append(_finding(plan, question, data, error=reason))
             continue
-        key = digest(question.to_json(), [digest_of(data[name]) for name in question.sources.values()], about["weights"],
+        key = digest(question.to_json(), [digest_of(data[name]) for name in question.sources.values()], [about["weights"], about.get("head", "")],
                      about.get("altered", []), plan.seed, plan.alpha, plan.networks, question.meaning)  # fmt: skip
         findings.append(_asked(plan, question, loaded, data, journal, key, memory, quiet))
     findings = _judged(findings, plan)
     facts = {
         "created": created, "seconds": round(time.perf_counter() - started, 3), "model": about,
         "packages": package_versions(), "git": git_state(), "plan_hash": plan.hash,
-        "data": {name: _about_data(value) for name, value in data.items()},
+        "data": {name: about_data(value) for name, value in data.items()},
         "earlier_plans": [] if out is None else _earlier(plan, out),
     }  # fmt: skip
     report = Report(plan.title, plan.to_json(), tuple(findings), facts)
@@ -110,7 +111,7 @@ def _finding(
         name: getattr(question, name, "")
         for name in ("family", "estimand", "contrast", "population", "held_fixed", "identified", "site", "scale")
     }
-    about = {key: {"name": name, **_about_data(data[name])} for key, name in question.sources.items()}
+    about = {key: {"name": name, **about_data(data[name])} for key, name in question.sources.items()}
     more = answer.assumptions if answer is not None else ()
     limits = answer.limits if answer is not None else ()
     return Finding(
@@ -165,12 +166,14 @@ def about_model(model: Any) -> dict[str, Any]:  # noqa: ANN401 - a TransformerBr
             "device": str(parameter.device),
             "attention": str(getattr(config, "_attn_implementation", "")),
             **origin_of(model).to_json(),
+            **({"head": head.digest, "labels": list(head.labels)} if (head := head_of(model)) is not None else {}),
             **({"altered": changes} if (changes := altered(model)) else {}),
         },
     )
 
 
-def _about_data(value: Any) -> dict[str, Any]:  # noqa: ANN401 - pairs, prompts, texts
+def about_data(value: Any) -> dict[str, Any]:  # noqa: ANN401 - pairs, prompts, texts
+    """Return what a report says of data: their digest, how many units and clusters they have, and what was dropped."""
     sides = getattr(value, "clean", value)
     return {
         "digest": digest_of(value),

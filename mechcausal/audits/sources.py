@@ -14,12 +14,15 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+import torch
+
 from mechcausal.arguments import Count, Seed, Text, bound, described
 from mechcausal.data.spans import Spans
+from mechcausal.data.tokens import single_token, tokenizer_of
 from mechcausal.errors import ArgumentError, DataError, did_you_mean
 from mechcausal.method import Spec
 from mechcausal.registry import Registry
@@ -159,18 +162,45 @@ class TaskSource(Source):
         n: How many.
         seed: The seed of the draw.
         environment: Whose mechanisms draw them.
+        truth: The variable whose word is the right answer; what the model is asked for unless said.
+        answer: One answer for all prompts, so that a decision means the same in each; the right answer of each unless said.
+            The labels still say what is right.
+        foil: What it is compared with.
+        group: The variable that groups the prompts, by the names of its values; the task's own groups unless said.
     """
 
     word: ClassVar[str] = "task"
     n: Count = 200
     seed: Seed = 0
     environment: str | None = None
+    truth: str | None = None
+    answer: str | None = None
+    foil: str | None = None
+    group: str | None = None
 
     def read(self, model: Any, folder: Path) -> Any:  # noqa: ANN401
         """Draw the prompts."""
         from mechcausal.data import task
 
-        return task(self.name).prompts(model, self.n, seed=self.seed, environment=self.environment)
+        options: dict[str, Any] = {"seed": self.seed, "environment": self.environment, "truth": self.truth}
+        drawn = task(self.name)
+        prompts = drawn.prompts(model, self.n, **options)
+        if self.group is not None:
+            if self.group not in prompts.variables:
+                raise DataError(
+                    f"the task {self.name!r} has no variable {self.group!r}",
+                    fix=did_you_mean(self.group, prompts.variables),
+                )
+            names, codes = drawn.scm.values.get(self.group, ()), prompts.variables[self.group].tolist()
+            groups = tuple(str(names[int(code)]) if names else f"{self.group} {code:g}" for code in codes)
+            prompts = replace(prompts, groups=groups)
+        given, tokens = dict(prompts.given), {}
+        for name in ("answer", "foil"):
+            if (word := getattr(self, name)) is not None:
+                token = single_token(tokenizer_of(model), word)
+                tokens[name] = torch.full((len(prompts),), token)
+                given[name] = (word,) * len(prompts)
+        return replace(prompts, given=given, **tokens) if tokens else prompts
 
 
 def _first(data: Any, n: int | None) -> Any:  # noqa: ANN401 - pairs or prompts
@@ -192,6 +222,8 @@ def _written(value: Any) -> Any:  # noqa: ANN401
         return value
     if isinstance(value, Source):
         return value.to_json()
+    if isinstance(value, Mapping):
+        return {str(name): _written(item) for name, item in value.items()}
     return {"digest": digest_of(value)}
 
 

@@ -74,7 +74,11 @@ class Hypothesis:
     @classmethod
     def stated(cls, statement: Mapping[str, Any], name: str | None = None) -> Hypothesis:
         """Return the hypothesis that the truth of an organism states about one of its tasks."""
-        tasks = statement["tasks"]
+        tasks = statement.get("tasks")
+        if not tasks:
+            raise DataError(
+                f"organism {statement['name']!r} states effects, and no hypothesis", fix="read mc.truth(...)"
+            )
         name = name or tasks[0]
         if name not in tasks:
             raise DataError(f"organism {statement['name']!r} has no task {name!r}", fix=did_you_mean(name, tasks))

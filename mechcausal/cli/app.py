@@ -1,7 +1,7 @@
 """The program: its verbs, and what happens when one fails.
 
-Exit codes: 0 for success, 1 where a check failed (`selftest`, `doctor`), 2 for a command line that cannot be read, 4 for
-anything else that its reader can mend. Every error is one sentence on standard error. A traceback is a bug.
+Exit codes: 0 for success, 1 where a check failed (`selftest`, `doctor`, `audit`), 2 for a command line that cannot be read and
+for an audit that is open, 3 for the plan of an audit that cannot be run, 4 for anything else that its reader can mend. Every error is one sentence on standard error. A traceback is a bug.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from mechcausal import __version__
+from mechcausal.cli.audit import audit
 from mechcausal.cli.benching import bench
 from mechcausal.cli.circuits import circuit, discover
 from mechcausal.cli.demo import demo
@@ -34,7 +35,7 @@ _USAGE: Any = typer.BadParameter.__base__  # click's UsageError, of which typer 
 app = typer.Typer(
     name="mechcausal",
     help="Intervene inside a transformer and measure which mechanism carries which effect.",
-    epilog="Exit codes: 0 success, 1 a check failed, 2 a wrong command line, 4 any other error.",
+    epilog="Exit codes: 0 success, 1 a check failed, 2 a wrong command line or an open audit, 3 a bad plan, 4 any other error.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -44,6 +45,7 @@ for verb in (
     demo, organisms, sites, patch, ablate, attribute, path, discover, scrub, probe, erase, link, generate, lens, steer, selftest, doctor,
 ):  # fmt: skip
     app.command()(verb)
+app.add_typer(audit)
 app.add_typer(circuit)
 app.add_typer(sae)
 app.add_typer(bench)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mechcausal.cli.options import Json, Seed
+from mechcausal.cli.options import Json, Seed, names_in
 from mechcausal.cli.output import records, require_file, show_json
 from mechcausal.cli.threads import use_one_thread
 from mechcausal.errors import ArgumentError
@@ -51,7 +51,7 @@ def circuits(
         raise ArgumentError(f"{wrong[0]} is about organisms, not about --model {model}", fix="leave one of them out")
     require_file(out, ".json")
     use_one_thread()
-    chosen, asked = (_names(words) for words in (methods, organisms))
+    chosen, asked = (names_in(words) for words in (methods, organisms))
     if model:
         from mechcausal.circuits.benchmark.protocol import bench_model
         from mechcausal.models.load import load
@@ -66,8 +66,3 @@ def circuits(
         show_json({"numbers": str(out), "page": str(out.with_suffix(".html")), "rows": records(made.frame)})
         return
     typer.echo(f"{made.summary()}\n\nnumbers  {out}\npage     {out.with_suffix('.html')}")
-
-
-def _names(words: list[str] | None) -> list[str] | None:
-    """Return the names in options that may hold several, with commas between."""
-    return None if words is None else [name.strip() for word in words for name in word.split(",") if name.strip()]

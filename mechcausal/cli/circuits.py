@@ -21,6 +21,7 @@ from mechcausal.cli.options import (
     Shipped,
     Table,
     Unfit,
+    names_in,
 )
 from mechcausal.cli.output import columns, records, require_file, show_json
 from mechcausal.cli.running import run_method, show_cost
@@ -52,6 +53,10 @@ KvHeads = Annotated[
 Join = Annotated[
     bool, typer.Option("--join", help="Of an EAP-IG graph: add up keys and values that heads share, and positions.")
 ]
+
+OfModel = Annotated[str | None, typer.Option("--model", help="The model; that in the file unless said.")]
+SharedPairs = Annotated[bool, typer.Option("--shared", help="Also use the pairs that the circuit was found on.")]
+Mark = Annotated[Path | None, typer.Option("--mark", help="Also write the circuit, as JSON, with the verdict in it.")]
 
 
 def discover(
@@ -115,12 +120,15 @@ def evaluate(
     file: File,
     contrast: Shipped = None,
     pairs: Pairs = None,
-    model: Annotated[str | None, typer.Option(help="The model; that in the file unless said.")] = None,
+    model: OfModel = None,
     metric: MetricName = None,
     ablation: Ablation = None,
     random: Annotated[int | None, typer.Option(min=0, help="Random circuits of the same size, at every size.")] = None,
     minimality: Annotated[int | None, typer.Option(min=0, help="How many edges are removed one by one.")] = None,
-    shared: Annotated[bool, typer.Option("--shared", help="Also use the pairs that the circuit was found on.")] = False,
+    sampled: Annotated[
+        int | None, typer.Option(min=1, help="On how many pairs these two are run; in a large model 48.")
+    ] = None,
+    shared: SharedPairs = False,
     out: Table = Path("evaluation.parquet"),
     n: Count = None,
     drop_unfit: Unfit = False,
@@ -133,19 +141,85 @@ def evaluate(
 
     Pairs that it was found on are left out.
     """
-    if not dry_run:
-        require_file(out, ".parquet")
-    chosen = Chosen(contrast, pairs, n=n, seed=seed, drop=drop_unfit)
-    chosen.check(*_PAIRS)
-    use_one_thread()
     options = {
-        "circuit": (read := _read(file)), "metric": metric, "ablation": ablation, "random": random,
-        "minimality": minimality, "shared": shared, "batch_size": batch_size, "seed": seed,
+        "metric": metric, "ablation": ablation, "random": random, "minimality": minimality, "sampled": sampled,
+        "shared": shared, "batch_size": batch_size, "seed": seed,
     }  # fmt: skip
-    run_method(
-        "EvaluatingCircuit", options, chosen, _PAIRS,
-        model=model or _model_of(read, file), out=out, dry_run=dry_run, as_json=as_json,
-    )  # fmt: skip
+    chosen = Chosen(contrast, pairs, n=n, seed=seed, drop=drop_unfit)
+    _judge("EvaluatingCircuit", file, options, chosen, model, out, None, dry_run=dry_run, as_json=as_json)
+
+
+@circuit.command()
+def certify(
+    file: File,
+    contrast: Shipped = None,
+    pairs: Pairs = None,
+    model: OfModel = None,
+    k: Annotated[int, typer.Option("--k", min=1, help="How many of the best edges are measured.")] = 20,
+    sample: Annotated[int | None, typer.Option(min=0, help="How many of the other edges are measured.")] = None,
+    least: Annotated[float | None, typer.Option(help="The smallest share of the behavior that matters.")] = None,
+    redrawn: Annotated[
+        int | None, typer.Option(min=0, help="Networks with redrawn weights that the behavior is compared with.")
+    ] = None,
+    metric: MetricName = None,
+    ablation: Ablation = None,
+    shared: SharedPairs = False,
+    out: Table = Path("certificate.parquet"),
+    mark: Mark = None,
+    n: Count = None,
+    drop_unfit: Unfit = False,
+    batch_size: BatchSize = 64,
+    dry_run: DryRun = False,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Measure the best edges of a circuit, and a sample of the rest, exactly.
+
+    Pairs that it was found on are left out.
+    """
+    options = {
+        "k": k, "sample": sample, "least": least, "redrawn": redrawn, "metric": metric, "ablation": ablation,
+        "shared": shared, "batch_size": batch_size, "seed": seed,
+    }  # fmt: skip
+    chosen = Chosen(contrast, pairs, n=n, seed=seed, drop=drop_unfit)
+    _judge("CertifyingCircuit", file, options, chosen, model, out, mark, dry_run=dry_run, as_json=as_json)
+
+
+@circuit.command()
+def rediscover(
+    file: File,
+    contrast: Shipped = None,
+    pairs: Pairs = None,
+    model: OfModel = None,
+    splits: Annotated[int | None, typer.Option(min=1, help="How often the pairs are split into two halves.")] = None,
+    seeds: Annotated[int | None, typer.Option(min=0, help="How many other seeds, where the search draws.")] = None,
+    methods: Annotated[
+        list[str] | None, typer.Option(help="Other methods, such as eap,exact; may be repeated.")
+    ] = None,
+    rival: Annotated[
+        str, typer.Option(help="How a circuit without any of its edges is searched: mask, scores or none.")
+    ] = "mask",
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps that the mask of the rival is learned for.")] = None,
+    out: Table = Path("uniqueness.parquet"),
+    mark: Mark = None,
+    n: Count = None,
+    drop_unfit: Unfit = False,
+    batch_size: BatchSize = 64,
+    dry_run: DryRun = False,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Find a circuit again, and say how unique it is.
+
+    On halves of the pairs, with other seeds, by other methods, and without its own edges.
+    """
+    options = {
+        "splits": splits, "seeds": seeds, "methods": names_in(methods), "steps": steps, "batch_size": batch_size,
+        "seed": seed,
+    }  # fmt: skip
+    chosen = Chosen(contrast, pairs, n=n, seed=seed, drop=drop_unfit)
+    more = {"rival": None if rival == "none" else rival}
+    _judge("Rediscovering", file, options, chosen, model, out, mark, dry_run=dry_run, as_json=as_json, more=more)
 
 
 @circuit.command()
@@ -234,6 +308,50 @@ def compare(
         show_json(records(comparison.frame))
         return
     typer.echo(f"{columns(list(comparison.frame), comparison.frame.values.tolist())}\n\n{comparison.summary()}")
+
+
+def _judge(
+    method: str,
+    file: Path,
+    options: dict[str, Any],
+    chosen: Chosen,
+    model: str | None,
+    out: Path,
+    mark: Path | None,
+    *,
+    dry_run: bool,
+    as_json: bool,
+    more: dict[str, Any] | None = None,
+) -> None:
+    """Run a method that judges the circuit in a file.
+
+    Args:
+        method: The specification.
+        file: The circuit.
+        options: Its fields; those that are None keep their defaults.
+        chosen: The data.
+        model: The model; that in the file if None.
+        out: The file of the table.
+        mark: The file of the circuit with the verdict.
+        dry_run: Whether to print what it would cost, and stop.
+        as_json: Whether to print JSON.
+        more: Fields that may be None.
+    """
+    if not dry_run:
+        require_file(out, ".parquet")
+        if mark is not None:
+            require_file(mark, ".json", option="--mark")
+    chosen.check(*_PAIRS)
+    use_one_thread()
+    read = _read(file)
+    result = run_method(
+        method, {"circuit": read, **options}, chosen, _PAIRS, model=model or _model_of(read, file), out=out,
+        dry_run=dry_run, as_json=as_json, more=more or {},
+    )  # fmt: skip
+    if mark is not None and result is not None:
+        path = result.mark(read).save(mark)
+        if not as_json:
+            typer.echo(f"circuit  {path}")
 
 
 def _read(file: Path) -> Circuit:

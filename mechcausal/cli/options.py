@@ -57,3 +57,8 @@ Direction = Annotated[
     str, typer.Option(help="denoise: clean into corrupt, what suffices. noise: corrupt into clean, what is needed.")
 ]
 BatchSize = Annotated[int, typer.Option(min=1, help="How many at a time.")]
+
+
+def names_in(words: list[str] | None) -> list[str] | None:
+    """Return the names in options that may hold several, with commas between."""
+    return None if words is None else [name.strip() for word in words for name in word.split(",") if name.strip()]

@@ -34,14 +34,14 @@ def columns(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     )
 
 
-def require_file(path: Path, *suffixes: str) -> None:
+def require_file(path: Path, *suffixes: str, option: str = "-o") -> None:
     """Refuse, before anything is computed, an output file that could not be written or has the wrong ending."""
     from mechcausal.results.storage import require_room
 
     if suffixes and path.suffix not in suffixes:
-        raise ArgumentError(f"-o cannot be {path}", expected=f"a name that ends in {' or '.join(suffixes)}")
+        raise ArgumentError(f"{option} cannot be {path}", expected=f"a name that ends in {' or '.join(suffixes)}")
     if path.is_dir():
-        raise ArgumentError(f"-o cannot be {path}, which is a folder", fix=f"name a file in it: {path / 'NAME'}")
+        raise ArgumentError(f"{option} cannot be {path}, which is a folder", fix=f"name a file in it: {path / 'NAME'}")
     require_room(path)
 
 

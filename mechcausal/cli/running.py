@@ -25,8 +25,9 @@ def run_method(
     dry_run: bool,
     as_json: bool,
     prepare: Callable[[Any, Any], tuple[Any, Mapping[str, Any]]] | None = None,
-) -> None:
-    """Run a method that ends in a table, as a verb does.
+    more: Mapping[str, Any] | None = None,
+) -> Any:  # noqa: ANN401 - the result
+    """Run a method that ends in a table, as a verb does, and return the result; nothing after a dry run.
 
     Args:
         name: The specification in `mechcausal.methods`, such as `"Patching"`.
@@ -38,6 +39,7 @@ def run_method(
         dry_run: Whether to print what it would cost, and stop.
         as_json: Whether to print JSON.
         prepare: From the model and the data to the data and further fields, where these depend on them.
+        more: Further fields, of which None is a value.
     """
     if not dry_run:
         require_file(out, ".parquet")
@@ -46,32 +48,44 @@ def run_method(
     from mechcausal import methods
     from mechcausal.models.load import load
 
-    given = {field: value for field, value in options.items() if value is not None}
+    given = {field: value for field, value in options.items() if value is not None} | dict(more or {})
     kind = getattr(methods, name)
     method = None if prepare else kind(**given)  # so that wrong options are refused before anything is loaded
     loaded = load(model)
     data = chosen.read(loaded)
     if prepare is not None:
-        data, more = prepare(loaded, data)
-        method = kind(**{**given, **more})
+        data, fields = prepare(loaded, data)
+        method = kind(**{**given, **fields})
     assert method is not None
     if dry_run:
-        show_cost(method.cost(loaded, data), as_json=as_json)
-        return
+        show_cost(method.cost(loaded, data), _seconds(method, loaded, data), as_json=as_json)
+        return None
     result = method.run(loaded, data)
     path = result.save(out)
     if as_json:
         show_json({"table": str(path), "rows": records(result.frame)})
-        return
-    typer.echo(f"{result.summary()}\n\ntable  {path}")
+    else:
+        typer.echo(f"{result.summary()}\n\ntable  {path}")
+    return result
 
 
-def show_cost(cost: Any, *, as_json: bool) -> None:  # noqa: ANN401 - a Cost
+def _seconds(method: Any, model: Any, data: Any) -> float | None:  # noqa: ANN401
+    """Return how long a method would take, where it can say so."""
+    estimate = getattr(method, "seconds", None)
+    return estimate(model, data) if callable(estimate) else None
+
+
+def show_cost(cost: Any, seconds: float | None = None, *, as_json: bool) -> None:  # noqa: ANN401 - a Cost
     """Print what a method would take."""
     if not as_json:
-        typer.echo(str(cost))
+        typer.echo(str(cost) + ("" if seconds is None else f"; about {_time(seconds)} on this machine"))
         return
-    show_json({name: _plain(value) for name, value in asdict(cost).items()})
+    timed = {} if seconds is None else {"seconds": seconds}
+    show_json({name: _plain(value) for name, value in asdict(cost).items()} | timed)
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.0f} seconds" if seconds < 100 else f"{seconds / 60:.0f} minutes"
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from mechcausal.catalog import ADAPTERS
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.prompts import PromptSet
 from mechcausal.data.splits import split, units
@@ -56,12 +57,13 @@ class Material:
         if len(given) > 1:
             raise DataError("prompts come from one place", got=" and ".join(given), fix="give one of them")
         if not given:
-            if not model.startswith("organism:"):
+            name = model.removeprefix("organism:")
+            if name == model or name in ADAPTERS:
                 raise DataError(
                     f"nothing says which prompts {model} is to read",
                     fix="give --text FILE, one prompt a line, --pairs FILE, or --task",
                 )
-            tasks = tuple(truth(model.removeprefix("organism:"))["tasks"])
+            tasks = tuple(truth(name)["tasks"])
         files = (None if path is None else str(Path(path).resolve()) for path in (text, table))
         return cls(model, tuple(tasks), next(files), n, seed, next(files))
 

@@ -20,11 +20,12 @@ from mechcausal.data.places import Positions, SiteSpec, as_text, places, plain
 from mechcausal.data.prompts import PromptSet
 from mechcausal.data.splits import split, units
 from mechcausal.errors import SiteError
+from mechcausal.inspection.divergence import Output
 from mechcausal.inspection.lens_result import Lens
 from mechcausal.inspection.reading import Read, first_tokens, log_odds, read_cells
 from mechcausal.inspection.streams import position_labels, streams, token_texts
-from mechcausal.inspection.tuned import Translators, divergences, fit
-from mechcausal.inspection.unembedding import Unembedding
+from mechcausal.inspection.tuned import Translators, fit
+from mechcausal.inspection.unembedding import Unembedding, in_chunks
 from mechcausal.method import Cost, Method, function
 from mechcausal.models.abilities import abilities
 from mechcausal.models.engine import check_prompts
@@ -213,13 +214,19 @@ def _judged(
 ) -> list[dict[str, Any]]:
     """Return how near a tuned lens and the logit lens come to the output on prompts that it was not fitted on."""
     real = prompts.padded(prompts.tokens.shape[1], "right").mask.to(values[last].device)
-    row, lengths = real.nonzero()[:, 0].cpu(), real.sum(1).cpu()
+    row, column = real.nonzero(as_tuple=True)
+    by_token = torch.zeros(len(sites), 2, len(row))
+    for part in in_chunks(len(row)):
+        here = row[part], column[part]
+        output = Output(unembed, values[last][here])  # once for all sites
+        for number, site in enumerate(sites):
+            stream = values[site][here]
+            by_token[number, :, part] = output.divergence(stream).cpu()
+            if site in lens.maps:
+                by_token[number, 1, part] = output.divergence(lens(site, stream)).cpu()
+    sums = torch.zeros(len(sites), 2, len(prompts), dtype=torch.double).index_add_(2, row.cpu(), by_token.double())
     rows = []
-    for site in sites:
-        stream = values[site][real]
-        by_token = divergences(unembed, [how(site, stream) for how in (_LOGIT, lens)], values[last][real])
-        sums = torch.zeros(2, len(prompts), dtype=torch.double).index_add_(1, row, by_token.double().cpu())
-        logit, tuned = (sums / lengths).numpy()
+    for site, (logit, tuned) in zip(sites, (sums / real.sum(1).cpu()).numpy(), strict=True):
         gap = mean_interval(tuned - logit, prompts.clusters)
         rows.append(
             {"site": str(site), "logit_lens": float(logit.mean()), "tuned_lens": float(tuned.mean())}

@@ -21,8 +21,9 @@ from tqdm.auto import tqdm
 from mechcausal.address import Site
 from mechcausal.data.prompts import PromptSet
 from mechcausal.data.splits import split, units
+from mechcausal.inspection.divergence import Output
 from mechcausal.inspection.streams import streams
-from mechcausal.inspection.unembedding import Unembedding, in_chunks
+from mechcausal.inspection.unembedding import Unembedding
 
 _PENALTIES = (1e-3, 1e-2, 1e-1, 1.0)  # shares of the mean variance of the stream
 _JUDGED = 192  # tokens on which a penalty is chosen, at most
@@ -80,6 +81,7 @@ def fit(
     learn, judge = ((values[last][rows][mask[rows]]) for rows in map(torch.as_tensor, inner))
     draw = torch.Generator().manual_seed(seed)
     few = torch.randperm(len(judge), generator=draw)[:_JUDGED]
+    output = Output(unembed, judge[few])
     maps: dict[Site, tuple[Tensor, Tensor]] = {}
     penalties: dict[Site, float] = {}
     for site in tqdm(
@@ -87,24 +89,15 @@ def fit(
     ):
         here, there = ((values[site][rows][mask[rows]]) for rows in map(torch.as_tensor, inner))
         candidates = {float("inf"): _nothing(here)} | _ridge(here, learn)
-        read = [_apply(pair, there[few]) for pair in candidates.values()]
-        losses = dict(zip(candidates, divergences(unembed, read, judge[few]).mean(1).tolist(), strict=True))
+        losses = {
+            penalty: float(output.divergence(_apply(pair, there[few])).mean()) for penalty, pair in candidates.items()
+        }
         best = min(losses, key=lambda penalty: losses[penalty])
         pair, penalties[site] = candidates[best], best
         if steps:
-            pair = _descended(unembed, pair, here, learn, there[few], judge[few], losses[best], steps, draw)
+            pair = _descended(pair, here, learn, there[few], output, losses[best], steps, draw)
         maps[site] = pair
     return Translators(maps, penalties, len(learn))
-
-
-@torch.no_grad()
-def divergences(unembed: Unembedding, streams: Sequence[Tensor], last: Tensor) -> Tensor:
-    """Return the KL divergence from the model's output to what is read from each stream, in nats, [stream token]."""
-    parts = []
-    for part in in_chunks(len(last)):
-        final = unembed(last[part]).log_softmax(-1)  # once for all streams
-        parts.append(torch.stack([_kl(unembed(stream[part]).log_softmax(-1), final) for stream in streams]))
-    return torch.cat(parts, dim=1) if parts else last.new_zeros(len(streams), 0)
 
 
 def _kl(read: Tensor, final: Tensor) -> Tensor:
@@ -138,17 +131,17 @@ def _ridge(stream: Tensor, last: Tensor) -> dict[float, tuple[Tensor, Tensor]]:
 
 
 def _descended(
-    unembed: Unembedding,
     pair: tuple[Tensor, Tensor],
     stream: Tensor,
     last: Tensor,
     there: Tensor,
-    judge: Tensor,
+    output: Output,
     loss: float,
     steps: int,
     draw: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
     """Return the map after gradient steps, or as it was if they made it no better on the prompts set aside."""
+    unembed = output.unembed
     matrix, shift = (part.clone().requires_grad_(True) for part in pair)
     size = float(stream.square().mean().sqrt().clamp(min=1e-6))
     optimizer = torch.optim.Adam([{"params": [matrix], "lr": 1e-3}, {"params": [shift], "lr": 1e-2 * size}])
@@ -161,5 +154,5 @@ def _descended(
             mean.backward()
         optimizer.step()
     made = matrix.detach(), shift.detach()
-    reached = float(divergences(unembed, [_apply(made, there)], judge).mean())
+    reached = float(output.divergence(_apply(made, there)).mean())
     return made if reached < loss else pair

@@ -79,7 +79,7 @@ class Metric:
         if self.forces(batch):
             raise DataError(
                 f"the metric {self.name!r} is asked of answers of several tokens, which this method does not score",
-                fix="use patch, ablate, attribute, path_patch, link or measure, or answers of one token",
+                fix="use patch, ablate, attribute, path_patch, link, scrub, mediate or measure, or answers of one token",
             )
         values = self.function(logits, batch, reference) if self.compares else self.function(logits, batch)
         if not isinstance(values, Tensor) or values.shape != (len(batch),):

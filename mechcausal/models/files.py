@@ -103,6 +103,15 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
     return load_file(path)
 
 
+def safetensors_header(path: Path) -> dict[str, str]:
+    """Return the facts in the header of a safetensors file."""
+    from safetensors import safe_open
+
+    _shapes_of_safetensors(path)
+    with safe_open(path, framework="pt") as file:
+        return dict(file.metadata() or {})
+
+
 def read_torch(path: Path) -> Any:  # noqa: ANN401 - whatever plain content it has
     """Return what a torch file holds, and refuse everything that is not plain tensors, numbers, texts and containers."""
     try:

@@ -8,6 +8,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
+from torch import nn
 
 from mechcausal.method import once
 from mechcausal.models import bridge
@@ -30,8 +31,13 @@ def _fingerprint(model: Any) -> str:  # noqa: ANN401
     module = bridge.underlying(model)
     state = checksum(module.parameters())
     cached = _digests.get(model)
-    if cached is not None and cached[0] == state:
-        return cached[1]
+    if cached is None or cached[0] != state:
+        _digests[model] = state, module_fingerprint(module)
+    return _digests[model][1]
+
+
+def module_fingerprint(module: nn.Module) -> str:
+    """Return the digest of all parameters of a module, be it bare or wrapped by a bridge."""
     # The bridge inserts this segment into names; without it the digest is that of the bare model.
     plain = ((name.replace("_original_component.", ""), value) for name, value in module.named_parameters())
     digest = hashlib.sha256()
@@ -42,8 +48,7 @@ def _fingerprint(model: Any) -> str:  # noqa: ANN401
             continue
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    _digests[model] = state, digest.hexdigest()[:16]
-    return _digests[model][1]
+    return digest.hexdigest()[:16]
 
 
 def tokenizer_fingerprint(tokenizer: Any) -> str | None:  # noqa: ANN401

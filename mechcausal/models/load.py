@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy as copying
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +18,18 @@ from torch import Tensor, nn
 
 from mechcausal.arguments import checked, described
 from mechcausal.catalog import ORGANISMS
+from mechcausal.data.prompts import PromptSet
 from mechcausal.errors import ArgumentError, ModelError, NumericsError, did_you_mean
-from mechcausal.models import bridge, headless, legacy
+from mechcausal.models import bridge, classifier, headless, legacy
 from mechcausal.models.abilities import abilities
+from mechcausal.models.adapters import PREFIX, Adapter, adapted
 from mechcausal.models.converting import converted, gguf_in
 from mechcausal.models.files import TORCH, name_of, read_json
 from mechcausal.models.origin import Origin, remember, require_digest
-from mechcausal.models.placement import Placement, dtype_called, placed
+from mechcausal.models.placement import Placement, dtype_called, placed, require_one_device
 from mechcausal.models.pretrained import from_folder, from_hub, holds_tokenizer, refuse_kinds, tokenizer_from
 from mechcausal.models.room import require_memory
 from mechcausal.models.wheels import WHEELS, file_of
-
-_PREFIX = "organism:"
 
 
 @checked
@@ -37,6 +38,7 @@ def load(
     *,
     tokenizer: Any = None,  # noqa: ANN401
     config: Mapping[str, Any] | None = None,
+    adapter: str | Path | None = None,
     dtype: torch.dtype | str = torch.float32,
     device: str | torch.device | None = None,
     device_map: Any = None,  # noqa: ANN401 - a word, or devices by the names of modules
@@ -52,13 +54,16 @@ def load(
             folder, a `.gguf` file or a folder with one (converted once, then kept in the user's cache), a `.pt` or `.safetensors` checkpoint of a legacy HookedTransformer or
             of an older layout, a hub name, a `transformers` model object, a HookedTransformer, a state dict in memory,
             or a bridge, which is returned as it is. A model without a language-model head, such as a `BertModel`, loads
-            as such: its sites can be read and written, and logits are refused.
+            as such: its sites can be read and written, and logits are refused. A classifier of whole texts and a reward
+            model (`...ForSequenceClassification`) keep their head, which `mc.outcome` makes a metric of.
         tokenizer: A tokenizer object, or the folder of one, where the source brings none.
         config: The configuration of a legacy checkpoint that does not hold its own; only what shapes do not tell.
+        adapter: A LoRA adapter that is added to the weights: a folder as the package peft writes it, or the name of one
+            that is shipped, such as `"smollm2_bias"`. `"organism:smollm2_bias"` is SmolLM2 with it.
         dtype: The precision of the weights when they are read from files, such as `"bfloat16"`.
         device: Where to put the model, such as `"cuda"`; None leaves it where it is (CPU for files).
-        device_map: How to spread a model that is read from files over several devices: `"auto"`, or devices by the
-            names of modules. It needs the package accelerate.
+        device_map: Where accelerate puts a model that is read from files: `"auto"`, or a device by the names of modules.
+            Edits are made on one device, so a model that comes to several, or to the disk, is refused.
         revision: The revision of a hub name.
         expect: The digest that the weights must have: `result.provenance.model["weights"]`, or the SHA-256 of a file of
             weights. Of either the first 8 characters are enough.
@@ -77,11 +82,17 @@ def load(
         4
     """
     precision, place = dtype_called(dtype), placed(device, device_map)
+    source, change = adapted(source, adapter)
     if bridge.is_bridge(source) or type(source).__name__ == "SAETransformerBridge":
         model = bridge.require_bridge(source)
+        if change is not None:
+            raise ArgumentError(
+                "load cannot add an adapter to a model that is loaded already",
+                fix="pass the name or folder of the model",
+            )
     else:
-        model, origin = _loaded(source, _tokenizer(tokenizer), config, precision, place, revision, copy)
-        remember(model, origin)
+        model, origin = _loaded(source, _tokenizer(tokenizer), config, change, precision, place, revision, copy)
+        remember(model, origin if change is None else replace(origin, adapter=change.to_json()))
     if expect is not None:
         require_digest(model, expect)
     if check:
@@ -105,19 +116,24 @@ def _loaded(
     source: Any,  # noqa: ANN401
     tokenizer: Any,  # noqa: ANN401
     config: Mapping[str, Any] | None,
+    adapter: Adapter | None,
     dtype: torch.dtype,
     place: Placement,
     revision: str | None,
     copy: bool,
 ) -> tuple[Any, Origin]:
     path = _path_of(source)
-    from_files = (
-        path is not None and path.suffix not in (*TORCH, ".safetensors") and not str(source).startswith(_PREFIX)
-    )
+    from_files = path is not None and path.suffix not in (*TORCH, ".safetensors") and not str(source).startswith(PREFIX)
     if place.map is not None and not from_files:
         raise ArgumentError(
             "load takes 'device_map' for models in the format of transformers that are read from files",
             got=described(source), fix="pass device= instead",
+        )  # fmt: skip
+    plain = isinstance(source, nn.Module) and not legacy.is_hooked_transformer(source)
+    if adapter is not None and not (from_files or plain or str(source).startswith(PREFIX)):
+        raise ArgumentError(
+            "load adds an adapter to models in the format of transformers only", got=described(source),
+            fix="pass the name, the folder or the object of such a model",
         )  # fmt: skip
     device = place.device
     if legacy.is_hooked_transformer(source):
@@ -126,8 +142,8 @@ def _loaded(
     if isinstance(source, Mapping):
         return _native(*legacy.in_memory(source, config), tokenizer, "state dict", dtype, device), Origin()
     if path is not None and path.suffix == ".gguf" and path.is_file():
-        return _gguf(path, tokenizer, str(source), dtype, place)
-    if path is not None and path.is_file() and not str(source).startswith(_PREFIX):
+        return _gguf(path, tokenizer, adapter, str(source), dtype, place)
+    if path is not None and path.is_file() and not str(source).startswith(PREFIX):
         return _checkpoint(path, config, tokenizer, str(path), dtype, device)
     if config is not None:
         raise ArgumentError(
@@ -136,17 +152,17 @@ def _loaded(
             fix="edit the model's config.json",
         )
     if isinstance(source, nn.Module):
-        return _object(source, tokenizer, device, copy), Origin()
+        return _object(source, tokenizer, adapter, device, copy), Origin()
     if path is None:
         raise ModelError(
             "a model is a name, a path or a model object", got=described(source), fix='mc.load("organism:hiring")'
         )
-    if str(source).startswith(_PREFIX):
-        folder = ORGANISMS[str(source).removeprefix(_PREFIX)] / "weights"
-        return _folder(folder, tokenizer, str(source), dtype, place)
+    if str(source).startswith(PREFIX):
+        folder = ORGANISMS[str(source).removeprefix(PREFIX)] / "weights"
+        return _folder(folder, tokenizer, adapter, str(source), dtype, place)
     if path.exists():
-        return _folder(path, tokenizer, str(path), dtype, place)
-    return _hub(str(source), tokenizer, dtype, place, revision)
+        return _folder(path, tokenizer, adapter, str(path), dtype, place)
+    return _hub(str(source), tokenizer, adapter, dtype, place, revision)
 
 
 def _path_of(source: Any) -> Path | None:  # noqa: ANN401
@@ -157,12 +173,25 @@ def _path_of(source: Any) -> Path | None:  # noqa: ANN401
     return file_of(str(source)) if str(source) in WHEELS and not path.exists() else path
 
 
-def _gguf(path: Path, tokenizer: Any, label: str, dtype: torch.dtype, place: Placement) -> tuple[Any, Origin]:  # noqa: ANN401
+def _gguf(
+    path: Path,
+    tokenizer: Any,  # noqa: ANN401
+    adapter: Adapter | None,
+    label: str,
+    dtype: torch.dtype,
+    place: Placement,
+) -> tuple[Any, Origin]:
     folder, digest = converted(path)
-    return _folder(folder, tokenizer, label, dtype, place, {path.name: digest})
+    return _folder(folder, tokenizer, adapter, label, dtype, place, {path.name: digest})
 
 
-def _object(source: nn.Module, tokenizer: Any, device: torch.device | None, copy: bool) -> Any:  # noqa: ANN401
+def _object(
+    source: nn.Module,
+    tokenizer: Any,  # noqa: ANN401
+    adapter: Adapter | None,
+    device: torch.device | None,
+    copy: bool,
+) -> Any:  # noqa: ANN401
     if not hasattr(source, "config"):
         raise ModelError(
             "the model object has no config", got=type(source).__name__,
@@ -178,19 +207,20 @@ def _object(source: nn.Module, tokenizer: Any, device: torch.device | None, copy
     refuse_kinds(module.config, label)
     if headless.is_base(module):
         module = headless.around(module)
-    return _wrap(module, tokenizer, label, device)
+    return _wrap(module, tokenizer, adapter, label, device)
 
 
 def _folder(
     path: Path,
     tokenizer: Any,  # noqa: ANN401
+    adapter: Adapter | None,
     label: str,
     dtype: torch.dtype,
     place: Placement,
     digests: Mapping[str, str] | None = None,
 ) -> tuple[Any, Origin]:
     if not (path / "config.json").exists() and (file := gguf_in(path)) is not None:
-        return _gguf(file, tokenizer, label, dtype, place)
+        return _gguf(file, tokenizer, adapter, label, dtype, place)
     if not (path / "config.json").exists():
         names = sorted(item.name for item in path.iterdir())[:5]
         raise ModelError(
@@ -205,9 +235,11 @@ def _folder(
         weights = next((path / name for name in ("model.safetensors", "model.pt") if (path / name).exists()), None)
         if weights is None:
             raise ModelError(f"{name_of(path)} holds no weights", expected="model.safetensors or model.pt")
+        if adapter is not None:
+            raise ModelError(f"{name_of(path)} is a legacy checkpoint, which takes no adapter", fix="load it without")
         return _checkpoint(weights, described_by, tokenizer, label, dtype, place.device)
     module, origin = from_folder(path, dtype, label, place=place, digests=digests)
-    return _wrap(module, tokenizer, label, place.device), origin
+    return _wrap(module, tokenizer, adapter, label, place.device), origin
 
 
 def _checkpoint(
@@ -243,6 +275,7 @@ def _native(
 def _hub(
     name: str,
     tokenizer: Any,  # noqa: ANN401
+    adapter: Adapter | None,
     dtype: torch.dtype,
     place: Placement,
     revision: str | None,
@@ -250,24 +283,42 @@ def _hub(
     if name.startswith((".", "/", "~")) or name.count("/") > 1 or Path(name).suffix in (".pt", ".safetensors", ".gguf"):
         raise ModelError(f"there is nothing at {name_of(Path(name))}", fix="check the path")
     if name in ORGANISMS:
-        raise ModelError(f"there is no model called {name!r}", fix=did_you_mean(_PREFIX + name, [_PREFIX + name]))
+        raise ModelError(f"there is no model called {name!r}", fix=did_you_mean(PREFIX + name, [PREFIX + name]))
     module, origin = from_hub(name, dtype, revision, place=place)
-    return _wrap(module, tokenizer or tokenizer_from(name, revision=revision), name, place.device), origin
+    tokenizer = tokenizer or tokenizer_from(name, revision=revision)
+    return _wrap(module, tokenizer, adapter, name, place.device), origin
 
 
-def _wrap(module: Any, tokenizer: Any, label: str, device: torch.device | None) -> Any:  # noqa: ANN401
+def _wrap(
+    module: Any,  # noqa: ANN401
+    tokenizer: Any,  # noqa: ANN401
+    adapter: Adapter | None,
+    label: str,
+    device: torch.device | None,
+) -> Any:  # noqa: ANN401
+    if adapter is not None:
+        adapter.merge(module)
+        label = adapter.label(label)
     if device is not None:
         module = module.to(device)
+    require_one_device(module, label)
     module = module.eval()
     if hasattr(module, "set_attn_implementation"):
         module.set_attn_implementation("eager")  # patterns exist only there
     _refuse_nan(module.named_parameters())
     tokens = torch.arange(min(5, module.config.vocab_size), device=next(module.parameters()).device)[None]
+    head = None
     with torch.no_grad():
         expected = module(tokens).logits
+        if classifier.is_classifier(module):
+            base, head = classifier.take_apart(module)
+            module = headless.without_head(headless.around(base)) if headless.is_base(base) else base
     wrapped = bridge.build(module, type(module).__name__, tokenizer, label)
     with torch.no_grad():
         got = bridge.run(wrapped, tokens, torch.ones_like(tokens, dtype=torch.bool))
+        if head is not None:
+            classifier.keep(wrapped, head)
+            got = head(got, PromptSet(tokens, torch.ones_like(tokens, dtype=torch.bool)))
     tolerance = (1e-4 if expected.dtype == torch.float32 else 5e-2) * float(expected.abs().max().clamp(min=1.0))
     gap = float((got - expected).abs().max())
     if not gap <= tolerance:

@@ -24,11 +24,13 @@ class Origin:
         files: The SHA-256 of each file of weights, by its name.
         revision: The commit of the repository on a hub.
         unread: The tensors in these files that this model has no place for: heads for other tasks.
+        adapter: The adapter that was added to these weights: its name, the digest of its file, the layers it changes.
     """
 
     files: Mapping[str, str] = field(default_factory=dict)
     revision: str | None = None
     unread: tuple[str, ...] = ()
+    adapter: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, paths: Iterable[Path], *, revision: str | None = None, unread: Iterable[str] = ()) -> Origin:
@@ -37,7 +39,12 @@ class Origin:
 
     def to_json(self) -> dict[str, Any]:
         """Return what provenance says of it."""
-        entries = {"files": dict(self.files), "revision": self.revision, "unread": list(self.unread)}
+        entries = {
+            "files": dict(self.files),
+            "revision": self.revision,
+            "unread": list(self.unread),
+            "adapter": dict(self.adapter),
+        }
         return {name: value for name, value in entries.items() if value}
 
 

@@ -62,6 +62,21 @@ def placed(device: torch.device | str | int | None, device_map: object) -> Place
     return Placement(map={name: str(device_called(part) or "cpu") for name, part in device_map.items()})
 
 
+def require_one_device(module: Any, label: str) -> None:  # noqa: ANN401 - a module of torch
+    """Refuse a model whose weights did not all come to one device in memory, where prompts and edits are."""
+    devices = list(dict.fromkeys(str(parameter.device) for parameter in module.parameters()))
+    if "meta" in devices:
+        raise UnsupportedError(
+            f"{label} does not fit into memory: accelerate left a part of its weights on the disk",
+            fix='use a smaller dtype such as "bfloat16", or a larger device',
+        )
+    if len(devices) > 1:
+        raise UnsupportedError(
+            f"{label} was spread over several devices, and edits are made on one", got=", ".join(devices),
+            fix=f'device="{devices[-1]}", or a smaller dtype such as "bfloat16"',
+        )  # fmt: skip
+
+
 def dtype_called(dtype: torch.dtype | str) -> torch.dtype:
     """Return a precision given as itself or by its name."""
     if isinstance(dtype, str) and dtype.removeprefix("torch.") in DTYPES:

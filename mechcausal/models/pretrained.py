@@ -20,6 +20,7 @@ import torch
 
 from mechcausal.errors import MechcausalError, ModelError, UnsupportedError
 from mechcausal.models import headless
+from mechcausal.models.classifier import SUFFIX, is_classifier
 from mechcausal.models.files import TOKENIZERS, TORCH, Shapes, first_line, name_of, read_json, shapes_of, weight_files
 from mechcausal.models.origin import Origin
 from mechcausal.models.placement import NOWHERE, Placement
@@ -152,9 +153,11 @@ def refuse_kinds(config: Any, label: str) -> None:  # noqa: ANN401
 
 
 def _read(name: str, config: Any, dtype: torch.dtype, options: Mapping[str, Any]) -> tuple[Any, list[str]]:  # noqa: ANN401
-    from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
+    from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSequenceClassification
 
     auto: Any = AutoModelForMaskedLM if headless.reads_both_ways(config) else AutoModelForCausalLM
+    if any(name.endswith(SUFFIX) for name in config.architectures or ()):
+        auto = AutoModelForSequenceClassification
     with quietly():
         module, report = auto.from_pretrained(
             name, dtype=dtype, attn_implementation="eager", output_loading_info=True, ignore_mismatched_sizes=True,
@@ -175,7 +178,7 @@ def accounted(module: Any, report: Mapping[str, Any]) -> tuple[Any, list[str]]: 
     """
     missing, unexpected = sorted(report["missing_keys"]), sorted(report["unexpected_keys"])
     head = set(headless.own_of_head(module))
-    headed = not head or not head <= set(missing)
+    headed = not head or not head <= set(missing) or is_classifier(module)
     if not headed:
         missing = [name for name in missing if name not in head]
     surplus = [name for name in unexpected if not _LEFT_OUT.search(name)]

@@ -2,6 +2,7 @@
 
 Each folder holds `weights/` and `truth.json`, which states the mechanism in sites and numbers; `mechcausal/recipes` holds
 the script that makes them again. They are how we know that a method works. `mechcausal.catalog` lists them.
+Two of them are no models but adapters of a real one, with `adapter/` in place of `weights/`: what they plant is known.
 """
 
 from __future__ import annotations
@@ -11,15 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mechcausal.arguments import Text, checked
-from mechcausal.catalog import ORGANISMS
+from mechcausal.catalog import ADAPTERS, ORGANISMS
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
 def folder(name: str) -> Path:
-    """Return the folder of an organism."""
-    return ORGANISMS[name]
+    """Return the folder of an organism, be it a model or an adapter of one."""
+    return ADAPTERS[name] if name in ADAPTERS else ORGANISMS[name]
 
 
 @checked

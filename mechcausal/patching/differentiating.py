@@ -118,13 +118,17 @@ class Job:
         assert self.engine.twin is not None
         twin = self.engine.twin
         wholes = list(dict.fromkeys(place.site.whole for place in where))
-        start, goal = (recorded(twin, prompts, wholes)[0] for prompts in (batch, other))
+        # Both sides in one run, the base first, so that weights are fetched once; slopes look at the base rows alone.
+        both = recorded(twin, _together(batch, other), wholes)[0]
+        final, final_of_other = both.hidden[-1].split(len(batch))
+        goal = {site: value[len(batch) :] for site, value in both.values.items()}
+        base = replace(both, values={site: value[: len(batch)] for site, value in both.values.items()})
         compared = None
         if metric.compares:
             with torch.no_grad():
-                compared = twin.logits((goal if self.direction == "denoise" else start).hidden[-1])
-        meter = Meter(twin, batch, metric, compared, start.hidden[-1])
-        slopes = Slopes(twin, start, goal.values, batch.tokens != other.tokens, meter, dry=self.dry)
+                compared = twin.logits(final_of_other if self.direction == "denoise" else final)
+        meter = Meter(twin, batch, metric, compared, final)
+        slopes = Slopes(twin, base, goal, batch.tokens != other.tokens, meter, dry=self.dry)
         if self.steps == 0:
             estimates = slopes.at_base(where)
         else:
@@ -132,7 +136,7 @@ class Job:
         for number, place in enumerate(where):
             reached = batch.select(place.at).any(1).cpu().numpy()
             estimates[number] = _checked(estimates[number], reached, place.site)
-        sides = meter.base(), Meter(twin, other, metric, compared, goal.hidden[-1]).base()
+        sides = meter.base(), Meter(twin, other, metric, compared, final_of_other).base()
         self.forwards += 2 + slopes.passes
         self.economy += slopes.economy
         return np.concatenate([estimates, np.stack(sides)])
@@ -185,6 +189,12 @@ class Job:
         if self.slow or set(self.reasons) & {SETS, MATCHED}:
             compute["naive_because"] = self.reasons
         return compute
+
+
+def _together(first: PromptSet, second: PromptSet) -> PromptSet:
+    """Return prompts of the same columns below each other, as they are run."""
+    tokens, mask = (torch.cat([getattr(first, name), getattr(second, name)]) for name in ("tokens", "mask"))
+    return PromptSet(tokens, mask, first.side)
 
 
 def _of_rows(metric: Metric, answers: Forced) -> Metric:

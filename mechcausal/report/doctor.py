@@ -37,7 +37,7 @@ def diagnose() -> list[Check]:
     checks = [Check("python", f"{platform.python_version()} on {platform.platform()}")]
     checks += [_package(name) for name in ("mechcausal", *CORE)]
     checks += [_extra(name, packages) for name, packages in EXTRAS.items()]
-    return [*checks, _pairing(), *_device(), _cache(), _organisms(), *_real_models()]
+    return [*checks, _pairing(), *_device(), _cache(), _organisms(), _adapters(), *_real_models()]
 
 
 def _installed(name: str) -> str | None:
@@ -97,6 +97,16 @@ def _organisms() -> Check:
     if absent:
         return Check("organisms", f"weights missing: {', '.join(absent)}", "pip install --force-reinstall mechcausal")
     return Check("organisms", ", ".join(f"organism:{name}" for name in ORGANISMS))
+
+
+def _adapters() -> Check:
+    from mechcausal.catalog import ADAPTERS
+    from mechcausal.organisms import folder
+
+    absent = [name for name in ADAPTERS if not (folder(name) / "adapter" / "adapter_model.safetensors").exists()]
+    if absent:
+        return Check("adapters", f"weights missing: {', '.join(absent)}", "pip install --force-reinstall mechcausal")
+    return Check("adapters", ", ".join(f"organism:{name}" for name in ADAPTERS))
 
 
 def _real_models() -> list[Check]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 
 _STYLE = """
 :root{color-scheme:light dark;--ink:#1b1f24;--soft:#5b6470;--line:#d9dee4;--paper:#fff;--card:#f6f8fa;--bad:#b3261e;--good:#1a7f4b}
@@ -18,7 +19,10 @@ pre{background:var(--card);padding:.8rem 1rem;overflow-x:auto;border-radius:6px;
 ul.key{list-style:none;padding:0;display:grid;grid-template-columns:repeat(auto-fit,minmax(12rem,1fr));gap:.8rem}
 ul.key li{background:var(--card);border-radius:8px;padding:.8rem 1rem}ul.key b{display:block;font-size:1.35rem}
 .bad{color:var(--bad)}.good{color:var(--good)}
-@media print{body{max-width:none;padding:0}h2{break-after:avoid}figure,table{break-inside:avoid}}
+.chip{display:inline-block;border:1px solid currentColor;border-radius:4px;padding:0 .45rem;font-size:.82rem;font-weight:600;white-space:nowrap}
+dl{display:grid;grid-template-columns:minmax(8rem,max-content) 1fr;gap:.25rem 1.1rem;font-size:.94rem;max-width:56rem}dt{color:var(--soft)}dd{margin:0}
+details{margin:.6rem 0}summary{cursor:pointer;color:var(--soft)}a{color:inherit}.scroll{overflow-x:auto}
+@media print{body{max-width:none;padding:0}details::details-content{content-visibility:visible;display:block}h2{break-after:avoid}figure,table{break-inside:avoid}}
 """
 
 
@@ -29,9 +33,23 @@ class Page:
         self._title = title
         self._parts = [f"<h1>{html.escape(title)}</h1>", f'<p class="lead">{html.escape(lead)}</p>']
 
-    def heading(self, text: str) -> None:
-        """Begin a section."""
-        self._parts.append(f"<h2>{html.escape(text)}</h2>")
+    def heading(self, text: str, anchor: str = "", chip: tuple[str, str] | None = None) -> None:
+        """Begin a section; an anchor can be linked to, and a chip (word, "good" | "bad" | "") stands before the text."""
+        mark = f' id="{html.escape(anchor)}"' if anchor else ""
+        before = f'<span class="chip {chip[1]}">{html.escape(chip[0])}</span> ' if chip else ""
+        self._parts.append(f"<h2{mark}>{before}{html.escape(text)}</h2>")
+
+    def terms(self, pairs: Sequence[tuple[str, str]]) -> None:
+        """Add terms with what they mean; those without a meaning are left out."""
+        items = "".join(f"<dt>{html.escape(term)}</dt><dd>{html.escape(text)}</dd>" for term, text in pairs if text)
+        self._parts.append(f"<dl>{items}</dl>")
+
+    @contextmanager
+    def folded(self, summary: str) -> Generator[None]:
+        """Put what is added meanwhile behind a line that opens it; a printed page shows it."""
+        self._parts.append(f"<details><summary>{html.escape(summary)}</summary>")
+        yield
+        self._parts.append("</details>")
 
     def text(self, *paragraphs: str) -> None:
         """Add paragraphs."""
@@ -55,7 +73,9 @@ class Page:
             + "</tr>"
             for row in rows
         )
-        self._parts.append(f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>")
+        self._parts.append(
+            f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+        )
 
     def figure(self, svg: str, caption: str) -> None:
         """Add a picture (markup of our own making) with its caption."""

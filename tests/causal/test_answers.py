@@ -23,6 +23,8 @@ def test_words_and_ids_may_be_mixed(by_hand):
 def test_what_is_no_answer_is_refused(by_hand):
     with pytest.raises(DataError, match=r"values of the outcome 'answer' have no words.*token ids"):
         answer_tokens(by_hand, stated(None))
+    with pytest.raises(DataError, match=r"the answer 'yes no' is 2 tokens.*one token"):  # training, DAS, interchange
+        answer_tokens(by_hand, stated(("yes no", 3)))
     for outside in (-1, by_hand.cfg.d_vocab):
         with pytest.raises(DataError, match=f"{outside} is no token of this model"):
             answer_tokens(by_hand, stated((0, outside)))

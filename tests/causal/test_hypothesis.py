@@ -115,6 +115,8 @@ def test_the_hypotheses_of_organisms_are_their_truth():
             assert found.outcome == mc.task(name).outcome
     with pytest.raises(DataError, match="did you mean 'hiring_secret'"):
         Hypothesis.of("hiring", "hiring_secrets")
+    with pytest.raises(DataError, match="'smollm2_bias' states effects, and no hypothesis"):
+        Hypothesis.of("smollm2_bias")
 
 
 def test_prompts_and_models_that_do_not_fit_are_refused(hiring, gpt2):

@@ -9,6 +9,7 @@ from small_graph import small
 
 import mechcausal as mc
 from mechcausal.circuits import Circuit
+from mechcausal.results.result import Result
 
 WORDS = ("organism:by_hand", "--contrast", "by_hand/gender", "-n", "16")
 
@@ -53,6 +54,10 @@ def test_discover_prints_the_summary_and_the_cost(tmp_path):
         (("circuit", "compare", "none.json"), "nothing to be compared with"),
         (("circuit", "compare", "none.json", "none.json"), "not compared with itself"),
         (("circuit", "evaluate", "none.json"), "name the data"),
+        (("circuit", "certify", "none.json"), "name the data"),
+        (("circuit", "rediscover", "none.json"), "name the data"),
+        (("circuit", "certify", "none.json", "--contrast", "ioi", "-o", "c.json"), "ends in .parquet"),
+        (("circuit", "rediscover", "none.json", "--contrast", "ioi", "--mark", "c.csv"), "--mark cannot be c.csv"),
         (("circuit", "evaluate", "none.json", "--contrast", "by_hand/gender"), "there is no file none.json"),
     ],
 )
@@ -118,3 +123,42 @@ def test_evaluate_takes_the_model_from_the_file(found, tmp_path):
     assert done.code == 0, done.error
     assert done.document["rows"][0]["effect"] > 0.5
     assert run(*words, "--shared", "--dry-run", "--json").document["cells"] > 1
+
+
+def test_certify_is_the_one_of_python_and_marks_the_circuit(found, by_hand, tmp_path):
+    path, _ = found
+    words = ("circuit", "certify", path, "--contrast", "by_hand/gender", "-n", "16", "--k", "3", "--sample", "0")
+    assert "too few pairs are left to certify the circuit" in refused(*words, "-o", tmp_path / "c.parquet")
+    rest = ("--shared", "--redrawn", "8", "-o", tmp_path / "c.parquet", "--mark", tmp_path / "marked.json")
+    done = run(*words, *rest)
+    assert done.code == 0, done.error
+    pairs = mc.contrast("by_hand/gender", by_hand, n=16)
+    expected = Circuit.load(path).certify(by_hand, pairs, k=3, sample=0, redrawn=8, shared=True)
+    assert done.output.startswith(expected.summary())
+    assert "circuit  " in done.output
+    assert "certified" in Circuit.load(tmp_path / "marked.json").about
+    assert Result.load(tmp_path / "c.parquet").frame["exact"].tolist() == expected.frame["exact"].tolist()
+    assert run(*words, "--shared", "--dry-run", "--json").document["cells"] == 3
+
+
+def test_rediscover_is_the_one_of_python_and_marks_the_circuit(tmp_path):
+    model = mc.load("organism:fraction_linear")
+    pairs = mc.contrast("fraction/letters", model, n=24)
+    circuit = mc.discover(model, pairs, method="eap", edges=3)
+    path = circuit.save(tmp_path / "c.json")
+    words = ("circuit", "rediscover", path, "--model", "organism:fraction_linear", "--contrast", "fraction/letters")
+    words = (*words, "-n", "24", "--splits", "2", "--methods", "exact,eap-ig", "--rival", "none")
+    done = run(*words, "-o", tmp_path / "u.parquet", "--mark", tmp_path / "marked.json", "--json")
+    assert done.code == 0, done.error
+    expected = circuit.rediscover(model, pairs, splits=2, methods=["exact", "eap-ig"], rival=None)
+    assert [row["role"] for row in done.document["rows"]] == expected.frame["role"].tolist()
+    assert Circuit.load(tmp_path / "marked.json").about["unique"]["sentence"] == expected.sentence
+    assert "rival" in refused(*words[:-1], "best")
+    assert run(*words, "--dry-run", "--json").document["forwards"] > 0
+
+
+def test_a_dry_run_of_an_evaluation_says_how_long_it_takes(found):
+    path, _ = found
+    words = ("circuit", "evaluate", path, "--contrast", "by_hand/gender", "-n", "16", "--shared", "--dry-run")
+    assert "seconds on this machine" in run(*words).output
+    assert run(*words, "--json").document["seconds"] > 0

@@ -35,3 +35,9 @@ def test_one_failed_check_ends_with_one(monkeypatch):
     printed = run("selftest", "causal", "--organism", "by_hand", "--json")
     assert printed.code == 1
     assert printed.document == [asdict(check) for check in checks]
+
+
+def test_an_adapter_has_no_self_test():
+    done = run("selftest", "causal", "--organism", "smollm2_bias")
+    assert done.code == 2 or done.code == 1
+    assert "there is no organism called 'smollm2_bias'" in done.output

@@ -42,6 +42,8 @@ def test_a_text_is_split(hiring, tmp_path):
 def test_wrong_material(hiring, tmp_path):
     with pytest.raises(DataError, match=r"which prompts gpt2 is to read.*--text FILE"):
         Material.of("gpt2")
+    with pytest.raises(DataError, match=r"which prompts organism:smollm2_bias is to read"):
+        Material.of("organism:smollm2_bias")
     with pytest.raises(DataError, match=r"one place .got --task and --text"):
         Material.of("gpt2", tasks=("ioi",), text="x")
     with pytest.raises(ModelError, match=r"does not say which model and prompts"):

@@ -135,7 +135,7 @@ def test_a_head_of_which_a_part_is_missing_is_refused(tmp_path):
 
 def test_a_head_for_another_task_is_left_out_and_said(tmp_path, pairs):
     torch.manual_seed(0)
-    classifier = hf.BertForSequenceClassification(hf.BertConfig(**SIZES)).eval()
+    classifier = hf.BertForTokenClassification(hf.BertConfig(**SIZES)).eval()
     classifier.save_pretrained(tmp_path)
     model = mc.load(tmp_path)
     assert not bridge.has_head(model)

@@ -238,6 +238,16 @@ def test_a_device_map(folder):
     same_logits(mc.load(folder, device_map={**parts, "lm_head": "cpu"}))
 
 
+def test_weights_that_are_left_on_the_disk_are_refused(folder, monkeypatch):
+    """Accelerate is told that there are only a few kilobytes of memory."""
+    pytest.importorskip("accelerate", reason="accelerate is not installed")
+    from transformers.integrations import accelerate
+
+    monkeypatch.setattr(accelerate, "get_max_memory", lambda *_: {"cpu": 30_000})
+    with pytest.raises(UnsupportedError, match=r"does not fit into memory.*on the disk"):
+        mc.load(folder, device_map="auto")
+
+
 @pytest.mark.parametrize(
     ("source", "options", "words"),
     [

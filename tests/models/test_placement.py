@@ -1,10 +1,12 @@
 """Names of precisions and devices."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from mechcausal.errors import ArgumentError, UnsupportedError
-from mechcausal.models.placement import DTYPES, device_called, dtype_called
+from mechcausal.models.placement import DTYPES, device_called, dtype_called, require_one_device
 
 
 @pytest.mark.parametrize("name", DTYPES)
@@ -40,3 +42,17 @@ def test_a_device_that_is_not_here(monkeypatch):
     assert device_called("cuda:1") == torch.device("cuda", 1)
     with pytest.raises(UnsupportedError, match=r"there is no device cuda:2 .got 2 cuda devices"):
         device_called("cuda:2")
+
+
+def test_a_model_is_on_one_device():
+    def on(*devices):
+        parameters = [SimpleNamespace(device=torch.device(device)) for device in devices]
+        return SimpleNamespace(parameters=lambda: parameters)
+
+    require_one_device(on("cuda:0", "cuda:0"), "it")
+    with pytest.raises(
+        UnsupportedError, match=r"it was spread over several devices.*got cpu, cuda:1.*device=\"cuda:1\""
+    ):
+        require_one_device(on("cpu", "cuda:1"), "it")
+    with pytest.raises(UnsupportedError, match=r"it does not fit into memory.*on the disk"):
+        require_one_device(on("cpu", "meta"), "it")

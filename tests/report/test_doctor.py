@@ -1,6 +1,6 @@
 """The diagnosis finds nothing wrong here, and names the command that mends what is."""
 
-from mechcausal.catalog import ORGANISMS
+from mechcausal.catalog import ADAPTERS, ORGANISMS
 from mechcausal.report import doctor
 
 
@@ -8,6 +8,7 @@ def test_nothing_is_wrong_here():
     checks = {check.topic: check for check in doctor.diagnose()}
     assert not any(check.fix for check in checks.values())
     assert checks["organisms"].finding == ", ".join(f"organism:{name}" for name in ORGANISMS)
+    assert checks["adapters"].finding == ", ".join(f"organism:{name}" for name in ADAPTERS)
 
 
 def test_the_command_that_mends(monkeypatch):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -22,7 +21,7 @@ _SHOWN = 400  # points of the scatter
 class Flips(AuditQuestion):
     """Count the pairs whose decision changes when the attribute is swapped (Kusner et al. 2017).
 
-    The decision is the answer where the log-odds are above `cutoff`, else the foil. A mean effect of nothing does not
+    The decision is the answer (of a classifier the label) where the log-odds are above `cutoff`. A mean effect of nothing does not
     exclude many flips in both directions, so the mean shift and the mean absolute shift stand in the table.
 
     Attributes:
@@ -40,6 +39,7 @@ class Flips(AuditQuestion):
     limits: ClassVar[tuple[str, ...]] = ("it speaks of texts like these, and of no others",)
     takes: ClassVar[tuple[type[Any], ...]] = (Contrast,)
     bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    reads_outcome: ClassVar[bool] = True
     cutoff: Number = 0.0
 
     def answer(self, desk: Desk) -> Answer:
@@ -79,14 +79,9 @@ class Flips(AuditQuestion):
             table,
             (self._figure(clean, corrupt, pairs),),
             self._examples(pairs, clean, corrupt, flips),
+            units=tuple(flips),
+            unit_clusters=clusters,
         )
-
-    def problems(self, data: Mapping[str, Any]) -> Iterator[str]:
-        """Say what is wrong with the pairs."""
-        yield from super().problems(data)
-        pairs = data["data"]
-        if isinstance(pairs, Contrast) and pairs.clean.foil is None and pairs.clean.foils is None:
-            yield "its pairs have no answer and foil, so there is no decision"
 
     def _flips(self, clean: np.ndarray, corrupt: np.ndarray) -> np.ndarray:
         return ((clean > self.cutoff) != (corrupt > self.cutoff)).astype(float)

@@ -125,9 +125,7 @@ class AttributeInference(AuditQuestion):
         clusters = units(prompts)
         where = self._places(desk, prompts)
         held = self._activations(desk, prompts, where)
-        found = readers(
-            held, y, clusters, self.adversaries, folds=self.folds, seed=desk.seed, level=desk.level
-        )
+        found = readers(held, y, clusters, self.adversaries, folds=self.folds, seed=desk.seed, level=desk.level)
         best, chance = found[0], 1 / len(labels.classes)
         linear = next((reader for reader in found if reader.adversary == "linear"), None)
         used = [] if linear is None else self._used(desk, prompts, where[linear.place], linear, held[linear.place], y)
@@ -162,7 +160,13 @@ class AttributeInference(AuditQuestion):
             f"(chance {chance:.2f})" + _used_in_words(used)
         )
         bars = tuple(
-            Bar(f"{reader.place} {reader.adversary}", reader.estimate.value, reader.estimate.low, reader.estimate.high, reader.adversary)
+            Bar(
+                f"{reader.place} {reader.adversary}",
+                reader.estimate.value,
+                reader.estimate.low,
+                reader.estimate.high,
+                reader.adversary,
+            )
             for reader in found[:_SHOWN]
         )
         texts = prompts.texts or ("",) * len(prompts)
@@ -239,7 +243,15 @@ class AttributeInference(AuditQuestion):
         """Return what the same adversary reads of labels drawn at random for each type of prompt (Hewitt and Liang 2019)."""
         types = np.unique([" ".join(map(str, row)) for row in prompts.real_tokens], return_inverse=True)[1]
         compared = selectivity(
-            KIND[best.adversary], x, y, types, clusters, draws=3, folds=self.folds, settings=Settings(seed=seed), seed=seed
+            KIND[best.adversary],
+            x,
+            y,
+            types,
+            clusters,
+            draws=3,
+            folds=self.folds,
+            settings=Settings(seed=seed),
+            seed=seed,
         )
         if not np.isfinite(compared.control):
             return Control.inapplicable("random", "prompts are of too few kinds to draw a label for each")
@@ -250,8 +262,12 @@ class AttributeInference(AuditQuestion):
         if not prompts.texts:
             return Control.inapplicable("trivial-input", "the prompts were given as tokens, without their text")
         counts = word_counts(prompts.texts, clusters)
-        found = readers({"words": counts}, y, clusters, ("linear",), folds=self.folds, seed=desk.seed, level=desk.level)[0]
-        says = f"a classifier of word counts, which sees no model, reads it with a balanced accuracy of {found.estimate}"
+        found = readers(
+            {"words": counts}, y, clusters, ("linear",), folds=self.folds, seed=desk.seed, level=desk.level
+        )[0]
+        says = (
+            f"a classifier of word counts, which sees no model, reads it with a balanced accuracy of {found.estimate}"
+        )
         return Control("trivial-input", says, found.estimate, found.p)
 
 

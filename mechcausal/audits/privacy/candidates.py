@@ -64,7 +64,9 @@ class Candidates:
     def number(self, secret: str) -> int:
         """Return the number of a candidate."""
         parts = [secret] if self.length == 1 else secret.split(self.separator) if self.separator else list(secret)
-        return int(np.ravel_multi_index([self.symbols.index(part) for part in parts], (len(self.symbols),) * self.length))
+        return int(
+            np.ravel_multi_index([self.symbols.index(part) for part in parts], (len(self.symbols),) * self.length)
+        )
 
     def all(self) -> list[str]:
         """Return all candidates, in the order of the alphabet."""
@@ -97,6 +99,8 @@ def candidates(given: str | Sequence[str], separator: str = "") -> Candidates:
         raise DataError(f"there is no alphabet {word!r}", expected=_EXAMPLE, fix=did_you_mean(word, ALPHABETS))
     if not length.isdecimal() or not 1 <= int(length) <= _LONGEST:
         raise DataError(
-            "candidates are an alphabet and a length", got=described(given), expected=f"such as {word}:4, 1 to {_LONGEST}"
+            "candidates are an alphabet and a length",
+            got=described(given),
+            expected=f"such as {word}:4, 1 to {_LONGEST}",
         )
     return Candidates(ALPHABETS[word], int(length), separator)

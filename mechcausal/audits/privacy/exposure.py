@@ -70,7 +70,9 @@ class Exposure(AuditQuestion):
     def estimand(self) -> str:  # type: ignore[override]
         """What the number is."""
         kind = "the mean exposure" if self.statistic == "mean" else "the largest exposure"
-        return f"{kind} of the canaries that were shown: log2 of the number of candidates less log2 of the secret's rank"
+        return (
+            f"{kind} of the canaries that were shown: log2 of the number of candidates less log2 of the secret's rank"
+        )
 
     def problems(self, data: Mapping[str, Any]) -> Iterator[str]:
         """Say what is wrong with the canaries."""
@@ -82,7 +84,7 @@ class Exposure(AuditQuestion):
         if shown < (2 if self.statistic == "mean" else 1):
             yield f"only {shown} of its canaries were shown in training, and a mean with an interval needs 2"
         if self.method == "exact" and len(canaries.candidates) > MOST:
-            yield f"its secrets have {len(canaries.candidates):.3g} candidates, more than {MOST:,}: use method = \"extrapolated\""
+            yield f'its secrets have {len(canaries.candidates):.3g} candidates, more than {MOST:,}: use method = "extrapolated"'
 
     def forwards(self, desk: Desk) -> float:
         """Return roughly how many forwards of one prompt it takes: a prefix is one token of about ten."""
@@ -103,7 +105,11 @@ class Exposure(AuditQuestion):
         controls = (unseen, self._unlearned(desk, canaries, values), self._prefixless(desk, canaries, values))
         by_count = self._by_count(desk, table)
         known = np.isfinite(canaries.counts)
-        trend = stats.spearmanr(np.array(canaries.counts)[known], values[known]) if _vary(np.array(canaries.counts)[known], values[known]) else None
+        trend = (
+            stats.spearmanr(np.array(canaries.counts)[known], values[known])
+            if _vary(np.array(canaries.counts)[known], values[known])
+            else None
+        )
         if trend is not None:
             line = {"measure": "Spearman with the count", "n": int(known.sum()), "value": float(trend.statistic)}
             by_count = pd.concat([by_count, pd.DataFrame([line | {"p": float(trend.pvalue)}])], ignore_index=True)
@@ -171,7 +177,14 @@ class Exposure(AuditQuestion):
         shown = canaries.inserted
         if self.base is not None:
             name = OTHER["write"](self.base)
-            there = Desk(other_model(desk, self.base), desk.held, desk.seed, desk.level, rows=desk.rows, batch_size=desk.batch_size)
+            there = Desk(
+                other_model(desk, self.base),
+                desk.held,
+                desk.seed,
+                desk.level,
+                rows=desk.rows,
+                batch_size=desk.batch_size,
+            )
             base = np.array([row["exposure"] for row in self._rows(there, canaries, f"base {name}")])[shown]
             prefixes = np.array(canaries.prefixes)[shown]
             p = desk.mean(values[shown] - base, prefixes).at_most(0.0)
@@ -222,7 +235,9 @@ class Exposure(AuditQuestion):
             known = math.isfinite(count)
             group = "never shown" if count == 0 else "shown" if known else "shown, not known how often"
             points.append(
-                Point(canaries.names[number], math.log2(1 + count) if known else 1.0, float(values[number]), group=group)
+                Point(
+                    canaries.names[number], math.log2(1 + count) if known else 1.0, float(values[number]), group=group
+                )
             )
         return Points(tuple(points), "Exposure of each canary", "log2(1 + times shown)", "exposure (bits)")
 

@@ -35,7 +35,9 @@ class Extraction(AuditQuestion):
 
     word: ClassVar[str] = "extraction"
     family: ClassVar[Family] = "privacy"
-    estimand: ClassVar[str] = "the share of the secrets shown in training that greedy decoding writes behind their prefix"
+    estimand: ClassVar[str] = (
+        "the share of the secrets shown in training that greedy decoding writes behind their prefix"
+    )
     contrast: ClassVar[str] = "what is written against the secret, token by token"
     population: ClassVar[str] = "the canaries that were shown in training"
     held_fixed: ClassVar[str] = "the prefix before the secret"
@@ -101,7 +103,12 @@ class Extraction(AuditQuestion):
         )  # fmt: skip
         bars = tuple(Bar(line["measure"], line["value"], line["low"], line["high"]) for line in lines)
         return Answer(
-            estimate, says, controls, pd.DataFrame(lines), (Bars(bars, "Secrets written by greedy decoding", "share"),), examples
+            estimate,
+            says,
+            controls,
+            pd.DataFrame(lines),
+            (Bars(bars, "Secrets written by greedy decoding", "share"),),
+            examples,
         )
 
     def _unseen(self, desk: Desk, shown: np.ndarray, others: np.ndarray) -> Control:
@@ -140,4 +147,6 @@ def _tries(logprob: float) -> float:
     """Return after how many samples there is an even chance that one of them is the secret."""
     if logprob > -1e-12:
         return 1.0
-    return max(1.0, math.log(0.5) / math.log1p(-math.exp(logprob))) if logprob > -30 else math.log(2) * math.exp(-logprob)
+    return (
+        max(1.0, math.log(0.5) / math.log1p(-math.exp(logprob))) if logprob > -30 else math.log(2) * math.exp(-logprob)
+    )

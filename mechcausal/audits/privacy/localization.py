@@ -81,7 +81,9 @@ class Localization(AuditQuestion):
     def estimand(self) -> str:  # type: ignore[override]
         """What the number is."""
         what = "exposure" if self.measure == "exposure" else "log-probability"
-        return f"by how much the {what} of secrets falls when the {self.k} units that hold the others are ablated together"
+        return (
+            f"by how much the {what} of secrets falls when the {self.k} units that hold the others are ablated together"
+        )
 
     @property
     def scale(self) -> str:  # type: ignore[override]
@@ -106,7 +108,7 @@ class Localization(AuditQuestion):
         if count < 4:
             yield f"{count} secrets or prefixes are too few to choose units on half and test them on the other: bring 4"
         if self.measure == "exposure" and len(canaries.candidates) > MOST:
-            yield f"there are more than {MOST:,} candidates to rank: use measure = \"logprob\""
+            yield f'there are more than {MOST:,} candidates to rank: use measure = "logprob"'
 
     def forwards(self, desk: Desk) -> float:
         """Return roughly how many forwards of one prompt it takes."""
@@ -245,7 +247,10 @@ class Localization(AuditQuestion):
                 return rankers[0].row(number)["exposure"]
 
             out[name] = np.array(
-                [desk.rows.row(f"{name} {number}", lambda number=number: row(number)) for number in range(len(canaries))]
+                [
+                    desk.rows.row(f"{name} {number}", lambda number=number: row(number))
+                    for number in range(len(canaries))
+                ]
             )
         return out
 
@@ -258,7 +263,9 @@ class Localization(AuditQuestion):
             p = float(own <= mean + 1e-9)
         reach = float(stats.t.ppf(0.5 + level / 2, n - 1)) * spread / math.sqrt(n)
         estimate = Estimate(mean, mean - reach, mean + reach, n, n, level, "t", spread / math.sqrt(n), n - 1)
-        says = f"without {self.k} random units, {n} times, the secrets lose {estimate} nats; without those found {own:.3g}"
+        says = (
+            f"without {self.k} random units, {n} times, the secrets lose {estimate} nats; without those found {own:.3g}"
+        )
         return Control("random", says, estimate, p, guards=True, holds=p <= 0.05)
 
     def _never_shown(self, desk: Desk, ablator: Ablator, top: Sequence[Site]) -> Control:

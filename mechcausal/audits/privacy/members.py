@@ -94,7 +94,9 @@ class Members:
 def _mark(cell: Any, where: str) -> bool:  # noqa: ANN401 - a cell
     word = str(int(cell)) if isinstance(cell, (bool, float)) and cell in (0, 1) else str(cell).strip().lower()
     if word not in (*_YES, *_NO):
-        raise DataError(f"{where} does not say whether it is a member", got=repr(shortened(str(cell))), expected="1 or 0")
+        raise DataError(
+            f"{where} does not say whether it is a member", got=repr(shortened(str(cell))), expected="1 or 0"
+        )
     return word in _YES
 
 

@@ -133,9 +133,7 @@ class Membership(AuditQuestion):
                 words, words.at_most(0.5), holds=not shifted,
             ),
         )  # fmt: skip
-        invalid = (
-            f"members and nonmembers differ in their words (AUC {words.value:.2f} without any model), so they were not drawn alike"
-        )
+        invalid = f"members and nonmembers differ in their words (AUC {words.value:.2f} without any model), so they were not drawn alike"
         unmeasurable = [point for point in points if not point.measurable]
         nonmembers = int((~members).sum())
         limits = tuple(
@@ -149,7 +147,8 @@ class Membership(AuditQuestion):
         )  # fmt: skip
         says = (
             f"{'invalid: ' if shifted else ''}{self.attack} tells {int(members.sum())} members from {nonmembers} nonmembers "
-            f"with an AUC of {areas[self.attack]}" + (f"; {tpr}" if tpr else "; no low false positive rate is measurable")
+            f"with an AUC of {areas[self.attack]}"
+            + (f"; {tpr}" if tpr else "; no low false positive rate is measurable")
         )
         best = max((point.eps_lower for point in points), default=0.0)
         return Answer(
@@ -206,7 +205,9 @@ class Membership(AuditQuestion):
             cutoffs = np.quantile(score, np.linspace(1, 0, _POINTS))
             fpr = [float((score[~members] >= cutoff).mean()) for cutoff in cutoffs]
             tpr = [float((score[members] >= cutoff).mean()) for cutoff in cutoffs]
-            series.append(Line(name, ((0.0, 0.0, *nothing), *((x, y, *nothing) for x, y in zip(fpr, tpr, strict=True)))))
+            series.append(
+                Line(name, ((0.0, 0.0, *nothing), *((x, y, *nothing) for x, y in zip(fpr, tpr, strict=True))))
+            )
         return Lines(tuple(series), "Members caught against nonmembers accused", "nonmembers accused", "members caught")
 
 

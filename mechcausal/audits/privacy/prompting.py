@@ -17,7 +17,6 @@ from mechcausal.errors import DataError
 from mechcausal.models.fingerprint import weights_fingerprint
 from mechcausal.models.load import load
 
-
 OtherModel = str | Model | None
 """Another model: as `mc.load` takes it, or loaded."""
 

@@ -195,7 +195,9 @@ class Tree:
         totals = np.zeros(len(spelled.endings.tokens))
         self._follow(self._start(spelled.prompt), np.array([[0, len(totals)]]), 0, totals, spelled.endings, least)
         if np.isnan(totals).any():
-            raise NumericsError("the model gives candidates no probability (NaN)", fix="check the weights and the edits")
+            raise NumericsError(
+                "the model gives candidates no probability (NaN)", fix="check the weights and the edits"
+            )
         out = np.empty_like(totals)
         out[spelled.endings.order] = totals
         return out

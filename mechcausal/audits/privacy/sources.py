@@ -1,11 +1,11 @@
 """Data of the questions of privacy, as a plan names them.
 
-    [data.codes]
-    canaries = "canaries.csv"         # columns prefix, secret, count
-    candidates = "digits:4"
+[data.codes]
+canaries = "canaries.csv"         # columns prefix, secret, count
+candidates = "digits:4"
 
-    [data.documents]
-    texts = "documents.jsonl"         # columns text, member, cluster
+[data.documents]
+texts = "documents.jsonl"         # columns text, member, cluster
 """
 
 from __future__ import annotations

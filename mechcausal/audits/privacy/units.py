@@ -72,7 +72,9 @@ class Ablator:
         return self._means
 
 
-def attributed(desk: Desk, prompts: PromptSet, units: Sequence[Site], steps: int = STEPS) -> tuple[np.ndarray, np.ndarray]:
+def attributed(
+    desk: Desk, prompts: PromptSet, units: Sequence[Site], steps: int = STEPS
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the integrated gradient of the answer's log-probability by each unit, and how active each unit is, [unit].
 
     The path goes from a site's activation times zero to the activation, one whole site at a time (Sundararajan et al.

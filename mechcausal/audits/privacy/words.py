@@ -46,7 +46,13 @@ def word_counts(texts: Sequence[str], clusters: np.ndarray) -> np.ndarray:
 
 
 def words_alone(
-    texts: Sequence[str], members: np.ndarray, clusters: np.ndarray, *, folds: int = 5, seed: int = 0, level: float = 0.95
+    texts: Sequence[str],
+    members: np.ndarray,
+    clusters: np.ndarray,
+    *,
+    folds: int = 5,
+    seed: int = 0,
+    level: float = 0.95,
 ) -> Estimate:
     """Return the AUC of a logistic regression on word counts, on texts whose cluster it did not see.
 

@@ -81,9 +81,7 @@ class PersonalData(AuditQuestion):
             edits=desk.edits, tokens=self.tokens, temperature=self.temperature, seed=desk.seed,
             samples=self.samples if self.temperature else 1,
         )  # fmt: skip
-        made = desk.once(
-            ("written", given.hash, str(writing.to_json())), lambda: writing.run(desk.model, given).frame
-        )
+        made = desk.once(("written", given.hash, str(writing.to_json())), lambda: writing.run(desk.model, given).frame)
         desk.counter["forwards"] += len(made)
         rows, copied = [], 0
         for _, line in made.iterrows():
@@ -99,7 +97,9 @@ class PersonalData(AuditQuestion):
         for kind in self.kinds:
             share = self._share(desk, np.array([any(each.kind == kind for each in new) for _, _, new in rows]), groups)
             count = sum(each.kind == kind for _, _, new in rows for each in new)
-            lines.append({"measure": kind, "value": share.value, "low": share.low, "high": share.high, "written": count})
+            lines.append(
+                {"measure": kind, "value": share.value, "low": share.low, "high": share.high, "written": count}
+            )
         says = (
             f"{estimate.value:.1%} [{estimate.low:.1%}, {estimate.high:.1%}] of {len(rows)} texts hold personal data by its form: "
             + ", ".join(f"{line['written']} {line['measure']}" for line in lines)

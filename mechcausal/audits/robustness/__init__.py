@@ -1,1 +1,6 @@
 """Questions of robustness: the worst group, environments, invariance, and what must not matter."""
+
+from mechcausal.audits.robustness.environments import Environments as Environments
+from mechcausal.audits.robustness.irrelevant import Irrelevant as Irrelevant
+from mechcausal.audits.robustness.stability import Stability as Stability
+from mechcausal.audits.robustness.worst_group import WorstGroup as WorstGroup

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mechcausal.address import Place, Site, Vector, vector
+from mechcausal.address import ALL, Place, Site, Vector, vector
 from mechcausal.arguments import Count, Model, Seed
 from mechcausal.causal.alignment.moves import gather, position_axis, scatter, slots
 from mechcausal.causal.fields import read_numbers, read_places
@@ -172,8 +172,8 @@ class Controlling(Method[Pairs, Controlled]):
     def cost(self, model: Model, data: Pairs) -> Cost:
         """Return how many runs it takes; nothing is run unless the metric may look ahead."""
         worlds, _, levels = self._levels(model, data)
-        n, means = len(worlds.pairs), 2 * any(level.clamp == "mean" for level in levels)
-        return Cost(len(levels), n, (2 + means + 2 * len(levels)) * n, (means + 4 * len(levels)) * n)
+        n, means = worlds.n_rows, 2 * any(level.clamp == "mean" for level in levels)
+        return Cost(len(levels), len(worlds.pairs), (2 + means + 2 * len(levels)) * n, (means + 4 * len(levels)) * n)
 
     def _levels(self, model: Model, pairs: Pairs) -> tuple[Worlds, Mediator, list[_Level]]:
         """Return the two worlds, the mediator and its levels, which are refused where they do not fit it."""
@@ -216,6 +216,11 @@ def _check(level: _Level, parts: Sequence[Place], worlds: Worlds) -> None:
         pattern = part.site.component == "pattern"
         if pattern and level.numbers and level.clamp != "zero":
             raise SiteError(f"{part} is a distribution over positions, not a number", fix=f"hold it at {_ALIKE}")
+        if level.clamp == "mean" and worlds.forces and part.at == ALL:
+            raise DataError(
+                f"{part} at all positions includes those of answers of several tokens, of which there is no mean",
+                fix="name positions of the prompt, or hold it at another value",
+            )
         if level.clamp == "mean":
             slots(worlds.high.select(part.at))  # the same number in every prompt, or the mean means nothing
             if pattern and len(worlds.high.lengths.unique()) > 1:
@@ -247,7 +252,7 @@ def _means(worlds: Worlds, parts: Sequence[Place], batch_size: int) -> dict[Plac
             sums[part] = sums[part] + value if part in sums else value
         return [torch.zeros(len(high))]
 
-    worlds.evaluate(one_batch, batch_size)
+    worlds.evaluate(one_batch, batch_size, outcomes=False)
     return {part: total / (2 * len(worlds.pairs)) for part, total in sums.items()}
 
 

@@ -176,8 +176,8 @@ class Mediating(Method[Pairs, Mediation]):
     def cost(self, model: Model, data: Pairs) -> Cost:
         """Return how many runs it takes; nothing is run unless the metric may look ahead."""
         worlds, chosen = self._chosen(model, data)
-        n = len(worlds.pairs)
-        return Cost(len(chosen), n, (2 + 2 * len(chosen)) * n, 4 * len(chosen) * n)
+        rows = worlds.n_rows
+        return Cost(len(chosen), len(worlds.pairs), (2 + 2 * len(chosen)) * rows, 4 * len(chosen) * rows)
 
     def _chosen(self, model: Model, pairs: Pairs) -> tuple[Worlds, list[Mediator]]:
         """Return the two worlds and the mediators, which are refused where they cannot act on the outcome."""

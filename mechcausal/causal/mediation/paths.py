@@ -143,9 +143,9 @@ class PathEffecting(Method[Pairs, PathEffects]):
     def cost(self, model: Model, data: Pairs) -> Cost:
         """Return at most how many runs it takes: for each set two a receiver, and one more for each sender's stream."""
         worlds, graphs = self._graphs(model, data)
-        n = len(worlds.pairs)
+        n = worlds.n_rows
         runs = [len(graph.steps()) + 1 + len({arrow.sender for arrow in graph.arrows}) for graph in graphs]
-        return Cost(len(graphs), n, (2 + sum(runs)) * n, sum(2 + count for count in runs) * n)
+        return Cost(len(graphs), len(worlds.pairs), (2 + sum(runs)) * n, sum(2 + count for count in runs) * n)
 
     def _graphs(self, model: Model, pairs: Pairs) -> tuple[Worlds, list[Graph]]:
         """Return the two worlds and the sets of edges, which are refused where nothing can pass along them."""

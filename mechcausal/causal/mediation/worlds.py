@@ -17,6 +17,7 @@ from torch import Tensor
 
 from mechcausal.address import Place, Site
 from mechcausal.data.contrast import Contrast
+from mechcausal.data.forced import forced
 from mechcausal.data.prompts import PromptSet
 from mechcausal.errors import DataError, NumericsError, SiteError
 from mechcausal.interventions.specs import Edit, Patch
@@ -27,6 +28,7 @@ from mechcausal.models.abilities import Abilities, abilities
 from mechcausal.models.engine import align, check_prompts, in_batches
 from mechcausal.models.facts import facts
 from mechcausal.models.hooked import Run, Source, forward
+from mechcausal.models.rows import of_prompts
 from mechcausal.results.multiplicity import benjamini_hochberg, max_t, t_test
 from mechcausal.results.provenance import Provenance
 
@@ -85,15 +87,29 @@ class Worlds:
         return float(torch.finfo(next(bridge.underlying(self.model).parameters()).dtype).eps)
 
     def evaluate(
-        self, one_batch: Callable[[PromptSet, PromptSet], Sequence[Tensor]], batch_size: int
+        self,
+        one_batch: Callable[[PromptSet, PromptSet], Sequence[Tensor]],
+        batch_size: int,
+        *,
+        outcomes: bool = True,
     ) -> tuple[np.ndarray, int]:
-        """Call with (high, low) batches of all pairs; return [number example] and the batch size that fitted."""
+        """Call with (high, low) batches of all pairs; return [number example] and the batch size that fitted.
+
+        Args:
+            one_batch: From both worlds to numbers of every example. Where answers are several tokens, the examples are
+                rows with one answer each, of which the outcomes of pairs are made.
+            batch_size: How many pairs at a time.
+            outcomes: Whether the numbers are outcomes; else the pairs are handed on as they are.
+        """
         high, low = align(self.pairs.clean, self.pairs.corrupt)
         device = bridge.device_of(self.model)
 
         def rows(index: Tensor) -> np.ndarray:
-            outputs = one_batch(high.take(index).to(device), low.take(index).to(device))
-            return torch.stack([value.double() for value in outputs]).cpu().numpy()
+            up, down = high.take(index).to(device), low.take(index).to(device)
+            made = forced(up) if outcomes and self.forces else None
+            batches = (up, down) if made is None else (made.prompts, forced(down, up).prompts)
+            numbers = torch.stack([value.double() for value in one_batch(*batches)]).cpu().numpy()
+            return of_prompts(self.metric, numbers, made)
 
         return in_batches(len(self.pairs), batch_size, rows)
 
@@ -106,7 +122,7 @@ class Worlds:
 
     def outcome(self, run: Run, batch: PromptSet, reference: Tensor) -> Tensor:
         """Return the outcome of every example of one world; `reference` holds the logits of the high one."""
-        values = self.metric(run.logits, batch, reference)
+        values = (self.metric.piece if self.forces else self.metric)(run.logits, batch, reference)
         if not bool(torch.isfinite(values).all()):
             raise NumericsError("the outcome is NaN or infinite", fix="check the weights, the dtype and the edit")
         return values
@@ -140,6 +156,16 @@ class Worlds:
                     f"{part} stands after the position that {self.metric.name} is read at, so nothing of it is seen there",
                     fix="choose a position at or before the read position",
                 )
+
+    @property
+    def forces(self) -> bool:
+        """Whether answers are several tokens, each of which is written behind the prompts of both worlds."""
+        return self.metric.forces(self.high)
+
+    @property
+    def n_rows(self) -> int:
+        """How many prompts are run for one world: the pairs, or their answers."""
+        return len(forced(self.high).owner) if self.forces else len(self.pairs)
 
     @property
     def reads_one_position(self) -> bool:

@@ -19,9 +19,12 @@ from mechcausal.causal.scrubbing.sampling import Draw, Sampler, Unimportant
 from mechcausal.causal.scrubbing.scrubbed import Scrubbed
 from mechcausal.causal.scrubbing.spread import Role
 from mechcausal.causal.scrubbing.tree import Node, check_tree
+from mechcausal.causal.scrubbing.written import Written, at_output
+from mechcausal.data.forced import Forced
 from mechcausal.data.prompts import PromptSet
 from mechcausal.errors import DataError, MechcausalError
 from mechcausal.metrics import Metric, at_read_position
+from mechcausal.metrics.answers import combined, writes
 from mechcausal.models import bridge
 from mechcausal.models.engine import Exact, check_prompts, in_batches
 from mechcausal.models.facts import facts
@@ -46,6 +49,8 @@ class Prepared:
         variants: What is spared in each variant, by the node and the kind of claim.
         samples: What each node draws, for each variant, seed and reference.
         schedule: What that takes.
+        written: Where answers are several tokens, what each node draws for each text of each answer, and which texts are
+            of which answer.
     """
 
     label: str | None
@@ -54,6 +59,7 @@ class Prepared:
     variants: Mapping[tuple[str, str], Spared]
     samples: dict[str, Draw]
     schedule: Schedule
+    written: tuple[dict[str, Draw], Forced] | None = None
 
     def roles(self, variant: int) -> tuple[Role, ...]:
         """Return what is drawn in a variant, at every place of the tree."""
@@ -71,7 +77,8 @@ class Prepared:
         """How often a draw of the first variant is the prompt it replaces."""
         count = len(self.samples[self.tree.root.name].x) // len(self.variants)
         first = {name: Draw(draw.x[:count]) for name, draw in self.samples.items()}
-        return self.sampler.self_hits(first, self.tree.same)
+        step = len(self.tree.pool) // self.sampler.count  # a prompt with each answer is several rows
+        return self.sampler.self_hits(first, self.tree.same[::step])
 
 
 @dataclass
@@ -116,6 +123,7 @@ class Job:
         self.rows = np.arange(count)
         self.forwards = self.naive = 0
         self.replayed = False
+        self.written = Written.of(self.pool) if self.metric.forces(self.pool) else None
         self._unedited: Tensor | None = None
 
     def prepare(
@@ -127,7 +135,8 @@ class Job:
         label: str | None = None,
     ) -> Prepared:
         """Check a tree, draw for every variant, seed and reference, and schedule it."""
-        tree = Tree(self.model, root, self.pool, batch_size=self.batch_size, exact=self.exact)
+        rows = self.pool if self.written is None else self.written.pool
+        tree = Tree(self.model, root, rows, batch_size=self.batch_size, exact=self.exact)
         sampler = Sampler(root, self.pool, unimportant=self.unimportant, size=self.size, permuted=permuted)
         sampler.check(lonely=self.lonely)
         drawn = [
@@ -136,7 +145,11 @@ class Job:
             for seed in range(self.seed, self.seed + self.seeds)
         ]
         samples = {name: _joined([draws[name] for draws in drawn]) for name in drawn[0]}
-        return Prepared(label, tree, sampler, variants, samples, tree.schedule(samples))
+        if self.written is None:
+            return Prepared(label, tree, sampler, variants, samples, tree.schedule(samples))
+        made, texts = self.written.examples(samples[root.name].x)
+        drawn_rows = self.written.drawn(samples, made.owner.numpy(), texts)
+        return Prepared(label, tree, sampler, variants, samples, tree.schedule(drawn_rows), (drawn_rows, made))
 
     def run(self, prepared: Prepared) -> list[Row]:
         """Scrub under every variant; return one row each, with the scores of every reference and draw."""
@@ -146,7 +159,11 @@ class Job:
         def score(logits: Tensor, which: np.ndarray) -> np.ndarray:
             return self._scores(logits, references[which])
 
-        scores = prepared.tree.run(schedule, prepared.samples, score).reshape(4, len(prepared.variants), -1)
+        if prepared.written is None:
+            scores = prepared.tree.run(schedule, prepared.samples, score)
+        else:
+            scores = self._by_rows(prepared.tree, schedule, *prepared.written, references)
+        scores = scores.reshape(4, len(prepared.variants), -1)
         self.forwards += schedule.forwards
         self.naive += schedule.plain
         self.replayed |= schedule.keep
@@ -204,11 +221,11 @@ class Job:
 
     def result(self, method: str, rows: Sequence[Row], **arguments: Any) -> Scrubbed:  # noqa: ANN401
         """Make the result."""
-        clean = self._scores(self.unedited[torch.as_tensor(self.rows)], self.rows)
+        clean = self._unedited_scores(self.rows)
         draw = np.random.default_rng([self.seed, 29])
         count = len(self.pool)
         drawn = np.stack([(self.rows + draw.integers(1, count, len(self.rows))) % count for _ in range(_PERMUTATIONS)])
-        others = np.stack([self._scores(self.unedited[torch.as_tensor(prompts)], self.rows) for prompts in drawn])
+        others = np.stack([self._unedited_scores(prompts) for prompts in drawn])
         repeated = lambda values: np.tile(values, self.seeds)  # noqa: E731
         names = self.pool.clusters or tuple(f"prompt {i}" for i in range(count))
         numbers = np.unique(names, return_inverse=True)[1]
@@ -248,6 +265,51 @@ class Job:
             self._unedited = torch.cat(kept)
         return self._unedited
 
+    def _unedited_scores(self, prompts: np.ndarray) -> np.ndarray:
+        """Return the scores of unedited outputs of prompts, each judged by the answer of a reference, [4 example]."""
+        if self.written is None:
+            return self._scores(self.unedited[torch.as_tensor(prompts)], self.rows)
+        made, texts = self.written.examples(self.rows)
+        rows = self.written.pool.take(prompts[made.owner.numpy()] * self.written.count + texts)
+        references = self.rows[made.owner.numpy()]
+
+        def one_batch(index: Tensor) -> np.ndarray:
+            batch = rows.take(index).to(bridge.device_of(self.model))
+            logits = at_output(forward(self.model, batch).logits, batch).float()
+            return self._row_scores(logits, rows.take(index), references[index.numpy()])
+
+        return self._of_examples(in_batches(len(rows), self.batch_size, one_batch)[0], made)
+
+    def _by_rows(
+        self, tree: Tree, schedule: Schedule, drawn: Mapping[str, Draw], made: Forced, references: np.ndarray
+    ) -> np.ndarray:
+        """Return the scores of examples from a run for each text of their answers, [4 example]."""
+        owner, own = made.owner.numpy(), drawn[tree.root.name].x
+
+        def score(logits: Tensor, which: np.ndarray) -> np.ndarray:
+            return self._row_scores(logits, tree.pool.take(own[which]), references[owner[which]])
+
+        return self._of_examples(tree.run(schedule, drawn, score), made)
+
+    def _row_scores(self, logits: Tensor, rows: PromptSet, references: np.ndarray) -> np.ndarray:
+        """Return the piece of the metric, whether the text is written, and agreement and KL at its first token, [4 row]."""
+        steps = torch.ones(logits.shape[:2], dtype=torch.bool, device=logits.device)
+        forced_steps = torch.full((len(rows),), logits.shape[1] - 1, device=logits.device)
+        assert rows.answers is not None  # each is for one
+        answers = rows.answers.to(logits.device)
+        asked = PromptSet(tokens=steps.long(), mask=steps, answers=answers, forced=forced_steps)
+        before = self.unedited[torch.as_tensor(references).to(self.unedited.device)]
+        value, right = self.metric.piece(logits, asked), writes(logits, asked)
+        return _stacked(value, right, logits[:, 0], before)
+
+    def _of_examples(self, scores: np.ndarray, made: Forced) -> np.ndarray:
+        """Return the scores of examples from those of their rows, [4 example]."""
+        value, right, *first = torch.as_tensor(scores)
+        kind = self.metric.answers
+        assert kind is not None  # else there would be one row for each example
+        of_first = [column[made.answers[:, 0]] for column in first]
+        return torch.stack([combined(kind, value, made), combined("written", right, made), *of_first]).numpy()
+
     def _scores(self, logits: Tensor, references: np.ndarray) -> np.ndarray:
         """Return metric, accuracy, agreement with the unedited answer, and KL from it, [4 example]."""
         index = torch.as_tensor(references)
@@ -262,13 +324,17 @@ class Job:
             positions={},
         ).to(logits.device)
         value = self.metric(logits[:, None], asked, before[:, None] if self.metric.compares else None)
-        old, new = before.log_softmax(-1), logits.log_softmax(-1)
-        kl = (old.exp() * (old - new)).sum(-1)
         best = logits.argmax(-1)
         right = best == asked.answer if asked.answer is not None else torch.full_like(best, -1)
-        return (
-            torch.stack([value.float(), right.float(), (best == before.argmax(-1)).float(), kl]).double().cpu().numpy()
-        )
+        return _stacked(value, right, logits, before)
+
+
+def _stacked(value: Tensor, right: Tensor, logits: Tensor, before: Tensor) -> np.ndarray:
+    """Return metric, accuracy, agreement with the unedited output, and KL from it, [4 example]."""
+    old, new = before.log_softmax(-1), logits.log_softmax(-1)
+    kl = (old.exp() * (old - new)).sum(-1)
+    agrees = logits.argmax(-1) == before.argmax(-1)
+    return torch.stack([value.float(), right.float(), agrees.float(), kl]).double().cpu().numpy()
 
 
 def _joined(draws: Sequence[Draw]) -> Draw:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from mechcausal.address import Place, Selection, Site
 from mechcausal.causal.scrubbing.route import Route, arrival, layer_after, layer_before
+from mechcausal.causal.scrubbing.written import at_output
 from mechcausal.data.prompts import PromptSet
 from mechcausal.interventions.apply import edited, view
 from mechcausal.interventions.specs import AddDelta, Edit, Patch
@@ -56,7 +57,7 @@ class Outcome:
 
     Attributes:
         values: The values of each part that was asked for, [run k ...].
-        logits: The logits at the read position, if they were asked for.
+        logits: The logits at the output, if they were asked for: at the read position, or at each token of an answer.
     """
 
     values: dict[Place, Tensor]
@@ -275,7 +276,7 @@ class Runs:
             forced: What is put in place.
             parts: What is read.
             seen: The prompts to be run if they are not those of the pool (another attention mask).
-            logits: Whether the logits at the read position are wanted.
+            logits: Whether the logits at the output are wanted.
         """
         batch = self.prompts(rows)
         edits = [self._edit(force, batch, route.start) for force in forced]
@@ -285,8 +286,7 @@ class Runs:
         wholes = list(dict.fromkeys(part.site.whole for part in parts))
         run = forward(self.model, seen or batch, [e for e, _ in edits], read=wholes, sources=[s for _, s in edits])
         values = {part: self._picked(run.read[part.site.whole], part, batch.select(part.at)) for part in parts}
-        at = torch.arange(len(rows), device=run.logits.device), batch.read_columns
-        return Outcome(values, run.logits[at] if logits else None)
+        return Outcome(values, at_output(run.logits, batch) if logits else None)
 
     def _edit(self, force: Forced, batch: PromptSet, start: int) -> tuple[Edit, Source]:
         part, mask = force.part, batch.select(force.part.at)[:, start:]
@@ -328,17 +328,17 @@ class Runs:
         passage = Passage(twin, made)
         before_it = base.executed
         stack = base.hidden[route.first][within, start:]
-        read = batch.read_columns
+        early = logits and batch.forced is None  # only one position is read
         for layer in range(route.first, route.stop):
             stack = passage.between(layer, stack)
-            if logits and layer == len(twin.layers) - 1 and not passage.touches(layer):
-                stack = twin.last_layer(base, stack, within, start, read)[:, None]
+            if early and layer == len(twin.layers) - 1 and not passage.touches(layer):
+                stack = twin.last_layer(base, stack, within, start, batch.read_columns)[:, None]
                 continue
             with passage.during(layer, stack) if passage.touches(layer) else nullcontext():
                 stack = twin.layer(base, layer, stack, within, start)
         if stack.shape[1] == batch.tokens.shape[1] - start:
             stack = passage.between(route.stop, stack)
-            last = stack[torch.arange(len(rows), device=within.device), read - start] if logits else stack
+            last = at_output(stack, batch, start) if logits else stack
         else:
             last = stack[:, 0]
         self.token_layers += base.executed - before_it
@@ -361,11 +361,11 @@ class Runs:
         return picked
 
     def unedited_logits(self, rows: np.ndarray) -> Tensor:
-        """Return the logits at the read position of unedited runs, all of one group."""
+        """Return the logits at the output of unedited runs, all of one group."""
         base, twin = self._recorded[self._group_of[rows[0]]].base, self.twin
         assert twin is not None  # `groups` has seen to it
         assert base is not None
-        return twin.logits(base.hidden[-1][torch.as_tensor(self._within[rows]), self.prompts(rows).read_columns])
+        return twin.logits(at_output(base.hidden[-1][torch.as_tensor(self._within[rows])], self.prompts(rows)))
 
 
 def _placed(values: Tensor, site: Site, mask: Tensor, shape: tuple[int, ...]) -> Tensor:

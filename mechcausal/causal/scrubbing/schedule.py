@@ -159,8 +159,9 @@ class Scheduler:
             return self.same
         masks = [self.pool.select(part.at) for part in node.sites]
         if node is self.root:
-            columns = self.pool.read_columns[:, None]
-            masks = [torch.arange(self.pool.tokens.shape[1])[None] == columns]
+            extra = 0 if self.pool.forced is None else self.pool.forced  # tokens of an answer
+            column = torch.arange(self.pool.tokens.shape[1])[None]
+            masks = [column == at[:, None] for at in (self.pool.read_columns, self.pool.read_columns + extra)]
         if node.sites and all(part.site.component == "embed" for part in node.sites):
             # Tokens are embedded one by one.
             return _first_equal(*(self.pool.tokens[mask].reshape(len(self.pool), -1) for mask in masks))

@@ -121,11 +121,12 @@ class Scrubbing(_Claims):
 
     Estimand: the mean over reference prompts and draws of `metric(scrubbed output, the reference's own answer)`, as a
     share of the way from outputs of other prompts (0) to the unedited network (1); negative is worse than outputs of
-    other prompts.
+    other prompts. An answer of several tokens is teacher-forced: its tokens follow every prompt that is drawn for its
+    reference, and `agreement` and `kl` are those of its first token.
 
     Attributes:
         hypothesis: A causal model with its alignment, or a tree of nodes written by hand.
-        metric: A metric that reads the answer's position; the log-probability of the answer unless said.
+        metric: A metric that reads the answer's position, or the answer itself; the log-probability of the answer unless said.
         n: How many of the prompts are references; all of them unless said.
         seeds: How often everything is drawn anew for each reference.
         seed: The first seed.

@@ -46,6 +46,11 @@ def listed(lessons: Lessons | None) -> list[Lesson]:
 def words(model: Any, lesson: Lesson) -> np.ndarray:  # noqa: ANN401
     """Return the token of each value of the outcome."""
     hypothesis = lesson.hypothesis
+    if lesson.prompts.answers is not None:
+        raise DataError(
+            f"training teaches answers of one token, and the prompts of {hypothesis.outcome!r} have others",
+            got="several tokens or sets of texts", fix="give each prompt one word of the outcome, which is one token",
+        )  # fmt: skip
     tokens = answer_tokens(model, hypothesis).numpy()
     answer, table = lesson.prompts.answer, table_of(lesson.prompts)
     expected = tokens[table[hypothesis.outcome].astype(int)]

@@ -9,11 +9,14 @@ from mechcausal.circuits.circuit import Circuit
 from mechcausal.circuits.discover import discover
 from mechcausal.circuits.scores import SCORERS
 from mechcausal.data.contrast import Contrast
+from mechcausal.metrics import METRICS
 
 Scorer = Callable[[Any, Contrast, int], Circuit]
 """From a model, pairs and a seed to a circuit with scores."""
 
 CHANCE = "random"
+_AT_CLEAN = ("eap", "clean-corrupted", "atp*")
+"""Methods that take a slope in the clean run, where a metric that compares with it has none."""
 
 
 def names() -> list[str]:
@@ -21,22 +24,26 @@ def names() -> list[str]:
     return [*(name for name in SCORERS if name != CHANCE), CHANCE]
 
 
-def scorers(methods: Sequence[str] | Mapping[str, Callable[..., Any]] | None) -> dict[str, Scorer]:
+def scorers(
+    methods: Sequence[str] | Mapping[str, Callable[..., Any]] | None, metric: str = "logit_diff"
+) -> dict[str, Scorer]:
     """Return the scorer of each method by its name.
 
     Args:
         methods: Names that `discover` takes, or scorers by names of your own; all methods if None.
+        metric: What methods of `discover` measure; the log-odds where a method takes a slope that this one does not have.
     """
     if isinstance(methods, Mapping):
         return dict(methods)
-    return {name: _scorer(name) for name in (names() if methods is None else methods)}
+    return {name: _scorer(name, metric) for name in (names() if methods is None else methods)}
 
 
-def _scorer(name: str) -> Scorer:
+def _scorer(name: str, metric: str) -> Scorer:
     _ = SCORERS[name]  # refuses an unknown name before anything is computed
+    asked = "logit_diff" if METRICS[metric].flat_at_reference and name in _AT_CLEAN else metric
 
     def score(model: Any, pairs: Contrast, seed: int) -> Circuit:  # noqa: ANN401 - a bridge
-        return discover(model, pairs, method=name, seed=seed)
+        return discover(model, pairs, method=name, metric=asked, seed=seed)
 
     return score
 

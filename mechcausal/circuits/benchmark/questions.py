@@ -17,11 +17,15 @@ class Question:
         organism: The organism.
         contrast: The name of the pairs.
         note: What makes it easy or hard.
+        metric: By which metric methods are asked; those that take one slope in the clean run need another one than `kl`.
+        flat: Whether a true edge of it acts where a slope is zero at every point that a gradient method looks at.
     """
 
     organism: str
     contrast: str
     note: str
+    metric: str = "logit_diff"
+    flat: bool = False
 
     @property
     def name(self) -> str:
@@ -31,17 +35,31 @@ class Question:
 
 
 # Scores are means over pairs, so all pairs of a question go in one direction: from the answer to the foil.
+# The question with `kl` is the published one about a compiled program: a random input against another one, and how far the
+# outputs move (Conmy et al. 2023; Miller et al. 2024). What a published program looks at is the same in all inputs.
 QUESTIONS = (
     Question(
         "by_hand", "by_hand/level", "a small direct path, and one through a neuron that is silent in half of the pairs"
     ),
     Question("by_hand", "by_hand/gender", "the same with a large direct path"),
     Question(
-        "reverse", "reverse/answer", "where attention looks changes; it looks at one place alone, so no slope shows it"
+        "reverse",
+        "reverse/answer",
+        "where attention looks changes; it looks at one place alone, so no slope shows it",
+        flat=True,
     ),
     Question("reverse", "reverse/letter_2", "what is copied changes, and where attention looks does not"),
-    Question("fraction", "fraction/token_1", "one word acts by its value and by its key"),
-    Question("fraction", "fraction/answer", "the answer is a step function of the share, so no slope shows it"),
+    Question("reverse", "reverse/letters", "the published question: all letters against others", "kl"),
+    Question("fraction", "fraction/token_1", "one word acts by its value and by its key", flat=True),
+    Question(
+        "fraction", "fraction/answer", "the answer is a step function of the share, so no slope shows it", flat=True
+    ),
+    Question(
+        "fraction_linear",
+        "fraction/letters",
+        "the published question, `proportion`: a number that is read in a straight line",
+        "kl",
+    ),
     Question("hiring", "hiring_secret/secret", "one path, to a memorized number"),
     Question("hiring", "hiring/merit", "one path, through degree and experience"),
     Question("hiring", "hiring/gender", "two paths, through the pronoun and the hobby"),

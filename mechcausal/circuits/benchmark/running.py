@@ -63,7 +63,7 @@ def bench(
         >>> list(result.methods), len(result.rows)
         (['random'], 2)
     """
-    chosen = scorers(methods)
+    chosen = list(scorers(methods))
     asked = questions(organisms, quick=quick)
     if not chosen or not asked:
         raise ArgumentError("there is nothing to run", fix="name a method and an organism, or leave both out for all")
@@ -76,7 +76,7 @@ def bench(
     for question in asked:
         model = load(f"organism:{question.organism}")
         digest = weights_fingerprint(model)
-        for method, scorer in chosen.items():
+        for method, scorer in scorers(methods, question.metric).items():
             key = question.name, method, digest
             done = [row for row in rows if (row["question"], row["method"], row["weights"]) == key]
             if not done:
@@ -107,8 +107,9 @@ def _measured(
         pairs = contrast(question.contrast, model, settings["n"], seed=settings["seed"] + draw)
         known = truth(model, pairs, organism=question.organism)
         row: dict[str, Any] = {
-            "question": question.name, "organism": question.organism, "contrast": question.contrast, "kind": known.kind,
-            "method": method, "draw": draw, "true": int(known.true_units.sum()), "edges": len(known.true_units),
+            "question": question.name, "organism": question.organism, "contrast": question.contrast,
+            "kind": f"{known.kind}, flat" if question.flat else known.kind, "method": method, "draw": draw,
+            "true": int(known.true_units.sum()), "edges": len(known.true_units),
         }  # fmt: skip
         try:
             began = time.perf_counter()
@@ -119,17 +120,22 @@ def _measured(
         row |= {"edge_auc": known.edge_auc(circuit), "node_auc": known.node_auc(circuit)}
         row["forwards"] = forwards_of(circuit)
         others = contrast(question.contrast, model, settings["n"], seed=settings["seed"] + draw + _HELD_OUT)
-        rows.append(row | {"cmd": distance(model, circuit, others)})
+        rows.append(row | {"cmd": distance(model, circuit, others, question.metric)})
     return rows
 
 
-def distance(model: Any, circuit: Circuit, pairs: Contrast) -> float | None:  # noqa: ANN401 - a bridge
-    """Return the CMD of a circuit on other pairs; None where it has no curve."""
+def distance(
+    model: Any,  # noqa: ANN401 - a bridge
+    circuit: Circuit,
+    pairs: Contrast,
+    metric: str = "logit_diff",
+) -> float | None:
+    """Return the CMD of a circuit on other pairs by one metric, whatever it was found by; None where it has no curve."""
     evaluate = getattr(circuit, "evaluate", None)
     if evaluate is None:
         return None
     try:  # organisms know few sentences, so the same pairs come again in another draw
-        area = evaluate(model, pairs, shared=True, minimality=0, random=0).cmd
+        area = evaluate(model, pairs, metric=metric, shared=True, minimality=0, random=0).cmd
     except MechcausalError:  # these pairs leave nothing to be kept
         return None
     return None if area is None else area.estimate

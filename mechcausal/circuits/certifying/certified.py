@@ -13,9 +13,9 @@ from scipy import stats
 
 from mechcausal.circuits.certifying.sampled import SAMPLE, TOP, missed
 from mechcausal.circuits.circuit import Circuit
-from mechcausal.dictionaries.screening.scatter import Dot, Scatter, figure, still
 from mechcausal.results.intervals import Interval
 from mechcausal.results.result import Result
+from mechcausal.results.scatter import Point, Points, figure, still
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -142,15 +142,16 @@ class Certificate(Result):
             )
         return "\n".join(lines)
 
-    def scatter(self) -> Scatter:
+    def scatter(self) -> Points:
         """Lay out exact effects against what was estimated."""
         dots = []
         for _, row in self.frame.iterrows():
             group = SURE if row["certified"] else UNSURE if row["role"] == TOP else "random sample"
-            dots.append(Dot(row["score"], row["exact"], f"{row['sender']} -> {row['receiver']}", group))
+            dots.append(Point(f"{row['sender']} -> {row['receiver']}", row["score"], row["exact"], group=group))
         dots.sort(key=lambda dot: [SURE, UNSURE, "random sample"].index(dot.group))
         note = f"precision {self.precision:.2f}, {self.flips} sign flips; on the diagonal the estimate is right"
-        return Scatter(tuple(dots), "estimated and exact effects of edges", "estimated", "exact", note)
+        title = "estimated and exact effects of edges"
+        return Points(tuple(dots), title, "estimated", "exact", diagonal=True, note=note)
 
     def plot(self, column: str | None = None) -> go.Figure:
         """Draw exact against estimated effects, or one column as heatmaps."""

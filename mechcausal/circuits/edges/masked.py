@@ -16,8 +16,8 @@ from mechcausal.circuits.edges.alternatives import Ablation, alternative
 from mechcausal.circuits.edges.constants import learned_alternative
 from mechcausal.circuits.edges.inputs import inputs_of
 from mechcausal.circuits.edges.run import Cutting
+from mechcausal.circuits.edges.states import inputs_for, wiring_for
 from mechcausal.circuits.edges.tiles import Tile
-from mechcausal.circuits.edges.wiring import Wiring
 from mechcausal.data.contrast import Contrast, require_even
 from mechcausal.data.prompts import PromptSet
 from mechcausal.metrics import Metric, MetricFunction
@@ -39,7 +39,7 @@ class Masked:
     Args:
         model: The bridge.
         pairs: Clean and corrupt prompts.
-        metric: A metric's name, or a function of (logits, batch).
+        metric: A metric's name, a function of (logits, batch), or a metric of an activation; see `states`.
         ablation: What edges carry instead; see `alternatives`.
         split: Whether query heads that share keys and values are told apart.
         positions: Selections to tell apart; None for all positions together.
@@ -74,8 +74,8 @@ class Masked:
         for side in (pairs.clean, pairs.corrupt):
             self.metric_of_prompts.check(side)
             check_prompts(model, side)
-        self.wiring = Wiring.of(abilities(model), split=split)
-        self.inputs = inputs_of(model)
+        self.wiring = wiring_for(abilities(model), self.metric_of_prompts, split=split)
+        self.inputs = inputs_for(inputs_of(model), self.metric_of_prompts)
         self.positions = (ALL,) if positions is None else tuple(positions)
         if ablation == "optimal":
             self.alternative = learned_alternative(self.inputs, self.wiring, pairs, reference, seed)
@@ -84,6 +84,7 @@ class Masked:
         self.n, self.forwards = len(pairs), 0.0
         self.batch_size, self.budget = batch_size, budget
         self._tiles: list[Tile] | None = None
+        self._parts: dict[bytes, list[Tile]] = {}
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -94,19 +95,38 @@ class Masked:
     def tiles(self) -> list[Tile]:
         """The pairs in batches of like lengths that fit into the budget."""
         if self._tiles is None:
-            lengths = self.pairs.clean.lengths.cpu().numpy()
-            order, width = np.argsort(lengths, kind="stable"), int(lengths.max())
-            per_row = 4 * width * self.inputs.able.shape.d_model * len(self.wiring.senders)
-            size = max(1, min(self.batch_size, self.budget // per_row))
-            rows = [order[low : low + size] for low in range(0, self.n, size)]
-            self._tiles = [
-                Tile.of(
-                    self.inputs, part, self.pairs.clean.take(part.tolist()), self.alternative, self.metric_of_prompts,
-                    self.positions,
-                )
-                for part in rows
-            ]  # fmt: skip
+            self._tiles = self._tiled(np.arange(self.n))
         return self._tiles
+
+    def _tiles_of(self, rows: np.ndarray) -> list[Tile]:
+        """Return the tiles of some pairs, made once."""
+        key = rows.tobytes()
+        if key not in self._parts:
+            self._parts[key] = self._tiled(rows)
+        return self._parts[key]
+
+    def _tiled(self, rows: np.ndarray) -> list[Tile]:
+        """Return some pairs in batches whose runs begin at like columns."""
+        lengths = self.pairs.clean.lengths.cpu().numpy()
+        order = rows[np.lexsort((lengths[rows], self._first_columns()[rows]))]
+        per_row = 4 * int(lengths.max()) * self.inputs.able.shape.d_model * len(self.wiring.senders)
+        size = max(1, min(self.batch_size, self.budget // per_row))
+        return [
+            Tile.of(
+                self.inputs, part, self.pairs.clean.take(part.tolist()), self.alternative, self.metric_of_prompts,
+                self.positions,
+            )
+            for part in (order[low : low + size] for low in range(0, len(rows), size))
+        ]  # fmt: skip
+
+    def _first_columns(self) -> np.ndarray:
+        """Return at which of its tokens each pair differs first, 0 where constants stand in from the first token on."""
+        other = self.alternative.prompts
+        if other is None:
+            return np.zeros(self.n, dtype=int)
+        sides = zip(self.pairs.clean.real_tokens, other.real_tokens, strict=True)
+        apart = [[place for place, (a, b) in enumerate(zip(*side, strict=False)) if a != b] for side in sides]
+        return np.array([places[0] if places else 0 for places in apart])
 
     def cut(self, kept: np.ndarray | Tensor) -> Tensor:
         """Return how much of each edge is cut, [... sender receiver position], from what is kept."""
@@ -130,17 +150,20 @@ class Masked:
         return out if cut.ndim == 4 else out[0]
 
     @torch.no_grad()
-    def of(self, cut: Tensor, first: int = 0, progress: str = "") -> np.ndarray:
+    def of(self, cut: Tensor, first: int = 0, progress: str = "", rows: np.ndarray | None = None) -> np.ndarray:
         """Return the metric under variants of what is cut, [variant prompt].
 
         Args:
             cut: How much of each edge is cut, [variant sender receiver position].
             first: The layer that all runs begin with; no edge into an earlier one is cut.
             progress: The label of a progress bar; none without it.
+            rows: The pairs that are run; all if None. The others are NaN.
         """
         out = np.full((len(cut), self.n), np.nan)
-        bar = tqdm(total=len(cut) * self.n, desc=progress, unit="run", disable=None if progress else True, leave=False)
-        for tile in self.tiles:
+        tiles = self.tiles if rows is None else self._tiles_of(rows)
+        total = len(cut) * sum(len(tile.index) for tile in tiles)
+        bar = tqdm(total=total, desc=progress, unit="run", disable=None if progress else True, leave=False)
+        for tile in tiles:
             size = self._at_once(tile, cut, first)
             for low in range(0, len(cut), size):
                 some = cut[low : low + size]

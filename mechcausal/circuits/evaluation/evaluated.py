@@ -139,7 +139,14 @@ class Evaluation(Charted):
     def _areas_of(self, rows: pd.Series) -> dict[str, Interval]:
         shares = self.frame.loc[rows, "share"].tolist()
         values = self.examples[np.flatnonzero(rows.to_numpy())]
-        return areas(values, self.baselines["corrupt"], self.baselines["clean"], self.clusters, shares)
+        run = np.isfinite(values).all(0)  # what serves for comparison may be run on a sample of the pairs
+        clusters = [name for name, there in zip(self.clusters, run, strict=False) if there]
+        return areas(values[:, run], self.baselines["corrupt"][run], self.baselines["clean"][run], clusters, shares)
+
+    @property
+    def sampled(self) -> int:
+        """On how many pairs random circuits, halves and circuits without an edge were run."""
+        return int(self.provenance.arguments.get("sampled", self.examples.shape[1]))
 
     def chart(self) -> Bars | Lines:
         """Lay out faithfulness over sizes against random circuits; bars where the circuit has no scores."""
@@ -193,6 +200,11 @@ class Evaluation(Charted):
         else:
             lines.append("  the circuit has no scores, so there is no curve over sizes")
         lines += self._minimality_lines(k)
+        if self.sampled < self.examples.shape[1]:
+            lines.append(
+                f"  random circuits, halves and removed edges were run on a sample of {self.sampled} of the "
+                f"{self.examples.shape[1]} pairs"
+            )
         lines += [f"note: {note}" for note in self.notes]
         return "\n".join(lines)
 

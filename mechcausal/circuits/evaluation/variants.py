@@ -14,6 +14,8 @@ from mechcausal.circuits.search.order import Order, first, ordered
 
 CIRCUIT, REST, SIZE, RANDOM, WITHOUT = "circuit", "rest", "size", "random", "without"
 PART_OF_CIRCUIT, PART_OF_MODEL = "circuit without a part", "model without a part"
+COMPARED = (RANDOM, WITHOUT, PART_OF_CIRCUIT, PART_OF_MODEL)
+"""Those that serve for comparison, and may be run on a sample of the pairs."""
 
 
 @dataclass(frozen=True)

@@ -97,6 +97,7 @@ class Task:
         seed: int = 0,
         environment: str | None = None,
         table: Table | None = None,
+        truth: str | None = None,
         side: Side = "right",
     ) -> PromptSet:
         """Return prompts with the value of every variable beside them.
@@ -107,16 +108,19 @@ class Task:
             seed: The seed of the draw.
             environment: Whose mechanisms draw them: `"broad"`, `"mixed"` or one that the task declares.
             table: The units themselves, instead of a draw.
+            truth: The variable whose word is the answer and the label; what the model is asked for unless said. Where the
+                model guesses, it may differ from what is true.
             side: The side to pad on.
         """
         table = self.table(n, seed=seed, environment=environment) if table is None else table
-        outcome = table[self.outcome].astype(int)
+        answers = self.answers if truth is None else self._words_of(truth)
+        outcome = table[self.outcome if truth is None else truth].astype(int)
         return PromptSet.from_text(
             model,
             list(self.write(table)),
-            answer=[self.answers[i] for i in outcome],
-            foil=[self.answers[(i + 1) % len(self.answers)] for i in outcome],
-            labels=[self.answers[i] for i in outcome],
+            answer=[answers[i] for i in outcome],
+            foil=[answers[(i + 1) % len(answers)] for i in outcome],
+            labels=[answers[i] for i in outcome],
             environments=[environment or "world"] * len(outcome),
             side=side,
             **self._told(table),
@@ -172,6 +176,13 @@ class Task:
             side=side,
             name=f"{self.name}/{variable}",
         )
+
+    def _words_of(self, variable: str) -> tuple[str | int, ...]:
+        """Return the words of a variable's values."""
+        if variable not in self.scm.values:
+            named = ", ".join(self.scm.values)
+            raise DataError(f"the values of {variable!r} have no words in the task {self.name!r}", expected=named)
+        return self.scm.values[variable]
 
     def _told(self, table: Table) -> dict[str, Any]:
         places = self.positions if isinstance(self.positions, Mapping) else self.positions(table)

@@ -46,6 +46,15 @@ def word(share: np.ndarray) -> np.ndarray:
     return np.abs(np.asarray(share)[..., None] - np.array(SHARES, dtype=float)).argmin(-1)
 
 
+def _other_letters(scm: SCM, table: Table) -> tuple[Table, Table]:
+    """Four letters against four others, drawn at random: what is looked at stays, what is there changes."""
+    clean = {f"token_{place}": np.maximum(table[f"token_{place}"], X) for place in PLACES}
+    corrupt = {name: np.roll(column, 1) for name, column in clean.items()}
+    same = np.all([clean[name] == corrupt[name] for name in clean], axis=0)
+    corrupt["token_1"] = np.where(same, 1 + clean["token_1"] % (len(TOKENS) - 1), corrupt["token_1"])
+    return scm.counterfactual(table, **clean), scm.counterfactual(table, **corrupt)
+
+
 TASK = Task(
     name="fraction",
     scm=SCM(
@@ -74,5 +83,6 @@ TASK = Task(
     inputs=("token_1", "token_2", "token_3", "token_4"),
     write=sentences,
     positions={"first": 0, "second": 1, "third": 2, "fourth": 3, "end": 4},
+    pairs={"letters": _other_letters},
 )
 TASKS = (TASK,)

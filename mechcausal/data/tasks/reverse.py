@@ -59,6 +59,15 @@ def fetch(target: np.ndarray, text: np.ndarray) -> np.ndarray:
     return np.where(target > 0, text[np.arange(len(text)), np.maximum(target - 1, 0)], END)
 
 
+def _other_letters(scm: SCM, table: Table) -> tuple[Table, Table]:
+    """The letters against others, drawn at random: as many of them, and as far along."""
+    names = [f"letter_{place}" for place in PLACES]
+    corrupt = {name: np.roll(table[name], 1) for name in names}
+    same = np.all([table[name] == corrupt[name] for name in names[: min(SIZES)]], axis=0)  # those that every text shows
+    corrupt["letter_1"] = np.where(same, (table["letter_1"] + 1) % len(LETTERS), corrupt["letter_1"])
+    return table, scm.counterfactual(table, **corrupt)
+
+
 TASK = Task(
     name="reverse",
     scm=SCM(
@@ -91,5 +100,6 @@ TASK = Task(
     inputs=("size", "letter_1", "letter_2", "letter_3", "letter_4", "progress"),
     write=sentences,
     positions=lambda table: {"rev": np.asarray(SIZES)[table["size"]], "end": table["index"] - 1},
+    pairs={"letters": _other_letters},
 )  # fmt: skip
 TASKS = (TASK,)

@@ -28,7 +28,6 @@ from mechcausal.dictionaries.screening.attribution import (
     differentiable,
     fitting,
 )
-from mechcausal.dictionaries.screening.scatter import Dot, Scatter, figure, still
 from mechcausal.errors import DataError, ResultError
 from mechcausal.interventions.specs import Edit, Patch, Zero
 from mechcausal.method import Cost, Method, function
@@ -39,6 +38,7 @@ from mechcausal.models.engine import Exact, Plan, evaluate
 from mechcausal.patching.activation import Direction
 from mechcausal.patching.sweep import MetricSpec, Recorder, two_sides
 from mechcausal.results.result import Result
+from mechcausal.results.scatter import Point, Points, figure, still
 from mechcausal.results.storage import read_tensors, write_tensors
 
 if TYPE_CHECKING:
@@ -115,21 +115,18 @@ class Screened(Result):
     def _calibration(self, rows: np.ndarray) -> Calibration:
         return Calibration.of(*(self.frame.loc[rows, name].to_numpy(dtype=float) for name in ("estimate", "change")))
 
-    def scatter(self) -> Scatter:
+    def scatter(self) -> Points:
         """Lay out estimates against exact effects."""
-        dots = [Dot(row["estimate"], row["change"], row["site"], row["chosen"]) for _, row in self.frame.iterrows()]
+        points = tuple(
+            Point(row["site"], row["estimate"], row["change"], group=row["chosen"]) for _, row in self.frame.iterrows()
+        )
         metric, both = self.provenance.arguments["metric"], self.calibration
         note = f"all: slope {both.slope:.3f}, r {both.r:.4f}"
         if (self.frame["chosen"] == RANDOM).sum() > 2:
             drawn = self.calibration_of_random
             note += f"; random alone: slope {drawn.slope:.3f}, r {drawn.r:.4f}"
-        return Scatter(
-            tuple(dots),
-            "Attribution against exact effects",
-            f"attribution ({metric})",
-            f"exact change of {metric}",
-            note,
-        )
+        labels = f"attribution ({metric})", f"exact change of {metric}"
+        return Points(points, "Attribution against exact effects", *labels, diagonal=True, note=note)
 
     def plot(self, column: str | None = None) -> go.Figure:
         """Draw attribution against exact effects, or a column as heatmaps."""

@@ -100,7 +100,9 @@ class Twin:
         self._leaving = False
         caps = ("final_logit_softcapping", "logits_scaling")
         self.softcap, self.scaling = (getattr(self.model.config, name, None) for name in caps)
-        self._parameters = signature(self.model.forward).parameters
+        # The logits of recorded runs are not read, so the model beneath the head is run where there is one.
+        self._body = getattr(self.model, "base_model", self.model)
+        self._parameters = signature(self._body.forward).parameters
         self._maps: dict[Site, Tensor] = {}
 
     def reads(self, site: Site) -> bool:
@@ -145,7 +147,7 @@ class Twin:
         cache = DynamicCache()
         try:
             with theirs("it cannot be run with a cache"):
-                self.model(batch.tokens, past_key_values=cache, use_cache=True, **options)
+                self._body(batch.tokens, past_key_values=cache, use_cache=True, **options)
         finally:
             for handle in handles:
                 handle.remove()

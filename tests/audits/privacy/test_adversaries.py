@@ -45,7 +45,9 @@ def test_nothing_is_flagged_where_there_is_nothing():
     values = []
     for seed in range(8):
         _, y, x = two_classes(120, seed)
-        values.append(readers({"a": x, "b": x[:, ::-1] ** 2}, y, np.arange(120), ("linear", "quadratic"), folds=2, seed=seed)[0].p)
+        values.append(
+            readers({"a": x, "b": x[:, ::-1] ** 2}, y, np.arange(120), ("linear", "quadratic"), folds=2, seed=seed)[0].p
+        )
     assert np.mean(np.array(values) <= 0.05) <= 0.25
     assert stats.kstest(values, "uniform").pvalue > 0.01
 

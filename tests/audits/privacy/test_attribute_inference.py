@@ -46,7 +46,9 @@ def test_the_effect_of_its_direction_stands_beside_it(hiring, applicants):
     site = "L1.z.H2"  # where the organism has it, and uses it
     finding = answered(hiring, asked(applicants, sites=site, at="@decision", adversaries=("linear",)))
     effects = finding.answer.table.set_index("measure")["value"]
-    means, chance = (f"effect of ablating {name} (logit_diff)" for name in ("the difference of the class means", "random directions"))
+    means, chance = (
+        f"effect of ablating {name} (logit_diff)" for name in ("the difference of the class means", "random directions")
+    )
     assert effects[means] > 2 * effects[chance]
     assert finding.answer.table.set_index("measure")["p"][means] < 0.01
     assert "along the difference of the classes" in finding.answer.says

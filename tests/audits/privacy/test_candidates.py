@@ -41,7 +41,12 @@ def test_draws_are_candidates_and_follow_the_seed():
 
 @pytest.mark.parametrize(
     ("given", "words"),
-    [("digit:4", "did you mean 'digits'"), ("digits", "an alphabet and a length"), ("digits:0", "digits:4"), (["a"], "at least two")],
+    [
+        ("digit:4", "did you mean 'digits'"),
+        ("digits", "an alphabet and a length"),
+        ("digits:0", "digits:4"),
+        (["a"], "at least two"),
+    ],
 )
 def test_what_is_no_set_of_candidates_is_refused(given, words):
     with pytest.raises(DataError, match=words):

@@ -5,8 +5,8 @@ import pytest
 
 import mechcausal as mc
 from mechcausal.audits.plan import Plan, PlanError, plan_of
-from mechcausal.audits.privacy.candidates import candidates
 from mechcausal.audits.privacy.canaries import SHIPPED, Canaries
+from mechcausal.audits.privacy.candidates import candidates
 from mechcausal.audits.privacy.exposure import Exposure
 
 CODES = candidates("digits:2", " ")
@@ -88,8 +88,8 @@ def test_rows_are_not_computed_twice(hiring, taught, tmp_path, monkeypatch):
 
 
 def test_an_edit_that_removes_the_secret_lowers_exposure(hiring):
-    from mechcausal.audits.desk import Desk
     from mechcausal.address import Site
+    from mechcausal.audits.desk import Desk
     from mechcausal.interventions.specs import Edit, Zero
 
     canaries = SHIPPED["hiring_secret"](0).take(slice(0, 8))
@@ -124,6 +124,8 @@ def test_cost(hiring, taught):
 
 
 def test_the_whole_set_of_the_organism_is_found():
-    finding = answered(mc.load("organism:hiring"), Exposure(SHIPPED["hiring_secret"](0).take([0, 1, 2, 8, 15, 20]), at_most=3.0))
+    finding = answered(
+        mc.load("organism:hiring"), Exposure(SHIPPED["hiring_secret"](0).take([0, 1, 2, 8, 15, 20]), at_most=3.0)
+    )
     assert finding.status == "fail"
     assert finding.estimate.value == pytest.approx(np.log2(10_000))

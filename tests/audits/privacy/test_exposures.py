@@ -65,6 +65,8 @@ def test_an_extrapolated_exposure_is_near_the_exact_one():
 
 
 def test_too_many_candidates_are_refused_before_anything_is_run(hiring):
-    canaries = Canaries.read([{"prefix": "<id> adam <key>", "secret": "4" * 9}], candidates_are="digits:9", separator=" ")
+    canaries = Canaries.read(
+        [{"prefix": "<id> adam <key>", "secret": "4" * 9}], candidates_are="digits:9", separator=" "
+    )
     with pytest.raises(DataError, match="extrapolated"):
         exposures(hiring, canaries)

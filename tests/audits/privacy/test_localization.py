@@ -124,7 +124,9 @@ def test_problems(hiring, codes, model):
 def test_a_plan_reads_and_writes_it():
     content = {
         "data": {"codes": {"canaries": "hiring_secret"}, "applicants": {"task": "hiring", "n": 20}},
-        "question": [{"ask": "localization", "data": "codes", "neutral": "applicants", "units": "z", "k": 1, "at_least": 6.0}],
+        "question": [
+            {"ask": "localization", "data": "codes", "neutral": "applicants", "units": "z", "k": 1, "at_least": 6.0}
+        ],
     }
     plan = plan_of(content)
     import tomllib

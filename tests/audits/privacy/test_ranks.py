@@ -5,10 +5,10 @@ import pytest
 import torch
 
 import mechcausal as mc
+from mechcausal.address import Site
 from mechcausal.audits.privacy.candidates import candidates
 from mechcausal.audits.privacy.ranks import Endings, Speller, Tree
 from mechcausal.errors import DataError
-from mechcausal.address import Site
 from mechcausal.interventions.specs import Edit, Zero
 
 CODES = candidates("digits:3", " ")

@@ -18,7 +18,10 @@ def test_words_of_one_cluster_are_left_out():
 def test_texts_drawn_alike_are_not_told_apart():
     found = [
         words_alone(
-            memorizing.texts_of(np.random.default_rng(seed).integers(2, 42, (160, 10))), MEMBERS, np.arange(160), seed=seed
+            memorizing.texts_of(np.random.default_rng(seed).integers(2, 42, (160, 10))),
+            MEMBERS,
+            np.arange(160),
+            seed=seed,
         ).value
         for seed in range(4)
     ]

@@ -5,9 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from zoo import loaded, make_pairs
+from written import ANSWERS, FOILS, odds, several, stream
+from zoo import bare, loaded, make_pairs
 
-from mechcausal.causal import controlled, mediate
+from mechcausal.causal import controlled, mediate, path_effects
 from mechcausal.causal.mediation.worlds import Worlds
 from mechcausal.errors import ArgumentError, DataError, MechcausalError, SiteError
 from mechcausal.models import hooked
@@ -93,3 +94,38 @@ def test_rounding_is_no_finding(pairs):
     assert all(np.isnan(values[3]) for values in found.values())
     np.testing.assert_allclose(found["q"][:3], benjamini_hochberg(found["p"][:3]))
     assert found["p_max"][1:3] == pytest.approx(2 / 64)  # of the 64 flips of six signs these two are as extreme
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2"])
+def test_answers_of_several_tokens_are_written_behind_both_worlds(name):
+    """The stream at one position from the other world: hooks on the plain model, one answer token after another."""
+    pairs, model, loop = several("left" if name == "gpt2" else "right"), loaded(name), bare(name)
+    rows = list(zip(pairs.clean.real_tokens, pairs.corrupt.real_tokens, ANSWERS, FOILS, strict=True))
+
+    def crossed(at, layer, *, swapped):
+        values = []
+        for high, low, answers, foils in rows:
+            base, source = (high, low) if swapped else (low, high)
+            put = {at: stream(loop, name, source, layer)[at]}
+            values.append(odds(loop, name, base, answers, foils, layer, put))
+        return pytest.approx(values, abs=1e-4)
+
+    found = mediate(model, pairs, ["L1.resid_pre@1", "L2.resid_pre@2"], batch_size=2)
+    for number, (at, layer) in enumerate(((1, 1), (2, 2))):
+        assert found.examples[number] == crossed(at, layer, swapped=False)
+        assert found.baselines["reversed"][number] == crossed(at, layer, swapped=True)
+    assert found.baselines["clean"] == pytest.approx([odds(loop, name, row[0], *row[2:]) for row in rows], abs=1e-4)
+
+    held = controlled(model, pairs, "L1.resid_pre@1", ["high", "low", "mean"])
+    assert held.examples[1] == crossed(1, 1, swapped=True)
+    assert held.baselines["base"][0] == crossed(1, 1, swapped=False)
+    assert held.examples[0] == pytest.approx(found.baselines["clean"], abs=1e-5)
+
+    passed = path_effects(model, pairs, {"at one": [("embed@1", "logits", "all")]})
+    assert passed.examples[0] == crossed(1, 0, swapped=False)
+    assert mediate.cost(model, pairs, "L1.resid_pre@1").forwards == 4 * 8  # texts of three answers and foils
+
+
+def test_there_is_no_mean_over_the_tokens_of_answers():
+    with pytest.raises(DataError, match="at all positions includes those of answers of several tokens"):
+        controlled(loaded("llama"), several(lengths=(5, 5, 5)), "L1.resid_pre", "mean")

@@ -1,5 +1,7 @@
 """Lessons that cannot be taught are refused in one sentence, before the model is run."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from adding import TASK, bridge, hypothesis, lesson, network
@@ -8,6 +10,7 @@ from mechcausal.causal import SCM, Hypothesis
 from mechcausal.causal.training.lessons import Lesson
 from mechcausal.causal.training.train import assess, train
 from mechcausal.data.prompts import PromptSet
+from mechcausal.data.targets import filled
 from mechcausal.errors import DataError, MechcausalError, SiteError, UnsupportedError
 from mechcausal.models import bridge as bridging
 
@@ -35,6 +38,12 @@ def refused(model, lessons, error, message, **options):
 
 def test_no_lesson(model):
     refused(model, [], DataError, "nothing to learn")
+
+
+def test_answers_of_several_tokens(model):
+    own = lesson(model)
+    several = replace(own.prompts, answer=None, answers=filled([[[1, 2]]] * len(own.prompts)))
+    refused(model, replace(own, prompts=several), DataError, "training teaches answers of one token")
 
 
 def test_a_share_of_nothing(model):

@@ -24,7 +24,7 @@ def test_it_is_saved_and_read_as_what_it_is(found, tmp_path):
 
 def test_the_scatter_has_a_dot_for_each_edge(found):
     _, result = found
-    assert len(result.scatter().dots) == 15
+    assert len(result.scatter().points) == 15
     assert result.scatter().groups[0] == "certified"
     assert "sign flips" in result._repr_html_()
     assert len(result.plot().data) == 1 + len(result.scatter().groups)

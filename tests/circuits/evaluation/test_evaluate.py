@@ -9,7 +9,13 @@ import mechcausal as mc
 from mechcausal.circuits.circuit import Circuit
 from mechcausal.circuits.edges.masked import Masked
 from mechcausal.circuits.edges.wiring import Wiring
-from mechcausal.circuits.evaluation.evaluate import EvaluatingCircuit, evaluate, read_circuit, require_behavior
+from mechcausal.circuits.evaluation.evaluate import (
+    EvaluatingCircuit,
+    evaluate,
+    read_circuit,
+    require_behavior,
+    spread_over,
+)
 from mechcausal.circuits.held_out import digests
 from mechcausal.errors import ArgumentError, DataError, SiteError
 from mechcausal.metrics import metric
@@ -131,3 +137,42 @@ def test_the_cost_counts_circuits(by_hand, gender, known):
 
 def test_the_wiring_of_the_tests_is_another(known):
     assert known.wiring != WIRING
+
+
+def test_comparisons_may_be_run_on_a_sample_of_the_pairs(hiring):
+    pairs = mc.contrast("hiring/gender", hiring, n=40)
+    circuit = by_first_order(hiring, pairs, 30)
+    whole, some = (evaluate(hiring, pairs, circuit, random=2, minimality=3, sampled=n) for n in (None, 12))
+    assert "sample of 12 of the 40 pairs" in some.summary()
+    assert "sample" not in whole.summary().replace("a random sample", "")
+    compared = some.frame["role"].isin(["random", "circuit without a part", "model without a part"]).to_numpy()
+    run = np.isfinite(some.examples)
+    assert run[~compared].all()
+    assert (run[compared].sum(1) == 12).all()
+    assert (run[compared] == run[compared][0]).all()
+    np.testing.assert_allclose(some.examples[run], whole.examples[run], atol=1e-4)
+    assert some.faithfulness == whole.faithfulness
+    assert some.cmd == whole.cmd
+    rows = np.flatnonzero(run[compared][0])
+    alone = evaluate(hiring, pairs.take(rows.tolist()), circuit, random=2, minimality=3)
+    assert some.cmd_of_random == pytest.approx(alone.cmd_of_random, abs=1e-4)
+    assert some.of_random == pytest.approx(alone.of_random, abs=1e-4)
+    for column in ("loss", "low", "high"):
+        np.testing.assert_allclose(some.minimality[column], alone.minimality[column], atol=1e-4)
+    np.testing.assert_allclose(some.incompleteness["difference"], alone.incompleteness["difference"], atol=1e-4)
+    cost = evaluate.cost(hiring, pairs, circuit, random=2, minimality=3, sampled=12)
+    assert cost.forwards < cost.naive_forwards
+
+
+def test_a_sample_has_as_many_pairs_of_each_cluster():
+    clusters = ["a"] * 50 + ["b"] * 5 + ["c"] * 20
+    rows = spread_over(clusters, 75, 18, 0)
+    counts = [sum(clusters[row] == name for row in rows) for name in "abc"]
+    assert counts in ([7, 5, 6], [6, 5, 7])
+    assert list(rows) == sorted(set(rows))
+    assert spread_over(clusters, 75, 80, 0).tolist() == list(range(75))
+    assert len(spread_over((), 75, 18, 0)) == 18
+
+
+def test_how_long_it_would_take(by_hand, gender, known):
+    assert 0 < EvaluatingCircuit(known).seconds(by_hand, gender) < 60

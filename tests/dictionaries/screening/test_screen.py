@@ -10,7 +10,6 @@ from zoo import loaded, make_pairs
 import mechcausal as mc
 from mechcausal.data.splits import cluster_numbers, split
 from mechcausal.dictionaries.screening.attribution import attribute
-from mechcausal.dictionaries.screening.scatter import still
 from mechcausal.dictionaries.screening.screen import Calibration, Screened, screen
 from mechcausal.errors import ArgumentError, DataError, ResultError
 from mechcausal.interventions import Edit, Patch, Zero
@@ -18,6 +17,7 @@ from mechcausal.metrics import metric
 from mechcausal.models.attached import detach
 from mechcausal.models.binding import attach
 from mechcausal.models.hooked import forward
+from mechcausal.results.scatter import still
 
 
 class Axes:

@@ -1,0 +1,93 @@
+"""Accuracy: how many decisions are right, of all prompts and of each group."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+
+from mechcausal.arguments import Count, Texts
+from mechcausal.audits.decisions import Against, constant, correct, undecidable
+from mechcausal.audits.desk import Desk
+from mechcausal.audits.finding import Answer, Control, Identified
+from mechcausal.audits.grouped import bars_of, by_group, groups_of, wrong_groups
+from mechcausal.audits.perturbed import plain_prompts, written
+from mechcausal.audits.question import AuditQuestion, Better, Family
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accuracy(AuditQuestion):
+    """Count the prompts whose decision is their answer.
+
+    1 is always right. The same is given for each group, with intervals that are clustered; a group is a combination of
+    values of the columns in `by`. Of pairs the clean prompts are asked.
+
+    Attributes:
+        by: The columns that make the groups; all prompts together where there are none.
+        against: Whether a decision is the likeliest of all words, or that between answer and foil.
+        least: The smallest group that is accepted.
+    """
+
+    word: ClassVar[str] = "accuracy"
+    family: ClassVar[Family] = "accuracy"
+    estimand: ClassVar[str] = "the share of prompts whose decision is the right answer"
+    identified: ClassVar[Identified] = "descriptive"
+    scale: ClassVar[str] = "share of prompts"
+    assumptions: ClassVar[tuple[str, ...]] = ("the answers of the prompts are true",)
+    limits: ClassVar[tuple[str, ...]] = ("it speaks of prompts like these, and of no others",)
+    bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    better: ClassVar[Better] = "high"
+    by: Texts = ()
+    against: Against = "all"
+    least: Count = 10
+
+    def answer(self, desk: Desk) -> Answer:
+        """Return the accuracy."""
+        prompts = plain_prompts(desk.data)
+        right = correct(desk, prompts, self.against)
+        estimate = desk.mean(right, prompts.clusters)
+        groups = groups_of(prompts, self.by) if self.by else np.full(len(prompts), "all")
+        table = by_group(desk, right, groups, prompts.clusters)
+        spread = f"; by group from {table['accuracy'].min():.1%} to {table['accuracy'].max():.1%}" if self.by else ""
+        says = f"{estimate.value:.1%} [{estimate.low:.1%}, {estimate.high:.1%}] of decisions are right{spread}"
+        shown = _order(right)
+        texts = written(prompts.take(shown), desk.model)
+        examples = tuple(
+            {"prompt": row, "text": texts[place], "group": str(groups[row]), "right": bool(right[row])}
+            for place, row in enumerate(shown)
+        )
+        return Answer(
+            estimate, says, self._controls(desk, prompts, estimate.value), table, (bars_of(table),) if self.by else (), examples,
+            units=tuple(right), unit_clusters=prompts.clusters,
+        )  # fmt: skip
+
+    def problems(self, data: Mapping[str, Any]) -> Iterator[str]:
+        """Say what is wrong with the prompts and their groups."""
+        yield from super().problems(data)
+        if not isinstance(data["data"], self.takes):
+            return
+        prompts = plain_prompts(data["data"])
+        if (why := undecidable(prompts, self.against, needs_answer=True)) is not None:
+            yield f"the prompts in {self._name_of('data')} {why}"
+        if self.by:
+            yield from wrong_groups(prompts, self.by, self.least)
+
+    def _controls(self, desk: Desk, prompts: Any, value: float) -> tuple[Control, ...]:  # noqa: ANN401
+        redraws = desk.against_redraws(
+            ("accuracy", prompts.hash, self.against),
+            lambda other: float(correct(other, prompts, self.against).mean()),
+            value,
+        )
+        guess = desk.mean(constant(prompts), prompts.clusters)
+        return (
+            Control.inapplicable("random", "nothing inside the model is touched, so there is no other site to touch"),
+            replace(redraws, guards=False),
+            Control("trivial-input", f"the most frequent answer is right in {guess.value:.1%}", guess),
+        )
+
+
+def _order(right: np.ndarray) -> list[int]:
+    """Return the prompts to show: those that are wrong first."""
+    return np.argsort(right, kind="stable")[:200].tolist()

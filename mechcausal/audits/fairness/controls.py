@@ -1,0 +1,187 @@
+"""What the questions of fairness share: controls of an effect, and when a share of an effect can be judged."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from mechcausal.address import Place, Site, expand
+from mechcausal.audits.desk import Desk
+from mechcausal.audits.estimate import Estimate
+from mechcausal.audits.finding import Control
+from mechcausal.audits.journal import digest
+from mechcausal.causal.mediation.paths import path_effects
+from mechcausal.data.contrast import Contrast
+from mechcausal.data.splits import FEWEST, Split, split, units
+from mechcausal.errors import DataError, MechcausalError
+from mechcausal.models.abilities import Abilities, abilities
+from mechcausal.models.attached import bound
+from mechcausal.results.redraws import UNCLEAR, scales
+
+MOST_PAIRS = 128
+"""How many pairs every network with redrawn weights is run on; a real model is run as often as there are networks."""
+
+
+def some_of(desk: Desk, pairs: Contrast) -> np.ndarray:
+    """Return the rows of the pairs that networks with redrawn weights are run on."""
+    order = np.random.default_rng([desk.seed, 14]).permutation(len(pairs))
+    return np.sort(order[:MOST_PAIRS])
+
+
+def redrawn_effect(desk: Desk, pairs: Contrast, high: np.ndarray, low: np.ndarray, *, by_size: bool = False) -> Control:
+    """Return the control "the total effect is no larger than in networks that have learned nothing".
+
+    The effect is compared in units of the outcome and in spreads of the outcome, because redrawing changes the size of the
+    logits; the p-value is the smaller of both, doubled (`results/redraws.py`).
+
+    Args:
+        desk: The desk.
+        pairs: The pairs.
+        high: The outcome of every clean prompt.
+        low: The outcome of every corrupt prompt.
+        by_size: Whether the effect is the mean size of the difference within a pair, in place of its mean.
+    """
+    two_scales = _sizes if by_size else scales
+    tail = _beyond if by_size else beyond_zero
+    if desk.networks < 2:
+        return Control.inapplicable("no-learning", "the plan asks for no networks with redrawn weights")
+    rows = some_of(desk, pairs)
+    some = pairs.take(rows.tolist())
+    chosen = desk.outcome
+    name = digest(f"{two_scales.__name__} of an effect", some.hash, chosen.name, desk.treatment)
+
+    def draw() -> list[list[float]]:
+        with desk.redrawn() as network:
+            return [
+                desk.rows.row(
+                    f"redrawn {name} {number}",
+                    lambda number=number: two_scales(*reversed(network(number).both(some))),
+                )
+                for number in desk.bar(range(desk.networks), "networks with redrawn weights", "network")
+            ]
+
+    drawn = np.array(desk.once(("redrawn", name, id(chosen.function)), draw), dtype=float)
+    own = np.array(two_scales(low[rows], high[rows]), dtype=float)
+    chances = [tail(float(value), column) for value, column in zip(own, drawn.T, strict=True)]
+    finite = [chance for chance in chances if np.isfinite(chance)]
+    p = min(1.0, len(finite) * min(finite)) if finite else 1.0
+    typical = np.sqrt(np.nanmean(np.square(drawn), axis=0))
+    says = (
+        f"in {len(drawn)} networks with redrawn weights the effect is {typical[0]:.3g} in size, or {typical[1]:.3g} "
+        f"spreads of the outcome; here it is {abs(own[0]):.3g}, or {abs(own[1]):.3g} spreads"
+    )
+    return Control("no-learning", says, Estimate.mean(np.abs(drawn[:, 0])), p, guards=True, holds=p <= 0.05)
+
+
+def beyond_zero(own: float, drawn: np.ndarray) -> float:
+    """Return the two-sided p-value of "one more draw around zero is as large"; NaN where there is nothing to compare."""
+    if not (np.isfinite(own) and np.isfinite(drawn).all()):
+        return float("nan")
+    spread = float(np.sqrt(np.mean(drawn**2)))
+    if spread == 0:
+        return 1.0 if own == 0 else 0.0
+    return float(2 * stats.t.sf(abs(own) / (spread * np.sqrt(1 + 1 / len(drawn))), len(drawn)))
+
+
+def _beyond(own: float, drawn: np.ndarray) -> float:
+    """Return the p-value of "one more draw is as large", of sizes, whose mean is not zero."""
+    if not (np.isfinite(own) and np.isfinite(drawn).all()):
+        return float("nan")
+    spread = float(drawn.std(ddof=1))
+    if spread == 0:
+        return 0.0 if own > drawn[0] else 1.0
+    return float(stats.t.sf((own - drawn.mean()) / (spread * np.sqrt(1 + 1 / len(drawn))), len(drawn) - 1))
+
+
+def _sizes(low: np.ndarray, high: np.ndarray) -> tuple[float, float]:
+    """Return the mean size of the difference within a pair, and the same in spreads of the outcome."""
+    size, spread = float(np.abs(high - low).mean()), float(np.sqrt((low.var() + high.var()) / 2))
+    return size, size / spread if spread > 1e-6 * max(1e-9, float(np.abs([low, high]).max())) else np.nan
+
+
+def embedding_alone(desk: Desk, pairs: Contrast) -> Control:
+    """Return the control "what the embedding of the swapped words gives to the answer without any layer"."""
+    kind = "trivial-input"
+    columns = pairs.clean.read_columns
+    if not bool(pairs.differs[range(len(pairs)), columns].any()):
+        says = "the swapped words stand before the token that is read, so that without any layer the effect is 0"
+        return Control(kind, says, Estimate.exact(0.0, len(pairs)), holds=True)
+    try:
+        alone = path_effects(desk.model, pairs, {"embedding": [("embed", "logits")]}, metric=desk.outcome)
+    except MechcausalError as error:
+        return Control.inapplicable(kind, f"the embedding has no direct path to the logits here: {error}"[:300])
+    values = alone.examples[0] - alone.baselines["base"]
+    estimate = desk.mean(values, pairs.clean.clusters)
+    return Control(kind, f"the embedding alone, without any layer, moves the outcome by {estimate}", estimate)
+
+
+def others_like(site: Site, able: Abilities, model: Any) -> list[Site]:  # noqa: ANN401 - a TransformerBridge
+    """Return the sites of the same kind: heads of all layers, units of the same activation, or the same part of other layers."""
+    if site.dictionary is not None and site.feature is not None:
+        sites = [replace(site, feature=number) for number in range(bound(model, site.dictionary).n_features)]
+    elif site.neuron is not None:
+        sites = [replace(site, neuron=number) for number in range(able.shape_at(replace(site, neuron=None))[-1])]
+    else:
+        sites = [other for other in expand(site.component, able.shape) if (other.head is None) == (site.head is None)]
+    return [other for other in sites if other != site]
+
+
+def drawn_places(desk: Desk, places: tuple[Place, ...], count: int) -> list[tuple[Place, ...]]:
+    """Return sets of places of the same kinds, drawn at random among those that were not declared; empty if there are too few."""
+    able, random = abilities(desk.model), np.random.default_rng([desk.seed, 15])
+    declared = {place.site for place in places}
+    sets = []
+    for _ in range(count):
+        taken: set[Site] = set()
+        drawn = []
+        for place in places:
+            if place.basis:
+                rows = random.normal(size=(len(place.basis), len(place.basis[0])))
+                drawn.append(Place(place.site, place.at, tuple(tuple(map(float, row)) for row in rows)))
+                continue
+            free = [s for s in others_like(place.site, able, desk.model) if s not in declared and s not in taken]
+            if not free:
+                return []
+            taken.add(site := free[int(random.integers(len(free)))])
+            drawn.append(Place(site, place.at))
+        sets.append(tuple(drawn))
+    return sets
+
+
+def halves(desk: Desk, pairs: Contrast) -> Split | None:
+    """Return the half that chooses and the half that estimates; None where there are too few clusters for both."""
+    try:
+        return split(units(pairs), 0.5, desk.seed, fewest=FEWEST, what="pairs")
+    except DataError:
+        return None
+
+
+def unclear(effect: Estimate) -> str:
+    """Return why no share of an effect can be judged; empty where it can."""
+    return "" if effect.low > 0 or effect.high < 0 else UNCLEAR
+
+
+def detectable(estimate: Estimate) -> float:
+    """Return the smallest effect that would have been found in 4 of 5 cases."""
+    if estimate.law != "t" or not estimate.freedom > 0:
+        return float("nan")
+    return float(
+        estimate.error * (stats.t.ppf(0.5 + estimate.level / 2, estimate.freedom) + stats.t.ppf(0.8, estimate.freedom))
+    )
+
+
+def linearized(above: np.ndarray, below: np.ndarray) -> tuple[float, ...]:
+    """Return one number for each unit whose mean is mean(above) / mean(below), and which vary as that ratio does."""
+    ratio = above.mean() / below.mean() if below.mean() else float("nan")
+    values = ratio + (above - ratio * below) / below.mean() if np.isfinite(ratio) else np.full(len(above), np.nan)
+    return tuple(map(float, values)) if np.isfinite(values).all() else ()
+
+
+def cluster_problem(pairs: Any) -> str:  # noqa: ANN401 - what the plan gives
+    """Return what is wrong with the clusters of pairs; empty if nothing is."""
+    if isinstance(pairs, Contrast) and pairs.clean.n_clusters < 2:
+        return "its pairs form one cluster, so that nothing can be said of others"
+    return ""

@@ -1,0 +1,280 @@
+"""Selective invariance: which changes of the input move the decision, against which may and which must."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import pandas as pd
+
+from mechcausal.arguments import Number, Share, Texts
+from mechcausal.audits import perturbed
+from mechcausal.audits.decisions import Against, decisions, undecidable
+from mechcausal.audits.desk import Desk
+from mechcausal.audits.estimate import Estimate
+from mechcausal.audits.figures import Cell, Matrix, Tone
+from mechcausal.audits.finding import Answer, Control, Identified
+from mechcausal.audits.question import AuditQuestion, Family
+from mechcausal.audits.sources import DATA
+from mechcausal.data.contrast import Contrast
+from mechcausal.data.prompts import PromptSet
+from mechcausal.errors import did_you_mean
+
+Declared = Literal["must stay", "must change", "undeclared"]
+DECLARED: tuple[Declared, ...] = ("must stay", "must change", "undeclared")
+GENERATED = ("swap", "delete", "permute")
+_SHOWN = 40  # examples of each perturbation
+
+
+@dataclass(frozen=True)
+class Perturbed:
+    """What a perturbation did: decisions and log-odds before and after, prompt by prompt."""
+
+    name: str
+    declared: Declared
+    before: PromptSet
+    after: PromptSet
+    flips: np.ndarray
+    shift: np.ndarray
+
+    @property
+    def violations(self) -> np.ndarray:
+        """1 for each prompt on which the declaration is broken."""
+        return 1 - self.flips if self.declared == "must change" else self.flips
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelectiveInvariance(AuditQuestion):
+    """Hold each perturbation of the input against what was declared: the decision must stay, must change, or neither.
+
+    A decision that moves though it must stay is false sensitivity; one that stays though it must change is false
+    invariance. Both are failures, and a model can trade one for the other. The estimate is the largest share of broken
+    decisions among the declared perturbations: 0 where all are kept, 1 where one is always broken. Its interval and its
+    p-value hold for all of them at once.
+
+    Perturbations are pairs by name (`pairs`), or are made of the prompts in `data`: `"swap POSITION"` exchanges the word
+    at a named position for one of another prompt, `"delete POSITION"` leaves it out, `"permute"` puts the words into
+    another order.
+
+    Attributes:
+        pairs: Pairs by the name of the perturbation that they show.
+        must_stay: The perturbations under which the decision must stay.
+        must_change: Those under which it must change.
+        also: Generated perturbations of which nothing is declared; pairs that are not declared are shown as well.
+        against: Whether a decision is that between answer and foil, or the likeliest of all words.
+        cutoff: The log-odds above which the answer is taken, for decisions against the foil.
+        tolerance: The share of broken decisions up to which a cell of the picture counts as kept.
+    """
+
+    word: ClassVar[str] = "selective_invariance"
+    family: ClassVar[Family] = "invariance"
+    estimand: ClassVar[str] = (
+        "the largest share, among the declared perturbations, of prompts whose decision moves though it must stay, or "
+        "stays though it must change"
+    )
+    contrast: ClassVar[str] = "each prompt against its perturbed counterpart"
+    held_fixed: ClassVar[str] = "all that the perturbation leaves as it is"
+    identified: ClassVar[Identified] = "paired-counterfactual"
+    scale: ClassVar[str] = "share of prompts"
+    assumptions: ClassVar[tuple[str, ...]] = ("what must stay and what must change was declared rightly, by people",)
+    limits: ClassVar[tuple[str, ...]] = ("it speaks of perturbations like these, and of no others",)
+    bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    pairs: Any = field(default=None, metadata=DATA)
+    must_stay: Texts = ()
+    must_change: Texts = ()
+    also: Texts = ()
+    against: Against = "foil"
+    cutoff: Number = 0.0
+    tolerance: Share = 0.05
+
+    def answer(self, desk: Desk) -> Answer:
+        """Return the matrix, and the worst violation."""
+        found = [self._perturbed(desk, name) for name in self._names]
+        declared = [each for each in found if each.declared != "undeclared"]
+        broken = [desk.mean(each.violations, each.before.clusters) for each in declared]
+        estimate = Estimate.largest(broken)
+        worst = declared[int(np.argmax([each.value for each in broken]))]
+        kind = "false sensitivity" if worst.declared == "must stay" else "false invariance"
+        table = pd.DataFrame([self._row(desk, each) for each in found])
+        violated = int((table["broken_low"] > self.tolerance).sum())
+        says = (
+            f"{violated} of {len(declared)} declarations are clearly broken; the worst is {worst.name!r}, which "
+            f"{worst.declared}: {kind} in {estimate.value:.1%} [{estimate.low:.1%}, {estimate.high:.1%}] of the prompts"
+        )
+        return Answer(
+            estimate,
+            says,
+            self._controls(desk, worst, estimate),
+            table,
+            (self._figure(desk, found),),
+            tuple(example for each in found for example in self._examples(desk, each)),
+            n_tests=len(declared),
+            units=tuple(worst.violations),
+            unit_clusters=worst.before.clusters,
+        )
+
+    def forwards(self, desk: Desk) -> float:
+        """Return how many prompts are run: each perturbation once, again in networks with redrawn weights."""
+        sizes = [2 * len(desk.held[f"pairs.{name}"]) for name in self._of_pairs]
+        count = len(perturbed.plain_prompts(desk.data))
+        generated = sum(name not in self._of_pairs for name in self._names)
+        return sum(sizes) + (2 + generated) * count + desk.networks * (max(sizes, default=count) + count)
+
+    def problems(self, data: Mapping[str, Any]) -> Iterator[str]:
+        """Say what is wrong with the declarations and the data."""
+        yield from super().problems(data)
+        if not (self.must_stay or self.must_change):
+            yield "it declares nothing: name perturbations under must_stay or must_change"
+        for name in sorted(set(self.must_stay) & set(self.must_change)):
+            yield f"the perturbation {name!r} cannot be declared both to stay and to change the decision"
+        main = data.get("data")
+        if not isinstance(main, (PromptSet, Contrast)):
+            return
+        prompts = perturbed.plain_prompts(main)
+        for name in self._names:
+            if name in self._of_pairs:
+                yield from self._wrong_pairs(name, data.get(f"pairs.{name}"))
+            elif (why := self._cannot(prompts, name)) is not None:
+                yield why
+        if any(name not in self._of_pairs for name in self._names) and (why := undecidable(main, self.against)):
+            yield f"the prompts in {self._name_of('data')} {why}"
+
+    def _wrong_pairs(self, name: str, pairs: Any) -> Iterator[str]:  # noqa: ANN401
+        if not isinstance(pairs, Contrast):
+            yield f"the perturbation {name!r} must be given as pairs"
+        elif (why := undecidable(pairs, self.against)) is not None:
+            yield f"the pairs of {name!r} {why}"
+
+    def _cannot(self, prompts: PromptSet, name: str) -> str | None:
+        """Say why a perturbation cannot be made of the prompts; None where it can."""
+        kind, _, position = name.partition(" ")
+        if kind not in GENERATED:
+            known = [*self._of_pairs, *(f"{word} POSITION" for word in GENERATED[:2]), "permute"]
+            return f"there is no perturbation {name!r}: {did_you_mean(name, known)}"
+        if (why := perturbed.unchangeable(prompts)) is not None:
+            return f"{name!r} cannot be made: the prompts {why}"
+        if kind != "permute" and position not in prompts.positions:
+            return f"{name!r} names no position of the prompts: {did_you_mean(position, sorted(prompts.positions) or ['positions='])}"
+        if kind == "swap":
+            at = prompts.positions[position].tolist()
+            if len({row[place] for row, place in zip(prompts.real_tokens, at, strict=True)}) < 2:
+                return f"{name!r} cannot be made: the same word stands there in every prompt"
+        return None
+
+    @property
+    def _of_pairs(self) -> tuple[str, ...]:
+        return tuple(self.pairs) if isinstance(self.pairs, Mapping) else ()
+
+    @property
+    def _names(self) -> tuple[str, ...]:
+        """The perturbations: those that must leave the decision, those that must change it, all others."""
+        return tuple(dict.fromkeys((*self.must_stay, *self.must_change, *self.also, *self._of_pairs)))
+
+    def _declared(self, name: str) -> Declared:
+        return "must stay" if name in self.must_stay else "must change" if name in self.must_change else "undeclared"
+
+    def _sides(self, desk: Desk, name: str) -> tuple[PromptSet, PromptSet]:
+        """Return the prompts before and after a perturbation."""
+        if name in self._of_pairs:
+            pairs = desk.held[f"pairs.{name}"]
+            return pairs.clean, pairs.corrupt
+        before = perturbed.plain_prompts(desk.data)
+        kind, _, position = name.partition(" ")
+        match kind:
+            case "swap":
+                after = perturbed.swapped(before, position, seed=desk.seed, model=desk.model)
+            case "delete":
+                after = perturbed.deleted(before, position, model=desk.model)
+            case _:
+                after = perturbed.permuted(before, desk.model, seed=desk.seed)
+        return before, after
+
+    def _perturbed(self, desk: Desk, name: str) -> Perturbed:
+        before, after = self._sides(desk, name)
+        flips = self._flips(desk, before, after)
+        has_odds = undecidable(before, "foil") is None
+        shift = desk.outcomes(after) - desk.outcomes(before) if has_odds else np.full(len(before), np.nan)
+        return Perturbed(name, self._declared(name), before, after, flips, shift)
+
+    def _flips(self, desk: Desk, before: PromptSet, after: PromptSet) -> np.ndarray:
+        first, second = (decisions(desk, side, self.against, self.cutoff) for side in (before, after))
+        return (first != second).astype(float)
+
+    def _row(self, desk: Desk, each: Perturbed) -> dict[str, Any]:
+        flips, shift, broken = (
+            desk.mean(values, each.before.clusters) for values in (each.flips, each.shift, each.violations)
+        )
+        undeclared = each.declared == "undeclared"
+        return {
+            "perturbation": each.name, "declared": each.declared, "flips": flips.value, "flips_low": flips.low,
+            "flips_high": flips.high, "shift": shift.value, "shift_low": shift.low, "shift_high": shift.high,
+            "broken": float("nan") if undeclared else broken.value,
+            "broken_low": float("nan") if undeclared else broken.low,
+            "broken_high": float("nan") if undeclared else broken.high, "n": flips.n, "n_clusters": flips.n_clusters,
+        }  # fmt: skip
+
+    def _controls(self, desk: Desk, worst: Perturbed, estimate: Estimate) -> tuple[Control, ...]:
+        if worst.declared == "must stay":
+            redraws = desk.against_redraws(
+                ("selective flips", worst.before.hash, worst.after.hash, self.against, self.cutoff),
+                lambda other: float(self._flips(other, worst.before, worst.after).mean()),
+                estimate.value,
+            )
+        else:
+            redraws = Control.inapplicable(
+                "no-learning", "a network that has learned nothing keeps its decision as well, and that is the failure"
+            )
+        return (
+            self._random(desk),
+            redraws,
+            Control.inapplicable("trivial-input", "the perturbations are themselves changes of the input alone"),
+        )
+
+    def _random(self, desk: Desk) -> Control:
+        """Exchange one word of each prompt, wherever it stands: what a change of any word does."""
+        before = perturbed.plain_prompts(desk.data)
+        why = perturbed.unchangeable(before) or undecidable(before, self.against)
+        if why is not None:
+            return Control.inapplicable("random", f"the prompts {why}")
+        flips = desk.mean(self._flips(desk, before, perturbed.elsewhere(before, seed=desk.seed)), before.clusters)
+        says = f"one word exchanged at a place drawn at random moves {flips.value:.1%} of the decisions"
+        return Control("random", says, flips)
+
+    def _figure(self, desk: Desk, found: list[Perturbed]) -> Matrix:
+        rows = []
+        for each in found:
+            flips = desk.mean(each.flips, each.before.clusters)
+            text = f"{flips.value:.1%}" + (f" [{flips.low:.1%}, {flips.high:.1%}]" if np.isfinite(flips.low) else "")
+            shift = desk.mean(each.shift, each.before.clusters)
+            cells = [
+                Cell(flips.value, text, self._tone(each, flips)) if each.declared == name else Cell(float("nan"), "")
+                for name in DECLARED
+            ]
+            rows.append((*cells, Cell(float("nan"), f"{shift.value:+.2f}" if np.isfinite(shift.value) else "")))
+        return Matrix(
+            tuple(each.name for each in found),
+            (*DECLARED, "mean shift of the log-odds"),
+            tuple(rows),
+            "Selective invariance",
+            "share of decisions that move",
+        )
+
+    def _tone(self, each: Perturbed, flips: Estimate) -> Tone:
+        if each.declared == "undeclared":
+            return "plain"
+        broken = 1 - flips.value if each.declared == "must change" else flips.value
+        return "bad" if broken > self.tolerance else "good"
+
+    def _examples(self, desk: Desk, each: Perturbed) -> list[dict[str, Any]]:
+        order = np.argsort(-each.violations, kind="stable")[:_SHOWN]
+        few = order.tolist()
+        before, after = (perturbed.written(side.take(few), desk.model) for side in (each.before, each.after))
+        return [
+            {
+                "perturbation": each.name, "declared": each.declared, "prompt": number, "before": before[place],
+                "after": after[place], "moves": bool(each.flips[number]), "shift_of_log_odds": float(each.shift[number]),
+            }
+            for place, number in enumerate(few)
+        ]  # fmt: skip

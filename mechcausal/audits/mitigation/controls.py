@@ -1,0 +1,89 @@
+"""What mitigations are compared with: the model as it is, and edits of the same size at random."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from mechcausal.address import Selection, expand, vector
+from mechcausal.arguments import Count, Seed
+from mechcausal.audits.desk import Desk
+from mechcausal.audits.mitigation.ablating import Ablate
+from mechcausal.audits.mitigation.spec import Mitigation, Treatment
+from mechcausal.data.places import SiteSpec
+from mechcausal.errors import ArgumentError
+from mechcausal.interventions.specs import Edit, Project
+from mechcausal.models.abilities import abilities
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unchanged(Mitigation):
+    """Leave the model as it is; everything else is compared with this."""
+
+    word: ClassVar[str] = "none"
+
+    def made(self, desk: Desk) -> Treatment:
+        """Return nothing to do."""
+        del desk
+        return Treatment()
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomSites(Ablate):
+    """Ablate as many heads, neurons or features as a mitigation does, drawn at random.
+
+    Attributes:
+        sites: Among which they are drawn: `"z"` for all heads, `"L2.resid_post.sae:NAME.F*"` for all features.
+        n: How many.
+        but: Sites that are not drawn: those of the mitigation.
+        seed: The seed of the draw.
+    """
+
+    word: ClassVar[str] = "random_sites"
+    control: ClassVar[bool] = True
+    n: Count = 1
+    but: SiteSpec | None = None
+    seed: Seed = 0
+
+    def made(self, desk: Desk) -> Treatment:
+        """Return the ablation of the sites that were drawn."""
+        shape = abilities(desk.model).shape
+        left_out = set() if self.but is None else set(expand(self.but, shape))
+        pool = [site for site in expand(self.sites, shape) if site not in left_out]
+        if self.n > len(pool):
+            raise ArgumentError("there are too few sites to draw from", got=len(pool), expected=f"at least {self.n}")
+        order = torch.randperm(len(pool), generator=torch.Generator().manual_seed(self.seed)).tolist()
+        return Treatment(self.edits_of(desk, sorted(pool[number] for number in order[: self.n])))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomDirections(Mitigation):
+    """Project out as many directions as an erasure does, drawn at random.
+
+    Attributes:
+        sites: Where: a stream such as `"L2.resid_post"`, or several; each has directions of its own.
+        at: At which positions.
+        n: How many directions at each site.
+        seed: The seed of the draw.
+    """
+
+    word: ClassVar[str] = "random_directions"
+    control: ClassVar[bool] = True
+    sites: SiteSpec
+    at: str | None = None
+    n: Count = 1
+    seed: Seed = 0
+
+    def made(self, desk: Desk) -> Treatment:
+        """Return projections that remove the directions that were drawn."""
+        able = abilities(desk.model)
+        sites = expand(self.sites, able.shape)
+        able.require(sites)
+        draw, edits = torch.Generator().manual_seed(self.seed), []
+        for site in sites:
+            width = able.shape_at(site)[-1]
+            drawn = torch.randn(min(self.n, width), width, generator=draw)
+            edits.append(Edit(site, Project(tuple(map(vector, drawn))), Selection.parse(self.at)))
+        return Treatment(tuple(edits))

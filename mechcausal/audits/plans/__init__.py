@@ -1,0 +1,1 @@
+"""Plans that ship; `mechcausal audit init --template NAME` writes one."""

@@ -1,0 +1,192 @@
+"""Environments: how accuracy and calibration change where the data come from elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+
+from mechcausal.arguments import Count
+from mechcausal.audits.decisions import Against, confidence, constant, correct, undecidable
+from mechcausal.audits.desk import Desk
+from mechcausal.audits.estimate import Estimate
+from mechcausal.audits.finding import Answer, Control, Identified
+from mechcausal.audits.logistic import fit
+from mechcausal.audits.perturbed import plain_prompts
+from mechcausal.audits.question import AuditQuestion, Family
+from mechcausal.audits.sources import DATA
+from mechcausal.data.prompts import PromptSet
+from mechcausal.results.charts import Bar, Bars
+
+SIGN_FLIP = "sign-flip"
+
+
+def by_environment(held: Mapping[str, Any]) -> dict[str, PromptSet]:
+    """Return the prompts of each environment, the reference first.
+
+    Where the question names data for further environments, `data` is the reference; else its own column tells.
+    """
+    others = {name.partition(".")[2]: plain_prompts(value) for name, value in held.items() if "." in name}
+    main = plain_prompts(held["data"])
+    if others:
+        name = main.environments[0] if main.environments else "reference"
+        return {name if name not in others else "reference": main, **others}
+    names = list(dict.fromkeys(main.environments))
+    column = np.asarray(main.environments, dtype=object)
+    return {name: main.take(np.flatnonzero(column == name).tolist()) for name in names}
+
+
+def wrong_environments(held: Mapping[str, Any], least: int) -> Iterator[str]:
+    """Say which environments are missing or too small."""
+    for name, value in held.items():
+        if not hasattr(value, "clean") and not isinstance(value, PromptSet):
+            yield f"{name} must hold prompts or pairs"
+            return
+    sets = by_environment(held)
+    if len(sets) < 2:
+        yield "there is one environment: name others under environments = {...}, or give prompts with a column environment"
+    for name, prompts in sets.items():
+        if len(prompts) < least:
+            yield f"the environment {name!r} has {len(prompts)} prompts, fewer than {least}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Environments(AuditQuestion):
+    """Measure how much accuracy falls from one environment to another, and whether being sure still means being right.
+
+    The estimate is the largest fall of accuracy from the reference to another environment: 0 is none. In every
+    environment the calibration slope says what the model's confidence is worth: 1 is calibrated, 0 nothing. Where it is
+    clearly above zero in the reference and clearly below in another environment (mark `sign-flip`), the model rests on
+    something whose relation to the answer is turned round there.
+
+    Attributes:
+        environments: Prompts of further environments by name; `data` is then the reference. Without them the prompts
+            have a column `environment`, whose first value is the reference.
+        against: Whether a decision is the likeliest of all words, or that between answer and foil.
+        least: The smallest environment that is accepted.
+    """
+
+    word: ClassVar[str] = "environments"
+    family: ClassVar[Family] = "robustness"
+    estimand: ClassVar[str] = (
+        "the largest difference between the share of right decisions in the reference and that in another environment"
+    )
+    contrast: ClassVar[str] = "the reference against every other environment"
+    identified: ClassVar[Identified] = "descriptive"
+    scale: ClassVar[str] = "share of prompts"
+    assumptions: ClassVar[tuple[str, ...]] = ("the answers of the prompts are true in every environment",)
+    limits: ClassVar[tuple[str, ...]] = ("environments that were not given may be worse",)
+    bounds: ClassVar[tuple[float, float]] = (-1.0, 1.0)
+    environments: Any = field(default=None, metadata=DATA)
+    against: Against = "all"
+    least: Count = 20
+
+    def answer(self, desk: Desk) -> Answer:
+        """Return the largest fall of accuracy."""
+        sets = by_environment(desk.held)
+        (reference, base), *others = sets.items()
+        right = {name: correct(desk, prompts, self.against) for name, prompts in sets.items()}
+        falls = {
+            name: Estimate.difference(
+                right[reference], right[name], *_apart(reference, base, name, prompts), desk.level
+            )
+            for name, prompts in others
+        }
+        estimate = Estimate.largest(list(falls.values()))
+        worst = max(falls, key=lambda name: falls[name].value)
+        slopes = {
+            name: fit(confidence(desk, prompts, self.against)[:, None], right[name], prompts.clusters).estimate(
+                0, desk.level
+            )
+            for name, prompts in sets.items()
+        }
+        shares = {name: desk.mean(right[name], prompts.clusters) for name, prompts in sets.items()}
+        flips = [name for name, _ in others if slopes[reference].low > 0 and slopes[name].high < 0]
+        says = (
+            f"from {reference!r} to {worst!r} accuracy falls from {shares[reference].value:.1%} to "
+            f"{shares[worst].value:.1%}, by {estimate.value:.1%} [{estimate.low:.1%}, {estimate.high:.1%}]"
+        )
+        slope_words = ", ".join(
+            f"{name} {slope.value:.2f}" for name, slope in slopes.items() if np.isfinite(slope.value)
+        )
+        says += f"; calibration slopes are {slope_words}" if slope_words else ""
+        marks = {
+            SIGN_FLIP: f"in {', '.join(flips)} the model is the more often wrong, the surer it is: what it rests on is turned round there"
+        }
+        return Answer(
+            estimate, says, self._controls(desk, sets, estimate.value), _table(shares, falls, slopes),
+            (_bars(shares, "Accuracy by environment", "accuracy"), _bars(slopes, "Calibration by environment", "slope")),
+            n_tests=len(falls), marks=marks if flips else {},
+        )  # fmt: skip
+
+    def forwards(self, desk: Desk) -> float:
+        """Return how many prompts are run, in the model and in networks with redrawn weights."""
+        return (2 + desk.networks) * sum(len(prompts) for prompts in by_environment(desk.held).values())
+
+    def problems(self, data: Mapping[str, Any]) -> Iterator[str]:
+        """Say what is wrong with the prompts and their environments."""
+        yield from super().problems(data)
+        if not isinstance(data["data"], self.takes):
+            return
+        wrong = list(wrong_environments(data, self.least))
+        yield from wrong
+        if wrong:
+            return
+        for name, prompts in by_environment(data).items():
+            if (why := undecidable(prompts, self.against, needs_answer=True)) is not None:
+                yield f"the prompts of the environment {name!r} {why}"
+
+    def _controls(self, desk: Desk, sets: Mapping[str, PromptSet], fall: float) -> tuple[Control, ...]:
+        def fallen(rights: list[np.ndarray]) -> float:
+            return max(float(rights[0].mean() - right.mean()) for right in rights[1:])
+
+        redraws = desk.against_redraws(
+            ("environments", tuple(prompts.hash for prompts in sets.values()), self.against),
+            lambda other: fallen([correct(other, prompts, self.against) for prompts in sets.values()]),
+            fall,
+        )
+        guess = fallen([constant(prompts) for prompts in sets.values()])
+        return (
+            Control.inapplicable("random", "nothing inside the model is touched, so there is no other site to touch"),
+            redraws,
+            Control(
+                "trivial-input", f"the accuracy of the most frequent answer falls by {guess:.1%}",
+                Estimate.exact(guess, sum(map(len, sets.values()))),
+            ),
+        )  # fmt: skip
+
+
+def _apart(reference: str, base: PromptSet, name: str, prompts: PromptSet) -> tuple[list[Any], list[Any]]:
+    """Return the clusters of two environments; a cluster may have prompts in both only if they came as one set."""
+    if base.clusters and prompts.clusters and not _numbered(base.clusters):
+        return list(base.clusters), list(prompts.clusters)
+    sides = ((reference, base), (name, prompts))
+    first, second = (
+        [f"{word} {cluster}" for cluster in (side.clusters or range(len(side)))] for word, side in sides
+    )  # fmt: skip
+    return first, second
+
+
+def _numbered(clusters: tuple[Any, ...]) -> bool:
+    """Say whether clusters are the running numbers that a task gives to its units, which mean nothing elsewhere."""
+    return all(str(cluster).startswith("unit ") for cluster in clusters)
+
+
+def _table(
+    shares: Mapping[str, Estimate], falls: Mapping[str, Estimate], slopes: Mapping[str, Estimate]
+) -> pd.DataFrame:
+    none, rows = Estimate(float("nan")), []
+    for name, share in shares.items():
+        row: dict[str, Any] = {"environment": name}
+        for what, each in (("accuracy", share), ("fall", falls.get(name, none)), ("slope", slopes[name])):
+            row |= {what: each.value, f"{what}_low": each.low, f"{what}_high": each.high}
+        rows.append({**row, "n": share.n, "n_clusters": share.n_clusters})
+    return pd.DataFrame(rows)
+
+
+def _bars(estimates: Mapping[str, Estimate], title: str, label: str) -> Bars:
+    rows = [Bar(name, each.value, each.low, each.high) for name, each in estimates.items() if np.isfinite(each.value)]
+    return Bars(tuple(rows), title, label)

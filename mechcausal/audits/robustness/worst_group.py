@@ -1,0 +1,119 @@
+"""The worst group: how often decisions are right where they are least often right."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+
+from mechcausal.arguments import Count, Texts
+from mechcausal.audits.decisions import Against, constant, correct, undecidable
+from mechcausal.audits.desk import Desk
+from mechcausal.audits.estimate import Estimate
+from mechcausal.audits.finding import Answer, Control, Identified
+from mechcausal.audits.grouped import bars_of, by_group, groups_of, wrong_groups
+from mechcausal.audits.perturbed import plain_prompts, written
+from mechcausal.audits.question import AuditQuestion, Better, Family
+
+_SHUFFLES = 199
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorstGroup(AuditQuestion):
+    """Measure the accuracy of the group that the model serves worst (Sagawa et al. 2020).
+
+    Groups are the combinations of values of the columns in `by`. The interval and the p-value count that the worst of
+    several groups was looked for. 1 is always right in every group.
+
+    Attributes:
+        by: The columns that make the groups, such as `("label", "group")`.
+        against: Whether a decision is the likeliest of all words, or that between answer and foil.
+        least: The smallest group that is accepted.
+    """
+
+    word: ClassVar[str] = "worst_group"
+    family: ClassVar[Family] = "robustness"
+    estimand: ClassVar[str] = "the share of right decisions in the group in which it is smallest"
+    contrast: ClassVar[str] = "the worst group against all others"
+    identified: ClassVar[Identified] = "descriptive"
+    scale: ClassVar[str] = "share of prompts"
+    assumptions: ClassVar[tuple[str, ...]] = ("the answers of the prompts are true",)
+    limits: ClassVar[tuple[str, ...]] = ("groups that were not declared may be served worse",)
+    bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    better: ClassVar[Better] = "high"
+    by: Texts = ("group",)
+    against: Against = "all"
+    least: Count = 10
+
+    def answer(self, desk: Desk) -> Answer:
+        """Return the accuracy of the worst group."""
+        prompts = plain_prompts(desk.data)
+        right, groups = correct(desk, prompts, self.against), groups_of(prompts, self.by)
+        ids = np.asarray(prompts.clusters) if prompts.clusters else np.arange(len(prompts))
+        names = sorted(set(groups.tolist()))
+        shares = [desk.mean(right[groups == name], ids[groups == name]) for name in names]
+        estimate = Estimate.smallest(shares)
+        worst = names[int(np.argmin([share.value for share in shares]))]
+        table = by_group(desk, right, groups, prompts.clusters)
+        rest = desk.mean(right[groups != worst], ids[groups != worst])
+        says = (
+            f"in the group {worst!r} {estimate.value:.1%} [{estimate.low:.1%}, {estimate.high:.1%}] of decisions are "
+            f"right, in all others {rest.value:.1%}"
+        )
+        rows = np.flatnonzero((groups == worst) & (right == 0))[:200].tolist()
+        texts = written(prompts.take(rows), desk.model) if rows else []
+        return Answer(
+            estimate, says, self._controls(desk, prompts, right, groups, estimate.value), table, (bars_of(table),),
+            tuple({"prompt": row, "text": text, "group": worst, "right": False} for row, text in zip(rows, texts, strict=True)),
+            n_tests=len(names), units=tuple(_units(right, groups == worst)), unit_clusters=prompts.clusters,
+        )  # fmt: skip
+
+    def problems(self, data: Mapping[str, Any]) -> Iterator[str]:
+        """Say what is wrong with the prompts and their groups."""
+        yield from super().problems(data)
+        if not isinstance(data["data"], self.takes):
+            return
+        prompts = plain_prompts(data["data"])
+        if (why := undecidable(prompts, self.against, needs_answer=True)) is not None:
+            yield f"the prompts in {self._name_of('data')} {why}"
+        if not self.by:
+            yield "it names no columns that make groups: by = [...]"
+        else:
+            yield from wrong_groups(prompts, self.by, self.least)
+
+    def _controls(
+        self, desk: Desk, prompts: Any, right: np.ndarray, groups: np.ndarray, worst: float  # noqa: ANN401
+    ) -> tuple[Control, ...]:  # fmt: skip
+        redraws = desk.against_redraws(
+            ("worst group", prompts.hash, self.by, self.against),
+            lambda other: lowest(correct(other, prompts, self.against), groups),
+            worst,
+        )
+        draw = np.random.default_rng([desk.seed, 29])
+        random = np.array([lowest(right, draw.permutation(groups)) for _ in range(_SHUFFLES)])
+        p = float((1 + (random <= worst).sum()) / (1 + len(random)))
+        low, high = np.quantile(random, [0.025, 0.975])
+        drawn = Estimate(float(random.mean()), float(low), float(high), len(random), len(random))
+        guess = lowest(constant(prompts), groups)
+        says = f"among groups of these sizes drawn at random the worst has {random.mean():.1%} on average"
+        return (
+            Control("random", says, drawn, p, holds=p <= 0.05),
+            replace(redraws, guards=False),
+            Control(
+                "trivial-input", f"the most frequent answer is right in {guess:.1%} of the group in which it is least often",
+                Estimate.exact(guess, len(prompts)),
+            ),
+        )  # fmt: skip
+
+
+def _units(right: np.ndarray, member: np.ndarray) -> np.ndarray:
+    """Return numbers for all prompts whose mean is the share in a group, to first order with its uncertainty."""
+    share = float(right[member].mean())
+    return share + member / member.mean() * (right - share)
+
+
+def lowest(right: np.ndarray, groups: np.ndarray) -> float:
+    """Return the share of right decisions in the group in which it is smallest."""
+    return min(float(right[groups == name].mean()) for name in np.unique(groups))

@@ -1,0 +1,176 @@
+"""Audits: a plan is written, checked, run, and its reports are written again and compared.
+
+Exit codes of `run`, `report` and `compare`: 0 every threshold is kept, 1 one is broken, 2 one is open, 3 the plan cannot be
+run, 4 a question or the program failed.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mechcausal.cli.options import Json
+from mechcausal.cli.output import require_file, require_folder, show_json
+from mechcausal.cli.threads import use_one_thread
+from mechcausal.errors import ArgumentError, MechcausalError, did_you_mean
+
+BAD_PLAN = 3
+audit = typer.Typer(
+    name="audit",
+    help="Ask what a model does to people, and why, with controls and thresholds; one report.",
+    epilog="Exit codes: 0 every threshold is kept, 1 one is broken, 2 one is open, 3 a bad plan, 4 an error.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+PlanFile = Annotated[Path, typer.Argument(help="The plan, a TOML file; `mechcausal audit init` writes one.")]
+OtherModel = Annotated[str | None, typer.Option("--model", help="Audit this model instead of the plan's.")]
+_TEMPLATES = Path(__file__).parents[1] / "audits" / "plans"
+
+
+@audit.command()
+def init(
+    template: Annotated[str, typer.Option(help="Which questions: all, fairness, privacy or real.")] = "all",
+    data: Annotated[
+        Path | None, typer.Option("--data", help="A file of yours; the plan then names its columns and what fits them.")
+    ] = None,
+    model: Annotated[str | None, typer.Option("--model", help="The model that the plan names.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="The file; standard output unless said.")] = None,
+) -> None:
+    """Write a plan with comments.
+
+    A plan of the questions that ship, or one that fits a data file.
+    """
+    if data is not None:
+        from mechcausal.audits.proposing import proposed
+
+        text = proposed(data, model)
+    else:
+        names = sorted(path.stem for path in _TEMPLATES.glob("*.toml"))
+        if template not in names:
+            raise ArgumentError(f"there is no template {template!r}", fix=did_you_mean(template, names))
+        text = (_TEMPLATES / f"{template}.toml").read_text(encoding="utf-8")
+        if model is not None:
+            lines = text.splitlines(keepends=True)
+            text = "".join(f'model = "{model}"\n' if line.startswith("model = ") else line for line in lines)
+    if out is None:
+        typer.echo(text, nl=False)
+        return
+    require_file(out, ".toml")
+    from mechcausal.results.storage import replacing
+
+    with replacing(out) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    typer.echo(f"plan  {out}")
+
+
+@audit.command()
+def check(plan: PlanFile, model: OtherModel = None, as_json: Json = False) -> None:
+    """Find every problem of a plan without running it, and say what it would cost."""
+    use_one_thread()
+    from mechcausal.audits.plan import PlanError
+    from mechcausal.audits.reading import read
+
+    try:
+        asked = read(plan)
+        loaded = asked.load(model)
+        problems = asked.problems(loaded)
+    except PlanError as error:
+        problems = list(error.problems)
+    except MechcausalError as error:
+        problems = [str(error)]
+    if problems:
+        if as_json:
+            show_json({"problems": problems})
+        else:
+            typer.echo("\n".join(f"{plan}: {problem}" for problem in problems), err=True)
+        raise typer.Exit(BAD_PLAN)
+    cost = asked.cost(loaded)
+    if as_json:
+        show_json(
+            {"problems": [], "plan_hash": asked.hash, "forwards": dict(cost.forwards), "seconds": dict(cost.seconds)}
+        )
+        return
+    typer.echo(f"{plan}: {len(asked.questions)} questions, no problems, plan {asked.hash}\n\n{cost}")
+
+
+@audit.command()
+def run(
+    plan: PlanFile,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The folder of the report; running again goes on there.")],
+    model: OtherModel = None,
+    only: Annotated[list[str] | None, typer.Option(help="The id of a question to ask; may be repeated.")] = None,
+    max_minutes: Annotated[float | None, typer.Option(min=0, help="Begin no question after this time.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Run a plan and write its report.
+
+    Answers are kept as they come: after a kill the same command goes on at the row where it ended.
+    """
+    require_folder(out)
+    use_one_thread()
+    from mechcausal.audits.plan import PlanError
+    from mechcausal.audits.reading import read
+
+    try:
+        asked = read(plan)
+        report = asked.run(model, out, only=only or (), max_minutes=max_minutes)
+    except PlanError as error:
+        raise _bad_plan(plan, error.problems) from None
+    except KeyboardInterrupt:
+        typer.echo(
+            f"\nstopped; the same command goes on where it ended: mechcausal audit run {plan} -o {out}", err=True
+        )
+        raise typer.Exit(130) from None
+    _show(report, out, as_json)
+    raise typer.Exit(report.exit_code)
+
+
+@audit.command()
+def report(
+    source: Annotated[Path, typer.Argument(help="The folder of a report, or its audit.json.")],
+    to: Annotated[str, typer.Option(help="html, md, csv, sarif, card or annex.")] = "html",
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="The file; standard output unless said.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Write a report again in another form, from its audit.json alone."""
+    from mechcausal.audits.report import Report
+    from mechcausal.audits.writing import VIEWS, WORDS
+
+    if to not in WORDS:
+        raise ArgumentError(f"there is no form {to!r}", fix=did_you_mean(to, WORDS))
+    found = Report.load(source)
+    if out is not None:
+        require_file(out)
+        from mechcausal.results.storage import replacing
+
+        with replacing(out) as temporary:
+            temporary.write_text(VIEWS[WORDS[to]](found), encoding="utf-8")
+    elif not as_json:
+        typer.echo(VIEWS[WORDS[to]](found), nl=False)
+    if as_json:
+        show_json({"counts": found.counts, "exit_code": found.exit_code, "out": None if out is None else str(out)})
+    raise typer.Exit(found.exit_code)
+
+
+def _bad_plan(plan: Path, problems: Any) -> typer.Exit:  # noqa: ANN401 - the problems of a plan
+    typer.echo("\n".join(f"mechcausal: {plan}: {problem}" for problem in problems), err=True)
+    return typer.Exit(BAD_PLAN)
+
+
+def _show(report: Any, out: Path, as_json: bool) -> None:  # noqa: ANN401 - a Report
+    if as_json:
+        findings = [
+            {"id": f.id, "status": f.status, "says": f.answer.says if f.answer else f.error} for f in report.findings
+        ]
+        show_json(
+            {
+                "report": str(out / "report.html"),
+                "counts": report.counts,
+                "exit_code": report.exit_code,
+                "findings": findings,
+            }
+        )
+        return
+    typer.echo(f"{report.summary()}\n\nreport  {out / 'report.html'}\ndata    {out / 'audit.json'}")

@@ -1,0 +1,61 @@
+import numpy as np
+import pytest
+from made_sweeps import make
+
+from mechcausal.audits.mitigation.pareto import SURE
+from mechcausal.errors import ResultError
+
+RNG = np.random.default_rng(1)
+BASE = RNG.normal(size=40) + np.repeat(3 * RNG.normal(size=10), 4)  # clusters differ much more than edits do
+
+
+def test_an_edit_is_dominated_where_another_one_is_surely_better():
+    swept = make({
+        "none": (BASE, -BASE), "better on both": (BASE - 0.2, -BASE + 0.2), "less flips, less accuracy": (BASE - 0.5, -BASE - 0.5),
+        "control": (BASE, -BASE),
+    }, controls=("control",))  # fmt: skip
+    front = swept.pareto("flips", "accuracy")
+    rows = front.frame().set_index("edit")
+    assert front.front == ["better on both", "less flips, less accuracy"]
+    assert rows.loc["none", "dominated_by"] == "better on both"
+    assert rows.loc["none", "share"] == 1
+    assert {point.label: point.group for point in front.figure.points}["control"] == "control"
+    assert front.figure.joined == "front"
+    assert "dominated by better on both in 100% of resamples" in repr(front)
+
+
+def test_a_difference_that_could_be_chance_dominates_nothing():
+    noise = np.repeat(RNG.normal(size=10), 4)
+    swept = make({"none": (BASE, -BASE), "other": (BASE + noise - noise.mean() - 0.02, -BASE)})
+    assert swept.pareto("flips", "accuracy").front == ["none", "other"]
+    better = make({"none": (BASE, -BASE), "other": (BASE + 0.02 * noise - 0.2, -BASE)})
+    assert better.pareto("flips", "accuracy").front == ["other"]
+
+
+@pytest.mark.parametrize(("shift", "dominated"), [(-1.0, True), (0.0, False), (0.9, False)])
+def test_the_share_of_resamples_is_that_of_the_normal_law(shift, dominated):
+    many = tuple(map(str, range(400)))
+    base, noise = RNG.normal(size=400), RNG.normal(size=400)
+    noise = (noise - noise.mean()) / noise.std()
+    swept = make({"none": (base, base), "other": (base + noise + shift * 0.1, base)}, clusters=many)
+    row = swept.pareto("flips", "accuracy", draws=4000).frame().set_index("edit").loc["none"]
+    from scipy import stats
+
+    assert row["share"] == pytest.approx(stats.norm.cdf(-2 * shift), abs=0.03)  # the error of the mean is 1 / 20
+    assert bool(row["share"] >= SURE) is dominated
+
+
+def test_equal_edits_do_not_dominate_each_other_and_zero_is_a_direction():
+    swept = make({"a": (BASE, BASE), "b": (BASE, BASE)})
+    assert swept.pareto("flips", "accuracy").front == ["a", "b"]
+    ones = np.ones(40)
+    swept = make({"a": (ones, ones), "b": (-0.5 * ones, ones), "c": (-2 * ones, ones)}, better=("zero", "high"))
+    assert swept.pareto("flips", "accuracy").front == ["b"]
+
+
+def test_wrong_fronts():
+    swept = make({"a": (BASE, BASE)})
+    with pytest.raises(ResultError, match="a front is of two measures"):
+        swept.pareto("flips", "flips")
+    with pytest.raises(ResultError, match="did you mean"):
+        swept.pareto("flips", "acuracy")

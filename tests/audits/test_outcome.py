@@ -1,0 +1,47 @@
+import numpy as np
+import pytest
+import torch
+import transformers as hf
+from zoo import SIZES, make_pairs
+
+import mechcausal as mc
+from mechcausal import audit
+from mechcausal.audits.outcome import outcome_of, unread
+from mechcausal.errors import MechcausalError
+
+
+@pytest.fixture(scope="module")
+def classifier():
+    torch.manual_seed(0)
+    labels = {"id2label": {0: "fine", 1: "toxic"}, "label2id": {"fine": 0, "toxic": 1}}
+    return hf.BertForSequenceClassification(hf.BertConfig(**SIZES, **labels)).eval()
+
+
+def test_the_outcome_is_what_kind_of_model_it_is(by_hand, classifier):
+    assert outcome_of(by_hand).name == "logit_diff"
+    assert outcome_of(by_hand, "prob").name == "prob"
+    model = mc.load(classifier)
+    assert outcome_of(model).name == "log-odds of toxic"
+    assert outcome_of(model, "fine").name == "log-odds of fine"
+    with pytest.raises(MechcausalError, match="no label"):
+        outcome_of(model, "nice")
+
+
+def test_what_cannot_be_read_is_said(by_hand):
+    pairs = mc.contrast("by_hand/gender", by_hand, n=4)
+    bare = mc.PromptSet.from_text(by_hand, pairs.clean.texts)
+    assert list(unread(outcome_of(by_hand), pairs)) == []
+    assert "needs the answer" in next(unread(outcome_of(by_hand), bare))
+    assert list(unread(outcome_of(by_hand), "words")) == []
+
+
+def test_a_classifier_is_audited_like_any_model(classifier):
+    """Flips are those of the labels that plain transformers gives."""
+    pairs = make_pairs()
+    with torch.no_grad():
+        labels = [classifier(side.tokens).logits.argmax(1).numpy() for side in (pairs.clean, pairs.corrupt)]
+    report = audit.Plan([audit.Flips(pairs)], networks=0).run(mc.load(classifier), quiet=True)
+    assert report["FAIR-1"].estimate.value == pytest.approx(float(np.mean(labels[0] != labels[1])))
+    assert report.run["model"]["labels"] == ["fine", "toxic"]
+    wrong = audit.Plan([audit.Flips(pairs)], outcome="nice")
+    assert "outcome: there is no label 'nice'" in wrong.problems(mc.load(classifier))[0]

@@ -1,0 +1,83 @@
+import tomllib
+
+import pytest
+
+import mechcausal as mc
+from mechcausal import audit
+from mechcausal.audits.plan import PlanError
+from mechcausal.audits.reading import plan_of
+from mechcausal.errors import ArgumentError, DataError
+
+TABLE = {
+    "title": "Hiring", "model": "organism:by_hand", "networks": 3, "choices": ["gender may not matter"],
+    "data": {"people": {"contrast": "by_hand/gender", "n": 8}},
+    "question": [{"ask": "flips", "data": "people", "at_most": 0.05}, {"ask": "flips", "data": "people", "id": "mine"}],
+    "claim": [{"text": "no gender", "questions": ["FAIR-1"]}],
+}  # fmt: skip
+
+
+def test_a_plan_comes_back_from_its_file(tmp_path):
+    plan = plan_of(TABLE)
+    assert [question.id for question in plan.questions] == ["FAIR-1", "mine"]
+    (tmp_path / "audit.toml").write_text(plan.to_toml())
+    again = audit.read(tmp_path / "audit.toml")
+    assert again.to_json() == plan.to_json()
+    assert again.hash == plan.hash
+    assert plan["mine"].at_most is None
+    with pytest.raises(ArgumentError, match="did you mean 'mine'"):
+        plan["mime"]
+    assert tomllib.loads(plan.to_toml())["claim"] == TABLE["claim"]
+
+
+def test_another_threshold_is_another_plan():
+    other = {**TABLE, "question": [{"ask": "flips", "data": "people", "at_most": 0.06}]}
+    assert plan_of(other).hash != plan_of(TABLE).hash
+
+
+def test_what_is_no_plan():
+    with pytest.raises(ArgumentError, match="at least one question"):
+        audit.Plan([])
+    with pytest.raises(ArgumentError, match="expected a list of"):
+        audit.Plan([3])
+    with pytest.raises(PlanError, match="there is no file"):
+        audit.read("none.toml")
+
+
+def test_problems_are_found_without_running(by_hand, tmp_path):
+    table = {**TABLE, "data": {"people": {"pairs": "none.csv"}}, "claim": [{"text": "t", "questions": ["FAIR-7"]}]}
+    problems = plan_of(table, tmp_path).problems()
+    assert any("there is no file" in problem for problem in problems)
+    assert any("did you mean 'FAIR-1'" in problem for problem in problems)
+    assert plan_of(TABLE).problems() == []
+    assert plan_of(TABLE).problems(by_hand) == []
+    unread = plan_of({**TABLE, "data": {"people": {"contrast": "by_hand/gendr"}}})
+    assert any("gendr" in problem for problem in unread.problems(by_hand))
+    unnamed = plan_of({**TABLE, "question": [{"ask": "flips", "data": "peple"}], "claim": []})
+    assert "did you mean 'people'" in unnamed.problems()[0]
+    prompts = plan_of({**TABLE, "data": {"people": {"task": "by_hand", "n": 4}}})
+    assert "asked of pairs" in prompts.problems(by_hand)[0]
+    with pytest.raises(PlanError):
+        prompts.run(by_hand)
+
+
+def test_data_are_given_by_name_or_as_objects(by_hand):
+    pairs = mc.contrast("by_hand/gender", by_hand, n=8)
+    plan = audit.Plan([audit.Flips(pairs), audit.Flips(pairs, at_most=0.5)])
+    assert list(plan.data) == ["data_1"]
+    assert plan.questions[1].data == "data_1"
+    with pytest.raises(DataError, match="given as an object"):
+        plan.to_toml()
+    named = audit.Plan([audit.Flips("p")], data={"p": pairs})
+    assert named.read(by_hand) == {"p": pairs}
+
+
+def test_a_plan_needs_a_model():
+    with pytest.raises(ArgumentError, match="names no model"):
+        audit.Plan([audit.Flips("p")]).load()
+
+
+def test_the_cost_is_counted_and_timed(by_hand):
+    cost = plan_of(TABLE).cost(by_hand)
+    assert cost.forwards == {"FAIR-1": 64, "mine": 64}
+    assert 0 < cost.seconds["mine"] < 60
+    assert "all" in str(cost)

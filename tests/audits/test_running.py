@@ -1,0 +1,139 @@
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import mechcausal as mc
+from mechcausal import audit
+from mechcausal.audits.question import QUESTIONS
+from mechcausal.audits.running import about_model
+from mechcausal.errors import ArgumentError, DataError
+
+
+@pytest.fixture(scope="module")
+def pairs(by_hand):
+    return mc.contrast("by_hand/gender", by_hand, n=8)
+
+
+@pytest.fixture
+def fragile():
+    """A question that counts its rows and stops where it is told."""
+    calls, stop = [], {"at": None, "with": KeyboardInterrupt}
+
+    @dataclass(frozen=True, kw_only=True)
+    class Fragile(audit.Question):
+        word = "fragile"
+        estimand = "a number"
+
+        def answer(self, desk):
+            def compute(number):
+                if number == stop["at"]:
+                    raise stop["with"]("stop")
+                calls.append(number)
+                return number * 0.1
+
+            values = [desk.rows.row(str(number), lambda number=number: compute(number)) for number in range(5)]
+            return audit.Answer(desk.mean(values), "a number")
+
+    yield Fragile, calls, stop
+    del QUESTIONS._things["fragile"]
+
+
+def without_times(folder: Path):
+    data = json.loads((folder / "audit.json").read_text())
+    del data["eval"]["created"], data["stats"], data["eval"]["revision"]
+    for finding in data["results"]["findings"]:
+        finding["cost"].pop("seconds", None)
+    return data
+
+
+def test_the_same_plan_gives_the_same_file(by_hand, pairs, tmp_path):
+    plan = audit.Plan([audit.Flips(pairs, at_most=0.05)], networks=3)
+    for name in ("a", "b"):
+        plan.run(by_hand, tmp_path / name, quiet=True)
+    assert without_times(tmp_path / "a") == without_times(tmp_path / "b")
+
+
+@pytest.mark.parametrize("at", [0, 2, 4])
+def test_a_run_that_was_stopped_goes_on_at_the_row(by_hand, pairs, fragile, tmp_path, at):
+    kind, calls, stop = fragile
+    plan = audit.Plan([audit.Flips(pairs), kind(pairs)], networks=0)
+    stop["at"] = at
+    with pytest.raises(KeyboardInterrupt):
+        plan.run(by_hand, tmp_path / "a", quiet=True)
+    stop["at"] = None
+    plan.run(by_hand, tmp_path / "a", quiet=True)
+    assert sorted(calls) == [0, 1, 2, 3, 4]
+    plan.run(by_hand, tmp_path / "b", quiet=True)
+    assert without_times(tmp_path / "a") == without_times(tmp_path / "b")
+    calls.clear()
+    plan.run(by_hand, tmp_path / "a", quiet=True)
+    assert calls == []
+
+
+@pytest.mark.parametrize("error", [DataError, ZeroDivisionError])
+def test_a_question_that_fails_is_a_finding(by_hand, pairs, fragile, tmp_path, error):
+    kind, _, stop = fragile
+    stop |= {"at": 1, "with": error}
+    report = audit.Plan([kind(pairs), audit.Flips(pairs)], networks=0).run(by_hand, tmp_path, quiet=True)
+    assert report["OWN-1"].status == "error"
+    assert "stop" in report["OWN-1"].error
+    assert report["FAIR-1"].status == "measured"
+    assert report.exit_code == 4
+    assert json.loads((tmp_path / "audit.json").read_text())["status"] == "error"
+
+
+def test_only_some_questions_and_no_time(by_hand, pairs):
+    plan = audit.Plan([audit.Flips(pairs), audit.Flips(pairs, id="mine")], networks=0)
+    report = plan.run(by_hand, only=["mine"], quiet=True)
+    assert [finding.status for finding in report] == ["not-run", "measured"]
+    assert report.exit_code == 2
+    report = plan.run(by_hand, max_minutes=0, quiet=True)
+    assert {finding.status for finding in report} == {"not-run"}
+    with pytest.raises(ArgumentError, match="did you mean 'mine'"):
+        plan.run(by_hand, only=["mime"])
+
+
+def test_p_values_are_adjusted_for_all_thresholds(by_hand, pairs):
+    questions = [audit.Flips(pairs, at_most=bound) for bound in (0.05, 0.1)] + [audit.Flips(pairs)]
+    report = audit.Plan(questions, networks=0).run(by_hand, quiet=True)
+    first, second, third = report
+    assert (first.family_size, second.family_size, third.family_size) == (2, 2, 0)
+    assert min(first.p_adjusted, second.p_adjusted) == pytest.approx(min(1, 2 * min(first.p, second.p)))
+    plain = audit.Plan(questions, networks=0, correction="none").run(by_hand, quiet=True)
+    assert plain["FAIR-1"].p_adjusted == plain["FAIR-1"].p
+
+
+def test_another_plan_in_the_same_folder_is_written_down(by_hand, pairs, tmp_path):
+    first, second = (audit.Plan([audit.Flips(pairs, at_most=bound)], networks=0) for bound in (0.05, 0.5))
+    first.run(by_hand, tmp_path, quiet=True)
+    report = second.run(by_hand, tmp_path, quiet=True)
+    assert report.run["earlier_plans"] == [first.hash]
+    assert report.run["plan_hash"] == second.hash
+
+
+def test_the_plan_is_fixed_before_the_run(by_hand, pairs, fragile, tmp_path):
+    kind, _, stop = fragile
+    stop["at"] = 0
+    plan = audit.Plan([kind(pairs)], networks=0)
+    with pytest.raises(KeyboardInterrupt):
+        plan.run(by_hand, tmp_path, quiet=True)
+    assert (tmp_path / "plans.txt").read_text().split() == [plan.hash]
+
+
+def test_a_report_says_what_the_model_is(by_hand):
+    about = about_model(by_hand)
+    assert about["name"] == "organism:by_hand"
+    assert len(about["config"]) == 24
+    assert {"weights", "tokenizer", "dtype", "device", "architecture"} <= set(about)
+
+
+def test_nothing_is_run_where_the_data_are_wrong(by_hand, fragile):
+    kind, calls, _ = fragile
+    started = time.perf_counter()
+    with pytest.raises(ArgumentError, match="asked of pairs"):
+        audit.Plan([kind("p"), audit.Flips("p")], data={"p": mc.task("by_hand").prompts(by_hand, 4)}).run(by_hand)
+    assert calls == []
+    assert time.perf_counter() - started < 30

@@ -1,0 +1,81 @@
+from pathlib import Path
+
+import pytest
+
+import mechcausal as mc
+from mechcausal.audits.sources import SOURCES, digest_of, source
+from mechcausal.errors import ArgumentError, DataError
+
+
+@pytest.fixture(scope="module")
+def model(by_hand):
+    return by_hand
+
+
+TABLES = (
+    {"contrast": "by_hand/gender", "n": 8, "seed": 1},
+    {"pairs": "pairs.jsonl"},
+    {"prompts": "prompts.csv"},
+    {"task": "by_hand", "n": 5},
+)
+
+
+@pytest.mark.parametrize("table", TABLES, ids=lambda table: next(iter(table)))
+def test_a_source_is_read_and_written(table, model, tmp_path):
+    mc.contrast("by_hand/gender", model, n=8).write(tmp_path / "pairs.jsonl")
+    mc.task("by_hand").prompts(model, 5).write(tmp_path / "prompts.csv")
+    made = source(table)
+    assert made.to_json() == table
+    assert source(made.to_json()) == made
+    assert made.missing(tmp_path) is None
+    data = made.read(model, tmp_path)
+    assert len(data) in (5, 8)
+    assert digest_of(data) == data.hash
+
+
+def test_one_answer_for_all_prompts_of_a_task(hiring, tmp_path):
+    plain = source({"task": "hiring", "n": 12}).read(hiring, tmp_path)
+    asked = source({"task": "hiring", "n": 12, "answer": "accept", "foil": "reject"}).read(hiring, tmp_path)
+    assert len(plain.answer.unique()) > 1
+    assert len(asked.answer.unique()) == len(asked.foil.unique()) == 1
+    assert asked.labels == plain.labels
+    assert asked.hash != plain.hash
+
+
+def test_groups_have_the_names_of_values(hiring, tmp_path):
+    made = source({"task": "hiring", "n": 12, "group": "gender"}).read(hiring, tmp_path)
+    assert made.groups == tuple(text.split()[1] for text in made.texts)
+    with pytest.raises(DataError, match="did you mean 'gender'"):
+        source({"task": "hiring", "n": 12, "group": "gendr"}).read(hiring, tmp_path)
+
+
+def test_the_first_rows_of_a_file(model, tmp_path):
+    mc.contrast("by_hand/gender", model, n=8).write(tmp_path / "pairs.jsonl")
+    assert len(source({"pairs": "pairs.jsonl", "n": 3}).read(model, tmp_path)) == 3
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ("x", "is a table"),
+        ({}, "names one kind"),
+        ({"contrst": "ioi"}, "did you mean 'contrast'"),
+        ({"contrast": "ioi", "pairs": "x"}, "names one kind"),
+        ({"contrast": "ioi", "m": 3}, "m"),
+        ({"contrast": "ioi", "n": 0}, "at least 1"),
+    ],
+)
+def test_a_wrong_table_is_refused(table, words):
+    with pytest.raises(ArgumentError, match=words):
+        source(table)
+
+
+def test_a_file_that_is_not_there():
+    assert "there is no file" in source({"pairs": "none.csv"}).missing(Path())
+    assert source({"contrast": "ioi"}).missing(Path()) is None
+    assert {"contrast", "pairs", "prompts", "task"} <= set(SOURCES)
+
+
+def test_data_have_a_digest():
+    with pytest.raises(DataError, match="a list is no data"):
+        digest_of([1])

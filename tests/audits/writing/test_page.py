@@ -1,0 +1,72 @@
+import re
+
+import pytest
+from audited import report
+from reading_html import Plain
+
+from mechcausal.audits.report import Report
+from mechcausal.audits.writing.page import report_html
+from mechcausal.results.scatter import Point, Points
+
+
+class Linked(Plain):
+    """Takes links within the page, and nothing that is loaded."""
+
+    def __init__(self):
+        super().__init__()
+        self.links, self.anchors = [], []
+
+    def handle_starttag(self, tag, attrs):
+        given = dict(attrs)
+        if "href" in given:
+            assert given["href"].startswith("#")
+            self.links.append(given.pop("href")[1:])
+        if "id" in given:
+            self.anchors.append(given["id"])
+        super().handle_starttag(tag, list(given.items()))
+
+
+@pytest.fixture(scope="module")
+def text():
+    return report_html(report())
+
+
+def test_the_page_is_closed_and_loads_nothing(text):
+    reader = Linked()
+    reader.feed(text)
+    reader.close()
+    assert not reader.open
+    assert "script" not in reader.seen
+    assert not re.search(r"url\(|@import", text)
+    assert set(reader.links) <= set(reader.anchors)
+    assert {"FAIR-1", "LINK-1", "provenance"} <= set(reader.anchors)
+
+
+def test_all_text_is_escaped(text):
+    assert "<script" not in text
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
+
+
+def test_every_finding_says_what_it_rests_on(text):
+    for words in ("the share that flips", "adjusted for 2 questions 2e-09", "2 too long; 1 short", "at chance", "digest d",
+                  "This cannot be judged: it is at chance", "There is no answer: the minutes were over", "the board",
+                  "c0ffee with changes", "def", "supported", "refuted", "not tested"):  # fmt: skip
+        assert words in text, words
+
+
+def test_figures_have_words_for_those_who_cannot_see_them(text):
+    assert text.count('role="img"') == 8
+    assert text.count("aria-label") == 8
+
+
+def test_a_report_of_many_examples_stays_small():
+    finding = report().findings[0]
+    answer = finding.answer
+    many = tuple({"text": "a word " * 40, "number": number} for number in range(2000))
+    points = Points(tuple(Point(str(i), i, i) for i in range(400)), "t", "x", "y")
+    from dataclasses import replace
+
+    heavy = replace(finding, answer=replace(answer, examples=many, figures=(points,)))
+    page = report_html(Report("t", {**report().plan, "claim": []}, (heavy,), report().run))
+    assert len(page) < 300_000
+    assert "40 of 2000" in page
