@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from mechcausal.audits.privacy.localization import Localization as Localization
     from mechcausal.audits.privacy.members import Members as Members
     from mechcausal.audits.privacy.membership import Membership as Membership
+    from mechcausal.audits.privacy.written_data import PersonalData as PersonalData
     from mechcausal.audits.question import Question as Question
     from mechcausal.audits.reading import read as read
     from mechcausal.audits.report import Report as Report
@@ -114,6 +115,7 @@ _HOME = {
     "Observational": "mechcausal.audits.explaining.observational",
     "odds_effects": "mechcausal.audits.fairness.stored",
     "PathEffect": "mechcausal.audits.fairness.path_effect",
+    "PersonalData": "mechcausal.audits.privacy.written_data",
     "Plan": "mechcausal.audits.plan",
     "Question": "mechcausal.audits.question",
     "RandomDirections": "mechcausal.audits.mitigation.controls",

@@ -11,3 +11,4 @@ from mechcausal.audits.privacy.members import Members as Members
 from mechcausal.audits.privacy.membership import Membership as Membership
 from mechcausal.audits.privacy.sources import CanariesSource as CanariesSource
 from mechcausal.audits.privacy.sources import TextsSource as TextsSource
+from mechcausal.audits.privacy.written_data import PersonalData as PersonalData

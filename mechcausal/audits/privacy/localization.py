@@ -22,6 +22,7 @@ from mechcausal.audits.privacy.canaries import Canaries
 from mechcausal.audits.privacy.exposures import MOST, Ranker
 from mechcausal.audits.privacy.members import Members
 from mechcausal.audits.privacy.prompting import asked_for
+from mechcausal.audits.privacy.ranks import Speller
 from mechcausal.audits.privacy.units import Ablation, Ablator, attributed, listed
 from mechcausal.audits.question import AuditQuestion, Family
 from mechcausal.audits.sources import DATA
@@ -230,15 +231,19 @@ class Localization(AuditQuestion):
         """Return the exposure of each canary without each set of units."""
         if self.measure == "logprob":
             return {}
-        out = {}
+        out, speller = {}, Speller(desk.model, canaries.candidates)
         for name, units in {"none": (), **sets}.items():
             rankers: list[Ranker] = []
 
             def row(number: int, units: Sequence[Site] = units, rankers: list[Ranker] = rankers) -> float:
                 if not rankers:
                     edits = (*desk.edits, *ablator.edits(units))
-                    options = {"reference": ablator.reference, "batch_size": max(256, desk.batch_size)}
-                    rankers.append(Ranker(desk.model, canaries, edits=edits, **options))
+                    rankers.append(
+                        Ranker(
+                            desk.model, canaries, edits=edits, batch_size=max(256, desk.batch_size),
+                            reference=ablator.reference, speller=speller,
+                        )
+                    )  # fmt: skip
                 return rankers[0].row(number)["exposure"]
 
             out[name] = np.array(
