@@ -150,7 +150,7 @@ class Generated(AuditQuestion):
         if self.outcome == "differs":
             pairs = zip(*texts, strict=True)
             return np.array([
-                np.mean([_plain(one) != _plain(other) for one, other in zip(*answers, strict=True)]) for answers in pairs
+                np.mean([_plain(clean) != _plain(corrupt) for clean, corrupt in zip(*answers, strict=True)]) for answers in pairs
             ])  # fmt: skip
         shares = [self._contains(side) for side in texts]
         return shares[0] - shares[1] if len(shares) == 2 else shares[0]

@@ -25,6 +25,7 @@ from mechcausal.results.storage import replacing, require_room
 VERSION = 1
 ALPHA = 0.05
 """From which adjusted p-value on a finding is said to have moved."""
+_RANK = {"pass": 0, "measured": 0, "not-run": 1, "inconclusive": 1, "fail": 2, "error": 3}
 _FREE = ("id", "at_most", "at_least", "data")  # what may differ between two questions about the same number
 
 
@@ -119,6 +120,11 @@ class Comparison:
         """The ids of the findings that moved."""
         return [change.before.id for change in self.changes if change.moved]
 
+    @property
+    def worse(self) -> list[str]:
+        """The ids of the findings whose status became worse: from pass to inconclusive or fail, or to an error."""
+        return [change.before.id for change in self.changes if _RANK[change.after.status] > _RANK[change.before.status]]
+
     def frame(self) -> pd.DataFrame:
         """Return one row for each finding that both reports have."""
         return pd.DataFrame([change.row() for change in self.changes])
@@ -147,10 +153,10 @@ class Comparison:
     def figures(self) -> list[Bars]:
         """The numbers of both reports side by side."""
         rows = [
-            (change.before.id, found.value, found.low, found.high, name)
+            (change.before.id, estimate.value, estimate.low, estimate.high, name)
             for change in self.changes
-            for name, found in (("before", change.before.estimate), ("after", change.after.estimate))
-            if found is not None
+            for name, estimate in (("before", change.before.estimate), ("after", change.after.estimate))
+            if estimate is not None
         ]
         return (
             [bar_chart(rows, "Findings in both reports", "each in its own unit", order=("before", "after"))]
@@ -161,7 +167,10 @@ class Comparison:
     def summary(self) -> str:
         """Say in a line for each finding whether it moved."""
         names = [report.run["model"].get("name", "?") for report in (self.before, self.after)]
-        lines = [f"{self.before.title}: {names[0]} -> {names[1]}, {len(self.moved)} of {len(self)} findings moved"]
+        lines = [
+            f"{self.before.title}: {names[0]} -> {names[1]}, {len(self.moved)} of {len(self)} findings moved"
+            + (f", {len(self.worse)} became worse" if self.worse else "")
+        ]
         lines += [f"  {change}" for change in self.changes]
         lines += [f"  {name}: only in the first report" for name in self.only_before]
         lines += [f"  {name}: only in the second report" for name in self.only_after]
@@ -183,7 +192,7 @@ class Comparison:
         return plain(
             {
                 "version": VERSION, "before": reports[0], "after": reports[1],
-                "changes": [change.row() for change in self.changes], "moved": self.moved,
+                "changes": [change.row() for change in self.changes], "moved": self.moved, "worse": self.worse,
                 "only_before": self.only_before, "only_after": self.only_after,
             }
         )  # fmt: skip

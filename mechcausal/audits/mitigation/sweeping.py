@@ -168,15 +168,15 @@ class _Job:
         """Answer one question (None: what the edit costs), and keep the answer."""
         try:
             if question is None:
-                found = self._costs(edited)
+                answered = self._costs(edited)
             else:
                 held = {name: self.data[source] for name, source in question.sources.items()}
                 answer = question.answer(replace(edited, held=held, rows=self.journal.rows(key)))
-                found = {question.id: replace(answer, examples=(), figures=())}
+                answered = {question.id: replace(answer, examples=(), figures=())}
         except Exception as error:
             self._fail(mitigation, question, error)
             return
-        answers = [{"measure": name, "answer": answer_to_json(answer)} for name, answer in found.items()]
+        answers = [{"measure": name, "answer": answer_to_json(answer)} for name, answer in answered.items()]
         self.journal.keep(key, {"answers": answers, "notes": dict(notes)})
         self._take(mitigation, answers)
 

@@ -46,6 +46,10 @@ def test_findings_are_paired_example_by_example(reports):
     assert comparison["clustered"].difference.low == pytest.approx(clustered.low)
     assert (comparison["flips"].before.status, comparison["flips"].after.status) == ("fail", "pass")
     assert "flips (fail -> pass): 1 -> 0, difference -1" in comparison.summary()
+    assert comparison.worse == []
+    back = audit.compare(reports[1], reports[0])
+    assert back.worse == ["flips"]
+    assert "1 became worse" in back.summary()
 
 
 def test_a_report_against_itself_moves_nothing(reports):
