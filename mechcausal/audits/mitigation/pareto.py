@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import html
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from mechcausal.audits.figures import Point, Points
+from mechcausal.audits.figures import Point, Points, still
 from mechcausal.audits.mitigation.sweep import Measure, Sweep
 from mechcausal.errors import ResultError
 
@@ -46,6 +47,9 @@ class Pareto:
             state = "control" if row["control"] else "front" if row["front"] else rival
             lines.append(f"  {row['edit']}: ({row['x']:.3g}, {row['y']:.3g}) {state}")
         return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        return f"<div>{still(self.figure)}<pre style='white-space:pre-wrap'>{html.escape(repr(self))}</pre></div>"
 
 
 def pareto(sweep: Sweep, x: str, y: str, *, draws: int = 2000, seed: int = 0) -> Pareto:
