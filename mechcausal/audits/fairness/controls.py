@@ -83,10 +83,10 @@ def on_two_scales(
     finite = [chance for chance in chances if np.isfinite(chance)]
     p = min(1.0, len(finite) * min(finite)) if finite else 1.0
     typical = np.sqrt(np.mean(np.square(drawn), axis=0))
-    says = (
-        f"in {len(drawn)} networks with redrawn weights the {what} is {typical[0]:.3g} in size, or {typical[1]:.3g} "
-        f"spreads of the outcome; here it is {abs(own[0]):.3g}, or {abs(own[1]):.3g} spreads"
-    )
+    there, here = f"{typical[0]:.3g} in size", f"{abs(own[0]):.3g}"
+    if np.isfinite([typical[1], own[1]]).all():
+        there, here = f"{there}, or {typical[1]:.3g} spreads of the outcome", f"{here}, or {abs(own[1]):.3g} spreads"
+    says = f"in {len(drawn)} networks with redrawn weights the {what} is {there}; here it is {here}"
     return Control("no-learning", says, Estimate.mean(np.abs(drawn[:, 0])), p, guards=True, holds=p <= 0.05)
 
 
