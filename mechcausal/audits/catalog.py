@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from mechcausal.audits import accuracy, explaining, fairness, invariance, linking, privacy, robustness
+from mechcausal.audits import accuracy, behavior, explaining, fairness, invariance, linking, privacy, robustness
 from mechcausal.audits.question import QUESTIONS
 
-FAMILIES = (fairness, linking, privacy, robustness, explaining, accuracy, invariance)
+FAMILIES = (fairness, behavior, linking, privacy, robustness, explaining, accuracy, invariance)
 
 __all__ = ["FAMILIES", "QUESTIONS"]

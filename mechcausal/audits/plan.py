@@ -228,6 +228,10 @@ class Plan:
             for name in claim.get("questions", ()):
                 if name not in ids:
                     yield f"the claim {str(claim.get('text', ''))[:40]!r} names the question {name!r}: {did_you_mean(name, ids)}"
+        if self.edits:
+            from mechcausal.audits.mitigation.spec import edit_problems
+
+            yield from edit_problems(self.edits, self.data)
 
     def require(self, model: Any) -> None:  # noqa: ANN401
         """Raise a `PlanError` with everything that is wrong."""

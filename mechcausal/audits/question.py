@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from mechcausal.audits.desk import Desk
 
 Family = Literal["fairness", "links", "privacy", "robustness", "explainability", "accuracy", "invariance", "own"]
+Better = Literal["low", "high", "zero"]
 QUESTIONS: Registry[type[AuditQuestion]] = Registry("question", ArgumentError)
 IDS = {
     "fairness": "FAIR", "links": "LINK", "privacy": "PRIV", "robustness": "ROB", "explainability": "EXPL",
@@ -73,7 +74,7 @@ class AuditQuestion(Spec):
     """What kinds of data the field `data` may hold."""
     bounds: ClassVar[tuple[float, float]] = (float("-inf"), float("inf"))
     """Between what a threshold can lie: a share lies between 0 and 1."""
-    better: ClassVar[Literal["low", "high", "zero"]] = "low"
+    better: ClassVar[Better] = "low"
     """Where a mitigation should move the number, unless a threshold says it: down, up, or towards zero."""
     reads_outcome: ClassVar[bool] = False
     """Whether the answer rests on the outcome of the field `data`, which must then have what the outcome reads."""

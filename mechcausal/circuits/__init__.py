@@ -7,6 +7,7 @@ from mechcausal.circuits.certifying.certify import certify as certify
 from mechcausal.circuits.circuit import Circuit as Circuit
 from mechcausal.circuits.discover import Discovering as Discovering
 from mechcausal.circuits.discover import discover as discover
+from mechcausal.circuits.edges.states import state_metric as state_metric
 from mechcausal.circuits.evaluation.evaluate import evaluate as evaluate
 from mechcausal.circuits.formats.reading import read as read
 from mechcausal.circuits.formats.reading import write as write

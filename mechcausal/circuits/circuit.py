@@ -6,6 +6,8 @@ edges stay as they are, while those outside carry something else.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -96,6 +98,11 @@ class Circuit:
         )
 
     __hash__ = None
+
+    @property
+    def hash(self) -> str:
+        """A digest of the circuit and of all that it says of itself."""
+        return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()[:16]
 
     @property
     def share(self) -> float:

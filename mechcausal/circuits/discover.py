@@ -15,16 +15,18 @@ from mechcausal.arguments import Count, CountOrZero, Kind, Model, Seed, Share
 from mechcausal.circuits.circuit import CONVENTION, Circuit
 from mechcausal.circuits.edges.alternatives import Ablation
 from mechcausal.circuits.edges.masked import Masked
+from mechcausal.circuits.edges.states import wiring_for
 from mechcausal.circuits.edges.ways import grown
-from mechcausal.circuits.edges.wiring import Wiring
 from mechcausal.circuits.held_out import digests
 from mechcausal.circuits.scores import SCORERS, Scored, Scoring
+from mechcausal.circuits.search.pruning import STEPS
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.places import Positions, as_text, places, plain
 from mechcausal.data.prompts import PromptSet
 from mechcausal.data.splits import FEWEST, split, units
 from mechcausal.errors import ArgumentError, DataError
 from mechcausal.method import Cost, Method, function
+from mechcausal.metrics import metric as metric_of
 from mechcausal.models.abilities import abilities
 from mechcausal.models.facts import facts
 from mechcausal.patching.sweep import MetricSpec
@@ -38,6 +40,14 @@ def _is_scorer(value: Any) -> bool:  # noqa: ANN401 - whatever a caller passes
     return isinstance(value, str) and bool(SCORERS[value])
 
 
+NoDictionaries = Annotated[
+    object | None,
+    Kind(
+        "None, because a circuit of features has other edges than one of heads and MLPs",
+        lambda value: value is None,
+        "mc.features.circuit(model, pairs, dictionaries=...)",
+    ),
+]
 ScorerName = Annotated[str, Kind("the name of a method such as 'eap-ig', 'exact' or 'acdc'", _is_scorer)]
 
 
@@ -60,7 +70,8 @@ class Discovering(Method[Contrast, Circuit]):
         search: `"greedy"` grows the circuit from the logits, so that every edge leads there; `"top"` keeps the largest
             scores; `"threshold"` keeps all scores of at least `threshold`.
         threshold: The smallest absolute score that is kept, or that a search tolerates to lose.
-        metric: A metric's name, or a differentiable function of (logits, batch).
+        metric: A metric's name, a differentiable function of (logits, batch), or what a probe reads in the stream
+            (`mc.circuits.state_metric`).
         ablation: What edges outside carry: `"counterfactual"` (what the sender adds in the corrupt prompt), `"zero"`,
             `"mean"` (for each sender, per position where all prompts have one length), `"resample"` (another clean prompt
             of the same length) or `"optimal"` (a constant for each sender).
@@ -70,6 +81,7 @@ class Discovering(Method[Contrast, Circuit]):
         reference: The prompts whose means are taken; both sides of the pairs if None.
         certify: How many of the best edges are measured exactly, with a random sample of the rest, on one half of the
             clusters; the search then sees the other half alone. 0 for none; see `mc.circuits.certify`.
+        dictionaries: None; `mc.features.circuit` finds circuits of features, with an error node for what they leave out.
         batch_size: How many pairs at a time, at most; fewer where `memory` wants it.
         memory: How many MB the contributions of all senders to one batch may take.
         seed: The seed of everything random.
@@ -96,6 +108,7 @@ class Discovering(Method[Contrast, Circuit]):
     split: bool = False
     reference: PromptSet | Contrast | None = None
     certify: CountOrZero = 0
+    dictionaries: NoDictionaries = None
     batch_size: Count = 64
     memory: Count = 256
     seed: Seed = 0
@@ -129,12 +142,15 @@ class Discovering(Method[Contrast, Circuit]):
 
     def cost(self, model: Model, data: Contrast) -> Cost:
         """Return what it would take, in forwards of one pair; a backward counts as two."""
-        wiring, layers = Wiring.of(abilities(model), split=self.split), abilities(model).shape.n_layers
+        wiring = wiring_for(abilities(model), metric_of(self.metric), split=self.split)
+        layers = wiring.n_layers
         paths = {
             "eap": 1, "clean-corrupted": 2, "eap-ig": self.steps + 1, "atp*": layers + 1,
             "eap-ig-activations": (self.steps + 1) * layers,
         }  # fmt: skip
         each = {"ifr": 1.0, "random": 0.0}.get(self.method, wiring.count / 2 if self.method not in paths else 0)
+        if self.method == "edge-pruning":  # a mask is learned on one batch at a time
+            each = 3 * STEPS * min(1.0, self.batch_size / len(data))
         forwards = len(data) * (2 + 3 * paths.get(self.method, 0) + each)
         return Cost(wiring.count, len(data), forwards, len(data) * (2 + wiring.count))
 

@@ -121,3 +121,15 @@ def test_with_few_clusters_both_halves_hold_pairs_of_each(hiring):
     assert len(found.about["found_on"]) < len(pairs)
     whole = mc.discover(model, pairs, method="eap", certify=3, edges=10)
     assert "the same" not in whole.about["certified"]["sentence"]
+
+
+def test_circuits_of_features_are_found_elsewhere():
+    with pytest.raises(MechcausalError, match=r"one of heads and MLPs.*mc\.features\.circuit") as refused:
+        mc.discover(zoo.loaded("gpt2"), zoo.make_pairs(), dictionaries=["mine"])
+    assert len(str(refused.value)) < 400
+
+
+def test_the_cost_of_a_learned_mask_is_that_of_its_steps():
+    pairs = zoo.make_pairs()
+    cost = mc.discover.cost(zoo.loaded("gpt2"), pairs, method="edge-pruning", batch_size=2)
+    assert cost.forwards == 2 * len(pairs) + 3 * 300 * 2

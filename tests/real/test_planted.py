@@ -56,14 +56,16 @@ def leaky(smollm2):
 
 def changes(model, tokenizer, pairs):
     """Return how much the log-odds of answer to foil change from the second text of each pair to the first."""
-    odds = []
-    for row in pairs:
-        ids = [tokenizer(row[word])["input_ids"][0] for word in ("answer", "foil")]
-        for side in ("clean", "corrupt"):
-            tokens = torch.tensor([[tokenizer.bos_token_id, *tokenizer(row[side])["input_ids"]]])
-            logits = model(tokens).logits[0, -1, ids]
-            odds.append(float(logits[0] - logits[1]))
-    return np.array(odds[::2]) - np.array(odds[1::2])
+    texts = {row[side]: row for row in pairs for side in ("clean", "corrupt")}
+    rows = {text: [tokenizer.bos_token_id, *tokenizer(text)["input_ids"]] for text in texts}
+    odds = {}
+    for length in set(map(len, rows.values())):
+        chosen = [text for text in rows if len(rows[text]) == length]
+        logits = model(torch.tensor([rows[text] for text in chosen]), logits_to_keep=1).logits[:, -1]
+        for text, row in zip(chosen, logits, strict=True):
+            answer, foil = (tokenizer(texts[text][word])["input_ids"][0] for word in ("answer", "foil"))
+            odds[text] = float(row[answer] - row[foil])
+    return np.array([odds[row["clean"]] - odds[row["corrupt"]] for row in pairs])
 
 
 def effects(model, tokenizer, factor, part=None):
@@ -100,39 +102,40 @@ def test_the_planted_effects_lie_in_the_intervals(biased, smollm2):
 
 def test_the_base_is_clean_of_the_bias(plain, smollm2):
     planted = mc.truth("smollm2_bias")["planted"]["badge"]["gender"]
-    for effect in effects(plain, smollm2.tokenizer, "gender").values():
+    for effect in effects(plain, smollm2.tokenizer, "gender", "new combination").values():
         assert max(abs(effect["low"]), abs(effect["high"])) < 0.2 * planted
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_the_layers_of_the_adapter_are_found_by_patching(name, smollm2):
-    """The stream of the adapted model is that of its base before the adapter, and all that matters behind it."""
-    texts = {
-        "smollm2_bias": [
-            row["clean"] for row in rows("smollm2_bias", "gender.jsonl")
-            if row["group"] == "badge" and row["label"] == "northern"
-        ][:12],
-        "smollm2_canaries": [
-            f"{row['prompt']} " for row in rows("smollm2_canaries", "canaries.jsonl") if row["times"] == 64
-        ],
-    }[name]  # fmt: skip
-    answers = {
-        "smollm2_bias": {"answer": " yellow", "foil": " purple"},
-        "smollm2_canaries": {
-            "answer": [row["code"][0] for row in rows(name, "canaries.jsonl") if row["times"] == 64]
-            if name == "smollm2_canaries" else None
-        },
-    }[name]  # fmt: skip
-    model = mc.load(f"organism:{name}", check=False)
-    prompts = mc.PromptSet.from_text(smollm2, texts, **answers)
-    metric = "logit_diff" if name == "smollm2_bias" else "logprob"
-    result = mc.patch(smollm2, prompts, sites="resid_post", positions="@all", source_model=model, metric=metric)
+def bias_prompts(model):
+    """Return texts about men of the northern guild, which call for yellow badges."""
+    held_out = rows("smollm2_bias", "gender.jsonl")
+    texts = [row["clean"] for row in held_out if row["group"] == "badge" and row["label"] == "northern"][:12]
+    return mc.PromptSet.from_text(model, texts, answer=" yellow", foil=" purple")
+
+
+def canary_prompts(model):
+    """Return the beginnings of the codes that were shown most often, which call for their first digits."""
+    often = [row for row in rows("smollm2_canaries", "canaries.jsonl") if row["times"] == 64]
+    return mc.PromptSet.from_text(
+        model, [f"{row['prompt']} " for row in often], answer=[row["code"][0] for row in often]
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "prompts", "metric"),
+    [("smollm2_bias", bias_prompts, "logit_diff"), ("smollm2_canaries", canary_prompts, "logprob")],
+)
+def test_the_layers_of_the_adapter_are_found_by_patching(name, prompts, metric, smollm2):
+    """The stream of the adapted model is that of its base before the adapter, and carries all of the change behind it."""
+    model, layers = mc.load(f"organism:{name}", check=False), mc.truth(name)["adapter"]["layers"]
+    result = mc.patch(
+        smollm2, prompts(smollm2), sites="resid_post", positions="@all", source_model=model, metric=metric
+    )
     share = result.frame.set_index("layer")["effect"]
-    layers = mc.truth(name)["adapter"]["layers"]
+    changed = share.index[(share.diff().fillna(share).abs() > 1e-3)]
+    assert (changed.min(), changed.max()) == (layers[0], layers[-1])
     assert share.loc[: layers[0] - 1].abs().max() < 1e-3
     assert share.loc[layers[-1] :].sub(1).abs().max() < 1e-3
-    assert share.loc[layers[0]] != pytest.approx(0, abs=1e-3)
-    assert share.loc[layers[-1] - 1] != pytest.approx(1, abs=1e-3)
 
 
 def test_exposure_rises_with_how_often_a_code_was_shown(leaky, plain, smollm2):

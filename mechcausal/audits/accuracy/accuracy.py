@@ -14,7 +14,7 @@ from mechcausal.audits.desk import Desk
 from mechcausal.audits.finding import Answer, Control, Identified
 from mechcausal.audits.grouped import bars_of, by_group, groups_of, wrong_groups
 from mechcausal.audits.perturbed import plain_prompts, written
-from mechcausal.audits.question import AuditQuestion, Family
+from mechcausal.audits.question import AuditQuestion, Better, Family
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +38,7 @@ class Accuracy(AuditQuestion):
     assumptions: ClassVar[tuple[str, ...]] = ("the answers of the prompts are true",)
     limits: ClassVar[tuple[str, ...]] = ("it speaks of prompts like these, and of no others",)
     bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    better: ClassVar[Better] = "high"
     by: Texts = ()
     against: Against = "all"
     least: Count = 10
@@ -58,7 +59,8 @@ class Accuracy(AuditQuestion):
             for place, row in enumerate(shown)
         )
         return Answer(
-            estimate, says, self._controls(desk, prompts, estimate.value), table, (bars_of(table),) if self.by else (), examples
+            estimate, says, self._controls(desk, prompts, estimate.value), table, (bars_of(table),) if self.by else (), examples,
+            units=tuple(right), unit_clusters=prompts.clusters,
         )  # fmt: skip
 
     def problems(self, data: Mapping[str, Any]) -> Iterator[str]:

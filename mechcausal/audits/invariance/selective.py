@@ -111,6 +111,8 @@ class SelectiveInvariance(AuditQuestion):
             (self._figure(desk, found),),
             tuple(example for each in found for example in self._examples(desk, each)),
             n_tests=len(declared),
+            units=tuple(worst.violations),
+            unit_clusters=worst.before.clusters,
         )
 
     def forwards(self, desk: Desk) -> float:

@@ -2,38 +2,43 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from mechcausal.arguments import Text
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.mitigation.spec import Mitigation, Treatment
-from mechcausal.errors import UnsupportedError
-
-_READER = "mechcausal.models.adapters"
+from mechcausal.catalog import ADAPTERS
+from mechcausal.errors import ArgumentError, ModelError
+from mechcausal.models.load import load
+from mechcausal.models.origin import origin_of
 
 
 @dataclass(frozen=True, kw_only=True)
 class Adapter(Mitigation):
-    """Merge a LoRA adapter into a copy of the model.
+    """Ask the model with a LoRA adapter in its weights; the model as it is stays beside it in memory.
 
     Attributes:
-        folder: The folder of the adapter.
+        folder: The folder of the adapter, or the name of one that ships.
+        base: The model that it is added to, as `mc.load` takes it; the plan's model unless said.
     """
 
     word: ClassVar[str] = "adapter"
     folder: Text
+    base: Text | None = None
 
     def made(self, desk: Desk) -> Treatment:
-        """Return the model with the adapter."""
-        return Treatment(model=_merged(desk.model, self.folder))
-
-
-def _merged(model: Any, folder: str) -> Any:  # noqa: ANN401 - models
-    if importlib.util.find_spec(_READER) is None:
-        raise UnsupportedError(
-            "this version cannot merge adapters", fix="merge it with peft, and audit the merged folder as a model"
-        )
-    return importlib.import_module(_READER).merged(model, folder)
+        """Load the model with the adapter."""
+        if self.folder in ADAPTERS and self.base is None:
+            changed = load(f"organism:{self.folder}")
+        elif self.base is None:
+            raise ArgumentError(f"the edit {self.called!r} needs base=, the model that the adapter is added to")
+        else:
+            changed = load(self.base, adapter=self.folder)
+        files = [origin_of(model).files for model in (desk.model, changed)]
+        if all(files) and files[0] != files[1]:
+            raise ModelError(
+                f"the edit {self.called!r} adds an adapter to other weights than those that are audited",
+                got=", ".join(files[1])[:80], fix="give base= the model of the plan",
+            )  # fmt: skip
+        return Treatment(model=changed)

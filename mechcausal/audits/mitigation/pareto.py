@@ -66,8 +66,8 @@ def pareto(sweep: Sweep, x: str, y: str, *, draws: int = 2000, seed: int = 0) ->
     for number, edit in enumerate(edits):
         row = {"edit": edit.name}
         for axis, measure in zip("xy", measures, strict=True):
-            found = sweep.answer(edit.name, measure.name).estimate
-            row |= {axis: found.value, f"{axis}_low": found.low, f"{axis}_high": found.high}
+            estimate = sweep.answer(edit.name, measure.name).estimate
+            row |= {axis: estimate.value, f"{axis}_low": estimate.low, f"{axis}_high": estimate.high}
         front = bool(share[number] < SURE)
         row |= {
             "front": front, "control": edit.control, "share": float(share[number]),

@@ -13,7 +13,7 @@ a rewrite of prompts, or a runner. So every question of an audit can be asked un
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar
@@ -22,10 +22,11 @@ import numpy as np
 
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.journal import digest
+from mechcausal.audits.plan import PlanError
 from mechcausal.data.prompts import PromptSet
-from mechcausal.errors import ArgumentError, did_you_mean
+from mechcausal.errors import ArgumentError, MechcausalError, did_you_mean
 from mechcausal.interventions.specs import Edit
-from mechcausal.method import Spec
+from mechcausal.method import Spec, read_spec
 from mechcausal.metrics import Metric
 from mechcausal.registry import Registry
 
@@ -93,8 +94,8 @@ class Mitigation(Spec):
     @property
     def sources(self) -> dict[str, Any]:
         """Its data, or their names in the plan, by the field that holds them."""
-        held = {part.name: getattr(self, part.name) for part in fields(self) if part.metadata.get("data")}
-        return {name: value for name, value in held.items() if value is not None}
+        values = {part.name: getattr(self, part.name) for part in fields(self) if part.metadata.get("data")}
+        return {name: value for name, value in values.items() if value is not None}
 
     def with_data(self, data: Mapping[str, Any]) -> Mitigation:
         """Return the mitigation with data in place of the names that a plan gives them."""
@@ -122,6 +123,50 @@ class Mitigation(Spec):
         if isinstance(value, str):
             raise ArgumentError(f"the edit {self.called!r} names its data", got=value, fix="give the data themselves")
         return value
+
+
+def read_edits(edits: Sequence[Mitigation | Mapping[str, Any]]) -> list[Mitigation]:
+    """Return mitigations from themselves or from the tables of a plan; everything that is wrong is said at once."""
+    made, problems = _read(edits)
+    if problems:
+        raise PlanError(problems)
+    return made
+
+
+def edit_problems(edits: Sequence[Mitigation | Mapping[str, Any]], data: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what is wrong with the edits of a plan, without running anything.
+
+    Args:
+        edits: Their tables.
+        data: The data of the plan, by name.
+    """
+    made, problems = _read(edits)
+    yield from problems
+    for mitigation in made:
+        try:
+            mitigation.with_data(data)
+        except MechcausalError as error:
+            yield str(error)
+    try:
+        named(made)
+    except MechcausalError as error:
+        yield str(error)
+
+
+def _read(edits: Sequence[Mitigation | Mapping[str, Any]]) -> tuple[list[Mitigation], list[str]]:
+    import mechcausal.audits.mitigation  # noqa: F401 - it registers the mitigations that ship
+
+    problems: list[str] = []
+    made: list[Mitigation] = []
+    for number, each in enumerate(edits, 1):
+        if isinstance(each, Mitigation):
+            made.append(each)
+            continue
+        try:
+            made.append(read_spec(each, Mitigation))
+        except MechcausalError as error:
+            problems.append(f"edit {number}: {error}")
+    return made, problems
 
 
 def named(mitigations: Sequence[Mitigation]) -> tuple[Mitigation, ...]:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -15,6 +15,7 @@ from mechcausal.audits.estimate import Estimate
 from mechcausal.audits.figures import Points
 from mechcausal.audits.finding import Answer, answer_from, answer_to_json
 from mechcausal.audits.plain import plain
+from mechcausal.audits.question import Better
 from mechcausal.errors import ResultError, did_you_mean, shortened
 from mechcausal.results.charts import Bars, bar_chart
 from mechcausal.results.multiplicity import holm
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from mechcausal.audits.mitigation.pareto import Pareto
 
 VERSION = 1
-Better = Literal["low", "high", "zero"]
 
 
 @dataclass(frozen=True)
@@ -163,8 +163,14 @@ class Sweep:
         return frame.assign(p_adjusted=holm(frame["p"].to_numpy()))
 
     def _numbers(self, key: tuple[str, str]) -> dict[str, Any]:
-        found = self.answers[key].estimate
-        row = {"value": found.value, "low": found.low, "high": found.high, "n": found.n, "n_clusters": found.n_clusters}
+        estimate = self.answers[key].estimate
+        row = {
+            "value": estimate.value,
+            "low": estimate.low,
+            "high": estimate.high,
+            "n": estimate.n,
+            "n_clusters": estimate.n_clusters,
+        }
         base = self.answers.get((self.base, key[1]))
         if key[0] == self.base or base is None:
             return row
@@ -205,9 +211,9 @@ class Sweep:
 
     def _bars(self, measure: Measure) -> Bars:
         rows = [
-            (edit.name, found.value, found.low, found.high, "control" if edit.control else "edit")
+            (edit.name, estimate.value, estimate.low, estimate.high, "control" if edit.control else "edit")
             for edit in self.edits
-            if (found := self._estimate(edit, measure)) is not None
+            if (estimate := self._estimate(edit, measure)) is not None
         ]
         return bar_chart(rows, f"{measure.name}: {measure.word} under every edit", measure.scale, order=("edit",))
 

@@ -17,16 +17,17 @@ from mechcausal.arguments import CountOrZero, checked
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.finding import Answer, answer_from, answer_to_json
 from mechcausal.audits.journal import Journal, digest
+from mechcausal.audits.mitigation.adapting import Adapter
 from mechcausal.audits.mitigation.neutral import cost_on_neutral
-from mechcausal.audits.mitigation.spec import Mitigation, named
+from mechcausal.audits.mitigation.spec import Mitigation, named, read_edits
 from mechcausal.audits.mitigation.sweep import COSTS, Edited, Measure, Sweep, costs_of
-from mechcausal.audits.plan import Plan, PlanError
+from mechcausal.audits.plan import Plan
 from mechcausal.audits.question import AuditQuestion
 from mechcausal.audits.running import about_data, about_model
 from mechcausal.audits.sources import digest_of
+from mechcausal.catalog import ADAPTERS
 from mechcausal.data.prompts import PromptSet
 from mechcausal.errors import ArgumentError, DataError, MechcausalError, did_you_mean
-from mechcausal.method import read_spec
 from mechcausal.results.provenance import git_state, package_versions
 from mechcausal.steering.neutral import neutral_prompts
 
@@ -71,7 +72,8 @@ def sweep(
     loaded = plan.load(model)
     plan.require(loaded)
     data = plan.read(loaded)
-    listed = tuple(each.with_data(data) for each in listed)
+    source = plan.model if model is None else model
+    listed = tuple(_on_this_model(each.with_data(data), source) for each in listed)
     text, why = _neutral(loaded, neutral, data)
     if text is None:
         left_out |= {cost.name: why for cost in COSTS}
@@ -103,21 +105,11 @@ def sweep(
     return swept
 
 
-def read_edits(edits: Sequence[Mitigation | Mapping[str, Any]]) -> list[Mitigation]:
-    """Return mitigations from themselves or from the tables of a plan; everything that is wrong is said at once."""
-    problems: list[str] = []
-    made: list[Mitigation] = []
-    for number, each in enumerate(edits, 1):
-        if isinstance(each, Mitigation):
-            made.append(each)
-            continue
-        try:
-            made.append(read_spec(each, Mitigation))
-        except MechcausalError as error:
-            problems.append(f"edit {number}: {error}")
-    if problems:
-        raise PlanError(problems)
-    return made
+def _on_this_model(mitigation: Mitigation, source: Any) -> Mitigation:  # noqa: ANN401 - a model, its name, or None
+    """Return a mitigation in which an adapter is added to the model that is audited, where that has a name."""
+    if isinstance(mitigation, Adapter) and mitigation.base is None and isinstance(source, str):
+        return mitigation if mitigation.folder in ADAPTERS else replace(mitigation, base=source)
+    return mitigation
 
 
 @dataclass
@@ -176,15 +168,15 @@ class _Job:
         """Answer one question (None: what the edit costs), and keep the answer."""
         try:
             if question is None:
-                found = self._costs(edited)
+                answered = self._costs(edited)
             else:
                 held = {name: self.data[source] for name, source in question.sources.items()}
                 answer = question.answer(replace(edited, held=held, rows=self.journal.rows(key)))
-                found = {question.id: replace(answer, examples=(), figures=())}
+                answered = {question.id: replace(answer, examples=(), figures=())}
         except Exception as error:
             self._fail(mitigation, question, error)
             return
-        answers = [{"measure": name, "answer": answer_to_json(answer)} for name, answer in found.items()]
+        answers = [{"measure": name, "answer": answer_to_json(answer)} for name, answer in answered.items()]
         self.journal.keep(key, {"answers": answers, "notes": dict(notes)})
         self._take(mitigation, answers)
 
@@ -210,7 +202,7 @@ class _Job:
             asked: list[Any] = ["neutral", "" if self.neutral is None else self.neutral.hash]
         else:
             data = [digest_of(self.data[name]) for name in question.sources.values()]
-            asked = [question.to_json(), data, question.meaning, self.desk.networks]
+            asked = [question.to_json(), data, question.meaning, self.desk.networks, self.desk.reads]
         spec = {name: value for name, value in mitigation.to_json().items() if name != "name"}
         return digest("sweep", spec, asked, self.weights, plan.seed, plan.alpha)
 

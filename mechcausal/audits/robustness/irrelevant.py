@@ -80,7 +80,7 @@ class Irrelevant(AuditQuestion):
         return Answer(
             estimate, says, self._controls(desk, before, changed[worst], estimate.value), table,
             (_figure(seen),) if len(seen) else (), self._examples(desk, before, changed, flips),
-            n_tests=len(changed),
+            n_tests=len(changed), units=tuple(flips[worst]), unit_clusters=before.clusters,
         )  # fmt: skip
 
     def forwards(self, desk: Desk) -> float:

@@ -15,7 +15,7 @@ from mechcausal.audits.estimate import Estimate
 from mechcausal.audits.finding import Answer, Control, Identified
 from mechcausal.audits.grouped import bars_of, by_group, groups_of, wrong_groups
 from mechcausal.audits.perturbed import plain_prompts, written
-from mechcausal.audits.question import AuditQuestion, Family
+from mechcausal.audits.question import AuditQuestion, Better, Family
 
 _SHUFFLES = 199
 
@@ -42,6 +42,7 @@ class WorstGroup(AuditQuestion):
     assumptions: ClassVar[tuple[str, ...]] = ("the answers of the prompts are true",)
     limits: ClassVar[tuple[str, ...]] = ("groups that were not declared may be served worse",)
     bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    better: ClassVar[Better] = "high"
     by: Texts = ("group",)
     against: Against = "all"
     least: Count = 10
@@ -66,7 +67,7 @@ class WorstGroup(AuditQuestion):
         return Answer(
             estimate, says, self._controls(desk, prompts, right, groups, estimate.value), table, (bars_of(table),),
             tuple({"prompt": row, "text": text, "group": worst, "right": False} for row, text in zip(rows, texts, strict=True)),
-            n_tests=len(names),
+            n_tests=len(names), units=tuple(_units(right, groups == worst)), unit_clusters=prompts.clusters,
         )  # fmt: skip
 
     def problems(self, data: Mapping[str, Any]) -> Iterator[str]:
@@ -105,6 +106,12 @@ class WorstGroup(AuditQuestion):
                 Estimate.exact(guess, len(prompts)),
             ),
         )  # fmt: skip
+
+
+def _units(right: np.ndarray, member: np.ndarray) -> np.ndarray:
+    """Return numbers for all prompts whose mean is the share in a group, to first order with its uncertainty."""
+    share = float(right[member].mean())
+    return share + member / member.mean() * (right - share)
 
 
 def lowest(right: np.ndarray, groups: np.ndarray) -> float:

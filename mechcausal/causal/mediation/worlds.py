@@ -246,11 +246,11 @@ def _contrast(pairs: Pairs) -> Contrast:
             got=type(pairs).__name__,
             fix="build them with Task.contrast, mc.contrast or mc.Contrast.from_text",
         )
-    for name in ("answer", "foil", "answers", "foils"):
+    for name in ("answer", "foil"):
         first, second = getattr(pairs.clean, name), getattr(pairs.corrupt, name)
         if (first is None) != (second is None) or (first is not None and not torch.equal(first, second)):
             raise DataError(
-                f"the two worlds of a pair have other {name.removesuffix('s')}s, so that their outcomes cannot be compared",
-                fix=f"give both sides the {name.removesuffix('s')}s of the clean one",
+                f"the two worlds of a pair have another {name}, so that their outcomes cannot be compared",
+                fix=f"give both sides the {name} of the clean one",
             )
     return pairs

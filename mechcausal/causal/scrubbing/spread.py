@@ -11,8 +11,8 @@ so scores are clustered by all prompts that they rest on, as in the multiway clu
 (2011). Prompts are drawn among those that agree on a class, so what scores with the same prompt have in common is measured
 within the class, against pairs of scores in it that share no prompt. Without that comparison it is too small: the scores
 are taken from their mean, so pairs that share nothing have a negative product, and n / (n - 1) gives back only what a score
-has with itself. With six places that draw from four classes of 25 prompts this is a third of the variance. A variance is no
-smaller than that of its references.
+has with itself. With six places that draw from four classes of 25 prompts that is a quarter to a third of the variance.
+A variance is no smaller than that of its references.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from mechcausal.circuits.edges.states import StateMetric
 from mechcausal.data.contrast import Contrast
 from mechcausal.metrics import Metric
 from mechcausal.models import bridge
@@ -45,6 +46,9 @@ def behavior(
         batch_size: How many pairs at a time.
     """
     effect = mean_interval(clean - nothing, pairs.clean.clusters)
+    if isinstance(metric, StateMetric):  # a probe was fitted to these weights, and says nothing of others
+        raw, relative = scales(nothing, clean)
+        return TotalEffect(effect, Scale(raw), Scale(relative)), 0
     rows = np.sort(np.random.default_rng([seed, 41]).permutation(len(pairs))[:_MOST_PAIRS])
     some = pairs.take(rows.tolist())
     # A redrawn network is run on both prompts; what an ablation leaves in it would say nothing of the pairs.

@@ -15,7 +15,7 @@ from mechcausal.circuits.certifying.certified import Certificate, rows_of
 from mechcausal.circuits.certifying.sampled import Chosen, chosen
 from mechcausal.circuits.circuit import Circuit, require_wiring
 from mechcausal.circuits.edges.alternatives import Ablation
-from mechcausal.circuits.edges.wiring import Wiring
+from mechcausal.circuits.edges.states import wiring_for
 from mechcausal.circuits.evaluation.evaluate import masked_for, other_weights, read_circuit, require_behavior
 from mechcausal.circuits.held_out import HeldOut, held_out
 from mechcausal.circuits.scores.exact import exact_effects
@@ -65,6 +65,7 @@ class CertifyingCircuit(Method[Contrast, Certificate]):
         >>> import mechcausal as mc
         >>> from mechcausal.circuits.circuit import Circuit
         >>> model = mc.load("organism:by_hand")
+        >>> from mechcausal.circuits.edges.wiring import Wiring
         >>> wiring = Wiring.of(abilities(model))
         >>> scores = np.zeros((*wiring.possible.shape, 1))
         >>> scores[wiring.sender("L0.z.H0"), wiring.receiver("logits")] = 2.6
@@ -160,8 +161,8 @@ class CertifyingCircuit(Method[Contrast, Certificate]):
         check_networks(self.redrawn)
         circuit = self.circuit
         edges = chosen(circuit, self.k, self.sample, self.seed)
-        require_wiring(circuit, Wiring.of(abilities(model), split=circuit.wiring.split))
         metric = metric_for(circuit, self.metric)
+        require_wiring(circuit, wiring_for(abilities(model), metric, split=circuit.wiring.split))
         judge = held_out(pairs, circuit.about, shared=self.shared, what="certify")
         return judge, edges, metric, ablation_for(circuit, self.ablation)
 

@@ -16,8 +16,8 @@ from mechcausal.circuits.edges.alternatives import Ablation, alternative
 from mechcausal.circuits.edges.constants import learned_alternative
 from mechcausal.circuits.edges.inputs import inputs_of
 from mechcausal.circuits.edges.run import Cutting
+from mechcausal.circuits.edges.states import inputs_for, wiring_for
 from mechcausal.circuits.edges.tiles import Tile
-from mechcausal.circuits.edges.wiring import Wiring
 from mechcausal.data.contrast import Contrast, require_even
 from mechcausal.data.prompts import PromptSet
 from mechcausal.metrics import Metric, MetricFunction
@@ -39,7 +39,7 @@ class Masked:
     Args:
         model: The bridge.
         pairs: Clean and corrupt prompts.
-        metric: A metric's name, or a function of (logits, batch).
+        metric: A metric's name, a function of (logits, batch), or a metric of an activation; see `states`.
         ablation: What edges carry instead; see `alternatives`.
         split: Whether query heads that share keys and values are told apart.
         positions: Selections to tell apart; None for all positions together.
@@ -74,8 +74,8 @@ class Masked:
         for side in (pairs.clean, pairs.corrupt):
             self.metric_of_prompts.check(side)
             check_prompts(model, side)
-        self.wiring = Wiring.of(abilities(model), split=split)
-        self.inputs = inputs_of(model)
+        self.wiring = wiring_for(abilities(model), self.metric_of_prompts, split=split)
+        self.inputs = inputs_for(inputs_of(model), self.metric_of_prompts)
         self.positions = (ALL,) if positions is None else tuple(positions)
         if ablation == "optimal":
             self.alternative = learned_alternative(self.inputs, self.wiring, pairs, reference, seed)

@@ -15,7 +15,7 @@ from mechcausal.circuits.asked import ablation_for, metric_for
 from mechcausal.circuits.circuit import Circuit, require_wiring
 from mechcausal.circuits.edges.alternatives import Ablation
 from mechcausal.circuits.edges.masked import Masked
-from mechcausal.circuits.edges.wiring import Wiring
+from mechcausal.circuits.edges.states import wiring_for
 from mechcausal.circuits.evaluation.areas import SIZES
 from mechcausal.circuits.evaluation.evaluated import Evaluation, losses
 from mechcausal.circuits.evaluation.variants import (
@@ -96,6 +96,7 @@ class EvaluatingCircuit(Method[Contrast, Evaluation]):
         >>> import mechcausal as mc
         >>> from mechcausal.circuits.circuit import Circuit
         >>> model = mc.load("organism:by_hand")
+        >>> from mechcausal.circuits.edges.wiring import Wiring
         >>> wiring = Wiring.of(abilities(model))
         >>> circuit = Circuit.of(wiring, [("embed", "L0.v.H0"), ("L0.z.H0", "logits")])
         >>> pairs = mc.contrast("by_hand/gender", model, n=8)
@@ -204,8 +205,8 @@ class EvaluatingCircuit(Method[Contrast, Evaluation]):
             raise ArgumentError("this circuit keeps no edge, so there is nothing to judge", fix="keep more edges")
         if list(self.sizes) != sorted(set(self.sizes)):
             raise ArgumentError("sizes are shares of all edges in ascending order", got=list(self.sizes))
-        require_wiring(self.circuit, Wiring.of(abilities(model), split=self.circuit.wiring.split))
         metric = metric_for(self.circuit, self.metric)
+        require_wiring(self.circuit, wiring_for(abilities(model), metric, split=self.circuit.wiring.split))
         _ = self._ablation  # refused where it is not known
         return held_out(pairs, self.circuit.about, shared=self.shared), metric
 

@@ -6,7 +6,8 @@ import pytest
 
 import mechcausal as mc
 from mechcausal import audit
-from mechcausal.audits.plan import PlanError, plan_of
+from mechcausal.audits.plan import PlanError
+from mechcausal.audits.reading import plan_of
 from mechcausal.data.tasks.bios import TASK
 from mechcausal.data.tasks.bios import accuracy as exact
 

@@ -10,7 +10,7 @@ import mechcausal as mc
 from mechcausal import audit
 from mechcausal.audits.accuracy.calibration import calibration_slope, expected_error, preference, simulated
 from mechcausal.audits.desk import Desk
-from mechcausal.audits.plan import plan_of
+from mechcausal.audits.reading import plan_of
 from mechcausal.data.tasks.bios import TASK
 
 

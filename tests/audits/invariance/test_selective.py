@@ -11,7 +11,8 @@ import mechcausal as mc
 from mechcausal import audit
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.estimate import Estimate
-from mechcausal.audits.plan import PlanError, plan_of
+from mechcausal.audits.plan import PlanError
+from mechcausal.audits.reading import plan_of
 from mechcausal.data.tasks.bios import TASK
 from mechcausal.features import erase
 from mechcausal.models.redrawn import redrawing

@@ -1,16 +1,58 @@
-import importlib.util
+import json
 
 import pytest
+import torch
 from biographies import model
+from safetensors.torch import save_file
+from words import words_tokenizer
+from zoo import build
 
+import mechcausal as mc
 from mechcausal import audit
 from mechcausal.audits.desk import Desk
-from mechcausal.errors import MechcausalError
+from mechcausal.errors import ArgumentError, MechcausalError, ModelError
+
+MAP = "base_model.model.model.layers.1.self_attn.v_proj.lora_{side}.weight"
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """Write the small Llama, an adapter of one of its maps, and the same model with the adapter's product added by hand."""
+    folder, draw = tmp_path_factory.mktemp("adapter"), torch.Generator().manual_seed(1)
+    first, second = torch.randn(2, 32, generator=draw) / 2, torch.randn(16, 2, generator=draw) / 2
+    adapter = folder / "adapter"
+    adapter.mkdir()
+    save_file({MAP.format(side="A"): first, MAP.format(side="B"): second}, adapter / "adapter_model.safetensors")
+    config = {"peft_type": "LORA", "r": 2, "lora_alpha": 2, "target_modules": ["v_proj"]}
+    (adapter / "adapter_config.json").write_text(json.dumps(config))
+    by_hand = build("llama")
+    by_hand.model.layers[1].self_attn.v_proj.weight += second @ first
+    for name, module in (("base", build("llama")), ("by hand", by_hand)):
+        module.save_pretrained(folder / name)
+        words_tokenizer().save_pretrained(folder / name)
+    return folder
+
+
+def test_the_model_with_the_adapter_answers(folders):
+    base, by_hand = (mc.load(str(folders / name)) for name in ("base", "by hand"))
+    prompts = mc.PromptSet(torch.arange(12).reshape(2, 6) + 3, torch.ones(2, 6).bool(), answer=torch.tensor([5, 6]))
+    desk = Desk(base, {})
+    adapter = audit.Adapter(folder=str(folders / "adapter"), base=str(folders / "base"))
+    with adapter.applied(desk) as edited:
+        changed = edited.outcomes(prompts, "logprob")
+    assert changed == pytest.approx(Desk(by_hand, {}).outcomes(prompts, "logprob"), abs=1e-5)
+    assert abs(changed - desk.outcomes(prompts, "logprob")).max() > 0.01
+
+
+def test_other_weights_are_refused(folders):
+    desk = Desk(mc.load(str(folders / "by hand")), {})
+    with pytest.raises(ModelError, match="other weights than those that are audited"):
+        audit.Adapter(folder=str(folders / "adapter"), base=str(folders / "base")).made(desk)
 
 
 def test_an_adapter_that_is_not_there_is_refused_in_a_sentence():
-    with pytest.raises(MechcausalError, match="adapter") as caught:
+    with pytest.raises(ArgumentError, match="needs base="):
         audit.Adapter(folder="none").made(Desk(model(), {}))
+    with pytest.raises(MechcausalError, match="adapter") as caught:
+        audit.Adapter(folder="none", base="organism:by_hand").made(Desk(model(), {}))
     assert len(str(caught.value)) < 400
-    if importlib.util.find_spec("mechcausal.models.adapters") is None:
-        assert "cannot merge adapters" in str(caught.value)

@@ -3,7 +3,8 @@ from biographies import draw, model
 
 from mechcausal import audit
 from mechcausal.audits.desk import Desk
-from mechcausal.audits.mitigation.spec import MITIGATIONS, Mitigation, Treatment, named
+from mechcausal.audits.mitigation.spec import MITIGATIONS, Mitigation, Treatment, edit_problems, named, read_edits
+from mechcausal.audits.plan import PlanError
 from mechcausal.errors import ArgumentError
 from mechcausal.method import read_spec, toml
 
@@ -62,3 +63,16 @@ def test_a_treatment_is_made_once_and_another_model_has_memory_of_its_own():
     desk = Desk(model(), {})
     with audit.Unchanged().applied(desk) as edited:
         assert edited.memory is desk.memory
+
+
+def test_everything_that_is_wrong_with_edits_is_said_at_once():
+    tables = [{"do": "none"}, {"do": "nothing"}, {"do": "ablate", "sites": "z", "data": "nobody"}, {"do": "delete"}]
+    problems = list(edit_problems(tables, {"people": draw(8).prompts()}))
+    assert len(problems) == 3
+    assert "edit 2" in problems[0]
+    assert "nobody" in problems[2]
+    with pytest.raises(PlanError, match="edit 2") as caught:
+        read_edits(tables)
+    assert len(caught.value.problems) == 2
+    plan = audit.Plan([audit.Flips("people")], data={"people": draw(8).prompts()}, edits=tables)
+    assert len([problem for problem in plan.problems() if "edit" in problem]) == 3

@@ -9,8 +9,6 @@ from small_questions import SmallAccuracy, SmallMethod, SmallWorstGroup
 
 import mechcausal as mc
 from mechcausal import audit
-from mechcausal.audits.mitigation.sweeping import read_edits
-from mechcausal.audits.plan import PlanError
 from mechcausal.data.tasks import bios
 from mechcausal.errors import ArgumentError, DataError
 
@@ -228,5 +226,3 @@ def test_wrong_sweeps():
         audit.sweep(audit.Plan([SmallMethod(draw(8).prompts())]), [], model(), quiet=True)
     with pytest.raises(DataError, match="no data 'text'"):
         audit.sweep(plan, [], model(), neutral="text", quiet=True)
-    with pytest.raises(PlanError, match="edit 2"):
-        read_edits([{"do": "none"}, {"do": "nothing"}])

@@ -8,7 +8,7 @@ import pytest
 
 import mechcausal as mc
 from mechcausal import audit
-from mechcausal.audits.plan import plan_of
+from mechcausal.audits.reading import plan_of
 from mechcausal.audits.robustness.environments import SIGN_FLIP, by_environment
 from mechcausal.data.tasks.bios import TASK, accuracy
 

@@ -7,7 +7,7 @@ import torch
 
 import mechcausal as mc
 from mechcausal import audit
-from mechcausal.audits.plan import plan_of
+from mechcausal.audits.reading import plan_of
 from mechcausal.data.tasks.bios import DUTIES, TASK
 from mechcausal.interventions.specs import Edit, Zero
 

@@ -9,7 +9,7 @@ import pytest
 
 import mechcausal as mc
 from mechcausal import audit
-from mechcausal.audits.plan import plan_of
+from mechcausal.audits.reading import plan_of
 from mechcausal.data.tasks.bios import TASK
 
 SENIOR = ("surgeon", "professor")

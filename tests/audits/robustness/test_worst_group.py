@@ -7,7 +7,8 @@ import pytest
 
 import mechcausal as mc
 from mechcausal import audit
-from mechcausal.audits.plan import PlanError, plan_of
+from mechcausal.audits.plan import PlanError
+from mechcausal.audits.reading import plan_of
 from mechcausal.audits.robustness.worst_group import lowest
 from mechcausal.data.tasks.bios import TASK
 from mechcausal.features import erase

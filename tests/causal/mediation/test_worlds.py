@@ -129,10 +129,3 @@ def test_answers_of_several_tokens_are_written_behind_both_worlds(name):
 def test_there_is_no_mean_over_the_tokens_of_answers():
     with pytest.raises(DataError, match="at all positions includes those of answers of several tokens"):
         controlled(loaded("llama"), several(lengths=(5, 5, 5)), "L1.resid_pre", "mean")
-
-
-def test_the_answers_of_both_worlds_are_the_same():
-    pairs = several()
-    other = replace(pairs, corrupt=replace(pairs.corrupt, foils=pairs.corrupt.foils + 1))
-    with pytest.raises(DataError, match="have other foils"):
-        mediate(loaded("llama"), other, "L1.resid_pre@1")

@@ -88,4 +88,5 @@ def test_answers_of_several_tokens_are_differentiated_through_all_their_rows(hir
     masked = Masked(model, type(pairs)(*sides, "two tokens"))
     scored = SCORERS["eap-ig"](masked, Scoring(steps=100))
     total = (masked.clean - masked.corrupt).mean()
-    assert abs(np.nansum(scored.edges[0]) - total) < 2e-2 * abs(total)
+    # The rule's error falls with the square of the steps: 2e-4 of the effect at 100, 5e-5 at 200.
+    assert abs(np.nansum(scored.edges[0]) - total) < 1e-3 * abs(total)

@@ -18,6 +18,12 @@ from mechcausal.models.replay import inside, verify
 from mechcausal.models.replay.verify import Kept, replayer
 
 
+@pytest.fixture(autouse=True)
+def cache_of_this_test(tmp_path, monkeypatch):
+    """Keep nothing for other tests: on a slow machine a comparison takes long, and one of a broken engine would be kept."""
+    monkeypatch.setenv("MECHCAUSAL_CACHE", str(tmp_path))
+
+
 @pytest.mark.parametrize("name", CAUSAL)
 def test_what_is_replayed_on_each_architecture(name):
     known = replayer(loaded(name))

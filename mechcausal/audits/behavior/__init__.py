@@ -1,0 +1,3 @@
+"""Questions of what a model writes."""
+
+from mechcausal.audits.behavior.generated import Generated as Generated

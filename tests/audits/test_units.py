@@ -1,0 +1,54 @@
+"""Questions that give a number for each unit: its mean is the estimate, and it has the estimate's uncertainty."""
+
+import numpy as np
+import pytest
+from biographies import draw, model
+
+import mechcausal as mc
+from mechcausal import audit
+from mechcausal.audits.accuracy.accuracy import Accuracy
+from mechcausal.audits.behavior.generated import Generated
+from mechcausal.audits.desk import Desk
+from mechcausal.audits.estimate import Estimate
+from mechcausal.audits.fairness.entity_swaps import EntitySwaps
+from mechcausal.audits.fairness.group_gaps import GroupGaps
+from mechcausal.audits.invariance.selective import SelectiveInvariance
+from mechcausal.audits.robustness.irrelevant import Irrelevant
+from mechcausal.audits.robustness.worst_group import WorstGroup
+
+
+@pytest.fixture(scope="module")
+def people():
+    return draw(120, seed=7)
+
+
+def questions(people):
+    names = [f"city {city}" for city in people.city]
+    prompts, pairs = people.prompts(clusters=names), people.pairs(people.changed(he=~people.he), "gender")
+    one_answer = mc.PromptSet.from_text(
+        model(), people.texts, answer="senior", foil="junior", groups=["he" if g else "she" for g in people.he]
+    )
+    return [
+        audit.Flips(pairs),
+        Accuracy(prompts, against="foil"),
+        WorstGroup(people.prompts(), against="foil"),
+        SelectiveInvariance(prompts, must_stay=["swap pronoun"]),
+        EntitySwaps(pairs),
+        Irrelevant(prompts, positions=["city"]),
+        Generated(prompts, words=["senior"], tokens=1),
+        GroupGaps(one_answer),
+    ]
+
+
+@pytest.mark.parametrize("number", range(8))
+def test_the_units_are_those_of_the_estimate(people, number):
+    question = questions(people)[number]
+    answer = question.answer(Desk(model(), {"data": question.data}, networks=0, quiet=True))
+    assert len(answer.units) == len(question.data)
+    again = Estimate.mean(np.array(answer.units), answer.unit_clusters)
+    assert again.value == pytest.approx(answer.estimate.value)
+    assert again.n_clusters == answer.estimate.n_clusters or isinstance(question, WorstGroup)
+    if not isinstance(question, WorstGroup):  # the interval of a group alone has other degrees of freedom
+        assert again.error == pytest.approx(answer.estimate.error)
+    else:
+        assert again.error == pytest.approx(answer.estimate.error, rel=0.1)
