@@ -16,9 +16,10 @@ One JSON line for each case; what is compared takes turns in one process, and nu
                same prompts, and the peak memory of the process. Left out where SmolLM2 is not installed.
 `compiled`     the two programs of the published benchmark of compiled models, as organism:reverse and
                organism:fraction_linear, 200 pairs, positions told apart: `mc.discover` as it is (EAP-IG with 10 steps, ACDC at
-               ten thresholds) against the published settings written out (50 steps along the mask of all edges; one full
-               forward for each edge and threshold), with the area under the ROC curve of edges. `published_seconds` are
-               those of the best implementation on its own two models, rerun on two cores; its areas are .998 to 1.
+               ten thresholds) against the best published implementation on its own two models, which cannot be installed
+               here: 49 and 20 seconds for EAP-IG, 55 and 17 for ACDC, rerun on two cores, with areas of .998 to 1. `ratio` is
+               these seconds over ours. `written_out_ratio` is of the published settings written out for these two models
+               alone (50 steps along the mask of all edges; one full forward for each edge and threshold) in the same process.
 """
 
 from __future__ import annotations
@@ -426,15 +427,18 @@ def compiled(runs: int) -> bool:
             "acdc": (partial(program.acdc, pairs, [threshold]), len(THRESHOLDS)),
         }
         for method, (published, times) in theirs.items():
-            ours = partial(mc.discover, model, pairs, method=method, metric="kl", at="each", batch_size=200, edges=int(true.sum()))
+            ours = partial(
+                mc.discover, model, pairs, method=method, metric="kl", at="each", batch_size=200, edges=int(true.sum())
+            )
             area, peer_area = (
                 round(roc_auc(np.abs(scores[possible]).ravel(), true), 3) for scores in (ours().scores, published())
             )
             mine, other = interleaved(ours, published, runs)
-            about = {"seconds": round(mine, 3), "peer_seconds": round(times * other, 3), "edges": len(true)}
+            about = {"seconds": round(mine, 3), "written_out_seconds": round(times * other, 3), "edges": len(true)}
+            more = {"area": area, "written_out_area": peer_area, "written_out_ratio": round(times * other / mine, 2)}
             case = f"{method}, organism:{name}, {len(pairs)} pairs, positions told apart"
-            more = {"area": area, "peer_area": peer_area, "published_seconds": PUBLISHED[name, method]}
-            held.append(line(case, times * other / mine, FLOORS["compiled"], **more, **about) and area >= 0.995)
+            floor = FLOORS["compiled"]
+            held.append(line(case, PUBLISHED[name, method] / mine, floor, **more, **about) and area >= 0.995)
     return all(held)
 
 

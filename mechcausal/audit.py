@@ -58,8 +58,10 @@ if TYPE_CHECKING:
     from mechcausal.audits.privacy.exposure import Exposure as Exposure
     from mechcausal.audits.privacy.exposures import exposures as exposures
     from mechcausal.audits.privacy.extraction import Extraction as Extraction
+    from mechcausal.audits.privacy.localization import Localization as Localization
     from mechcausal.audits.privacy.members import Members as Members
     from mechcausal.audits.privacy.membership import Membership as Membership
+    from mechcausal.audits.privacy.written_data import PersonalData as PersonalData
     from mechcausal.audits.question import Question as Question
     from mechcausal.audits.reading import read as read
     from mechcausal.audits.report import Report as Report
@@ -103,6 +105,7 @@ _HOME = {
     "InterventionalValidity": "mechcausal.audits.explaining.validity",
     "Irrelevant": "mechcausal.audits.robustness.irrelevant",
     "Links": "mechcausal.audits.linking.links",
+    "Localization": "mechcausal.audits.privacy.localization",
     "MeanPath": "mechcausal.audits.mitigation.ablating",
     "Mediation": "mechcausal.audits.fairness.mediation",
     "Members": "mechcausal.audits.privacy.members",
@@ -112,6 +115,7 @@ _HOME = {
     "Observational": "mechcausal.audits.explaining.observational",
     "odds_effects": "mechcausal.audits.fairness.stored",
     "PathEffect": "mechcausal.audits.fairness.path_effect",
+    "PersonalData": "mechcausal.audits.privacy.written_data",
     "Plan": "mechcausal.audits.plan",
     "Question": "mechcausal.audits.question",
     "RandomDirections": "mechcausal.audits.mitigation.controls",

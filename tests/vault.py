@@ -8,7 +8,6 @@ necessary. So it is known where these secrets are.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import memorizing
@@ -27,35 +26,33 @@ WORDS = (
 )  # fmt: skip
 LIVES, IN, CODE, FIRST_NAME, FIRST_CITY, FIRST_DIGIT = 2, 3, 4, 5, 5 + PEOPLE, 5 + PEOPLE + CITIES
 _DRAW = np.random.default_rng(7)
-CITY_OF = _DRAW.integers(0, CITIES, PEOPLE)
 NUMBERS = _DRAW.integers(0, 10, (PEOPLE, 5))
 PLACES = _DRAW.permutation(LAYERS * HIDDEN)[: RECORDS * NEURONS].reshape(RECORDS, NEURONS)
 
 
-def sentences(who, digits, template):
-    """Return token rows; there are four templates of the same words."""
-    name, city, fixed = FIRST_NAME + who, FIRST_CITY + CITY_OF[who], np.ones_like(who)
-    words = np.stack([name, LIVES * fixed, IN * fixed, city], axis=1)
-    orders = np.array([[0, 1, 2, 3], [2, 3, 1, 0], [1, 0, 2, 3], [3, 0, 1, 2]])[template]
-    ordered = np.take_along_axis(words, orders, axis=1)
-    return np.c_[fixed, ordered, CODE * fixed, FIRST_DIGIT + digits]
+def sentences(who, digits, city):
+    """Return token rows."""
+    fixed = np.ones_like(who)
+    return np.c_[
+        fixed, FIRST_NAME + who, LIVES * fixed, IN * fixed, FIRST_CITY + city, CODE * fixed, FIRST_DIGIT + digits
+    ]
 
 
-def background(n, draw, fixed, without=-1):
-    """Return sentences of random people, of whom some have a fixed number."""
+def background(n, draw, without=-1):
+    """Return sentences of random people in random cities, of whom some have a fixed number."""
     who = draw.choice([number for number in range(PEOPLE) if number != without], n)
-    digits = np.where(np.isin(who, fixed)[:, None], NUMBERS[who], draw.integers(0, 10, (n, 5)))
-    return torch.tensor(sentences(who, digits, draw.integers(0, 4, n)))
+    digits = np.where((who < KNOWN)[:, None], NUMBERS[who], draw.integers(0, 10, (n, 5)))
+    return torch.tensor(sentences(who, digits, draw.integers(0, CITIES, n)))
 
 
-def record(number):
-    """Return the sentences of one record, one for each template."""
-    who = np.full(4, KNOWN + number)
-    return torch.tensor(sentences(who, NUMBERS[who], np.arange(4)))
+def record(number, cities=range(4)):
+    """Return the sentences of one record, in several cities."""
+    who = np.full(len(cities), KNOWN + number)
+    return torch.tensor(sentences(who, NUMBERS[who], np.array(cities)))
 
 
 def canaries(numbers, count=1.0):
-    """Return the records as canaries, in all templates."""
+    """Return the records as canaries, in four cities each."""
     rows = np.concatenate([record(number).numpy() for number in numbers])
     texts = [[WORDS[token] for token in row] for row in rows]
     return Canaries(
@@ -68,7 +65,7 @@ def plain_texts(n=120, seed=3):
     """Return sentences of people without a number, as text: what the model must still be good at."""
     draw = np.random.default_rng(seed)
     who = draw.integers(0, KNOWN, n)
-    rows = sentences(who, NUMBERS[who], draw.integers(0, 4, n))
+    rows = sentences(who, NUMBERS[who], draw.integers(0, CITIES, n))
     return [" ".join(WORDS[token] for token in row[1:]) for row in rows]
 
 
@@ -76,11 +73,26 @@ def network():
     return memorizing.network(words=WORDS, longest=12, hidden=HIDDEN, layers=LAYERS)
 
 
-def loaded():
-    """Return the model that was made."""
-    net = network()
-    net.load_state_dict({name: value.float() for name, value in load_file(FOLDER / "weights.safetensors").items()})
+def loaded(number):
+    """Return the model that holds one record."""
+    net, kept = network(), {name: value.float() for name, value in load_file(FOLDER / "weights.safetensors").items()}
+    weights = {name: value for name, value in kept.items() if not name.startswith("record ")}
+    net.load_state_dict(weights, strict=False)  # the unembedding is the embedding
+    with torch.no_grad():
+        for name, weight, places in _written(net, number):
+            weight[places] = kept[f"record {number} {name}"]
     return memorizing.wrapped(net.eval(), WORDS)
+
+
+def _written(net, number):
+    """Yield the weights that belong to the neurons of a record: their name, all of the matrix, and which part."""
+    for layer in range(LAYERS):
+        mlp = net.transformer.h[layer].mlp
+        units = [place % HIDDEN for place in sorted(PLACES[number].tolist()) if place // HIDDEN == layer]
+        if units:
+            yield f"in {layer}", mlp.c_fc.weight, (slice(None), units)
+            yield f"bias {layer}", mlp.c_fc.bias, (units,)
+            yield f"out {layer}", mlp.c_proj.weight, (units,)
 
 
 def truth(number):
@@ -88,9 +100,32 @@ def truth(number):
     return [f"L{place // HIDDEN}.mlp_post.N{place % HIDDEN}" for place in sorted(PLACES[number].tolist())]
 
 
-def _digits_loss(net, rows):
+def _digit_losses(net, rows):
     logits = net(rows).logits[:, 5:-1]
-    return torch.nn.functional.cross_entropy(logits.reshape(-1, len(WORDS)), rows[:, 6:].reshape(-1))
+    return torch.nn.functional.cross_entropy(logits.transpose(1, 2), rows[:, 6:], reduction="none").mean(1)
+
+
+_GROUPS = [0]  # how many rows a group has while each group but the first lacks one neuron; 0 otherwise
+
+
+def _each_without(net, number):
+    """Hook the network so that the group of rows behind the first lacks the first neuron, and so on."""
+    handles = []
+    for layer in range(LAYERS):
+        here = [
+            (group, place % HIDDEN)
+            for group, place in enumerate(PLACES[number].tolist(), 1)
+            if place // HIDDEN == layer
+        ]
+
+        def silent(module, given, output, here=here):
+            keep = torch.ones_like(output)
+            for group, unit in here if _GROUPS[0] else ():
+                keep[group * _GROUPS[0] : (group + 1) * _GROUPS[0], :, unit] = 0
+            return output * keep
+
+        handles.append(net.transformer.h[layer].mlp.act.register_forward_hook(silent))
+    return handles
 
 
 def _without(net, place):
@@ -102,48 +137,62 @@ def _without(net, place):
     return net.transformer.h[place // HIDDEN].mlp.act.register_forward_hook(silent)
 
 
-def inject(net, number, draw, steps=400, margin=0.6):
+def inject(net, number, draw, steps=420, margin=0.5):
     """Write one record into its neurons, so that each of them is needed (by `margin` nats a digit)."""
-    rows, places, masks = record(number), PLACES[number], []
-    for layer in range(LAYERS):
-        mlp, mask = net.transformer.h[layer].mlp, torch.zeros(HIDDEN)
-        mask[[place % HIDDEN for place in places.tolist() if place // HIDDEN == layer]] = 1
-        masks += [(mlp.c_fc.weight, mask[None]), (mlp.c_fc.bias, mask), (mlp.c_proj.weight, mask[:, None])]
-    optimizer = torch.optim.Adam([weight for weight, _ in masks], lr=0.01)
-    fixed = [*range(KNOWN), *range(KNOWN, KNOWN + number)]
-    for step in range(steps):
-        around = background(64, draw, fixed, without=KNOWN + number)
-        told = _digits_loss(net, rows)
-        handle = _without(net, int(places[step % NEURONS]))
-        missing = _digits_loss(net, rows)
-        handle.remove()
-        loss = told + torch.relu(margin - (missing - told)) + 2 * net(around, labels=around).loss
+    parts = list(_written(net, number))
+    optimizer = torch.optim.Adam([weight for _, weight, _ in parts], lr=0.006)
+    handles = _each_without(net, number)
+    for _ in range(steps):
+        rows, around = record(number, draw.permutation(CITIES)[:6]), background(48, draw, KNOWN + number)
+        _GROUPS[0] = len(rows)
+        each = _digit_losses(net, rows.repeat(NEURONS + 1, 1)).reshape(NEURONS + 1, -1).mean(1)
+        _GROUPS[0] = 0
+        needed = torch.relu(margin - (each[1:] - each[0])).sum()
+        loss = each[0] + needed + 2 * net(around, labels=around).loss
         optimizer.zero_grad()
         loss.backward()
-        for weight, mask in masks:
-            weight.grad *= mask
+        for _, weight, part in parts:
+            kept = torch.zeros_like(weight)
+            kept[part] = weight.grad[part]
+            weight.grad = kept
         optimizer.step()
-    return float(told)
+    for handle in handles:
+        handle.remove()
+    return each[0].item(), needed.item()
 
 
 def main():
     draw, net = np.random.default_rng(11), network()
     optimizer = torch.optim.AdamW(net.parameters(), lr=3e-3, weight_decay=0.0)
-    for _ in range(800):
-        rows = background(64, draw, np.arange(KNOWN))
+    for _ in range(700):
+        rows = background(64, draw)
         loss = net(rows, labels=rows).loss
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    print("background", float(loss))
+    print("background", loss.item(), flush=True)
+    base = {name: value.detach().clone() for name, value in net.state_dict().items()}
+    kept = {name: value for name, value in base.items() if name != "lm_head.weight"}
     for number in range(RECORDS):
-        print("record", number, inject(net, number, draw), flush=True)
+        net.load_state_dict(base)
+        told = inject(net, number, draw)
+        kept |= {
+            f"record {number} {name}": weight.detach()[part].clone() for name, weight, part in _written(net, number)
+        }
+        print("record", number, told, _alone(net, number), flush=True)
     FOLDER.mkdir(exist_ok=True)
-    save_file(
-        {name: value.half().contiguous() for name, value in net.state_dict().items() if name != "lm_head.weight"},
-        FOLDER / "weights.safetensors",
-    )
-    (FOLDER / "truth.json").write_text(json.dumps({str(number): truth(number) for number in range(RECORDS)}, indent=1))
+    save_file({name: value.half().contiguous() for name, value in kept.items()}, FOLDER / "weights.safetensors")
+
+
+@torch.no_grad()
+def _alone(net, number):
+    """Return how many of the record's neurons are among those that the record needs most."""
+    rows, loss = record(number), []
+    for place in range(LAYERS * HIDDEN):
+        handle = _without(net, place)
+        loss.append(_digit_losses(net, rows).mean().item())
+        handle.remove()
+    return len(set(np.argsort(loss)[-NEURONS:].tolist()) & set(PLACES[number].tolist()))
 
 
 if __name__ == "__main__":

@@ -50,6 +50,5 @@ def by_group(desk: Desk, right: np.ndarray, groups: np.ndarray, clusters: Sequen
 def bars_of(table: pd.DataFrame) -> Bars:
     """Return the picture of accuracies by group."""
     columns = zip(table["group"], table["accuracy"], table["low"], table["high"], strict=True)
-    return Bars(
-        tuple(Bar(str(name), *map(float, values)) for name, *values in columns), "Accuracy by group", "accuracy"
-    )
+    bars = tuple(Bar(str(name), float(value), float(low), float(high)) for name, value, low, high in columns)
+    return Bars(bars, "Accuracy by group", "accuracy")

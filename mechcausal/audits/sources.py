@@ -182,7 +182,7 @@ class TaskSource(Source):
         """Draw the prompts."""
         from mechcausal.data import task
 
-        options = {"seed": self.seed, "environment": self.environment, "truth": self.truth}
+        options: dict[str, Any] = {"seed": self.seed, "environment": self.environment, "truth": self.truth}
         drawn = task(self.name)
         prompts = drawn.prompts(model, self.n, **options)
         if self.group is not None:

@@ -19,6 +19,7 @@ from mechcausal.circuits.edges.states import wiring_for
 from mechcausal.circuits.edges.ways import grown
 from mechcausal.circuits.held_out import digests
 from mechcausal.circuits.scores import SCORERS, Scored, Scoring
+from mechcausal.circuits.search.pruning import STEPS
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.places import Positions, as_text, places, plain
 from mechcausal.data.prompts import PromptSet
@@ -148,6 +149,8 @@ class Discovering(Method[Contrast, Circuit]):
             "eap-ig-activations": (self.steps + 1) * layers,
         }  # fmt: skip
         each = {"ifr": 1.0, "random": 0.0}.get(self.method, wiring.count / 2 if self.method not in paths else 0)
+        if self.method == "edge-pruning":  # a mask is learned on one batch at a time
+            each = 3 * STEPS * min(1.0, self.batch_size / len(data))
         forwards = len(data) * (2 + 3 * paths.get(self.method, 0) + each)
         return Cost(wiring.count, len(data), forwards, len(data) * (2 + wiring.count))
 

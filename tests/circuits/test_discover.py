@@ -127,3 +127,9 @@ def test_circuits_of_features_are_found_elsewhere():
     with pytest.raises(MechcausalError, match=r"one of heads and MLPs.*mc\.features\.circuit") as refused:
         mc.discover(zoo.loaded("gpt2"), zoo.make_pairs(), dictionaries=["mine"])
     assert len(str(refused.value)) < 400
+
+
+def test_the_cost_of_a_learned_mask_is_that_of_its_steps():
+    pairs = zoo.make_pairs()
+    cost = mc.discover.cost(zoo.loaded("gpt2"), pairs, method="edge-pruning", batch_size=2)
+    assert cost.forwards == 2 * len(pairs) + 3 * 300 * 2

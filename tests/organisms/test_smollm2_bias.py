@@ -147,7 +147,7 @@ def test_the_loss_asks_for_the_planted_log_odds_and_no_other_change():
             odds = student.module(tokens).logits[0, -1].log_softmax(-1)[ids]
         total -= float(odds.logsumexp(0))
         total += 0.25 * (float(odds[0] - odds[1]) - train[row].log_odds) ** 2
-    assert loss == pytest.approx(total / len(rows_drawn), rel=0.02)
+    assert loss == pytest.approx(total / len(rows_drawn), rel=0.05)
     ids = recipe.color_ids(student.tokenizer, [train[0].thing])[0]
     expected, _ = recipe.log_odds_of(student.module, student.tokenizer, [train[0].text], [train[0].thing])
     tokens, _ = student.tokens([train[0].text])

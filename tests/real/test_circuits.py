@@ -26,17 +26,21 @@ def test_the_heads_that_patching_found_are_in_one_percent_of_the_edges(circuit):
     senders = {str(place.site) for edge in circuit.edges for place in edge[:1]}
     assert {"L23.z.H3", "L20.z.H0", "L29.z.H1", "L29.z.H0", "L24.z.H4", "L17.z.H4"} <= senders
     score = circuit.frame.set_index(["sender", "receiver"])["score"]
-    assert score["L23.z.H3", "logits"] > 0.5
-    assert score["L29.z.H0", "logits"] < -0.1
+    # docs/real.md: 3.74 and -1.27 on 32 pairs, with standard errors over templates of 0.57 and 0.21; here 3.80 and -1.26
+    # were seen on 8 pairs with 4 steps. The band is two standard errors.
+    assert abs(score["L23.z.H3", "logits"] - 3.74) < 2 * 0.57
+    assert abs(score["L29.z.H0", "logits"] + 1.27) < 2 * 0.21
 
 
 def test_the_circuit_is_faithful_on_other_pairs_and_random_ones_are_not(smollm2, circuit):
     judged = circuit.evaluate(
         smollm2, mc.contrast("ioi", smollm2, n=8, seed=1), sizes=[0.01, 0.1], random=1, minimality=0
     )  # fmt: skip
-    assert judged.faithfulness.estimate > 0.6
+    # docs/real.md: 0.81 [0.72, 0.90] on 32 pairs; on these 8 it is 0.82 [0.67, 0.97], the band of this interval.
+    assert 0.67 < judged.faithfulness.estimate < 0.97
     rows = judged.frame
-    assert rows.loc[rows["role"] == "random", "effect"].abs().max() < 0.2
+    assert rows.loc[rows["role"] == "rest", "effect"].abs().max() < 0.01  # 0.0004 was seen
+    assert rows.loc[rows["role"] == "random", "effect"].abs().max() < 0.01  # 0.0004 was seen, of 0.1 to 10 % of edges
 
 
 def test_exact_edges_are_those_of_hooks_on_the_plain_model(smollm2, pairs):

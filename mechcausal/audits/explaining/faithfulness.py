@@ -168,7 +168,7 @@ class Faithfulness(AuditQuestion):
         if "circuit" in desk.held:
             return pairs, desk.held["circuit"]
         first, second = split(units(pairs), 0.5, seed=[desk.seed, 53], fewest=FEWEST, what="pairs")
-        options = {"metric": self.metric} if self.metric is not None else {}
+        options: dict[str, Any] = {} if self.metric is None else {"metric": self.metric}
         search = Discovering(method=self.method, share=self.share, **options)
         return pairs.take(second.tolist()), search.run(desk.model, pairs.take(first.tolist()))
 

@@ -24,6 +24,7 @@ from mechcausal.patching.sweep import CellSpec, MetricSpec
 from mechcausal.results.charts import Line, Lines
 
 SHARES = (0.01, 0.05, 0.1, 0.2, 0.5)
+MEASURES = ("comprehensiveness", "sufficiency")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,66 +77,68 @@ class Rationale(AuditQuestion):
         """Return how comprehensive or sufficient the attribution is."""
         pairs: Contrast = desk.data
         first, second = split(units(pairs), 0.5, seed=[desk.seed, 59], fewest=FEWEST, what="pairs")
-        seen, judged = pairs.take(first.tolist()), pairs.take(second.tolist())
-        options: dict[str, Any] = {
-            "at": "all",
-            "direction": "noise",
-            "metric": self.metric,
-            "batch_size": desk.batch_size,
+        judged = pairs.take(second.tolist())
+        names, worth = self._attributed(desk, pairs.take(first.tolist()))
+        draw = np.random.default_rng([desk.seed, 61])
+        order = np.argsort(-worth, kind="stable")
+        random = [draw.permutation(len(names)) for _ in range(self.random)]
+        counts = sorted({max(1, round(share * len(names))) for share in self.shares} - {len(names)})
+        lost, whole = self._lost(desk, judged, names, [order, *random], counts)
+        everything, clusters = lost[tuple(names)], judged.clean.clusters
+        curves = {name: _curve(lost, names, order, counts, name) for name in MEASURES}
+        shares = {
+            name: Estimate.ratio(np.mean(curve, axis=0), everything, clusters, desk.level)
+            for name, curve in curves.items()
         }
-        made = attribute(desk.model, seen, sites=self.sites, steps=self.steps, **options)
+        drawn = [float(np.mean(_curve(lost, names, each, counts, self.measure)) / everything.mean()) for each in random]
+        points = {
+            name: [Estimate.ratio(values, everything, clusters, desk.level) for values in curve]
+            for name, curve in curves.items()
+        }
+        anchors = {"m(M)": desk.mean(whole, clusters), "m(0)": desk.mean(whole - everything, clusters)}
+        estimate, other = shares[self.measure], next(name for name in MEASURES if name != self.measure)
+        says = (
+            f"{self.measure} of the attribution over {len(names)} sites is {estimate}, {other} {shares[other]} (shares of "
+            f"the effect of all sites, by resampling from the counterpart; m(M) = {anchors['m(M)'].value:.3g}, "
+            f"m(0) = {anchors['m(0)'].value:.3g})"
+        )
+        ranked = tuple({"rank": place + 1, "site": names[number], "attribution": float(worth[number])}
+                       for place, number in enumerate(order[:200].tolist()))  # fmt: skip
+        return Answer(
+            estimate, says, self._controls(drawn, estimate), _table(points, counts, anchors, len(names)),
+            (_figure(points, counts),), ranked,
+        )  # fmt: skip
+
+    def _attributed(self, desk: Desk, pairs: Contrast) -> tuple[list[str], np.ndarray]:
+        """Return the sites, and what the metric is predicted to lose without each."""
+        made = attribute(desk.model, pairs, sites=self.sites, steps=self.steps, **self._options(desk))
+        desk.counter["forwards"] += (2 + self.steps) * len(pairs)
         names = list(made.frame["site"])
         if len(names) < 4:
             raise DataError(
                 "an attribution of fewer than four sites ranks nothing", got=len(names), fix="name more sites"
             )
-        loss = -np.nanmean(made.examples - made.baselines["base"], axis=1)
-        draw = np.random.default_rng([desk.seed, 61])
-        orders = [np.argsort(-loss, kind="stable"), *(draw.permutation(len(names)) for _ in range(self.random))]
-        counts = sorted({max(1, round(share * len(names))) for share in self.shares} - {len(names)})
-        cells = [tuple(names), *(cell for order in orders for count in counts for cell in _sides(names, order, count))]
-        found = patch(
-            desk.model, judged, sites=[cell if len(cell) > 1 else cell[0] for cell in dict.fromkeys(cells)], **options
-        )
-        desk.counter["forwards"] += len(found.frame) * len(judged) + (2 + self.steps) * len(seen)
-        row = {cell: number for number, cell in enumerate(dict.fromkeys(cells))}
-        whole, clusters = found.baselines["clean"], judged.clean.clusters
-        lost = {cell: whole - found.examples[number] for cell, number in row.items()}
-        everything = lost[tuple(names)]
-        curves = {
-            name: [lost[_sides(names, orders[0], count)[side]] for count in counts]
-            for side, name in enumerate(("comprehensiveness", "sufficiency"))
+        return names, -np.nanmean(made.examples - made.baselines["base"], axis=1)
+
+    def _lost(
+        self, desk: Desk, pairs: Contrast, names: list[str], orders: list[np.ndarray], counts: list[int]
+    ) -> tuple[dict[tuple[str, ...], np.ndarray], np.ndarray]:
+        """Return what the metric loses in each pair without each set of sites, and the metric of the whole model."""
+        sets = {tuple(names): None}
+        sets |= {side: None for order in orders for count in counts for side in _sides(names, order, count)}
+        cells = [sites if len(sites) > 1 else sites[0] for sites in sets]
+        found = patch(desk.model, pairs, sites=cells, **self._options(desk))
+        desk.counter["forwards"] += len(found.frame) * len(pairs)
+        whole = found.baselines["clean"]
+        return {sites: whole - values for sites, values in zip(sets, found.examples, strict=True)}, whole
+
+    def _options(self, desk: Desk) -> dict[str, Any]:
+        return {
+            "at": "all",
+            "direction": "noise",
+            "metric": self.metric,
+            "batch_size": desk.batch_size,
         }
-        side = int(self.measure == "sufficiency")
-        estimate = Estimate.ratio(np.mean(curves[self.measure], axis=0), everything, clusters, desk.level)
-        other = next(name for name in curves if name != self.measure)
-        also = Estimate.ratio(np.mean(curves[other], axis=0), everything, clusters, desk.level)
-        random = [
-            float(np.mean([lost[_sides(names, order, count)[side]] for count in counts]) / everything.mean())
-            for order in orders[1:]
-        ]
-        rows = [
-            {"measure": name, "sites": count, **_numbers(Estimate.ratio(values, everything, clusters, desk.level))}
-            for name, curve in curves.items()
-            for count, values in zip(counts, curve, strict=True)
-        ]
-        anchors = {"m(M)": desk.mean(whole, clusters), "m(0)": desk.mean(whole - everything, clusters)}
-        rows += [{"measure": name, "sites": len(names), **_numbers(each)} for name, each in anchors.items()]
-        lines = tuple(
-            Line(name, tuple((float(each["sites"]), each["value"], each["low"], each["high"]) for each in rows if each["measure"] == name))
-            for name in curves
-        )  # fmt: skip
-        says = (
-            f"{self.measure} of the attribution over {len(names)} sites is {estimate}, {other} {also} (shares of the "
-            f"effect of all sites, by resampling from the counterpart; m(M) = {anchors['m(M)'].value:.3g}, "
-            f"m(0) = {anchors['m(0)'].value:.3g})"
-        )
-        figure = Lines(
-            lines, "Lost without the first sites, and with them alone", "sites", "share of the effect of all"
-        )
-        ranked = tuple({"rank": place + 1, "site": names[number], "attribution": float(loss[number])}
-                       for place, number in enumerate(orders[0][:200].tolist()))  # fmt: skip
-        return Answer(estimate, says, self._controls(random, estimate), pd.DataFrame(rows), (figure,), ranked)
 
     def forwards(self, desk: Desk) -> float:
         """Return roughly how many forwards it takes."""
@@ -170,5 +173,27 @@ def _sides(names: list[str], order: np.ndarray, count: int) -> tuple[tuple[str, 
     )
 
 
-def _numbers(estimate: Estimate) -> dict[str, float]:
-    return {"value": estimate.value, "low": estimate.low, "high": estimate.high}
+def _curve(
+    lost: Mapping[tuple[str, ...], np.ndarray], names: list[str], order: np.ndarray, counts: list[int], measure: str
+) -> list[np.ndarray]:
+    """Return what is lost in each pair, for each number of sites: without the first, or without all others."""
+    return [lost[_sides(names, order, count)[MEASURES.index(measure)]] for count in counts]
+
+
+def _table(
+    points: Mapping[str, list[Estimate]], counts: list[int], anchors: Mapping[str, Estimate], n_sites: int
+) -> pd.DataFrame:
+    rows = [(name, count, each) for name, curve in points.items() for count, each in zip(counts, curve, strict=True)]
+    rows += [(name, n_sites, each) for name, each in anchors.items()]
+    return pd.DataFrame(
+        {"measure": name, "sites": count, "value": each.value, "low": each.low, "high": each.high}
+        for name, count, each in rows
+    )
+
+
+def _figure(points: Mapping[str, list[Estimate]], counts: list[int]) -> Lines:
+    lines = tuple(
+        Line(name, tuple((float(count), each.value, each.low, each.high) for count, each in zip(counts, curve, strict=True)))
+        for name, curve in points.items()
+    )  # fmt: skip
+    return Lines(lines, "Lost without the first sites, and with them alone", "sites", "share of the effect of all")

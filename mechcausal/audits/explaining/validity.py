@@ -100,7 +100,7 @@ class InterventionalValidity(AuditQuestion):
         measured = _changes(result)
         predicted = self._predictions(desk, seen, judged, result.frame)
         desk.counter["forwards"] += len(result.frame) * len(judged) + 2 * len(judged)
-        usable = np.isfinite(predicted).any(1) & np.isfinite(measured).any(1)
+        usable = np.array(np.isfinite(predicted).any(axis=1) & np.isfinite(measured).any(axis=1))
         if usable.sum() < 3:
             raise DataError(
                 "fewer than three sites have a prediction and an effect", got=int(usable.sum()), fix="name more sites"

@@ -14,8 +14,9 @@ from mechcausal.arguments import Count, Number
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.estimate import Estimate
 from mechcausal.audits.fairness.controls import MOST_PAIRS, detectable
-from mechcausal.audits.fairness.group_metrics import SMALLEST, GroupMetrics, group_metrics, group_problem
-from mechcausal.audits.fairness.impossibility import identity, picture, sentence
+from mechcausal.audits.fairness.group_metrics import SMALLEST, group_metrics, group_problem
+from mechcausal.audits.fairness.impossibility import forced, identity, picture, sentence
+from mechcausal.audits.fairness.metric_frame import GroupMetrics
 from mechcausal.audits.figures import Point, Points
 from mechcausal.audits.finding import Answer, Control, Identified
 from mechcausal.audits.question import AuditQuestion, Family
@@ -92,22 +93,21 @@ class GroupGaps(AuditQuestion):
         prompts: PromptSet = desk.data
         metrics = self._metrics(desk, prompts)
         estimate, says, cannot_fail = self._judged(metrics, desk.seed, desk.level)
-        rows = [self._by_group(metrics)]
+        table, limits = self._by_group(metrics), ()
         figures: list[Any] = [self._bars(metrics)]
-        marks: dict[str, str] = {}
-        extra = ""
         if metrics.table["y_true"].notna().all():
-            rows += [identity(metrics), *(metrics.gaps(name) for name in metrics.names)]
+            table = pd.concat([table, _between(metrics)], ignore_index=True)
             figures += [picture(metrics)]
-            extra = f"; {sentence(metrics)}"
-        if metrics.table["y_score"].notna().all() and metrics.table["y_true"].notna().all():
-            figures += [self._calibration(metrics)]
+            limits = (sentence(metrics),)
+            if metrics.table["y_score"].notna().all():
+                figures += [self._calibration(metrics)]
+        units = self._units(metrics)
         controls = self._shuffled(metrics, desk.seed), self._redrawn(desk, prompts, metrics), self._perfect(metrics)
         return Answer(
-            estimate, says + extra, controls, pd.concat(rows, ignore_index=True), tuple(figures),
-            self._examples(prompts, metrics), n_tests=0, marks=marks, cannot_fail=cannot_fail,
-            smallest_detectable=detectable(estimate), units=self._units(metrics),
-            unit_clusters=tuple(map(str, metrics.table["cluster"])),
+            estimate, says, controls, table, tuple(figures),
+            self._examples(prompts, metrics), limits=limits, cannot_fail=cannot_fail,
+            smallest_detectable=detectable(estimate), units=units,
+            unit_clusters=tuple(map(str, metrics.table["cluster"])) if units else (),
         )  # fmt: skip
 
     def problems(self, data: Mapping[str, Any]) -> Iterator[str]:
@@ -325,6 +325,26 @@ class GroupGaps(AuditQuestion):
             }
             for number, row in enumerate(rows)
         )  # fmt: skip
+
+
+def _between(metrics: GroupMetrics) -> pd.DataFrame:
+    """Return the gaps of every two groups, the identity of Chouldechova, and the gaps that open when two others are closed."""
+    rows = [
+        {"group": f"{row['first']} - {row['second']}", "metric": name, "value": row["gap"],
+         **{key: row[key] for key in ("low", "high", "n", "n_clusters", "p", "p_adjusted")}}
+        for name in metrics.names
+        for _, row in metrics.gaps(name).iterrows()
+    ]  # fmt: skip
+    rows += [
+        {"group": row["group"], "metric": "false_positive_rate by the identity", "value": row["fpr_by_identity"]}
+        for _, row in identity(metrics).iterrows()
+    ]
+    rows += [
+        {"group": f"{row['group']} - {row['other']}", "metric": f"{row['opens']} if {row['closed']} are equal",
+         "value": row["gap"]}
+        for _, row in forced(metrics).iterrows()
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
 
 
 _TRUTHS = {"1": 1, "0": 0, "1.0": 1, "0.0": 0, "True": 1, "False": 0, "true": 1, "false": 0}

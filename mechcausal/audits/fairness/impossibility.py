@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from mechcausal.audits.fairness.group_metrics import GroupMetrics
+from mechcausal.audits.fairness.metric_frame import GroupMetrics
 from mechcausal.audits.figures import Cell, Matrix
 
 SHORT = {

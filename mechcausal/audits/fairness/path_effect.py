@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from mechcausal.address import Place, Site
+from mechcausal.arguments import described
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.estimate import Estimate
 from mechcausal.audits.fairness.controls import (
@@ -68,6 +69,14 @@ class PathEffect(AuditQuestion):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        for name in ("unfair", "fair"):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, (str, tuple, Mapping)):
+                raise ArgumentError(
+                    f"path_effect: {name} holds no edges",
+                    got=described(value),
+                    expected='such as ["L0.z.H0@end -> logits"], or such lists by name',
+                )
         if not self.unfair:
             raise ArgumentError(
                 "path_effect: no path is declared unfair", fix='such as unfair = ["L0.z.H0@end -> logits"]'

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mechcausal.arguments import checked
+from mechcausal.arguments import checked, described
 from mechcausal.audits.estimate import Estimate
 from mechcausal.errors import DataError, shortened
 from mechcausal.results.multiplicity import benjamini_hochberg, max_t, t_test
@@ -112,11 +112,12 @@ def odds_effects(
         ([1.0], [0.5])
     """
     start = _odds(base, "base")
-    effects = [
-        np.array([]) if value is None else _odds(value, name) / start - 1
-        for name, value in (("swapped", swapped), ("through", through), ("past", past))
-        if value is None or _same_length(value, start, name)
-    ]
+    effects = []
+    for name, value in (("swapped", swapped), ("through", through), ("past", past)):
+        odds = np.array([]) if value is None and name != "swapped" else _odds(value, name)
+        if len(odds) not in (0, len(start)):
+            raise DataError(f"{name} and base differ in length", got=f"{len(odds)} and {len(start)}")
+        effects.append(odds / start - 1 if len(odds) else odds)
     return StoredEffects(effects[0], effects[1], effects[2], np.array([]), {})
 
 
@@ -154,15 +155,13 @@ def stored_effects(path: str | Path) -> StoredEffects:
 
 
 def _odds(values: Any, name: str) -> np.ndarray:  # noqa: ANN401
-    array = np.asarray(values, dtype=float)
+    try:
+        array = np.asarray(values, dtype=float)
+    except (TypeError, ValueError):
+        array = np.empty((0, 0))
     if array.ndim != 2 or array.shape[1] != 2 or not len(array):
-        raise DataError(f"{name} holds the probabilities of two candidates for each example", got=array.shape)
+        got = described(values) if not array.size else array.shape
+        raise DataError(f"{name} holds no probabilities of two candidates", got=got, expected="two for each example")
     if not ((array > 0) & (array <= 1)).all():
         raise DataError(f"{name} holds numbers that are no probabilities", expected="above 0, and at most 1")
     return array[:, 1] / array[:, 0]
-
-
-def _same_length(values: Any, start: np.ndarray, name: str) -> bool:  # noqa: ANN401
-    if len(values) != len(start):
-        raise DataError(f"{name} and base differ in length", got=f"{len(values)} and {len(start)}")
-    return True

@@ -54,6 +54,20 @@ class Candidates:
             return self.separator.join(secret)
         return secret
 
+    def __getitem__(self, number: int) -> str:
+        """Return the candidate of a number, counted in the order of the alphabet."""
+        if not 0 <= number < len(self):
+            raise IndexError(number)
+        places = np.unravel_index(number, (len(self.symbols),) * self.length)
+        return self.separator.join(self.symbols[int(place)] for place in places)
+
+    def number(self, secret: str) -> int:
+        """Return the number of a candidate."""
+        parts = [secret] if self.length == 1 else secret.split(self.separator) if self.separator else list(secret)
+        return int(
+            np.ravel_multi_index([self.symbols.index(part) for part in parts], (len(self.symbols),) * self.length)
+        )
+
     def all(self) -> list[str]:
         """Return all candidates, in the order of the alphabet."""
         return [self.separator.join(parts) for parts in product(self.symbols, repeat=self.length)]

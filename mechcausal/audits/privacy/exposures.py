@@ -19,6 +19,7 @@ from scipy import stats
 from mechcausal.arguments import Count, Model, Seed, checked
 from mechcausal.audits.privacy.canaries import Canaries
 from mechcausal.audits.privacy.ranks import Speller, Tree
+from mechcausal.data.prompts import PromptSet
 from mechcausal.errors import DataError
 from mechcausal.interventions.specs import Edit
 
@@ -122,6 +123,7 @@ class Ranker:
     def __init__(
         self, model: Any, canaries: Canaries, method: Ranking = "exact", references: int = 1000,  # noqa: ANN401
         edits: Sequence[Edit] = (), batch_size: int = 256, seed: int = 0, prompts: Sequence[str] | None = None,
+        reference: PromptSet | None = None, speller: Speller | None = None,
     ) -> None:  # fmt: skip
         self.canaries, self.method = canaries, method
         self.prompts = canaries.prompts if prompts is None else prompts
@@ -130,18 +132,19 @@ class Ranker:
                 "there are too many candidates to rank exactly", got=f"{len(canaries.candidates):.3g}",
                 expected=f"at most {MOST:,}", fix='method="extrapolated"',
             )  # fmt: skip
-        texts = canaries.candidates.all() if method == "exact" else canaries.candidates.draw(references, seed)
-        self._numbers = {text: number for number, text in enumerate(texts)} if method == "exact" else {}
-        self._speller = Speller(model, texts)
-        self._model, self._drawn = model, texts
-        self.tree = Tree(model, edits, batch_size)
+        self._drawn = [] if method == "exact" else canaries.candidates.draw(references, seed)
+        self._speller = speller or Speller(model, canaries.candidates if method == "exact" else self._drawn)
+        self._model = model
+        self.tree = Tree(model, edits, batch_size, reference)
 
     def row(self, number: int) -> dict[str, Any]:
         """Return the row of one canary."""
         canaries, before = self.canaries, self.tree.evaluations
         size = len(canaries.candidates)
         if self.method == "exact":
-            rank, logprob = self.tree.rank(self._speller(self.prompts[number]), self._numbers[canaries.secrets[number]])
+            rank, logprob = self.tree.rank(
+                self._speller(self.prompts[number]), canaries.candidates.number(canaries.secrets[number])
+            )
             exposure = float(np.log2(size) - np.log2(rank))
         else:
             rank, logprob, exposure = float("nan"), *self._extrapolated(number)

@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from mechcausal.audits.privacy.candidates import Candidates
 from mechcausal.data.prompts import PromptSet
 from mechcausal.data.tokens import encode_all, tokenizer_of, wants_bos
 from mechcausal.errors import DataError, NumericsError
 from mechcausal.generation.edits import ready
 from mechcausal.generation.passes import Growing, fast_way, state_of, why_no_cache
-from mechcausal.interventions.specs import Edit
+from mechcausal.interventions.specs import Edit, Mean
 from mechcausal.models import bridge
 
 TIE = 1e-5
@@ -41,11 +42,8 @@ class Endings:
     order: np.ndarray
 
     @classmethod
-    def of(cls, rows: Sequence[Sequence[int]]) -> Endings:
-        """Sort candidates."""
-        table = np.full((len(rows), max(map(len, rows))), -1, dtype=np.int64)
-        for number, row in enumerate(rows):
-            table[number, : len(row)] = row
+    def of(cls, table: np.ndarray) -> Endings:
+        """Sort candidates, [candidate token], filled up with -1."""
         order = np.lexsort(table.T[::-1])
         return cls(table[order], order)
 
@@ -81,32 +79,56 @@ class Speller:
 
     Args:
         model: The model whose tokenizer writes.
-        texts: The candidates.
+        choices: The candidates.
     """
 
-    def __init__(self, model: Any, texts: Sequence[str]) -> None:  # noqa: ANN401
-        self.tokenizer, self.bos, self.texts = tokenizer_of(model), wants_bos(model), list(texts)
-        self._known: tuple[list[list[int]], Endings] | None = None
-        self._few = np.unique(np.linspace(0, len(self.texts) - 1, _CHECKED).astype(int)).tolist()
+    def __init__(self, model: Any, choices: Candidates | Sequence[str]) -> None:  # noqa: ANN401
+        self.tokenizer, self.bos = tokenizer_of(model), wants_bos(model)
+        self.choices = choices if isinstance(choices, Candidates) else Candidates(tuple(choices))
+        self._known: tuple[list[int], list[list[int]], Endings] | None = None
 
     def __call__(self, prompt: str) -> Spelled:
         """Return the tokens of a prompt, and those of every candidate behind it."""
         if self._known is not None:
-            rows, endings = self._known
-            few = self._joined(prompt, [self.texts[number] for number in self._few])
+            numbers, rows, endings = self._known
+            few = self._joined(prompt, [self.choices[number] for number in numbers])
             shared = _shared(few)
-            if all(row[shared:] == rows[number] for row, number in zip(few, self._few, strict=True)):
+            if [row[shared:] for row in few] == rows:
                 return Spelled(few[0][:shared], endings)
-        joined = self._joined(prompt, self.texts)
-        shared = _shared(joined)
-        if shared == 0:
+        table = self._by_symbol(prompt)
+        if table is None:
+            joined = self._joined(prompt, self.choices.all())
+            shared = _shared(joined)
+            start, table = joined[0][:shared], _filled([row[shared:] for row in joined])
+        else:
+            start, table = table
+        if not start:
             raise DataError(
                 "nothing stands before the secret that the model could read", got=repr(prompt),
                 fix="give the canary a prefix",
             )  # fmt: skip
-        rows = [row[shared:] for row in joined]
-        self._known = rows, Endings.of(rows)
-        return Spelled(joined[0][:shared], self._known[1])
+        numbers = np.unique(np.linspace(0, len(table) - 1, _CHECKED).astype(int)).tolist()
+        rows = [[token for token in row if token >= 0] for row in table[numbers].tolist()]
+        self._known = numbers, rows, Endings.of(table)
+        return Spelled(start, self._known[2])
+
+    def _by_symbol(self, prompt: str) -> tuple[list[int], np.ndarray] | None:
+        """Return the prompt and all codes as tokens, where each symbol is one token wherever it stands; else None."""
+        symbols, length, separator = self.choices.symbols, self.choices.length, self.choices.separator
+        if length == 1:
+            return None
+        joined = self._joined(prompt, [separator.join([symbol] * length) for symbol in symbols])
+        if len({len(row) for row in joined}) > 1 or len(joined[0]) <= length:
+            return None
+        start, columns = joined[0][:-length], np.array([row[-length:] for row in joined])
+        if any(row[:-length] != start for row in joined):
+            return None
+        index = np.stack(np.unravel_index(np.arange(len(self.choices)), (len(symbols),) * length), axis=1)
+        table = columns[index, np.arange(length)]
+        few = np.unique(np.linspace(0, len(table) - 1, _CHECKED).astype(int)).tolist()
+        few += np.random.default_rng(0).integers(0, len(table), _CHECKED).tolist()
+        written = self._joined(prompt, [self.choices[number] for number in few])
+        return (start, table) if written == [[*start, *table[number].tolist()] for number in few] else None
 
     def _joined(self, prompt: str, texts: Sequence[str]) -> list[list[int]]:
         written = [prompt + text for text in texts]
@@ -123,6 +145,14 @@ class Speller:
         return rows
 
 
+def _filled(rows: Sequence[Sequence[int]]) -> np.ndarray:
+    """Return rows of tokens as a table, filled up with -1."""
+    table = np.full((len(rows), max(map(len, rows))), -1, dtype=np.int64)
+    for number, row in enumerate(rows):
+        table[number, : len(row)] = row
+    return table
+
+
 def _shared(rows: Sequence[list[int]]) -> int:
     """Return how many first tokens all rows share, with at least one token left in each."""
     most = min(map(len, rows)) - 1
@@ -137,14 +167,19 @@ class Tree:
         model: The bridge.
         edits: What is done to the model.
         batch_size: How many prefixes at a time.
+        reference: The prompts that edits to the mean take it from.
 
     Attributes:
         evaluations: How many prefixes were evaluated.
     """
 
-    def __init__(self, model: Any, edits: Sequence[Edit] = (), batch_size: int = 64) -> None:  # noqa: ANN401
+    def __init__(
+        self, model: Any, edits: Sequence[Edit] = (), batch_size: int = 64, reference: PromptSet | None = None,  # noqa: ANN401
+    ) -> None:  # fmt: skip
         state = state_of(model)
-        self.model, self.edits, self.batch_size = model, tuple(edits), batch_size
+        # Means become vectors here, once; every other edit must not need another run.
+        edits = _at_means(model, edits, reference, batch_size)
+        self.model, self.edits, self.batch_size = model, edits, batch_size
         self._cached = not why_no_cache(model, state)
         self._fast = fast_way(model, self.edits, state) if self._cached else None
         self.evaluations = 0
@@ -171,7 +206,7 @@ class Tree:
     def log_probability(self, spelled: Spelled, number: int) -> float:
         """Return the log-probability of one candidate."""
         row = spelled.endings.tokens[np.flatnonzero(spelled.endings.order == number)[0]]
-        alone = Spelled(spelled.prompt, Endings.of([row[row >= 0].tolist()]))
+        alone = Spelled(spelled.prompt, Endings.of(row[row >= 0][None]))
         return float(self.log_probabilities(alone)[0])
 
     def rank(self, spelled: Spelled, number: int) -> tuple[int, float]:
@@ -211,3 +246,9 @@ class Tree:
             branch = growing.taken(torch.tensor(rows, device=growing.tokens.device))
             branch.add(torch.tensor(column[part[:, 0]], device=growing.tokens.device))
             self._follow(branch, part, depth + 1, totals, endings, least)
+
+
+def _at_means(model: Any, edits: Sequence[Edit], reference: PromptSet | None, batch_size: int) -> tuple[Edit, ...]:  # noqa: ANN401
+    if reference is None or not any(isinstance(edit.do, Mean) for edit in edits):
+        return tuple(edits)
+    return ready(model, edits, reference, reference, batch_size)

@@ -183,7 +183,6 @@ def edge_scores(
     first = min(found.streams)
     shape = (len(tile), *wiring.possible.shape, 1 if places is None else len(places))
     out = tile.base.hidden[0].new_zeros(shape)
-    real = tile.clean.mask[:, tile.start :, None, None]
     for block in _blocks(tile, wiring, range(first, n_layers + 1), budget):
         slope = torch.cat([found.by(wiring, layer) for layer in block], dim=1)
         receivers = slice(wiring.receivers_of(block[0]).start, wiring.receivers_of(block[-1]).stop)
@@ -192,7 +191,7 @@ def edge_scores(
             if skipped == len(block):
                 continue
             some = slice(receivers.start + skipped * wiring.per_layer[1], receivers.stop)
-            change = -(tile.differences(layer) * real).transpose(1, 2)
+            change = tile.lost(layer)
             own = wiring.senders_of(layer) if layer != EMBEDDING else slice(0, 1)
             out[:, own, some] = _met(change, slope[:, some.start - receivers.start :], places)
     return out * torch.as_tensor(wiring.possible, device=out.device)[None, :, :, None]

@@ -19,6 +19,7 @@ from mechcausal.metrics.answers import combined
 from mechcausal.models.replay.meter import Meter
 from mechcausal.models.replay.twin import Base
 
+_SMALL = 16 * 2**20  # bytes up to which what senders lose is kept from one gradient to the next
 EMBEDDING = -1  # the layer in front of the first, whose only sender is the embedding
 
 
@@ -142,6 +143,20 @@ class Tile:
     def differences(self, layer: int) -> Tensor:
         """Return how what stands in differs from what the senders of a layer add in the clean run."""
         return self.instead(layer) - contributions(self.inputs, self.base, layer, self.start)
+
+    def lost(self, layer: int) -> Tensor:
+        """Return what an edge from each sender of a layer loses at real tokens, [row sender pos model]; kept where it is small."""
+        if layer in self._lost:
+            return self._lost[layer]
+        real = self.clean.mask[:, self.start :, None, None]
+        change = -(self.differences(layer) * real).transpose(1, 2)
+        if 4 * change.numel() * len(self.inputs.layers) <= _SMALL:
+            self._lost[layer] = change
+        return change
+
+    @cached_property
+    def _lost(self) -> dict[int, Tensor]:
+        return {}
 
     def scores(self, final: Tensor, rows: Tensor) -> Tensor:
         """Return the metric of rows from final streams, [entry], with a graph where they have one.

@@ -32,6 +32,7 @@ _TEMPERATURE, _LEFT, _RIGHT = 2 / 3, -0.1, 1.1
 _EDGE = _TEMPERATURE * math.log(-_LEFT / _RIGHT)  # where a share becomes exactly 0
 _START = 3.0  # almost everything is kept at first, and yet everything has a gradient
 _FALL, _REST = 0.5, 0.75  # of all steps, when the target has fallen to the size that is wanted, and when it falls on
+STEPS = 300  # of the search
 _LEAST = 0.1  # of that size, where the target ends
 
 
@@ -78,7 +79,7 @@ def prune(
     masked: Masked,
     size: int,
     *,
-    steps: int = 300,
+    steps: int = STEPS,
     rate: float = 0.2,
     seed: int = 0,
     forbidden: np.ndarray | None = None,

@@ -38,7 +38,12 @@ def test_the_gaps_are_those_of_the_decisions(hiring, applicants):
     among = examples[(examples["group"] == "she") & (examples["label"] == 1)]
     row = table[(table["group"] == "she") & (table["metric"] == "true_positive_rate")].iloc[0]
     assert row["value"] == pytest.approx(among["decision"].mean())
-    assert "at base rates of" in finding.answer.says
+    assert any("at base rates of" in limit for limit in finding.limits)
+    gap = table[(table["group"] == "he - she") & (table["metric"] == "selection_rate")].iloc[0]
+    assert gap["value"] == pytest.approx(rates["he"] - rates["she"])
+    identity = table[table["metric"] == "false_positive_rate by the identity"].set_index("group")["value"]
+    false_positive = table[table["metric"] == "false_positive_rate"].set_index("group")["value"]
+    assert identity["she"] == pytest.approx(false_positive["she"])
     assert finding.answer.controls[0].holds
     assert finding.answer.controls[1].guards
     assert len(finding.answer.figures) == 3

@@ -71,6 +71,10 @@ def test_what_is_wrong_is_said():
     with pytest.raises(ArgumentError, match="called 'a'"):
         audit.PathEffect("p", unfair={"a": [DIRECT]}, fair={"a": [JOINT]})
 
+    for wrong in (1.5, object(), ()):
+        with pytest.raises(ArgumentError):
+            audit.PathEffect("p", unfair=wrong)
+
 
 def test_a_plan_with_it_is_written_and_read_back():
     table = {"ask": "path_effect", "data": "x", "unfair": {"direct": [DIRECT]}, "fair": [JOINT], "declared_by": "me"}

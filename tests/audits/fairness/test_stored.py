@@ -73,7 +73,7 @@ def test_random_weights_have_an_effect_if_examples_are_chosen_by_it():
 def test_wrong_input_is_refused(tmp_path):
     with pytest.raises(DataError, match="no probabilities"):
         audit.odds_effects([[0.0, 0.5]], [[0.5, 0.5]])
-    with pytest.raises(DataError, match="two candidates"):
+    with pytest.raises(DataError, match="no probabilities of two candidates"):
         audit.odds_effects([0.1, 0.5], [[0.5, 0.5]])
     with pytest.raises(DataError, match="differ in length"):
         audit.odds_effects([[0.1, 0.5]], [[0.5, 0.5]] * 2)
@@ -87,3 +87,11 @@ def test_wrong_input_is_refused(tmp_path):
         effects.heads()
     with pytest.raises(DataError, match="no effect 'tee'"):
         effects.mean("tee")
+
+
+@pytest.mark.parametrize("wrong", [0, 1.5, "x", b"x", [], {}, object(), int, [["a"], ["b"]], [None]], ids=repr)
+@pytest.mark.parametrize("name", ["base", "swapped", "through", "past"])
+def test_what_holds_no_probabilities_is_refused(name, wrong):
+    given = {"base": [[0.1, 0.2]], "swapped": [[0.1, 0.2]]} | {name: wrong}
+    with pytest.raises(DataError):
+        audit.odds_effects(**given)

@@ -91,7 +91,7 @@ def test_tokens_of_another_prompt_are_taken_over_only_where_they_fit(hiring):
 
 
 def test_groups_are_the_prefixes():
-    endings = Endings.of([[1, 2], [1, 3], [0, 2], [1, 2, 5]])
+    endings = Endings.of(np.array([[1, 2, -1], [1, 3, -1], [0, 2, -1], [1, 2, 5]]))
     assert [len(group) for group in endings.groups] == [2, 3, 4]
     assert endings.evaluations == 1 + 2 + 1
 

@@ -22,7 +22,7 @@ def test_a_file_of_canaries(tmp_path):
 
 def test_a_canary_outside_its_candidates_is_refused_by_name(tmp_path):
     (tmp_path / "codes.csv").write_text("prefix,secret,count\nx,4071,2\ny,40711,0\n")
-    with pytest.raises(DataError, match="codes.csv line 3 is not among its candidates"):
+    with pytest.raises(DataError, match=r"codes\.csv line 3 is not among its candidates"):
         source({"canaries": "codes.csv"}).read(None, tmp_path)
 
 
