@@ -131,7 +131,7 @@ def _figure(frame: pd.DataFrame, measures: tuple[Measure, ...]) -> Points:
         for _, row in frame.sort_values("x", kind="stable").iterrows()
     )  # fmt: skip
     labels = [f"{measure.name}: {measure.word} ({measure.scale}; {_WAYS[measure.better]})" for measure in measures]
-    return Points(points, f"{measures[0].word} against {measures[1].word}", *labels, joined="front")
+    return Points(points, f"{measures[0].word} against {measures[1].word}", *labels, joined="front", named=True)
 
 
 _WAYS = {"low": "lower is better", "high": "higher is better", "zero": "nearer to zero is better"}

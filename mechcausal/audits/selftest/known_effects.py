@@ -45,7 +45,11 @@ def effects(quick: bool) -> Iterator[Check]:
     levels = np.array([-1.0, 0.0, 0.5, 1.0])
     curve = answer(ControlledEffect(pairs, mediator=LEVEL, values=levels.tolist())).table["effect"]
     for level, effect in zip(levels, curve, strict=True):
-        yield near(f"controlled direct effect with the level held at {level:g}", GENDER + BOTH * max(level, 0), effect, EXACT)
-    paths = answer(PathEffect(pairs, unfair={"direct": [DIRECT]}, fair={"joint": [JOINT]})).table.set_index("paths")["effect"]
+        yield near(
+            f"controlled direct effect with the level held at {level:g}", GENDER + BOTH * max(level, 0), effect, EXACT
+        )
+    paths = answer(PathEffect(pairs, unfair={"direct": [DIRECT]}, fair={"joint": [JOINT]})).table.set_index("paths")[
+        "effect"
+    ]
     yield near("effect along the path past the neuron", GENDER, paths["direct"], EXACT)
     yield near("effect along the path through the neuron", BOTH * high, paths["joint"], EXACT)

@@ -183,7 +183,9 @@ def invariance(quick: bool) -> Iterator[Check]:
     del quick
     model = load("organism:bios")
     prompts = task("bios").prompts(model, 120, environment="broad")
-    pairs = {name: contrast(f"bios/{name}", model, n=120, environment="broad") for name in ("pronoun", "field", "evidence")}
+    pairs = {
+        name: contrast(f"bios/{name}", model, n=120, environment="broad") for name in ("pronoun", "field", "evidence")
+    }
     fit = task("bios").prompts(model, 300, environment="broad", seed=5)
     columns: dict[str, Any] = {"none": ()} | {
         name: erase(model, fit, "pronoun", site, at="@job").edits
@@ -194,7 +196,9 @@ def invariance(quick: bool) -> Iterator[Check]:
     truth = float(np.mean(np.not_equal(*(side.variables["answer"].numpy() for side in sides))))
     yield near("flips with the pronoun", truth, found["none"]["pronoun"], 1e-9)
     yield below("flips with the pronoun, erased where it is held", found["place"]["pronoun"], 0.05)
-    yield between("flips with the pronoun, erased at the last layer", found["last"]["pronoun"], 0.1, found["none"]["pronoun"])
+    yield between(
+        "flips with the pronoun, erased at the last layer", found["last"]["pronoun"], 0.1, found["none"]["pronoun"]
+    )
     evidence = [found[name]["evidence"] for name in ("none", "last", "place")]
     yield yes("the less of the pronoun is left, the more the evidence decides", evidence == sorted(set(evidence)))
     yield holds("edits under which the field decides always", sum(each["field"] == 1 for each in found.values()), 3)

@@ -30,7 +30,9 @@ def exposed(quick: bool) -> Iterator[Check]:
     canaries = SHIPPED["hiring_exposed"](3)
     table = exposures(load("organism:hiring_exposed"), canaries)
     unseen = table.loc[table["count"] == 0, "exposure"]
-    yield between(f"mean exposure of {len(unseen)} secrets that were never shown", unseen.mean(), 1.0, 1.9, f"{NULL_MEAN:.3f}")
+    yield between(
+        f"mean exposure of {len(unseen)} secrets that were never shown", unseen.mean(), 1.0, 1.9, f"{NULL_MEAN:.3f}"
+    )
     p = stats.kstest(unseen, stats.expon(scale=NULL_MEAN).cdf).pvalue
     yield above("p of their law being exponential with that mean", float(p), 0.01)
     shown = table[table["count"] > 0].groupby("count")["exposure"].mean()

@@ -60,12 +60,19 @@ def adversaries(quick: bool) -> Iterator[Check]:
         y, x = two_classes(4000)
         x[:, 2] += delta * y
         found = readers({"here": x}, y, np.arange(len(y)), ("linear",), folds=2)[0]
-        yield near(f"accuracy where the means differ by {delta:g}", float(stats.norm.cdf(delta / 2)), found.estimate.value, 0.02)
+        yield near(
+            f"accuracy where the means differ by {delta:g}",
+            float(stats.norm.cdf(delta / 2)),
+            found.estimate.value,
+            0.02,
+        )
     y, x = two_classes(1600)
     first = np.sign(x[:, 0])
     x[:, 0] = 3 * first + 0.3 * x[:, 0]
     x[:, 1] = 3 * first * (2 * y - 1) + 0.3 * x[:, 1]
-    kinds = {reader.adversary: reader for reader in readers({"here": x}, y, np.arange(len(y)), ("linear", "mlp"), folds=2)}
+    kinds = {
+        reader.adversary: reader for reader in readers({"here": x}, y, np.arange(len(y)), ("linear", "mlp"), folds=2)
+    }
     yield below("linear adversary on an exclusive or", kinds["linear"].estimate.value, 0.56)
     yield above("an MLP on the same", kinds["mlp"].estimate.value, 0.9)
     chances = []
@@ -87,7 +94,12 @@ def calibration(quick: bool) -> Iterator[Check]:
     yield between("share of calibrated samples inside the null band", inside / runs, 0.9, 1.0, "0.95")
     draw, sizes = np.random.default_rng(0), {200: 0.088, 1000: 0.040, 10_000: 0.013}
     for n, error in sizes.items():
-        yield near(f"calibration error of a calibrated model, n = {n:,}", error, simulated(draw.random(n), draws=200).mean, 0.012)
+        yield near(
+            f"calibration error of a calibrated model, n = {n:,}",
+            error,
+            simulated(draw.random(n), draws=200).mean,
+            0.012,
+        )
     slope = calibration_slope(*decided(np.random.default_rng(3), 4000, 2.0))
     yield near("slope of a model that is twice too sure", 0.5, slope.value, 0.04)
 

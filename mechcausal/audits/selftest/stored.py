@@ -61,7 +61,9 @@ def published_effects(quick: bool) -> Iterator[Check]:
     kept = json.loads((FOLDER / "vig2020.json").read_text(encoding="utf-8"))
     chosen = np.array(kept["filtered"])
     total = odds_effects(chosen[:, :2], chosen[:, 2:])
-    effects = StoredEffects(total.te, *(np.array(kept[f"filtered_{name}"]) for name in ("nie", "nde")), np.array([]), {})
+    effects = StoredEffects(
+        total.te, *(np.array(kept[f"filtered_{name}"]) for name in ("nie", "nde")), np.array([]), {}
+    )
     everyone, means = stored_heads(), kept["means"]
     yield near("total effect, examples chosen by their effect", means["te"], effects.mean("te"), 1e-9)
     yield near("indirect effect through all attention", means["nie"], effects.mean("nie"), 1e-9)
