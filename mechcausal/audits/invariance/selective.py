@@ -11,7 +11,7 @@ import pandas as pd
 
 from mechcausal.arguments import Number, Share, Texts
 from mechcausal.audits import perturbed
-from mechcausal.audits.decisions import Against, decisions, undecidable
+from mechcausal.audits.decisions import Against, decisions, moved_beyond_redraws, undecidable
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.estimate import Estimate
 from mechcausal.audits.figures import Cell, Matrix, Tone
@@ -217,8 +217,11 @@ class SelectiveInvariance(AuditQuestion):
 
     def _controls(self, desk: Desk, worst: Perturbed, estimate: Estimate) -> tuple[Control, ...]:
         if worst.declared == "must stay":
-            redraws = desk.against_redraws(
-                ("selective flips", worst.before.hash, worst.after.hash, self.against, self.cutoff),
+            redraws = moved_beyond_redraws(
+                desk,
+                (self.against, self.cutoff),
+                worst.before,
+                worst.after,
                 lambda other: float(self._flips(other, worst.before, worst.after).mean()),
                 estimate.value,
             )

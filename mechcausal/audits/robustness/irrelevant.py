@@ -13,7 +13,7 @@ import torch
 from mechcausal.address import Site
 from mechcausal.arguments import Number, Texts
 from mechcausal.audits import perturbed
-from mechcausal.audits.decisions import Against, decisions, undecidable
+from mechcausal.audits.decisions import Against, decisions, moved_beyond_redraws, undecidable
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.estimate import Estimate
 from mechcausal.audits.figures import Point, Points
@@ -172,8 +172,11 @@ class Irrelevant(AuditQuestion):
         return dict(zip(kept, heads.tolist(), strict=True)) | {name: float("nan") for name in names if name not in kept}
 
     def _controls(self, desk: Desk, before: PromptSet, after: PromptSet, value: float) -> tuple[Control, ...]:
-        redraws = desk.against_redraws(
-            ("irrelevant", before.hash, after.hash, self.against, self.cutoff),
+        redraws = moved_beyond_redraws(
+            desk,
+            (self.against, self.cutoff),
+            before,
+            after,
             lambda other: float(self._flips(other, before, after).mean()),
             value,
         )
