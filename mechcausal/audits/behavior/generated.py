@@ -44,6 +44,7 @@ class Generated(AuditQuestion):
 
     word: ClassVar[str] = "generated"
     family: ClassVar[Family] = "fairness"
+    contrast: ClassVar[str] = "each prompt against its counterpart, where the data are pairs"
     held_fixed: ClassVar[str] = "every other word of the prompt"
     limits: ClassVar[tuple[str, ...]] = ("words are counted, and what a text means without them is not seen",)
     words: Texts = ()
@@ -63,11 +64,6 @@ class Generated(AuditQuestion):
         if self.outcome == "differs":
             return "the share of pairs after whose two prompts the model writes different answers"
         return f"the share of generated answers with any of {len(self.words)} declared words, or its difference between the sides"
-
-    @property
-    def contrast(self) -> str:
-        """What is compared with what."""
-        return "each prompt against its counterpart, where the data are pairs"
 
     @property
     def identified(self) -> Identified:
