@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from mechcausal import audit
+from mechcausal.audits.selftest.stored import FOLDER
 from mechcausal.errors import DataError
 
 RESULTS = Path(os.environ.get("MECHCAUSAL_DATA", "no-such-folder")) / "vig2020" / "results"
-KEPT = json.loads((Path(__file__).parent / "vig2020.json").read_text())
+KEPT = json.loads((FOLDER / "vig2020.json").read_text())
 published = pytest.mark.skipif(
     not RESULTS.is_dir(), reason="MECHCAUSAL_DATA does not name the folder of the public data sets"
 )
