@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -68,7 +69,7 @@ def pareto(sweep: Sweep, x: str, y: str, *, draws: int = 2000, seed: int = 0) ->
     rival, share = beats.argmax(0), beats.max(0)
     rows = []
     for number, edit in enumerate(edits):
-        row = {"edit": edit.name}
+        row: dict[str, Any] = {"edit": edit.name}
         for axis, measure in zip("xy", measures, strict=True):
             estimate = sweep.answer(edit.name, measure.name).estimate
             row |= {axis: estimate.value, f"{axis}_low": estimate.low, f"{axis}_high": estimate.high}
@@ -130,8 +131,12 @@ def _figure(frame: pd.DataFrame, measures: tuple[Measure, ...]) -> Points:
         )
         for _, row in frame.sort_values("x", kind="stable").iterrows()
     )  # fmt: skip
-    labels = [f"{measure.name}: {measure.word} ({measure.scale}; {_WAYS[measure.better]})" for measure in measures]
-    return Points(points, f"{measures[0].word} against {measures[1].word}", *labels, joined="front", named=True)
+    x_label, y_label = (
+        f"{measure.name}: {measure.word} ({measure.scale}; {_WAYS[measure.better]})" for measure in measures
+    )
+    return Points(
+        points, f"{measures[0].word} against {measures[1].word}", x_label, y_label, joined="front", named=True
+    )
 
 
 _WAYS = {"low": "lower is better", "high": "higher is better", "zero": "nearer to zero is better"}

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from mechcausal.arguments import Count, Seed, checked
 from mechcausal.audits.estimate import Estimate
 from mechcausal.audits.figures import Points
 from mechcausal.audits.finding import Answer, answer_from, answer_to_json
@@ -179,7 +180,8 @@ class Sweep:
             "change": apart.value, "change_low": apart.low, "change_high": apart.high, "p": apart.zero(), "paired": paired,
         }  # fmt: skip
 
-    def pareto(self, x: str, y: str, *, draws: int = 2000, seed: int = 0) -> Pareto:
+    @checked
+    def pareto(self, x: str, y: str, *, draws: Count = 2000, seed: Seed = 0) -> Pareto:
         """Return which edits are worth a look by two measures: those that no other edit beats on both.
 
         An edit is dominated only if some other one is at least as good on both measures and better on one in 95 % of
