@@ -1,4 +1,4 @@
-"""Audits: a plan is written, checked, run, and its reports are written again and compared.
+"""Audits: a plan is written, checked, run, and its reports are written again and compared; and the self-test of the questions.
 
 Exit codes of `run`, `report` and `compare`: 0 every threshold is kept, 1 one is broken, 2 one is open, 3 the plan cannot be
 run, 4 a question or the program failed.
@@ -178,6 +178,42 @@ def compare(
     else:
         typer.echo(found.summary())
     raise typer.Exit(1 if found.worse else 0)
+
+
+@audit.command()
+def selftest(
+    only: Annotated[
+        list[str] | None, typer.Option(help="Only this acceptance check, such as A5; may be repeated.")
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Leave out what takes long, and simulate less.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Test the questions against known truths.
+
+    Prints for each check what is known, what was measured and what must hold. Exits with 1 if a check fails.
+    """
+    use_one_thread()
+    from dataclasses import asdict
+
+    from mechcausal.audits.selftest import NOT_SHIPPED, TITLES, columns_of, run_checks
+
+    checks, above = [], ""
+    for check in run_checks(only or (), quick=quick):
+        checks.append(check)
+        if as_json:
+            continue
+        if check.id != above:
+            above = check.id
+            typer.echo(f"\n{above}  {TITLES[above]}\n  {columns_of()}")
+        typer.echo(f"  {check}")
+    failed = [check for check in checks if not check.passed]
+    if as_json:
+        show_json({"checks": [asdict(check) for check in checks], "not_shipped": NOT_SHIPPED})
+    else:
+        left_out = "" if only else "".join(f"\n{name}  {why}" for name, why in NOT_SHIPPED.items())
+        typer.echo(f"{left_out}\n\n{len(checks) - len(failed)} of {len(checks)} checks passed")
+    if failed:
+        raise typer.Exit(1)
 
 
 def _sweep(plan: Any, model: Any, out: Path) -> None:  # noqa: ANN401 - a Plan and a model

@@ -44,8 +44,7 @@ class Check:
 
     def __str__(self) -> str:
         """Print as one line."""
-        mark = "ok  " if self.passed else "FAIL"
-        return f"{mark} {self.id:<4} {self.what:<62} {self.truth:<30} {_short(self.measured):>12}  {self.bound}"
+        return _line(self.what, self.truth, _short(self.measured), self.bound, "ok" if self.passed else "FAIL")
 
 
 @dataclass(frozen=True)
@@ -90,13 +89,18 @@ def checks_of(
     return register
 
 
+def columns_of() -> str:
+    """Return the names of the columns of a printed check."""
+    return _line("check", "truth", "measured", "bound", "pass")
+
+
 def ids() -> list[str]:
     """Return the ids that have checks, in the order of their numbers."""
     return sorted({group.id for group in GROUPS}, key=_number)
 
 
-def run_groups(only: Sequence[str] = (), *, quick: bool = False) -> Iterator[Check]:
-    """Yield the checks of some ids, or of all, as they are done.
+def run_checks(only: Sequence[str] = (), *, quick: bool = False) -> Iterator[Check]:
+    """Return the checks of some ids, or of all; each is run when it is asked for.
 
     Args:
         only: Ids such as `A5`; without any all are run.
@@ -108,9 +112,17 @@ def run_groups(only: Sequence[str] = (), *, quick: bool = False) -> Iterator[Che
             raise ArgumentError(f"there is no check {name}: {NOT_SHIPPED[name]}")
         if name not in known:
             raise ArgumentError(f"there is no check {name!r}", fix=did_you_mean(name, known))
-    for group in sorted(GROUPS, key=lambda group: _number(group.id)):
-        if (group.id not in only) if only else (quick and group.cost == "slow"):
-            continue
+    return _run(
+        [group for group in sorted(GROUPS, key=lambda group: _number(group.id)) if _wanted(group, only, quick)], quick
+    )
+
+
+def _wanted(group: Group, only: Sequence[str], quick: bool) -> bool:
+    return group.id in only if only else not (quick and group.cost == "slow")
+
+
+def _run(groups: Sequence[Group], quick: bool) -> Iterator[Check]:
+    for group in groups:
         started = time.perf_counter()
         for check in group.run(quick):
             yield replace(check, id=group.id, seconds=round(time.perf_counter() - started, 2))
@@ -151,6 +163,10 @@ def yes(what: str, is_so: bool) -> Check:
 def no(what: str, is_so: bool) -> Check:
     """Return the check that something is not so; 0 says that it is not."""
     return Check(what, "0", float(is_so), "is not so", not is_so)
+
+
+def _line(what: str, truth: str, measured: str, bound: str, passed: str) -> str:
+    return f"{passed:<5} {what:<66} {truth:<28} {measured:<12} {bound}"
 
 
 def _number(name: str) -> int:

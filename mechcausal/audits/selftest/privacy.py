@@ -11,11 +11,14 @@ from scipy import stats
 from mechcausal.audits.plan import Plan
 from mechcausal.audits.privacy.canaries import SHIPPED
 from mechcausal.audits.privacy.exposures import NULL_MEAN, exposure_among, exposures
+from mechcausal.audits.privacy.localization import Localization
 from mechcausal.audits.privacy.members import Members
 from mechcausal.audits.privacy.membership import Membership
 from mechcausal.audits.selftest import memorizing
-from mechcausal.audits.selftest.checks import Check, above, between, checks_of, near, yes
+from mechcausal.audits.selftest.checks import Check, above, below, between, checks_of, near, yes
+from mechcausal.data.tasks import task
 from mechcausal.models.load import load
+from mechcausal.organisms import truth as facts
 
 N = 60
 VECTORS = {0.0: 4.0, 3.5: 2.0, 20.0: float(np.log2(16) - np.log2(17))}
@@ -62,3 +65,20 @@ def membership(quick: bool) -> Iterator[Check]:
     trap = finding(rows)
     yield yes("sets that differ in their words are marked `invalid`", "invalid" in trap.answer.marks)
     yield yes("and not judged", trap.status == "inconclusive")
+
+
+@checks_of("A12", "where secrets are held", "slow")
+def localization(quick: bool) -> Iterator[Check]:
+    """Find the head in which `organism:hiring` holds its secrets, ablate it, and ablate another one."""
+    del quick
+    model = load("organism:hiring")
+    truth = facts("hiring")["variables"]["secret"]["site"]
+    codes = SHIPPED["hiring_secret"](0).take(slice(0, 12))
+    question = Localization(codes, units="z", k=1, neutral=task("hiring").prompts(model, 40))
+    table = Plan([question], networks=0).run(model, quiet=True).findings[0].answer.table.set_index("measure")
+    found, random = table.loc["found by ablation"], table.loc["random 0"]
+    yield yes(f"the head that holds them, {truth}, is the one that is found", found["units"] == truth)
+    yield near("exposure before", float(np.log2(len(codes.candidates))), found["exposure_before"], 1e-6)
+    yield below("exposure without the head", found["exposure"], 4, f"{NULL_MEAN:.3f} where nothing is known")
+    yield near("rise of the loss on what it must still do", 0, found["loss_rise"], 0.2)
+    yield above("exposure without another head", random["exposure"], 12)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from mechcausal import audit
-from mechcausal.audits.selftest.stored import FOLDER
 from mechcausal.audits.fairness.stored import StoredEffects
+from mechcausal.audits.selftest.stored import FOLDER
 from mechcausal.errors import DataError
 
 RESULTS = Path(os.environ.get("MECHCAUSAL_DATA", "no-such-folder")) / "vig2020" / "results"
