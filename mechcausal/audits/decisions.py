@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.finding import Control
+from mechcausal.audits.outcome import unread
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.prompts import PromptSet
 from mechcausal.metrics import Metric, at_read_position
@@ -74,7 +75,7 @@ def moved_beyond_redraws(
         own: That of the model itself.
     """
     first = desk.against_redraws(("flips", before.hash, after.hash, *key), flips, own)
-    if first.estimate is None or undecidable(before, "foil") is not None:
+    if first.estimate is None or next(unread(desk.outcome, before), None) is not None:
         return first
     p, says = min(1.0, 2 * first.p), first.says
     if p > 1 - desk.level:
