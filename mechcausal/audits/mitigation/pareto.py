@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import html
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from mechcausal.audits.figures import Point, Points
+from mechcausal.audits.figures import Point, Points, still
 from mechcausal.audits.mitigation.sweep import Measure, Sweep
 from mechcausal.errors import ResultError
 
@@ -46,6 +47,9 @@ class Pareto:
             state = "control" if row["control"] else "front" if row["front"] else rival
             lines.append(f"  {row['edit']}: ({row['x']:.3g}, {row['y']:.3g}) {state}")
         return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        return f"<div>{still(self.figure)}<pre style='white-space:pre-wrap'>{html.escape(repr(self))}</pre></div>"
 
 
 def pareto(sweep: Sweep, x: str, y: str, *, draws: int = 2000, seed: int = 0) -> Pareto:
@@ -127,7 +131,7 @@ def _figure(frame: pd.DataFrame, measures: tuple[Measure, ...]) -> Points:
         for _, row in frame.sort_values("x", kind="stable").iterrows()
     )  # fmt: skip
     labels = [f"{measure.name}: {measure.word} ({measure.scale}; {_WAYS[measure.better]})" for measure in measures]
-    return Points(points, f"{measures[0].word} against {measures[1].word}", *labels, joined="front")
+    return Points(points, f"{measures[0].word} against {measures[1].word}", *labels, joined="front", named=True)
 
 
 _WAYS = {"low": "lower is better", "high": "higher is better", "zero": "nearer to zero is better"}

@@ -234,7 +234,7 @@ class Sweep:
     def _said(self, edit: Edited, measure: Measure) -> str:
         key = edit.name, measure.name
         if key not in self.answers:
-            return f"{measure.name} not measured"
+            return f"{measure.name} not measured: {self.errors.get(key, 'it was left out')}"
         change = "" if edit.name == self.base else f" (change {self.change(edit.name, measure.name)})"
         return f"{measure.name} {self.answers[key].estimate}{change}"
 
@@ -243,19 +243,12 @@ class Sweep:
         return self.summary()
 
     def _repr_html_(self) -> str:
-        columns = [
-            "edit",
-            "measure",
-            "value",
-            "low",
-            "high",
-            "change",
-            "change_low",
-            "change_high",
-            "p_adjusted",
-            "notes",
-        ]
-        return f"<div>{self.frame()[columns].to_html(index=False, float_format=lambda x: f'{x:.3g}')}</div>"
+        columns = ["edit", "measure", "value", "low", "high", "change", "change_low", "change_high", "p_adjusted"]
+        frame = self.frame()
+        marks = ["notes"] if (frame["notes"] != "").any() else []
+        marks += ["error"] if (frame["error"] != "").any() else []
+        table = frame[[*columns, *marks]].to_html(index=False, na_rep="", float_format=lambda x: f"{x:.3g}")
+        return f"<div>{table}</div>"
 
     def to_json(self) -> dict[str, Any]:
         """Return everything as JSON data, from which `load` makes an equal sweep."""

@@ -5,10 +5,11 @@ import pytest
 import vault
 
 import mechcausal as mc
-from mechcausal.audits.plan import Plan, plan_of
+from mechcausal.audits.plan import Plan
 from mechcausal.audits.privacy.canaries import SHIPPED
 from mechcausal.audits.privacy.localization import Localization
 from mechcausal.audits.privacy.members import Members
+from mechcausal.audits.reading import plan_of
 
 
 def answered(model, question, **options):
