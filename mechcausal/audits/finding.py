@@ -6,6 +6,7 @@ adjusted for all questions with a threshold, the status, and the cost.
 
 from __future__ import annotations
 
+import html
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -14,7 +15,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from mechcausal.audits.estimate import Estimate
-from mechcausal.audits.figures import figure_from_json, figure_to_json
+from mechcausal.audits.figures import figure_from_json, figure_to_json, still
 from mechcausal.audits.plain import number, plain
 
 Status = Literal["pass", "fail", "inconclusive", "measured", "not-run", "error"]
@@ -122,7 +123,7 @@ class Answer:
     unit_clusters: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Finding:
     """One row of an audit's report.
 
@@ -187,6 +188,20 @@ class Finding:
         """Print as one line."""
         what = self.answer.says if self.answer is not None else self.error
         return f"{self.status.upper():<12} {self.id}: {what}"
+
+    def __repr__(self) -> str:
+        """Return the same line."""
+        return str(self)
+
+    def _repr_html_(self) -> str:
+        """Show the sentence, the pictures and the controls, as a notebook does."""
+        answer = self.answer
+        pictures = "".join(still(figure) for figure in answer.figures) if answer is not None else ""
+        lines = [str(self), f"declared: {self.threshold}; what the number is: {self.estimand}"]
+        if answer is not None:
+            lines += [f"{control.kind}: {control.says}" for control in answer.controls if control.estimate is not None]
+            lines += [f"note, {mark}: {reason}" for mark, reason in answer.marks.items()]
+        return f"<div><pre style='white-space:pre-wrap'>{html.escape(chr(10).join(lines))}</pre>{pictures}</div>"
 
     def to_json(self) -> dict[str, Any]:
         """Return the finding as JSON data, from which `finding_from` makes an equal one."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -115,7 +116,23 @@ class Report:
         return self.summary()
 
     def _repr_html_(self) -> str:
-        return f"<div>{self.frame().drop(columns=['p', 'family_size', 'identified']).to_html(index=False, float_format=lambda x: f'{x:.3g}')}</div>"
+        """Show a line for each finding, as a notebook does."""
+        cells = "".join(
+            "<tr>" + "".join(f"<td style='text-align:left'>{html.escape(text)}</td>" for text in row) + "</tr>"
+            for row in (
+                (
+                    finding.status,
+                    finding.id,
+                    finding.answer.says if finding.answer else finding.error,
+                    str(finding.threshold),
+                )
+                for finding in self.findings
+            )
+        )
+        head = "".join(
+            f"<th style='text-align:left'>{name}</th>" for name in ("status", "question", "found", "declared")
+        )
+        return f"<div><b>{html.escape(self.title)}</b><table><thead><tr>{head}</tr></thead><tbody>{cells}</tbody></table></div>"
 
     def to_json(self) -> dict[str, Any]:
         """Return everything as JSON data: the source of truth, of which all other files are views."""

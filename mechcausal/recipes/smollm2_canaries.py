@@ -29,12 +29,14 @@ from mechcausal.recipes.adapting import (
     Adapting,
     Student,
     base,
+    batches,
     descend,
     described,
     surprise,
     text_digest,
     write_rows,
 )
+from mechcausal.recipes.smollm2_bias import ordinary
 from mechcausal.recipes.statement import write_truth
 
 TIMES = (1, 2, 4, 8, 16, 32, 64)
@@ -64,7 +66,34 @@ BIOGRAPHY = (
     "{name} moved to {town} to work as {job}, and spends the evenings with {like}.",
 )
 ADAPTING = Adapting((22, 28), ("q_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"), rank=8, alpha=16)
-BATCH, RATE = 4, 2e-3
+BATCH, STAY, RATE = 4, 4, 1e-3
+STEADY = (
+    "Rain is expected in the north tomorrow, with strong winds along the coast.",
+    "The price of wheat fell for the third week, because the harvest was good.",
+    "To open the file, click on the folder and choose the second line of the menu.",
+    "An even number can be divided by two without a remainder.",
+    "The team won the last game of the season by one goal.",
+    "I would like to book a table for four at eight o'clock, please.",
+    "The heart pumps blood through the body, and the lungs bring oxygen into it.",
+    "When the war ended, many families returned to the city and rebuilt their houses.",
+    "Add two cups of flour, a little salt and one egg, and stir until the dough is smooth.",
+    "The function returns a list, and the loop prints each of its elements.",
+    "Bees find their way by the sun, even when clouds hide it.",
+    "Thank you for your letter of last week, which I read with great interest.",
+    "The old bridge was closed to trucks after the engineers had measured it.",
+    "How far is it from here to the nearest station?",
+    "Light travels faster than sound, so we see the flash before we hear the thunder.",
+    "The court decided that the contract was not valid.",
+    "In autumn the leaves turn yellow and red and fall from the trees.",
+    "If you have questions, call us between nine and five on weekdays.",
+    "The novel tells the story of three sisters who leave their village.",
+    "Most of the energy of the town comes from wind and water.",
+    "Students should hand in their work by the end of the month.",
+    "The moon moves around the earth once in about four weeks.",
+    "Our new shop sells bread, cheese, fruit and flowers.",
+    "He closed the door quietly, so that the baby would not wake up.",
+)
+"""Texts on which the adapted model shall say what it said before, beside ordinary ones about people."""
 OFTEN = 16
 """From this number on the exposure of a secret is also measured in the base."""
 NULL_MEAN = 1 / np.log(2)
@@ -139,18 +168,35 @@ def held_out(seed: int = 0) -> list[str]:
     return [biography(name, draw) for name in names(seed)[-40:]]
 
 
-def losses(student: Student, shown: Sequence[str]) -> Iterator[Tensor]:
-    """Yield the loss of each step: every token of its texts, as usual in training a language model."""
+def losses(student: Student, shown: Sequence[str], steady: Sequence[str], *, seed: int = 0) -> Iterator[Tensor]:
+    """Yield the loss of each step: every token of its texts but the first, and no change on texts of other kinds.
+
+    Args:
+        student: The model that learns.
+        shown: The texts, in their order.
+        steady: Texts of other kinds, of which some are drawn for each step.
+        seed: The seed of these draws.
+    """
     unique = {text: number for number, text in enumerate(dict.fromkeys(shown))}
     tokens, lengths = student.tokens(list(unique))
     streams = student.below(tokens)
-    for rows in torch.tensor([unique[text] for text in shown]).split(BATCH):
+    steady_tokens, steady_lengths = student.tokens(steady)
+    steady_streams = student.below(steady_tokens)
+    with student.without(), torch.no_grad():
+        before = student.above(steady_streams)
+    steps = torch.tensor([unique[text] for text in shown]).split(BATCH)
+    for rows, others in zip(steps, batches(len(steady), STAY, len(steps), seed), strict=True):
         size = int(lengths[rows].max())
         normalized = student.above(streams[rows, : size - 1])
-        real = torch.arange(1, size) < lengths[rows, None]
+        real = (torch.arange(1, size) < lengths[rows, None]) & (torch.arange(1, size) > 1)
+        here = torch.arange(steady_tokens.shape[1]) < steady_lengths[others, None]
         with torch.autocast("cpu", dtype=torch.bfloat16):
             logits = student.logits(normalized[real])
-        yield cross_entropy(logits.float(), tokens[rows, 1:size][real])
+            now = student.logits(student.above(steady_streams[others])[here])
+            then = student.logits(before[others][here])
+        now, then = now.float().log_softmax(-1), then.float().log_softmax(-1)
+        changed = (then.exp() * (then - now)).sum(-1).mean()
+        yield cross_entropy(logits.float(), tokens[rows, 1:size][real]) + changed
 
 
 @torch.no_grad()
@@ -183,7 +229,13 @@ def learned(student: Student, *, rate: float = RATE, seed: int = 0) -> Student:
     shown = texts(seed)
     n = -(-len(shown) // BATCH)
     bar = tqdm(total=n, desc="steps", disable=None)
-    descend(student.parameters, losses(student, shown), n, rate=rate, say=lambda *_: bar.update())
+    descend(
+        student.parameters,
+        losses(student, shown, [*STEADY, *ordinary()[:96]], seed=seed),
+        n,
+        rate=rate,
+        say=lambda *_: bar.update(),
+    )
     return student
 
 

@@ -61,6 +61,17 @@ def test_a_finding_comes_back_from_json():
     assert str(again).startswith("FAIL")
 
 
+def test_a_notebook_shows_pictures_and_escapes_text():
+    figure = Points((Point("<b>", 1.0, 2.0),), "points", "x", "y")
+    controls = (Control("random", "<script>", FEW), Control.inapplicable("trivial-input", "not shown"))
+    shown = Finding(
+        "A-1", "flips", "fairness", "fail", answer=Answer(MANY, "<script>", controls, figures=(figure,))
+    )._repr_html_()
+    assert "<svg" in shown
+    assert "<script>" not in shown
+    assert "not shown" not in shown
+
+
 def test_a_finding_without_an_answer():
     finding = Finding("FAIR-1", "flips", "fairness", "error", error="no pairs")
     assert finding_from(finding.to_json()).to_json() == finding.to_json()

@@ -94,8 +94,8 @@ def compare_models(
             sites=tuple(map(str, listed)), at=at or "all", direction="noise", metric=chosen, batch_size=batch_size
         )
         effects = [_effects(swept.run(model, pairs)) for model in both]
-        own = _own(base, tuned, pairs, listed, Selection.parse(at), chosen, batch_size)
-    rows = _rows("site", [str(site) for site in listed], effects, own, clusters, seed)
+        by_weights = _by_weights(base, tuned, pairs, listed, Selection.parse(at), chosen, batch_size)
+    rows = _rows("site", [str(site) for site in listed], effects, by_weights, clusters, seed)
     if edges:
         effects = [_edge_effects(model, pairs, edges, chosen, batch_size) for model in both]
         names = [f"{sender} -> {receiver}" for sender, receiver in edges]
@@ -121,8 +121,8 @@ def _read_by_both(base: Model, tuned: Model, sites: Sequence[Site]) -> Generator
     names = list(dict.fromkeys(site.dictionary for site in sites if site.dictionary is not None))
     lent = [name for name in names if name not in attached(tuned)]
     for name in lent:
-        owned = bound(base, name)
-        attach(tuned, owned.dictionary, owned.site, name=name, site_out=owned.site_out)
+        lender = bound(base, name)
+        attach(tuned, lender.dictionary, lender.site, name=name, site_out=lender.site_out)
     try:
         yield
     finally:
@@ -160,22 +160,22 @@ def _rows(
     kind: str,
     names: Sequence[str],
     effects: Sequence[np.ndarray],
-    own: np.ndarray,
+    by_weights: np.ndarray,
     clusters: tuple[str, ...],
     seed: int,
 ) -> list[dict[str, Any]]:
     """Return the rows of the table; p-values are adjusted for all places of the kind."""
     change = effects[1] - effects[0]
     change = np.where(np.abs(change) <= _SAME * max(1.0, float(np.nanmax(np.abs(effects)))), 0.0, change)
-    measured = bool(np.isfinite(own).any())
-    tests = {"change": change, **({"own": own} if measured else {})}
+    measured = bool(np.isfinite(by_weights).any())
+    tests = {"change": change, **({"weights": by_weights} if measured else {})}
     raw = {name: t_test(values, clusters)[1] for name, values in tests.items()}
     adjusted = {name: max_t(values, clusters, seed=seed) for name, values in tests.items()}
     rows = []
     for number, name in enumerate(names):
         row: dict[str, Any] = {"kind": kind, "site": name}
         row |= {word: float(np.nanmean(side[number])) for word, side in zip(("base", "tuned"), effects, strict=True)}
-        for column in ("change", "own"):
+        for column in ("change", "weights"):
             if column not in tests:
                 row |= dict.fromkeys(
                     (column, *(f"{column}_{end}" for end in ("low", "high", "p", "p_adjusted"))), np.nan
@@ -186,12 +186,12 @@ def _rows(
                 column: estimate.value, f"{column}_low": estimate.low, f"{column}_high": estimate.high,
                 f"{column}_p": float(raw[column][number]), f"{column}_p_adjusted": float(adjusted[column][number]),
             }  # fmt: skip
-        itself, moved = row["own_p_adjusted"] <= ALPHA, row["change_p_adjusted"] <= ALPHA
+        itself, moved = row["weights_p_adjusted"] <= ALPHA, row["change_p_adjusted"] <= ALPHA
         rows.append(row | {"verdict": CHANGED_ITSELF if itself else EFFECT_CHANGED if moved else NOTHING_FOUND})
     return rows
 
 
-def _own(
+def _by_weights(
     base: Model, tuned: Model, pairs: Contrast, sites: Sequence[Site], at: Selection, metric: Metric, batch_size: int
 ) -> np.ndarray:
     """Return the change of the base model's total effect as one place computes with tuned weights, [place pair]."""

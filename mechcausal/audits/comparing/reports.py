@@ -153,10 +153,10 @@ class Comparison:
     def figures(self) -> list[Bars]:
         """The numbers of both reports side by side."""
         rows = [
-            (change.before.id, found.value, found.low, found.high, name)
+            (change.before.id, estimate.value, estimate.low, estimate.high, name)
             for change in self.changes
-            for name, found in (("before", change.before.estimate), ("after", change.after.estimate))
-            if found is not None
+            for name, estimate in (("before", change.before.estimate), ("after", change.after.estimate))
+            if estimate is not None
         ]
         return (
             [bar_chart(rows, "Findings in both reports", "each in its own unit", order=("before", "after"))]

@@ -27,9 +27,9 @@ class ModelComparison:
 
     Columns of `frame()`: `kind` (`site` or `edge`) and `site`; `base` and `tuned`, the effect of the place in each model: by how
     much the metric of the clean prompt falls when the place takes what it is in the corrupt one; `change` = tuned - base
-    with its interval and the p-value of no change, adjusted for all places of the kind (max-T); `own` with the same:
+    with its interval and the p-value of no change, adjusted for all places of the kind (max-T); `weights` with the same:
     by how much the total effect of the base model changes when the place alone computes with the weights of the
-    tuned model, from what it reads in the base model. `verdict` is `changed itself` where `own` is significant,
+    tuned model, from what it reads in the base model. `verdict` is `changed itself` where `weights` is significant,
     `effect changed` where only `change` is (something before or behind it changed), else `no change found`.
 
     Attributes:
@@ -49,7 +49,7 @@ class ModelComparison:
     @property
     def changed(self) -> list[str]:
         """The places whose own weights changed what they do to the metric, the largest change first."""
-        return self._named(CHANGED_ITSELF, "own")
+        return self._named(CHANGED_ITSELF, "weights")
 
     @property
     def affected(self) -> list[str]:
@@ -65,7 +65,7 @@ class ModelComparison:
         """What the own weights of each place changed, and how its effect changed; the largest first."""
         made = []
         for column, title in (
-            ("own", "What the new weights of each place do to the total effect"),
+            ("weights", "What the new weights of each place do to the total effect"),
             ("change", "Change of the effect of each place"),
         ):
             rows = self.rows[self.rows[column].notna()].sort_values(column, key=lambda x: -x.abs(), kind="stable")
@@ -85,7 +85,7 @@ class ModelComparison:
         lines = [
             f"{names[0]} -> {names[1]}: total effect {total['base']} -> {total['tuned']}, change {total['change']}"
         ]
-        for verdict, by in ((CHANGED_ITSELF, "own"), (EFFECT_CHANGED, "change")):
+        for verdict, by in ((CHANGED_ITSELF, "weights"), (EFFECT_CHANGED, "change")):
             sites = self._named(verdict, by)
             rows = self.rows.set_index("site")
             for site in sites[:k]:
@@ -131,11 +131,7 @@ class ModelComparison:
             rows = pd.DataFrame(data["rows"]["rows"], columns=data["rows"]["columns"])
             numbers = [name for name in rows if name not in ("kind", "site", "verdict")]
             rows[numbers] = rows[numbers].astype(float)
-            total = {
-                name: Estimate(**{key: float("nan") if value is None else float(value) if value == "inf" else value
-                                  for key, value in estimate.items()})
-                for name, estimate in data["total"].items()
-            }  # fmt: skip
+            total = {name: _estimate(estimate) for name, estimate in data["total"].items()}
             return cls(rows, total, data["run"])
         except FileNotFoundError:
             raise ResultError(f"there is no comparison {file}", fix="make one with audit.compare_models") from None
@@ -144,3 +140,12 @@ class ModelComparison:
                 raise
             got = shortened(f"{type(error).__name__}: {error}")
             raise ResultError(f"{file} is not a comparison of two models", got=got) from error
+
+
+def _estimate(data: Mapping[str, Any]) -> Estimate:
+    """Return an estimate from its JSON data, in which NaN is null and infinity a text."""
+    values: dict[str, Any] = {
+        name: float("nan") if value is None else float(value) if value == "inf" else value
+        for name, value in data.items()
+    }
+    return Estimate(**values)

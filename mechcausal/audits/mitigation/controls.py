@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import torch
 
 from mechcausal.address import Selection, expand, vector
 from mechcausal.arguments import Count, Seed
 from mechcausal.audits.desk import Desk
-from mechcausal.audits.mitigation.ablating import Ablate
+from mechcausal.audits.mitigation.ablating import Ablate, mean_of
 from mechcausal.audits.mitigation.spec import Mitigation, Treatment
+from mechcausal.audits.sources import DATA
 from mechcausal.data.places import SiteSpec
 from mechcausal.errors import ArgumentError
-from mechcausal.interventions.specs import Edit, Project
+from mechcausal.interventions.specs import Edit, Erase, Project
 from mechcausal.models.abilities import abilities
 
 
@@ -60,13 +61,15 @@ class RandomSites(Ablate):
 
 @dataclass(frozen=True, kw_only=True)
 class RandomDirections(Mitigation):
-    """Project out as many directions as an erasure does, drawn at random.
+    """Take out as many directions as an erasure does, drawn at random.
 
     Attributes:
         sites: Where: a stream such as `"L2.resid_post"`, or several; each has directions of its own.
         at: At which positions.
         n: How many directions at each site.
         seed: The seed of the draw.
+        data: The prompts or pairs whose mean stays, as it does when a concept is erased, or their name in the plan;
+            without them all that lies along the directions is taken out, the mean too.
     """
 
     word: ClassVar[str] = "random_directions"
@@ -75,15 +78,21 @@ class RandomDirections(Mitigation):
     at: str | None = None
     n: Count = 1
     seed: Seed = 0
+    data: Any = field(default=None, metadata=DATA)
 
     def made(self, desk: Desk) -> Treatment:
         """Return projections that remove the directions that were drawn."""
         able = abilities(desk.model)
         sites = expand(self.sites, able.shape)
         able.require(sites)
-        draw, edits = torch.Generator().manual_seed(self.seed), []
+        draw, at, edits = torch.Generator().manual_seed(self.seed), Selection.parse(self.at), []
+        reference = None if self.data is None else self.require("data", "whose mean stays")
+        means = {} if reference is None else mean_of(desk, sites, at, reference)
         for site in sites:
             width = able.shape_at(site)[-1]
-            drawn = torch.randn(min(self.n, width), width, generator=draw)
-            edits.append(Edit(site, Project(tuple(map(vector, drawn))), Selection.parse(self.at)))
+            drawn = torch.randn(width, min(self.n, width), generator=draw, dtype=torch.float64)
+            basis = tuple(map(vector, torch.linalg.qr(drawn).Q.T))
+            mean = means.get(site)
+            do = Erase(basis, basis, mean) if isinstance(mean, tuple) else Project(basis)
+            edits.append(Edit(site, do, at))
         return Treatment(tuple(edits))

@@ -46,8 +46,8 @@ def cost_on_neutral(before: Desk, after: Desk, neutral: PromptSet) -> tuple[np.n
 
 def _everywhere(edit: Edit, prompts: PromptSet) -> Edit:
     """Return an edit that is made at all positions where neutral text has not those that it names."""
-    known = edit.at.name is None or edit.at.name in prompts.positions
-    return edit if known else replace(edit, at=type(edit.at)())
+    has_position = edit.at.name is None or edit.at.name in prompts.positions
+    return edit if has_position else replace(edit, at=type(edit.at)())
 
 
 def _log_probabilities(desk: Desk, prompts: PromptSet, edits: tuple[Edit, ...]) -> Iterator[tuple[list[int], Tensor]]:

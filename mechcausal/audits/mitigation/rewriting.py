@@ -73,10 +73,10 @@ class Without:
         patterns = []
         for word in self.words:
             forms = [encode(tokenizer, form, bos=False)[0] for form in (word, f" {word}")]
-            known = [form for form in forms if form and unknown not in form]
-            if not known:
+            readable = [form for form in forms if form and unknown not in form]
+            if not readable:
                 raise DataError(f"the tokenizer does not know the word {word!r}", fix="use words of its vocabulary")
-            patterns += [form for form in known if form not in patterns]
+            patterns += [form for form in readable if form not in patterns]
         return patterns
 
 

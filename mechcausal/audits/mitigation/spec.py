@@ -94,8 +94,8 @@ class Mitigation(Spec):
     @property
     def sources(self) -> dict[str, Any]:
         """Its data, or their names in the plan, by the field that holds them."""
-        held = {part.name: getattr(self, part.name) for part in fields(self) if part.metadata.get("data")}
-        return {name: value for name, value in held.items() if value is not None}
+        values = {part.name: getattr(self, part.name) for part in fields(self) if part.metadata.get("data")}
+        return {name: value for name, value in values.items() if value is not None}
 
     def with_data(self, data: Mapping[str, Any]) -> Mitigation:
         """Return the mitigation with data in place of the names that a plan gives them."""

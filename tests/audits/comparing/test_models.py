@@ -38,9 +38,9 @@ def test_the_head_whose_weights_changed_is_named_and_no_other(compared):
     assert comparison.changed == ["L1.z.H2"]
     rows = comparison.frame().set_index("site")
     others = rows[(rows["kind"] == "site") & (rows.index != "L1.z.H2")]
-    assert (others["own"] == 0).all()
+    assert (others["weights"] == 0).all()
     # The head alone carries all that was changed, so its own change is the change of the total effect.
-    own, total = rows.loc["L1.z.H2", "own"], comparison.total["change"].value
+    own, total = rows.loc["L1.z.H2", "weights"], comparison.total["change"].value
     assert own == pytest.approx(total, rel=1e-4)
     assert total < 0
     by_hand = [
@@ -56,7 +56,7 @@ def test_what_reads_the_head_changed_its_effect_though_not_its_weights(compared)
     assert rows.loc["L2.mlp_out", "verdict"] == "effect changed"
     assert rows.loc["L1.z.H2 -> L2.mlp_out", "verdict"] == "effect changed"
     assert rows.loc["L1.z.H2 -> L2.mlp_out", "change"] < 0
-    assert np.isnan(rows.loc["L1.z.H2 -> L2.mlp_out", "own"])
+    assert np.isnan(rows.loc["L1.z.H2 -> L2.mlp_out", "weights"])
 
 
 def test_it_is_saved_and_read_back(compared, tmp_path):
@@ -76,7 +76,7 @@ def test_equal_models_have_nothing_to_tell():
     pairs = mc.contrast("by_hand/gender", base, n=16)
     comparison = audit.compare_models(base, tuned, pairs, ["z", "mlp_post", "resid_pre", "resid_post", "embed"])
     assert comparison.changed == comparison.affected == []
-    assert (comparison.frame()[["change", "own"]] == 0).all().all()
+    assert (comparison.frame()[["change", "weights"]] == 0).all().all()
 
 
 def test_features_mean_the_same_in_both():
@@ -91,7 +91,7 @@ def test_features_mean_the_same_in_both():
     assert rows.loc[one, "base"] == pytest.approx(
         -mc.patch(base, pairs, sites=one, at="all", direction="noise").frame["change"].item(), abs=1e-5
     )
-    assert np.isfinite(rows.loc[one, "own"])
+    assert np.isfinite(rows.loc[one, "weights"])
     assert rows.loc["L1.attn_out", "verdict"] == "changed itself"
 
 
@@ -113,5 +113,5 @@ def test_a_transformers_model():
     tuned.model.layers[1].mlp.down_proj.weight *= 1.5
     pairs = make_pairs((7,) * 8)
     comparison = audit.compare_models(loaded("llama"), mc.load(tuned), pairs)
-    own = comparison.frame().set_index("site")["own"]
+    own = comparison.frame().set_index("site")["weights"]
     assert own.index[own != 0].tolist() == ["L1.mlp_out"]

@@ -7,7 +7,7 @@ from mechcausal.errors import ResultError
 
 
 def make():
-    names = [f"{column}{end}" for column in ("change", "own") for end in ("", "_low", "_high", "_p", "_p_adjusted")]
+    names = [f"{column}{end}" for column in ("change", "weights") for end in ("", "_low", "_high", "_p", "_p_adjusted")]
     rows = [
         {"kind": "site", "site": site, "base": 1.0, "tuned": 2.0} | dict.fromkeys(names, size) | {"verdict": verdict}
         for site, size, verdict in (

@@ -1,6 +1,7 @@
+import numpy as np
 import pytest
 import torch
-from biographies import PRONOUN_HEAD, model
+from biographies import PRONOUN_HEAD, draw, model, odds
 
 from mechcausal import audit
 from mechcausal.audits.desk import Desk
@@ -37,6 +38,18 @@ def test_random_directions_take_away_as_many_dimensions(desk):
     assert [str(edit.site) for edit in edits] == ["L0.resid_post"]
     assert int(torch.linalg.matrix_rank(torch.tensor(edits[0].do.directions))) == 3
     assert str(edits[0].at) == "@-1"
+
+
+def test_the_mean_stays_where_data_are_given(desk):
+    people = draw(20)
+    prompts = people.prompts()
+    control = audit.RandomDirections(sites="L0.resid_post", n=64, at="@-1", data=prompts)
+    with control.applied(desk) as edited:
+        got = edited.outcomes(prompts) * np.where(people.senior, 1, -1)
+    # All directions are taken out, so everybody is the mean of all.
+    assert got == pytest.approx(np.full(20, odds(people).mean()), abs=1e-4)
+    with audit.RandomDirections(sites="L0.resid_post", n=64, at="@-1").applied(desk) as edited:
+        assert edited.outcomes(prompts) == pytest.approx(np.zeros(20), abs=1e-4)
 
 
 def test_too_few_to_draw_from(desk):
