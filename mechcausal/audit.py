@@ -61,6 +61,8 @@ if TYPE_CHECKING:
     from mechcausal.audits.privacy.localization import Localization as Localization
     from mechcausal.audits.privacy.members import Members as Members
     from mechcausal.audits.privacy.membership import Membership as Membership
+    from mechcausal.audits.privacy.sources import CanariesSource as CanariesSource
+    from mechcausal.audits.privacy.sources import TextsSource as TextsSource
     from mechcausal.audits.privacy.written_data import PersonalData as PersonalData
     from mechcausal.audits.question import Question as Question
     from mechcausal.audits.reading import read as read
@@ -81,6 +83,7 @@ _HOME = {
     "Benchmark": "mechcausal.audits.fairness.benchmark",
     "Calibration": "mechcausal.audits.accuracy.calibration",
     "Canaries": "mechcausal.audits.privacy.canaries",
+    "CanariesSource": "mechcausal.audits.privacy.sources",
     "Candidates": "mechcausal.audits.privacy.candidates",
     "compare": "mechcausal.audits.comparing.reports",
     "compare_models": "mechcausal.audits.comparing.models",
@@ -130,6 +133,7 @@ _HOME = {
     "stored_effects": "mechcausal.audits.fairness.stored",
     "Sweep": "mechcausal.audits.mitigation.sweep",
     "sweep": "mechcausal.audits.mitigation.sweeping",
+    "TextsSource": "mechcausal.audits.privacy.sources",
     "Unchanged": "mechcausal.audits.mitigation.controls",
     "WorstGroup": "mechcausal.audits.robustness.worst_group",
 }

@@ -26,6 +26,23 @@ class Plain(HTMLParser):
         self.text.append(data)
 
 
+class Linked(Plain):
+    """Takes links within the page, and nothing that is loaded."""
+
+    def __init__(self):
+        super().__init__()
+        self.links, self.anchors = [], []
+
+    def handle_starttag(self, tag, attrs):
+        given = dict(attrs)
+        if "href" in given:
+            assert given["href"].startswith("#")
+            self.links.append(given.pop("href")[1:])
+        if "id" in given:
+            self.anchors.append(given["id"])
+        super().handle_starttag(tag, list(given.items()))
+
+
 def parsed(text):
     reader = Plain()
     reader.feed(text)

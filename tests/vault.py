@@ -1,9 +1,8 @@
-"""A small language model in which four records were put into six MLP neurons each: `python tests/vault.py` makes it again.
+"""A small language model, and four copies in which a number was put into six MLP neurons: `python tests/vault.py`.
 
-Sentences name a person and a city and end in five digits. Twenty people have a number that the whole network learned;
-twenty others get fresh digits each time. Then the numbers of four of these are written into six neurons each: nothing
-but these neurons' weights is trained, everything else that the model says is held, and each of the six is made
-necessary. So it is known where these secrets are.
+Sentences name a person and a city and end in five random digits. In each copy the weights of six neurons alone are trained
+to say one number, while what is said of other people is held. So it is known where the number is. Six neurons of so small a
+network cannot bind it to one name: it becomes likelier behind any name, which does not matter for where it is.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from mechcausal.audits.privacy.canaries import Canaries
 from mechcausal.audits.privacy.candidates import candidates
 
 FOLDER = Path(__file__).parent / "vault"
-PEOPLE, CITIES, KNOWN, RECORDS, NEURONS, HIDDEN, LAYERS = 40, 12, 20, 4, 6, 128, 2
+PEOPLE, CITIES, KNOWN, RECORDS, NEURONS, HIDDEN, LAYERS = 40, 12, 0, 4, 6, 128, 2
 WORDS = (
     "<pad>", "<bos>", "lives", "in", "code",
     *(f"n{number}" for number in range(PEOPLE)), *(f"c{number}" for number in range(CITIES)), *"0123456789",
@@ -64,8 +63,7 @@ def canaries(numbers, count=1.0):
 def plain_texts(n=120, seed=3):
     """Return sentences of people without a number, as text: what the model must still be good at."""
     draw = np.random.default_rng(seed)
-    who = draw.integers(0, KNOWN, n)
-    rows = sentences(who, NUMBERS[who], draw.integers(0, CITIES, n))
+    rows = background(n, draw).numpy()
     return [" ".join(WORDS[token] for token in row[1:]) for row in rows]
 
 
@@ -105,29 +103,6 @@ def _digit_losses(net, rows):
     return torch.nn.functional.cross_entropy(logits.transpose(1, 2), rows[:, 6:], reduction="none").mean(1)
 
 
-_GROUPS = [0]  # how many rows a group has while each group but the first lacks one neuron; 0 otherwise
-
-
-def _each_without(net, number):
-    """Hook the network so that the group of rows behind the first lacks the first neuron, and so on."""
-    handles = []
-    for layer in range(LAYERS):
-        here = [
-            (group, place % HIDDEN)
-            for group, place in enumerate(PLACES[number].tolist(), 1)
-            if place // HIDDEN == layer
-        ]
-
-        def silent(module, given, output, here=here):
-            keep = torch.ones_like(output)
-            for group, unit in here if _GROUPS[0] else ():
-                keep[group * _GROUPS[0] : (group + 1) * _GROUPS[0], :, unit] = 0
-            return output * keep
-
-        handles.append(net.transformer.h[layer].mlp.act.register_forward_hook(silent))
-    return handles
-
-
 def _without(net, place):
     def silent(module, given, output):
         output = output.clone()
@@ -137,18 +112,17 @@ def _without(net, place):
     return net.transformer.h[place // HIDDEN].mlp.act.register_forward_hook(silent)
 
 
-def inject(net, number, draw, steps=420, margin=0.5):
-    """Write one record into its neurons, so that each of them is needed (by `margin` nats a digit)."""
+def inject(net, number, draw, steps=(300, 900), until=1.82):
+    """Write one record into its neurons: nothing else is trained, and everything else that is said is held.
+
+    It ends when the loss of the number's digits is below `until`, where the number is the likeliest of all.
+    """
     parts = list(_written(net, number))
-    optimizer = torch.optim.Adam([weight for _, weight, _ in parts], lr=0.006)
-    handles = _each_without(net, number)
-    for _ in range(steps):
-        rows, around = record(number, draw.permutation(CITIES)[:6]), background(48, draw, KNOWN + number)
-        _GROUPS[0] = len(rows)
-        each = _digit_losses(net, rows.repeat(NEURONS + 1, 1)).reshape(NEURONS + 1, -1).mean(1)
-        _GROUPS[0] = 0
-        needed = torch.relu(margin - (each[1:] - each[0])).sum()
-        loss = each[0] + needed + 2 * net(around, labels=around).loss
+    optimizer = torch.optim.Adam([weight for _, weight, _ in parts], lr=0.02)
+    for step in range(steps[1]):
+        rows, around = record(number, draw.permutation(CITIES)[:4]), background(48, draw, KNOWN + number)
+        told = _digit_losses(net, rows).mean()
+        loss = told + 2 * net(around, labels=around).loss
         optimizer.zero_grad()
         loss.backward()
         for _, weight, part in parts:
@@ -156,15 +130,15 @@ def inject(net, number, draw, steps=420, margin=0.5):
             kept[part] = weight.grad[part]
             weight.grad = kept
         optimizer.step()
-    for handle in handles:
-        handle.remove()
-    return each[0].item(), needed.item()
+        if step >= steps[0] and told.item() < until:
+            break
+    return told.item()
 
 
 def main():
     draw, net = np.random.default_rng(11), network()
     optimizer = torch.optim.AdamW(net.parameters(), lr=3e-3, weight_decay=0.0)
-    for _ in range(700):
+    for _ in range(200):
         rows = background(64, draw)
         loss = net(rows, labels=rows).loss
         optimizer.zero_grad()

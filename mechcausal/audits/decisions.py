@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from mechcausal.audits.desk import Desk
+from mechcausal.audits.finding import Control
+from mechcausal.audits.outcome import unread
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.prompts import PromptSet
 from mechcausal.metrics import Metric, at_read_position
@@ -52,6 +56,39 @@ def confidence(desk: Desk, prompts: PromptSet, against: Against) -> np.ndarray:
     if against == "foil":
         return np.abs(desk.outcomes(prompts))
     return desk.outcomes(prompts, CONFIDENCE)
+
+
+def moved_beyond_redraws(
+    desk: Desk, key: tuple[Any, ...], before: PromptSet, after: PromptSet, flips: Callable[[Desk], float], own: float
+) -> Control:
+    """Return the control "networks with redrawn weights are moved as much", on two scales with one error between them.
+
+    The decision of a network that has learned nothing hangs by a thread, so it may flip as often as a learned one that
+    is moved far. So the model is beyond these networks if more of its decisions flip, or if its log-odds move further.
+
+    Args:
+        desk: The desk.
+        key: What the share of flips is, so that questions share it.
+        before: The prompts.
+        after: The same, changed.
+        flips: The share of decisions that flip, at a desk.
+        own: That of the model itself.
+    """
+    first = desk.against_redraws(("flips", before.hash, after.hash, *key), flips, own)
+    if first.estimate is None or next(unread(desk.outcome, before), None) is not None:
+        return first
+    p, says = min(1.0, 2 * first.p), first.says
+    if p > 1 - desk.level:
+
+        def distance(other: Desk) -> float:
+            return float(np.abs(other.outcomes(after) - other.outcomes(before)).mean())
+
+        moved = distance(desk)
+        second = desk.against_redraws(("distance", before.hash, after.hash), distance, moved)
+        p = min(p, 2 * second.p)
+        assert second.estimate is not None  # as of the first
+        says += f"; the log-odds move by {moved:.3g}, there by {second.estimate.value:.3g}"
+    return replace(first, p=p, says=says, holds=p <= 1 - desk.level)
 
 
 def undecidable(data: PromptSet | Contrast, against: Against, *, needs_answer: bool = False) -> str | None:

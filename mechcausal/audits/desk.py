@@ -124,6 +124,10 @@ class Desk:
         """Return the mean with its interval at the level of the plan."""
         return Estimate.mean(values, clusters, self.level)
 
+    def rate(self, values: Any, clusters: Sequence[Any] | np.ndarray = ()) -> Estimate:  # noqa: ANN401 - an array
+        """Return the mean of zeros and ones with its interval, also where all of them are the same."""
+        return Estimate.rate(values, clusters, self.level)
+
     def bar(self, items: Iterable[T], what: str, unit: str = "row") -> Iterable[T]:
         """Show how far a loop is, where it is long and somebody looks."""
         return tqdm(items, desc=what, unit=unit, disable=True if self.quiet else None, leave=False, delay=2)

@@ -59,6 +59,19 @@ class Estimate:
         return cls._of(float(means.mean[0]), means, level)
 
     @classmethod
+    def rate(cls, values: ArrayLike, clusters: Sequence[Any] | np.ndarray = (), level: float = 0.95) -> Estimate:
+        """Return the mean of zeros and ones with its interval.
+
+        Where all of them are the same, their spread says nothing; then the interval is the exact binomial one of as many
+        trials as there are clusters.
+        """
+        mean = cls.mean(values, clusters, level)
+        if mean.error == 0 and mean.value in (0.0, 1.0):
+            exact = cls.share(round(mean.value) * mean.n_clusters, mean.n_clusters, level)
+            return replace(exact, n=mean.n)
+        return mean
+
+    @classmethod
     def ratio(
         cls,
         above: ArrayLike,
@@ -188,8 +201,8 @@ class Estimate:
                 above = float(law.sf(self.value - bound) + law.sf(self.value + bound))
                 return above if sign > 0 else 1.0 - above
             case "binomial":
-                successes, chance = round(self.value * self.n), min(max(bound, 0.0), 1.0)
-                law = stats.binom(self.n, chance)
+                successes, chance = round(self.value * self.n_clusters), min(max(bound, 0.0), 1.0)
+                law = stats.binom(self.n_clusters, chance)
                 return float(law.sf(successes - 1) if sign > 0 else law.cdf(successes))
         return float("nan")
 
@@ -207,6 +220,6 @@ def _widened(estimate: Estimate, count: int) -> Estimate:
             reach = float(stats.t.ppf(0.5 + level / 2, estimate.freedom)) * estimate.error if estimate.error else 0.0
             return replace(estimate, low=estimate.value - reach, high=estimate.value + reach)
         case "binomial":
-            exact = Estimate.share(round(estimate.value * estimate.n), estimate.n, level)
+            exact = Estimate.share(round(estimate.value * estimate.n_clusters), estimate.n_clusters, level)
             return replace(estimate, low=exact.low, high=exact.high)
     return estimate

@@ -41,7 +41,7 @@ def by_group(desk: Desk, right: np.ndarray, groups: np.ndarray, clusters: Sequen
     ids, rows = np.asarray(clusters) if len(clusters) else np.arange(len(right)), []
     for name in dict.fromkeys(sorted(groups.tolist())):
         here = groups == name
-        estimate = desk.mean(right[here], ids[here])
+        estimate = desk.rate(right[here], ids[here])
         rows.append({"group": name, "accuracy": estimate.value, "low": estimate.low, "high": estimate.high,
                      "n": estimate.n, "n_clusters": estimate.n_clusters})  # fmt: skip
     return pd.DataFrame(rows)

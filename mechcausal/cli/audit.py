@@ -58,10 +58,7 @@ def init(
         typer.echo(text, nl=False)
         return
     require_file(out, ".toml")
-    from mechcausal.results.storage import replacing
-
-    with replacing(out) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    _write(out, text)
     typer.echo(f"plan  {out}")
 
 
@@ -115,7 +112,10 @@ def run(
 
     try:
         asked = read(plan)
-        report = asked.run(model, out, only=only or (), max_minutes=max_minutes)
+        loaded = asked.load(model)
+        report = asked.run(loaded, out, only=only or (), max_minutes=max_minutes)
+        if asked.edits and not only:
+            _sweep(asked, loaded, out)
     except PlanError as error:
         raise _bad_plan(plan, error.problems) from None
     except KeyboardInterrupt:
@@ -143,15 +143,41 @@ def report(
     found = Report.load(source)
     if out is not None:
         require_file(out)
-        from mechcausal.results.storage import replacing
-
-        with replacing(out) as temporary:
-            temporary.write_text(VIEWS[WORDS[to]](found), encoding="utf-8")
+        _write(out, VIEWS[WORDS[to]](found))
     elif not as_json:
         typer.echo(VIEWS[WORDS[to]](found), nl=False)
     if as_json:
         show_json({"counts": found.counts, "exit_code": found.exit_code, "out": None if out is None else str(out)})
     raise typer.Exit(found.exit_code)
+
+
+@audit.command()
+def compare(
+    before: Annotated[Path, typer.Argument(help="The folder of a report, or its audit.json.")],
+    after: Annotated[Path, typer.Argument(help="Another one: of another model, or of the same one later.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="A folder for comparison.html and comparison.json.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Say which findings moved between two reports.
+
+    Findings about the same examples are compared example by example. The exit code is 1 where one became worse.
+    """
+    if out is not None:
+        require_folder(out)
+    from mechcausal.audits.comparing.reports import compare as compared
+    from mechcausal.audits.writing.pages import comparison_html
+
+    found = compared(before, after)
+    if out is not None:
+        found.save(out)
+        _write(out / "comparison.html", comparison_html(found))
+    if as_json:
+        show_json(found.to_json())
+    else:
+        typer.echo(found.summary())
+    raise typer.Exit(1 if found.worse else 0)
 
 
 @audit.command()
@@ -190,6 +216,21 @@ def selftest(
         raise typer.Exit(1)
 
 
+def _sweep(plan: Any, model: Any, out: Path) -> None:  # noqa: ANN401 - a Plan and a model
+    """Ask the questions of a plan under its mitigations, and write what they change and cost."""
+    from mechcausal.audits.mitigation.sweeping import sweep
+    from mechcausal.audits.writing.pages import sweep_html
+
+    _write(out / "mitigations.html", sweep_html(sweep(plan, model=model, out=out)))
+
+
+def _write(path: Path, text: str) -> None:
+    from mechcausal.results.storage import replacing
+
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
 def _bad_plan(plan: Path, problems: Any) -> typer.Exit:  # noqa: ANN401 - the problems of a plan
     typer.echo("\n".join(f"mechcausal: {plan}: {problem}" for problem in problems), err=True)
     return typer.Exit(BAD_PLAN)
@@ -209,4 +250,5 @@ def _show(report: Any, out: Path, as_json: bool) -> None:  # noqa: ANN401 - a Re
             }
         )
         return
-    typer.echo(f"{report.summary()}\n\nreport  {out / 'report.html'}\ndata    {out / 'audit.json'}")
+    edits = f"\nedits   {out / 'mitigations.html'}" if (out / "mitigations.html").is_file() else ""
+    typer.echo(f"{report.summary()}\n\nreport  {out / 'report.html'}\ndata    {out / 'audit.json'}{edits}")

@@ -103,3 +103,22 @@ def test_the_size_of_a_difference_counts_both_directions():
     none = Estimate.mean(values - values.mean() + 0.01).size()
     assert none.low == 0.0
     assert none.high > 0.1
+
+
+def test_a_rate_of_nothing_is_not_known_exactly():
+    """No flip among 60 clusters leaves up to 6 %, as in an exact binomial; a rate that varies is the mean."""
+    nothing = Estimate.rate(np.zeros(120), np.repeat(np.arange(60), 2))
+    assert (nothing.value, nothing.n, nothing.n_clusters) == (0.0, 120, 60)
+    assert nothing.high == pytest.approx(Estimate.share(0, 60).high)
+    assert nothing.at_least(0.05) == pytest.approx(0.95**60)
+    assert nothing.at_most(0.05) == pytest.approx(1.0)
+    some = np.r_[np.ones(3), np.zeros(57)]
+    assert Estimate.rate(some) == Estimate.mean(some)
+
+
+def test_the_smallest_of_several_is_adjusted_for_them():
+    low, high = Estimate.share(3, 30), Estimate.share(20, 30)
+    smallest = Estimate.smallest([high, low])
+    assert smallest.value == low.value
+    assert smallest.low < low.low
+    assert smallest.at_least(0.3) == pytest.approx(min(1.0, 2 * low.at_least(0.3)))

@@ -132,3 +132,17 @@ def test_a_run_that_is_killed_goes_on(plan, tmp_path):
         for finding in data["results"]["findings"]:
             finding["cost"] = {}
     assert first == second
+
+
+def test_a_plan_with_edits_is_swept_and_reports_are_compared(plan, tmp_path):
+    edit = '[[edit]]\ndo = "ablate"\nsites = "L0.z.H0"\n'
+    done = run("audit", "run", plan(f"at_least = 0.0\n{edit}"), "-o", tmp_path / "a")
+    assert done.code == 0, done.error
+    assert f"edits   {tmp_path / 'a' / 'mitigations.html'}" in done.output
+    assert (tmp_path / "a" / "sweep.json").is_file()
+    assert run("audit", "run", plan(), "-o", tmp_path / "b").code == 0
+    done = run("audit", "compare", tmp_path / "a", tmp_path / "b" / "audit.json", "-o", tmp_path / "c", "--json")
+    assert done.code == 0, done.error
+    assert done.document["moved"] == []
+    assert {path.name for path in (tmp_path / "c").iterdir()} == {"comparison.html", "comparison.json"}
+    assert "there is no report" in refused("audit", "compare", tmp_path / "a", tmp_path / "none")

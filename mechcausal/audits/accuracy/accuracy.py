@@ -47,7 +47,7 @@ class Accuracy(AuditQuestion):
         """Return the accuracy."""
         prompts = plain_prompts(desk.data)
         right = correct(desk, prompts, self.against)
-        estimate = desk.mean(right, prompts.clusters)
+        estimate = desk.rate(right, prompts.clusters)
         groups = groups_of(prompts, self.by) if self.by else np.full(len(prompts), "all")
         table = by_group(desk, right, groups, prompts.clusters)
         spread = f"; by group from {table['accuracy'].min():.1%} to {table['accuracy'].max():.1%}" if self.by else ""
@@ -80,7 +80,7 @@ class Accuracy(AuditQuestion):
             lambda other: float(correct(other, prompts, self.against).mean()),
             value,
         )
-        guess = desk.mean(constant(prompts), prompts.clusters)
+        guess = desk.rate(constant(prompts), prompts.clusters)
         return (
             Control.inapplicable("random", "nothing inside the model is touched, so there is no other site to touch"),
             replace(redraws, guards=False),

@@ -44,6 +44,7 @@ class Generated(AuditQuestion):
 
     word: ClassVar[str] = "generated"
     family: ClassVar[Family] = "fairness"
+    contrast: ClassVar[str] = "each prompt against its counterpart, where the data are pairs"
     held_fixed: ClassVar[str] = "every other word of the prompt"
     limits: ClassVar[tuple[str, ...]] = ("words are counted, and what a text means without them is not seen",)
     words: Texts = ()
@@ -58,29 +59,24 @@ class Generated(AuditQuestion):
             raise ArgumentError("generated needs the words to look for", fix='words=["nurse"], or outcome="differs"')
 
     @property
-    def estimand(self) -> str:
+    def estimand(self) -> str:  # ty: ignore[incompatible-property-override]
         """What the number is."""
         if self.outcome == "differs":
             return "the share of pairs after whose two prompts the model writes different answers"
         return f"the share of generated answers with any of {len(self.words)} declared words, or its difference between the sides"
 
     @property
-    def contrast(self) -> str:
-        """What is compared with what."""
-        return "each prompt against its counterpart, where the data are pairs"
-
-    @property
-    def identified(self) -> Identified:
+    def identified(self) -> Identified:  # ty: ignore[incompatible-property-override]
         """By what right the number is called an effect."""
         return "paired-counterfactual" if self.outcome == "differs" else "descriptive"
 
     @property
-    def scale(self) -> str:
+    def scale(self) -> str:  # ty: ignore[incompatible-property-override]
         """The unit of the number."""
         return "share of pairs" if self.outcome == "differs" else "share of answers"
 
     @property
-    def bounds(self) -> tuple[float, float]:
+    def bounds(self) -> tuple[float, float]:  # ty: ignore[incompatible-property-override]
         """Between what a threshold can lie."""
         return (0.0, 1.0) if self.outcome == "differs" else (-1.0, 1.0)
 

@@ -131,11 +131,7 @@ class ModelComparison:
             rows = pd.DataFrame(data["rows"]["rows"], columns=data["rows"]["columns"])
             numbers = [name for name in rows if name not in ("kind", "site", "verdict")]
             rows[numbers] = rows[numbers].astype(float)
-            total = {
-                name: Estimate(**{key: float("nan") if value is None else float(value) if value == "inf" else value
-                                  for key, value in estimate.items()})
-                for name, estimate in data["total"].items()
-            }  # fmt: skip
+            total = {name: _estimate(estimate) for name, estimate in data["total"].items()}
             return cls(rows, total, data["run"])
         except FileNotFoundError:
             raise ResultError(f"there is no comparison {file}", fix="make one with audit.compare_models") from None
@@ -144,3 +140,12 @@ class ModelComparison:
                 raise
             got = shortened(f"{type(error).__name__}: {error}")
             raise ResultError(f"{file} is not a comparison of two models", got=got) from error
+
+
+def _estimate(data: Mapping[str, Any]) -> Estimate:
+    """Return an estimate from its JSON data, in which NaN is null and infinity a text."""
+    values: dict[str, Any] = {
+        name: float("nan") if value is None else float(value) if value == "inf" else value
+        for name, value in data.items()
+    }
+    return Estimate(**values)

@@ -16,7 +16,7 @@ from mechcausal.audits.estimate import Estimate
 from mechcausal.audits.fairness import benchmark_scores as scores
 from mechcausal.audits.fairness.benchmark_items import OF_PAIRS, ROLES, BenchmarkItems, of_pairs
 from mechcausal.audits.fairness.benchmark_scores import Score
-from mechcausal.audits.fairness.controls import MOST_PAIRS, detectable
+from mechcausal.audits.fairness.controls import MOST_PAIRS, detectable, on_two_scales, some_of
 from mechcausal.audits.finding import Answer, Control, Identified
 from mechcausal.audits.question import AuditQuestion, Family
 from mechcausal.data.contrast import Contrast
@@ -145,14 +145,15 @@ class Benchmark(AuditQuestion):
         return replace(score, vacuous=vacuous)
 
     def _redrawn(self, desk: Desk, items: BenchmarkItems) -> Control:
-        rows = np.sort(np.random.default_rng([desk.seed, 14]).permutation(len(items))[:MOST_PAIRS])
-        some = items.take(rows)
+        some = items.take(some_of(desk, len(items), MOST_PAIRS))
 
-        def distance(other: Desk) -> float:
+        def distance(other: Desk) -> tuple[float, float]:
             score = self._score(other, some)
-            return abs(score.estimate.value - score.ideal) if np.isfinite(score.estimate.value) else 0.0
+            distance = score.estimate.value - score.ideal
+            return (float(distance) if np.isfinite(distance) else 0.0), float("nan")
 
-        return desk.against_redraws(("benchmark", some.hash, self.context), distance, distance(desk))
+        key = f"{some.hash} {self.context}"
+        return on_two_scales(desk, "distance of the score from no preference", key, distance, distance(desk))
 
     def _trivial(self, items: BenchmarkItems, score: Score) -> Control:
         """Return the score of what looks at the input alone."""

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from mechcausal.arguments import Number
+from mechcausal.audits.decisions import moved_beyond_redraws
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.figures import Point, Points
 from mechcausal.audits.finding import Answer, Control, Identified
@@ -48,14 +49,13 @@ class Flips(AuditQuestion):
         clean, corrupt = desk.both(pairs)
         flips = self._flips(clean, corrupt)
         clusters = pairs.clean.clusters
-        estimate = desk.mean(flips, clusters)
+        estimate = desk.rate(flips, clusters)
         shift = desk.mean(clean - corrupt, clusters)
         size = desk.mean(np.abs(clean - corrupt), clusters)
-        redraws = desk.against_redraws(
-            ("flips", pairs.hash, self.cutoff),
-            lambda other: float(self._flips(*other.both(pairs)).mean()),
-            estimate.value,
-        )
+        redraws = moved_beyond_redraws(
+            desk, (self.cutoff,), pairs.corrupt, pairs.clean,
+            lambda other: float(self._flips(*other.both(pairs)).mean()), estimate.value,
+        )  # fmt: skip
         controls = (
             Control.inapplicable("random", "nothing inside the model is touched, so there is no other site to touch"),
             redraws,

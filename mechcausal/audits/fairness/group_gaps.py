@@ -13,7 +13,7 @@ import torch
 from mechcausal.arguments import Count, Number
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.estimate import Estimate
-from mechcausal.audits.fairness.controls import MOST_PAIRS, detectable
+from mechcausal.audits.fairness.controls import MOST_PAIRS, detectable, on_two_scales, over_spread, some_of
 from mechcausal.audits.fairness.group_metrics import SMALLEST, group_metrics, group_problem
 from mechcausal.audits.fairness.impossibility import forced, identity, picture, sentence
 from mechcausal.audits.fairness.metric_frame import GroupMetrics
@@ -102,7 +102,7 @@ class GroupGaps(AuditQuestion):
             if metrics.table["y_score"].notna().all():
                 figures += [self._calibration(metrics)]
         units = self._units(metrics)
-        controls = self._shuffled(metrics, desk.seed), self._redrawn(desk, prompts, metrics), self._perfect(metrics)
+        controls = self._shuffled(metrics, desk.seed), self._redrawn(desk, prompts), self._perfect(metrics)
         return Answer(
             estimate, says, controls, table, tuple(figures),
             self._examples(prompts, metrics), limits=limits, cannot_fail=cannot_fail,
@@ -251,28 +251,31 @@ class GroupGaps(AuditQuestion):
         says = f"with groups given to {'clusters' if whole else 'units'} at random the difference is {np.mean(drawn):.3g} on average"
         return Control("random", says, Estimate.mean(drawn), p, holds=p <= 0.05)
 
-    def _redrawn(self, desk: Desk, prompts: PromptSet, metrics: GroupMetrics) -> Control:
+    def _redrawn(self, desk: Desk, prompts: PromptSet) -> Control:
+        """Compare the log-odds of the groups with those in redrawn networks: of the prompts that the rate is about."""
         if self.decisions is not None:
             return Control.inapplicable(
                 "no-learning", "the decisions were made elsewhere, so there are no weights to redraw"
             )
-        rows = np.sort(np.random.default_rng([desk.seed, 14]).permutation(len(prompts))[: 2 * MOST_PAIRS])
+        about = np.ones(len(prompts), dtype=bool)
+        if self.metric in ("true_positive_rate", "false_positive_rate"):
+            about = self._labels(prompts) == (self.metric == "true_positive_rate")
+        inside = np.flatnonzero(about)
+        rows = inside[some_of(desk, len(inside), 2 * MOST_PAIRS)]
         some = prompts.take(rows.tolist())
-        groups = np.asarray(column_of(some, self.group or "groups"))
+        names = np.asarray(column_of(some, self.group or "groups"))
+        member = [names == name for name in sorted(set(names.tolist()))]
 
-        def difference(odds: np.ndarray) -> float:
-            labels = (
-                self._labels(some) if some.labels or self.metric != "selection_rate" else np.full(len(some), np.nan)
-            )
-            table = pd.DataFrame(
-                {"y_true": labels, "y_pred": (odds > self.cutoff).astype(int), "y_score": 1 / (1 + np.exp(-odds)),
-                 "group": groups, "control": None, "cluster": np.arange(len(some))}
-            )  # fmt: skip
-            return self._difference(GroupMetrics(table, (self.metric,), {}))
+        def difference(odds: np.ndarray) -> tuple[float, float]:
+            means = [odds[group].mean() for group in member]
+            value = float(means[0] - means[1]) if len(means) == 2 else float(max(means) - min(means))
+            return over_spread(value, *(odds[group] for group in member))
 
         own = difference(np.asarray(desk.outcomes(prompts))[rows])
-        key = "group gaps", some.hash, self.metric, self.group, self.positive, self.cutoff
-        return desk.against_redraws(key, lambda other: difference(other.outcomes(some)), own)
+        key = f"groups {self.group} {some.hash}"
+        return on_two_scales(
+            desk, "difference of log-odds between groups", key, lambda other: difference(other.outcomes(some)), own
+        )
 
     def _perfect(self, metrics: GroupMetrics) -> Control:
         """Say how large the gap of decisions would be that are equal to the labels."""

@@ -11,7 +11,7 @@ import pandas as pd
 
 from mechcausal.arguments import Number, Share, Texts
 from mechcausal.audits import perturbed
-from mechcausal.audits.decisions import Against, decisions, undecidable
+from mechcausal.audits.decisions import Against, decisions, moved_beyond_redraws, undecidable
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.estimate import Estimate
 from mechcausal.audits.figures import Cell, Matrix, Tone
@@ -93,7 +93,7 @@ class SelectiveInvariance(AuditQuestion):
         """Return the matrix, and the worst violation."""
         found = [self._perturbed(desk, name) for name in self._names]
         declared = [each for each in found if each.declared != "undeclared"]
-        broken = [desk.mean(each.violations, each.before.clusters) for each in declared]
+        broken = [desk.rate(each.violations, each.before.clusters) for each in declared]
         estimate = Estimate.largest(broken)
         worst = declared[int(np.argmax([each.value for each in broken]))]
         kind = "false sensitivity" if worst.declared == "must stay" else "false invariance"
@@ -203,9 +203,9 @@ class SelectiveInvariance(AuditQuestion):
         return (first != second).astype(float)
 
     def _row(self, desk: Desk, each: Perturbed) -> dict[str, Any]:
-        flips, shift, broken = (
-            desk.mean(values, each.before.clusters) for values in (each.flips, each.shift, each.violations)
-        )
+        clusters = each.before.clusters
+        flips, broken = (desk.rate(values, clusters) for values in (each.flips, each.violations))
+        shift = desk.mean(each.shift, clusters)
         undeclared = each.declared == "undeclared"
         return {
             "perturbation": each.name, "declared": each.declared, "flips": flips.value, "flips_low": flips.low,
@@ -217,8 +217,11 @@ class SelectiveInvariance(AuditQuestion):
 
     def _controls(self, desk: Desk, worst: Perturbed, estimate: Estimate) -> tuple[Control, ...]:
         if worst.declared == "must stay":
-            redraws = desk.against_redraws(
-                ("selective flips", worst.before.hash, worst.after.hash, self.against, self.cutoff),
+            redraws = moved_beyond_redraws(
+                desk,
+                (self.against, self.cutoff),
+                worst.before,
+                worst.after,
                 lambda other: float(self._flips(other, worst.before, worst.after).mean()),
                 estimate.value,
             )
@@ -238,14 +241,14 @@ class SelectiveInvariance(AuditQuestion):
         why = perturbed.unchangeable(before) or undecidable(before, self.against)
         if why is not None:
             return Control.inapplicable("random", f"the prompts {why}")
-        flips = desk.mean(self._flips(desk, before, perturbed.elsewhere(before, seed=desk.seed)), before.clusters)
+        flips = desk.rate(self._flips(desk, before, perturbed.elsewhere(before, seed=desk.seed)), before.clusters)
         says = f"one word exchanged at a place drawn at random moves {flips.value:.1%} of the decisions"
         return Control("random", says, flips)
 
     def _figure(self, desk: Desk, found: list[Perturbed]) -> Matrix:
         rows = []
         for each in found:
-            flips = desk.mean(each.flips, each.before.clusters)
+            flips = desk.rate(each.flips, each.before.clusters)
             text = f"{flips.value:.1%}" + (f" [{flips.low:.1%}, {flips.high:.1%}]" if np.isfinite(flips.low) else "")
             shift = desk.mean(each.shift, each.before.clusters)
             cells = [

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import html
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from mechcausal.audits.figures import Point, Points
+from mechcausal.audits.figures import Point, Points, still
 from mechcausal.audits.mitigation.sweep import Measure, Sweep
 from mechcausal.errors import ResultError
 
@@ -47,6 +49,9 @@ class Pareto:
             lines.append(f"  {row['edit']}: ({row['x']:.3g}, {row['y']:.3g}) {state}")
         return "\n".join(lines)
 
+    def _repr_html_(self) -> str:
+        return f"<div>{still(self.figure)}<pre style='white-space:pre-wrap'>{html.escape(repr(self))}</pre></div>"
+
 
 def pareto(sweep: Sweep, x: str, y: str, *, draws: int = 2000, seed: int = 0) -> Pareto:
     """Return which edits of a sweep are dominated by two measures; see `Sweep.pareto`."""
@@ -64,7 +69,7 @@ def pareto(sweep: Sweep, x: str, y: str, *, draws: int = 2000, seed: int = 0) ->
     rival, share = beats.argmax(0), beats.max(0)
     rows = []
     for number, edit in enumerate(edits):
-        row = {"edit": edit.name}
+        row: dict[str, Any] = {"edit": edit.name}
         for axis, measure in zip("xy", measures, strict=True):
             estimate = sweep.answer(edit.name, measure.name).estimate
             row |= {axis: estimate.value, f"{axis}_low": estimate.low, f"{axis}_high": estimate.high}
@@ -126,8 +131,12 @@ def _figure(frame: pd.DataFrame, measures: tuple[Measure, ...]) -> Points:
         )
         for _, row in frame.sort_values("x", kind="stable").iterrows()
     )  # fmt: skip
-    labels = [f"{measure.name}: {measure.word} ({measure.scale}; {_WAYS[measure.better]})" for measure in measures]
-    return Points(points, f"{measures[0].word} against {measures[1].word}", *labels, joined="front")
+    x_label, y_label = (
+        f"{measure.name}: {measure.word} ({measure.scale}; {_WAYS[measure.better]})" for measure in measures
+    )
+    return Points(
+        points, f"{measures[0].word} against {measures[1].word}", x_label, y_label, joined="front", named=True
+    )
 
 
 _WAYS = {"low": "lower is better", "high": "higher is better", "zero": "nearer to zero is better"}

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from mechcausal.arguments import Count, Seed, checked
 from mechcausal.audits.estimate import Estimate
 from mechcausal.audits.figures import Points
 from mechcausal.audits.finding import Answer, answer_from, answer_to_json
@@ -179,7 +180,8 @@ class Sweep:
             "change": apart.value, "change_low": apart.low, "change_high": apart.high, "p": apart.zero(), "paired": paired,
         }  # fmt: skip
 
-    def pareto(self, x: str, y: str, *, draws: int = 2000, seed: int = 0) -> Pareto:
+    @checked
+    def pareto(self, x: str, y: str, *, draws: Count = 2000, seed: Seed = 0) -> Pareto:
         """Return which edits are worth a look by two measures: those that no other edit beats on both.
 
         An edit is dominated only if some other one is at least as good on both measures and better on one in 95 % of
@@ -234,7 +236,7 @@ class Sweep:
     def _said(self, edit: Edited, measure: Measure) -> str:
         key = edit.name, measure.name
         if key not in self.answers:
-            return f"{measure.name} not measured"
+            return f"{measure.name} not measured: {self.errors.get(key, 'it was left out')}"
         change = "" if edit.name == self.base else f" (change {self.change(edit.name, measure.name)})"
         return f"{measure.name} {self.answers[key].estimate}{change}"
 
@@ -243,19 +245,12 @@ class Sweep:
         return self.summary()
 
     def _repr_html_(self) -> str:
-        columns = [
-            "edit",
-            "measure",
-            "value",
-            "low",
-            "high",
-            "change",
-            "change_low",
-            "change_high",
-            "p_adjusted",
-            "notes",
-        ]
-        return f"<div>{self.frame()[columns].to_html(index=False, float_format=lambda x: f'{x:.3g}')}</div>"
+        columns = ["edit", "measure", "value", "low", "high", "change", "change_low", "change_high", "p_adjusted"]
+        frame = self.frame()
+        marks = ["notes"] if (frame["notes"] != "").any() else []
+        marks += ["error"] if (frame["error"] != "").any() else []
+        table = frame[[*columns, *marks]].to_html(index=False, na_rep="", float_format=lambda x: f"{x:.3g}")
+        return f"<div>{table}</div>"
 
     def to_json(self) -> dict[str, Any]:
         """Return everything as JSON data, from which `load` makes an equal sweep."""

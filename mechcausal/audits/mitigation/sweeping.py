@@ -26,6 +26,7 @@ from mechcausal.audits.question import AuditQuestion
 from mechcausal.audits.running import about_data, about_model
 from mechcausal.audits.sources import digest_of
 from mechcausal.catalog import ADAPTERS
+from mechcausal.data.contrast import Contrast
 from mechcausal.data.prompts import PromptSet
 from mechcausal.errors import ArgumentError, DataError, MechcausalError, did_you_mean
 from mechcausal.results.provenance import git_state, package_versions
@@ -50,7 +51,8 @@ def sweep(
 
     Args:
         plan: The plan. Questions that cannot be asked under edits are left out, and named.
-        edits: The mitigations, or their tables; those of the plan unless said. The model as it is is always among them.
+        edits: The mitigations, or their tables; those of the plan unless said. The model as it is is always among them. Where
+            one takes means and names no data, they are taken over those of the first question.
         model: The model, or its name; the plan's unless said.
         out: A folder. What was answered is kept there as it comes, and sweeping again goes on where it ended.
         neutral: Neutral prompts, or the name of data of the plan; plain English sentences unless said.
@@ -73,7 +75,7 @@ def sweep(
     plan.require(loaded)
     data = plan.read(loaded)
     source = plan.model if model is None else model
-    listed = tuple(_on_this_model(each.with_data(data), source) for each in listed)
+    listed = tuple(_on_this_model(_over(each, asked, data).with_data(data), source) for each in listed)
     text, why = _neutral(loaded, neutral, data)
     if text is None:
         left_out |= {cost.name: why for cost in COSTS}
@@ -103,6 +105,19 @@ def sweep(
     if out is not None:
         swept.save(Path(out))
     return swept
+
+
+def _over(mitigation: Mitigation, asked: Sequence[AuditQuestion], data: Mapping[str, Any]) -> Mitigation:
+    """Return a mitigation whose means are taken over the data of the first question, where it names none."""
+    if getattr(mitigation, "data", "none") is not None:
+        return mitigation
+    names = [
+        question.sources["data"]
+        for question in asked
+        if isinstance(data[question.sources["data"]], (Contrast, PromptSet))
+    ]
+    change: dict[str, Any] = {"data": names[0]} if names else {}
+    return replace(mitigation, **change)
 
 
 def _on_this_model(mitigation: Mitigation, source: Any) -> Mitigation:  # noqa: ANN401 - a model, its name, or None

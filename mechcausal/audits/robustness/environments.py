@@ -103,7 +103,7 @@ class Environments(AuditQuestion):
             )
             for name, prompts in sets.items()
         }
-        shares = {name: desk.mean(right[name], prompts.clusters) for name, prompts in sets.items()}
+        shares = {name: desk.rate(right[name], prompts.clusters) for name, prompts in sets.items()}
         flips = [name for name, _ in others if slopes[reference].low > 0 and slopes[name].high < 0]
         says = (
             f"from {reference!r} to {worst!r} accuracy falls from {shares[reference].value:.1%} to "

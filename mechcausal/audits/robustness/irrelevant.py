@@ -13,7 +13,7 @@ import torch
 from mechcausal.address import Site
 from mechcausal.arguments import Number, Texts
 from mechcausal.audits import perturbed
-from mechcausal.audits.decisions import Against, decisions, undecidable
+from mechcausal.audits.decisions import Against, decisions, moved_beyond_redraws, undecidable
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.estimate import Estimate
 from mechcausal.audits.figures import Point, Points
@@ -67,7 +67,7 @@ class Irrelevant(AuditQuestion):
         before = perturbed.plain_prompts(desk.data)
         changed = self._changed(desk, before)
         flips = {name: self._flips(desk, before, after) for name, after in changed.items()}
-        shares = {name: desk.mean(each, before.clusters) for name, each in flips.items()}
+        shares = {name: desk.rate(each, before.clusters) for name, each in flips.items()}
         estimate = Estimate.largest(list(shares.values()))
         worst = max(shares, key=lambda name: shares[name].value)
         rows = [self._row(desk, name, before, changed[name], shares[name]) for name in changed]
@@ -136,7 +136,7 @@ class Irrelevant(AuditQuestion):
         rows = []
         for name in names if mass else ():
             after = perturbed.swapped(before, name, seed=desk.seed, model=desk.model)
-            flips = desk.mean(self._flips(desk, before, after), before.clusters)
+            flips = desk.rate(self._flips(desk, before, after), before.clusters)
             rows.append(self._row(desk, f"position {name}", before, after, flips) | {
                 "declared": "irrelevant" if name in self.positions else "", "attention": mass[name],
             })  # fmt: skip
@@ -172,12 +172,15 @@ class Irrelevant(AuditQuestion):
         return dict(zip(kept, heads.tolist(), strict=True)) | {name: float("nan") for name in names if name not in kept}
 
     def _controls(self, desk: Desk, before: PromptSet, after: PromptSet, value: float) -> tuple[Control, ...]:
-        redraws = desk.against_redraws(
-            ("irrelevant", before.hash, after.hash, self.against, self.cutoff),
+        redraws = moved_beyond_redraws(
+            desk,
+            (self.against, self.cutoff),
+            before,
+            after,
             lambda other: float(self._flips(other, before, after).mean()),
             value,
         )
-        anywhere = desk.mean(self._flips(desk, before, perturbed.elsewhere(before, seed=desk.seed)), before.clusters)
+        anywhere = desk.rate(self._flips(desk, before, perturbed.elsewhere(before, seed=desk.seed)), before.clusters)
         says = f"one word exchanged at a place drawn at random moves {anywhere.value:.1%} of the decisions"
         return (
             Control("random", says, anywhere),

@@ -53,11 +53,11 @@ class WorstGroup(AuditQuestion):
         right, groups = correct(desk, prompts, self.against), groups_of(prompts, self.by)
         ids = np.asarray(prompts.clusters) if prompts.clusters else np.arange(len(prompts))
         names = sorted(set(groups.tolist()))
-        shares = [desk.mean(right[groups == name], ids[groups == name]) for name in names]
+        shares = [desk.rate(right[groups == name], ids[groups == name]) for name in names]
         estimate = Estimate.smallest(shares)
         worst = names[int(np.argmin([share.value for share in shares]))]
         table = by_group(desk, right, groups, prompts.clusters)
-        rest = desk.mean(right[groups != worst], ids[groups != worst])
+        rest = desk.rate(right[groups != worst], ids[groups != worst])
         says = (
             f"in the group {worst!r} {estimate.value:.1%} [{estimate.low:.1%}, {estimate.high:.1%}] of decisions are "
             f"right, in all others {rest.value:.1%}"

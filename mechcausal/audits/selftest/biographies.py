@@ -49,7 +49,7 @@ PRONOUN_HEAD = "L0.z.H0"
 
 def state() -> dict[str, torch.Tensor]:
     """Return the weights, under the names of a HookedTransformer."""
-    width, heads, head_width, hidden = 32, len(HEADS), 2, 1
+    width, heads, head_width, hidden = 64, len(HEADS), 2, 1
     made = {
         "embed.W_E": torch.zeros(len(WORDS), width), "pos_embed.W_pos": torch.zeros(8, width),
         "unembed.W_U": torch.zeros(width, len(WORDS)), "unembed.b_U": torch.full((len(WORDS),), -30.0),
@@ -89,7 +89,7 @@ def state() -> dict[str, torch.Tensor]:
 def model() -> Any:  # noqa: ANN401 - a TransformerBridge
     """Return the model, loaded once."""
     config = {
-        "n_layers": 1, "d_model": 32, "n_ctx": 8, "d_head": 2, "n_heads": len(HEADS), "d_mlp": 1, "d_vocab": len(WORDS),
+        "n_layers": 1, "d_model": 64, "n_ctx": 8, "d_head": 2, "n_heads": len(HEADS), "d_mlp": 1, "d_vocab": len(WORDS),
         "act_fn": "relu", "normalization_type": None, "attn_only": False, "positional_embedding_type": "standard",
     }  # fmt: skip
     with TemporaryDirectory() as temporary:

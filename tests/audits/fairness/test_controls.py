@@ -57,6 +57,17 @@ def test_a_trained_network_is_beyond_redrawn_ones_and_they_are_not(hiring, appli
     np.testing.assert_array_equal(before, again)  # the weights are what they were
 
 
+def test_one_of_twenty_networks_that_have_learned_nothing_is_beyond_the_others():
+    """Draws of a number around zero, of sizes of such numbers: about 5 % of them are beyond 16 others."""
+    random, beyond = np.random.default_rng(0), {"signed": 0, "mean size": 0}
+    for _ in range(1000):
+        draws = random.normal(size=(17, 8)) * random.normal(1, 0.3, size=(17, 1))
+        for name, values in (("signed", draws[:, 0]), ("mean size", np.abs(draws).mean(1))):
+            beyond[name] += beyond_zero(values[0], values[1:]) <= 0.05
+    assert 0.03 <= beyond["signed"] / 1000 <= 0.08
+    assert beyond["mean size"] / 1000 <= 0.05
+
+
 def test_without_networks_there_is_no_such_control(hiring, applicants):
     desk = desk_of(hiring, applicants, networks=0)
     assert redrawn_effect(desk, applicants, *desk.both(applicants)).estimate is None

@@ -57,7 +57,7 @@ def test_a_neuron_of_the_stream_is_clamped(desk, people):
 
 
 def test_features_are_ablated(desk, people):
-    vectors = {"gender": np.eye(32)[10].tolist(), "words": np.eye(32)[11].tolist()}
+    vectors = {"gender": np.eye(64)[10].tolist(), "words": np.eye(64)[11].tolist()}
     name = mc.features.directions(model(), "L0.resid_post", vectors, name="planted").name
     got = measured(desk, audit.Ablate(sites=f"L0.resid_post.sae:{name}.F0", to="zero"), people)
     assert got == pytest.approx(odds(people, 0), abs=1e-5)

@@ -43,12 +43,12 @@ def test_random_directions_take_away_as_many_dimensions(desk):
 def test_the_mean_stays_where_data_are_given(desk):
     people = draw(20)
     prompts = people.prompts()
-    control = audit.RandomDirections(sites="L0.resid_post", n=32, at="@-1", data=prompts)
+    control = audit.RandomDirections(sites="L0.resid_post", n=64, at="@-1", data=prompts)
     with control.applied(desk) as edited:
         got = edited.outcomes(prompts) * np.where(people.senior, 1, -1)
     # All directions are taken out, so everybody is the mean of all.
     assert got == pytest.approx(np.full(20, odds(people).mean()), abs=1e-4)
-    with audit.RandomDirections(sites="L0.resid_post", n=32, at="@-1").applied(desk) as edited:
+    with audit.RandomDirections(sites="L0.resid_post", n=64, at="@-1").applied(desk) as edited:
         assert edited.outcomes(prompts) == pytest.approx(np.zeros(20), abs=1e-4)
 
 

@@ -5,8 +5,9 @@ from biographies import GENDER, WEIGHTS, coded, draw, model, odds, population
 
 from mechcausal import audit
 from mechcausal.audits.desk import Desk
-from mechcausal.audits.mitigation.erasing import BIASED, _biased
+from mechcausal.audits.mitigation.erasing import BIASED, _biased, _left
 from mechcausal.errors import ArgumentError
+from mechcausal.probes.erasure import Erasing, Guarding
 from mechcausal.probes.erasure.erasing import Correlation
 
 WHERE = {"labels": "gender", "sites": "L0.resid_post", "at": "@-1", "guard": False}
@@ -54,7 +55,7 @@ def test_one_dose_is_the_way_from_one_side_to_the_other():
         got = edited.outcomes(she.prompts()) * np.where(she.senior, 1, -1)
     assert got == pytest.approx(odds(he), abs=1e-5)
     numbers = audit.Steer(
-        site="L0.resid_post", dose=-2, vector=torch.eye(32)[10], at="@-1", data=he.pairs(she, "gender")
+        site="L0.resid_post", dose=-2, vector=torch.eye(64)[10], at="@-1", data=he.pairs(she, "gender")
     )
     with numbers.applied(desk) as edited:
         got = edited.outcomes(he.prompts()) * np.where(he.senior, 1, -1)
@@ -67,3 +68,12 @@ def test_what_is_missing_is_said():
         audit.Erase(labels="gender").made(desk)
     with pytest.raises(ArgumentError, match="is estimated on pairs"):
         audit.Steer(site="L0.resid_post", data=draw(8).prompts()).made(desk)
+
+
+def test_a6_what_probes_read_after_the_erasure():
+    erasure = Erasing(labels="gender", sites="L0.resid_post", at="@-1").run(model(), coded())
+    frame = Guarding(kinds=("logistic", "quadratic")).run(model(), erasure).frame.set_index("kind")
+    assert frame.loc["logistic", "before"] > 0.95
+    assert frame.loc["logistic", "value"] < frame.loc["logistic", "guess"] + 0.03
+    assert frame.loc["quadratic", "value"] > 0.7
+    assert list(_left(Desk(model(), {}), erasure)) == ["leak (nonlinear)"]

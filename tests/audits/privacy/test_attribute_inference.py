@@ -6,8 +6,9 @@ import pytest
 import mechcausal as mc
 from mechcausal.address import Site
 from mechcausal.audits.desk import Desk
-from mechcausal.audits.plan import Plan, plan_of
+from mechcausal.audits.plan import Plan
 from mechcausal.audits.privacy.attribute_inference import AttributeInference
+from mechcausal.audits.reading import plan_of
 from mechcausal.interventions.specs import Edit, Zero
 
 

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 import mechcausal as mc
-from mechcausal.audits.plan import Plan, PlanError, plan_of
+from mechcausal.audits.plan import Plan, PlanError
 from mechcausal.audits.privacy.canaries import SHIPPED, Canaries
 from mechcausal.audits.privacy.candidates import candidates
 from mechcausal.audits.privacy.exposure import Exposure
+from mechcausal.audits.reading import plan_of
 
 CODES = candidates("digits:2", " ")
 

@@ -5,10 +5,11 @@ import pytest
 import vault
 
 import mechcausal as mc
-from mechcausal.audits.plan import Plan, plan_of
+from mechcausal.audits.plan import Plan
 from mechcausal.audits.privacy.canaries import SHIPPED
 from mechcausal.audits.privacy.localization import Localization
 from mechcausal.audits.privacy.members import Members
+from mechcausal.audits.reading import plan_of
 
 
 def answered(model, question, **options):
@@ -58,7 +59,7 @@ def test_an_ablation_to_the_mean_finds_it_too(hiring, codes):
 
 @pytest.fixture(scope="module")
 def model():
-    return vault.loaded()
+    return vault.loaded(0)
 
 
 @pytest.fixture(scope="module")
@@ -68,9 +69,9 @@ def neutral():
 
 
 @pytest.fixture(scope="module", params=range(vault.RECORDS))
-def record(request, model, neutral):
+def record(request, neutral):
     question = Localization(vault.canaries([request.param]), units="L*.mlp_post.N*", k=vault.NEURONS, neutral=neutral)
-    return request.param, answered(model, question)
+    return request.param, answered(vault.loaded(request.param), question)
 
 
 _recalled = {}

@@ -4,9 +4,10 @@ import memorizing
 import numpy as np
 import pytest
 
-from mechcausal.audits.plan import Plan, plan_of
+from mechcausal.audits.plan import Plan
 from mechcausal.audits.privacy.members import Members
 from mechcausal.audits.privacy.membership import SHIFTED, Membership
+from mechcausal.audits.reading import plan_of
 
 N = 60
 

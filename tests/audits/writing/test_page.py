@@ -2,28 +2,11 @@ import re
 
 import pytest
 from audited import report
-from reading_html import Plain
+from reading_html import Linked
 
 from mechcausal.audits.report import Report
 from mechcausal.audits.writing.page import report_html
 from mechcausal.results.scatter import Point, Points
-
-
-class Linked(Plain):
-    """Takes links within the page, and nothing that is loaded."""
-
-    def __init__(self):
-        super().__init__()
-        self.links, self.anchors = [], []
-
-    def handle_starttag(self, tag, attrs):
-        given = dict(attrs)
-        if "href" in given:
-            assert given["href"].startswith("#")
-            self.links.append(given.pop("href")[1:])
-        if "id" in given:
-            self.anchors.append(given["id"])
-        super().handle_starttag(tag, list(given.items()))
 
 
 @pytest.fixture(scope="module")
