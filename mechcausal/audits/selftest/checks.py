@@ -150,38 +150,42 @@ def _silent() -> Generator[None]:
 
 def near(what: str, truth: float, measured: float, within: float) -> Check:
     """Return the check that a number is what it is known to be."""
-    passed = abs(float(measured) - truth) <= within
-    return Check(what, _short(truth), float(measured), f"within {within:g}", passed)
+    return _check(what, _short(truth), measured, f"within {within:g}", truth - within, truth + within)
 
 
 def above(what: str, measured: float, bound: float, truth: str = "") -> Check:
     """Return the check that a number is above a bound."""
-    return Check(what, truth, float(measured), f"> {bound:g}", float(measured) > bound)
+    return _check(what, truth, measured, f"> {bound:g}", math.nextafter(bound, math.inf), math.inf)
 
 
 def below(what: str, measured: float, bound: float, truth: str = "") -> Check:
     """Return the check that a number is below a bound."""
-    return Check(what, truth, float(measured), f"< {bound:g}", float(measured) < bound)
+    return _check(what, truth, measured, f"< {bound:g}", -math.inf, math.nextafter(bound, -math.inf))
 
 
 def between(what: str, measured: float, low: float, high: float, truth: str = "") -> Check:
     """Return the check that a number lies between two bounds, or on one of them."""
-    return Check(what, truth, float(measured), f"{low:g} to {high:g}", low <= float(measured) <= high)
+    return _check(what, truth, measured, f"{low:g} to {high:g}", low, high)
 
 
 def holds(what: str, count: int, of: int) -> Check:
     """Return the check that something holds in all cases."""
-    return Check(what, str(of), float(count), f"all {of}", count == of)
+    return _check(what, str(of), count, f"all {of}", of, of)
 
 
 def yes(what: str, is_so: bool) -> Check:
     """Return the check that something is so; 1 says that it is."""
-    return Check(what, "1", float(is_so), "is so", bool(is_so))
+    return _check(what, "1", float(is_so), "is so", 1, 1)
 
 
 def no(what: str, is_so: bool) -> Check:
     """Return the check that something is not so; 0 says that it is not."""
-    return Check(what, "0", float(is_so), "is not so", not is_so)
+    return _check(what, "0", float(is_so), "is not so", 0, 0)
+
+
+def _check(what: str, truth: str, measured: float, bound: str, low: float, high: float) -> Check:
+    number = float(measured)
+    return Check(what, truth, number, bound, bool(low <= number <= high))
 
 
 def _line(what: str, truth: str, measured: str, bound: str, passed: str) -> str:

@@ -49,7 +49,7 @@ def null_audit(plan: Plan, organism: Any, number: int) -> Report:  # noqa: ANN40
 @checks_of("A18", "audits where there is nothing to find")
 def null_audits(quick: bool) -> Iterator[Check]:
     """Ask all questions that ship of organisms with redrawn weights."""
-    plan, organism, runs = read(AUDITS / "plans" / "all.toml"), load("organism:hiring"), 1 if quick else 3
+    plan, organism, runs = read(AUDITS / "plans" / "all.toml"), load("organism:hiring"), 1 if quick else 5
     alarms, errors = 0, 0
     for number in range(runs):
         findings = null_audit(plan, organism, number).findings
