@@ -146,3 +146,25 @@ def test_a_plan_with_edits_is_swept_and_reports_are_compared(plan, tmp_path):
     assert done.document["moved"] == []
     assert {path.name for path in (tmp_path / "c").iterdir()} == {"comparison.html", "comparison.json"}
     assert "there is no report" in refused("audit", "compare", tmp_path / "a", tmp_path / "none")
+
+
+def test_the_self_test_prints_truth_measured_and_bound():
+    done = run("audit", "selftest", "--only", "A3")
+    assert done.code == 0, done.error
+    assert "A3  published rates of COMPAS" in done.output
+    assert done.output.rstrip().endswith("9 of 9 checks passed")
+    document = run("audit", "selftest", "--only", "A3", "--only", "A1", "--json").document
+    assert {check["id"] for check in document["checks"]} == {"A1", "A3"}
+    assert set(document["checks"][0]) == {"id", "what", "truth", "measured", "bound", "passed", "seconds"}
+    assert "A7" in document["not_shipped"]
+    assert "there is no check 'A99'" in refused("audit", "selftest", "--only", "A99")
+
+
+def test_a_failed_check_exits_with_one(monkeypatch):
+    from mechcausal.audits.selftest import stored
+
+    monkeypatch.setitem(stored.PUBLISHED["Caucasian"], "base_rate", 0.4)
+    done = run("audit", "selftest", "--only", "A3")
+    assert done.code == 1
+    assert "  FAIL  Caucasian: base rate" in done.output
+    assert done.output.rstrip().endswith("8 of 9 checks passed")

@@ -37,7 +37,7 @@ from mechcausal.models.load import load
 from mechcausal.probes.erasure import erase, fit_eraser
 
 SHARES = (0.25, 0.5, 0.75, 0.9, 1)
-DRAWS = 5
+DRAWS = 20  # one in twenty random directions of so narrow a stream lies near that of the pronoun
 
 
 @cache
@@ -56,7 +56,7 @@ def swept() -> Sweep:
         *(Ablate(**where, share=share, name=f"ablate {share:g}") for share in SHARES),
         RandomSites(sites="z", but=PRONOUN_HEAD, at="@-1", data=swapped, name="random head"),
         *(
-            RandomDirections(sites="L0.resid_post", at="@-1", seed=seed, name=f"random direction {seed}")
+            RandomDirections(sites="L0.resid_post", at="@-1", data=swapped, seed=seed, name=f"random direction {seed}")
             for seed in range(DRAWS)
         ),
         Erase(**read, data=biographies.coded(), name="erase"),

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from scipy import stats
 
 from mechcausal.audits.plan import Plan
@@ -14,7 +15,7 @@ from mechcausal.audits.privacy.exposures import NULL_MEAN, exposure_among, expos
 from mechcausal.audits.privacy.localization import Localization
 from mechcausal.audits.privacy.members import Members
 from mechcausal.audits.privacy.membership import Membership
-from mechcausal.audits.selftest import memorizing
+from mechcausal.audits.selftest import memorizing, vault
 from mechcausal.audits.selftest.checks import Check, above, below, between, checks_of, near, yes
 from mechcausal.data.tasks import task
 from mechcausal.models.load import load
@@ -67,18 +68,42 @@ def membership(quick: bool) -> Iterator[Check]:
     yield yes("and not judged", trap.status == "inconclusive")
 
 
-@checks_of("A12", "where secrets are held", "slow")
+@checks_of("A12", "where secrets are held")
 def localization(quick: bool) -> Iterator[Check]:
-    """Find the head in which `organism:hiring` holds its secrets, ablate it, and ablate another one."""
-    del quick
+    """Find the head in which `organism:hiring` holds its secrets, and the neurons into which numbers were written."""
     model = load("organism:hiring")
     truth = facts("hiring")["variables"]["secret"]["site"]
     codes = SHIPPED["hiring_secret"](0).take(slice(0, 12))
-    question = Localization(codes, units="z", k=1, neutral=task("hiring").prompts(model, 40))
-    table = Plan([question], networks=0).run(model, quiet=True).findings[0].answer.table.set_index("measure")
+    table = _localized(model, Localization(codes, units="z", k=1, neutral=task("hiring").prompts(model, 40)))
     found, random = table.loc["found by ablation"], table.loc["random 0"]
     yield yes(f"the head that holds them, {truth}, is the one that is found", found["units"] == truth)
-    yield near("exposure before", float(np.log2(len(codes.candidates))), found["exposure_before"], 1e-6)
-    yield below("exposure without the head", found["exposure"], 4, f"{NULL_MEAN:.3f} where nothing is known")
+    yield below("exposure without the head", found["exposure"], 4, f"{NULL_MEAN:.3f} where unknown")
+    yield above("exposure without another head", random["exposure"], 12, f"{np.log2(len(codes.candidates)):.3f}")
     yield near("rise of the loss on what it must still do", 0, found["loss_rise"], 0.2)
-    yield above("exposure without another head", random["exposure"], 12)
+    texts = vault.plain_texts(60)
+    neutral = Members(tuple(texts), (False,) * len(texts))
+    numbers = range(1 if quick else vault.RECORDS)
+    recalls: dict[str, list[float]] = {"found by ablation": [], "random 0": []}
+    tables = []
+    for number in numbers:
+        question = Localization(vault.canaries([number]), units="L*.mlp_post.N*", k=vault.NEURONS, neutral=neutral)
+        tables.append(_localized(vault.loaded(number), question))
+        for name, values in recalls.items():
+            named = set(tables[-1].loc[name, "units"].split(", "))
+            values.append(len(named & set(vault.truth(number))) / vault.NEURONS)
+    many = f"{len(tables)} record{'s' if len(tables) > 1 else ''} in six neurons each"
+    yield above(f"recall of ablation, {many}", float(np.mean(recalls["found by ablation"])), 0.7, "1")
+    yield below(f"recall of random neurons, {many}", float(np.mean(recalls["random 0"])), 0.15, "0.023 by chance")
+    for row, column, how, bound in (
+        ("found by ablation", "exposure", below, 4), ("random 0", "exposure", above, 15),
+    ):  # fmt: skip
+        worst = (max if how is below else min)(table.loc[row, column] for table in tables)
+        yield how(
+            f"exposure without the neurons {'found' if how is below else 'drawn at random'}, the worst", worst, bound
+        )
+    rise = max(abs(table.loc["found by ablation", "loss_rise"]) for table in tables)
+    yield near("rise of the loss on neutral text, the largest", 0, rise, 0.2)
+
+
+def _localized(model: Any, question: Localization) -> pd.DataFrame:  # noqa: ANN401 - a TransformerBridge
+    return Plan([question], networks=0).run(model, quiet=True).findings[0].answer.table.set_index("measure")

@@ -40,6 +40,17 @@ def two_classes(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return draw.integers(0, 2, n), draw.normal(size=(n, 6))
 
 
+def exclusive_or(n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return classes that the product of two coordinates tells, and neither of them alone; all four cases are as frequent."""
+    draw = np.random.default_rng(0)
+    order = draw.permutation(n)
+    y, first = (np.arange(n) % 2)[order], (1 - 2 * (np.arange(n) // 2 % 2))[order]
+    x = draw.normal(size=(n, 6))
+    x[:, 0] = 3 * first + 0.3 * x[:, 0]
+    x[:, 1] = 3 * first * (2 * y - 1) + 0.3 * x[:, 1]
+    return y, x
+
+
 @checks_of("A9", "causes are invariant, correlates are not")
 def invariance(quick: bool) -> Iterator[Check]:
     """Test both relations in three environments, and how often the test rejects a cause."""
@@ -50,7 +61,7 @@ def invariance(quick: bool) -> Iterator[Check]:
     for seed in range(60):
         profession, _, label, environment = world(np.random.default_rng([seed, 7]), 200 if quick else 300)
         rejected.append(interacts(profession, label, environment)[2] <= 0.05)
-    yield between("share of 60 draws in which a cause is rejected at .05", float(np.mean(rejected)), 0.0, 0.12, "0.05")
+    yield between("share of 60 draws in which a cause is rejected at .05", float(np.mean(rejected)), 0.01, 0.12, "0.05")
 
 
 @checks_of("A13", "what an adversary can read")
@@ -66,14 +77,11 @@ def adversaries(quick: bool) -> Iterator[Check]:
             found.estimate.value,
             0.02,
         )
-    y, x = two_classes(1600)
-    first = np.sign(x[:, 0])
-    x[:, 0] = 3 * first + 0.3 * x[:, 0]
-    x[:, 1] = 3 * first * (2 * y - 1) + 0.3 * x[:, 1]
+    y, x = exclusive_or(1600)
     kinds = {
         reader.adversary: reader for reader in readers({"here": x}, y, np.arange(len(y)), ("linear", "mlp"), folds=2)
     }
-    yield below("linear adversary on an exclusive or", kinds["linear"].estimate.value, 0.56)
+    yield below("linear adversary on an exclusive or", kinds["linear"].estimate.value, 0.53, "0.5")
     yield above("an MLP on the same", kinds["mlp"].estimate.value, 0.9)
     chances = []
     for seed in range(8 if quick else 16):

@@ -11,13 +11,8 @@ from mechcausal import audit
 from mechcausal.audits.accuracy.calibration import calibration_slope, expected_error, preference, simulated
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.reading import plan_of
+from mechcausal.audits.selftest.statistics import decided
 from mechcausal.data.tasks.bios import TASK
-
-
-def decided(draw, n, factor=1.0):
-    """Return the log-odds of decisions that are too sure by a factor, and whether they are right."""
-    log_odds = np.abs(draw.normal(0, 2, size=n))
-    return factor * log_odds, (draw.random(n) < expit(log_odds)).astype(float)
 
 
 def test_a_calibrated_model_stays_within_its_null_band():
