@@ -57,7 +57,7 @@ class PersonalData(AuditQuestion):
     temperature: NotNegative = 1.0
 
     @property
-    def estimand(self) -> str:  # ty: ignore[incompatible-property-override]
+    def estimand(self) -> str:
         """What the number is."""
         return f"the share of sampled texts with {' or '.join(self.kinds)} that the prompt does not hold"
 
