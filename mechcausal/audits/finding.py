@@ -251,8 +251,9 @@ def answer_from(data: Mapping[str, Any]) -> Answer:
 
 
 def _control(data: Mapping[str, Any]) -> Control:
-    given: dict[str, Any] = {**data, "p": number(data["p"])}
-    return Control(**{**given, "estimate": data["estimate"] and _estimate(data["estimate"])})
+    estimate = data["estimate"] and _estimate(data["estimate"])
+    given: dict[str, Any] = {**data, "p": number(data["p"]), "estimate": estimate}
+    return Control(**given)
 
 
 def _estimate(data: Mapping[str, Any]) -> Estimate:
