@@ -28,7 +28,7 @@ WRONG = {
 NEVER = ("object", "generator", "bytes", "class")
 TAKE_ANYTHING = {("load", "tokenizer"), ("prompts", "variables"), ("contrast", "variables")}
 FACES = {
-    "": mc, "causal": mc.causal, "features": mc.features, "patching": mc.patching, "circuits": mc.circuits,
+    "": mc, "audit": mc.audit, "causal": mc.causal, "features": mc.features, "patching": mc.patching, "circuits": mc.circuits,
     "claims": mc.claims, "results": mc.results,
 }  # fmt: skip
 

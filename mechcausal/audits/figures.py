@@ -56,8 +56,8 @@ def figure_from_json(data: dict[str, Any]) -> Any:  # noqa: ANN401 - one of the 
 
 def _inside(name: str, item: dict[str, Any]) -> Any:  # noqa: ANN401
     if name == "lines":
-        points = tuple(tuple(float("nan") if x is None else float(x) for x in point) for point in item["points"])
-        return Line(item["name"], points)  # type: ignore[arg-type]
+        points: Any = tuple(tuple(float("nan") if x is None else float(x) for x in point) for point in item["points"])
+        return Line(item["name"], points)
     real = [key for key, value in item.items() if value is None]
     return _INSIDE[name](**_numbers(item, *real))
 

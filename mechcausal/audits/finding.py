@@ -239,12 +239,7 @@ def answer_from(data: Mapping[str, Any]) -> Answer:
     """Return the answer that `answer_to_json` wrote."""
     given = dict(data)
     given["estimate"] = _estimate(data["estimate"])
-    given["controls"] = tuple(
-        Control(
-            **{**control, "estimate": control["estimate"] and _estimate(control["estimate"]), "p": number(control["p"])}
-        )
-        for control in data["controls"]
-    )
+    given["controls"] = tuple(map(_control, data["controls"]))
     given["table"] = pd.DataFrame(data["table"]["rows"], columns=data["table"]["columns"])
     given["figures"] = tuple(figure_from_json(figure) for figure in data["figures"])
     given["dropped"] = tuple((str(what), int(count)) for what, count in data["dropped"])
@@ -255,8 +250,15 @@ def answer_from(data: Mapping[str, Any]) -> Answer:
     return Answer(**given)
 
 
+def _control(data: Mapping[str, Any]) -> Control:
+    estimate = data["estimate"] and _estimate(data["estimate"])
+    given: dict[str, Any] = {**data, "p": number(data["p"]), "estimate": estimate}
+    return Control(**given)
+
+
 def _estimate(data: Mapping[str, Any]) -> Estimate:
-    return Estimate(**{name: number(value) if name in _REAL else value for name, value in data.items()})
+    given: dict[str, Any] = {name: number(value) if name in _REAL else value for name, value in data.items()}
+    return Estimate(**given)
 
 
 _REAL = ("value", "low", "high", "level", "error", "freedom")

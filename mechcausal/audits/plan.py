@@ -241,7 +241,7 @@ class Plan:
     def desk(self, question: AuditQuestion, model: Any, data: Mapping[str, Any], **more: Any) -> Desk:  # noqa: ANN401
         """Return the desk of a question."""
         held = {key: data[name] for key, name in question.sources.items()}
-        options = {
+        options: dict[str, Any] = {
             "reads": self.outcome,
             "seed": self.seed,
             "level": 1 - self.alpha,

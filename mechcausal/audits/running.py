@@ -107,7 +107,7 @@ def _finding(
     status: Any = None, cost: Mapping[str, float] | None = None,  # noqa: ANN401
 ) -> Finding:  # fmt: skip
     """Return a finding with the words of its question; its status is filled in at the end."""
-    words = {
+    words: dict[str, Any] = {
         name: getattr(question, name, "")
         for name in ("family", "estimand", "contrast", "population", "held_fixed", "identified", "site", "scale")
     }

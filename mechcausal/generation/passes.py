@@ -85,9 +85,10 @@ class Growing:
         part.forwards, part.made, part.positions = 0, Counter[int](), Counter[int]()
         if self._cache is not None:  # layers select rows into new tensors, so these texts keep theirs
             cache: Any = copy(self._cache)
-            cache.layers = [copy(layer) for layer in self._cache.layers]
-            for layer in cache.layers:
+            layers: list[Any] = [copy(layer) for layer in self._cache.layers]
+            for layer in layers:
                 layer.batch_select_indices(rows)
+            cache.layers = layers
             part._cache = cache
         return part
 

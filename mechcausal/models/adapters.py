@@ -93,7 +93,7 @@ class Adapter:
             weight = getattr(places[name], "weight", None)
             due = (second.shape[0], first.shape[1])
             got = None if weight is None else tuple(weight.shape[::-1] if self.transposed else weight.shape)
-            if got != due:
+            if weight is None or got != due:
                 raise ModelError(
                     f"the adapter {self._called} is for a model of other sizes: {name[-60:]} does not fit",
                     got=f"weights of {got}" if got else "no weights",

@@ -59,24 +59,24 @@ class Generated(AuditQuestion):
             raise ArgumentError("generated needs the words to look for", fix='words=["nurse"], or outcome="differs"')
 
     @property
-    def estimand(self) -> str:  # ty: ignore[incompatible-property-override]
+    def estimand(self) -> str:
         """What the number is."""
         if self.outcome == "differs":
             return "the share of pairs after whose two prompts the model writes different answers"
         return f"the share of generated answers with any of {len(self.words)} declared words, or its difference between the sides"
 
     @property
-    def identified(self) -> Identified:  # ty: ignore[incompatible-property-override]
+    def identified(self) -> Identified:
         """By what right the number is called an effect."""
         return "paired-counterfactual" if self.outcome == "differs" else "descriptive"
 
     @property
-    def scale(self) -> str:  # ty: ignore[incompatible-property-override]
+    def scale(self) -> str:
         """The unit of the number."""
         return "share of pairs" if self.outcome == "differs" else "share of answers"
 
     @property
-    def bounds(self) -> tuple[float, float]:  # ty: ignore[incompatible-property-override]
+    def bounds(self) -> tuple[float, float]:
         """Between what a threshold can lie."""
         return (0.0, 1.0) if self.outcome == "differs" else (-1.0, 1.0)
 

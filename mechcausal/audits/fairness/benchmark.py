@@ -54,7 +54,7 @@ class Benchmark(AuditQuestion):
     context: Literal["ambiguous", "disambiguated"] = "ambiguous"
 
     @property
-    def estimand(self) -> str:  # ty: ignore[incompatible-property-override]
+    def estimand(self) -> str:
         """What the estimate is."""
         return "the score of the benchmark, as its authors define it"
 

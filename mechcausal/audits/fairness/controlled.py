@@ -84,18 +84,18 @@ class ControlledEffect(AuditQuestion):
         return len(self.values) if isinstance(self.values, tuple) else 1
 
     @property
-    def estimand(self) -> str:  # ty: ignore[incompatible-property-override]
+    def estimand(self) -> str:
         """What the estimate is."""
         where = "on average over its levels" if self.judged is None else f"at its level number {self.judged}"
         return f"the mean effect of the factor while the mediator is held, {where}"
 
     @property
-    def held_fixed(self) -> str:  # ty: ignore[incompatible-property-override]
+    def held_fixed(self) -> str:
         """What is held fixed."""
         return f"every other word, and {self.mediator}, at the same value in both prompts"
 
     @property
-    def site(self) -> str:  # ty: ignore[incompatible-property-override]
+    def site(self) -> str:
         """Where."""
         return str(self.mediator)
 

@@ -44,7 +44,7 @@ class EntitySwaps(AuditQuestion):
     neutral: Any = field(default=None, metadata=DATA)
 
     @property
-    def estimand(self) -> str:  # ty: ignore[incompatible-property-override]
+    def estimand(self) -> str:
         """What the estimate is."""
         size = "the mean size of the shift of the log-odds when an entity is swapped"
         return size if self.neutral is None else f"{size}, beyond that of swaps of random names"

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
 
 from mechcausal.arguments import Number
-from mechcausal.audits.decisions import moved_beyond_redraws
 from mechcausal.audits.desk import Desk
+from mechcausal.audits.fairness.controls import redrawn_effect
 from mechcausal.audits.figures import Point, Points
 from mechcausal.audits.finding import Answer, Control, Identified
 from mechcausal.audits.question import AuditQuestion, Family
@@ -52,13 +52,17 @@ class Flips(AuditQuestion):
         estimate = desk.rate(flips, clusters)
         shift = desk.mean(clean - corrupt, clusters)
         size = desk.mean(np.abs(clean - corrupt), clusters)
-        redraws = moved_beyond_redraws(
-            desk, (self.cutoff,), pairs.corrupt, pairs.clean,
-            lambda other: float(self._flips(*other.both(pairs)).mean()), estimate.value,
-        )  # fmt: skip
+        rate = desk.against_redraws(
+            ("flips", pairs.hash, self.cutoff),
+            lambda other: float(self._flips(*other.both(pairs)).mean()),
+            estimate.value,
+        )
+        # In most redrawn networks nothing flips, and in some a lot does; how far the log-odds move is what can be compared.
+        moved = redrawn_effect(desk, pairs, clean, corrupt, by_size=True)
+        moved = replace(moved, says=f"{moved.says}; the share of flips, {rate.says}")
         controls = (
             Control.inapplicable("random", "nothing inside the model is touched, so there is no other site to touch"),
-            redraws,
+            moved,
             Control.inapplicable("trivial-input", "without the swapped words the two prompts of a pair are the same"),
         )
         import pandas as pd

@@ -74,17 +74,17 @@ class GroupGaps(AuditQuestion):
     smallest: Count = SMALLEST
 
     @property
-    def reads_outcome(self) -> bool:  # ty: ignore[incompatible-property-override]
+    def reads_outcome(self) -> bool:
         """Whether the model decides."""
         return self.decisions is None
 
     @property
-    def estimand(self) -> str:  # ty: ignore[incompatible-property-override]
+    def estimand(self) -> str:
         """What the estimate is."""
         return f"the difference in {self.metric.replace('_', ' ')} between two groups"
 
     @property
-    def scale(self) -> str:  # ty: ignore[incompatible-property-override]
+    def scale(self) -> str:
         """The unit of the estimate."""
         return "difference of two rates"
 

@@ -72,26 +72,26 @@ class Mediation(AuditQuestion):
     most: Count = 12
 
     @property
-    def estimand(self) -> str:  # ty: ignore[incompatible-property-override]
+    def estimand(self) -> str:
         """What the estimate is."""
         if self.through is not None:
             return "the share of the total effect of the factor that passes through the declared mediators"
         return "the mean total effect of the factor on the outcome"
 
     @property
-    def held_fixed(self) -> str:  # ty: ignore[incompatible-property-override]
+    def held_fixed(self) -> str:
         """What is held fixed."""
         return "every other word; for a direct effect, the mediator as it is in the other prompt of the pair"
 
     @property
-    def scale(self) -> str:  # ty: ignore[incompatible-property-override]
+    def scale(self) -> str:
         """The unit of the estimate."""
         if self.through is not None:
             return "share of the total effect"
         return "log-odds" if self.units == "log_odds" else "odds ratio - 1"
 
     @property
-    def site(self) -> str:  # ty: ignore[incompatible-property-override]
+    def site(self) -> str:
         """Where."""
         return str(self.mediators if self.through is None else self.through)
 

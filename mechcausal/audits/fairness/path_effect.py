@@ -88,19 +88,19 @@ class PathEffect(AuditQuestion):
             )
 
     @property
-    def estimand(self) -> str:  # ty: ignore[incompatible-property-override]
+    def estimand(self) -> str:
         """What the estimate is."""
         if self.judged == "effect":
             return "the mean effect of the factor along the paths declared unfair"
         return "the share of the total effect of the factor that passes along the paths declared unfair"
 
     @property
-    def scale(self) -> str:  # ty: ignore[incompatible-property-override]
+    def scale(self) -> str:
         """The unit of the estimate."""
         return "log-odds" if self.judged == "effect" else "share of the total effect"
 
     @property
-    def site(self) -> str:  # ty: ignore[incompatible-property-override]
+    def site(self) -> str:
         """Where."""
         return "; ".join(_named("unfair", self.unfair))
 

@@ -82,7 +82,7 @@ class AttributeInference(AuditQuestion):
         super().__post_init__()
 
     @property
-    def estimand(self) -> str:  # type: ignore[override]
+    def estimand(self) -> str:
         """What the number is."""
         return (
             f"the balanced accuracy with which the strongest of the adversaries {', '.join(self.adversaries)} reads "
@@ -90,7 +90,7 @@ class AttributeInference(AuditQuestion):
         )
 
     @property
-    def site(self) -> str:  # type: ignore[override]
+    def site(self) -> str:
         """Where."""
         sites = self.sites if isinstance(self.sites, tuple) else (self.sites,)
         return f"{', '.join(map(str, sites))} {Selection.parse(self.at)}"

@@ -67,7 +67,7 @@ class Exposure(AuditQuestion):
     base: OtherModel = field(default=None, metadata=OTHER)
 
     @property
-    def estimand(self) -> str:  # type: ignore[override]
+    def estimand(self) -> str:
         """What the number is."""
         kind = "the mean exposure" if self.statistic == "mean" else "the largest exposure"
         return (

@@ -78,7 +78,7 @@ class Localization(AuditQuestion):
         super().__post_init__()
 
     @property
-    def estimand(self) -> str:  # type: ignore[override]
+    def estimand(self) -> str:
         """What the number is."""
         what = "exposure" if self.measure == "exposure" else "log-probability"
         return (
@@ -86,12 +86,12 @@ class Localization(AuditQuestion):
         )
 
     @property
-    def scale(self) -> str:  # type: ignore[override]
+    def scale(self) -> str:
         """The unit of the number."""
         return "bits" if self.measure == "exposure" else "nats"
 
     @property
-    def site(self) -> str:  # type: ignore[override]
+    def site(self) -> str:
         """Where."""
         return ", ".join(map(str, self.units)) if isinstance(self.units, tuple) else str(self.units)
 

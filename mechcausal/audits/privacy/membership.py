@@ -71,14 +71,14 @@ class Membership(AuditQuestion):
     reference: OtherModel = field(default=None, metadata=OTHER)
 
     @property
-    def estimand(self) -> str:  # type: ignore[override]
+    def estimand(self) -> str:
         """What the number is."""
         if self.measure == "auc":
             return f"the chance that the attack {self.attack!r} scores a member above a nonmember"
         return f"the share of members that the attack {self.attack!r} catches while it accuses at most {self.fpr[0]:.2%} of nonmembers"
 
     @property
-    def scale(self) -> str:  # type: ignore[override]
+    def scale(self) -> str:
         """The unit of the number."""
         return "AUC" if self.measure == "auc" else "share of members"
 

@@ -71,10 +71,11 @@ def asked_for(model: Any, canaries: Canaries, prompts: Sequence[str], last: int 
         rows.append(kept)
         secrets.append([whole[shared:]])
     tokens, mask = pad(rows)
-    answers = {"answers": filled(secrets)} if any(len(row[0]) > 1 for row in secrets) else {}
-    single = {} if answers else {"answer": torch.tensor([row[0][0] for row in secrets])}
+    several = any(len(row[0]) > 1 for row in secrets)
+    answers = filled(secrets) if several else None
+    single = None if several else torch.tensor([row[0][0] for row in secrets])
     texts = tuple(prompts) if last is None else ()
-    return PromptSet(tokens, mask, texts=texts, clusters=canaries.prefixes, **answers, **single)
+    return PromptSet(tokens, mask, texts=texts, clusters=canaries.prefixes, answer=single, answers=answers)
 
 
 def _last(tokens: list[int], count: int, begin: int | None) -> list[int]:

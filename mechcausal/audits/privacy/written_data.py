@@ -57,7 +57,7 @@ class PersonalData(AuditQuestion):
     temperature: NotNegative = 1.0
 
     @property
-    def estimand(self) -> str:  # type: ignore[override]
+    def estimand(self) -> str:
         """What the number is."""
         return f"the share of sampled texts with {' or '.join(self.kinds)} that the prompt does not hold"
 
@@ -93,7 +93,7 @@ class PersonalData(AuditQuestion):
         clusters = prompts.clusters or tuple(f"prompt {number}" for number in range(len(prompts)))
         groups = [clusters[number] for number, _, _ in rows]
         estimate = self._share(desk, np.array([bool(new) for _, _, new in rows]), groups)
-        lines = []
+        lines: list[dict[str, Any]] = []
         for kind in self.kinds:
             share = self._share(desk, np.array([any(each.kind == kind for each in new) for _, _, new in rows]), groups)
             count = sum(each.kind == kind for _, _, new in rows for each in new)

@@ -140,7 +140,7 @@ class Evaluation(Charted):
         shares = self.frame.loc[rows, "share"].tolist()
         values = self.examples[np.flatnonzero(rows.to_numpy())]
         run = np.isfinite(values).all(0)  # what serves for comparison may be run on a sample of the pairs
-        clusters = [name for name, there in zip(self.clusters, run, strict=False) if there]
+        clusters = np.asarray(self.clusters)[run].tolist() if self.clusters else []
         return areas(values[:, run], self.baselines["corrupt"][run], self.baselines["clean"][run], clusters, shares)
 
     @property

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from mechcausal import audit
-from mechcausal.audits.fairness.stored import StoredEffects
 from mechcausal.audits.selftest.stored import FOLDER
 from mechcausal.errors import DataError
 
