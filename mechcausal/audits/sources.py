@@ -23,8 +23,9 @@ import torch
 from mechcausal.arguments import Count, Seed, Text, bound, described
 from mechcausal.data.spans import Spans
 from mechcausal.data.tokens import single_token, tokenizer_of
-from mechcausal.errors import ArgumentError, DataError, did_you_mean
+from mechcausal.errors import ArgumentError, DataError, MechcausalError, did_you_mean
 from mechcausal.method import Spec
+from mechcausal.organisms import folder as organism_folder
 from mechcausal.registry import Registry
 
 SOURCES: Registry[type[Source]] = Registry("source of data", ArgumentError)
@@ -107,8 +108,10 @@ class PairsSource(Source):
     """Pairs of a file.
 
     Attributes:
-        name: The file, from the folder of the plan.
+        name: The file, from the folder of the plan; or `organism:NAME/FILE`, pairs that ship with an organism.
         n: How many of its first rows; all of them unless said.
+        group: Only the pairs of this group.
+        environment: Only the pairs of this environment.
         factor: What differs within a pair.
         spans: What a span of several tokens counts as where lengths differ.
         drop_unfit: Whether rows that the tokenizer cannot take are dropped, and counted.
@@ -117,6 +120,8 @@ class PairsSource(Source):
     word: ClassVar[str] = "pairs"
     of_file: ClassVar[bool] = True
     n: Count | None = None
+    group: str | None = None
+    environment: str | None = None
     factor: str | None = None
     spans: Spans = "last"
     drop_unfit: bool = False
@@ -126,8 +131,33 @@ class PairsSource(Source):
         from mechcausal.data import Contrast
 
         unfit = "drop" if self.drop_unfit else "refuse"
-        pairs = Contrast.read(folder / self.name, model, factor=self.factor, spans=self.spans, unfit=unfit)
-        return _first(pairs, self.n)
+        pairs = Contrast.read(self._path(folder), model, factor=self.factor, spans=self.spans, unfit=unfit)
+        kept = [True] * len(pairs)
+        for name, wanted in (("groups", self.group), ("environments", self.environment)):
+            if wanted is None:
+                continue
+            there = getattr(pairs.clean, name) or ("",) * len(pairs)
+            if wanted not in there:
+                raise DataError(
+                    f"{self.name} has no pairs of the {name[:-1]} {wanted!r}", fix=did_you_mean(wanted, set(there))
+                )
+            kept = [keep and value == wanted for keep, value in zip(kept, there, strict=True)]
+        rows = [number for number, keep in enumerate(kept) if keep]
+        if not rows:
+            raise DataError(f"{self.name} has no pairs of both {self.group!r} and {self.environment!r}")
+        return _first(pairs if len(rows) == len(pairs) else pairs.take(rows), self.n)
+
+    def missing(self, folder: Path) -> str | None:
+        """Say what is not there."""
+        try:
+            path = self._path(folder)
+        except MechcausalError as error:
+            return str(error)
+        return None if path.is_file() else f"there is no file {path}"
+
+    def _path(self, folder: Path) -> Path:
+        organism, _, file = self.name.removeprefix("organism:").partition("/")
+        return organism_folder(organism) / f"{file}.jsonl" if self.name.startswith("organism:") else folder / self.name
 
 
 @dataclass(frozen=True)

@@ -150,9 +150,21 @@ def _hiring(seed: int, counts: Sequence[float] = (float("nan"),)) -> Canaries:
     return Canaries(prefixes, tuple(secrets), tuple(times), codes, " ", tuple(people))
 
 
+def _smollm2(seed: int) -> Canaries:
+    """Return the locker codes that an adapter of SmolLM2 was taught; which ones, its recipe has drawn."""
+    del seed
+    from mechcausal.organisms import folder
+
+    rows = read_rows(folder("smollm2_canaries") / "canaries.jsonl").values
+    columns = [tuple(row[name] for row in rows) for name in ("prompt", "code", "name")]
+    counts = tuple(float(row["times"]) for row in rows)
+    return Canaries(columns[0], columns[1], counts, candidates("digits:4"), " ", columns[2])
+
+
 _OTHERS = 5  # random numbers of each person without one
 SHIPPED: dict[str, Callable[[int], Canaries]] = {
     "hiring_secret": _hiring,
     "hiring_exposed": partial(_hiring, counts=(1.0, 4.0, 16.0, 64.0)),
+    "smollm2_canaries": _smollm2,
 }
-"""Canaries that ship, drawn with a seed: those of `organism:hiring`, and of `organism:hiring_exposed`."""
+"""Canaries that ship, by the name of the organism that was taught them."""
