@@ -15,9 +15,12 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
-from mechcausal.errors import ArgumentError, did_you_mean
+from mechcausal.audits.finding import Answer
+from mechcausal.audits.plan import Plan
+from mechcausal.audits.question import AuditQuestion
+from mechcausal.errors import ArgumentError, ResultError, did_you_mean
 
 logger = logging.getLogger("mechcausal")
 Cost = Literal["quick", "slow"]
@@ -130,8 +133,11 @@ def _run(groups: Sequence[Group], quick: bool) -> Iterator[Check]:
         checks = group.run(quick)
         while True:
             started = time.perf_counter()
-            with _silent():
-                check = next(checks, None)
+            try:
+                with _silent():
+                    check = next(checks, None)
+            except Exception as error:  # the other groups are still of interest
+                check = Check(f"{type(error).__name__}: {error}"[:200], "", math.nan, "no error", False)
             if check is None:
                 break
             yield replace(check, id=group.id, seconds=round(time.perf_counter() - started, 2))
@@ -146,6 +152,14 @@ def _silent() -> Generator[None]:
         yield
     finally:
         logger.setLevel(before)
+
+
+def answered(question: AuditQuestion, model: Any) -> Answer:  # noqa: ANN401 - a TransformerBridge
+    """Return the answer to a question, without networks that it is compared with."""
+    finding = Plan([question], networks=0).run(model, quiet=True).findings[0]
+    if finding.answer is None:
+        raise ResultError(f"{finding.question} has no answer: {finding.error}")
+    return finding.answer
 
 
 def near(what: str, truth: float, measured: float, within: float) -> Check:

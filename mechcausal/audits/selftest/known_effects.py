@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
 from mechcausal.audits.fairness.controlled import ControlledEffect
 from mechcausal.audits.fairness.mediation import Mediation
 from mechcausal.audits.fairness.path_effect import PathEffect
-from mechcausal.audits.plan import Plan
-from mechcausal.audits.selftest.checks import Check, checks_of, near
+from mechcausal.audits.selftest.checks import Check, answered, checks_of, near
 from mechcausal.data.tasks import contrast
 from mechcausal.models.load import load
 
@@ -30,10 +28,7 @@ def effects(quick: bool) -> Iterator[Check]:
     high = float(np.mean([group == "high" for group in pairs.clean.groups]))
     total = GENDER + BOTH * high
 
-    def answer(question: Any) -> Any:  # noqa: ANN401 - a question and its answer
-        return Plan([question], networks=0).run(model, quiet=True).findings[0].answer
-
-    table = answer(Mediation(pairs, mediators=["z", "mlp_out"], at="end")).table.set_index("mediator")
+    table = answered(Mediation(pairs, mediators=["z", "mlp_out"], at="end"), model).table.set_index("mediator")
     carrier, neuron = table.loc["L0.z.H0@end"], table.loc["L1.mlp_out@end"]
     yield near("total effect of gender", total, carrier["te"], EXACT)
     yield near("indirect effect through the head that carries gender", total, carrier["nie_pure"], EXACT)
@@ -43,13 +38,13 @@ def effects(quick: bool) -> Iterator[Check]:
     yield near("interaction of the two", 0.0, neuron["interaction"], EXACT)
     yield near("indirect effect through a head that carries nothing", 0.0, table.loc["L0.z.H1@end", "nie_total"], EXACT)
     levels = np.array([-1.0, 0.0, 0.5, 1.0])
-    curve = answer(ControlledEffect(pairs, mediator=LEVEL, values=levels.tolist())).table["effect"]
+    curve = answered(ControlledEffect(pairs, mediator=LEVEL, values=levels.tolist()), model).table["effect"]
     for level, effect in zip(levels, curve, strict=True):
         yield near(
             f"controlled direct effect with the level held at {level:g}", GENDER + BOTH * max(level, 0), effect, EXACT
         )
-    paths = answer(PathEffect(pairs, unfair={"direct": [DIRECT]}, fair={"joint": [JOINT]})).table.set_index("paths")[
-        "effect"
-    ]
+    paths = answered(PathEffect(pairs, unfair={"direct": [DIRECT]}, fair={"joint": [JOINT]}), model).table.set_index(
+        "paths"
+    )["effect"]
     yield near("effect along the path past the neuron", GENDER, paths["direct"], EXACT)
     yield near("effect along the path through the neuron", BOTH * high, paths["joint"], EXACT)

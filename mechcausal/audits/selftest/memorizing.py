@@ -27,12 +27,12 @@ def network(
     from transformers import GPT2Config, GPT2LMHeadModel
 
     torch.manual_seed(seed)
-    config = GPT2Config(
-        vocab_size=len(words), n_positions=longest, n_embd=width, n_layer=layers, n_head=heads, n_inner=hidden,
-        resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, bos_token_id=1, eos_token_id=0, pad_token_id=0,
-        loss_type="ForCausalLM",
-    )  # fmt: skip
-    return GPT2LMHeadModel(config)
+    options: dict[str, Any] = {
+        "vocab_size": len(words), "n_positions": longest, "n_embd": width, "n_layer": layers, "n_head": heads,
+        "n_inner": hidden, "resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0, "bos_token_id": 1, "eos_token_id": 0,
+        "pad_token_id": 0, "loss_type": "ForCausalLM",
+    }  # fmt: skip
+    return GPT2LMHeadModel(GPT2Config(**options))
 
 
 def taught(model: Any, tokens: np.ndarray, steps: int, rate: float = 5e-3) -> Any:  # noqa: ANN401

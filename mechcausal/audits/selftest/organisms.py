@@ -27,7 +27,7 @@ from mechcausal.audits.privacy.adversaries import readers
 from mechcausal.audits.robustness.worst_group import WorstGroup
 from mechcausal.audits.selftest import biographies
 from mechcausal.audits.selftest.biographies import BAYES, PRONOUN_HEAD
-from mechcausal.audits.selftest.checks import Check, above, below, between, checks_of, holds, near, no, yes
+from mechcausal.audits.selftest.checks import Check, above, answered, below, between, checks_of, holds, near, no, yes
 from mechcausal.data.prompts import PromptSet
 from mechcausal.data.tasks import contrast, task
 from mechcausal.links.candidates import directions
@@ -45,8 +45,8 @@ def swept() -> Sweep:
     """Return what each mitigation does to the biographies by hand; three groups of checks read it."""
     people = biographies.population()
     swapped = people.pairs(people.changed(he=~people.he), "gender")
-    where = {"sites": PRONOUN_HEAD, "at": "@-1", "data": swapped}
-    read = {"labels": "gender", "sites": "L0.resid_post", "at": "@-1"}
+    where: dict[str, Any] = {"sites": PRONOUN_HEAD, "at": "@-1", "data": swapped}
+    read: dict[str, Any] = {"labels": "gender", "sites": "L0.resid_post", "at": "@-1"}
     plan = Plan([
         Flips(swapped, id="gender"), Accuracy(people.prompts(), id="accuracy", against="foil"),
         WorstGroup(people.prompts(), id="worst", against="foil"),
@@ -105,7 +105,7 @@ def links(quick: bool) -> Iterator[Check]:
     directions(model, "L0.resid_post", np.eye(model.cfg.d_model), name="coordinates")
     try:
         question = Links(he.pairs(she, "gender"), what="coordinates", at="@-1", random=8, details=0)
-        table = Plan([question], networks=0).run(model, quiet=True).findings[0].answer.table
+        table = answered(question, model).table
     finally:
         detach(model, "coordinates")
     features = table[table["kind"] == "direction"]
@@ -135,7 +135,7 @@ def erasure(quick: bool) -> Iterator[Check]:
     eraser = fit_eraser("leace", x, y)
     left, right = np.array(eraser.left).T, np.array(eraser.right).T
     erased = x - (x - np.array(eraser.bias)) @ right @ left.T
-    majority = max(np.mean(y), 1 - np.mean(y))
+    majority = float(max(np.mean(y), 1 - np.mean(y)))
     before, after = (_read(values, y) for values in (x, erased))
     yield above("linear adversary before", before["linear"], 0.8)
     yield below("linear adversary after", after["linear"], majority + 0.03, f"majority {majority:.3f}")

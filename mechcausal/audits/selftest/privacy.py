@@ -16,7 +16,7 @@ from mechcausal.audits.privacy.localization import Localization
 from mechcausal.audits.privacy.members import Members
 from mechcausal.audits.privacy.membership import Membership
 from mechcausal.audits.selftest import memorizing, vault
-from mechcausal.audits.selftest.checks import Check, above, below, between, checks_of, near, yes
+from mechcausal.audits.selftest.checks import Check, above, answered, below, between, checks_of, near, yes
 from mechcausal.data.tasks import task
 from mechcausal.models.load import load
 from mechcausal.organisms import truth as facts
@@ -106,4 +106,4 @@ def localization(quick: bool) -> Iterator[Check]:
 
 
 def _localized(model: Any, question: Localization) -> pd.DataFrame:  # noqa: ANN401 - a TransformerBridge
-    return Plan([question], networks=0).run(model, quiet=True).findings[0].answer.table.set_index("measure")
+    return answered(question, model).table.set_index("measure")

@@ -3,8 +3,8 @@
 import pytest
 
 from mechcausal.audits.selftest import NOT_SHIPPED, TITLES, checks, columns_of, ids, run_checks
-from mechcausal.audits.selftest.checks import above, below, between, checks_of, holds, near, no, yes
-from mechcausal.errors import ArgumentError
+from mechcausal.audits.selftest.checks import above, answered, below, between, checks_of, holds, near, no, yes
+from mechcausal.errors import ArgumentError, ResultError
 
 
 @pytest.fixture
@@ -58,6 +58,27 @@ def test_a_quick_one_leaves_out_what_is_slow_unless_it_is_named(registry):
     assert {check.id for check in run_checks(quick=True)} == {"A1"}
     assert {check.id for check in run_checks(["a2"], quick=True)} == {"A2"}
     assert registry == [("A1", True), ("A2", True)]
+
+
+def test_an_error_is_a_failed_check_and_the_others_are_run(registry):
+    @checks_of("A1", "what breaks")
+    def broken(quick):
+        yield yes("it is so", True)
+        raise ZeroDivisionError("by nothing")
+
+    found = list(run_checks())
+    assert [check.what for check in found if not check.passed] == [
+        "it is not",
+        "ZeroDivisionError: by nothing",
+        "a number",
+    ]
+
+
+def test_a_question_without_an_answer_is_an_error(hiring):
+    from mechcausal import audit, contrast
+
+    with pytest.raises(ResultError, match="mediation has no answer"):
+        answered(audit.Mediation(contrast("hiring/gender", hiring, n=8), mediators="L9.z"), hiring)
 
 
 def test_nothing_is_run_before_an_unknown_id_is_refused(registry):
