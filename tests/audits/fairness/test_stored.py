@@ -90,7 +90,9 @@ def test_wrong_input_is_refused(tmp_path):
         effects.mean("tee")
 
 
-@pytest.mark.parametrize("wrong", [0, 1.5, "x", b"x", [], {}, object(), int, [["a"], ["b"]], [None]], ids=repr)
+@pytest.mark.parametrize(
+    "wrong", [0, 1.5, "x", b"x", [], {}, object(), int, [["a"], ["b"]], [None]], ids=lambda value: type(value).__name__
+)
 @pytest.mark.parametrize("name", ["base", "swapped", "through", "past"])
 def test_what_holds_no_probabilities_is_refused(name, wrong):
     given = {"base": [[0.1, 0.2]], "swapped": [[0.1, 0.2]]} | {name: wrong}
