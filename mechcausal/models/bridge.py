@@ -78,6 +78,7 @@ def copied(model: Any) -> Any:  # noqa: ANN401
     left = [value for module in model.modules() for value in vars(module).values() if isinstance(value, Tensor)]
     twin = copy.deepcopy(model, {id(value): value.detach().clone() for value in left if value.grad_fn is not None})
     _share_alike(model, twin)
+    vars(twin)["_mechcausal_copied"] = model  # parts of a copy hold weak references to what it was copied from
     return twin
 
 

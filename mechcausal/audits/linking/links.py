@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -13,6 +13,7 @@ import pandas as pd
 from mechcausal.arguments import Count, CountOrZero, OpenShare, Text
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.estimate import Estimate
+from mechcausal.audits.fairness.controls import redrawn_effect
 from mechcausal.audits.figures import Point, Points
 from mechcausal.audits.finding import Answer, Control, Identified
 from mechcausal.audits.question import AuditQuestion, Family
@@ -130,8 +131,12 @@ class Links(AuditQuestion):
         blocked = str(frame["why"].iloc[0]) if not len(causal) and frame["why"].nunique() == 1 else ""
         marks = {INCOMPLETE: "; ".join(f"the error of {each['name']} carries {each['error']:.0%} of the effect at its place"
                                        for each in links.tables["complete"])} if incomplete else {}  # fmt: skip
+        random, learned, trivial = _controls(links, frame, total)
+        # A link refuses what redrawn networks do as well, at 1 %; for the plan's own error their p-value must count.
+        guard = redrawn_effect(desk, pairs, *desk.both(pairs, self.metric))
+        learned = replace(learned, p=guard.p, guards=guard.guards, says=f"{learned.says}; {guard.says}")
         return Answer(
-            estimate, f"{says}; {blocked}" if blocked else says, _controls(links, frame, total), table,
+            estimate, f"{says}; {blocked}" if blocked else says, (random, learned, trivial), table,
             (_figure(frame),), n_tests=int(links.tables["family"]["effects"]), marks=marks,
             cannot_fail=marks.get(INCOMPLETE, ""),
             assumptions=("what differs within a pair is the concept, and no more",),
