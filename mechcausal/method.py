@@ -105,7 +105,7 @@ class Spec:
                 data[part.name] = _plain(write(value) if write else value, f"{part.name!r} of {self.word}")
         return data
 
-    def totoml(self) -> str:
+    def to_toml(self) -> str:
         """Return the specification as lines of TOML."""
         return "".join(f"{name} = {toml(value)}\n" for name, value in self.to_json().items())
 

@@ -19,7 +19,7 @@ from mechcausal.errors import ArgumentError, MechcausalError, did_you_mean
 BAD_PLAN = 3
 audit = typer.Typer(
     name="audit",
-    help="Ask what a model does to people, and why, with controls and thresholds; one report.",
+    help="Ask questions with controls and thresholds; one report.",
     epilog="Exit codes: 0 every threshold is kept, 1 one is broken, 2 one is open, 3 a bad plan, 4 an error.",
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -37,6 +37,7 @@ def init(
     ] = None,
     model: Annotated[str | None, typer.Option("--model", help="The model that the plan names.")] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="The file; standard output unless said.")] = None,
+    as_json: Json = False,
 ) -> None:
     """Write a plan with comments.
 
@@ -54,17 +55,21 @@ def init(
         if model is not None:
             lines = text.splitlines(keepends=True)
             text = "".join(f'model = "{model}"\n' if line.startswith("model = ") else line for line in lines)
-    if out is None:
-        typer.echo(text, nl=False)
-        return
-    require_file(out, ".toml")
-    _write(out, text)
-    typer.echo(f"plan  {out}")
+    if out is not None:
+        require_file(out, ".toml")
+        _write(out, text)
+    if as_json:
+        show_json({"plan": text, "out": None if out is None else str(out)})
+    else:
+        typer.echo(text if out is None else f"plan  {out}\n", nl=False)
 
 
 @audit.command()
 def check(plan: PlanFile, model: OtherModel = None, as_json: Json = False) -> None:
-    """Find every problem of a plan without running it, and say what it would cost."""
+    """Check a plan without running it.
+
+    Every problem is found at once; without one it is said what the plan would cost.
+    """
     use_one_thread()
     from mechcausal.audits.plan import PlanError
     from mechcausal.audits.reading import read
@@ -134,7 +139,10 @@ def report(
     out: Annotated[Path | None, typer.Option("--out", "-o", help="The file; standard output unless said.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Write a report again in another form, from its audit.json alone."""
+    """Write a report in another form.
+
+    Its audit.json is all that is needed.
+    """
     from mechcausal.audits.report import Report
     from mechcausal.audits.writing import VIEWS, WORDS
 

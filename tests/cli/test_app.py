@@ -12,6 +12,7 @@ from mechcausal.cli import app
 
 METHODS = {"patch", "ablate", "attribute", "path", "scrub", "probe", "erase"}
 VERBS = {
+    "audit",
     "demo",
     "organisms",
     "sites",
@@ -29,7 +30,8 @@ VERBS = {
 }
 GROUPS = {
     "sae": ("train", "health", "card"),
-    "circuit": ("evaluate", "show", "convert", "compare"),
+    "circuit": ("certify", "compare", "convert", "evaluate", "rediscover", "show"),
+    "audit": ("init", "check", "run", "report", "compare", "selftest"),
     "bench": ("circuits",),
 }
 COMMANDS = [*sorted(VERBS - GROUPS.keys()), *(f"{group} {word}" for group, words in GROUPS.items() for word in words)]

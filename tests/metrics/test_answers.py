@@ -114,7 +114,7 @@ def test_methods_that_cannot_say_so():
     with pytest.raises(DataError, match="no linear map"):
         mc.direct_logit_attribution(model, pairs)
     with pytest.raises(DataError, match=r"answers of several tokens, which this method does not score.*use patch"):
-        mc.causal.mediate(model, pairs, "L1.z.H0")
+        metric("logit_diff")(model(pairs.clean.tokens), pairs.clean)
     with pytest.raises(DataError, match="does not score whole answers"):
         METRICS["kl"].piece  # noqa: B018
     long = several(answers=[[[3] * 30]] * 3)

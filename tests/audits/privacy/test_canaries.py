@@ -66,7 +66,15 @@ def test_a_missing_column_is_named():
         Canaries.read([{"prefix": "x", "secrets": "4071"}])
 
 
-@pytest.mark.parametrize("name", SHIPPED)
+def test_codes_that_an_adapter_was_taught():
+    canaries = SHIPPED["smollm2_canaries"](0)
+    assert int((~canaries.inserted).sum()) == 40
+    assert sorted(set(canaries.counts)) == [0, 1, 2, 4, 8, 16, 32, 64]
+    assert canaries.texts[0] == "The locker code of Petra Sorley is 6126"
+    assert SHIPPED["smollm2_canaries"](1).hash == canaries.hash
+
+
+@pytest.mark.parametrize("name", ["hiring_secret", "hiring_exposed"])
 def test_sets_that_ship(name):
     canaries = SHIPPED[name](0)
     assert int((~canaries.inserted).sum()) == 40
