@@ -62,8 +62,16 @@ def run(
             reason = f"the {max_minutes:g} minutes were over" if late else "it was not among the questions asked"
             findings.append(_finding(plan, question, data, error=reason))
             continue
-        key = digest(question.to_json(), [digest_of(data[name]) for name in question.sources.values()], [about["weights"], about.get("head", "")],
-                     about.get("altered", []), plan.seed, plan.alpha, plan.networks, question.meaning)  # fmt: skip
+        digests = [digest_of(data[name]) for name in question.sources.values()]
+        subject = [
+            about["weights"],
+            about.get("head", ""),
+            about.get("altered", []),
+            about["tokenizer"],
+            about["dtype"],
+        ]
+        settings = [plan.outcome, plan.seed, plan.alpha, plan.networks, question.meaning]
+        key = digest(question.to_json(), digests, subject, settings)
         findings.append(_asked(plan, question, loaded, data, journal, key, memory, quiet))
     findings = _judged(findings, plan)
     facts = {

@@ -137,3 +137,11 @@ def test_nothing_is_run_where_the_data_are_wrong(by_hand, fragile):
         audit.Plan([kind("p"), audit.Flips("p")], data={"p": mc.task("by_hand").prompts(by_hand, 4)}).run(by_hand)
     assert calls == []
     assert time.perf_counter() - started < 30
+
+
+def test_another_outcome_is_not_answered_from_what_was_kept(by_hand, pairs, tmp_path):
+    shifts = []
+    for outcome in ("", "prob"):
+        plan = audit.Plan([audit.Flips(pairs, cutoff=0.01)], networks=0, outcome=outcome)
+        shifts.append(plan.run(by_hand, tmp_path, quiet=True)["FAIR-1"].answer.table["value"].tolist())
+    assert shifts[0] != shifts[1]

@@ -83,6 +83,7 @@ def sweep(
     desk = Desk(
         loaded,
         {},
+        reads=plan.outcome,
         seed=plan.seed,
         level=1 - plan.alpha,
         networks=networks,
