@@ -56,6 +56,7 @@ def test_what_cannot_be_decided(bios):
     assert "right or wrong" in undecidable(plain, "all", needs_answer=True)
 
 
+@pytest.mark.slow
 def test_a_model_that_is_moved_far_is_beyond_networks_that_flip_by_chance(bios):
     """Random decisions flip often, but their log-odds move by next to nothing; a redrawn network is not beyond the others."""
     pairs = mc.contrast("bios/pronoun", bios, n=60, environment="broad")

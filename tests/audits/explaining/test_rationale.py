@@ -22,6 +22,7 @@ def pairs(hiring):
     return mc.contrast("hiring/gender", hiring, n=40)
 
 
+@pytest.mark.slow
 def test_the_sites_that_carry_it_are_named_first(hiring, pairs):
     plan = audit.Plan([audit.Rationale(pairs, random=3, at_least=0.5)])
     finding = plan.run(hiring, quiet=True).findings[0]

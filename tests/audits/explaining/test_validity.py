@@ -71,6 +71,7 @@ def test_direct_attribution_is_the_effect_where_all_paths_are_direct(network, pa
     assert summary(answer)["all sites: slope"] == pytest.approx(1.0, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_gradients_fail_where_attention_is_saturated(ioi):
     """The queries of organism:ioi decide by a saturated softmax: its slope says next to nothing of what a swap does."""
     pairs = mc.contrast("ioi/subject", ioi, n=40)

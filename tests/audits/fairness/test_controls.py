@@ -42,6 +42,7 @@ def test_a_draw_around_zero_is_judged_as_a_link_judges_it():
     assert np.isnan(beyond_zero(1.0, np.array([np.nan, 1.0])))
 
 
+@pytest.mark.slow
 def test_a_trained_network_is_beyond_redrawn_ones_and_they_are_not(hiring, applicants):
     desk = desk_of(hiring, applicants, networks=8)
     before = desk.both(applicants)

@@ -81,6 +81,7 @@ def test_groups_that_differ_in_nothing_do_not_fail(hiring, applicants):
     assert alarms <= 4  # 1 expected at 5 %
 
 
+@pytest.mark.slow
 def test_a_network_with_random_weights_does_not_fail(hiring, applicants):
     empty = mc.causal.untrained(hiring, seed=3)
     few = applicants.take(slice(0, 120))

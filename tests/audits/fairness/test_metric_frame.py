@@ -53,6 +53,7 @@ def test_a_gap_of_independent_units_is_that_of_two_samples(compas):
     assert table["p_adjusted"].tolist() == table["p"].tolist()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["selection_rate", "true_positive_rate"])
 def test_intervals_of_gaps_cover_when_units_are_clustered(name):
     """A15: nominal 95 % intervals cover the truth in 92 to 98 % of clustered simulations; those of rows do not."""

@@ -75,6 +75,7 @@ def test_the_worst_violation_is_the_estimate(bios, prompts, pairs):
     assert set(wrong.table.loc[wrong.table["broken"] == 1, "perturbation"]) == {"field", "swap city"}
 
 
+@pytest.mark.slow
 def test_removing_the_pronoun_trades_no_invariance(bios, prompts, pairs):
     """A16: the pattern of field/audit.md S5. An erasure at the place of the variable works, one of the last stream does not."""
     fit = TASK.prompts(bios, 300, environment="broad", seed=5)
@@ -104,6 +105,7 @@ def test_the_picture_and_the_examples_say_the_same(bios, prompts, pairs):
     assert all(each["before"] != each["after"] and not each["moves"] for each in shown)
 
 
+@pytest.mark.slow
 def test_a_finding_fails_and_a_network_that_learned_nothing_does_not(bios, prompts, pairs):
     asked = audit.Plan([audit.SelectiveInvariance(
         prompts, pairs={"pronoun": pairs["pronoun"]}, must_stay=("pronoun", "swap city"), against="all", at_most=0.05

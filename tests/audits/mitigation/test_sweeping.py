@@ -128,6 +128,7 @@ def _biographies(n, environment, seed):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_organism_bios():
     organism = mc.load("organism:bios")
     balanced, world = _biographies(300, "balanced", 1), _biographies(300, None, 2)

@@ -41,6 +41,7 @@ def test_chances_under_the_null_are_uniform():
     assert stats.kstest(largest, "uniform").pvalue > 0.01
 
 
+@pytest.mark.slow
 def test_secrets_that_were_never_shown_have_uniform_ranks():  # A10
     model, canaries = mc.load("organism:hiring_exposed"), SHIPPED["hiring_exposed"](3)
     table = exposures(model, canaries)

@@ -82,6 +82,7 @@ def _recall(finding, number, name):
     return len(named & set(vault.truth(number))) / vault.NEURONS
 
 
+@pytest.mark.slow
 def test_neurons_that_were_made_to_hold_a_record_are_found(record):  # A12
     number, finding = record
     table = table_of(finding)
@@ -93,6 +94,7 @@ def test_neurons_that_were_made_to_hold_a_record_are_found(record):  # A12
     assert table.loc["random 0", "exposure"] > 15
 
 
+@pytest.mark.slow
 def test_of_all_records_most_neurons_are_found():  # A12
     assert len(_recalled) == vault.RECORDS, "it is measured by the test before"
     assert np.mean(list(_recalled.values())) > 0.7, _recalled

@@ -60,6 +60,7 @@ def asked_held(sets):
     return {"data": sets["world"], **{f"environments.{name}": each for name, each in sets.items() if name != "world"}}
 
 
+@pytest.mark.slow
 def test_the_same_environment_twice_is_no_fall(bios):
     finds = []
     for seed in range(3):

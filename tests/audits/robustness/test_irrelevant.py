@@ -73,6 +73,7 @@ def test_words_are_put_in(bios):
         assert " ".join(word for word in after if word not in ("lyon", "<bos>")) == example["before"]
 
 
+@pytest.mark.slow
 def test_a_finding_fails_and_a_network_that_learned_nothing_raises_no_alarm(bios, prompts):
     asked = audit.Plan([audit.Irrelevant(prompts, positions=("pronoun",), against="all", at_most=0.1)], networks=4)
     assert asked.run(bios, quiet=True).findings[0].status == "fail"

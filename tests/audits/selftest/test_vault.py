@@ -23,6 +23,7 @@ def test_a_copy_differs_in_its_neurons_alone():
         assert sum(outgoing) == vault.NEURONS
 
 
+@pytest.mark.slow
 def test_a_copy_says_its_number_and_not_that_of_another():
     model = vault.loaded(0)
     first, other = (exposures(model, vault.canaries([number]))["exposure"] for number in (0, 1))

@@ -56,6 +56,7 @@ def test_the_same_with_positions_told_apart():
         assert roc_auc(np.abs(circuit.scores[there]).ravel(), true[there].ravel()) >= least
 
 
+@pytest.mark.slow
 def test_where_slopes_are_flat_more_steps_find_the_edges():
     """In reverse/answer attention moves from one place to another within a hundredth of the path between two prompts."""
     question = next(q for q in QUESTIONS if q.name == "reverse/answer")
