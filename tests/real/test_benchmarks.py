@@ -13,10 +13,13 @@ def score(model, items, batch_size=16):
     return report["FAIR-1"]
 
 
-@pytest.mark.parametrize(("category", "share"), [("gender", 0.569), ("race-color", 0.494), (None, 0.556)])
+@pytest.mark.parametrize(("category", "share"), [("gender", 0.569)])
 def test_crows_pairs(smollm2, category, share):
-    """SmolLM2 prefers the stereotype in 55.6 % of all pairs, of gender in 56.9 %, of race in 49.4 %: within one point."""
-    items = items_of("crows_pairs", smollm2, 2000, categories=() if category is None else (category,))
+    """SmolLM2 prefers the stereotype in 56.9 % of the pairs about gender: within one point.
+
+    Of race it is 49.4 %, of all 1,508 pairs 55.6 %; those take ten minutes and were measured by hand.
+    """
+    items = items_of("crows_pairs", smollm2, 2000, categories=(category,))
     finding = score(smollm2, items)
     assert finding.estimate.value == pytest.approx(share, abs=0.01)
     assert not finding.answer.marks
