@@ -238,7 +238,7 @@ def answer_to_json(answer: Answer) -> dict[str, Any]:
 def answer_from(data: Mapping[str, Any]) -> Answer:
     """Return the answer that `answer_to_json` wrote."""
     given = dict(data)
-    given["estimate"] = _estimate(data["estimate"])
+    given["estimate"] = estimate_from(data["estimate"])
     given["controls"] = tuple(map(_control, data["controls"]))
     given["table"] = pd.DataFrame(data["table"]["rows"], columns=data["table"]["columns"])
     given["figures"] = tuple(figure_from_json(figure) for figure in data["figures"])
@@ -251,12 +251,13 @@ def answer_from(data: Mapping[str, Any]) -> Answer:
 
 
 def _control(data: Mapping[str, Any]) -> Control:
-    estimate = data["estimate"] and _estimate(data["estimate"])
+    estimate = data["estimate"] and estimate_from(data["estimate"])
     given: dict[str, Any] = {**data, "p": number(data["p"]), "estimate": estimate}
     return Control(**given)
 
 
-def _estimate(data: Mapping[str, Any]) -> Estimate:
+def estimate_from(data: Mapping[str, Any]) -> Estimate:
+    """Return the estimate that `plain` made JSON data of."""
     given: dict[str, Any] = {name: number(value) if name in _REAL else value for name, value in data.items()}
     return Estimate(**given)
 

@@ -11,9 +11,10 @@ from typing import Any
 
 import pandas as pd
 
+from mechcausal.audits.filed import read_document
 from mechcausal.audits.finding import STATUSES, Finding, finding_from
 from mechcausal.audits.plain import plain
-from mechcausal.errors import ResultError, did_you_mean, shortened
+from mechcausal.errors import ResultError, did_you_mean
 from mechcausal.results.storage import replacing, require_room
 
 VERSION = 1
@@ -164,34 +165,26 @@ class Report:
     @classmethod
     def load(cls, path: str | Path) -> Report:
         """Read a report from its folder, or from its audit.json."""
-        file = Path(path) / "audit.json" if Path(path).is_dir() else Path(path)
-        try:
-            data = json.loads(file.read_text(encoding="utf-8"))
-            if data["version"] != VERSION:
-                raise ResultError(f"{file} has another version", got=data["version"], expected=VERSION)
-            by_id: dict[str, list[dict[str, Any]]] = {}
-            for sample in data["samples"]:
-                by_id.setdefault(sample.pop("finding"), []).append(sample)
-            findings = []
-            for finding in data["results"]["findings"]:
-                if finding["answer"] is not None:
-                    finding["answer"]["examples"] = by_id.get(finding["id"], [])
-                findings.append(finding_from(finding))
-            about = data["eval"]
-            run = {
-                "created": about["created"], "model": about["model"], "data": about["data"], "git": about["revision"],
-                "packages": about["packages"], "plan_hash": about["plan_hash"],
-                "earlier_plans": about["earlier_plans"], "seconds": data["stats"]["seconds"],
-            }  # fmt: skip
-            return cls(about["title"], data["plan"], tuple(findings), run)
-        except FileNotFoundError:
-            raise ResultError(f"there is no report {file}", fix="run an audit with -o first") from None
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            if isinstance(error, ResultError):
-                raise
-            raise ResultError(
-                f"{file} is not the report of an audit", got=shortened(f"{type(error).__name__}: {error}")
-            ) from error
+        words = {"what": "the report of an audit", "fix": "run an audit with -o first"}
+        return read_document(path, "audit.json", cls._of, version=VERSION, **words)
+
+    @classmethod
+    def _of(cls, data: dict[str, Any]) -> Report:
+        by_id: dict[str, list[dict[str, Any]]] = {}
+        for sample in data["samples"]:
+            by_id.setdefault(sample.pop("finding"), []).append(sample)
+        findings = []
+        for finding in data["results"]["findings"]:
+            if finding["answer"] is not None:
+                finding["answer"]["examples"] = by_id.get(finding["id"], [])
+            findings.append(finding_from(finding))
+        about = data["eval"]
+        run = {
+            "created": about["created"], "model": about["model"], "data": about["data"], "git": about["revision"],
+            "packages": about["packages"], "plan_hash": about["plan_hash"],
+            "earlier_plans": about["earlier_plans"], "seconds": data["stats"]["seconds"],
+        }  # fmt: skip
+        return cls(about["title"], data["plan"], tuple(findings), run)
 
     def save(self, folder: str | Path) -> Path:
         """Write audit.json and all its views into a folder, each atomically."""

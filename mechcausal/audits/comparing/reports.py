@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ import pandas as pd
 
 from mechcausal.arguments import checked
 from mechcausal.audits.estimate import Estimate
+from mechcausal.audits.filed import write_document
 from mechcausal.audits.finding import Finding
 from mechcausal.audits.mitigation.sweep import difference
 from mechcausal.audits.plain import plain
@@ -20,7 +20,6 @@ from mechcausal.audits.report import Report
 from mechcausal.errors import ResultError, did_you_mean
 from mechcausal.results.charts import Bars, bar_chart
 from mechcausal.results.multiplicity import holm
-from mechcausal.results.storage import replacing, require_room
 
 VERSION = 1
 ALPHA = 0.05
@@ -203,11 +202,7 @@ class Comparison:
         Args:
             path: The file, or a folder, in which it is called comparison.json.
         """
-        file = Path(path)
-        file = file if file.suffix == ".json" else require_room(file, folder=True) / "comparison.json"
-        with replacing(file) as temporary:
-            temporary.write_text(json.dumps(self.to_json(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        return file
+        return write_document(path, "comparison.json", self.to_json())
 
 
 @checked

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,10 +10,10 @@ from typing import Any
 import pandas as pd
 
 from mechcausal.audits.estimate import Estimate
+from mechcausal.audits.filed import read_document, write_document
+from mechcausal.audits.finding import estimate_from
 from mechcausal.audits.plain import plain
-from mechcausal.errors import ResultError, shortened
 from mechcausal.results.charts import Bars, bar_chart
-from mechcausal.results.storage import replacing, require_room
 
 VERSION = 1
 CHANGED_ITSELF, EFFECT_CHANGED, NOTHING_FOUND = "changed itself", "effect changed", "no change found"
@@ -114,38 +113,17 @@ class ModelComparison:
         Args:
             path: The file, or a folder, in which it is called models.json.
         """
-        file = Path(path)
-        file = file if file.suffix == ".json" else require_room(file, folder=True) / "models.json"
-        with replacing(file) as temporary:
-            temporary.write_text(json.dumps(self.to_json(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        return file
+        return write_document(path, "models.json", self.to_json())
 
     @classmethod
     def load(cls, path: str | Path) -> ModelComparison:
         """Read a comparison from its file or its folder."""
-        file = Path(path) / "models.json" if Path(path).is_dir() else Path(path)
-        try:
-            data = json.loads(file.read_text(encoding="utf-8"))
-            if data["version"] != VERSION:
-                raise ResultError(f"{file} has another version", got=data["version"], expected=VERSION)
-            rows = pd.DataFrame(data["rows"]["rows"], columns=data["rows"]["columns"])
-            numbers = [name for name in rows if name not in ("kind", "site", "verdict")]
-            rows[numbers] = rows[numbers].astype(float)
-            total = {name: _estimate(estimate) for name, estimate in data["total"].items()}
-            return cls(rows, total, data["run"])
-        except FileNotFoundError:
-            raise ResultError(f"there is no comparison {file}", fix="make one with audit.compare_models") from None
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            if isinstance(error, ResultError):
-                raise
-            got = shortened(f"{type(error).__name__}: {error}")
-            raise ResultError(f"{file} is not a comparison of two models", got=got) from error
+        words = {"what": "a comparison of two models", "fix": "make one with audit.compare_models"}
+        return read_document(path, "models.json", cls._of, version=VERSION, **words)
 
-
-def _estimate(data: Mapping[str, Any]) -> Estimate:
-    """Return an estimate from its JSON data, in which NaN is null and infinity a text."""
-    values: dict[str, Any] = {
-        name: float("nan") if value is None else float(value) if value == "inf" else value
-        for name, value in data.items()
-    }
-    return Estimate(**values)
+    @classmethod
+    def _of(cls, data: Mapping[str, Any]) -> ModelComparison:
+        rows = pd.DataFrame(data["rows"]["rows"], columns=data["rows"]["columns"])
+        numbers = [name for name in rows if name not in ("kind", "site", "verdict")]
+        rows[numbers] = rows[numbers].astype(float)
+        return cls(rows, {name: estimate_from(estimate) for name, estimate in data["total"].items()}, data["run"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,13 +13,13 @@ import pandas as pd
 from mechcausal.arguments import Count, Seed, checked
 from mechcausal.audits.estimate import Estimate
 from mechcausal.audits.figures import Points
+from mechcausal.audits.filed import read_document, write_document
 from mechcausal.audits.finding import Answer, answer_from, answer_to_json
 from mechcausal.audits.plain import plain
 from mechcausal.audits.question import Better
-from mechcausal.errors import ResultError, did_you_mean, shortened
+from mechcausal.errors import ResultError, did_you_mean
 from mechcausal.results.charts import Bars, bar_chart
 from mechcausal.results.multiplicity import holm
-from mechcausal.results.storage import replacing, require_room
 
 if TYPE_CHECKING:
     from mechcausal.audits.mitigation.pareto import Pareto
@@ -274,35 +273,24 @@ class Sweep:
         Args:
             path: The file, or a folder, in which it is called sweep.json.
         """
-        file = Path(path)
-        file = file if file.suffix == ".json" else require_room(file, folder=True) / "sweep.json"
-        with replacing(file) as temporary:
-            temporary.write_text(json.dumps(self.to_json(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        return file
+        return write_document(path, "sweep.json", self.to_json())
 
     @classmethod
     def load(cls, path: str | Path) -> Sweep:
         """Read a sweep from its file or its folder."""
-        file = Path(path) / "sweep.json" if Path(path).is_dir() else Path(path)
-        try:
-            data = json.loads(file.read_text(encoding="utf-8"))
-            if data["version"] != VERSION:
-                raise ResultError(f"{file} has another version", got=data["version"], expected=VERSION)
-            return cls(
-                data["title"],
-                tuple(Edited(**edit) for edit in data["edits"]),
-                tuple(Measure(**measure) for measure in data["measures"]),
-                {(row["edit"], row["measure"]): answer_from(row["answer"]) for row in data["answers"]},
-                {(row["edit"], row["measure"]): row["error"] for row in data["errors"]},
-                data["left_out"], data["run"], float(data["level"]),
-            )  # fmt: skip
-        except FileNotFoundError:
-            raise ResultError(f"there is no sweep {file}", fix="make one with audit.sweep") from None
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            if isinstance(error, ResultError):
-                raise
-            got = shortened(f"{type(error).__name__}: {error}")
-            raise ResultError(f"{file} is not a sweep of mitigations", got=got) from error
+        words = {"what": "a sweep of mitigations", "fix": "make one with audit.sweep"}
+        return read_document(path, "sweep.json", cls._of, version=VERSION, **words)
+
+    @classmethod
+    def _of(cls, data: Mapping[str, Any]) -> Sweep:
+        return cls(
+            data["title"],
+            tuple(Edited(**edit) for edit in data["edits"]),
+            tuple(Measure(**measure) for measure in data["measures"]),
+            {(row["edit"], row["measure"]): answer_from(row["answer"]) for row in data["answers"]},
+            {(row["edit"], row["measure"]): row["error"] for row in data["errors"]},
+            data["left_out"], data["run"], float(data["level"]),
+        )  # fmt: skip
 
 
 def costs_of(values: Sequence[np.ndarray], clusters: Sequence[str], level: float) -> dict[str, Answer]:
