@@ -45,3 +45,15 @@ def test_a_classifier_is_audited_like_any_model(classifier):
     assert report.run["model"]["labels"] == ["fine", "toxic"]
     wrong = audit.Plan([audit.Flips(pairs)], outcome="nice")
     assert "outcome: there is no label 'nice'" in wrong.problems(mc.load(classifier))[0]
+
+
+def test_mediation_splits_what_a_classifier_says(classifier):
+    """The total effect is that of plain transformers, and all of it passes through the last stream."""
+    pairs = make_pairs()
+    with torch.no_grad():
+        first, second = (classifier(side.tokens).logits for side in (pairs.clean, pairs.corrupt))
+    odds = [float((logits[:, 1] - logits[:, 0]).mean()) for logits in (first, second)]
+    question = audit.Mediation(pairs, mediators=["L1.resid_post"], at="all")
+    finding = audit.Plan([question], networks=0).run(mc.load(classifier), quiet=True)["FAIR-1"]
+    assert finding.estimate.value == pytest.approx(odds[0] - odds[1], abs=1e-4)
+    assert finding.answer.table["nie_pure"].dropna().iloc[-1] == pytest.approx(odds[0] - odds[1], abs=1e-4)

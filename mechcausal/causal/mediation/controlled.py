@@ -137,12 +137,12 @@ class Controlling(Method[Pairs, Controlled]):
 
         def one_batch(high: PromptSet, low: PromptSet) -> list[Tensor]:
             up, down = worlds.run(high, read=read), worlds.run(low, read=read)
-            outcomes = [worlds.outcome(up, high, up.logits), worlds.outcome(down, low, up.logits)]
+            outcomes = [worlds.outcome(up, high, up), worlds.outcome(down, low, up)]
             reached = torch.stack([high.select(part.at).any(1) for part in parts]).any(0)
             for batch in (high, low):
                 for level in levels:
                     edits = [_clamped(level, part, up.read, down.read, high, means) for part in parts]
-                    outcome = worlds.outcome(worlds.run(batch, edits), batch, up.logits)
+                    outcome = worlds.outcome(worlds.run(batch, edits), batch, up)
                     outcomes.append(outcome.double().masked_fill(~reached, float("nan")))
             return outcomes
 

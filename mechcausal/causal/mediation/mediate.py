@@ -145,11 +145,11 @@ class Mediating(Method[Pairs, Mediation]):
 
             def mixed(batch: PromptSet, mediator: Mediator, values: dict[Any, Tensor]) -> Tensor:
                 run = worlds.run(batch, [swap(part, values, high) for part in mediator.parts])
-                outcome = worlds.outcome(run, batch, up.logits)
+                outcome = worlds.outcome(run, batch, up)
                 reached = torch.stack([high.select(part.at).any(1) for part in mediator.parts]).any(0)
                 return outcome.double().masked_fill(~reached, float("nan"))
 
-            plain_runs = [worlds.outcome(up, high, up.logits), worlds.outcome(down, low, up.logits)]
+            plain_runs = [worlds.outcome(up, high, up), worlds.outcome(down, low, up)]
             through = [mixed(low, mediator, up.read) for mediator in chosen]
             return [*plain_runs, *through, *(mixed(high, mediator, down.read) for mediator in chosen)]
 

@@ -123,10 +123,10 @@ class PathEffecting(Method[Pairs, PathEffects]):
 
         def one_batch(high: PromptSet, low: PromptSet) -> list[Tensor]:
             up, down = worlds.run(high, read=wholes(roots)), worlds.run(low, read=watched)
-            outcomes = [worlds.outcome(up, high, up.logits), worlds.outcome(down, low, up.logits)]
+            outcomes = [worlds.outcome(up, high, up), worlds.outcome(down, low, up)]
             for graph in graphs:
                 run = _Trace(worlds, graph, high, low, up, down).run()
-                outcomes.append(worlds.outcome(run, low, up.logits))
+                outcomes.append(worlds.outcome(run, low, up))
             return outcomes
 
         values, used = worlds.evaluate(one_batch, self.batch_size)

@@ -120,9 +120,10 @@ class Worlds:
             self.model, batch, [edit for edit, _ in edits], read=read, sources=[source for _, source in edits]
         )
 
-    def outcome(self, run: Run, batch: PromptSet, reference: Tensor) -> Tensor:
-        """Return the outcome of every example of one world; `reference` holds the logits of the high one."""
-        values = (self.metric.piece if self.forces else self.metric)(run.logits, batch, reference)
+    def outcome(self, run: Run, batch: PromptSet, reference: Run) -> Tensor:
+        """Return the outcome of every example of one world; `reference` is the run of the high one."""
+        metric = self.metric.piece if self.forces else self.metric
+        values = run.score(metric, batch, reference.output_for(needs_logits=metric.needs_logits))
         if not bool(torch.isfinite(values).all()):
             raise NumericsError("the outcome is NaN or infinite", fix="check the weights, the dtype and the edit")
         return values
@@ -197,7 +198,7 @@ class Worlds:
             last = int(longest.starts[0]) + length - 1
             tokens[0, last] = (tokens[0, last] + 1) % self.model.cfg.d_vocab
             device = bridge.device_of(self.model)
-            a, b = (self.run(side.to(device)).logits[0, :last] for side in (longest, replace(longest, tokens=tokens)))
+            a, b = (self.run(side.to(device)).output[0, :last] for side in (longest, replace(longest, tokens=tokens)))
             self._ahead = bool((a - b).abs().max() > 1e-4 * a.abs().max())
         return self._ahead
 
