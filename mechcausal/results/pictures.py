@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 # Endpoints and middle of a diverging scale that stays readable for the color-blind.
 _LETTERS = 9  # of a word in a cell
+_STEPS, _STEP = 9, 11  # of the scale, and how tall each is
 _LOW, _MIDDLE, _HIGH = (33, 102, 172), (247, 247, 247), (178, 24, 43)
 
 
@@ -192,7 +193,13 @@ def svg(grid: Grid) -> str:
     wide = max(46, 7 * max(map(len, grid.x), default=1) + 8) if len(grid.x) <= 16 else max(4, 640 // len(grid.x))
     wide = max(wide, 7 * _LETTERS + 8) if grid.words else wide
     tall, left, top = 22, 14 + 7 * max(map(len, grid.y), default=1), 44
-    width, height = left + wide * len(grid.x) + 90, top + tall * len(grid.y) + 44
+    numbers = wide >= 40
+    legend = "; * survives the correction for all cells" if numbers else "; a dot survives the correction for all cells"
+    words_below = f"{grid.y_title} down, {grid.x_title} across{legend if grid.marks.any() else ''}"
+    # What stands below needs its own width, and stands below the scale as well.
+    width = max(left + wide * len(grid.x) + 90, left + round(6.6 * len(words_below)) + 10)
+    bottom = top + max(tall * len(grid.y), _STEPS * _STEP) + 18
+    height = bottom + 26
     words = html.escape(grid.describe())
     out = [
         f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-label="{words}" viewBox="0 0 {width} {height}" '
@@ -202,7 +209,6 @@ def svg(grid: Grid) -> str:
         '<path d="M0 6L6 0" stroke="#999" stroke-width="1"/></pattern></defs>',
         f'<text x="{left}" y="16" font-weight="600" fill="currentColor">{html.escape(grid.title)}: {grid.quantity}</text>',
     ]
-    numbers = wide >= 40
     for i, name in enumerate(grid.y):
         y = top + tall * i
         out.append(_label(left - 6, y + 15, name, "end"))
@@ -211,9 +217,6 @@ def svg(grid: Grid) -> str:
     step = 1 if numbers else max(1, round(60 / wide))
     for j in range(0, len(grid.x), step):
         out.append(_label(left + wide * (j + 0.5), top - 8, grid.x[j], "middle"))
-    bottom = top + tall * len(grid.y) + 18
-    legend = "; * survives the correction for all cells" if numbers else "; a dot survives the correction for all cells"
-    words_below = f"{grid.y_title} down, {grid.x_title} across{legend if grid.marks.any() else ''}"
     out.append(_label(left, bottom, words_below, "start"))
     out.extend(_scale(grid, left + wide * len(grid.x) + 14, top))
     return "".join(out) + "</svg>"
@@ -239,12 +242,12 @@ def _label(x: float, y: float, text: str, anchor: str) -> str:
 
 
 def _scale(grid: Grid, x: float, top: float) -> list[str]:
-    steps = np.linspace(grid.scale, -grid.scale, 9)
+    steps = np.linspace(grid.scale, -grid.scale, _STEPS)
     bars = [
-        f'<rect x="{x}" y="{top + 11 * k}" width="12" height="11" fill="{color(v, grid.scale)}"/>'
+        f'<rect x="{x}" y="{top + _STEP * k}" width="12" height="{_STEP}" fill="{color(v, grid.scale)}"/>'
         for k, v in enumerate(steps)
     ]
-    return [*bars, *(_label(x + 18, top + 11 * k + 10, _short(steps[k]), "start") for k in (0, 4, 8))]
+    return [*bars, *(_label(x + 18, top + _STEP * k + 10, _short(steps[k]), "start") for k in (0, 4, 8))]
 
 
 def _short(value: float) -> str:
