@@ -38,3 +38,19 @@ def unread(chosen: Metric, data: Any) -> Iterator[str]:  # noqa: ANN401 - pairs 
         except MechcausalError as error:
             yield str(error)
             return
+
+
+def in_its_unit(words: Any, chosen: Metric) -> Any:  # noqa: ANN401 - JSON data
+    """Return what a question says, which speaks of log-odds, in the unit of the outcome that it was asked of.
+
+    Args:
+        words: Texts, or JSON data that holds some; examples stay as they are.
+        chosen: The outcome: a reward, say, is no log-odds.
+    """
+    if chosen.log_odds or chosen.name == "logit_diff":
+        return words
+    if isinstance(words, str):
+        return words.replace("log-odds", chosen.name)
+    if isinstance(words, dict):
+        return {key: value if key == "examples" else in_its_unit(value, chosen) for key, value in words.items()}
+    return [in_its_unit(item, chosen) for item in words] if isinstance(words, list) else words

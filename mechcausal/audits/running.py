@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 
 from mechcausal.audits.finding import Finding, answer_from, answer_to_json, judged, p_of
 from mechcausal.audits.journal import Journal, digest
+from mechcausal.audits.outcome import in_its_unit, outcome_of
 from mechcausal.audits.plan import Plan
 from mechcausal.audits.question import AuditQuestion
 from mechcausal.audits.report import Report
@@ -73,7 +74,11 @@ def run(
         settings = [plan.outcome, plan.seed, plan.alpha, plan.networks, question.meaning]
         key = digest(question.to_json(), digests, subject, settings)
         findings.append(_asked(plan, question, loaded, data, journal, key, memory, quiet))
-    findings = _judged(findings, plan)
+    outcome = outcome_of(loaded, plan.outcome)
+    findings = [
+        replace(finding, estimand=in_its_unit(finding.estimand, outcome), scale=in_its_unit(finding.scale, outcome))
+        for finding in _judged(findings, plan)
+    ]
     facts = {
         "created": created, "seconds": round(time.perf_counter() - started, 3), "model": about,
         "packages": package_versions(), "git": git_state(), "plan_hash": plan.hash,
@@ -104,7 +109,7 @@ def _asked(
     except Exception as error:
         return _finding(plan, question, data, status="error", error=f"{type(error).__name__}: {error}"[:400])
     cost = {"forwards": desk.counter["forwards"] - before, "seconds": round(time.perf_counter() - begun, 3)}
-    written = answer_to_json(answer)
+    written = in_its_unit(answer_to_json(answer), desk.outcome)
     journal.keep(key, {"answer": written, "cost": cost})
     # What is read back is what is reported, whether the run was interrupted or not.
     return _finding(plan, question, data, answer=answer_from(written), cost=cost)

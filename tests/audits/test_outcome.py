@@ -6,7 +6,7 @@ from zoo import SIZES, make_pairs
 
 import mechcausal as mc
 from mechcausal import audit
-from mechcausal.audits.outcome import outcome_of, unread
+from mechcausal.audits.outcome import in_its_unit, outcome_of, unread
 from mechcausal.errors import MechcausalError
 
 
@@ -57,3 +57,19 @@ def test_mediation_splits_what_a_classifier_says(classifier):
     finding = audit.Plan([question], networks=0).run(mc.load(classifier), quiet=True)["FAIR-1"]
     assert finding.estimate.value == pytest.approx(odds[0] - odds[1], abs=1e-4)
     assert finding.answer.table["nie_pure"].dropna().iloc[-1] == pytest.approx(odds[0] - odds[1], abs=1e-4)
+
+
+def test_a_reward_is_not_called_log_odds():
+    torch.manual_seed(0)
+    model = mc.load(hf.LlamaForSequenceClassification(hf.LlamaConfig(**SIZES, num_labels=1)).eval())
+    question = audit.Mediation(make_pairs(), mediators=["L1.resid_post"], at="all")
+    finding = audit.Plan([question], networks=0).run(model, quiet=True)["FAIR-1"]
+    assert finding.scale == "reward"
+    assert "total effect on the reward" in finding.answer.says
+    assert "log-odds" not in str([figure.describe() for figure in finding.answer.figures])
+
+
+def test_examples_keep_their_words(by_hand):
+    words = {"says": "the log-odds move", "examples": [{"text": "log-odds"}]}
+    assert in_its_unit(words, outcome_of(by_hand)) == words
+    assert in_its_unit(words, outcome_of(by_hand, "prob")) == {**words, "says": "the prob move"}
