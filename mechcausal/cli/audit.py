@@ -31,7 +31,9 @@ _TEMPLATES = Path(__file__).parents[1] / "audits" / "plans"
 
 @audit.command()
 def init(
-    template: Annotated[str, typer.Option(help="all, fairness, privacy, robustness, real, planted or planted_secrets.")] = "all",
+    template: Annotated[
+        str, typer.Option(help="all, fairness, privacy, robustness, real, planted or planted_secrets.")
+    ] = "all",
     data: Annotated[
         Path | None, typer.Option("--data", help="A file of yours; the plan then names its columns and what fits them.")
     ] = None,
