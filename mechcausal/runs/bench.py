@@ -98,11 +98,11 @@ class Bench:
         """Return the plan of the run as it stands."""
         return Plan.load(self.folder)
 
-    def group(self, key: str) -> Group:
-        """Return a planned group."""
-        if key not in self._groups:
-            self._groups = {group.key: group for group in self.plan().groups}
-        return self._groups[key]
+    def group(self, name: str) -> Group:
+        """Return a planned group by its id."""
+        if name not in self._groups:
+            self._groups = {group.id: group for group in self.plan().groups}
+        return self._groups[name]
 
     def attach(self, model: str, step: str, seed: int) -> str:
         """Attach the dictionary that a step trained to a model, under the id of the step; return its digest."""

@@ -30,7 +30,7 @@ class Unit:
     """What is computed at once, and always in the same composition.
 
     Attributes:
-        group: The key of the group.
+        group: The id of the group.
         cells: The numbers of its cells.
         prompts: The numbers of its prompts.
     """
@@ -111,6 +111,11 @@ class Group:
         """The numbers of the prompts that are computed: the first of those that are equal."""
         return np.sort(np.unique(self.prompt_digests, return_index=True)[1])
 
+    @cached_property
+    def id(self) -> str:
+        """What tells it from other groups that share its key, and so rows: those of other cells or other prompts."""
+        return key_of(self.key, self.cells, self.prompts)
+
     @property
     def rows(self) -> int:
         """How many rows it has."""
@@ -127,7 +132,7 @@ class Group:
                 there = done[start : start + self.chunk, first : first + self.block]
                 cells, prompts = (~there).any(1).nonzero()[0] + start, (~there).any(0).nonzero()[0] + first
                 if len(cells):
-                    yield Unit(self.key, tuple(cells.tolist()), tuple(self.distinct[prompts].tolist()))
+                    yield Unit(self.id, tuple(cells.tolist()), tuple(self.distinct[prompts].tolist()))
 
     def to_json(self) -> dict[str, Any]:
         """Return the group as JSON data."""
@@ -147,7 +152,7 @@ class Plan:
     Attributes:
         name: The name of the experiment.
         question: What it is to answer.
-        steps: The ids of the steps, in order, with the words of their methods.
+        steps: The ids of the steps, in order, each with the word of its method.
         groups: The groups that are planned.
         waiting: The steps that wait for results of earlier ones.
         folder: The folder that files are named from.
@@ -155,7 +160,7 @@ class Plan:
 
     name: str
     question: str
-    steps: dict[str, str]
+    steps: Mapping[str, str]
     groups: tuple[Group, ...] = ()
     waiting: tuple[str, ...] = ()
     folder: str = ""
@@ -167,8 +172,8 @@ class Plan:
 
     @property
     def distinct(self) -> tuple[Group, ...]:
-        """The groups with a key of their own: two steps that ask the same share their rows."""
-        return tuple({group.key: group for group in self.groups}.values())
+        """The groups that differ: two steps that ask the same share their rows."""
+        return tuple({group.id: group for group in self.groups}.values())
 
     def of(self, step: str) -> tuple[Group, ...]:
         """Return the groups of a step."""
@@ -184,7 +189,7 @@ class Plan:
 
     def save(self, folder: Path) -> None:
         """Write the plan into the folder of a run."""
-        write_json(folder / FILE, {"version": VERSION, **asdict(self)})
+        write_json(folder / FILE, {"version": VERSION, **asdict(self), "steps": [list(step) for step in self.steps.items()]})
 
     @classmethod
     def load(cls, folder: Path) -> Plan:
@@ -196,7 +201,7 @@ class Plan:
         if (version := data.pop("version", None)) != VERSION:
             raise ResultError(f"{path} has another version", got=version, expected=VERSION, fix="run again into a new folder")
         groups = tuple(Group.from_json(group) for group in data["groups"])
-        return cls(**{**data, "groups": groups, "waiting": tuple(data["waiting"])})
+        return cls(**{**data, "steps": dict(data["steps"]), "groups": groups, "waiting": tuple(data["waiting"])})
 
 
 def whole_cell(word: str) -> dict[str, Any]:
