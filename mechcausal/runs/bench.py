@@ -57,7 +57,9 @@ class Bench:
             self._data = {key: data for key, data in self._data.items() if key[0] != gone}
             self._dictionaries = {key: value for key, value in self._dictionaries.items() if key[0] != gone}
         table = self.config.models[name]
-        options = {key: value for key in ("adapter", "revision", "expect", "device_map") if (value := getattr(table, key))}
+        options = {
+            key: value for key in ("adapter", "revision", "expect", "device_map") if (value := getattr(table, key))
+        }
         device = table.device or (None if table.device_map else self.device)
         model = load(self._named(table.load), dtype=table.dtype, device=device, **options)
         for dictionary in table.dictionaries:
@@ -116,7 +118,9 @@ class Bench:
         if self._dictionaries.get((model, step)) != digest:
             kept = run.result_of(group)
             if not isinstance(kept, Folder):
-                raise ResultError(f"step {step!r} trained no dictionary", fix="name a step with run = \"train_dictionary\"")
+                raise ResultError(
+                    f"step {step!r} trained no dictionary", fix='name a step with run = "train_dictionary"'
+                )
             path = kept.write(Path(self._scratch.name) / key_of(model, step, digest))
             load_dictionary(loaded, path, name=step)
             self._dictionaries[model, step] = digest

@@ -68,7 +68,10 @@ def _written(group: Group, unit: Unit, result: Any) -> pa.Table:  # noqa: ANN401
     """Return a row for each text."""
     records = json.loads(result.frame.drop(columns="prompt").to_json(orient="records"))
     chances = [[None if np.isnan(value) else value for value in row] for row in result.examples.tolist()]
-    more = [json.dumps({"row": row, "logprobs": chance}, ensure_ascii=False) for row, chance in zip(records, chances, strict=True)]
+    more = [
+        json.dumps({"row": row, "logprobs": chance}, ensure_ascii=False)
+        for row, chance in zip(records, chances, strict=True)
+    ]
     return _table(group, unit, value=result.frame["logprob"].to_numpy(dtype=float), more=more)
 
 
@@ -91,12 +94,18 @@ def _audited(bench: Bench, group: Group) -> Any:  # noqa: ANN401 - a Report
     return plan.run(bench.model(group.model), folder, only=group.values.get("only", ()), quiet=True)
 
 
-def _table(group: Group, unit: Unit, blob: bytes | None = None, more: list[str | None] | None = None, **numbers: Any) -> pa.Table:  # noqa: ANN401
+def _table(
+    group: Group, unit: Unit, blob: bytes | None = None, more: list[str | None] | None = None, **numbers: Any
+) -> pa.Table:
     """Return rows for each cell and prompt of a unit, cell by cell."""
     cells, prompts = group.cell_digests[list(unit.cells)], group.prompt_digests[list(unit.prompts)]
     count = unit.rows
     columns: dict[str, Any] = {name: pa.nulls(count, ROW.field(name).type) for name in ROW.names}
-    columns |= {"group": [group.key] * count, "cell": cells.repeat(len(prompts)), "prompt": np.tile(prompts, len(cells))}
+    columns |= {
+        "group": [group.key] * count,
+        "cell": cells.repeat(len(prompts)),
+        "prompt": np.tile(prompts, len(cells)),
+    }
     columns |= {name: numbers[name] for name in ("value", *SIDES) if name in numbers}
     if more is not None:
         columns["more"] = more

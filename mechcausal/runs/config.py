@@ -1,16 +1,16 @@
 """An experiment as it stands in a file: models, data, and the steps that are run on them. Everything wrong is found at once.
 
-    name = "hiring_patching"
-    model = "organism:hiring"              # or a table [models] with a name for each
-    [data.gender]
-    contrast = "hiring/gender"             # the sources of data are those of audits
-    n = 64
-    [[step]]
-    id = "heads"
-    run = "patch"                          # the word of a method; what follows are the fields of its specification
-    data = "gender"
-    sites = "z"
-    each = {metric = ["logit_diff", "prob"]}
+name = "hiring_patching"
+model = "organism:hiring"              # or a table [models] with a name for each
+[data.gender]
+contrast = "hiring/gender"             # the sources of data are those of audits
+n = 64
+[[step]]
+id = "heads"
+run = "patch"                          # the word of a method; what follows are the fields of its specification
+data = "gender"
+sites = "z"
+each = {metric = ["logit_diff", "prob"]}
 """
 
 from __future__ import annotations
@@ -112,7 +112,9 @@ class Step(Table):
         """The steps whose results this one takes."""
         values = [*self.fields.values(), *(value for each in self.each.values() for value in each)]
         values += [item for value in values if isinstance(value, list) for item in value]
-        return tuple(dict.fromkeys([str(value["from"]) for value in values if is_reference(value)] + [*self.dictionaries]))
+        return tuple(
+            dict.fromkeys([str(value["from"]) for value in values if is_reference(value)] + [*self.dictionaries])
+        )
 
 
 class Config(Table):
@@ -229,9 +231,9 @@ def _set(content: dict[str, Any], path: str, value: Any, problems: list[str]) ->
             place = named[name]
         elif isinstance(place, dict) and name in place:
             place = place[name]
-        elif isinstance(place, dict) and number == 0 and name in TABLES[:2]:
-            place = place.setdefault(name, {})
-        elif isinstance(place, dict) and parents[0] == "models" and isinstance(place.get(name, {}), dict):
+        elif (isinstance(place, dict) and number == 0 and name in TABLES[:2]) or (
+            isinstance(place, dict) and parents[0] == "models" and isinstance(place.get(name, {}), dict)
+        ):
             place = place.setdefault(name, {})
         else:
             there = list(place) if isinstance(place, dict) else []
@@ -349,6 +351,10 @@ def _problems(
                 yield f"{where}: {key} stands both in the step and in each"
         for name in step.earlier if all(isinstance(values, list) for values in step.each.values()) else ():
             if name not in before:
-                yield f"{where}: there is no earlier step {name!r}" + (f": {did_you_mean(name, before)}" if before else "")
-        yield from (f"{where}: {problem}" for problem in field_problems(step.run, step.fields, step.each, data, models, folder))
+                yield f"{where}: there is no earlier step {name!r}" + (
+                    f": {did_you_mean(name, before)}" if before else ""
+                )
+        yield from (
+            f"{where}: {problem}" for problem in field_problems(step.run, step.fields, step.each, data, models, folder)
+        )
         before.append(step.id)

@@ -40,7 +40,11 @@ class ExperimentCost:
 
     def to_json(self) -> dict[str, Any]:
         """Return the cost as JSON data."""
-        return {"steps": self.steps, "memory": self.memory, **{what: self.total(what) for what in ("rows", "forwards", "seconds")}}
+        return {
+            "steps": self.steps,
+            "memory": self.memory,
+            **{what: self.total(what) for what in ("rows", "forwards", "seconds")},
+        }
 
     def __str__(self) -> str:
         """Print a line for each step, and the sum."""

@@ -109,13 +109,23 @@ def _run(
             first = False
             plan.save(out)
             missing = [group for group in plan.distinct if not _done(store, group).all()]
-            tally.planned, tally.done = plan.rows, plan.rows - sum(int((~_done(store, group)).sum()) for group in missing)
+            tally.planned, tally.done = (
+                plan.rows,
+                plan.rows - sum(int((~_done(store, group)).sum()) for group in missing),
+            )
             bar.total, bar.n = tally.planned, tally.done
             bar.refresh()
-            log.say(f"planned: {tally.planned} rows, {tally.planned - tally.done} to do" + (f"; waiting: {', '.join(plan.waiting)}" if plan.waiting else ""))
+            log.say(
+                f"planned: {tally.planned} rows, {tally.planned - tally.done} to do"
+                + (f"; waiting: {', '.join(plan.waiting)}" if plan.waiting else "")
+            )
             wanted = {group.id for group in missing} - tried  # what failed just now is tried again by the next run
             for done in workers.work(_shards(plan, store, tally, wanted)):
-                tally.done, tally.failed, tally.computed = tally.done + done.rows, tally.failed + done.failed, tally.computed + done.rows
+                tally.done, tally.failed, tally.computed = (
+                    tally.done + done.rows,
+                    tally.failed + done.failed,
+                    tally.computed + done.rows,
+                )
                 bar.update(done.rows)
                 for error in done.errors:
                     log.say(f"failed: {error}")
@@ -165,7 +175,9 @@ def _shards(plan: Plan, store: Store, tally: Tally, wanted: set[str]) -> Iterato
             continue
         for unit in group.units(_done(store, group)):
             store.refresh()
-            there = store.done(group.key, group.cell_digests[list(unit.cells)], group.prompt_digests[list(unit.prompts)])
+            there = store.done(
+                group.key, group.cell_digests[list(unit.cells)], group.prompt_digests[list(unit.prompts)]
+            )
             if there.all():  # another driver was faster
                 continue
             units.append(unit)
@@ -185,7 +197,9 @@ def _stopping(out: Path, log: _Log) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         log.say("stopped by its user")
-        raise Stopped(f"stopped: what was computed is kept in {out}", fix="run the same again, which goes on from there") from None
+        raise Stopped(
+            f"stopped: what was computed is kept in {out}", fix="run the same again, which goes on from there"
+        ) from None
 
 
 def _require_same(out: Path, config: Config) -> None:

@@ -1,7 +1,7 @@
 """An experiment: what a file says, and what can be done with it.
 
-    experiment = mc.Experiment.read("experiment.toml", sets={"data.gender.n": 16})
-    run = experiment.run("out/r")          # a mc.Run; running again goes on where it ended
+experiment = mc.Experiment.read("experiment.toml", sets={"data.gender.n": 16})
+run = experiment.run("out/r")          # a mc.Run; running again goes on where it ended
 """
 
 from __future__ import annotations

@@ -101,7 +101,12 @@ def field_problems(
 
 
 def _value_problems(
-    word: str, name: str, value: Any, data: Mapping[str, Any], models: Mapping[str, Any], folder: Path  # noqa: ANN401
+    word: str,
+    name: str,
+    value: Any,
+    data: Mapping[str, Any],
+    models: Mapping[str, Any],
+    folder: Path,
 ) -> Iterator[str]:
     what = role(word, name)
     if isinstance(value, Mapping) and "from" in value:
@@ -161,7 +166,9 @@ def read_claims(value: Any, folder: Path) -> Any:  # noqa: ANN401 - of TOML
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise DataError(f"there is no file {path}", fix="name the file of the hypothesis from the experiment's folder") from None
+        raise DataError(
+            f"there is no file {path}", fix="name the file of the hypothesis from the experiment's folder"
+        ) from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise DataError(f"{path.name} is not TOML", got=str(error)) from None
 

@@ -189,17 +189,23 @@ class Plan:
 
     def save(self, folder: Path) -> None:
         """Write the plan into the folder of a run."""
-        write_json(folder / FILE, {"version": VERSION, **asdict(self), "steps": [list(step) for step in self.steps.items()]})
+        write_json(
+            folder / FILE, {"version": VERSION, **asdict(self), "steps": [list(step) for step in self.steps.items()]}
+        )
 
     @classmethod
     def load(cls, folder: Path) -> Plan:
         """Read the plan of a run."""
         path = folder / FILE
         if not path.is_file():
-            raise ResultError(f"{folder} is not the folder of a run", fix="mechcausal run experiment.toml -o FOLDER makes one")
+            raise ResultError(
+                f"{folder} is not the folder of a run", fix="mechcausal run experiment.toml -o FOLDER makes one"
+            )
         data = read_json(path, "the plan of a run")
         if (version := data.pop("version", None)) != VERSION:
-            raise ResultError(f"{path} has another version", got=version, expected=VERSION, fix="run again into a new folder")
+            raise ResultError(
+                f"{path} has another version", got=version, expected=VERSION, fix="run again into a new folder"
+            )
         groups = tuple(Group.from_json(group) for group in data["groups"])
         return cls(**{**data, "steps": dict(data["steps"]), "groups": groups, "waiting": tuple(data["waiting"])})
 

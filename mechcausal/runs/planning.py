@@ -73,7 +73,15 @@ def _groups(
 ) -> list[Group]:
     """Return the group of one combination; none where what it takes of an earlier step came to nothing."""
     about: dict[str, Any] = {"packages": package_versions(), "git": git_state()}
-    common = {"step": step.id, "model": model, "data": name, "seed": seed, "each": labels, "word": step.run, "values": values}
+    common = {
+        "step": step.id,
+        "model": model,
+        "data": name,
+        "seed": seed,
+        "each": labels,
+        "word": step.run,
+        "values": values,
+    }
     if step.run == AUDIT:
         return [_audit(bench, model, common, about)]
     data = bench.data(model, name, seed)
@@ -84,7 +92,9 @@ def _groups(
     loaded, facts = bench.model(model), bench.facts(model)
     about |= provenance(loaded, data) | {"facts": facts}
     clean = data.clean if isinstance(data, Contrast) else data
-    by_prompt = {"groups": tuple(clean.groups), "clusters": tuple(clean.clusters)} if isinstance(clean, PromptSet) else {}
+    by_prompt = (
+        {"groups": tuple(clean.groups), "clusters": tuple(clean.clusters)} if isinstance(clean, PromptSet) else {}
+    )
     parts = [facts, bench.config.threads, spec.meaning]
     if step.run in SWEEPS:
         cells = cells_of(spec, loaded, data)

@@ -11,7 +11,7 @@ No model is needed.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,8 +24,8 @@ from mechcausal.arguments import checked
 from mechcausal.errors import ArgumentError, ResultError, did_you_mean
 from mechcausal.results.provenance import Provenance
 from mechcausal.runs.plan import Group, Plan
-from mechcausal.runs.sweeps import SIDES, influence_of, result_of
 from mechcausal.runs.store import Store
+from mechcausal.runs.sweeps import SIDES, influence_of, result_of
 
 UNITS = "units.jsonl"
 
@@ -77,7 +77,9 @@ class Run:
         for part in self.status():
             planned = "waits for an earlier step" if part.planned is None else f"{part.done} of {part.planned} rows"
             planned = "skipped: an earlier step left nothing to take" if part.skipped else planned
-            lines.append(f"  {part.step} ({part.method}): {planned}" + (f", {part.failed} failed" if part.failed else ""))
+            lines.append(
+                f"  {part.step} ({part.method}): {planned}" + (f", {part.failed} failed" if part.failed else "")
+            )
         return "\n".join(lines)
 
     @cached_property
@@ -157,7 +159,14 @@ class Run:
             return pd.DataFrame(columns=["step", "model", "data", "seed", "rows", "seconds", "wall"])
         frame = pd.DataFrame(records).drop(columns="process")
         by = [name for name in frame.columns if name not in ("rows", "seconds", "wall")]
-        plain = frame.assign(**{name: frame[name].map(lambda value: value if isinstance(value, (str, int, float)) else json.dumps(value)) for name in by})
+        plain = frame.assign(
+            **{
+                name: frame[name].map(
+                    lambda value: value if isinstance(value, (str, int, float)) else json.dumps(value)
+                )
+                for name in by
+            }
+        )
         return plain.groupby(by, sort=False, dropna=False).sum().reset_index()
 
     def _groups(self, step: str) -> tuple[Group, ...]:
@@ -168,13 +177,21 @@ class Run:
     def _found(self, step: str, labels: Mapping[str, Any]) -> list[Group]:
         groups = self._groups(step)
         if not groups:
-            what = "waits for an earlier step" if step in self.plan.waiting else "was skipped: an earlier step left nothing to take"
+            what = (
+                "waits for an earlier step"
+                if step in self.plan.waiting
+                else "was skipped: an earlier step left nothing to take"
+            )
             raise ResultError(f"step {step!r} {what}", fix="see run.status()")
         known = dict.fromkeys(name for group in groups for name in group.labels)
         for name in labels:
             if name not in known:
-                raise ArgumentError(f"the results of step {step!r} have no label {name!r}", fix=did_you_mean(name, known))
-        found = [group for group in groups if all(same(group.labels.get(name), value) for name, value in labels.items())]
+                raise ArgumentError(
+                    f"the results of step {step!r} have no label {name!r}", fix=did_you_mean(name, known)
+                )
+        found = [
+            group for group in groups if all(same(group.labels.get(name), value) for name, value in labels.items())
+        ]
         if not found:
             there = "; ".join(dict.fromkeys(_said(group, labels) for group in groups))
             raise ArgumentError(f"step {step!r} has no result with {_pairs(labels)}", expected=there)
@@ -190,9 +207,15 @@ class Run:
         """
         found = self._found(step, labels)
         if among:
-            found = [g for g in found if all(same(g.each[name], value) for name, value in among.items() if name in g.each)]
+            found = [
+                g for g in found if all(same(g.each[name], value) for name, value in among.items() if name in g.each)
+            ]
         if len(found) != 1:
-            apart = [name for name in found[0].labels if len({json.dumps(g.labels.get(name)) for g in found}) > 1] if found else []
+            apart = (
+                [name for name in found[0].labels if len({json.dumps(g.labels.get(name)) for g in found}) > 1]
+                if found
+                else []
+            )
             raise ArgumentError(
                 f"step {step!r} has {len(found)} results", expected=f"one: say which by {', '.join(apart) or 'its labels'}",
                 fix="run.results(...) returns all of them",
@@ -201,7 +224,9 @@ class Run:
 
     def labels(self, step: str, **labels: Any) -> list[dict[str, Any]]:  # noqa: ANN401
         """Return what the lists in `each` came to in a step, for each of its groups once."""
-        groups = [g for g in self.plan.of(step) if all(same(g.labels.get(name), value) for name, value in labels.items())]
+        groups = [
+            g for g in self.plan.of(step) if all(same(g.labels.get(name), value) for name, value in labels.items())
+        ]
         return list({json.dumps(group.each, sort_keys=True): group.each for group in groups}.values())
 
     def result_of(self, group: Group) -> Any:  # noqa: ANN401 - what the method returns
@@ -211,7 +236,9 @@ class Run:
         there = self.done(group)
         if not there.all():
             raise ResultError(
-                f"step {group.step!r} is not done", got=f"{int(there.sum())} of {there.size} rows", fix="run it again, which resumes"
+                f"step {group.step!r} is not done",
+                got=f"{int(there.sum())} of {there.size} rows",
+                fix="run it again, which resumes",
             )
         if group.kind in ("whole", "audit"):
             blob = self.store.blob(group.key, int(group.cell_digests[0]), int(group.prompt_digests[0]))
@@ -300,7 +327,9 @@ class Run:
         by = str(reference.get("by") or ("effect" if "effect" in frame and frame["effect"].notna().any() else "change"))
         for name in (by, *(["p_max"] if "p_max" in reference else ()), "site"):
             if name not in frame:
-                raise ResultError(f"the table of step {group.step!r} has no column {name!r}", fix=did_you_mean(name, frame.columns))
+                raise ResultError(
+                    f"the table of step {group.step!r} has no column {name!r}", fix=did_you_mean(name, frame.columns)
+                )
         frame = frame[frame[by].notna()]
         if "sign" in reference:
             frame = frame[frame[by] > 0] if reference["sign"] == "+" else frame[frame[by] < 0]

@@ -18,7 +18,12 @@ from mechcausal.results.result import Result
 from mechcausal.results.table import tabulate
 
 # Which fields say where the cells of a method are: sites, positions.
-_WHERE = {"patch": ("sites", "at"), "ablate": ("sites", "at"), "attribute": ("sites", "at"), "path_patch": ("senders", "at")}
+_WHERE = {
+    "patch": ("sites", "at"),
+    "ablate": ("sites", "at"),
+    "attribute": ("sites", "at"),
+    "path_patch": ("senders", "at"),
+}
 _AT_ONCE = ("attribute", "direct_logit_attribution")  # one pass gives all cells
 _ROWS = ("site", "component", "layer", "head", "neuron", "at", "position", "label", "dictionary", "feature")
 SWEEPS = (*_WHERE, "direct_logit_attribution")
@@ -50,7 +55,9 @@ def cells_of(spec: Any, model: Any, data: Contrast | PromptSet) -> Cells:  # noq
     if word not in _WHERE:
         frame = spec.run(model, data.take([0])).frame
         rows = [dict(zip(frame.columns, row, strict=True)) for row in frame.itertuples(index=False)]
-        where = tuple({name: _plain(row.get(name)) for name in _ROWS if name in row} | {"number": n} for n, row in enumerate(rows))
+        where = tuple(
+            {name: _plain(row.get(name)) for name in _ROWS if name in row} | {"number": n} for n, row in enumerate(rows)
+        )
         return Cells(where, tuple((str(row["site"]),) for row in where), at_once=True, alone=True, fields=())
     Recorder(model, data, metric_of(spec.metric), word, {})  # which checks the metric and the prompts
     cells = spec.cells(model, data)
@@ -63,7 +70,9 @@ def cells_of(spec: Any, model: Any, data: Contrast | PromptSet) -> Cells:  # noq
     )
 
 
-def narrowed(spec: Any, joint: Sequence[Sequence[str]], rows: Sequence[dict[str, Any]]) -> Iterator[tuple[Any, list[int]]]:  # noqa: ANN401
+def narrowed(
+    spec: Any, joint: Sequence[Sequence[str]], rows: Sequence[dict[str, Any]]
+) -> Iterator[tuple[Any, list[int]]]:
     """Yield specifications that have some cells of a sweep, each with the numbers of its cells in the order of its table.
 
     Args:

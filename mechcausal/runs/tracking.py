@@ -38,7 +38,9 @@ class Tracker:
         if self._track is None or (not now and time.perf_counter() - self._last < _EVERY):
             return
         self._last = time.perf_counter()
-        self._track.log({"rows": tally.done, "planned": tally.planned, "failed": tally.failed, "rows_per_second": tally.pace})
+        self._track.log(
+            {"rows": tally.done, "planned": tally.planned, "failed": tally.failed, "rows_per_second": tally.pace}
+        )
 
     def finish(self) -> None:
         """Say that the run has ended."""
