@@ -29,7 +29,7 @@ MATTERS = 0.02  # the smallest share of the behavior that counts
 class Table:
     """The effects of a result by site."""
 
-    def __init__(self, result: Any, at: str | None = None) -> None:
+    def __init__(self, result: mc.Result, at: str | None = None) -> None:
         frame = result.frame if at is None else result.frame[result.frame["at"] == at]
         self.rows = frame.set_index("site")
 
@@ -53,7 +53,7 @@ class Table:
         return list(kept.sort_values("effect").index)
 
 
-def answer(run: Any) -> dict[str, Any]:
+def answer(run: mc.Run) -> dict[str, Any]:
     """Return what the run says: the classes, the scrubbed hypothesis, and the circuits."""
     classes = _classes(run)
     return {
@@ -62,14 +62,14 @@ def answer(run: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _behavior(run: Any) -> dict[str, float]:
+def _behavior(run: mc.Run) -> dict[str, float]:
     measured = run.result("behavior", data="checked_on")
     return {name: measured.value(name, "clean") for name in ("accuracy", "logit_diff")}
 
 
-def _classes(run: Any) -> list[dict[str, Any]]:
+def _classes(run: mc.Run) -> list[dict[str, Any]]:
     """Return a row for each class of GPT-2: which heads have its pattern, which of them matter, and by which measurement."""
-    scores, direct = _Scores(run.result("scores", data="stories")), Table(run.result("direct"))
+    scores, direct = _Scores(run.result("scores", data="first_receives")), Table(run.result("direct"))
     places, looks = run.result("places"), _Looks(run)
     end, subject = Table(places, "@end"), Table(places, "@subject")
     into_v = Table(run.result("into_inhibition", receivers="L20.v.H0"))
@@ -136,7 +136,7 @@ def _classes(run: Any) -> list[dict[str, Any]]:
     return rows
 
 
-def _backups(run: Any, end: Table) -> dict[str, Any]:
+def _backups(run: mc.Run, end: Table) -> dict[str, Any]:
     """Return whether heads do more once the name movers are silent."""
     silenced = run.result("backups").frame.set_index("site")["change"]
     joint = " + ".join(MOVERS)
@@ -156,10 +156,10 @@ def _backups(run: Any, end: Table) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _others(run: Any) -> list[dict[str, Any]]:
+def _others(run: mc.Run) -> list[dict[str, Any]]:
     """Return the heads that matter and are of no published class."""
     direct, looks = Table(run.result("direct")), _Looks(run)
-    swapped, scores = Table(run.result("reads", data="checked_on")), _Scores(run.result("scores", data="stories"))
+    swapped, scores = Table(run.result("reads", data="checked_on")), _Scores(run.result("scores", data="first_receives"))
     rows = []
     for site, kv, name in ((SUPPRESSOR, "L23.v.H1", "suppressor of the giver"), (LATE, "L29.v.H0", "late amplifier")):
         rows.append(
@@ -175,7 +175,7 @@ def _others(run: Any) -> list[dict[str, Any]]:
 class _Scores:
     """The scores of heads by their attention."""
 
-    def __init__(self, result: Any) -> None:
+    def __init__(self, result: mc.Result) -> None:
         frame = result.frame.assign(head_site=result.frame["site"].str.replace("pattern", "z"))
         self.frame = frame
 
@@ -194,7 +194,7 @@ class _Scores:
 class _Looks:
     """Where the heads that were chosen look from the last token, in stories of both orders."""
 
-    def __init__(self, run: Any) -> None:
+    def __init__(self, run: mc.Run) -> None:
         self.rows = {}
         for order in ("first", "second"):
             seen = run.result("looks", data=f"{order}_receives")
@@ -218,7 +218,7 @@ class _Looks:
         return [site for site in self.rows if self.at(site, "receiver") > max(0.1, 1.5 * self.at(site, "giver"))]
 
 
-def _scrubbed(run: Any) -> dict[str, Any]:
+def _scrubbed(run: mc.Run) -> dict[str, Any]:
     scrubbed = run.result("scrubbed")
     recovered = scrubbed.recovered
     row = scrubbed.frame[scrubbed.frame["kind"] == "hypothesis"].iloc[0]
@@ -229,7 +229,7 @@ def _scrubbed(run: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _circuits(run: Any, classes: list[dict[str, Any]]) -> dict[str, Any]:
+def _circuits(run: mc.Run, classes: list[dict[str, Any]]) -> dict[str, Any]:
     """Return what EAP-IG's circuit keeps, its rival, and which of the heads of the classes it holds."""
     circuit, judged, again = run.result("circuit"), run.result("judged"), run.result("rival")
     senders = {str(edge[0].site) for edge in circuit.edges}
@@ -276,7 +276,7 @@ def text(found: dict[str, Any]) -> str:
 _ROWS = {"after the first mention": 0, "second mention of the giver": 1, "end": 2}
 
 
-def figure(run: Any) -> str:
+def figure(run: mc.Run) -> str:
     """Draw the circuit: heads by token and layer, with the effect of each path that was measured."""
     direct = Table(run.result("direct"))
     into_v, into_k = Table(run.result("into_inhibition", receivers="L20.v.H0")), Table(run.result("into_induction"))
