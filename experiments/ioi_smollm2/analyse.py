@@ -69,8 +69,8 @@ def _behavior(run: mc.Run) -> dict[str, float]:
 
 def _classes(run: mc.Run) -> list[dict[str, Any]]:
     """Return a row for each class of GPT-2: which heads have its pattern, which of them matter, and by which measurement."""
-    scores, direct = _Scores(run.result("scores", data="first_receives")), Table(run.result("direct"))
-    places, looks = run.result("places"), _Looks(run)
+    scores, direct = Scores(run.result("scores", data="first_receives")), Table(run.result("direct"))
+    places, looks = run.result("places"), Looks(run)
     end, subject = Table(places, "@end"), Table(places, "@subject")
     into_v = Table(run.result("into_inhibition", receivers="L20.v.H0"))
     into_k = Table(run.result("into_induction"))
@@ -158,8 +158,8 @@ def _backups(run: mc.Run, end: Table) -> dict[str, Any]:
 
 def _others(run: mc.Run) -> list[dict[str, Any]]:
     """Return the heads that matter and are of no published class."""
-    direct, looks = Table(run.result("direct")), _Looks(run)
-    swapped, scores = Table(run.result("reads", data="checked_on")), _Scores(run.result("scores", data="first_receives"))
+    direct, looks = Table(run.result("direct")), Looks(run)
+    swapped, scores = Table(run.result("reads", data="checked_on")), Scores(run.result("scores", data="first_receives"))
     rows = []
     for site, kv, name in ((SUPPRESSOR, "L23.v.H1", "suppressor of the giver"), (LATE, "L29.v.H0", "late amplifier")):
         rows.append(
@@ -172,7 +172,7 @@ def _others(run: mc.Run) -> list[dict[str, Any]]:
     return rows
 
 
-class _Scores:
+class Scores:
     """The scores of heads by their attention."""
 
     def __init__(self, result: mc.Result) -> None:
@@ -191,7 +191,7 @@ class _Scores:
         return list(rows.sort_values("value", ascending=False)["head_site"])
 
 
-class _Looks:
+class Looks:
     """Where the heads that were chosen look from the last token, in stories of both orders."""
 
     def __init__(self, run: mc.Run) -> None:
