@@ -39,7 +39,12 @@ DOING = (
     ("walked", "home"), ("talked", "for a while"), ("waited", "for the train"), ("worked", "until the evening"),
     ("arrived", "too late"), ("listened", "to the music"), ("looked", "at the sky"), ("slept", "very well"),
 )  # fmt: skip
-STANDING = (("stood", "there for years"), ("looked", "old and gray"), ("remained", "in its place"), ("appeared", "in the fog"))
+STANDING = (
+    ("stood", "there for years"),
+    ("looked", "old and gray"),
+    ("remained", "in its place"),
+    ("appeared", "in the fog"),
+)
 THINGS = (
     "water", "bread", "the newspaper", "a map", "the keys", "a long letter", "an old photograph", "the radio", "a coat",
     "two tickets",

@@ -150,11 +150,11 @@ def published(folder: Path | None = None) -> list[dict[str, Any]]:
         for part in (chosen, everyone)
     ]
     rows = {"te": totals[0], "te of all examples": totals[1]} | {name: values.mean() for name, values in stored.items()}
-    table = [
-        {"what": name, "published": PUBLISHED[name], "here": float(rows[name])} for name in PUBLISHED
-    ]
+    table = [{"what": name, "published": PUBLISHED[name], "here": float(rows[name])} for name in PUBLISHED]
     top = heads.iloc[0]
-    table.append({"what": "head with the largest effect", "published": "5.8", "here": f"{top['layer']:.0f}.{top['head']:.0f}"})
+    table.append(
+        {"what": "head with the largest effect", "published": "5.8", "here": f"{top['layer']:.0f}.{top['head']:.0f}"}
+    )
     table.append({"what": "heads with an effect, of 144", "published": 14, "here": int((heads["p_max"] < 0.05).sum())})
     return table
 

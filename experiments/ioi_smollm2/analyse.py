@@ -76,11 +76,20 @@ def _classes(run: mc.Run) -> list[dict[str, Any]]:
     into_k = Table(run.result("into_induction"))
     reads = Table(run.result("reads", data="first_receives"))
     swapped = Table(run.result("reads", data="checked_on"))
-    movers = {q: Table(run.result("into_movers", receivers=q)) for q in ("L23.q.H0", "L23.q.H1", "L23.q.H2", "L23.q.H7")}
+    movers = {
+        q: Table(run.result("into_movers", receivers=q)) for q in ("L23.q.H0", "L23.q.H1", "L23.q.H2", "L23.q.H7")
+    }
 
     def row(name: str, pattern: list[str], used: list[str], evidence: str) -> dict[str, Any]:
         verdict = "yes" if used else "pattern only" if pattern else "no"
-        return {"class": name, "gpt2": GPT2[name], "pattern": pattern, "used": used, "verdict": verdict, "evidence": evidence}
+        return {
+            "class": name,
+            "gpt2": GPT2[name],
+            "pattern": pattern,
+            "used": used,
+            "verdict": verdict,
+            "evidence": evidence,
+        }
 
     duplicate = scores.heads("duplicate", 0.3)
     used = [site for site in duplicate if site in into_v.above()]
@@ -246,7 +255,10 @@ def _circuits(run: mc.Run, classes: list[dict[str, Any]]) -> dict[str, Any]:
 def text(found: dict[str, Any]) -> str:
     """Say the answer."""
     lines = ["accuracy {accuracy:.2f}, log-odds {logit_diff:.2f}".format(**found["behavior"]), ""]
-    lines += ["| class (Wang et al. 2023) | in GPT-2 small | in SmolLM2 | heads | measured by |", "|---|---|---|---|---|"]
+    lines += [
+        "| class (Wang et al. 2023) | in GPT-2 small | in SmolLM2 | heads | measured by |",
+        "|---|---|---|---|---|",
+    ]
     for row in found["classes"]:
         heads = ", ".join(row["used"] or row["pattern"]) or "none"
         lines.append(f"| {row['class']} | {row['gpt2']} | {row['verdict']} | {heads} | {row['evidence']} |")
