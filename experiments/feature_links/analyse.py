@@ -73,7 +73,7 @@ def _mitigation(run: mc.Run, step: str) -> dict[str, Any]:
         }  # fmt: skip
         found["features"] = str(sides[0].frame["site"].iloc[0]).split(" + ")
     text = run.result(f"{step}_text")
-    lost = mean_interval(text.baselines["base"] - text.examples[0])
+    lost = mean_interval(text.examples[0] - text.baselines["base"])
     found["loss"] = (lost.estimate, lost.low, lost.high)
     return found
 
@@ -104,8 +104,8 @@ def text(found: dict[str, Any]) -> str:
             f"{name} ({len(part['features'])} features at their mean): the gender gap falls from {gender['before']:.2f} to "
             f"{gender['after']:.2f} ({gender['left'][0]:.0%} [{gender['left'][1]:.0%}, {gender['left'][2]:.0%}] is left); the "
             f"agreement gap goes from {number['before']:.2f} to {number['after']:.2f}, right verbs from "
-            f"{number['right before']:.0%} to {number['right after']:.0%}; other text loses "
-            "{:.2f} [{:.2f}, {:.2f}] nats a sentence".format(*part["loss"])
+            f"{number['right before']:.0%} to {number['right after']:.0%}; other text is predicted worse by "
+            "{:.3f} [{:.3f}, {:.3f}] nats a token".format(*part["loss"])
         )
     return "\n".join(lines)
 

@@ -69,7 +69,7 @@ def _behavior(run: mc.Run) -> dict[str, float]:
 
 def _classes(run: mc.Run) -> list[dict[str, Any]]:
     """Return a row for each class of GPT-2: which heads have its pattern, which of them matter, and by which measurement."""
-    scores, direct = Scores(run.result("scores", data="first_receives")), Table(run.result("direct"))
+    scores, direct = Scores(run.result("scores", data="checked_on")), Table(run.result("direct"))
     places, looks = run.result("places"), Looks(run)
     end, subject = Table(places, "@end"), Table(places, "@subject")
     into_v = Table(run.result("into_inhibition", receivers="L20.v.H0"))
@@ -168,7 +168,7 @@ def _backups(run: mc.Run, end: Table) -> dict[str, Any]:
 def _others(run: mc.Run) -> list[dict[str, Any]]:
     """Return the heads that matter and are of no published class."""
     direct, looks = Table(run.result("direct")), Looks(run)
-    swapped, scores = Table(run.result("reads", data="checked_on")), Scores(run.result("scores", data="first_receives"))
+    swapped, scores = Table(run.result("reads", data="checked_on")), Scores(run.result("scores", data="checked_on"))
     rows = []
     for site, kv, name in ((SUPPRESSOR, "L23.v.H1", "suppressor of the giver"), (LATE, "L29.v.H0", "late amplifier")):
         rows.append(

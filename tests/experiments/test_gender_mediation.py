@@ -9,7 +9,9 @@ import mechcausal as mc
 from mechcausal.models.wheels import WHEELS
 
 RESULTS = Path(os.environ.get("MECHCAUSAL_DATA", "no-such-folder")) / "vig2020" / "results"
-real = pytest.mark.skipif(WHEELS["smollm2"].file() is None, reason=f"smollm2 is not installed: {WHEELS['smollm2'].command}")
+real = pytest.mark.skipif(
+    WHEELS["smollm2"].file() is None, reason=f"smollm2 is not installed: {WHEELS['smollm2'].command}"
+)
 SMALL = {
     **{f"data__{name}__n": 3 for name in ("occupations", "winogender", "winobias")},
     "step__heads__sites": ["L25.z.H2", "L26.z.H2", "L26.z.H0", "L3.z.H1"],

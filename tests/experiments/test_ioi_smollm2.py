@@ -7,7 +7,9 @@ import mechcausal as mc
 from mechcausal.models.wheels import WHEELS
 
 STUDY = EXPERIMENTS / "ioi_smollm2"
-real = pytest.mark.skipif(WHEELS["smollm2"].file() is None, reason=f"smollm2 is not installed: {WHEELS['smollm2'].command}")
+real = pytest.mark.skipif(
+    WHEELS["smollm2"].file() is None, reason=f"smollm2 is not installed: {WHEELS['smollm2'].command}"
+)
 SMALL = {
     "data__checked_on__n": 6, "data__few__n": 3, "data__first_receives__n": 6, "data__second_receives__n": 6,
     "step__into_movers__each": {"receivers": ["L23.q.H0"]}, "step__into_movers__senders": ["L20.z.H0", "L17.z.H4"],
