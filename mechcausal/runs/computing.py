@@ -16,7 +16,7 @@ from mechcausal.errors import DataError, ResultError
 from mechcausal.runs.bench import Bench
 from mechcausal.runs.packing import packed
 from mechcausal.runs.plan import Group, Unit
-from mechcausal.runs.planning import _digest, _digests, specified
+from mechcausal.runs.planning import data_digest, prompt_digests, specified
 from mechcausal.runs.store import ROW
 from mechcausal.runs.sweeps import SIDES, more_of, narrowed, numbers_of
 
@@ -26,7 +26,7 @@ def computed(bench: Bench, group: Group, unit: Unit) -> pa.Table:
     if group.kind == "audit":
         return _table(group, unit, blob=packed(_audited(bench, group)))
     data = bench.data(group.model, group.data, group.seed)
-    now = _digests(data) if group.kind != "whole" else (_digest(data),)
+    now = prompt_digests(data) if group.kind != "whole" else (data_digest(data),)
     if now != group.prompts:
         raise DataError(f"the data {group.data!r} have changed since the run was planned", fix="start the run again")
     asked = specified(bench, bench.config.step(group.step), group.model, group.seed, group.each, group.values)
