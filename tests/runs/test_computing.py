@@ -49,5 +49,6 @@ def test_means_are_those_of_all_prompts(at_hand, hiring):
 def test_data_that_changed_since_are_refused(at_hand):
     bench, (group, _) = at_hand
     bench.config.data["gender"]["n"] = 21
+    later = Bench(bench.folder, bench.config, bench.base, None)
     with pytest.raises(DataError, match="have changed"):
-        computed(bench, group, Unit(group.id, (0,), (0,)))
+        computed(later, group, Unit(group.id, (0,), (0,)))

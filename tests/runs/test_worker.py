@@ -4,6 +4,7 @@ import pytest
 from runs.trials import experiment
 
 from mechcausal.runs.plan import Plan
+from mechcausal.runs.store import Store
 from mechcausal.runs.worker import Worker, failed
 
 
@@ -12,6 +13,7 @@ def worker(tmp_path):
     made = experiment()
     plan = Plan("trial", "", {"heads": "patch"}, waiting=("heads",))
     plan.save(tmp_path)
+    Store(tmp_path, writing=True)  # as the driver does
     worker = Worker(tmp_path, made.config, made.folder)
     groups, problems = worker.plan("heads")
     assert not problems
