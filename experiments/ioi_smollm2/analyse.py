@@ -240,7 +240,7 @@ def _scrubbed(run: mc.Run) -> dict[str, Any]:
 
 def _circuits(run: mc.Run, classes: list[dict[str, Any]]) -> dict[str, Any]:
     """Return what EAP-IG's circuit keeps, its rival, and which of the heads of the classes it holds."""
-    circuit, judged, again = run.result("circuit"), run.result("judged"), run.result("rival")
+    circuit, judged, again = run.result("circuit"), run.result("judged", data="judged_on"), run.result("rival")
     senders = {str(edge[0].site) for edge in circuit.edges}
     named = list(dict.fromkeys([site for row in classes for site in row["used"]] + [SUPPRESSOR, LATE, *NEGATIVE]))
     kept = judged.faithfulness

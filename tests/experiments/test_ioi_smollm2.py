@@ -18,17 +18,17 @@ SMALL = {
 
 
 def test_the_stories_are_those_that_the_script_writes():
-    rows = [json.loads(line) for line in (STUDY / "stories.jsonl").read_text().splitlines()]
-    assert rows == script("ioi_smollm2", "make_stories").rows()
-    for row in rows:
-        for side in ("", "corrupt_"):
-            text = row["clean" if not side else "corrupt"]
-            for name, (begin, end) in row[f"{side}positions"].items():
-                word = text[begin:end]
-                assert " " not in word
-                assert name in ("after", "end") or word[0].isupper()
-        assert row["clean"].count(row["giver"]) == 2
-        assert row["corrupt"].count(row["giver"]) == 1
+    for name, corrupt in (("stories", "unrepeated"), ("swapped", "swapped")):
+        rows = [json.loads(line) for line in (STUDY / f"{name}.jsonl").read_text().splitlines()]
+        assert [{key: value for key, value in row.items() if key != "environment"} for row in rows] == script(
+            "ioi_smollm2", "make_stories"
+        ).rows(corrupt)
+        for row in rows:
+            words = {place: row["clean"][begin:end] for place, (begin, end) in row["positions"].items()}
+            assert words["subject"] == row["giver"]
+            assert {words["first"], words["second"]} == {row["giver"], row["receiver"]}
+            assert row["clean"].count(row["giver"]) == 2
+            assert row["corrupt"].count(row["giver"]) == 1
 
 
 def test_the_experiment_is_read_without_a_problem():
