@@ -294,10 +294,10 @@ def figure(run: mc.Run) -> str:
     into_v, into_k = Table(run.result("into_inhibition", receivers="L20.v.H0")), Table(run.result("into_induction"))
     into_q, negative = Table(run.result("into_movers", receivers="L23.q.H0")), Table(run.result("into_negative"))
     nodes = {
-        "previous": (170, 60, "L16.z.H0", "previous token"), "induction": (300, 150, INDUCTION, "induction"),
-        "inhibition": (430, 240, "L20.z.H0", "S-inhibition"), "movers": (570, 240, "L23.z.H0 ...", "name movers"),
-        "suppressor": (570, 330, SUPPRESSOR, "suppressor"), "negative": (700, 170, "L24.z.H4", "negative"),
-        "late": (700, 400, LATE, "late"), "logits": (860, 285, "logits", ""),
+        "previous": (250, 60, "L16.z.H0", "previous token"), "induction": (370, 150, INDUCTION, "induction"),
+        "inhibition": (490, 240, "L20.z.H0", "S-inhibition"), "movers": (630, 240, "L23.z.H0 ...", "name movers"),
+        "suppressor": (630, 330, SUPPRESSOR, "suppressor"), "negative": (780, 150, "L24.z.H4", "negative"),
+        "late": (780, 400, LATE, "late"), "logits": (920, 285, "logits", ""),
     }  # fmt: skip
     total = sum(direct.effect(site)[0] for site in MOVERS)
     edges = [
@@ -305,11 +305,12 @@ def figure(run: mc.Run) -> str:
         ("induction", "inhibition", "v", into_v.effect(INDUCTION)[0]),
         ("inhibition", "movers", "q", into_q.effect("L20.z.H0")[0]),
         ("movers", "negative", "q", negative.effect("L23.z.H0")[0]),
+        ("suppressor", "negative", "q", negative.effect(SUPPRESSOR)[0]),
         ("movers", "logits", "", total), ("suppressor", "logits", "", direct.effect(SUPPRESSOR)[0]),
         ("negative", "logits", "", direct.effect("L24.z.H4")[0]), ("late", "logits", "", direct.effect(LATE)[0]),
     ]  # fmt: skip
     parts = []
-    for label, y in (("behind the first mention", 60), ("second mention", 150), ("end", 240)):
+    for label, y in (("behind the first mention", 60), ("second mention", 150), ("the last word", 240)):
         parts.append(f'<text x="10" y="{y + 4}" opacity=".7">{label}</text>')
     for start, stop, kind, effect in edges:
         (x, y, *_), (to_x, to_y, *_) = nodes[start], nodes[stop]
@@ -327,7 +328,7 @@ def figure(run: mc.Run) -> str:
         )
     words = "Heads of SmolLM2 that find the indirect object, and the share of the behavior along each path that was measured"
     return (
-        '<svg xmlns="http://www.w3.org/2000/svg" role="img" viewBox="0 0 930 440" width="930" height="440" '
+        '<svg xmlns="http://www.w3.org/2000/svg" role="img" viewBox="0 0 990 440" width="990" height="440" '
         f'style="font:12px system-ui,sans-serif;background:#fff"><title>{words}</title>{"".join(parts)}</svg>'
     )
 
