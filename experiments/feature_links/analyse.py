@@ -58,7 +58,7 @@ def _concept(run: mc.Run, concept: str) -> dict[str, Any]:
 def _mitigation(run: mc.Run, step: str) -> dict[str, Any]:
     """Return the gap of each concept before and after, and the cost on other text."""
     found: dict[str, Any] = {}
-    for concept in CONCEPTS:
+    for concept in ("occupations", *CONCEPTS):
         sides = [run.result(step, data=name) for name in (concept, f"{concept}_swapped")]
         before, after = (
             sum(values[name] for values in map(_values, sides)) for name in ("before", "after")
@@ -99,14 +99,17 @@ def text(found: dict[str, Any]) -> str:
             lines.append(f"  not used: {name} AUC {auc:.2f}, share {share:+.1%} [{low:+.1%}, {high:+.1%}]")
     lines.append(f"used for both: {', '.join(found['used for both']) or 'none'}")
     for name, part in found["mitigations"].items():
-        gender, number = part["gender"], part["number"]
         lines.append(
-            f"{name} ({len(part['features'])} features at their mean): the gender gap falls from {gender['before']:.2f} to "
-            f"{gender['after']:.2f} ({gender['left'][0]:.0%} [{gender['left'][1]:.0%}, {gender['left'][2]:.0%}] is left); the "
-            f"agreement gap goes from {number['before']:.2f} to {number['after']:.2f}, right verbs from "
-            f"{number['right before']:.0%} to {number['right after']:.0%}; other text is predicted worse by "
+            f"{name} ({len(part['features'])} features at their mean); text about other things is predicted worse by "
             "{:.3f} [{:.3f}, {:.3f}] nats a token".format(*part["loss"])
         )
+        for concept in ("occupations", *CONCEPTS):
+            gap = part[concept]
+            lines.append(
+                f"  {concept}: the gap goes from {gap['before']:.2f} to {gap['after']:.2f} ("
+                + "{:.0%} [{:.0%}, {:.0%}] is left)".format(*gap["left"])
+                + f", expected answers from {gap['right before']:.0%} to {gap['right after']:.0%}"
+            )
     return "\n".join(lines)
 
 

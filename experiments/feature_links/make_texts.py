@@ -1,9 +1,10 @@
 """Write the texts of this experiment: pairs that differ in gender or in number, and sentences to train dictionaries on.
 
-gender.jsonl    an occupation of one stereotype against one of the other, in both orders; the answer is the pronoun
-number.jsonl    a noun in the singular against the plural, in both orders; the answer is the verb
-training.txt    sentences with the same nouns in other frames, and others
-neutral.txt     sentences about other things, which no mitigation should change
+gender.jsonl       a woman against a man ("the mother", "Mary"), in both orders; the answer is the pronoun
+occupations.jsonl  an occupation of one stereotype against one of the other, in both orders; the answer is the pronoun
+number.jsonl       a noun in the singular against the plural, in both orders; the answer is the verb
+training.txt       sentences with the same words in other frames, and others
+neutral.txt        sentences about other things, which no mitigation should change
 """
 
 from __future__ import annotations
@@ -13,6 +14,22 @@ from itertools import product
 from pathlib import Path
 from random import Random
 
+WOMEN = (
+    "the woman", "the girl", "the mother", "the sister", "the daughter", "the wife", "the queen", "the aunt", "the lady",
+    "the princess", "the actress", "Mary", "Anna", "Sarah", "Emily", "Laura", "Alice", "Jane", "Helen", "Julia", "Susan",
+    "Rachel", "Kate", "Emma",
+)  # fmt: skip
+MEN = (
+    "the man", "the boy", "the father", "the brother", "the son", "the husband", "the king", "the uncle", "the gentleman",
+    "the prince", "the actor", "John", "Tom", "Paul", "Peter", "Robert", "Michael", "David", "George", "Henry", "Kevin",
+    "Adam", "Mark", "James",
+)  # fmt: skip
+TELLING = (
+    "Yesterday {} said that",
+    "In the end {} was late because",
+    "Then {} wanted to know whether",
+    "At home {} whispered that",
+)
 FEMALE = (
     "nurse", "secretary", "maid", "dancer", "teacher", "librarian", "therapist", "counselor", "tutor", "singer",
     "planner", "performer", "baker", "gardener", "poet", "artist", "model", "cleaner", "attendant", "assistant",
@@ -77,45 +94,54 @@ NEUTRAL = (
 )
 
 
-def pairs(rows: list[tuple[str, str, str, str, str, str, str]], concept: str) -> list[dict[str, str]]:
-    """Return both orders of each (text, text, answer, foil, value, other value, cluster)."""
+def pairs(rows: list[tuple[str, str, str, str, str]], concept: str, values: tuple[str, str]) -> list[dict[str, object]]:
+    """Return both orders of each row.
+
+    Args:
+        rows: A text with a gap, what fills it on one side and on the other, and the answers that these call for.
+        concept: What the sides differ in.
+        values: The value of the first side, and of the other.
+    """
     out = []
-    for one, other, answer, foil, value, contrary, cluster in rows:
-        for order, (clean, corrupt, yes, no, here, there) in {
-            "straight": (one, other, answer, foil, value, contrary), "swapped": (other, one, foil, answer, contrary, value),
-        }.items():  # fmt: skip
+    for frame, one, other, answer, foil in rows:
+        for order, sides in {"straight": (0, 1), "swapped": (1, 0)}.items():
+            fillers, answers = ((one, other), (answer, foil))
+            texts = [frame.format(fillers[side]) for side in sides]
+            words = [fillers[side].split()[-1] for side in sides]
+            spans = [[text.index(word), text.index(word) + len(word)] for text, word in zip(texts, words, strict=True)]
             out.append(
                 {
-                    "clean": clean, "corrupt": corrupt, "answer": yes, "foil": no, "group": order, "cluster": cluster,
-                    concept: here, f"corrupt_{concept}": there,
+                    "clean": texts[0], "corrupt": texts[1], "answer": answers[sides[0]], "foil": answers[sides[1]],
+                    "positions": {"who": spans[0]}, "corrupt_positions": {"who": spans[1]}, "group": order,
+                    "cluster": f"{one}/{other}", concept: values[sides[0]], f"corrupt_{concept}": values[sides[1]],
                 }
             )  # fmt: skip
     return out
 
 
-def gender() -> list[dict[str, str]]:
+def gender() -> list[dict[str, object]]:
+    """Return pairs of people."""
+    rows = [(frame, her, him, " she", " he") for frame, (her, him) in product(TELLING, zip(WOMEN, MEN, strict=True))]
+    return pairs(rows, "gender", ("female", "male"))
+
+
+def occupations() -> list[dict[str, object]]:
     """Return pairs of occupations."""
-    rows = [
-        (text.format(her), text.format(him), " she", " he", "female", "male", f"{her}/{him}")
-        for text, (her, him) in product(SAYING, zip(FEMALE, MALE, strict=True))
-    ]
-    return pairs(rows, "gender")
+    rows = [(frame, her, him, " she", " he") for frame, (her, him) in product(SAYING, zip(FEMALE, MALE, strict=True))]
+    return pairs(rows, "gender", ("female", "male"))
 
 
-def number() -> list[dict[str, str]]:
+def number() -> list[dict[str, object]]:
     """Return pairs of a noun in the singular and in the plural."""
-    rows = [
-        (text.format(noun), text.format(f"{noun}s"), answer, foil, "singular", "plural", noun)
-        for (text, answer, foil), noun in product(VERBS, NOUNS)
-    ]
-    return pairs(rows, "number")
+    rows = [(frame, noun, f"{noun}s", one, many) for (frame, one, many), noun in product(VERBS, NOUNS)]
+    return pairs(rows, "number", ("singular", "plural"))
 
 
-def training(random: Random, n: int = 1400) -> list[str]:
+def training(random: Random, n: int = 1600) -> list[str]:
     """Return sentences, most of them about the same nouns in other frames than those of the pairs."""
     out = []
     while len(out) < n:
-        noun, plural = random.choice(FEMALE + MALE + NOUNS), random.random() < 0.3
+        noun, plural = random.choice(FEMALE + MALE + NOUNS + NOUNS), random.random() < 0.3
         doing = STANDING if noun in INANIMATE else DOING
         verb, rest = random.choice(doing)
         pronoun = "they" if plural else "it" if noun in INANIMATE else random.choice(["she", "he"])
@@ -127,6 +153,14 @@ def training(random: Random, n: int = 1400) -> list[str]:
             f"Nobody knows why the {noun} {verb} {rest} {random.choice(WHERE)}.",
             f"The {noun} {'were' if plural else 'was'} {random.choice(WHERE)} when {pronoun} {verb} {rest}.",
         )
+        if random.random() < 0.3:
+            who, pronoun = random.choice([*product(WOMEN, ["she"]), *product(MEN, ["he"])])
+            verb, rest = random.choice(DOING)
+            frames = (
+                f"{random.choice(WHERE).capitalize()}, {who} {verb} {rest}, and then {pronoun} {random.choice(DOING)[0]} again.",
+                f"We saw {who} {random.choice(WHERE)} with {random.choice(THINGS)}.",
+                f"Last week {who} {verb} {rest} because {pronoun} had {random.choice(THINGS)}.",
+            )
         out.append(random.choice(frames))
     return list(dict.fromkeys(out))
 
@@ -134,7 +168,7 @@ def training(random: Random, n: int = 1400) -> list[str]:
 def main() -> None:
     """Write the files beside this one."""
     folder = Path(__file__).parent
-    for name, rows in (("gender", gender()), ("number", number())):
+    for name, rows in (("gender", gender()), ("occupations", occupations()), ("number", number())):
         text = "".join(json.dumps(row) + "\n" for row in rows)
         (folder / f"{name}.jsonl").write_text(text, encoding="utf-8")
     for name, lines in (("training", training(Random(0))), ("neutral", NEUTRAL)):
