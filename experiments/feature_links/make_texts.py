@@ -24,12 +24,7 @@ MEN = (
     "the prince", "the actor", "John", "Tom", "Paul", "Peter", "Robert", "Michael", "David", "George", "Henry", "Kevin",
     "Adam", "Mark", "James",
 )  # fmt: skip
-TELLING = (
-    "Yesterday {} said that",
-    "In the end {} was late because",
-    "Then {} wanted to know whether",
-    "At home {} whispered that",
-)
+TELLING = ("Yesterday {} said that", "In the end {} was late because")
 FEMALE = (
     "nurse", "secretary", "maid", "dancer", "teacher", "librarian", "therapist", "counselor", "tutor", "singer",
     "planner", "performer", "baker", "gardener", "poet", "artist", "model", "cleaner", "attendant", "assistant",
@@ -40,17 +35,14 @@ MALE = (
     "lawyer", "physicist", "commander", "inspector", "sailor", "butcher", "coach", "officer", "programmer", "colonel",
     "surgeon", "pastor", "warrior", "technician",
 )  # fmt: skip
-SAYING = ("The {} said that", "The {} whispered that", "The {} was late because", "The {} wanted to know whether")
+SAYING = ("The {} said that", "The {} was late because")
 NOUNS = (
     "nurse", "teacher", "farmer", "soldier", "lawyer", "doctor", "dancer", "singer", "tree", "river", "house", "road",
     "book", "letter", "song", "garden", "window", "bridge", "train", "bird", "horse", "door", "table", "picture",
     "tower",
 )  # fmt: skip
 INANIMATE = NOUNS[8:]
-VERBS = (
-    ("The {} near the station", " is", " are"), ("The {} from the north", " was", " were"),
-    ("In the morning the {} usually", " looks", " look"),
-)  # fmt: skip
+VERBS = (("The {} near the station", " is", " are"), ("The {} from the north", " was", " were"))
 WHERE = ("at the station", "in the city", "near the river", "on the hill", "by the window", "in the garden")
 DOING = (
     ("walked", "home"), ("talked", "for a while"), ("waited", "for the train"), ("worked", "until the evening"),
