@@ -284,20 +284,16 @@ def text(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-# Where a head stands in the figure: its row is the token at which it acts, its column the layer.
-_ROWS = {"after the first mention": 0, "second mention of the giver": 1, "end": 2}
-
-
 def figure(run: mc.Run) -> str:
     """Draw the circuit: heads by token and layer, with the effect of each path that was measured."""
     direct = Table(run.result("direct"))
     into_v, into_k = Table(run.result("into_inhibition", receivers="L20.v.H0")), Table(run.result("into_induction"))
     into_q, negative = Table(run.result("into_movers", receivers="L23.q.H0")), Table(run.result("into_negative"))
     nodes = {
-        "previous": (250, 60, "L16.z.H0", "previous token"), "induction": (370, 150, INDUCTION, "induction"),
-        "inhibition": (490, 240, "L20.z.H0", "S-inhibition"), "movers": (630, 240, "L23.z.H0 ...", "name movers"),
-        "suppressor": (630, 330, SUPPRESSOR, "suppressor"), "negative": (780, 150, "L24.z.H4", "negative"),
-        "late": (780, 400, LATE, "late"), "logits": (920, 285, "logits", ""),
+        "previous": (250, 55, "L16.z.H0", "previous token"), "induction": (370, 130, INDUCTION, "induction"),
+        "inhibition": (490, 270, "L20.z.H0", "S-inhibition"), "movers": (640, 270, "L23.z.H0 ...", "name movers"),
+        "suppressor": (640, 350, SUPPRESSOR, "suppressor"), "negative": (800, 205, "L24.z.H4", "negative"),
+        "late": (800, 420, LATE, "late"), "logits": (940, 300, "logits", ""),
     }  # fmt: skip
     total = sum(direct.effect(site)[0] for site in MOVERS)
     edges = [
@@ -309,9 +305,9 @@ def figure(run: mc.Run) -> str:
         ("movers", "logits", "", total), ("suppressor", "logits", "", direct.effect(SUPPRESSOR)[0]),
         ("negative", "logits", "", direct.effect("L24.z.H4")[0]), ("late", "logits", "", direct.effect(LATE)[0]),
     ]  # fmt: skip
-    parts = []
-    for label, y in (("behind the first mention", 60), ("second mention", 150), ("the last word", 240)):
-        parts.append(f'<text x="10" y="{y + 4}" opacity=".7">{label}</text>')
+    parts = [f'<path d="M10 {y}H990" stroke="#ccc" stroke-dasharray="4"/>' for y in (92, 168)]
+    for label, y in (("behind the first mention", 55), ("at the second mention", 130), ("at the last word", 270)):
+        parts.append(f'<text x="10" y="{y + 4}">{label}</text>')
     for start, stop, kind, effect in edges:
         (x, y, *_), (to_x, to_y, *_) = nodes[start], nodes[stop]
         color = "#2166ac" if effect > 0 else "#b2182b"
@@ -328,7 +324,7 @@ def figure(run: mc.Run) -> str:
         )
     words = "Heads of SmolLM2 that find the indirect object, and the share of the behavior along each path that was measured"
     return (
-        '<svg xmlns="http://www.w3.org/2000/svg" role="img" viewBox="0 0 990 440" width="990" height="440" '
+        '<svg xmlns="http://www.w3.org/2000/svg" role="img" viewBox="0 0 1000 450" width="1000" height="450" '
         f'style="font:12px system-ui,sans-serif;background:#fff"><title>{words}</title>{"".join(parts)}</svg>'
     )
 
