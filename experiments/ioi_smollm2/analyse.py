@@ -157,7 +157,7 @@ def _backups(run: mc.Run, end: Table) -> dict[str, Any]:
         told.append(f"{site} {alone:+.2f} alone, {with_movers:+.2f} once the name movers are silent")
         if with_movers < alone - 0.1:
             stepping_in.append(site)
-    verdict = "yes" if stepping_in else "no"
+    verdict = "yes" if stepping_in else "none of those tried"
     evidence = "log-odds lost by ablation: " + "; ".join(told) + f"; the name movers {silenced[joint]:+.2f}"
     return {
         "class": "backup name movers", "gpt2": GPT2["backup name movers"], "pattern": [], "used": stepping_in,
