@@ -19,7 +19,7 @@ READABLE = 0.9  # an AUC above which a feature is said to tell a concept
 
 def answer(run: mc.Run) -> dict[str, Any]:
     """Return the verdicts for each concept, the correlates that were unmasked, and the mitigation with its cost."""
-    concepts = {name: _concept(run, name) for name in CONCEPTS if f"{name}_links" in run.plan.steps}
+    concepts = {name: _concept(run, name) for name in CONCEPTS if _ran(run, f"{name}_links")}
     both = set.intersection(*(set(found["causal"]) for found in concepts.values())) if len(concepts) > 1 else set()
     return {
         "concepts": concepts, "used for both": sorted(both),
