@@ -24,6 +24,22 @@ MEN = (
     "the prince", "the actor", "John", "Tom", "Paul", "Peter", "Robert", "Michael", "David", "George", "Henry", "Kevin",
     "Adam", "Mark", "James",
 )  # fmt: skip
+# In pairs alone, so that there are clusters enough: a link halves them, and tests every feature of the dictionaries.
+MORE_WOMEN = (
+    "Maria", "Rose", "Lucy", "Claire", "Ruth", "Linda", "Karen", "Lisa", "Amy", "Nancy", "Diana", "Betty", "Carol", "Sharon",
+    "Michelle", "Jennifer", "Amanda", "Nicole", "Jessica", "Elizabeth", "Margaret", "Grace", "Marie", "Barbara", "Martha",
+    "Victoria",
+)  # fmt: skip
+MORE_MEN = (
+    "William", "Charles", "Thomas", "Daniel", "Andrew", "Edward", "Brian", "Joseph", "Richard", "Steven", "Eric", "Frank",
+    "Simon", "Alan", "Philip", "Roger", "Martin", "Stephen", "Matthew", "Jason", "Patrick", "Anthony", "Douglas", "Gary",
+    "Samuel", "Benjamin",
+)  # fmt: skip
+MORE_NOUNS = (
+    "student", "driver", "player", "writer", "worker", "leader", "king", "guest", "friend", "dog", "cat", "flower", "car",
+    "boat", "chair", "lamp", "box", "bottle", "cup", "stone", "wall", "gate", "field", "hill", "island", "tool", "machine",
+    "clock",
+)  # fmt: skip
 TELLING = ("Yesterday {} said that", "In the end {} was late because")
 FEMALE = (
     "nurse", "secretary", "maid", "dancer", "teacher", "librarian", "therapist", "counselor", "tutor", "singer",
@@ -113,7 +129,8 @@ def pairs(rows: list[tuple[str, str, str, str, str]], concept: str, values: tupl
 
 def gender() -> list[dict[str, object]]:
     """Return pairs of people."""
-    rows = [(frame, her, him, " she", " he") for frame, (her, him) in product(TELLING, zip(WOMEN, MEN, strict=True))]
+    people = zip(WOMEN + MORE_WOMEN, MEN + MORE_MEN, strict=True)
+    rows = [(TELLING[number % 2], her, him, " she", " he") for number, (her, him) in enumerate(people)]
     return pairs(rows, "gender", ("female", "male"))
 
 
@@ -125,7 +142,11 @@ def occupations() -> list[dict[str, object]]:
 
 def number() -> list[dict[str, object]]:
     """Return pairs of a noun in the singular and in the plural."""
-    rows = [(frame, noun, f"{noun}s", one, many) for (frame, one, many), noun in product(VERBS, NOUNS)]
+    rows = []
+    for number, noun in enumerate(NOUNS + MORE_NOUNS):
+        frame, one, many = VERBS[number % 2]
+        plural = f"{noun}es" if noun.endswith("x") else f"{noun}s"
+        rows.append((frame, noun, plural, one, many))
     return pairs(rows, "number", ("singular", "plural"))
 
 
