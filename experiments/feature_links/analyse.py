@@ -14,7 +14,7 @@ from mechcausal.links.figure import still
 from mechcausal.results.intervals import mean_interval, ratio_interval
 
 CONCEPTS = ("gender", "number")
-READABLE = 0.9  # an AUC above which a feature is said to tell a concept
+READABLE = 0.8  # an AUC above which a feature is said to tell a concept
 
 
 def answer(run: mc.Run) -> dict[str, Any]:

@@ -37,7 +37,7 @@ def test_each_pair_stands_in_both_orders(name, concept):
         begin, end = one["positions"]["who"]
         assert one["clean"][begin:end].isalpha()
     clusters = {row["cluster"] for row in straight}
-    assert len(clusters) >= 24  # twelve for each half of a link
+    assert len(clusters) >= 24
 
 
 def test_no_sentence_of_the_training_begins_as_a_pair_does():
