@@ -37,7 +37,9 @@ class Bench:
         self.folder, self.config, self.base, self.device = folder, config, base, device
         self._models: OrderedDict[str, Any] = OrderedDict()
         self._data: dict[tuple[str, str, int], Any] = {}
+        self._digests: dict[tuple[str, str, int], tuple[str, ...]] = {}
         self._groups: dict[str, Group] = {}
+        self.specs: dict[str, Any] = {}
         self._dictionaries: dict[tuple[str, str], str] = {}
 
     @cached_property
@@ -55,6 +57,7 @@ class Bench:
         while len(self._models) >= _MODELS:
             gone, _ = self._models.popitem(last=False)
             self._data = {key: data for key, data in self._data.items() if key[0] != gone}
+            self.specs.clear()
             self._dictionaries = {key: value for key, value in self._dictionaries.items() if key[0] != gone}
         table = self.config.models[name]
         options = {
@@ -73,14 +76,20 @@ class Bench:
 
     def data(self, model: str, name: str, seed: int) -> Any:  # noqa: ANN401 - pairs or prompts
         """Return data as the tokenizer of a model reads them."""
-        table = self.config.data[name]
-        drawn = source(table)
-        takes = "seed" in {part.name for part in fields(drawn)} and "seed" not in table
+        drawn, takes = source(self.config.data[name]), self.draws(name)
         key = model, name, seed if takes else -1
         loaded = self.model(model)  # which may forget the data of another
         if key not in self._data:
             self._data[key] = (replace(drawn, seed=seed) if takes else drawn).read(loaded, self.base)  # type: ignore[call-arg]
         return self._data[key]
+
+    def digests(self, model: str, name: str, seed: int) -> tuple[str, ...]:
+        """Return the digest of each pair or prompt of data."""
+        key = model, name, seed if self.draws(name) else -1
+        if key not in self._digests:
+            data = self.data(model, name, seed)
+            self._digests[key] = tuple(data.take([row]).hash for row in range(len(data)))
+        return self._digests[key]
 
     def draws(self, name: str) -> bool:
         """Say whether data are drawn anew for each seed of the run."""

@@ -109,7 +109,7 @@ def _groups(
         return [
             Group(
                 key=key_of(written, *parts), kind="sweep", spec=written, cells=cells.rows, joint=cells.joint,
-                prompts=prompt_digests(data), about=about, block=bench.config.block if cells.alone else len(data),
+                prompts=bench.digests(model, name, seed), about=about, block=bench.config.block if cells.alone else len(data),
                 chunk=len(cells.rows) if cells.at_once else bench.config.cells, **by_prompt, **common,
             )
         ]  # fmt: skip
@@ -117,7 +117,7 @@ def _groups(
     # Each text draws by its number in the set, so that only what is not drawn is the same in any block.
     texts = step.run == "generate" and isinstance(data, PromptSet) and spec.temperature == 0 and spec.samples == 1
     kind: Kind = "texts" if texts else "whole"
-    prompts = prompt_digests(data) if texts else (data_digest(data),)
+    prompts = bench.digests(model, name, seed) if texts else (data_digest(data),)
     key = key_of(written, *parts, *([] if texts else [data_digest(data)]))
     return [
         Group(
@@ -208,11 +208,6 @@ def _check_sites(spec: Method[Any, Any], model: Any) -> None:  # noqa: ANN401 - 
         value = getattr(spec, part.name)
         if str(part.type) in ("SiteSpec", "CellSpec", "SiteSpec | None", "str | Site") and value is not None:
             abilities(model).require(expand(as_text(value), abilities(model).shape))
-
-
-def prompt_digests(data: Contrast | PromptSet) -> tuple[str, ...]:
-    """Return the digest of each pair or prompt."""
-    return tuple(data.take([row]).hash for row in range(len(data)))
 
 
 def data_digest(data: Any) -> str:  # noqa: ANN401 - whatever a method takes

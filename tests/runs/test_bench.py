@@ -29,6 +29,14 @@ def test_models_and_data_are_read_once(bench):
     assert bench.data("a", "others", 0) is bench.data("a", "others", 1)  # it has a seed of its own
 
 
+def test_prompts_have_digests_of_their_own(bench):
+    pairs = bench.data("a", "gender", 0)
+    digests = bench.digests("a", "gender", 0)
+    assert digests == tuple(pairs.take([row]).hash for row in range(20))
+    assert len(set(digests)) == 20
+    assert bench.digests("a", "gender", 1) != digests
+
+
 def test_two_models_stay_loaded(bench):
     first = bench.model("a")
     bench.model("c")
