@@ -114,6 +114,7 @@ def test_a_name_says_which_rows_failed_and_not_in_which_order_they_stand():
     assert name_of(shard_of(fitted(rows.take([2, 0, 3, 1])))) == name
     both = pa.concat_tables([table([9], [9], group=OTHER), rows])
     assert name_of(shard_of(fitted(both))) == name_of(shard_of(fitted(both.take([3, 4, 0, 1, 2]))))
+    assert name_of(shard_of(fitted(fitted(both).slice(1)))) == name  # the group that was cut off has no say
     others = [
         table([1, 2], [3, 5]), table([1, 3], [3, 4]), table([1, 2], [3, 4], group=OTHER), table([3, 4], [1, 2]),
         table([1, 2], [3, 4], error="E: e"), both, rows.slice(1),
