@@ -7,10 +7,11 @@ import os
 import tempfile
 from collections import OrderedDict
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mechcausal.audits.running import about_model
 from mechcausal.audits.sources import source
@@ -18,8 +19,12 @@ from mechcausal.errors import ResultError
 from mechcausal.runs.config import Config
 from mechcausal.runs.packing import Folder
 from mechcausal.runs.plan import Group, Plan, key_of
+from mechcausal.runs.store import Store
 
-_MODELS = 2  # how many are kept in memory
+if TYPE_CHECKING:
+    from mechcausal.runs.run import Run
+
+MODELS = 2  # how many are kept in memory
 _FACTS = ("weights", "config", "tokenizer", "dtype", "head", "altered")
 
 
@@ -37,6 +42,7 @@ class Bench:
         self.folder, self.config, self.base, self.device = folder, config, base, device
         self._models: OrderedDict[str, Any] = OrderedDict()
         self._data: dict[tuple[str, str, int], Any] = {}
+        self._plan: Plan | None = None
         self._groups: dict[str, Group] = {}
         self._dictionaries: dict[tuple[str, str], str] = {}
 
@@ -52,7 +58,7 @@ class Bench:
         if name in self._models:
             self._models.move_to_end(name)
             return self._models[name]
-        while len(self._models) >= _MODELS:
+        while len(self._models) >= MODELS:
             gone, _ = self._models.popitem(last=False)
             self._data = {key: data for key, data in self._data.items() if key[0] != gone}
             self._dictionaries = {key: value for key, value in self._dictionaries.items() if key[0] != gone}
@@ -96,22 +102,32 @@ class Bench:
         attached |= {folder: folder for folder in self.config.models[name].dictionaries}
         return known | ({"dictionaries": attached} if attached else {})
 
-    def plan(self) -> Plan:
-        """Return the plan of the run as it stands."""
-        return Plan.load(self.folder)
+    @cached_property
+    def store(self) -> Store:
+        """The rows of the run."""
+        return Store(self.folder)
+
+    def know(self, plan: Plan) -> None:
+        """Take over the plan of a driver. The file in the folder may be that of another driver, which is less far."""
+        self._plan = plan
+        self._groups = {group.id: group for group in plan.groups}
+
+    def run(self) -> Run:
+        """Return the run as it stands."""
+        from mechcausal.runs.run import Run
+
+        self.store.refresh()
+        return Run.underway(self.store, self._plan or Plan.load(self.folder))
 
     def group(self, name: str) -> Group:
         """Return a planned group by its id."""
-        if name not in self._groups:
-            self._groups = {group.id: group for group in self.plan().groups}
         return self._groups[name]
 
     def attach(self, model: str, step: str, seed: int) -> str:
         """Attach the dictionary that a step trained to a model, under the id of the step; return its digest."""
         from mechcausal.dictionaries.loading import load as load_dictionary
-        from mechcausal.runs.run import Run
 
-        run = Run(self.folder)
+        run = self.run()
         group = run.one(step, model=model, seed=seed)
         digest = group.key
         loaded = self.model(model)
@@ -141,5 +157,5 @@ class Bench:
             "step": group.step, **group.labels, "rows": unit.rows, "wall": round(wall, 6), "seconds": round(processor, 6),
             "process": os.getpid(),
         }  # fmt: skip
-        with (self.folder / "units.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        with suppress(OSError), (self.folder / "units.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")  # on a full disk it is the rows that matter, and they say so
