@@ -95,7 +95,11 @@ def _audited(bench: Bench, group: Group) -> Any:  # noqa: ANN401 - a Report
 
 
 def _table(
-    group: Group, unit: Unit, blob: bytes | None = None, more: list[str | None] | None = None, **numbers: Any
+    group: Group,
+    unit: Unit,
+    blob: bytes | None = None,
+    more: list[str | None] | None = None,
+    **numbers: np.ndarray,
 ) -> pa.Table:
     """Return rows for each cell and prompt of a unit, cell by cell."""
     cells, prompts = group.cell_digests[list(unit.cells)], group.prompt_digests[list(unit.prompts)]
