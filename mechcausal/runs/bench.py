@@ -44,6 +44,8 @@ class Bench:
         self._data: dict[tuple[str, str, int], Any] = {}
         self._plan: Plan | None = None
         self._groups: dict[str, Group] = {}
+        self._chosen: dict[tuple[str, str], list[Any]] = {}
+        self._digests: dict[tuple[str, str, int], tuple[str, ...]] = {}
         self._dictionaries: dict[tuple[str, str], str] = {}
 
     @cached_property
@@ -61,6 +63,7 @@ class Bench:
         while len(self._models) >= MODELS:
             gone, _ = self._models.popitem(last=False)
             self._data = {key: data for key, data in self._data.items() if key[0] != gone}
+            self._digests = {key: value for key, value in self._digests.items() if key[0] != gone}
             self._dictionaries = {key: value for key, value in self._dictionaries.items() if key[0] != gone}
         table = self.config.models[name]
         options = {
@@ -79,14 +82,20 @@ class Bench:
 
     def data(self, model: str, name: str, seed: int) -> Any:  # noqa: ANN401 - pairs or prompts
         """Return data as the tokenizer of a model reads them."""
-        table = self.config.data[name]
-        drawn = source(table)
-        takes = "seed" in {part.name for part in fields(drawn)} and "seed" not in table
-        key = model, name, seed if takes else -1
+        drawn = source(self.config.data[name])
+        key = model, name, seed if self.draws(name) else -1
         loaded = self.model(model)  # which may forget the data of another
         if key not in self._data:
-            self._data[key] = (replace(drawn, seed=seed) if takes else drawn).read(loaded, self.base)  # type: ignore[call-arg]
+            self._data[key] = (replace(drawn, seed=seed) if self.draws(name) else drawn).read(loaded, self.base)  # type: ignore[call-arg]
         return self._data[key]
+
+    def digests(self, model: str, name: str, seed: int) -> tuple[str, ...]:
+        """Return the digest of each prompt or pair of data, which takes a while and is done once."""
+        data = self.data(model, name, seed)
+        key = model, name, seed if self.draws(name) else -1
+        if key not in self._digests:
+            self._digests[key] = tuple(data.take([row]).hash for row in range(len(data)))
+        return self._digests[key]
 
     def draws(self, name: str) -> bool:
         """Say whether data are drawn anew for each seed of the run."""
@@ -118,6 +127,13 @@ class Bench:
 
         self.store.refresh()
         return Run.underway(self.store, self._plan or Plan.load(self.folder))
+
+    def chosen(self, run: Run, group: Group, reference: Mapping[str, Any]) -> list[Any]:
+        """Return the sites that a reference chooses of a group that is done, which every unit asks for."""
+        key = group.id, json.dumps(reference, sort_keys=True)
+        if key not in self._chosen:
+            self._chosen[key] = run.chosen(group, reference)
+        return self._chosen[key]
 
     def group(self, name: str) -> Group:
         """Return a planned group by its id."""

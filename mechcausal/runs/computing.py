@@ -15,7 +15,7 @@ from mechcausal.errors import DataError, ResultError
 from mechcausal.runs.bench import Bench
 from mechcausal.runs.packing import packed
 from mechcausal.runs.plan import Group, Unit
-from mechcausal.runs.planning import _digest, _digests, specified
+from mechcausal.runs.planning import _digest, specified
 from mechcausal.runs.store import ROW
 from mechcausal.runs.sweeps import SIDES, more_of, narrowed, numbers_of
 
@@ -25,7 +25,8 @@ def computed(bench: Bench, group: Group, unit: Unit) -> pa.Table:
     if group.kind == "audit":
         return _table(group, unit, blob=packed(_audited(bench, group)))
     data = bench.data(group.model, group.data, group.seed)
-    now = _digests(data) if group.kind != "whole" else (_digest(data),)
+    whole = group.kind == "whole"
+    now = (_digest(data),) if whole else bench.digests(group.model, group.data, group.seed)
     if now != group.prompts:
         raise DataError(f"the data {group.data!r} have changed since the run was planned", fix="start the run again")
     asked = specified(bench, bench.config.step(group.step), group.model, group.seed, group.each, group.values)

@@ -7,7 +7,7 @@ import os
 import platform
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -95,15 +95,18 @@ def drive(
         log.say(f"put aside: {name}: {why}")
     steps = {step.id: step.run for step in config.steps}
     plan = Plan(config.name, config.question, steps, waiting=tuple(steps), folder=str(experiment.folder))
-    workers = engine_of(engine, out, config, experiment.folder, **options)
     tracker = Tracker(track, config)
     try:
         with _stopping(out, log):
-            plan = _run(plan, config, out, store, workers, log, tracker, quiet)
+            workers = engine_of(engine, out, config, experiment.folder, **options)
+            try:
+                _run(plan, config, out, store, workers, log, tracker, quiet)
+            finally:
+                workers.stop()
     finally:
-        workers.stop()
         tracker.finish()
-        (out / DRIVER).unlink(missing_ok=True)
+        with suppress(OSError):
+            (out / DRIVER).unlink(missing_ok=True)
     run = Run(out)
     failed = sum(part.failed for part in run.status())
     log.say(f"end: {sum(part.done for part in run.status())} rows" + (f", {failed} failed" if failed else ""))
@@ -112,7 +115,7 @@ def drive(
 
 def _run(
     plan: Plan, config: Config, out: Path, store: Store, workers: Engine, log: _Log, tracker: Tracker, quiet: bool
-) -> Plan:
+) -> None:
     """Plan and compute, until no step is left that could be."""
     tally, tried = Tally(), set[str]()
     first = True
@@ -145,7 +148,7 @@ def _run(
             tried |= wanted
             store.refresh()
             if not any(_ready(plan, config, store, step) for step in plan.waiting):
-                return plan
+                return
     finally:
         bar.close()
 
@@ -245,7 +248,8 @@ def _beat(out: Path, tally: Tally) -> None:
         "process": os.getpid(), "host": platform.node(), "planned": tally.planned, "done": tally.done,
         "failed": tally.failed, "rows_per_second": tally.pace,
     }  # fmt: skip
-    _write(out / DRIVER, json.dumps(state) + "\n")
+    with suppress(OSError):  # a full disk, say: rows that cannot be written say so
+        _write(out / DRIVER, json.dumps(state) + "\n")
 
 
 def _write(path: Path, text: str) -> None:
@@ -261,5 +265,5 @@ class _Log:
 
     def say(self, what: str) -> None:
         """Add a line."""
-        with self._path.open("a", encoding="utf-8") as file:
+        with suppress(OSError), self._path.open("a", encoding="utf-8") as file:
             file.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {' '.join(what.split())}\n")

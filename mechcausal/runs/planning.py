@@ -103,7 +103,7 @@ def _groups(
         return [
             Group(
                 key=key_of(written, *parts), kind="sweep", spec=written, cells=cells.rows, joint=cells.joint,
-                prompts=_digests(data), about=about, block=bench.config.block if cells.alone else len(data),
+                prompts=bench.digests(model, name, seed), about=about, block=bench.config.block if cells.alone else len(data),
                 chunk=len(cells.rows) if cells.at_once else bench.config.cells, **by_prompt, **common,
             )
         ]  # fmt: skip
@@ -111,7 +111,7 @@ def _groups(
     # Each text draws by its number in the set, so that only what is not drawn is the same in any block.
     texts = step.run == "generate" and isinstance(data, PromptSet) and spec.temperature == 0 and spec.samples == 1
     kind: Kind = "texts" if texts else "whole"
-    prompts = _digests(data) if texts else (_digest(data),)
+    prompts = bench.digests(model, name, seed) if texts else (_digest(data),)
     key = key_of(written, *parts, *([] if texts else [_digest(data)]))
     return [
         Group(
@@ -135,7 +135,7 @@ def specified(
         which = {"data": reference["data"]} if "data" in reference else {}
         group = run.one(reference["from"], model=model, seed=seed, among=labels, **which)
         if chooses(reference):
-            sites = run.chosen(group, reference)
+            sites = bench.chosen(run, group, reference)
             empty = empty or not sites
             return sites, sites
         if group.word == "train_dictionary":
@@ -200,11 +200,6 @@ def _check_sites(spec: Method[Any, Any], model: Any) -> None:  # noqa: ANN401 - 
         value = getattr(spec, part.name)
         if str(part.type) in ("SiteSpec", "CellSpec", "SiteSpec | None", "str | Site") and value is not None:
             abilities(model).require(expand(as_text(value), abilities(model).shape))
-
-
-def _digests(data: Contrast | PromptSet) -> tuple[str, ...]:
-    """Return the digest of each pair or prompt."""
-    return tuple(data.take([row]).hash for row in range(len(data)))
 
 
 def _digest(data: Any) -> str:  # noqa: ANN401 - whatever a method takes
