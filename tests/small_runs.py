@@ -2,13 +2,13 @@
 
 import multiprocessing
 import os
+import sys
 import time
 from contextlib import contextmanager
 from functools import cache
 
 import numpy as np
 
-import mechcausal as mc
 from mechcausal.cli import main
 from mechcausal.models import load as loading
 from mechcausal.runs import driver
@@ -16,6 +16,7 @@ from mechcausal.runs.experiment import Experiment
 from mechcausal.runs.run import Run
 
 FORK = multiprocessing.get_context("fork")  # what this process has imported and loaded need not be loaded again
+_LOAD = loading.load
 
 
 def content(**changes):
@@ -25,13 +26,13 @@ def content(**changes):
         {"id": "without", "run": "ablate", "data": "gender", "sites": ["attn_out", "mlp_out"], "do": "zero"},
         {"id": "best", "run": "ablate", "data": "gender", "sites": {"from": "heads", "top": 3}, "do": "zero"},
     ]
-    data = {"gender": {"contrast": "hiring/gender", "n": 16}}
+    data = {"gender": {"contrast": "hiring/gender", "n": 12}}
     return {"name": "small", "model": "organism:hiring", "data": data, "step": steps, "block": 4, "cells": 3} | changes
 
 
 @cache
 def _model(name):
-    return mc.load(name)
+    return _LOAD(name)
 
 
 def drive(out, engine="local", **options):
@@ -43,14 +44,14 @@ def drive(out, engine="local", **options):
 @contextmanager
 def _prepared(engine="local"):
     """Let a shard be one unit, so that there are many moments between shards, and load a model once."""
-    load, seconds = loading.load, driver._SHARD_SECONDS
+    seconds = driver._SHARD_SECONDS
     driver._SHARD_SECONDS = 0.0
     if engine == "local":
         loading.load = lambda name, **_: _model(name)
     try:
         yield
     finally:
-        loading.load, driver._SHARD_SECONDS = load, seconds
+        loading.load, driver._SHARD_SECONDS = _LOAD, seconds
 
 
 def driver_of(out, **options):
@@ -69,9 +70,7 @@ def driver_of(out, **options):
 def _driven(out, options):
     """Be a driver; what it says at its end goes into a file beside the folder."""
     words, before = options.pop("words", None), options.pop("before", None)
-    with (out.parent / f"{os.getpid()}.said").open("w") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
+    sys.stdout = sys.stderr = (out.parent / f"{os.getpid()}.said").open("w", buffering=1)
     try:
         if before is not None:
             before()
@@ -83,7 +82,7 @@ def _driven(out, options):
     except SystemExit as error:
         os._exit(error.code)
     except Exception as error:
-        (out.parent / f"{os.getpid()}.said").write_text(f"{type(error).__name__}: {error}")
+        print(f"{type(error).__name__}: {error}")
         os._exit(3)
     os._exit(0)
 

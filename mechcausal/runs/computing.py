@@ -36,15 +36,15 @@ def computed(bench: Bench, group: Group, unit: Unit) -> pa.Table:
     if group.kind == "sweep":
         return _swept(group, unit, asked.spec, model, data)
     if group.kind == "texts":
-        return _written(group, unit, asked.spec.run(model, data.take(list(unit.prompts))))
+        return _written(group, unit, asked.spec.run(model, data.take(list(unit.batch))))
     return _table(group, unit, blob=_whole(asked.spec, model, data))
 
 
 def _swept(group: Group, unit: Unit, spec: Any, model: Any, data: Any) -> pa.Table:  # noqa: ANN401
     """Return a row for each cell and prompt."""
     every = bool(group.about.get("needs_others"))
-    block = data if every else data.take(list(unit.prompts))
-    columns = list(unit.prompts) if every else list(range(len(unit.prompts)))
+    block = data if every else data.take(list(unit.batch))
+    columns = list(unit.prompts) if every else unit.columns
     rows = [group.cells[number] for number in unit.cells]
     joint = [group.joint[number] for number in unit.cells]
     gathered: dict[str, np.ndarray] = {}
@@ -67,13 +67,14 @@ def _swept(group: Group, unit: Unit, spec: Any, model: Any, data: Any) -> pa.Tab
 
 def _written(group: Group, unit: Unit, result: Any) -> pa.Table:  # noqa: ANN401 - a Generated
     """Return a row for each text."""
-    records = json.loads(result.frame.drop(columns="prompt").to_json(orient="records"))
-    chances = [[None if np.isnan(value) else value for value in row] for row in result.examples.tolist()]
+    frame = result.frame.drop(columns="prompt").iloc[unit.columns]
+    records = json.loads(frame.to_json(orient="records"))
+    chances = [[None if np.isnan(value) else value for value in row] for row in result.examples[unit.columns].tolist()]
     more = [
         json.dumps({"row": row, "logprobs": chance}, ensure_ascii=False)
         for row, chance in zip(records, chances, strict=True)
     ]
-    return _table(group, unit, value=result.frame["logprob"].to_numpy(dtype=float), more=more)
+    return _table(group, unit, value=frame["logprob"].to_numpy(dtype=float), more=more)
 
 
 def _whole(spec: Any, model: Any, data: Any) -> bytes:  # noqa: ANN401

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -132,8 +132,8 @@ class Worker:
         except Exception as error:
             if len(unit.prompts) > 1 and not group.about.get("needs_others") and group.kind in ("sweep", "texts"):
                 middle = len(unit.prompts) // 2
-                yield from self._computed(replace(unit, prompts=unit.prompts[:middle]))
-                yield from self._computed(replace(unit, prompts=unit.prompts[middle:]))
+                yield from self._computed(unit.only(unit.prompts[:middle]))
+                yield from self._computed(unit.only(unit.prompts[middle:]))
                 return
             yield failed(group, unit, error)
             return

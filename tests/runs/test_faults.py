@@ -6,10 +6,11 @@ The drivers are processes of their own, forked from this one, so that a kill is 
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 
 import pytest
@@ -20,16 +21,22 @@ from mechcausal.runs import computing, worker
 from mechcausal.runs.experiment import Experiment
 from mechcausal.runs.run import Run
 
+SHARDS = 48  # of the whole run
 KILLED, STOPPED = -signal.SIGKILL, 130
 
 
 @pytest.fixture(scope="module")
-def reference(tmp_path_factory):
-    """Return the rows of a run that nothing happens to."""
-    out = tmp_path_factory.mktemp("reference") / "run"
-    drive(out)
-    assert Run(out).complete
-    return bits(out)
+def finished(tmp_path_factory):
+    """Return the folder of a run that nothing happens to."""
+    out = tmp_path_factory.mktemp("finished") / "run"
+    assert drive(out).complete
+    assert shards(out) == SHARDS
+    return out
+
+
+@pytest.fixture(scope="module")
+def reference(finished):
+    return bits(finished)
 
 
 @pytest.fixture
@@ -61,29 +68,36 @@ def test_a_driver_is_killed_at_twelve_moments(out, reference):
         # The first is killed while it plans; the others at any moment of computing or writing a shard.
         kill_when(out, draw.randint(1, 5) if number else 0, process, pause=draw.uniform(0, 0.1))
         assert process.exitcode == KILLED
-    assert 0 < shards(out) < 68
+    assert 0 < shards(out) < SHARDS
     assert not Run(out).complete
     finish(out, reference)
     assert not list(out.rglob(".*mechcausal-part"))
 
 
-@pytest.mark.parametrize("damage", ["truncated", "a bit flipped", "empty"])
-def test_a_damaged_shard_is_computed_again(out, reference, damage):
+def test_damaged_shards_are_computed_again(out, reference):
     process = driver_of(out)
-    kill_when(out, 6, process)
-    path = sorted((out / "rows").glob("*.parquet"))[2]
-    content = bytearray(path.read_bytes())
-    if damage == "a bit flipped":
-        content[len(content) // 3] ^= 4
-    path.write_bytes({"truncated": content[:-100], "empty": b""}.get(damage, content))
-    assert Run(out).store.check()
+    kill_when(out, 9, process)
+    damaged = sorted((out / "rows").glob("*.parquet"))[1:8:3]
+    for path, damage in zip(damaged, (truncated, with_a_bit_flipped, lambda _: b""), strict=True):
+        path.write_bytes(damage(path.read_bytes()))
+    assert len(Run(out).store.check()) == 3
     finish(out, reference)
-    assert [item.name for item in (out / "damaged").iterdir()] == [path.name]
-    assert "put aside" in (out / "run.log").read_text()
+    assert sorted((out / "damaged").iterdir()) == [out / "damaged" / path.name for path in damaged]
+    assert (out / "run.log").read_text().count("put aside") == 3
 
 
-def test_a_finished_run_that_lost_shards_gets_them_back(out, reference):
-    drive(out)
+def truncated(content):
+    return content[:-100]
+
+
+def with_a_bit_flipped(content):
+    changed = bytearray(content)
+    changed[len(changed) // 3] ^= 4
+    return bytes(changed)
+
+
+def test_a_finished_run_that_lost_shards_gets_them_back(out, finished, reference):
+    shutil.copytree(finished, out)
     for path in sorted((out / "rows").glob("*.parquet"))[::7]:
         path.unlink()
     assert not Run(out).complete
@@ -103,21 +117,26 @@ def mounted(path, size, *options):
         subprocess.run(["umount", "-l", str(path)], check=True)
 
 
+def fill(path):
+    """Write a file until the disk is full."""
+    with suppress(OSError), path.open("wb", buffering=0) as file:
+        while file.write(b"0" * 4096):
+            pass
+
+
 def test_a_full_disk_stops_the_run_with_a_sentence_and_room_lets_it_go_on(tmp_path, reference):
     with mounted(tmp_path / "disk", 24) as disk:
         out = disk / "run"
         process = driver_of(out)
         wait_for(lambda: shards(out) >= 4)
         filler = disk / "filler"
-        with pytest.raises(OSError, match="No space left"), filler.open("wb", buffering=0) as file:
-            while True:
-                file.write(b"0" * 4096)
+        fill(filler)
         process.join(timeout=60)
         assert process.exitcode == 3
         assert Run(out).store.check() == []
         before = shards(out)
 
-        with pytest.raises(ResultError, match="the disk of .* is nearly full .* make room"):
+        with pytest.raises(ResultError, match=r"the disk of .* is nearly full .* make room"):
             drive(out)
 
         filler.unlink()
@@ -192,7 +211,7 @@ def test_ctrl_c_stops_with_how_to_go_on(out, reference, tmp_path):
     assert f"stopped: what was computed is kept in {out}: run the same again, which goes on from there" in sentence
     assert "Traceback" not in sentence
     assert not (out / "driver.json").exists()
-    assert 5 <= shards(out) < 68
+    assert 5 <= shards(out) < SHARDS
     finish(out, reference)
 
 
