@@ -55,10 +55,8 @@ def _seeds(bench: Bench, step: Step, data: str) -> tuple[int, ...]:
 
 def _settings(bench: Bench, step: Step, model: str, seed: int) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     """Yield the labels and fields of each combination: of the step's own lists, and of those of the steps it takes."""
-    from mechcausal.runs.run import Run
-
     names = step.earlier
-    run = Run(bench.folder) if names else None
+    run = bench.run() if names else None
     found = {name: run.labels(name, model=model, seed=seed) or [{}] for name in names} if run else {}
     for own in step.combinations():
         for settings in product(*found.values()):
@@ -131,19 +129,17 @@ def specified(
     bench: Bench, step: Step, model: str, seed: int, labels: Mapping[str, Any], values: Mapping[str, Any]
 ) -> Made | None:
     """Return the specification of a combination; None where sites that are chosen of an earlier step are none."""
-    from mechcausal.runs.run import Run
-
     empty = False
     but = {name: bench.attach(model, name, seed) for name in step.dictionaries}
     bench.detached(model, but)
 
     def earlier(reference: Mapping[str, Any]) -> tuple[Any, Any]:
         nonlocal empty
-        run = Run(bench.folder)
+        run = bench.run()
         which = {"data": reference["data"]} if "data" in reference else {}
         group = run.one(reference["from"], model=model, seed=seed, among=labels, **which)
         if chooses(reference):
-            sites = run.chosen(group, reference)
+            sites = bench.chosen(run, group, reference)
             empty = empty or not sites
             return sites, sites
         if group.word == "train_dictionary":

@@ -72,6 +72,13 @@ class Run:
         self.folder = Path(folder)
         self.plan = Plan.load(self.folder)
 
+    @classmethod
+    def underway(cls, store: Store, plan: Plan) -> Run:
+        """Return a run that is being computed, as its driver knows it."""
+        run = cls.__new__(cls)
+        run.folder, run.plan, run.store = store.folder, plan, store
+        return run
+
     def __repr__(self) -> str:
         """Say how far each step is."""
         lines = [f"{self.plan.name}: {self.plan.question}".rstrip(": ")]
