@@ -94,7 +94,7 @@ def _groups(
     loaded, facts = bench.model(model), bench.facts(model)
     about |= provenance(loaded, data) | {"facts": facts}
     clean = data.clean if isinstance(data, Contrast) else data
-    by_prompt = (
+    by_prompt: dict[str, Any] = (
         {"groups": tuple(clean.groups), "clusters": tuple(clean.clusters)} if isinstance(clean, PromptSet) else {}
     )
     parts = [facts, bench.config.threads, spec.meaning]
