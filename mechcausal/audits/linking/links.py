@@ -13,10 +13,10 @@ import pandas as pd
 from mechcausal.arguments import Count, CountOrZero, OpenShare, Text
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.estimate import Estimate
-from mechcausal.audits.fairness.controls import redrawn_effect
 from mechcausal.audits.figures import Point, Points
 from mechcausal.audits.finding import Answer, Control, Identified
 from mechcausal.audits.question import AuditQuestion, Family
+from mechcausal.audits.redrawn import redrawn_effect
 from mechcausal.audits.sources import DATA
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.places import as_text
