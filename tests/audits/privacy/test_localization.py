@@ -89,8 +89,8 @@ def test_the_features_that_hold_the_secrets_are_those_of_the_head(hiring, codes,
     try:
         prompts = asked_for(hiring, codes, codes.prompts)
         ablator = Ablator(Desk(hiring, {}, quiet=True), "zero", prompts)
-        none, head, features = ablator.measured(prompts, "logprob", [(), [Site.parse("L2.z.H3")], of_the_head])
-        assert np.abs(features - head).max() < 1e-2
+        none, head, ablated = ablator.measured(prompts, "logprob", [(), [Site.parse("L2.z.H3")], of_the_head])
+        assert np.abs(ablated - head).max() < 1e-2
         assert (none - head).mean() > 5
         decisions = mc.task("hiring").prompts(hiring, 40)
         features = "L2.attn_out.sae:heads.F*"
