@@ -221,9 +221,12 @@ def _shards(groups: Sequence[Group], store: Store, tally: Tally, workers: int) -
 
 @contextmanager
 def _stopping(out: Path, log: _Log) -> Iterator[None]:
-    """Turn Ctrl-C into a sentence that says how to go on."""
+    """Turn Ctrl-C into a sentence that says how to go on, and write down whatever else ends the run."""
     try:
         yield
+    except MechcausalError as error:
+        log.say(f"stopped: {error}")
+        raise
     except KeyboardInterrupt:
         log.say("stopped by its user")
         raise Stopped(
