@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,11 @@ import pyarrow as pa
 
 from mechcausal.errors import DataError, ResultError
 from mechcausal.runs.bench import Bench
+from mechcausal.runs.config import is_reference
+from mechcausal.runs.fields import chooses
 from mechcausal.runs.packing import packed
 from mechcausal.runs.plan import Group, Unit
-from mechcausal.runs.planning import _digest, specified
+from mechcausal.runs.planning import data_digest, specified
 from mechcausal.runs.store import ROW
 from mechcausal.runs.sweeps import SIDES, more_of, narrowed, numbers_of
 
@@ -25,19 +28,29 @@ def computed(bench: Bench, group: Group, unit: Unit) -> pa.Table:
     if group.kind == "audit":
         return _table(group, unit, blob=packed(_audited(bench, group)))
     data = bench.data(group.model, group.data, group.seed)
-    whole = group.kind == "whole"
-    now = (_digest(data),) if whole else bench.digests(group.model, group.data, group.seed)
+    now = (data_digest(data),) if group.kind == "whole" else bench.digests(group.model, group.data, group.seed)
     if now != group.prompts:
         raise DataError(f"the data {group.data!r} have changed since the run was planned", fix="start the run again")
-    asked = specified(bench, bench.config.step(group.step), group.model, group.seed, group.each, group.values)
+    spec, model = _specification(bench, group), bench.model(group.model)
+    if group.kind == "sweep":
+        return _swept(group, unit, spec, model, data)
+    if group.kind == "texts":
+        return _written(group, unit, spec.run(model, data.take(list(unit.batch))))
+    return _table(group, unit, blob=_whole(spec, model, data))
+
+
+def _specification(bench: Bench, group: Group) -> Any:  # noqa: ANN401 - a Method
+    """Return the specification of a group; one that holds no object is made once."""
+    step = bench.config.step(group.step)
+    if group.id in bench.specs and not step.dictionaries:
+        bench.detached(group.model, {})
+        return bench.specs[group.id]
+    asked = specified(bench, step, group.model, group.seed, group.each, group.values)
     if asked is None:
         raise ResultError(f"what step {group.step!r} takes of an earlier step is gone", fix="start the run again")
-    model = bench.model(group.model)
-    if group.kind == "sweep":
-        return _swept(group, unit, asked.spec, model, data)
-    if group.kind == "texts":
-        return _written(group, unit, asked.spec.run(model, data.take(list(unit.batch))))
-    return _table(group, unit, blob=_whole(asked.spec, model, data))
+    if all(chooses(value) for value in group.values.values() if is_reference(value)):
+        bench.specs[group.id] = asked.spec
+    return asked.spec
 
 
 def _swept(group: Group, unit: Unit, spec: Any, model: Any, data: Any) -> pa.Table:  # noqa: ANN401
@@ -62,7 +75,7 @@ def _swept(group: Group, unit: Unit, spec: Any, model: Any, data: Any) -> pa.Tab
     flat = {name: values.reshape(-1) for name, values in gathered.items()}
     influence = flat.pop("influence", None)
     more = None if influence is None else [more_of(float(value)) for value in influence]
-    return _table(group, unit, more=more, **flat)
+    return _table(group, unit, flat, more=more)
 
 
 def _written(group: Group, unit: Unit, result: Any) -> pa.Table:  # noqa: ANN401 - a Generated
@@ -74,7 +87,7 @@ def _written(group: Group, unit: Unit, result: Any) -> pa.Table:  # noqa: ANN401
         json.dumps({"row": row, "logprobs": chance}, ensure_ascii=False)
         for row, chance in zip(records, chances, strict=True)
     ]
-    return _table(group, unit, value=frame["logprob"].to_numpy(dtype=float), more=more)
+    return _table(group, unit, {"value": frame["logprob"].to_numpy(dtype=float)}, more=more)
 
 
 def _whole(spec: Any, model: Any, data: Any) -> bytes:  # noqa: ANN401
@@ -99,9 +112,10 @@ def _audited(bench: Bench, group: Group) -> Any:  # noqa: ANN401 - a Report
 def _table(
     group: Group,
     unit: Unit,
+    numbers: Mapping[str, np.ndarray] | None = None,
+    *,
     blob: bytes | None = None,
-    more: list[str | None] | None = None,
-    **numbers: np.ndarray,
+    more: Sequence[str | None] | None = None,
 ) -> pa.Table:
     """Return rows for each cell and prompt of a unit, cell by cell."""
     cells, prompts = group.cell_digests[list(unit.cells)], group.prompt_digests[list(unit.prompts)]
@@ -112,9 +126,9 @@ def _table(
         "cell": cells.repeat(len(prompts)),
         "prompt": np.tile(prompts, len(cells)),
     }
-    columns |= {name: numbers[name] for name in ("value", *SIDES) if name in numbers}
+    columns |= {name: values for name, values in (numbers or {}).items() if name in ("value", *SIDES)}
     if more is not None:
-        columns["more"] = more
+        columns["more"] = list(more)
     if blob is not None:
         columns["blob"] = [blob] * count
     return pa.table(columns, schema=ROW)

@@ -145,6 +145,7 @@ def _run(
                     log.say(f"failed: {error}")
                 _beat(out, tally)
                 tracker.log(tally)
+            tracker.log(tally, now=True)
             tried |= wanted
             store.refresh()
             if not any(_ready(plan, config, store, step) for step in plan.waiting):

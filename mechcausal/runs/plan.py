@@ -33,14 +33,18 @@ class Unit:
         group: The id of the group.
         cells: The numbers of its cells.
         prompts: The numbers of its prompts.
-        batch: The prompts that are computed together, of which `prompts` are some. Others come along because the last bit of
-            a number depends on how many there are.
+        batch: The prompts that are computed together, of which `prompts` are some; no others unless said. They come along
+            because the last bit of a number depends on how many there are.
     """
 
     group: str
     cells: tuple[int, ...]
     prompts: tuple[int, ...]
-    batch: tuple[int, ...]
+    batch: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.batch:
+            object.__setattr__(self, "batch", self.prompts)
 
     @property
     def rows(self) -> int:
@@ -145,9 +149,10 @@ class Group:
             batch = tuple(self.distinct[first : first + self.block].tolist())
             for start in range(0, len(self.cells), self.chunk):
                 there = done[start : start + self.chunk, first : first + self.block]
-                cells, prompts = (~there).any(1).nonzero()[0] + start, (~there).any(0).nonzero()[0] + first
+                cells, prompts = (np.flatnonzero(~there.all(axis)) for axis in (1, 0))
                 if len(cells):
-                    yield Unit(self.id, tuple(cells.tolist()), tuple(self.distinct[prompts].tolist()), batch)
+                    wanted = self.distinct[prompts + first]
+                    yield Unit(self.id, tuple((cells + start).tolist()), tuple(wanted.tolist()), batch)
 
     def to_json(self) -> dict[str, Any]:
         """Return the group as JSON data."""
@@ -156,8 +161,10 @@ class Group:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Group:
         """Read what `to_json` wrote."""
-        lists = {name: tuple(data[name]) for name in ("cells", "prompts", "groups", "clusters")}
-        return cls(**{**data, **lists, "joint": tuple(tuple(sites) for sites in data["joint"])})
+        fields: dict[str, Any] = dict(data)
+        fields |= {name: tuple(data[name]) for name in ("cells", "prompts", "groups", "clusters")}
+        fields["joint"] = tuple(tuple(sites) for sites in data["joint"])
+        return cls(**fields)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from mechcausal.method import Method
 from mechcausal.results.provenance import git_state, package_versions
 from mechcausal.runs.bench import Bench
 from mechcausal.runs.config import Step, is_reference
-from mechcausal.runs.fields import AUDIT, Made, chooses, made, takes_seed
+from mechcausal.runs.fields import AUDIT, Made, chooses, made, takes, takes_seed
 from mechcausal.runs.plan import Group, Kind, key_of, whole_cell
 from mechcausal.runs.sweeps import SWEEPS, cells_of
 
@@ -49,21 +49,25 @@ def _seeds(bench: Bench, step: Step, data: str) -> tuple[int, ...]:
     """Return the seeds a step is run with: all where its method or its data draw, else one."""
     own = takes_seed(step.run) and "seed" not in step.fields and "seed" not in step.each
     inherits = bool(step.earlier)
-    return bench.config.seeds if own or inherits or (data and bench.draws(data)) else bench.config.seeds[:1]
+    seeds = bench.config.seeds if step.seeds is None else step.seeds
+    return seeds if own or inherits or (data and bench.draws(data)) else seeds[:1]
 
 
 def _settings(bench: Bench, step: Step, model: str, seed: int) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     """Yield the labels and fields of each combination: of the step's own lists, and of those of the steps it takes."""
     names = step.earlier
     run = bench.run() if names else None
-    found = [run.labels(name, model=model, seed=seed) for name in names] if run else []
-    inherited = [labels or [{}] for labels in found]
+    found = {name: run.labels(name, model=model, seed=seed) or [{}] for name in names} if run else {}
     for own in step.combinations():
-        for earlier in product(*inherited):
-            labels: dict[str, Any] = {}
-            for each in earlier:
-                labels |= each
-            yield {**labels, **own}, {**step.fields, **own}
+        for settings in product(*found.values()):
+            labels, values = dict(own), {**step.fields, **own}
+            for name, earlier in zip(found, settings, strict=True):
+                for key, value in earlier.items():
+                    if key in values:  # the step says otherwise, and so this is a label of the earlier step alone
+                        labels[f"{name}_{key}"] = value
+                    else:
+                        labels[key] = value
+            yield labels, values | {key: labels[key] for key in labels if key not in values and takes(step.run, key)}
 
 
 def _groups(
@@ -111,8 +115,8 @@ def _groups(
     # Each text draws by its number in the set, so that only what is not drawn is the same in any block.
     texts = step.run == "generate" and isinstance(data, PromptSet) and spec.temperature == 0 and spec.samples == 1
     kind: Kind = "texts" if texts else "whole"
-    prompts = bench.digests(model, name, seed) if texts else (_digest(data),)
-    key = key_of(written, *parts, *([] if texts else [_digest(data)]))
+    prompts = bench.digests(model, name, seed) if texts else (data_digest(data),)
+    key = key_of(written, *parts, *([] if texts else [data_digest(data)]))
     return [
         Group(
             key=key, kind=kind, spec=written, cells=(whole_cell(step.run),), joint=(), prompts=prompts, chunk=1,
@@ -135,7 +139,7 @@ def specified(
         which = {"data": reference["data"]} if "data" in reference else {}
         group = run.one(reference["from"], model=model, seed=seed, among=labels, **which)
         if chooses(reference):
-            sites = bench.chosen(run, group, reference)
+            sites = run.chosen(group, reference)
             empty = empty or not sites
             return sites, sites
         if group.word == "train_dictionary":
@@ -202,7 +206,8 @@ def _check_sites(spec: Method[Any, Any], model: Any) -> None:  # noqa: ANN401 - 
             abilities(model).require(expand(as_text(value), abilities(model).shape))
 
 
-def _digest(data: Any) -> str:  # noqa: ANN401 - whatever a method takes
+def data_digest(data: Any) -> str:  # noqa: ANN401 - whatever a method takes
+    """Return the digest of all data of a method that is run whole."""
     value = getattr(data, "hash", None)
     if not isinstance(value, str):
         raise DataError(f"a {type(data).__name__} is no data of a run", expected="pairs or prompts")
