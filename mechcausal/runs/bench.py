@@ -42,10 +42,10 @@ class Bench:
         self.folder, self.config, self.base, self.device = folder, config, base, device
         self._models: OrderedDict[str, Any] = OrderedDict()
         self._data: dict[tuple[str, str, int], Any] = {}
+        self._digests: dict[tuple[str, str, int], tuple[str, ...]] = {}
         self._plan: Plan | None = None
         self._groups: dict[str, Group] = {}
-        self._chosen: dict[tuple[str, str], list[Any]] = {}
-        self._digests: dict[tuple[str, str, int], tuple[str, ...]] = {}
+        self.specs: dict[str, Any] = {}
         self._dictionaries: dict[tuple[str, str], str] = {}
 
     @cached_property
@@ -64,6 +64,7 @@ class Bench:
             gone, _ = self._models.popitem(last=False)
             self._data = {key: data for key, data in self._data.items() if key[0] != gone}
             self._digests = {key: value for key, value in self._digests.items() if key[0] != gone}
+            self.specs.clear()
             self._dictionaries = {key: value for key, value in self._dictionaries.items() if key[0] != gone}
         table = self.config.models[name]
         options = {
@@ -82,18 +83,18 @@ class Bench:
 
     def data(self, model: str, name: str, seed: int) -> Any:  # noqa: ANN401 - pairs or prompts
         """Return data as the tokenizer of a model reads them."""
-        drawn = source(self.config.data[name])
-        key = model, name, seed if self.draws(name) else -1
+        drawn, takes = source(self.config.data[name]), self.draws(name)
+        key = model, name, seed if takes else -1
         loaded = self.model(model)  # which may forget the data of another
         if key not in self._data:
-            self._data[key] = (replace(drawn, seed=seed) if self.draws(name) else drawn).read(loaded, self.base)  # type: ignore[call-arg]
+            self._data[key] = (replace(drawn, seed=seed) if takes else drawn).read(loaded, self.base)  # type: ignore[call-arg]
         return self._data[key]
 
     def digests(self, model: str, name: str, seed: int) -> tuple[str, ...]:
-        """Return the digest of each prompt or pair of data, which takes a while and is done once."""
-        data = self.data(model, name, seed)
+        """Return the digest of each pair or prompt of data."""
         key = model, name, seed if self.draws(name) else -1
         if key not in self._digests:
+            data = self.data(model, name, seed)
             self._digests[key] = tuple(data.take([row]).hash for row in range(len(data)))
         return self._digests[key]
 
@@ -128,15 +129,10 @@ class Bench:
         self.store.refresh()
         return Run.underway(self.store, self._plan or Plan.load(self.folder))
 
-    def chosen(self, run: Run, group: Group, reference: Mapping[str, Any]) -> list[Any]:
-        """Return the sites that a reference chooses of a group that is done, which every unit asks for."""
-        key = group.id, json.dumps(reference, sort_keys=True)
-        if key not in self._chosen:
-            self._chosen[key] = run.chosen(group, reference)
-        return self._chosen[key]
-
     def group(self, name: str) -> Group:
         """Return a planned group by its id."""
+        if self._plan is None:
+            self.know(Plan.load(self.folder))
         return self._groups[name]
 
     def attach(self, model: str, step: str, seed: int) -> str:

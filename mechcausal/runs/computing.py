@@ -14,6 +14,8 @@ import pyarrow as pa
 
 from mechcausal.errors import DataError, ResultError
 from mechcausal.runs.bench import Bench
+from mechcausal.runs.config import is_reference
+from mechcausal.runs.fields import chooses
 from mechcausal.runs.packing import packed
 from mechcausal.runs.plan import Group, Unit
 from mechcausal.runs.planning import data_digest, specified
@@ -26,19 +28,29 @@ def computed(bench: Bench, group: Group, unit: Unit) -> pa.Table:
     if group.kind == "audit":
         return _table(group, unit, blob=packed(_audited(bench, group)))
     data = bench.data(group.model, group.data, group.seed)
-    whole = group.kind == "whole"
-    now = (data_digest(data),) if whole else bench.digests(group.model, group.data, group.seed)
+    now = (data_digest(data),) if group.kind == "whole" else bench.digests(group.model, group.data, group.seed)
     if now != group.prompts:
         raise DataError(f"the data {group.data!r} have changed since the run was planned", fix="start the run again")
-    asked = specified(bench, bench.config.step(group.step), group.model, group.seed, group.each, group.values)
+    spec, model = _specification(bench, group), bench.model(group.model)
+    if group.kind == "sweep":
+        return _swept(group, unit, spec, model, data)
+    if group.kind == "texts":
+        return _written(group, unit, spec.run(model, data.take(list(unit.batch))))
+    return _table(group, unit, blob=_whole(spec, model, data))
+
+
+def _specification(bench: Bench, group: Group) -> Any:  # noqa: ANN401 - a Method
+    """Return the specification of a group; one that holds no object is made once."""
+    step = bench.config.step(group.step)
+    if group.id in bench.specs and not step.dictionaries:
+        bench.detached(group.model, {})
+        return bench.specs[group.id]
+    asked = specified(bench, step, group.model, group.seed, group.each, group.values)
     if asked is None:
         raise ResultError(f"what step {group.step!r} takes of an earlier step is gone", fix="start the run again")
-    model = bench.model(group.model)
-    if group.kind == "sweep":
-        return _swept(group, unit, asked.spec, model, data)
-    if group.kind == "texts":
-        return _written(group, unit, asked.spec.run(model, data.take(list(unit.batch))))
-    return _table(group, unit, blob=_whole(asked.spec, model, data))
+    if all(chooses(value) for value in group.values.values() if is_reference(value)):
+        bench.specs[group.id] = asked.spec
+    return asked.spec
 
 
 def _swept(group: Group, unit: Unit, spec: Any, model: Any, data: Any) -> pa.Table:  # noqa: ANN401

@@ -208,6 +208,13 @@ def _shards(groups: Sequence[Group], store: Store, tally: Tally, workers: int) -
                 if store.done(group.key, cells, prompts).all():
                     tally.done, left = tally.done + unit.rows, left - unit.rows
                     continue
+                if units and group.kind in (
+                    "whole",
+                    "audit",
+                ):  # its row stands in a shard of its own, whoever writes it
+                    yield units
+                    left -= sum(each.rows for each in units)
+                    units = []
                 units.append(unit)
                 rows = sum(each.rows for each in units)
                 share = left / (2 * workers) if workers > 1 else left
@@ -222,9 +229,12 @@ def _shards(groups: Sequence[Group], store: Store, tally: Tally, workers: int) -
 
 @contextmanager
 def _stopping(out: Path, log: _Log) -> Iterator[None]:
-    """Turn Ctrl-C into a sentence that says how to go on."""
+    """Turn Ctrl-C into a sentence that says how to go on, and write down whatever else ends the run."""
     try:
         yield
+    except MechcausalError as error:
+        log.say(f"stopped: {error}")
+        raise
     except KeyboardInterrupt:
         log.say("stopped by its user")
         raise Stopped(

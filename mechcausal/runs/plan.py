@@ -33,14 +33,18 @@ class Unit:
         group: The id of the group.
         cells: The numbers of its cells.
         prompts: The numbers of its prompts.
-        batch: The prompts that are computed together, of which `prompts` are some. Others come along because the last bit of
-            a number depends on how many there are.
+        batch: The prompts that are computed together, of which `prompts` are some; no others unless said. They come along
+            because the last bit of a number depends on how many there are.
     """
 
     group: str
     cells: tuple[int, ...]
     prompts: tuple[int, ...]
-    batch: tuple[int, ...]
+    batch: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.batch:
+            object.__setattr__(self, "batch", self.prompts)
 
     @property
     def rows(self) -> int:

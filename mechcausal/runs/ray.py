@@ -26,6 +26,7 @@ from mechcausal import errors
 from mechcausal.errors import ArgumentError, MechcausalError, ResultError, UnsupportedError, shortened
 from mechcausal.results.provenance import package_versions
 from mechcausal.results.storage import temporary_beside
+from mechcausal.runs.bench import MODELS
 from mechcausal.runs.config import Config
 from mechcausal.runs.plan import Group, Plan, Unit
 from mechcausal.runs.worker import Done, Worker
@@ -160,7 +161,7 @@ class _Hand:
     answer: Any
     node: str = ""
     shard: tuple[str, Sequence[Unit]] | None = None
-    models: deque[str] = field(default_factory=lambda: deque(maxlen=2))
+    models: deque[str] = field(default_factory=lambda: deque(maxlen=MODELS))
 
 
 class Ray:
