@@ -125,3 +125,20 @@ def assert_sound(out, reference):
     assert run.store.check() == []
     assert run.store.failed().num_rows == 0
     assert bits(out) == reference
+
+
+def finish(out, reference, **options):
+    """Run to the end, and check that all is as if nothing had happened."""
+    process = driver_of(out, **options)
+    process.join()
+    assert process.exitcode == 0, said(out, process)
+    assert_sound(out, reference)
+
+
+def kill_when(out, more, process, pause=0.0):
+    """Kill a driver once it has written some shards."""
+    goal = shards(out) + more
+    wait_for(lambda: shards(out) >= goal or not process.is_alive())
+    time.sleep(pause)
+    process.kill()
+    process.join()

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import socket
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
@@ -25,13 +26,14 @@ from typing import Any
 from mechcausal import errors
 from mechcausal.errors import ArgumentError, MechcausalError, ResultError, UnsupportedError, shortened
 from mechcausal.results.provenance import package_versions
-from mechcausal.results.storage import temporary_beside
+from mechcausal.results.storage import reason_of, temporary_beside
 from mechcausal.runs.bench import MODELS
 from mechcausal.runs.config import Config
 from mechcausal.runs.plan import Group, Plan, Unit
 from mechcausal.runs.worker import Done, Worker
 
 _LOOK = 2.0  # seconds between two looks at which machines are there
+_PATIENCE = 10.0  # seconds that the head machine of a cluster has to answer
 _OBJECTS = 80 * 2**20  # bytes of shared memory: plans go through it, rows do not
 _THREADS = (
     "OMP_NUM_THREADS",
@@ -250,14 +252,12 @@ class Ray:
             if address is None:
                 processors = max(os.cpu_count() or 1, (workers or 1) * threads)
                 quiet |= {"include_dashboard": False, "num_cpus": processors, "object_store_memory": _OBJECTS}
-                # Nobody else is to reach it, and a machine without a network has no other address.
-                quiet |= {"_node_ip_address": "127.0.0.1"}
+            else:
+                _require_answer(address)
             try:
                 ray.init(address=address or "local", **quiet)
-            except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-                what = f"no Ray cluster could be joined at {address}" if address else "Ray could not be started"
-                said = shortened(" ".join(str(error).split()), 160)
-                raise UnsupportedError(what, got=said, fix="see `ray status` on its head machine" if address else "see /tmp/ray") from None  # fmt: skip
+            except (ConnectionError, RuntimeError, ValueError, OSError, SystemExit) as error:
+                raise _unreachable(address, str(error)) from None
             self._closing.callback(ray.shutdown)
         there = [machine["Resources"] for machine in ray.nodes() if machine["Alive"]]
         need = {"CPU": threads, **({"GPU": gpus} if gpus else {})}
@@ -337,6 +337,26 @@ class Ray:
                 if answered is hand:
                     return value
             self._replaced()
+
+
+def _require_answer(address: str) -> None:
+    """Raise if nobody answers at the address of a cluster: Ray itself would try for two minutes, and then end the process."""
+    if address.startswith("ray://"):
+        raise ArgumentError(
+            "a run is driven from a machine of the cluster", got=address, fix='run it there, with address="auto"'
+        )
+    name, _, port = address.rpartition(":")
+    if name and port.isdigit():
+        try:
+            socket.create_connection((name, int(port)), timeout=_PATIENCE).close()
+        except (OSError, OverflowError) as error:
+            raise _unreachable(address, reason_of(error)) from None
+
+
+def _unreachable(address: str | None, why: str) -> UnsupportedError:
+    what = f"no Ray cluster could be joined at {address}" if address else "Ray could not be started"
+    fix = "see `ray status` on its head machine" if address else "see its logs in /tmp/ray/session_latest/logs"
+    return UnsupportedError(what, got=shortened(" ".join(why.split()), 160), fix=fix)
 
 
 def _imported() -> Any:  # noqa: ANN401 - the module
