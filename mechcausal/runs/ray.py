@@ -12,7 +12,6 @@ What may fail:
 
 from __future__ import annotations
 
-import importlib
 import os
 import socket
 from collections import deque
@@ -364,8 +363,9 @@ def _imported() -> Any:  # noqa: ANN401 - the module
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # as it is going to be; else it warns
     try:
-        return importlib.import_module("ray")
+        import ray
     except ImportError:
         raise UnsupportedError(
             "the engine ray needs Ray, which is not installed", fix="pip install 'mechcausal[ray]'"
         ) from None
+    return ray
