@@ -236,7 +236,7 @@ def made(
         else:
             given[name] = value
     spec = kind(**given)
-    return Made(spec, spec.to_json(instead))
+    return Made(spec, spec.written(instead))
 
 
 def takes(word: str, name: str) -> bool:
