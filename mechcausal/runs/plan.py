@@ -228,8 +228,9 @@ class Plan:
             raise ResultError(
                 f"{path} has another version", got=version, expected=VERSION, fix="run again into a new folder"
             )
-        groups = tuple(Group.from_json(group) for group in data["groups"])
-        return cls(**{**data, "steps": dict(data["steps"]), "groups": groups, "waiting": tuple(data["waiting"])})
+        data["groups"] = tuple(Group.from_json(group) for group in data["groups"])
+        data["steps"], data["waiting"] = dict(data["steps"]), tuple(data["waiting"])
+        return cls(**data)
 
 
 def whole_cell(word: str) -> dict[str, Any]:

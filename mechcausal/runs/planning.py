@@ -94,7 +94,7 @@ def _groups(
     loaded, facts = bench.model(model), bench.facts(model)
     about |= provenance(loaded, data) | {"facts": facts}
     clean = data.clean if isinstance(data, Contrast) else data
-    by_prompt = (
+    by_prompt: dict[str, Any] = (
         {"groups": tuple(clean.groups), "clusters": tuple(clean.clusters)} if isinstance(clean, PromptSet) else {}
     )
     parts = [facts, bench.config.threads, spec.meaning]
@@ -113,7 +113,7 @@ def _groups(
         ]  # fmt: skip
     _check_sites(spec, loaded)
     # Each text draws by its number in the set, so that only what is not drawn is the same in any block.
-    texts = step.run == "generate" and isinstance(data, PromptSet) and spec.temperature == 0 and spec.samples == 1
+    texts = step.run == "generate" and isinstance(data, PromptSet) and _is_greedy(spec)
     kind: Kind = "texts" if texts else "whole"
     prompts = bench.digests(model, name, seed) if texts else (data_digest(data),)
     key = key_of(written, *parts, *([] if texts else [data_digest(data)]))
@@ -204,6 +204,10 @@ def _check_sites(spec: Method[Any, Any], model: Any) -> None:  # noqa: ANN401 - 
         value = getattr(spec, part.name)
         if str(part.type) in ("SiteSpec", "CellSpec", "SiteSpec | None", "str | Site") and value is not None:
             abilities(model).require(expand(as_text(value), abilities(model).shape))
+
+
+def _is_greedy(spec: Any) -> bool:  # noqa: ANN401 - of generation
+    return bool(spec.temperature == 0 and spec.samples == 1)
 
 
 def data_digest(data: Any) -> str:  # noqa: ANN401 - whatever a method takes

@@ -247,7 +247,7 @@ class Ray:
         """Join a cluster or start one, and say how many workers there are to be."""
         ray = self._ray
         if not ray.is_initialized():
-            quiet = {"log_to_driver": False, "logging_level": "ERROR"}
+            quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
             if address is None:
                 processors = max(os.cpu_count() or 1, (workers or 1) * threads)
                 quiet |= {"include_dashboard": False, "num_cpus": processors, "object_store_memory": _OBJECTS}

@@ -7,7 +7,7 @@ has one in each actor; both are the same code.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,14 +68,8 @@ class Worker:
         """The rows of the run."""
         return self.bench.store
 
-    def plan(self, step: str, labels: Sequence[Mapping[str, Any]] | None = None) -> tuple[list[Group], list[str]]:
-        """Return the groups of a step, and what is wrong with it; nothing of it is run.
-
-        Args:
-            step: The id of the step.
-            labels: Only what has one of these labels, such as a model; everything unless said.
-        """
-        del labels
+    def plan(self, step: str) -> tuple[list[Group], list[str]]:
+        """Return the groups of a step, and what is wrong with it; nothing of it is run."""
         return planned(self.bench, self.config.step(step))
 
     def problems(self, step: str) -> list[str]:

