@@ -127,6 +127,9 @@ class Seat:
                     got=here.get(name, "none"), expected=self._versions.get(name, "none"),
                     fix="install the same packages on all machines",
                 )  # fmt: skip
+        # All workers load at the same time, while one of them plans. Why a model cannot be loaded is said by what needs it.
+        with suppress(Exception):
+            self._informed(()).bench.model(next(iter(self._about[1].models)))
         return ray.get_runtime_context().get_node_id()
 
     def _informed(self, known: Sequence[Any]) -> Worker:

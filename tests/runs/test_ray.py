@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import sys
 from collections import deque
 from pathlib import Path
@@ -10,7 +11,20 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from small_runs import assert_sound, bits, content, drive, driver_of, finish, kill_when, said, shards, wait_for
+from small_runs import (
+    CONNECT,
+    FORK,
+    assert_sound,
+    bits,
+    content,
+    drive,
+    driver_of,
+    finish,
+    kill_when,
+    said,
+    shards,
+    wait_for,
+)
 
 from mechcausal.errors import MechcausalError, ModelError, ResultError, UnsupportedError
 from mechcausal.results.provenance import package_versions
@@ -64,31 +78,48 @@ def alive(process):
 
 
 @pytest.fixture
-def two_machines(monkeypatch):
-    """Start a cluster of two machines, as far as Ray can tell, with a processor each."""
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+def two_machines():
+    """Start a cluster of two machines, as far as Ray can tell, with a processor each; yield its address and what loses one.
+
+    Ray runs in a process of its own, because it does not survive a fork.
+    """
+    mine, its = FORK.Pipe()
+    process = FORK.Process(target=be_two_machines, args=(its,))
+    process.start()
+    yield mine.recv(), lambda: mine.send("lose one")
+    mine.send("end")
+    process.join()
+
+
+def be_two_machines(pipe):
+    """Be a cluster until it is to end."""
+    socket.socket.connect = CONNECT
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     from ray.cluster_utils import Cluster
 
     room = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
     cluster = Cluster(initialize_head=True, head_node_args={**room, "include_dashboard": False})
-    try:
-        yield cluster, cluster.add_node(**room)
-    finally:
-        cluster.shutdown()
+    second = cluster.add_node(**room)
+    pipe.send(cluster.address)
+    if pipe.recv() == "lose one":
+        cluster.remove_node(second, allow_graceful=False)
+        pipe.recv()
+    cluster.shutdown()
+    os._exit(0)
 
 
 @pytest.mark.slow
 def test_the_table_is_the_same_though_a_machine_is_lost(out, reference, two_machines):
-    cluster, second = two_machines
-    driver = driver_of(out, engine="ray", address=cluster.address)
+    address, lose_one = two_machines
+    driver = driver_of(out, engine="ray", address=address)
     wait_for(lambda: (len(workers(out)) == 2 and shards(out) >= 8) or not driver.is_alive())
     assert driver.is_alive(), said(out, driver)
-    cluster.remove_node(second, allow_graceful=False)  # there is no other processor, so that nothing can start again
+    lose_one()  # there is no other processor, so that its worker cannot start again
     driver.join()
     assert driver.exitcode == 0, said(out, driver)
     assert_sound(out, reference)
 
-    driver = driver_of(out, engine="ray", address=cluster.address, gpus=2)
+    driver = driver_of(out, engine="ray", address=address, gpus=2)
     driver.join()
     assert driver.exitcode == 3
     assert said(out, driver) == (
