@@ -217,6 +217,24 @@ def test_what_a_worker_cannot_do_is_one_sentence_and_no_row(planned, tmp_path, m
     assert shards(tmp_path) == 0
 
 
+def test_workers_that_die_of_the_same_shard_again_and_again_end_the_run(planned, monkeypatch):
+    seat, known, groups = planned
+    first, second, *_ = groups[0].units(np.zeros((16, 12), dtype=bool))
+
+    def die(worker, units):
+        raise SystemExit
+
+    with monkeypatch.context() as patch:
+        patch.setattr("mechcausal.runs.worker.Worker.do", die)
+        for _ in range(3):
+            with pytest.raises(SystemExit):
+                Seat(*seat._about, "mark", package_versions()).do(known, [first])
+        answer = Seat(*seat._about, "mark", package_versions()).do(known, [first])
+    with pytest.raises(UnsupportedError, match=r"a worker died 3 times while shard \w{8} was computed.*fewer workers"):
+        answer.taken()
+    assert Seat(*seat._about, "mark", package_versions()).do(known, [second]).taken().rows == 12
+
+
 def test_a_machine_must_see_the_folder_and_have_the_same_packages(seat, tmp_path):
     other = Seat(*seat._about, "mark", package_versions() | {"torch": "0.1"})
     with pytest.raises(UnsupportedError, match=r"has another torch, so its numbers may differ .*expected 0\.1"):
