@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import socket
 import sys
 import time
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from mechcausal.runs.experiment import Experiment
 from mechcausal.runs.run import Run
 
 FORK = multiprocessing.get_context("fork")  # what this process has imported and loaded need not be loaded again
-_LOAD = loading.load
+_LOAD, CONNECT = loading.load, socket.socket.connect
 
 
 def content(**changes):
@@ -70,6 +71,8 @@ def driver_of(out, **options):
 def _driven(out, options):
     """Be a driver; what it says at its end goes into a file beside the folder."""
     words, before = options.pop("words", None), options.pop("before", None)
+    if "engine" in options:
+        socket.socket.connect = CONNECT  # Ray may reach out
     sys.stdout = sys.stderr = (out.parent / f"{os.getpid()}.said").open("w", buffering=1)
     try:
         if before is not None:
@@ -125,3 +128,20 @@ def assert_sound(out, reference):
     assert run.store.check() == []
     assert run.store.failed().num_rows == 0
     assert bits(out) == reference
+
+
+def finish(out, reference, **options):
+    """Run to the end, and check that all is as if nothing had happened."""
+    process = driver_of(out, **options)
+    process.join()
+    assert process.exitcode == 0, said(out, process)
+    assert_sound(out, reference)
+
+
+def kill_when(out, more, process, pause=0.0):
+    """Kill a driver once it has written some shards."""
+    goal = shards(out) + more
+    wait_for(lambda: shards(out) >= goal or not process.is_alive())
+    time.sleep(pause)
+    process.kill()
+    process.join()

@@ -105,12 +105,13 @@ class Bench:
 
     def facts(self, name: str) -> dict[str, Any]:
         """Return what numbers depend on of a model, and the kind of device it computes on."""
+        from mechcausal.models.binding import attached
+
         about = about_model(self.model(name))
         known = {key: about[key] for key in _FACTS if key in about}
         known["device"] = str(about["device"]).partition(":")[0]
-        attached = {key[1]: digest for key, digest in self._dictionaries.items() if key[0] == name}
-        attached |= {folder: folder for folder in self.config.models[name].dictionaries}
-        return known | ({"dictionaries": attached} if attached else {})
+        names = {bound.name: bound.digest for bound in attached(self.model(name)).values()}
+        return known | ({"dictionaries": names} if names else {})
 
     @cached_property
     def store(self) -> Store:

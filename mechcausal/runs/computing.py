@@ -16,11 +16,12 @@ from mechcausal.errors import DataError, ResultError
 from mechcausal.runs.bench import Bench
 from mechcausal.runs.config import is_reference
 from mechcausal.runs.fields import chooses
+from mechcausal.runs.numbers import SIDES, more_of
 from mechcausal.runs.packing import packed
 from mechcausal.runs.plan import Group, Unit
 from mechcausal.runs.planning import data_digest, specified
 from mechcausal.runs.store import ROW
-from mechcausal.runs.sweeps import SIDES, more_of, narrowed, numbers_of
+from mechcausal.runs.sweeps import narrowed, numbers_of
 
 
 def computed(bench: Bench, group: Group, unit: Unit) -> pa.Table:

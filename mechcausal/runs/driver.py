@@ -6,7 +6,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -65,11 +65,9 @@ class Tally:
 
     def add(self, done: Done) -> None:
         """Count what became of a shard."""
-        self.done, self.failed, self.computed = (
-            self.done + done.rows,
-            self.failed + done.failed,
-            self.computed + done.rows,
-        )
+        self.done += done.rows
+        self.failed += done.failed
+        self.computed += done.rows
         self.rates[done.of] = (done.rows + done.failed) / max(1e-9, done.seconds)
 
 
@@ -127,10 +125,8 @@ def _run(
             plan.save(out)
             workers.know(plan)
             missing = [group for group in plan.distinct if not _done(store, group).all()]
-            tally.planned, tally.done = (
-                plan.rows,
-                plan.rows - sum(int((~_done(store, group)).sum()) for group in missing),
-            )
+            tally.planned = plan.rows
+            tally.done = plan.rows - sum(int((~_done(store, group)).sum()) for group in missing)
             bar.total, bar.n = tally.planned, tally.done
             bar.refresh()
             log.say(
@@ -208,10 +204,8 @@ def _shards(groups: Sequence[Group], store: Store, tally: Tally, workers: int) -
                 if store.done(group.key, cells, prompts).all():
                     tally.done, left = tally.done + unit.rows, left - unit.rows
                     continue
-                if units and group.kind in (
-                    "whole",
-                    "audit",
-                ):  # its row stands in a shard of its own, whoever writes it
+                alone = group.kind in ("whole", "audit")  # its row has a shard of its own, whoever writes it
+                if alone and units:
                     yield units
                     left -= sum(each.rows for each in units)
                     units = []
@@ -219,7 +213,7 @@ def _shards(groups: Sequence[Group], store: Store, tally: Tally, workers: int) -
                 rows = sum(each.rows for each in units)
                 share = left / (2 * workers) if workers > 1 else left
                 enough = min(tally.rates.get((group.model, step), 0.0) * _SHARD_SECONDS, share)
-                if rows >= enough or len(units) >= _SHARD_UNITS or group.kind in ("whole", "audit"):
+                if rows >= enough or len(units) >= _SHARD_UNITS or alone:
                     yield units
                     units, left = [], left - rows
                     store.refresh()
@@ -228,7 +222,7 @@ def _shards(groups: Sequence[Group], store: Store, tally: Tally, workers: int) -
 
 
 @contextmanager
-def _stopping(out: Path, log: _Log) -> Iterator[None]:
+def _stopping(out: Path, log: _Log) -> Generator[None]:
     """Turn Ctrl-C into a sentence that says how to go on, and write down whatever else ends the run."""
     try:
         yield

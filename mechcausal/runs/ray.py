@@ -12,12 +12,12 @@ What may fail:
 
 from __future__ import annotations
 
-import importlib
 import os
+import socket
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from platform import node as host
 from typing import Any
@@ -25,13 +25,15 @@ from typing import Any
 from mechcausal import errors
 from mechcausal.errors import ArgumentError, MechcausalError, ResultError, UnsupportedError, shortened
 from mechcausal.results.provenance import package_versions
-from mechcausal.results.storage import temporary_beside
+from mechcausal.results.storage import reason_of, temporary_beside
 from mechcausal.runs.bench import MODELS
 from mechcausal.runs.config import Config
-from mechcausal.runs.plan import Group, Plan, Unit
+from mechcausal.runs.plan import Group, Plan, Unit, key_of
 from mechcausal.runs.worker import Done, Worker
 
+_DEATHS = 3  # of workers at the same shard, after which a run gives up
 _LOOK = 2.0  # seconds between two looks at which machines are there
+_PATIENCE = 10.0  # seconds that the head machine of a cluster has to answer
 _OBJECTS = 80 * 2**20  # bytes of shared memory: plans go through it, rows do not
 _THREADS = (
     "OMP_NUM_THREADS",
@@ -72,36 +74,41 @@ class Seat:
         config: The experiment.
         base: The folder that files of the experiment are named from.
         device: Where models are put that say nothing of it.
-        mark: A file in the folder of the run that the driver has just made.
+        mark: A file in the folder of the run that the driver has just made; actors note in it what they begin.
         versions: The versions of the packages of the driver.
+        number: The number of the actor.
     """
 
     def __init__(
-        self, folder: Path, config: Config, base: Path, device: str | None, mark: str, versions: Mapping[str, str]
-    ) -> None:
+        self, folder: Path, config: Config, base: Path, device: str | None, mark: str, versions: Mapping[str, str],
+        number: int = 0,
+    ) -> None:  # fmt: skip
         self._about = folder, config, base, device
-        self._mark, self._versions = mark, versions
+        self._mark, self._versions, self._number = folder / mark, versions, number
+        self._first = True
         self._worker: Worker | None = None
         self._known: Any = None
 
     def ready(self) -> Answer:
         """Return the id of the machine, or say why nothing can be computed there."""
-        return self._answer(self._ready)
+        return self._answer(self._ready, f"worker {self._number} began")
 
     def plan(self, known: Sequence[Any], step: str) -> Answer:
         """Return the groups of a step, and what is wrong with it."""
-        return self._answer(lambda: self._informed(known).plan(step))
+        return self._answer(lambda: self._informed(known).plan(step), f"step {step} was planned")
 
     def problems(self, known: Sequence[Any], step: str) -> Answer:
         """Return what is wrong with the models and data of a step that waits for others."""
-        return self._answer(lambda: self._informed(known).problems(step))
+        return self._answer(lambda: self._informed(known).problems(step), f"the data of step {step} were read")
 
     def do(self, known: Sequence[Any], units: Sequence[Unit]) -> Answer:
         """Compute units; return what became of them."""
-        return self._answer(lambda: self._informed(known).do(units))
+        what = key_of([asdict(unit) for unit in units])[:8]
+        return self._answer(lambda: self._informed(known).do(units), f"shard {what} was computed")
 
-    def _answer(self, function: Any) -> Answer:  # noqa: ANN401 - a function
+    def _answer(self, function: Callable[[], Any], what: str) -> Answer:
         try:
+            self._begin(what)
             return Answer(function())
         except MechcausalError as error:
             return Answer(error=str(error), kind=type(error).__name__)
@@ -109,11 +116,25 @@ class Seat:
             said = shortened(" ".join(str(error).split()), 300)
             return Answer(error=f"a worker on {host()} failed: {type(error).__name__}: {said}")
 
+    def _begin(self, what: str) -> None:
+        """Note what is begun, or raise if workers have died of it again and again: Ray would try for ever."""
+        if self._first and self._mark.exists():
+            deaths = self._mark.read_text(encoding="utf-8").splitlines().count(what)
+            if deaths >= _DEATHS:
+                raise UnsupportedError(
+                    f"a worker died {deaths} times while {what}, the last time on {host()}",
+                    fix="if there was too little memory, take fewer workers or a smaller block",
+                )
+        self._first = False
+        with suppress(OSError), self._mark.open("r+", encoding="utf-8") as file:
+            file.seek(0, os.SEEK_END)
+            file.write(f"{what}\n")
+
     def _ready(self) -> str:
         import ray
 
         folder = self._about[0]
-        if not (folder / self._mark).exists():
+        if not self._mark.exists():
             raise ResultError(
                 f"the machine {host()} does not see the folder of the run", got=str(folder),
                 fix="put it on a disk that all machines of the cluster share, under the same path",
@@ -126,6 +147,9 @@ class Seat:
                     got=here.get(name, "none"), expected=self._versions.get(name, "none"),
                     fix="install the same packages on all machines",
                 )  # fmt: skip
+        # All workers load at the same time, while one of them plans. Why a model cannot be loaded is said by what needs it.
+        with suppress(Exception):
+            self._informed(()).bench.model(next(iter(self._about[1].models)))
         return ray.get_runtime_context().get_node_id()
 
     def _informed(self, known: Sequence[Any]) -> Worker:
@@ -198,8 +222,9 @@ class Ray:
                 runtime_env={"env_vars": dict.fromkeys(_THREADS, str(config.threads))},
             )  # fmt: skip
             device = "cuda" if gpus else None
-            self._made = lambda: seat.remote(folder, config, base.resolve(), device, mark.name, package_versions())
-            self._hands = [self._hand() for _ in range(self.workers)]
+            about = folder, config, base.resolve(), device, mark.name, package_versions()
+            self._made = lambda number: seat.remote(*about, number)
+            self._hands = [self._hand(number) for number in range(self.workers)]
         except BaseException:
             self.stop()
             raise
@@ -246,18 +271,16 @@ class Ray:
         """Join a cluster or start one, and say how many workers there are to be."""
         ray = self._ray
         if not ray.is_initialized():
-            quiet = {"log_to_driver": False, "logging_level": "ERROR"}
+            quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
             if address is None:
                 processors = max(os.cpu_count() or 1, (workers or 1) * threads)
                 quiet |= {"include_dashboard": False, "num_cpus": processors, "object_store_memory": _OBJECTS}
-                # Nobody else is to reach it, and a machine without a network has no other address.
-                quiet |= {"_node_ip_address": "127.0.0.1"}
+            else:
+                _require_answer(address)
             try:
                 ray.init(address=address or "local", **quiet)
-            except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-                what = f"no Ray cluster could be joined at {address}" if address else "Ray could not be started"
-                said = shortened(" ".join(str(error).split()), 160)
-                raise UnsupportedError(what, got=said, fix="see `ray status` on its head machine" if address else "see /tmp/ray") from None  # fmt: skip
+            except (ConnectionError, RuntimeError, ValueError, OSError, SystemExit) as error:
+                raise _unreachable(address, str(error)) from None
             self._closing.callback(ray.shutdown)
         there = [machine["Resources"] for machine in ray.nodes() if machine["Alive"]]
         need = {"CPU": threads, **({"GPU": gpus} if gpus else {})}
@@ -271,8 +294,8 @@ class Ray:
         fits = (min(machine.get(name, 0) // count for name, count in need.items()) for machine in there)
         self.workers = workers or max(1, int(sum(fits)))
 
-    def _hand(self) -> _Hand:
-        actor = self._made()
+    def _hand(self, number: int) -> _Hand:
+        actor = self._made(number)
         return _Hand(actor, actor.ready.remote())
 
     def _next(
@@ -322,7 +345,7 @@ class Ray:
             if hand.node and hand.node not in alive:
                 back += [hand.shard] if hand.shard else []
                 self._ray.kill(hand.actor)
-                self._hands[number] = self._hand()
+                self._hands[number] = self._hand(number)
         return back
 
     def _asked(self, method: str, step: str) -> Any:  # noqa: ANN401 - what the method returns
@@ -339,13 +362,34 @@ class Ray:
             self._replaced()
 
 
+def _require_answer(address: str) -> None:
+    """Raise if nobody answers at the address of a cluster: Ray itself would try for two minutes, and then end the process."""
+    if address.startswith("ray://"):
+        raise ArgumentError(
+            "a run is driven from a machine of the cluster", got=address, fix='run it there, with address="auto"'
+        )
+    name, _, port = address.rpartition(":")
+    if name and port.isdigit():
+        try:
+            socket.create_connection((name, int(port)), timeout=_PATIENCE).close()
+        except (OSError, OverflowError) as error:
+            raise _unreachable(address, reason_of(error)) from None
+
+
+def _unreachable(address: str | None, why: str) -> UnsupportedError:
+    what = f"no Ray cluster could be joined at {address}" if address else "Ray could not be started"
+    fix = "see `ray status` on its head machine" if address else "see its logs in /tmp/ray/session_latest/logs"
+    return UnsupportedError(what, got=shortened(" ".join(why.split()), 160), fix=fix)
+
+
 def _imported() -> Any:  # noqa: ANN401 - the module
     """Return Ray, which is an extra."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # as it is going to be; else it warns
     try:
-        return importlib.import_module("ray")
+        import ray
     except ImportError:
         raise UnsupportedError(
             "the engine ray needs Ray, which is not installed", fix="pip install 'mechcausal[ray]'"
         ) from None
+    return ray

@@ -23,9 +23,9 @@ import pandas as pd
 from mechcausal.arguments import checked
 from mechcausal.errors import ArgumentError, ResultError, did_you_mean
 from mechcausal.results.provenance import Provenance
+from mechcausal.runs.numbers import SIDES, influence_of, result_of
 from mechcausal.runs.plan import Group, Plan
 from mechcausal.runs.store import Store
-from mechcausal.runs.sweeps import SIDES, influence_of, result_of
 
 UNITS = "units.jsonl"
 _RANKED = ("effect", "change", "used")  # by which sites are chosen unless said

@@ -69,8 +69,8 @@ def test_a_trained_dictionary_is_attached_where_it_is_named(tmp_path):
     assert run.complete
     assert len(run.result("features").frame) == 64
     bench = Bench(run.folder, made.config, made.folder, None)
-    digest = bench.attach("organism:hiring", "trained", 0)
-    assert list(attached(bench.model("organism:hiring"))) == ["trained"]
-    assert bench.facts("organism:hiring")["dictionaries"] == {"trained": digest}
+    bench.attach("organism:hiring", "trained", 0)
+    bound = attached(bench.model("organism:hiring"))["trained"]
+    assert bench.facts("organism:hiring")["dictionaries"] == {"trained": bound.digest}
     bench.detached("organism:hiring", {})
     assert not attached(bench.model("organism:hiring"))

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 
 import pytest
-from small_runs import assert_sound, bits, content, drive, driver_of, said, shards, wait_for
+from small_runs import assert_sound, bits, content, drive, driver_of, finish, kill_when, said, shards, wait_for
 
 from mechcausal.errors import ResultError
 from mechcausal.runs import computing, worker
@@ -42,23 +42,6 @@ def reference(finished):
 @pytest.fixture
 def out(tmp_path):
     return tmp_path / "run"
-
-
-def finish(out, reference, **options):
-    """Run to the end, and check that all is as if nothing had happened."""
-    process = driver_of(out, **options)
-    process.join()
-    assert process.exitcode == 0, said(out, process)
-    assert_sound(out, reference)
-
-
-def kill_when(out, more, process, pause=0.0):
-    """Kill a driver once it has written some shards."""
-    goal = shards(out) + more
-    wait_for(lambda: shards(out) >= goal or not process.is_alive())
-    time.sleep(pause)
-    process.kill()
-    process.join()
 
 
 @pytest.mark.parametrize("moments", [3, pytest.param(12, marks=pytest.mark.slow)])
