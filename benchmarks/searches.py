@@ -18,6 +18,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -115,7 +116,7 @@ def main() -> None:
         text = json.dumps(line)
         print(text, flush=True)
         if arguments.output:
-            with open(arguments.output, "a", encoding="utf-8") as file:
+            with Path(arguments.output).open("a", encoding="utf-8") as file:
                 file.write(text + "\n")
 
 
