@@ -44,9 +44,10 @@ def out(tmp_path):
     return tmp_path / "run"
 
 
-def test_a_driver_is_killed_at_twelve_moments(out, reference):
+@pytest.mark.parametrize("moments", [3, pytest.param(12, marks=pytest.mark.slow)])
+def test_a_driver_is_killed_at_several_moments(out, reference, moments):
     draw = random.Random(0)
-    for number in range(12):
+    for number in range(moments):
         process = driver_of(out)
         # The first is killed while it plans; the others at any moment of computing or writing a shard.
         kill_when(out, draw.randint(1, 5) if number else 0, process, pause=draw.uniform(0, 0.1))
@@ -135,6 +136,7 @@ def test_a_read_only_folder_is_refused_before_anything_is_computed(tmp_path, mon
         Experiment.of(content()).run(disk / "run", quiet=True)
 
 
+@pytest.mark.slow
 def test_two_drivers_work_in_one_folder(out, reference):
     processes = [driver_of(out), driver_of(out)]
     for process in processes:
@@ -155,6 +157,7 @@ def test_one_of_two_drivers_is_killed(out, reference):
     assert_sound(out, reference)
 
 
+@pytest.mark.slow
 def test_a_clock_that_is_set_back_changes_nothing(out, reference):
     process = driver_of(out)
     kill_when(out, 8, process)
