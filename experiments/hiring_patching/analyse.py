@@ -75,11 +75,11 @@ def say(found: dict[str, Any]) -> str:
 def page(run: mc.Run, found: dict[str, Any]) -> str:
     """Return the figures as one page."""
     out = Page("Which heads carry gender into a hiring decision?", say(found).splitlines()[0] + ".")
-    rows = [Bar(site, *effect, "patched, pairs that it was not chosen on") for site, effect in found["carriers"].items()]
-    rows += [Bar("both", *found["together"], "patched, pairs that it was not chosen on")]
-    words = {"L2.mlp_out": "its path to the last MLP alone", "logits": "its path to the logits alone"}
+    rows = [Bar(site, *effect, "patched") for site, effect in found["carriers"].items()]
+    rows += [Bar("both", *found["together"], "patched")]
+    words = {"L2.mlp_out": "path to L2.mlp_out", "logits": "path to the logits"}
     rows += [Bar(site, *effect, words[name]) for name, some in found["paths"].items() for site, effect in some.items()]
-    out.figure(still(bar_chart(rows, "What each carrier restores", "share of the decision")), "0 is she, 1 is he.")
+    out.figure(still(bar_chart(rows, "What each carrier restores", "share of the decision")), "0 is she, 1 is he. On pairs that the heads were not chosen on; a path is the head's way there with all else as it was.")
     out.heading("Against the truth")
     rows = [
         bar
