@@ -49,6 +49,8 @@ if TYPE_CHECKING:
     from mechcausal.patching import path_patch as path_patch
     from mechcausal.patching import read as read
     from mechcausal.results import Result as Result
+    from mechcausal.runs import Experiment as Experiment
+    from mechcausal.runs import Run as Run
     from mechcausal.steering import steer as steer
 
 _HOME = {
@@ -76,6 +78,8 @@ _HOME = {
     "link": "mechcausal.links",
     "steer": "mechcausal.steering",
     "Result": "mechcausal.results",
+    "Experiment": "mechcausal.runs",
+    "Run": "mechcausal.runs",
     "MechcausalError": "mechcausal.errors",
 }
 _PACKAGES = (

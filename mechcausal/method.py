@@ -95,12 +95,18 @@ class Spec:
         values = {part.name: getattr(self, part.name) for part in fields(self)}
         check_all(self.word, values, hints_of(type(self)))
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the specification as plain data: its word, and the fields that differ from their defaults."""
+    def to_json(self, instead: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Return the specification as plain data: its word, and the fields that differ from their defaults.
+
+        Args:
+            instead: What stands for fields whose values cannot be written, such as models.
+        """
         data: dict[str, Any] = {self.verb: self.word}
         for part in fields(self):
             value = getattr(self, part.name)
-            if not _is_default(part, value):
+            if instead is not None and part.name in instead:
+                data[part.name] = _plain(instead[part.name], f"{part.name!r} of {self.word}")
+            elif not _is_default(part, value):
                 write = part.metadata.get("write")
                 data[part.name] = _plain(write(value) if write else value, f"{part.name!r} of {self.word}")
         return data
@@ -116,6 +122,8 @@ class Method(Spec, Generic[Data, Outcome]):
 
     verb: ClassVar[str] = "run"
     registry: ClassVar[Registry[Any]] = METHODS
+    meaning: ClassVar[int] = 1
+    """Raised whenever the same specification begins to give other numbers, so that kept rows are not mixed with new ones."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:  # noqa: ANN401
         super().__init_subclass__(**kwargs)

@@ -130,6 +130,15 @@ class Ablating(Method[PromptSet | Contrast, Result]):
         first, *others = (dry_run(model, plan, self.batch_size, self.exact) for plan in plans.values())
         return sum(others, first)
 
+    def cells(self, model: Model, data: PromptSet | Contrast) -> list[Swept]:
+        """Return the cells of the sweep, in the order of its table; nothing is run."""
+        return self._plans(model, data, metric_of(self.metric))[0]
+
+    @property
+    def needs_others(self) -> bool:
+        """Whether the number of a prompt depends on the other prompts: means and resamples come from them."""
+        return isinstance(self._intervention, Mean | Resample)
+
     @property
     def _intervention(self) -> Intervention:
         if isinstance(self.do, Intervention):

@@ -137,6 +137,10 @@ class Patching(Method[Contrast | PromptSet, Result]):
         _, plan = self._plan(model, data, metric_of(self.metric))
         return dry_run(model, plan, self.batch_size, self.exact)
 
+    def cells(self, model: Model, data: Contrast | PromptSet) -> list[Swept]:
+        """Return the cells of the sweep, in the order of its table; nothing is run."""
+        return self._plan(model, data, metric_of(self.metric))[0]
+
     def _plan(self, model: Model, data: Contrast | PromptSet, metric: Metric) -> tuple[list[Swept], Plan]:
         """Return the cells of the sweep, and what is to be computed."""
         if isinstance(data, Contrast):

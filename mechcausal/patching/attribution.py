@@ -123,6 +123,14 @@ class Attributing(Method[Contrast, Result]):
             naive_because=job.reasons if job.slow else {},
         )
 
+    def cells(self, model: Model, data: Contrast) -> list[Swept]:
+        """Return the cells of the sweep, in the order of its table; nothing is run."""
+        base, _ = two_sides(data, self.direction)
+        able = abilities(model)
+        cells = swept(self.sites, self.at, able.shape, base)
+        able.require(sites_of(cells))
+        return cells
+
     def _metric(self) -> Metric:
         chosen = metric_of(self.metric)
         chosen.require_gradient(at_reference=self.direction == "noise" and self.steps == 0)
@@ -133,9 +141,7 @@ class Attributing(Method[Contrast, Result]):
     ) -> tuple[list[Swept], np.ndarray, int, Job]:
         """Return the cells, their estimates and last the metric of both unedited runs, the batch size, and the job."""
         base, source = two_sides(pairs, self.direction)
-        able = abilities(model)
-        cells = swept(self.sites, self.at, able.shape, base)
-        able.require(sites_of(cells))
+        cells = self.cells(model, pairs)
         where = list(dict.fromkeys(place for cell in cells for place in cell.places))
         if self.steps and self.path == "cell" and any(len(cell.places) > 1 for cell in cells):
             raise SiteError("path='cell' moves one site at a time", fix="use path='joint' for sites in a tuple")

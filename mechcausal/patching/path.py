@@ -43,6 +43,7 @@ from mechcausal.patching.sweep import (
     Positions,
     Recorder,
     SiteSpec,
+    Swept,
     as_text,
     places,
     plain,
@@ -133,6 +134,10 @@ class PathPatching(Method[Contrast, Result]):
             skipped=tracer.economy.skipped,
             naive_because=tracer.reasons(n),
         )
+
+    def cells(self, model: Model, data: Contrast) -> list[Swept]:
+        """Return the senders, in the order of the table; nothing is run."""
+        return [Swept((place,)) for place in self._tracer(model, data, metric_of(self.metric))[0]]
 
     def _tracer(self, model: Model, pairs: Contrast, metric: Metric) -> tuple[list[Place], _Tracer]:
         """Return the senders, and what traces the paths from them."""

@@ -183,4 +183,4 @@ class Recorder:
             ),
         )
         frame = tabulate(list(where), values, stated, clean.clusters, influence=influence)
-        return Result(frame, provenance, values, stated, clean.groups, clean.clusters)
+        return Result(frame, provenance, values, stated, clean.groups, clean.clusters, influence=influence)

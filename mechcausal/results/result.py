@@ -57,6 +57,8 @@ class Result(Kept):
         groups: The group of every example, where the prompts declare one.
         clusters: The cluster of every example, where the prompts declare one.
         tables: What else a method found, by name, as JSON data.
+        influence: What each example adds to each cell through a quantity estimated on the same examples, such as the mean
+            of an ablation: the intervals count it. It is not saved.
     """
 
     frame: pd.DataFrame
@@ -66,6 +68,7 @@ class Result(Kept):
     groups: tuple[str, ...] = ()
     clusters: tuple[str, ...] = ()
     tables: dict[str, Any] = field(default_factory=dict)
+    influence: np.ndarray | None = field(default=None, repr=False, compare=False)
 
     def __len__(self) -> int:
         """Return the number of cells."""

@@ -51,14 +51,24 @@ def replacing(path: Path) -> Generator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(path.parent)
+    with temporary_beside(path) as temporary:
+        yield temporary
+        # A temporary file is private to its owner; a result is to be handed over.
+        temporary.chmod(0o644)
+        temporary.replace(path)
+
+
+@contextmanager
+def temporary_beside(path: Path) -> Generator[Path]:
+    """Yield the path of a new file in the folder of `path`, named so that `remove_leftovers` knows whose it is.
+
+    The body moves or links it where it belongs; what is left of it afterwards is removed.
+    """
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:80]}.{_host()}-{os.getpid()}-", suffix=_PART)
     os.close(handle)
     temporary = Path(name)
     try:
         yield temporary
-        # A temporary file is private to its owner; a result is to be handed over.
-        temporary.chmod(0o644)
-        temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -109,7 +119,7 @@ def require_room(path: str | Path, size: int = _ROOM, *, folder: bool = False) -
         free = shutil.disk_usage(parent).free
     except OSError as error:
         raise ResultError(
-            f"nothing can be written to {path}", got=_reason(error), fix="choose a folder that you may write to"
+            f"nothing can be written to {path}", got=reason_of(error), fix="choose a folder that you may write to"
         ) from error
     if free < size:
         raise ResultError(
@@ -136,7 +146,7 @@ def write_sealed(path: str | Path, write: Callable[[Path], None]) -> Path:
     try:
         put(path)
     except Exception as error:
-        if not _is_of_the_disk(error):
+        if not is_of_the_disk(error):
             raise
         instead = Path(tempfile.gettempdir()) / f"mechcausal-{os.getpid()}-{time.time_ns():x}" / path.name
         try:
@@ -145,20 +155,25 @@ def write_sealed(path: str | Path, write: Callable[[Path], None]) -> Path:
             with suppress(OSError):
                 instead.parent.rmdir()
             raise ResultError(
-                f"{path} could not be written, nor {instead}", got=_reason(second),
+                f"{path} could not be written, nor {instead}", got=reason_of(second),
                 fix="the result is still in memory: make room and save it again",
             ) from error  # fmt: skip
         raise ResultError(
-            f"{path} could not be written", got=_reason(error), fix=f"nothing is lost: it was put into {instead}"
+            f"{path} could not be written", got=reason_of(error), fix=f"nothing is lost: it was put into {instead}"
         ) from error
     return path
 
 
-def seal(path: Path) -> None:
-    """Put the checksum of a file into it, in the place of its `SEAL` (or of the checksum it had)."""
+def seal(path: Path, *, last: bool = False) -> None:
+    """Put the checksum of a file into it, in the place of its `SEAL` (or of the checksum it had).
+
+    Args:
+        path: The file.
+        last: Whether its last `SEAL` is its own, because it holds other sealed files before that.
+    """
     with path.open("r+b") as file:
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            start = content.find(_MARK.encode())
+            start = content.rfind(_MARK.encode()) if last else content.find(_MARK.encode())
             if start < 0:
                 raise AssertionError(f"the writer of {path} has to put SEAL into the file")
             digest = _digest(content, start)
@@ -168,13 +183,20 @@ def seal(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def check_seal(path: str | Path, what: str = "a mechcausal file", error: type[MechcausalError] = ResultError) -> None:
+def check_seal(
+    path: str | Path,
+    what: str = "a mechcausal file",
+    error: type[MechcausalError] = ResultError,
+    *,
+    last: bool = False,
+) -> None:
     """Raise if a file is missing, holds no seal, or is not what was sealed.
 
     Args:
         path: The file.
         what: What it should be, for the error message.
         error: The kind of error to raise.
+        last: Whether its last seal is its own, because it holds other sealed files before that.
     """
     path = Path(path)
     if not path.is_file():
@@ -182,7 +204,7 @@ def check_seal(path: str | Path, what: str = "a mechcausal file", error: type[Me
     if not path.stat().st_size:
         raise error(f"{path} is empty", expected=what, fix="make it again")
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        start = content.find(_MARK.encode())
+        start = content.rfind(_MARK.encode()) if last else content.find(_MARK.encode())
         if start < 0:
             raise error(f"{path} is not {what}, or it is damaged", got="no checksum", fix="check the path")
         begin = start + len(_MARK)
@@ -257,10 +279,11 @@ def _write_text(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def _is_of_the_disk(error: Exception) -> bool:
+def is_of_the_disk(error: Exception) -> bool:
     """Say whether an error is of the disk; safetensors has an error of its own for it."""
     return isinstance(error, OSError) or type(error).__name__ == "SafetensorError"
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
+    """Return what an error of the disk says, for a message."""
     return (error.strerror if isinstance(error, OSError) and error.strerror else str(error)) or type(error).__name__
