@@ -28,6 +28,7 @@ def answer(run: mc.Run) -> dict[str, Any]:
     exact = truth["exact_effects_on_p_accept"]
     return {
         "heads": run.result("heads").family,
+        "pairs": run.result("heads").examples.shape[1],
         "carriers": {site: _interval(row, "effect") for site, row in confirmed.iterrows()},
         "true_carriers": sorted(to for sender, to in truth["edges"] if sender in ("embed@gender", "embed@hobby")),
         "together": _interval(suffice, "effect"),
@@ -51,7 +52,7 @@ def answer(run: mc.Run) -> dict[str, Any]:
 def say(found: dict[str, Any]) -> str:
     """Say it in words."""
     lines = [
-        f"{len(found['carriers'])} of {found['heads']} heads carry gender, chosen on 128 pairs and confirmed on others; "
+        f"{len(found['carriers'])} of {found['heads']} heads carry gender, chosen on {found['pairs']} pairs and confirmed on others; "
         f"the organism states {' and '.join(found['true_carriers'])}"
     ]
     for site, effect in found["carriers"].items():
@@ -79,7 +80,10 @@ def page(run: mc.Run, found: dict[str, Any]) -> str:
     rows += [Bar("both", *found["together"], "patched")]
     words = {"L2.mlp_out": "path to L2.mlp_out", "logits": "path to the logits"}
     rows += [Bar(site, *effect, words[name]) for name, some in found["paths"].items() for site, effect in some.items()]
-    out.figure(still(bar_chart(rows, "What each carrier restores", "share of the decision")), "0 is she, 1 is he. On pairs that the heads were not chosen on; a path is the head's way there with all else as it was.")
+    out.figure(
+        still(bar_chart(rows, "What each carrier restores", "share of the decision")),
+        "0 is she, 1 is he. On pairs that the heads were not chosen on; a path is the head's way there with all else as it was.",
+    )
     out.heading("Against the truth")
     rows = [
         bar

@@ -25,7 +25,7 @@ REAL, JUDGED = "real", "real_judged"
 def answer(run: mc.Run) -> dict[str, pd.DataFrame]:
     """Return a row for each known circuit, method and draw, and a row for each method on the real model."""
     plan = tomllib.loads((run.folder / "experiment.toml").read_text(encoding="utf-8"))
-    steps = [step["id"] for step in plan["step"] if step["id"] not in (REAL, JUDGED)]
+    steps = [step for step in run.plan.steps if step not in (REAL, JUDGED)]
     found = [(labels, circuit) for step in steps for labels, circuit in run.results(step)]
     known: dict[tuple[str, str, int], Any] = {}
     rows = []
@@ -34,7 +34,9 @@ def answer(run: mc.Run) -> dict[str, pd.DataFrame]:
         if question not in known:
             known[question] = true_circuit(labels["model"], plan["data"][labels["data"]], labels["seed"])
         name = f"{labels['model']}: {plan['data'][labels['data']]['contrast']}"
-        rows.append({"question": name, "method": labels["method"], "seed": labels["seed"], **compared(known[question], circuit)})
+        rows.append(
+            {"question": name, "method": labels["method"], "seed": labels["seed"], **compared(known[question], circuit)}
+        )
     judged = [{"method": labels["method"], **faithful(judgement)} for labels, judgement in _if_run(run, JUDGED)]
     for row in judged:
         circuit = run.result(REAL, method=row["method"])
@@ -159,7 +161,9 @@ def page(run: mc.Run, found: dict[str, pd.DataFrame]) -> str:
             for name, part in found["curves"].groupby("method", sort=False)
         ]
         ticks = [(math.log10(share), f"{share:g} %") for share in (0.1, 1, 10, 50)]
-        chart = line_chart(series, "Faithfulness by size", "edges kept", "faithfulness", marks=[("model", 1.0)], ticks=ticks)
+        chart = line_chart(
+            series, "Faithfulness by size", "edges kept", "faithfulness", marks=[("model", 1.0)], ticks=ticks
+        )
         out.figure(still(chart), "1 is the whole model, 0 is every edge cut.")
     out.heading("In words")
     out.code(say(found))
@@ -179,8 +183,7 @@ def _grid(rows: pd.DataFrame, column: str, middle: float, title: str) -> Grid:
 
 def _if_run(run: mc.Run, step: str) -> list[tuple[dict[str, Any], Any]]:
     """Return the results of a step that may have been left out."""
-    plan = tomllib.loads((run.folder / "experiment.toml").read_text(encoding="utf-8"))
-    return list(run.results(step)) if step in [each["id"] for each in plan["step"]] else []
+    return run.results(step) if step in run.plan.steps else []
 
 
 def _text(row: pd.Series, name: str) -> str:

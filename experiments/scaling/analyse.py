@@ -56,7 +56,7 @@ def answer(run: mc.Run) -> pd.DataFrame:
     measured = run.seconds()
     rows = []
     for step, sweep in STEPS.items():
-        part = measured[measured["step"].isin([f"{step}_by_model", f"{step}_by_data"])]
+        part = measured[measured["step"].isin([f"{step}_by_model", f"{step}_by_data"]) & (measured["data"] != "warm")]
         keys = ["model", "data", *(["sites"] if sweep is None else [])]
         for key, group in part.groupby(keys, sort=False):
             labels = dict(zip(keys, key, strict=True))
@@ -113,8 +113,15 @@ def page(table: pd.DataFrame) -> str:
         out.heading(f"By {axis}")
         for sweep in table["sweep"].unique():
             part = along(table, sweep, axis)
-            curves = {"measured": "seconds_ratio", "formula": "token_layers_ratio", "loop of full forwards": "naive_ratio"}
-            series = [(name, [_point(row[axis], row[column]) for _, row in part.iterrows()]) for name, column in curves.items()]
+            curves = {
+                "measured": "seconds_ratio",
+                "formula": "token_layers_ratio",
+                "loop of full forwards": "naive_ratio",
+            }
+            series = [
+                (name, [_point(row[axis], row[column]) for _, row in part.iterrows()])
+                for name, column in curves.items()
+            ]
             ticks = [(math.log2(value), f"{value}") for value in part[axis]]
             chart = line_chart(series, sweep, axis, "log2 of cost over the base", ticks=ticks)
             out.figure(still(chart), f"{sweep}, by {axis}.")

@@ -3,7 +3,13 @@ from studies import run_small, script
 
 import mechcausal as mc
 
-SMALL = {"data__pairs__n": 24, "data__others__n": 32, "data__turned__n": 32, "data__many__n": 128, "data__applicants__n": 96}
+SMALL = {
+    "data__pairs__n": 24,
+    "data__others__n": 32,
+    "data__turned__n": 32,
+    "data__many__n": 128,
+    "data__applicants__n": 96,
+}
 
 
 @pytest.fixture(scope="module")
