@@ -11,31 +11,41 @@ import pandas as pd
 import mechcausal as mc
 from mechcausal.results.charts import line_chart, still
 from mechcausal.results.page import Page
+from mechcausal.results.scatter import Point, Points
+from mechcausal.results.scatter import still as draw
 
 BASE = {"layers": 4, "heads": 4, "positions": 16, "pairs": 16}
-STEPS = {"patched": None, "estimated": "attribute z", "path": "path z to logits"}
+STEPS = {"patched": None, "estimated": "attribute z", "path": "path z"}
 """What sweep each pair of steps runs; patching says it by its sites."""
+CURVES = {"measured": "seconds_ratio", "formula": "token_layers_ratio", "loop": "naive_ratio"}
+"""Costs over those of the base: the loop is one full forward for each cell."""
 
 
-def formula(sweep: str, layers: int, heads: int, positions: int, pairs: int) -> float:
-    """Return how many tokens all layers together compute for a sweep: the engine's formula, in closed form.
+def computed(sweep: str, layers: int, heads: int, positions: int, pairs: int) -> float:
+    """Return how many tokens all layers together compute again for the cells of a sweep, in closed form.
 
     The first token is the same in all texts, so a cell there is answered without a run.
     """
     changed = positions - 1
-    suffixes = changed * (changed + 1) / 2  # of each position all later ones are computed again
+    suffixes = changed * (changed + 1) / 2  # of each position, it and all later ones are computed again
     per_pair = {
         "resid_pre": layers * (layers + 1) / 2 * suffixes,  # all layers from the patched one on
         "mlp_out": layers * (layers - 1) / 2 * suffixes,  # all layers after it
         "z": heads * layers * (layers - 1) / 2 * changed,  # all positions of a head are patched at once
-        "attribute z": layers * changed,  # one forward and one backward for all heads together
-        "path z to logits": layers * heads * positions,  # no layer is run: one contribution for each head and token
+        "attribute z": layers * changed,  # one forward for all heads together, whose gradients are taken
+        "path z": 0,  # what a head adds is changed at the end, and no layer is run again
     }
     return pairs * per_pair[sweep]
 
 
+def formula(sweep: str, layers: int, heads: int, positions: int, pairs: int) -> float:
+    """Return the same with the two unedited runs of every pair; a backward counts as two forwards."""
+    again = computed(sweep, layers, heads, positions, pairs)
+    return 2 * pairs * layers * positions + (3 if sweep == "attribute z" else 1) * again
+
+
 def naive(sweep: str, layers: int, heads: int, positions: int, pairs: int) -> float:
-    """Return the same for a loop of full forwards, one for each cell."""
+    """Return how many tokens a loop of full forwards computes, one forward for each cell."""
     cells = layers * (positions if sweep in ("resid_pre", "mlp_out") else heads)
     return pairs * cells * layers * positions
 
@@ -108,23 +118,38 @@ def say(table: pd.DataFrame) -> str:
 def page(table: pd.DataFrame) -> str:
     """Return the figures as one page."""
     out = Page("What does a sweep cost?", "CPU seconds by size, beside the formula of the engine.")
-    out.text("Both axes are logarithmic and relative to the base. Lines that lie on one another: the formula holds.")
+    points = tuple(
+        Point(f"{row['axis']} {row[row['axis']]}" if row["axis"] != "base" else "base",
+              math.log10(row["token_layers"]), math.log10(row["seconds"]), group=row["sweep"])
+        for _, row in table.iterrows()
+    )  # fmt: skip
+    scatter = Points(
+        points, "All sweeps and sizes", "log10 of tokens times layers, by the formula", "log10 of CPU seconds"
+    )
+    out.figure(
+        draw(scatter), "Where the formula holds, points lie on lines that rise by one for each step to the right."
+    )
     for axis in BASE:
         out.heading(f"By {axis}")
+        series, sizes = [], sorted(table[axis].unique())
         for sweep in table["sweep"].unique():
             part = along(table, sweep, axis)
-            curves = {
-                "measured": "seconds_ratio",
-                "formula": "token_layers_ratio",
-                "loop of full forwards": "naive_ratio",
-            }
-            series = [
-                (name, [_point(row[axis], row[column]) for _, row in part.iterrows()])
-                for name, column in curves.items()
-            ]
-            ticks = [(math.log2(value), f"{value}") for value in part[axis]]
-            chart = line_chart(series, sweep, axis, "log2 of cost over the base", ticks=ticks)
-            out.figure(still(chart), f"{sweep}, by {axis}.")
+            excess = part["seconds_ratio"] / part["token_layers_ratio"]
+            series.append((sweep, [_point(size, value) for size, value in zip(part[axis], excess, strict=True)]))
+        ticks = [(math.log2(size), f"{size}") for size in sizes]
+        chart = line_chart(
+            series, "Measured over formula", axis, "log2 of the ratio", marks=[("the formula", 0.0)], ticks=ticks
+        )
+        out.figure(still(chart), "0 is the formula, 1 is twice as dear as it says, -1 half as dear; 0 at the base.")
+        with out.folded("each sweep"):
+            for sweep in table["sweep"].unique():
+                part = along(table, sweep, axis)
+                series = [
+                    (name, [_point(row[axis], row[column]) for _, row in part.iterrows()])
+                    for name, column in CURVES.items()
+                ]
+                chart = line_chart(series, sweep, axis, "log2 of cost", ticks=ticks)
+                out.figure(still(chart), f"{sweep}: cost over that of the base, by {axis}.")
     out.heading("In words")
     out.code(say(table))
     out.table(list(table), [[_cell(value) for value in row] for row in table.to_numpy().tolist()])

@@ -36,15 +36,15 @@ def loaded(prepare, size, folder):
 @pytest.mark.parametrize("size", SIZES, ids=["deep", "wide"])
 def test_the_closed_form_is_what_the_engine_plans_and_runs(size, prepare, tmp_path):
     model, pairs = loaded(prepare, size, tmp_path)
-    formula, naive = (getattr(script("scaling"), name) for name in ("formula", "naive"))
+    computed, naive = (getattr(script("scaling"), name) for name in ("computed", "naive"))
     for sweep, cost in SWEEPS.items():
         planned = cost(model, pairs)
-        assert planned.token_layers == formula(sweep, **size)
+        assert planned.token_layers == computed(sweep, **size)
         assert planned.naive_token_layers == naive(sweep, **size)
         ran = mc.patch(model, pairs, sites=sweep).provenance.compute
         assert ran["token_layers"] == planned.token_layers
     ran = mc.attribute(model, pairs, sites="z").provenance.compute
-    assert ran["token_layers"] == formula("attribute z", **size)
+    assert ran["token_layers"] == computed("attribute z", **size)
 
 
 def test_all_words_of_a_pair_differ_but_the_first(prepare, tmp_path):
@@ -63,9 +63,9 @@ def test_the_study_measures_every_sweep_along_every_axis(prepare, tmp_path):
     run = experiment.run(tmp_path / "run", only=["patched_by_data", "path_by_data"])
     analysis = script("scaling")
     table = analysis.answer(run)
-    assert set(table["sweep"]) == {"z", "path z to logits"}
+    assert set(table["sweep"]) == {"z", "path z"}
     assert set(table["axis"]) == {"base", "positions", "pairs"}
     assert np.isfinite(table["seconds_ratio"]).all()
     assert (table.loc[table["axis"] == "base", "seconds_ratio"] == 1).all()
-    assert "path z to logits" in analysis.say(table)
+    assert "path z" in analysis.say(table)
     assert "<svg" in analysis.page(table)
