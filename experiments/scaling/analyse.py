@@ -85,6 +85,11 @@ def answer(run: mc.Run) -> pd.DataFrame:
     return table
 
 
+def axes(table: pd.DataFrame) -> list[str]:
+    """Return the axes along which more than the base was run."""
+    return [axis for axis in BASE if (table["axis"] == axis).any()]
+
+
 def along(table: pd.DataFrame, sweep: str, axis: str) -> pd.DataFrame:
     """Return the rows of a sweep along one axis, the base among them."""
     part = table[(table["sweep"] == sweep) & table["axis"].isin(["base", axis])]
@@ -105,7 +110,7 @@ def say(table: pd.DataFrame) -> str:
         f"{'sweep':<17} {'along':<10} {'to':>4} {'formula':>8} {'measured':>9} {'exponent':>9} {'measured':>9}",
     ]
     for sweep in table["sweep"].unique():
-        for axis in BASE:
+        for axis in axes(table):
             part = along(table, sweep, axis)
             last = part.iloc[-1]
             lines.append(
@@ -129,7 +134,7 @@ def page(table: pd.DataFrame) -> str:
     out.figure(
         draw(scatter), "Where the formula holds, points lie on lines that rise by one for each step to the right."
     )
-    for axis in BASE:
+    for axis in axes(table):
         out.heading(f"By {axis}")
         series, sizes = [], sorted(table[axis].unique())
         for sweep in table["sweep"].unique():

@@ -13,14 +13,16 @@ SWEEPS = {
     "mlp_out": lambda model, pairs: mc.patch.cost(model, pairs, sites="mlp_out"),
     "z": lambda model, pairs: mc.patch.cost(model, pairs, sites="z"),
 }
-SIZES = [{"layers": 3, "heads": 2, "positions": 6, "pairs": 4}, {"layers": 2, "heads": 4, "positions": 9, "pairs": 3}]
+SIZES = [
+    {"layers": 4, "heads": 4, "positions": 16, "pairs": 16},
+    {"layers": 2, "heads": 8, "positions": 9, "pairs": 64},
+]
+SMALL = {"layers": 2, "heads": 4, "positions": 16, "pairs": 16}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def prepare():
-    made = script("scaling", "prepare")
-    made.WIDTH = 16
-    return made
+    return script("scaling", "prepare")
 
 
 def loaded(prepare, size, folder):
@@ -33,7 +35,7 @@ def loaded(prepare, size, folder):
     return model, mc.Contrast.read(folder / "pairs.jsonl", model)
 
 
-@pytest.mark.parametrize("size", SIZES, ids=["deep", "wide"])
+@pytest.mark.parametrize("size", SIZES, ids=["base", "many"])
 def test_the_closed_form_is_what_the_engine_plans_and_runs(size, prepare, tmp_path):
     model, pairs = loaded(prepare, size, tmp_path)
     computed, naive = (getattr(script("scaling"), name) for name in ("computed", "naive"))
@@ -47,15 +49,22 @@ def test_the_closed_form_is_what_the_engine_plans_and_runs(size, prepare, tmp_pa
     assert ran["token_layers"] == computed("attribute z", **size)
 
 
+def test_cells_of_a_small_sweep_begin_together(prepare, tmp_path):
+    """A few tokens more cost less than one more call of every layer, so slightly more is computed than the formula says."""
+    model, pairs = loaded(prepare, SMALL, tmp_path)
+    for sweep in ("resid_pre", "mlp_out"):
+        assert 1 < SWEEPS[sweep](model, pairs).token_layers / script("scaling").computed(sweep, **SMALL) < 1.15
+
+
 def test_all_words_of_a_pair_differ_but_the_first(prepare, tmp_path):
-    _, pairs = loaded(prepare, SIZES[0], tmp_path)
-    assert torch.equal(pairs.differs, torch.tensor([[False] + [True] * 5]).expand(4, 6))
+    _, pairs = loaded(prepare, SMALL, tmp_path)
+    assert torch.equal(pairs.differs, torch.tensor([[False] + [True] * 15]).expand(16, 16))
 
 
 def test_the_study_measures_every_sweep_along_every_axis(prepare, tmp_path):
     for name in ("experiment.toml", "analyse.py"):
         shutil.copy(EXPERIMENTS / "scaling" / name, tmp_path / name)
-    prepare.PAIRS, prepare.BASE = (3, 4, 5), {**prepare.BASE, "pairs": 2}
+    prepare.WIDTH, prepare.PAIRS, prepare.BASE = 16, (3, 4, 5), {**prepare.BASE, "pairs": 2}
     prepare.prepare(tmp_path / "made")
     for old, new in (("pairs_3", "pairs_8"), ("pairs_4", "pairs_32"), ("pairs_5", "pairs_64")):
         (tmp_path / "made" / f"{old}.jsonl").rename(tmp_path / "made" / f"{new}.jsonl")
