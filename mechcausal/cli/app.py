@@ -1,7 +1,7 @@
 """The program: its verbs, and what happens when one fails.
 
 Exit codes: 0 for success, 1 where a check failed (`selftest`, `doctor`, `audit`), 2 for a command line that cannot be read and
-for an audit that is open, 3 for the plan of an audit that cannot be run, 4 for anything else that its reader can mend. Every error is one sentence on standard error. A traceback is a bug.
+for an audit that is open, 3 for the plan of an audit or an experiment that cannot be run, 4 for anything else that its reader can mend. Every error is one sentence on standard error. A traceback is a bug.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from mechcausal.cli.linking import link
 from mechcausal.cli.models import organisms, sites
 from mechcausal.cli.patching import ablate, attribute, patch, path
 from mechcausal.cli.probing import erase, probe
+from mechcausal.cli.runs import collect, diff, run, runs, status, view
 from mechcausal.cli.scrubbing import scrub
 from mechcausal.cli.steering import steer
 from mechcausal.errors import MechcausalError
@@ -42,13 +43,15 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 for verb in (
-    demo, organisms, sites, patch, ablate, attribute, path, discover, scrub, probe, erase, link, generate, lens, steer, selftest, doctor,
+    demo, organisms, sites, patch, ablate, attribute, path, discover, scrub, probe, erase, link, generate, lens, steer, run, status, view, collect, diff, selftest,
+    doctor,
 ):  # fmt: skip
     app.command()(verb)
 app.add_typer(audit)
 app.add_typer(circuit)
 app.add_typer(sae)
 app.add_typer(bench)
+app.add_typer(runs)
 
 
 def _print_version(wanted: bool) -> None:

@@ -143,9 +143,8 @@ class Result(Kept):
         """Say in a few lines what was done, between which values, and where the largest changes are."""
         p = self.provenance
         metric = p.arguments.get("metric", "metric")
-        lines = [
-            f"{p.method}: {len(self)} cells, {self.examples.shape[1]} examples, metric {metric}, {p.compute.get('forwards', '?')} forwards"
-        ]
+        ran = f", {p.compute['forwards']} forwards" if "forwards" in p.compute else ""
+        lines = [f"{p.method}: {len(self)} cells, {self.examples.shape[1]} examples, metric {metric}{ran}"]
         means = ", ".join(
             f"{name} {np.nanmean(values):.3f}" for name, values in self.baselines.items() if name != "base"
         )

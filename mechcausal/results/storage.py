@@ -78,7 +78,7 @@ def remove_leftovers(folder: Path) -> None:
     for part in folder.glob(f".*{_PART}"):
         try:
             host, pid = part.name.removesuffix(_PART).rsplit(".", 1)[1].rsplit("-", 2)[:2]
-            dead = host == _host() and not _alive(int(pid))
+            dead = host == _host() and not alive(int(pid))
             if dead or time.time() - part.stat().st_mtime > _OLD:
                 part.unlink(missing_ok=True)
         except (OSError, ValueError, IndexError):  # somebody else's, or gone already
@@ -89,7 +89,8 @@ def _host() -> str:
     return socket.gethostname().replace(".", "_").replace("/", "_")[:40]
 
 
-def _alive(pid: int) -> bool:
+def alive(pid: int) -> bool:
+    """Say whether a process of this machine is alive, as far as can be known."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from mechcausal.errors import DataError, ResultError
 from mechcausal.runs.bench import Bench
 from mechcausal.runs.packing import packed
 from mechcausal.runs.plan import Group, Unit
-from mechcausal.runs.planning import _digest, _digests, specified
+from mechcausal.runs.planning import data_digest, prompt_digests, specified
 from mechcausal.runs.store import ROW
 from mechcausal.runs.sweeps import SIDES, more_of, narrowed, numbers_of
 
@@ -25,7 +26,7 @@ def computed(bench: Bench, group: Group, unit: Unit) -> pa.Table:
     if group.kind == "audit":
         return _table(group, unit, blob=packed(_audited(bench, group)))
     data = bench.data(group.model, group.data, group.seed)
-    now = _digests(data) if group.kind != "whole" else (_digest(data),)
+    now = prompt_digests(data) if group.kind != "whole" else (data_digest(data),)
     if now != group.prompts:
         raise DataError(f"the data {group.data!r} have changed since the run was planned", fix="start the run again")
     asked = specified(bench, bench.config.step(group.step), group.model, group.seed, group.each, group.values)
@@ -61,7 +62,7 @@ def _swept(group: Group, unit: Unit, spec: Any, model: Any, data: Any) -> pa.Tab
     flat = {name: values.reshape(-1) for name, values in gathered.items()}
     influence = flat.pop("influence", None)
     more = None if influence is None else [more_of(float(value)) for value in influence]
-    return _table(group, unit, more=more, **flat)
+    return _table(group, unit, flat, more=more)
 
 
 def _written(group: Group, unit: Unit, result: Any) -> pa.Table:  # noqa: ANN401 - a Generated
@@ -72,7 +73,7 @@ def _written(group: Group, unit: Unit, result: Any) -> pa.Table:  # noqa: ANN401
         json.dumps({"row": row, "logprobs": chance}, ensure_ascii=False)
         for row, chance in zip(records, chances, strict=True)
     ]
-    return _table(group, unit, value=result.frame["logprob"].to_numpy(dtype=float), more=more)
+    return _table(group, unit, {"value": result.frame["logprob"].to_numpy(dtype=float)}, more=more)
 
 
 def _whole(spec: Any, model: Any, data: Any) -> bytes:  # noqa: ANN401
@@ -95,7 +96,12 @@ def _audited(bench: Bench, group: Group) -> Any:  # noqa: ANN401 - a Report
 
 
 def _table(
-    group: Group, unit: Unit, blob: bytes | None = None, more: list[str | None] | None = None, **numbers: Any
+    group: Group,
+    unit: Unit,
+    numbers: Mapping[str, np.ndarray] | None = None,
+    *,
+    blob: bytes | None = None,
+    more: Sequence[str | None] | None = None,
 ) -> pa.Table:
     """Return rows for each cell and prompt of a unit, cell by cell."""
     cells, prompts = group.cell_digests[list(unit.cells)], group.prompt_digests[list(unit.prompts)]
@@ -106,9 +112,9 @@ def _table(
         "cell": cells.repeat(len(prompts)),
         "prompt": np.tile(prompts, len(cells)),
     }
-    columns |= {name: numbers[name] for name in ("value", *SIDES) if name in numbers}
+    columns |= {name: values for name, values in (numbers or {}).items() if name in ("value", *SIDES)}
     if more is not None:
-        columns["more"] = more
+        columns["more"] = list(more)
     if blob is not None:
         columns["blob"] = [blob] * count
     return pa.table(columns, schema=ROW)

@@ -142,3 +142,7 @@ def _pace(model: Any, data: Any, block: int) -> tuple[float, int]:  # noqa: ANN4
     width = int(side.tokens.shape[1])
     states = 14 * model.cfg.n_layers * model.cfg.d_model  # what the parts of a layer write
     return seconds, size + 4 * block * width * (logits.shape[-1] + states)
+
+
+def _count(value: float | None) -> str:
+    return "?" if value is None else f"{value:,.0f}"

@@ -20,6 +20,7 @@ from mechcausal.results.storage import replacing, require_room
 from mechcausal.runs.config import Config, ExperimentError
 from mechcausal.runs.engines import Engine
 from mechcausal.runs.engines import engine as engine_of
+from mechcausal.runs.listing import note
 from mechcausal.runs.plan import FILE, Plan, Unit
 from mechcausal.runs.run import Run
 from mechcausal.runs.store import Store
@@ -74,6 +75,7 @@ def drive(
     require_room(out, folder=True)
     _require_same(out, config)
     store = Store(out, writing=True)
+    note(out)
     _write(out / EXPERIMENT, config.to_toml())
     log = _Log(out / LOG)
     log.say(f"begin: {config.name}, engine {engine}, process {os.getpid()} on {platform.node()}")
@@ -131,6 +133,7 @@ def _run(
                     log.say(f"failed: {error}")
                 _beat(out, tally)
                 tracker.log(tally)
+            tracker.log(tally, now=True)
             tried |= wanted
             store.refresh()
             if not any(_ready(plan, config, store, step) for step in plan.waiting):

@@ -16,8 +16,8 @@ from mechcausal.errors import ArgumentError, DataError, MechcausalError, did_you
 from mechcausal.method import METHODS, Method
 
 AUDIT = "audit"
-_REFERENCE = ("from", "top", "by", "sign", "joint", "least", "p_max", "data")
-_CHOOSES = ("top", "least", "p_max")
+_REFERENCE = ("from", "top", "by", "sign", "joint", "least", "p_max", "where", "data")
+_CHOOSES = ("top", "least", "p_max", "where")
 _OF_THE_RUN = ("out", "checkpoint")
 # Their results are objects that live with a model, and are made again in a moment from what they are made of.
 _NOT_KEPT = {
@@ -103,7 +103,7 @@ def field_problems(
 def _value_problems(
     word: str,
     name: str,
-    value: Any,
+    value: Any,  # noqa: ANN401 - of TOML
     data: Mapping[str, Any],
     models: Mapping[str, Any],
     folder: Path,
@@ -117,6 +117,8 @@ def _value_problems(
             yield f'{name}: sign is "+" or "-" (got {value["sign"]!r})'
         if not isinstance(value.get("top", 1), int) or value.get("top", 1) < 1:
             yield f"{name}: top is a whole number of at least 1 (got {value['top']!r})"
+        if not isinstance(value.get("where", {}), Mapping):
+            yield f'{name}: where is a table of columns and values, such as {{verdict = "causal"}}'
     elif what in ("data", "model"):
         there = data if what == "data" else models
         if value not in there:

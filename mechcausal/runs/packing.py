@@ -86,11 +86,11 @@ class Folder:
     """
 
     def __init__(self, archive: bytes) -> None:
-        self._archive = archive
+        self.archive = archive
 
     def write(self, path: Path) -> Path:
         """Write the folder."""
-        with tarfile.open(fileobj=io.BytesIO(self._archive)) as tar:
+        with tarfile.open(fileobj=io.BytesIO(self.archive)) as tar:
             tar.extractall(path, filter="data")
         return path
 

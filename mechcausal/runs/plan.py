@@ -130,9 +130,10 @@ class Group:
         for first in range(0, len(self.distinct), self.block):
             for start in range(0, len(self.cells), self.chunk):
                 there = done[start : start + self.chunk, first : first + self.block]
-                cells, prompts = (~there).any(1).nonzero()[0] + start, (~there).any(0).nonzero()[0] + first
+                cells, prompts = (np.flatnonzero(~there.all(axis)) for axis in (1, 0))
                 if len(cells):
-                    yield Unit(self.id, tuple(cells.tolist()), tuple(self.distinct[prompts].tolist()))
+                    wanted = self.distinct[prompts + first]
+                    yield Unit(self.id, tuple((cells + start).tolist()), tuple(wanted.tolist()))
 
     def to_json(self) -> dict[str, Any]:
         """Return the group as JSON data."""
@@ -141,8 +142,10 @@ class Group:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Group:
         """Read what `to_json` wrote."""
-        lists = {name: tuple(data[name]) for name in ("cells", "prompts", "groups", "clusters")}
-        return cls(**{**data, **lists, "joint": tuple(tuple(sites) for sites in data["joint"])})
+        fields: dict[str, Any] = dict(data)
+        fields |= {name: tuple(data[name]) for name in ("cells", "prompts", "groups", "clusters")}
+        fields["joint"] = tuple(tuple(sites) for sites in data["joint"])
+        return cls(**fields)
 
 
 @dataclass(frozen=True)

@@ -105,7 +105,7 @@ def _groups(
         return [
             Group(
                 key=key_of(written, *parts), kind="sweep", spec=written, cells=cells.rows, joint=cells.joint,
-                prompts=_digests(data), about=about, block=bench.config.block if cells.alone else len(data),
+                prompts=prompt_digests(data), about=about, block=bench.config.block if cells.alone else len(data),
                 chunk=len(cells.rows) if cells.at_once else bench.config.cells, **by_prompt, **common,
             )
         ]  # fmt: skip
@@ -113,8 +113,8 @@ def _groups(
     # Each text draws by its number in the set, so that only what is not drawn is the same in any block.
     texts = step.run == "generate" and isinstance(data, PromptSet) and spec.temperature == 0 and spec.samples == 1
     kind: Kind = "texts" if texts else "whole"
-    prompts = _digests(data) if texts else (_digest(data),)
-    key = key_of(written, *parts, *([] if texts else [_digest(data)]))
+    prompts = prompt_digests(data) if texts else (data_digest(data),)
+    key = key_of(written, *parts, *([] if texts else [data_digest(data)]))
     return [
         Group(
             key=key, kind=kind, spec=written, cells=(whole_cell(step.run),), joint=(), prompts=prompts, chunk=1,
@@ -206,12 +206,13 @@ def _check_sites(spec: Method[Any, Any], model: Any) -> None:  # noqa: ANN401 - 
             abilities(model).require(expand(as_text(value), abilities(model).shape))
 
 
-def _digests(data: Contrast | PromptSet) -> tuple[str, ...]:
+def prompt_digests(data: Contrast | PromptSet) -> tuple[str, ...]:
     """Return the digest of each pair or prompt."""
     return tuple(data.take([row]).hash for row in range(len(data)))
 
 
-def _digest(data: Any) -> str:  # noqa: ANN401 - whatever a method takes
+def data_digest(data: Any) -> str:  # noqa: ANN401 - whatever a method takes
+    """Return the digest of all data of a method that is run whole."""
     value = getattr(data, "hash", None)
     if not isinstance(value, str):
         raise DataError(f"a {type(data).__name__} is no data of a run", expected="pairs or prompts")

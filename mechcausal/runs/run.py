@@ -28,6 +28,7 @@ from mechcausal.runs.store import Store
 from mechcausal.runs.sweeps import SIDES, influence_of, result_of
 
 UNITS = "units.jsonl"
+_RANKED = ("effect", "change", "used")  # by which sites are chosen unless said
 
 
 @dataclass(frozen=True)
@@ -255,6 +256,20 @@ class Run:
         numbers |= {} if influence is None else {"influence": influence.reshape(more.shape)}
         return result_of(group.cells, numbers, self.provenance(group), group.groups, group.clusters)
 
+    def rows_of(self, group: Group) -> pd.DataFrame:
+        """Return the rows of a group that are there, by the names of their cells and prompts."""
+        table = self._matrix(group)
+        count = len(group.prompts)
+        frame = pd.DataFrame(
+            {
+                "site": np.repeat([str(cell["site"]) for cell in group.cells], count),
+                "at": np.repeat([str(cell.get("number", cell["at"])) for cell in group.cells], count),
+                "prompt": list(group.prompts) * len(group.cells),
+            }
+        ).assign(**{name: values.reshape(-1) for name, values in table.items()})
+        there = self.done(group)[:, np.searchsorted(group.distinct, _firsts(group))].reshape(-1)
+        return frame[there].drop_duplicates(["site", "at", "prompt"]).reset_index(drop=True)
+
     def _matrix(self, group: Group) -> dict[str, np.ndarray]:
         """Return the columns of the rows of a group as matrices, [cell prompt]."""
         table = self.store.rows(group.key, ["cell", "prompt", "value", *SIDES, "more"])
@@ -321,15 +336,21 @@ class Run:
 
         Args:
             group: The group of the earlier step.
-            reference: `by` (a column, `effect` unless said), `top`, `least`, `p_max`, `sign`, `joint`.
+            reference: `by` (a column, `effect` unless said), `top`, `least`, `p_max`, `sign`, `where`, `joint`.
         """
         frame = self.result_of(group).frame
-        by = str(reference.get("by") or ("effect" if "effect" in frame and frame["effect"].notna().any() else "change"))
-        for name in (by, *(["p_max"] if "p_max" in reference else ()), "site"):
+        by = str(
+            reference.get("by")
+            or next((name for name in _RANKED if name in frame and frame[name].notna().any()), "effect")
+        )
+        where = dict(reference.get("where", {}))
+        for name in (by, *where, *(["p_max"] if "p_max" in reference else ()), "site"):
             if name not in frame:
                 raise ResultError(
                     f"the table of step {group.step!r} has no column {name!r}", fix=did_you_mean(name, frame.columns)
                 )
+        for name, value in where.items():
+            frame = frame[frame[name] == value]
         frame = frame[frame[by].notna()]
         if "sign" in reference:
             frame = frame[frame[by] > 0] if reference["sign"] == "+" else frame[frame[by] < 0]

@@ -71,7 +71,9 @@ def cells_of(spec: Any, model: Any, data: Contrast | PromptSet) -> Cells:  # noq
 
 
 def narrowed(
-    spec: Any, joint: Sequence[Sequence[str]], rows: Sequence[dict[str, Any]]
+    spec: Any,  # noqa: ANN401 - a specification
+    joint: Sequence[Sequence[str]],
+    rows: Sequence[dict[str, Any]],
 ) -> Iterator[tuple[Any, list[int]]]:
     """Yield specifications that have some cells of a sweep, each with the numbers of its cells in the order of its table.
 
