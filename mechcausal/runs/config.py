@@ -57,6 +57,9 @@ class Table(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+
+
 class ModelTable(Table):
     """What `mc.load` is given.
 
@@ -89,6 +92,7 @@ class Step(Table):
         run: The word of a method, or `audit`.
         data: The names of its data.
         models: The names of the models it is run on; all unless said.
+        seeds: The seeds it is run with; those of the experiment unless said.
         each: Fields with several values each: every combination is run.
         dictionaries: Earlier steps that trained dictionaries, which are attached to the model under the ids of the steps.
         fields: The fields of the method's specification.
@@ -98,6 +102,7 @@ class Step(Table):
     run: str
     data: tuple[str, ...] = ()
     models: tuple[str, ...] | None = None
+    seeds: tuple[Seed, ...] | None = None
     each: dict[str, Any] = Field(default_factory=dict)
     dictionaries: tuple[str, ...] = ()
     fields: dict[str, Any] = Field(default_factory=dict)
@@ -137,7 +142,7 @@ class Config(Table):
     models: dict[str, ModelTable]
     data: dict[str, dict[str, Any]]
     steps: tuple[Step, ...]
-    seeds: tuple[Annotated[int, Field(ge=0, lt=2**63)], ...] = (0,)
+    seeds: tuple[Seed, ...] = (0,)
     block: Annotated[int, Field(ge=1)] = 16
     cells: Annotated[int, Field(ge=1)] = 64
     threads: Annotated[int, Field(ge=1)] = 1
@@ -295,6 +300,8 @@ def _steps(content: Any, problems: list[str]) -> tuple[Step, ...]:  # noqa: ANN4
         for key in ("data", "models", "dictionaries"):
             if isinstance(own.get(key), (str, list)):
                 own[key] = tuple(_listed(own[key]))
+        if isinstance(own.get("seeds"), list):
+            own["seeds"] = tuple(own["seeds"])
         own["fields"] = {key: value for key, value in table.items() if key not in own}
         step = _parsed(Step, own, where, problems)
         if step is not None:
@@ -340,8 +347,9 @@ def _problems(
                 if name not in there:
                     hint = did_you_mean(name, there) if there else f"add a table [{what}.{name}]"
                     yield f"{where}: there is no {what} {name!r}: {hint}"
-        if step.models is not None and not step.models:
-            yield f"{where}: its list of models is empty"
+        for what in ("models", "seeds"):
+            if getattr(step, what) == ():
+                yield f"{where}: its list of {what} is empty"
         if step.run != AUDIT and not step.data:
             yield f"{where}: it names no data: {did_you_mean('', data) if data else 'add a table [data.NAME]'}"
         for key, values in step.each.items():

@@ -229,9 +229,14 @@ def made(
     return Made(spec, spec.to_json(instead))
 
 
+def takes(word: str, name: str) -> bool:
+    """Say whether a method has a field."""
+    return word != AUDIT and name in inspect.signature(method_of(word)).parameters
+
+
 def takes_seed(word: str) -> bool:
     """Say whether a method has a seed of its own."""
-    return word != AUDIT and "seed" in inspect.signature(method_of(word)).parameters
+    return takes(word, "seed")
 
 
 def _claims(word: str, plain: Any) -> Any:  # noqa: ANN401

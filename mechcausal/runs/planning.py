@@ -16,7 +16,7 @@ from mechcausal.method import Method
 from mechcausal.results.provenance import git_state, package_versions
 from mechcausal.runs.bench import Bench
 from mechcausal.runs.config import Step, is_reference
-from mechcausal.runs.fields import AUDIT, Made, chooses, made, takes_seed
+from mechcausal.runs.fields import AUDIT, Made, chooses, made, takes, takes_seed
 from mechcausal.runs.plan import Group, Kind, key_of, whole_cell
 from mechcausal.runs.sweeps import SWEEPS, cells_of
 
@@ -49,7 +49,8 @@ def _seeds(bench: Bench, step: Step, data: str) -> tuple[int, ...]:
     """Return the seeds a step is run with: all where its method or its data draw, else one."""
     own = takes_seed(step.run) and "seed" not in step.fields and "seed" not in step.each
     inherits = bool(step.earlier)
-    return bench.config.seeds if own or inherits or (data and bench.draws(data)) else bench.config.seeds[:1]
+    seeds = bench.config.seeds if step.seeds is None else step.seeds
+    return seeds if own or inherits or (data and bench.draws(data)) else seeds[:1]
 
 
 def _settings(bench: Bench, step: Step, model: str, seed: int) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
@@ -58,14 +59,17 @@ def _settings(bench: Bench, step: Step, model: str, seed: int) -> Iterator[tuple
 
     names = step.earlier
     run = Run(bench.folder) if names else None
-    found = [run.labels(name, model=model, seed=seed) for name in names] if run else []
-    inherited = [labels or [{}] for labels in found]
+    found = {name: run.labels(name, model=model, seed=seed) or [{}] for name in names} if run else {}
     for own in step.combinations():
-        for earlier in product(*inherited):
-            labels: dict[str, Any] = {}
-            for each in earlier:
-                labels |= each
-            yield {**labels, **own}, {**step.fields, **own}
+        for settings in product(*found.values()):
+            labels, values = dict(own), {**step.fields, **own}
+            for name, earlier in zip(found, settings, strict=True):
+                for key, value in earlier.items():
+                    if key in values:  # the step says otherwise, and so this is a label of the earlier step alone
+                        labels[f"{name}_{key}"] = value
+                    else:
+                        labels[key] = value
+            yield labels, values | {key: labels[key] for key in labels if key not in values and takes(step.run, key)}
 
 
 def _groups(

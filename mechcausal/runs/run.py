@@ -208,9 +208,9 @@ class Run:
         """
         found = self._found(step, labels)
         if among:
-            found = [
-                g for g in found if all(same(g.each[name], value) for name, value in among.items() if name in g.each)
-            ]
+            for name in found[0].each:
+                wanted = among.get(f"{step}_{name}", among.get(name))
+                found = [group for group in found if wanted is None or same(group.each[name], wanted)]
         if len(found) != 1:
             apart = (
                 [name for name in found[0].labels if len({json.dumps(g.labels.get(name)) for g in found}) > 1]

@@ -81,6 +81,7 @@ def test_seeds_draw_data_and_methods_anew(tmp_path):
     assert [labels["seed"] for labels, _ in run.results("drawn")] == [0, 1]
     a, b = (result for _, result in run.results("drawn"))
     assert a.provenance.prompts["hash"] != b.provenance.prompts["hash"]
+    assert len(experiment({**drawn, "seeds": [1]}, seeds=[0, 1]).run(tmp_path / "s", quiet=True).results("drawn")) == 1
     wider = experiment(drawn, seeds=[0, 1, 2]).run(tmp_path / "r", quiet=True)
     assert computed(wider) == 3 * 4 * 20
 

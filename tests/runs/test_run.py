@@ -46,8 +46,12 @@ def test_results_of_a_grid_are_told_apart_by_their_labels(finished, hiring, pair
 def test_a_step_takes_the_sites_that_an_earlier_one_found(finished, hiring, pairs):
     best = finished.result("heads", metric="logit_diff").top(2, by="effect")["site"].tolist()
     assert sorted(best) == ["L1.z.H1", "L1.z.H2"]  # those that carry gender, as the organism's card says
-    paths = finished.result("paths", metric="logit_diff")
+    paths = finished.result("paths", heads_metric="logit_diff")  # the step has a metric of its own
     assert sorted(paths.frame["site"]) == sorted(best)
+    assert paths.provenance.arguments["metric"] == "logit_diff"
+    assert (
+        finished.result("together", metric="prob").provenance.arguments["metric"] == "prob"
+    )  # as in the step it takes
     together = finished.result("together", metric="logit_diff")
     assert together.frame["site"].tolist() == [" + ".join(best)]
     truth = mc.patch(hiring, pairs, sites=[tuple(best)])
