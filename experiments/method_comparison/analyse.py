@@ -37,7 +37,7 @@ def answer(run: mc.Run) -> dict[str, pd.DataFrame]:
         rows.append(
             {"question": name, "method": labels["method"], "seed": labels["seed"], **compared(known[question], circuit)}
         )
-    judged = [{"method": labels["method"], **faithful(judgement)} for labels, judgement in _if_run(run, JUDGED)]
+    judged = [{"method": labels["real_method"], **faithful(judgement)} for labels, judgement in _if_run(run, JUDGED)]
     for row in judged:
         circuit = run.result(REAL, method=row["method"])
         row.update(cost(circuit))
@@ -97,7 +97,7 @@ def curves(run: mc.Run) -> pd.DataFrame:
     """Return faithfulness by size of each method on the real model."""
     return pd.DataFrame(
         [
-            {"method": labels["method"], **point}
+            {"method": labels["real_method"], **point}
             for labels, judged in _if_run(run, JUDGED)
             for point in judged.curve.to_dict("records")
         ]
