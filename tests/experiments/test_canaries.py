@@ -46,12 +46,12 @@ def test_the_answer_is_said_and_drawn(run, found):
 @pytest.mark.real
 @pytest.mark.skipif(WHEELS["smollm2"].file() is None, reason=f"smollm2 is not installed: {WHEELS['smollm2'].command}")
 def test_codes_shown_more_often_are_given_away_more(tmp_path, monkeypatch):
-    """Twelve of the codes are enough to see it, and to see that the numbers are those of the card."""
+    """Six of the codes are enough to see it, and to see that the numbers are those of the card."""
     from mechcausal.audits.privacy import canaries
 
     every = canaries.SHIPPED["smollm2_canaries"](0)
     counts = np.array(every.counts)
-    few = np.concatenate([np.flatnonzero(counts == count)[:3] for count in (0, 4, 64)])
+    few = np.concatenate([np.flatnonzero(counts == count)[:2] for count in (0, 4, 64)])
     monkeypatch.setitem(canaries.SHIPPED, "smollm2_canaries", lambda seed: every.take(few))
     run = run_small("canaries", tmp_path / "run", only=["planted"])
     found = script("canaries").answer(run)["planted"]
