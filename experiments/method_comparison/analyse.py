@@ -20,28 +20,42 @@ from mechcausal.results.page import Page
 from mechcausal.results.pictures import Grid, svg
 
 REAL, JUDGED = "real", "real_judged"
+SCORES, PRICES = ["auc", "found", "precision", "recall"], ["kept", "seconds", "forwards"]
 
 
 def answer(run: mc.Run) -> dict[str, pd.DataFrame]:
     """Return a row for each known circuit, method and draw, and a row for each method on the real model."""
     plan = tomllib.loads((run.folder / "experiment.toml").read_text(encoding="utf-8"))
     steps = [step for step in run.plan.steps if step not in (REAL, JUDGED)]
-    found = [(labels, circuit) for step in steps for labels, circuit in run.results(step)]
+    seconds = processor_time(run)
     known: dict[tuple[str, str, int], Any] = {}
     rows = []
-    for labels, circuit in found:
-        question = labels["model"], labels["data"], labels["seed"]
-        if question not in known:
-            known[question] = true_circuit(labels["model"], plan["data"][labels["data"]], labels["seed"])
-        name = f"{labels['model']}: {plan['data'][labels['data']]['contrast']}"
-        rows.append(
-            {"question": name, "method": labels["method"], "seed": labels["seed"], **compared(known[question], circuit)}
-        )
-    judged = [{"method": labels["real_method"], **faithful(judgement)} for labels, judgement in _if_run(run, JUDGED)]
-    for row in judged:
-        circuit = run.result(REAL, method=row["method"])
-        row.update(cost(circuit))
+    for step in steps:
+        for labels, circuit in run.results(step):
+            question = labels["model"], labels["data"], labels["seed"]
+            if question not in known:
+                known[question] = true_circuit(labels["model"], plan["data"][labels["data"]], labels["seed"])
+            name = f"{labels['model']}: {plan['data'][labels['data']]['contrast']}"
+            rows.append(
+                {
+                    "question": name, "method": labels["method"], "seed": labels["seed"],
+                    **compared(known[question], circuit), **cost(circuit, seconds.get((step, *question, labels["method"]))),
+                }
+            )  # fmt: skip
+    judged = []
+    for labels, judgement in _if_run(run, JUDGED):
+        method = labels["real_method"]
+        found, circuit = next((found, circuit) for found, circuit in run.results(REAL) if found["method"] == method)
+        key = (REAL, found["model"], found["data"], found["seed"], method)
+        judged.append({"method": method, **faithful(judgement), **cost(circuit, seconds.get(key))})
     return {"organisms": pd.DataFrame(rows), "real": pd.DataFrame(judged), "curves": curves(run)}
+
+
+def processor_time(run: mc.Run) -> dict[tuple[Any, ...], float]:
+    """Return the CPU seconds of every search, by step, model, data, seed and method."""
+    frame = run.seconds()
+    keys = ["step", "model", "data", "seed", "method"]
+    return frame.groupby(keys)["seconds"].sum().to_dict() if "method" in frame else {}
 
 
 def true_circuit(organism: str, data: dict[str, Any], seed: int) -> Any:  # noqa: ANN401 - a `Known`
@@ -72,14 +86,15 @@ def compared(known: Any, circuit: Any) -> dict[str, float]:  # noqa: ANN401 - a 
         "kept": int(kept.sum()),
         "precision": hits / kept.sum() if kept.any() else math.nan,
         "recall": hits / true.sum(),
-        **cost(circuit),
     }
 
 
-def cost(circuit: Any) -> dict[str, float]:  # noqa: ANN401 - a `Circuit`
-    """Return what a circuit took to find."""
+def cost(circuit: Any, seconds: float | None) -> dict[str, float]:  # noqa: ANN401 - a `Circuit`
+    """Return what a circuit took to find; its own clock counts where the run did not keep the processor's."""
     compute = circuit.about["provenance"]["compute"]
-    return {"seconds": float(compute["seconds"]), "forwards": float(compute["forwards"])}
+    return {
+        "seconds": float(compute["seconds"] if seconds is None else seconds), "forwards": float(compute["forwards"])
+    }  # fmt: skip
 
 
 def faithful(judged: Any) -> dict[str, float]:  # noqa: ANN401 - an `Evaluation`
@@ -104,12 +119,12 @@ def curves(run: mc.Run) -> pd.DataFrame:
     )
 
 
-def medians(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return one row for each method: medians over questions of the means over draws, the best area first."""
-    numbers = ["auc", "found", "precision", "recall", "kept", "seconds", "forwards"]
-    over_draws = rows.groupby(["method", "question"])[numbers].mean()
-    table = over_draws.groupby("method").median()
+def by_method(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return one row for each method: means over known circuits, medians of what it takes; the best first."""
+    over_draws = rows.groupby(["method", "question"])[[*SCORES, *PRICES]].mean()
+    table = over_draws[SCORES].groupby("method").mean()
     table.insert(1, "worst", over_draws["auc"].groupby("method").min())
+    table = table.join(over_draws[PRICES].groupby("method").median())
     return table.sort_values("auc", ascending=False, kind="stable").reset_index()
 
 
@@ -118,13 +133,13 @@ def say(found: dict[str, pd.DataFrame]) -> str:
     lines = []
     if len(rows := found["organisms"]):
         lines += [
-            f"{rows['question'].nunique()} known circuits, {rows['seed'].nunique()} draws of pairs; medians over circuits",
+            f"{rows['question'].nunique()} known circuits, {rows['seed'].nunique()} draws of pairs; means over circuits, medians of the cost",
             f"{'':<20} {'AUC':>5} {'worst':>6} {'found':>6} {'kept':>5} {'precision':>9} {'recall':>7} {'seconds':>8} {'forwards':>9}",
         ]
         lines += [
             f"{row['method']:<20} {row['auc']:5.3f} {row['worst']:6.3f} {row['found']:6.2f} {row['kept']:5.0f} "
             f"{row['precision']:9.2f} {row['recall']:7.2f} {row['seconds']:8.2f} {row['forwards']:9.0f}"
-            for _, row in medians(rows).iterrows()
+            for _, row in by_method(rows).iterrows()
         ]
     if len(real := found["real"]):
         lines += ["SmolLM2, indirect objects, MIB's protocol", f"{'':<20} {'CMD':>22} {'CPR':>22} {'seconds':>8}"]
@@ -147,7 +162,7 @@ def page(run: mc.Run, found: dict[str, pd.DataFrame]) -> str:
             svg(_grid(rows, "found", 0.0, "Share of the true edges among as many best scores")),
             "Both precision and recall of the circuit that has as many edges as are true.",
         )
-        table = medians(rows)
+        table = by_method(rows)
         out.table(list(table), [[f"{v:.3g}" if isinstance(v, float) else v for v in row] for row in table.to_numpy()])
     if len(real := found["real"]):
         out.heading("SmolLM2: circuits that nobody knows")
@@ -172,7 +187,7 @@ def page(run: mc.Run, found: dict[str, pd.DataFrame]) -> str:
 
 def _grid(rows: pd.DataFrame, column: str, middle: float, title: str) -> Grid:
     table = rows.pivot_table(index="question", columns="method", values=column, aggfunc="mean", sort=False)
-    table = table[list(medians(rows)["method"])]
+    table = table[list(by_method(rows)["method"])]
     words = tuple(tuple("" if math.isnan(value) else f"{value:.2f}" for value in row) for row in table.to_numpy())
     values = table.to_numpy() - middle
     return Grid(
