@@ -54,6 +54,17 @@ def test_hypotheses_are_read_from_files(tmp_path):
         experiment(step("scrubbed", "scrub", hypothesis="none.toml"), folder=tmp_path)
 
 
+def test_files_outside_are_named_by_their_whole_path(tmp_path):
+    (tmp_path / "claims.toml").write_text('task = "hiring"\n')
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    with pytest.raises(ExperimentError, match="leads out of the experiment's folder"):
+        experiment(step("scrubbed", "scrub", "gender", hypothesis="../claims.toml"), folder=inner)
+    with pytest.raises(ExperimentError, match="leads out of the experiment's folder"):
+        experiment({"id": "audited", "run": "audit", "plan": "../audit.toml"}, folder=inner)
+    assert read_claims(str(tmp_path / "claims.toml"), inner) == {"task": "hiring"}
+
+
 def test_a_reference_chooses_sites_or_stands_for_the_result():
     assert chooses({"from": "heads", "top": 2})
     assert not chooses({"from": "found"})
