@@ -18,18 +18,6 @@ def script(name):
     return module
 
 
-def test_hiring_patching_finds_the_heads_of_the_truth(tmp_path):
-    experiment = script("hiring_patching")
-    said = experiment.answer(experiment.run(24, 0, tmp_path))
-    assert set(re.findall(r"^  (L\d\.z\.H\d)", said, re.MULTILINE)) == {"L1.z.H1", "L1.z.H2"}
-    readme = (EXPERIMENTS / "hiring_patching" / "README.md").read_text()
-    for path in tmp_path.iterdir():
-        assert f"results/{path.name}" in readme
-        assert mc.results.load(path).provenance.model["name"] == "organism:hiring"
-    before, after = map(float, re.search(r"log-odds is (.*), and (.*) with", said).groups())
-    assert abs(after) < before / 10
-
-
 def test_ioi_smollm2_runs_on_a_model_that_is_known(tmp_path):
     """On the organism of the task, what is found are heads that its truth names."""
     experiment = script("ioi_smollm2")
