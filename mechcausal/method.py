@@ -95,16 +95,20 @@ class Spec:
         values = {part.name: getattr(self, part.name) for part in fields(self)}
         check_all(self.word, values, hints_of(type(self)))
 
-    def to_json(self, instead: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Return the specification as plain data: its word, and the fields that differ from their defaults.
+    def to_json(self) -> dict[str, Any]:
+        """Return the specification as plain data: its word, and the fields that differ from their defaults."""
+        return self.written({})
+
+    def written(self, instead: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the specification as plain data where some fields cannot be written, such as models.
 
         Args:
-            instead: What stands for fields whose values cannot be written, such as models.
+            instead: What stands for these fields.
         """
         data: dict[str, Any] = {self.verb: self.word}
         for part in fields(self):
             value = getattr(self, part.name)
-            if instead is not None and part.name in instead:
+            if part.name in instead:
                 data[part.name] = _plain(instead[part.name], f"{part.name!r} of {self.word}")
             elif not _is_default(part, value):
                 write = part.metadata.get("write")

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, get_args
 
+import jaxtyping
 from beartype import beartype
 from jaxtyping import AbstractArray, install_import_hook
 
@@ -27,8 +29,29 @@ def modules_with_shapes() -> list[str]:
 
 
 def check_shapes() -> None:
-    """Watch the modules that use jaxtyping; must be called before any of them is imported."""
+    """Watch the modules that use jaxtyping; must be called before any of them is imported.
+
+    Jaxtyping would wrap every function of these modules, and looks at the arguments of each call before it asks what
+    there is to check. Most functions have no shapes, and some of these are called millions of times.
+    """
+    wrapped = jaxtyping.jaxtyped
+
+    def jaxtyped(*function: Any, **options: Any) -> Any:
+        return wrapped(*function, **options) if function else partial(_wrapped_if_shaped, wrapped, options)
+
+    jaxtyping.jaxtyped = jaxtyped
     install_import_hook(modules_with_shapes(), "shapes.shapes_only")
+
+
+def _wrapped_if_shaped(wrapped: Callable[..., Any], options: dict[str, Any], function: Any) -> Any:
+    if inspect.isfunction(function) and not any(map(_names_shape, function.__annotations__.values())):
+        return function
+    return wrapped(function, **options)
+
+
+def _names_shape(hint: Any) -> bool:
+    """Say whether an annotation is, or contains, a jaxtyping annotation; it may not have been evaluated yet."""
+    return "[Tensor, " in hint if isinstance(hint, str) else has_shape(hint)
 
 
 def shapes_only(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -44,3 +44,10 @@ def test_only_shapes_are_checked():
 
 def test_the_modules_that_are_watched():
     assert {"mechcausal.metrics", "mechcausal.data.prompts"} <= set(modules_with_shapes())
+
+
+def test_only_functions_with_shapes_are_wrapped():
+    assert hasattr(PromptSet.select, "__wrapped__")
+    assert hasattr(at_read_position, "__wrapped__")
+    assert not hasattr(PromptSet.take, "__wrapped__")
+    assert not hasattr(PromptSet.__len__, "__wrapped__")

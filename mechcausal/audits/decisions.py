@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -13,6 +13,8 @@ from torch import Tensor
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.finding import Control
 from mechcausal.audits.outcome import unread
+from mechcausal.audits.perturbed import plain_prompts
+from mechcausal.audits.question import AuditQuestion
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.prompts import PromptSet
 from mechcausal.metrics import Metric, at_read_position
@@ -101,6 +103,31 @@ def undecidable(data: PromptSet | Contrast, against: Against, *, needs_answer: b
     if against == "all" and needs_answer and not answer:
         return "have no answer, so no decision is right or wrong"
     return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfDecisions(AuditQuestion):
+    """A question about decisions that are right or wrong; of pairs the clean prompts are asked.
+
+    Attributes:
+        against: Whether a decision is the likeliest of all words, or that between answer and foil.
+    """
+
+    against: Against = "all"
+
+    def problems(self, data: Mapping[str, Any]) -> Iterator[str]:
+        """Say what is wrong with the prompts."""
+        yield from super().problems(data)
+        if not isinstance(data["data"], self.takes):
+            return
+        prompts = plain_prompts(data["data"])
+        if (why := undecidable(prompts, self.against, needs_answer=True)) is not None:
+            yield f"the prompts in {self._name_of('data')} {why}"
+        yield from self.wrong_prompts(prompts)
+
+    def wrong_prompts(self, prompts: PromptSet) -> Iterator[str]:
+        """Say what else is wrong with the prompts."""
+        raise NotImplementedError
 
 
 def constant(prompts: PromptSet) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -15,7 +16,7 @@ from mechcausal.audits.estimate import Estimate
 from mechcausal.audits.finding import Control
 from mechcausal.audits.journal import Rows, digest
 from mechcausal.audits.outcome import outcome_of
-from mechcausal.audits.sources import digest_of
+from mechcausal.audits.sources import beside, digest_of
 from mechcausal.data.batching import by_length
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.prompts import PromptSet
@@ -44,6 +45,7 @@ class Desk:
         networks: How many networks with redrawn weights findings are compared with.
         batch_size: How many prompts at a time.
         reads: What is read off the model: a label of a classifier, a metric; see `audits.outcome`.
+        folder: The folder of the plan, which files are named from.
         edits: What is done to the model in every run: those of a mitigation.
         rewrite: What is done to every prompt before it is run: that of a mitigation.
         runner: What runs prompts instead of the engine, for a mitigation that no edit can say; it has a `key`.
@@ -60,6 +62,7 @@ class Desk:
     networks: int = NETWORKS
     batch_size: int = 64
     reads: str = ""
+    folder: Path = Path()
     edits: tuple[Edit, ...] = ()
     rewrite: Callable[[PromptSet], PromptSet] | None = None
     runner: Callable[[Desk, PromptSet, Metric], np.ndarray] | None = None
@@ -85,6 +88,10 @@ class Desk:
             return len(self.data) * (2 if isinstance(self.data, Contrast) else 1)
         except TypeError:
             return 1
+
+    def path(self, name: str) -> str:
+        """Return where a file or folder lies that the question names; what is loaded by its name stays as it is."""
+        return beside(self.folder, name)
 
     def outcomes(self, prompts: PromptSet, metric: MetricSpec | None = None) -> np.ndarray:
         """Return the outcome of every prompt, in the model under the edits of this desk; run once, however often asked.

@@ -28,7 +28,7 @@ from mechcausal.audits.desk import NETWORKS, Desk
 from mechcausal.audits.journal import digest
 from mechcausal.audits.outcome import outcome_of, unread
 from mechcausal.audits.question import IDS, AuditQuestion
-from mechcausal.audits.sources import Source
+from mechcausal.audits.sources import Source, beside, missing_files
 from mechcausal.errors import ArgumentError, DataError, MechcausalError, did_you_mean
 from mechcausal.method import toml
 
@@ -178,7 +178,7 @@ class Plan:
             return chosen
         from mechcausal.models.load import load
 
-        return load(str(self.folder / chosen) if (self.folder / chosen).is_dir() else chosen)
+        return load(beside(self.folder, chosen) if model is None else chosen)
 
     def read(self, model: Any) -> dict[str, Any]:  # noqa: ANN401 - a model
         """Return the data by name, read with the tokenizer of a model."""
@@ -196,6 +196,11 @@ class Plan:
         found = [f"[data.{name}]: {what}" for name, value in self.data.items() if isinstance(value, Source)
                  and (what := value.missing(self.folder))]  # fmt: skip
         found += list(self._unknown_names())
+        found += [
+            f"{question.id} ({question.word}): {what}"
+            for question in self.questions
+            for what in missing_files(question, self.folder)
+        ]
         if found or model is None:
             return found
         loaded, data = self.load(model), {}
@@ -231,7 +236,7 @@ class Plan:
         if self.edits:
             from mechcausal.audits.mitigation.spec import edit_problems
 
-            yield from edit_problems(self.edits, self.data)
+            yield from edit_problems(self.edits, self.data, self.folder)
 
     def require(self, model: Any) -> None:  # noqa: ANN401
         """Raise a `PlanError` with everything that is wrong."""
@@ -243,6 +248,7 @@ class Plan:
         held = {key: data[name] for key, name in question.sources.items()}
         options: dict[str, Any] = {
             "reads": self.outcome,
+            "folder": self.folder,
             "seed": self.seed,
             "level": 1 - self.alpha,
             "networks": self.networks,

@@ -13,8 +13,8 @@ The key that names the source (`contrast`, `pairs`, `prompts`, `task`) says its 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -89,18 +89,21 @@ class ContrastSource(Source):
         n: How many.
         seed: The seed of the draw.
         environment: Whose mechanisms draw them.
+        swap: Whether the two prompts of every pair change places.
     """
 
     word: ClassVar[str] = "contrast"
     n: Count = 200
     seed: Seed = 0
     environment: str | None = None
+    swap: bool = False
 
     def read(self, model: Any, folder: Path) -> Any:  # noqa: ANN401
         """Draw the pairs."""
         from mechcausal.data import contrast
 
-        return contrast(self.name, model, n=self.n, seed=self.seed, environment=self.environment)
+        pairs = contrast(self.name, model, n=self.n, seed=self.seed, environment=self.environment)
+        return replace(pairs, clean=pairs.corrupt, corrupt=pairs.clean) if self.swap else pairs
 
 
 @dataclass(frozen=True)
@@ -257,5 +260,37 @@ def _written(value: Any) -> Any:  # noqa: ANN401
     return {"digest": digest_of(value)}
 
 
+def beside(folder: Path, name: str) -> str:
+    """Return a file or folder that a plan names: from the folder of the plan; a name that is no path there stays as it is.
+
+    Args:
+        folder: The folder of the plan.
+        name: A path, or what is loaded by its name: of an organism, of a hub.
+    """
+    path = folder / Path(name).expanduser()
+    return str(path) if path.exists() or _is_path(name) else name
+
+
+def missing_files(spec: Spec, folder: Path) -> Iterator[str]:
+    """Say which files and folders are not there that a question or an edit names, besides its data.
+
+    Args:
+        spec: The question or the edit.
+        folder: The folder of the plan.
+    """
+    for part in fields(spec):
+        name = getattr(spec, part.name) if part.metadata.get("file") else None
+        if isinstance(name, str) and _is_path(name) and not Path(path := beside(folder, name)).exists():
+            yield f"there is no file or folder {path}, which {part.name} names"
+
+
+def _is_path(name: str) -> bool:
+    """Return whether a name can only be meant as a path."""
+    return name.startswith((".", "/", "~"))
+
+
 DATA: dict[str, Any] = {"data": True, "write": _written}
 """The metadata of a field of a question that holds data, or the name that the plan gives to data."""
+
+FILE: dict[str, Any] = {"file": True}
+"""The metadata of a field of a question or an edit that may name a file or a folder, which is looked for beside the plan."""

@@ -129,20 +129,34 @@ def abilities(model: Any) -> Abilities:  # noqa: ANN401 - a TransformerBridge
     return able if shape is able.shape else replace(able, shape=shape)
 
 
+def hand_on(model: Any, able: Abilities) -> None:  # noqa: ANN401
+    """Say that a model can do what it could before its weights were redrawn, so that nothing is measured again.
+
+    What can be read and written depends on the modules and on the sizes of weights, which a redraw leaves as they are.
+    """
+    state = condition(model)
+    remember(model, state)
+    _measured[_key(model, state)] = able
+
+
 def _known(model: Any) -> Abilities:  # noqa: ANN401
     state = condition(model)
     remember(model, state)
+    key = _key(model, state)
+    if key not in _measured:
+        _measured[key] = _recalled_or_measured(model, state)
+    return _measured[key]
+
+
+def _key(model: Any, state: Condition) -> tuple[Any, ...]:  # noqa: ANN401
     # The same weights may be cut into heads in more than one way, and run under other settings or hooks.
-    key = (
+    return (
         weights_fingerprint(model),
         bridge.architecture_of(model),
         bridge.shape_of(model),
         bridge.transformer_lens_version(),
         state,
     )
-    if key not in _measured:
-        _measured[key] = _recalled_or_measured(model, state)
-    return _measured[key]
 
 
 @checked

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from mechcausal.models import bridge
+from mechcausal.models.abilities import abilities, hand_on
 
 
 @torch.no_grad()
@@ -25,8 +26,10 @@ def redraw(model: Any, seed: int) -> None:  # noqa: ANN401 - a TransformerBridge
 def redrawing(model: Any) -> Generator[Callable[[int], None]]:  # noqa: ANN401 - a TransformerBridge
     """Give a function that redraws the weights in place from a seed; afterwards the weights are what they were, bit for bit.
 
-    Every draw starts from the original weights, so it is a function of the seed alone.
+    Every draw starts from the original weights, so it is a function of the seed alone. What the model can do is what it could
+    with its own weights.
     """
+    able = abilities(model)
     weights = list(bridge.underlying(model).parameters())
     with torch.no_grad():
         kept = [weight.detach().clone() for weight in weights]
@@ -39,6 +42,7 @@ def redrawing(model: Any) -> Generator[Callable[[int], None]]:  # noqa: ANN401 -
     def draw(seed: int) -> None:
         restore()
         redraw(model, seed)
+        hand_on(model, able)
 
     try:
         yield draw

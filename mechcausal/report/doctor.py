@@ -8,10 +8,22 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-CORE = ("torch", "transformers", "transformer-lens", "numpy", "pandas", "plotly", "pyarrow", "scipy", "typer")
+CORE = (
+    "torch",
+    "transformers",
+    "transformer-lens",
+    "numpy",
+    "pandas",
+    "plotly",
+    "pyarrow",
+    "pydantic",
+    "scipy",
+    "typer",
+)
 EXTRAS = {
     "sae": ("sae-lens",),
     "gguf": ("gguf",),
+    "ray": ("ray",),
     "notebook": ("jupyterlab", "nbconvert"),
     "dev": ("pytest", "ruff", "ty"),
 }

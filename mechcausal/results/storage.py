@@ -16,6 +16,7 @@ If a sealed write fails all the same, the file is put into the system's temporar
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import mmap
@@ -40,6 +41,7 @@ SEAL = _MARK + "0" * _DIGITS
 
 _PART = ".mechcausal-part"  # how the names of temporary files end
 _OLD = 24 * 3600  # seconds after which a temporary file of another machine is taken to be left over
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _ROOM = 16 * 2**20  # bytes that a disk must have free where the size is not known
 
 
@@ -120,8 +122,9 @@ def require_room(path: str | Path, size: int = _ROOM, *, folder: bool = False) -
         free = shutil.disk_usage(parent).free
     except OSError as error:
         raise ResultError(
-            f"nothing can be written to {path}", got=reason_of(error), fix="choose a folder that you may write to"
-        ) from error
+            f"nothing can be written to {path}", got=reason_of(error),
+            fix="make room, or choose another folder" if error.errno in _FULL else "choose a folder that you may write to",
+        ) from error  # fmt: skip
     if free < size:
         raise ResultError(
             f"the disk of {parent} is nearly full", got=f"{free / 2**20:.0f} MiB free",

@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 
 from mechcausal.runs.index import Places, codes
+from mechcausal.runs.shards import NUMBERS
 
-_NUMBERS = ("value", "base", "clean", "corrupt")
-_COMPARED = (*_NUMBERS, "more", "blob")
+_COMPARED = (*NUMBERS, "more", "blob")
 
 
 def disagreements(
@@ -61,5 +61,5 @@ def _differs(name: str, column: pa.ChunkedArray, first: np.ndarray) -> np.ndarra
     """Say which rows differ from the first one of their key."""
     valid = column.is_valid().to_numpy()
     # Two NaNs are equal if their bits are.
-    values = column.fill_null(0.0).to_numpy().view(np.uint64) if name in _NUMBERS else column.to_numpy()
+    values = column.fill_null(0.0).to_numpy().view(np.uint64) if name in NUMBERS else column.to_numpy()
     return (valid != valid[first]) | (values != values[first])

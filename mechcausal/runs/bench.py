@@ -7,10 +7,11 @@ import os
 import tempfile
 from collections import OrderedDict
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mechcausal.audits.running import about_model
 from mechcausal.audits.sources import source
@@ -18,8 +19,12 @@ from mechcausal.errors import ResultError
 from mechcausal.runs.config import Config
 from mechcausal.runs.packing import Folder
 from mechcausal.runs.plan import Group, Plan, key_of
+from mechcausal.runs.store import Store
 
-_MODELS = 2  # how many are kept in memory
+if TYPE_CHECKING:
+    from mechcausal.runs.run import Run
+
+MODELS = 2  # how many are kept in memory
 _FACTS = ("weights", "config", "tokenizer", "dtype", "head", "altered")
 
 
@@ -37,7 +42,10 @@ class Bench:
         self.folder, self.config, self.base, self.device = folder, config, base, device
         self._models: OrderedDict[str, Any] = OrderedDict()
         self._data: dict[tuple[str, str, int], Any] = {}
+        self._digests: dict[tuple[str, str, int], tuple[str, ...]] = {}
+        self._plan: Plan | None = None
         self._groups: dict[str, Group] = {}
+        self.specs: dict[str, Any] = {}
         self._dictionaries: dict[tuple[str, str], str] = {}
 
     @cached_property
@@ -52,9 +60,11 @@ class Bench:
         if name in self._models:
             self._models.move_to_end(name)
             return self._models[name]
-        while len(self._models) >= _MODELS:
+        while len(self._models) >= MODELS:
             gone, _ = self._models.popitem(last=False)
             self._data = {key: data for key, data in self._data.items() if key[0] != gone}
+            self._digests = {key: value for key, value in self._digests.items() if key[0] != gone}
+            self.specs.clear()
             self._dictionaries = {key: value for key, value in self._dictionaries.items() if key[0] != gone}
         table = self.config.models[name]
         options = {
@@ -73,14 +83,20 @@ class Bench:
 
     def data(self, model: str, name: str, seed: int) -> Any:  # noqa: ANN401 - pairs or prompts
         """Return data as the tokenizer of a model reads them."""
-        table = self.config.data[name]
-        drawn = source(table)
-        takes = "seed" in {part.name for part in fields(drawn)} and "seed" not in table
+        drawn, takes = source(self.config.data[name]), self.draws(name)
         key = model, name, seed if takes else -1
         loaded = self.model(model)  # which may forget the data of another
         if key not in self._data:
             self._data[key] = (replace(drawn, seed=seed) if takes else drawn).read(loaded, self.base)  # type: ignore[call-arg]
         return self._data[key]
+
+    def digests(self, model: str, name: str, seed: int) -> tuple[str, ...]:
+        """Return the digest of each pair or prompt of data."""
+        key = model, name, seed if self.draws(name) else -1
+        if key not in self._digests:
+            data = self.data(model, name, seed)
+            self._digests[key] = tuple(data.take([row]).hash for row in range(len(data)))
+        return self._digests[key]
 
     def draws(self, name: str) -> bool:
         """Say whether data are drawn anew for each seed of the run."""
@@ -89,29 +105,42 @@ class Bench:
 
     def facts(self, name: str) -> dict[str, Any]:
         """Return what numbers depend on of a model, and the kind of device it computes on."""
+        from mechcausal.models.binding import attached
+
         about = about_model(self.model(name))
         known = {key: about[key] for key in _FACTS if key in about}
         known["device"] = str(about["device"]).partition(":")[0]
-        attached = {key[1]: digest for key, digest in self._dictionaries.items() if key[0] == name}
-        attached |= {folder: folder for folder in self.config.models[name].dictionaries}
-        return known | ({"dictionaries": attached} if attached else {})
+        names = {bound.name: bound.digest for bound in attached(self.model(name)).values()}
+        return known | ({"dictionaries": names} if names else {})
 
-    def plan(self) -> Plan:
-        """Return the plan of the run as it stands."""
-        return Plan.load(self.folder)
+    @cached_property
+    def store(self) -> Store:
+        """The rows of the run."""
+        return Store(self.folder)
+
+    def know(self, plan: Plan) -> None:
+        """Take over the plan of a driver. The file in the folder may be that of another driver, which is less far."""
+        self._plan = plan
+        self._groups = {group.id: group for group in plan.groups}
+
+    def run(self) -> Run:
+        """Return the run as it stands."""
+        from mechcausal.runs.run import Run
+
+        self.store.refresh()
+        return Run.underway(self.store, self._plan or Plan.load(self.folder))
 
     def group(self, name: str) -> Group:
         """Return a planned group by its id."""
-        if name not in self._groups:
-            self._groups = {group.id: group for group in self.plan().groups}
+        if self._plan is None:
+            self.know(Plan.load(self.folder))
         return self._groups[name]
 
     def attach(self, model: str, step: str, seed: int) -> str:
         """Attach the dictionary that a step trained to a model, under the id of the step; return its digest."""
         from mechcausal.dictionaries.loading import load as load_dictionary
-        from mechcausal.runs.run import Run
 
-        run = Run(self.folder)
+        run = self.run()
         group = run.one(step, model=model, seed=seed)
         digest = group.key
         loaded = self.model(model)
@@ -141,5 +170,5 @@ class Bench:
             "step": group.step, **group.labels, "rows": unit.rows, "wall": round(wall, 6), "seconds": round(processor, 6),
             "process": os.getpid(),
         }  # fmt: skip
-        with (self.folder / "units.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        with suppress(OSError), (self.folder / "units.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")  # on a full disk it is the rows that matter, and they say so

@@ -15,7 +15,6 @@ _MOST = 5  # rows of a kind that are named
 def problems(run: Run) -> list[str]:
     """Return everything that is wrong with the rows of a run, each with where it is; nothing where the run is sound."""
     wrong = run.store.check()
-    wrong += [f"{name}: {why}" for name, why in run.store.damaged if name not in " ".join(wrong)]
     wrong += [f"step {step} waits for an earlier step" for step in run.plan.waiting]
     failed = {(row["group"], row["cell"], row["prompt"]): row["error"] for row in run.store.failed().to_pylist()}
     for group in run.plan.distinct:

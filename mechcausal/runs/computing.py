@@ -14,11 +14,14 @@ import pyarrow as pa
 
 from mechcausal.errors import DataError, ResultError
 from mechcausal.runs.bench import Bench
+from mechcausal.runs.config import is_reference
+from mechcausal.runs.fields import chooses
+from mechcausal.runs.numbers import SIDES, more_of
 from mechcausal.runs.packing import packed
 from mechcausal.runs.plan import Group, Unit
-from mechcausal.runs.planning import data_digest, prompt_digests, specified
+from mechcausal.runs.planning import data_digest, specified
 from mechcausal.runs.store import ROW
-from mechcausal.runs.sweeps import SIDES, more_of, narrowed, numbers_of
+from mechcausal.runs.sweeps import narrowed, numbers_of
 
 
 def computed(bench: Bench, group: Group, unit: Unit) -> pa.Table:
@@ -26,25 +29,36 @@ def computed(bench: Bench, group: Group, unit: Unit) -> pa.Table:
     if group.kind == "audit":
         return _table(group, unit, blob=packed(_audited(bench, group)))
     data = bench.data(group.model, group.data, group.seed)
-    now = prompt_digests(data) if group.kind != "whole" else (data_digest(data),)
+    now = (data_digest(data),) if group.kind == "whole" else bench.digests(group.model, group.data, group.seed)
     if now != group.prompts:
         raise DataError(f"the data {group.data!r} have changed since the run was planned", fix="start the run again")
-    asked = specified(bench, bench.config.step(group.step), group.model, group.seed, group.each, group.values)
+    spec, model = _specification(bench, group), bench.model(group.model)
+    if group.kind == "sweep":
+        return _swept(group, unit, spec, model, data)
+    if group.kind == "texts":
+        return _written(group, unit, spec.run(model, data.take(list(unit.batch))))
+    return _table(group, unit, blob=_whole(spec, model, data))
+
+
+def _specification(bench: Bench, group: Group) -> Any:  # noqa: ANN401 - a Method
+    """Return the specification of a group; one that holds no object is made once."""
+    step = bench.config.step(group.step)
+    if group.id in bench.specs and not step.dictionaries:
+        bench.detached(group.model, {})
+        return bench.specs[group.id]
+    asked = specified(bench, step, group.model, group.seed, group.each, group.values)
     if asked is None:
         raise ResultError(f"what step {group.step!r} takes of an earlier step is gone", fix="start the run again")
-    model = bench.model(group.model)
-    if group.kind == "sweep":
-        return _swept(group, unit, asked.spec, model, data)
-    if group.kind == "texts":
-        return _written(group, unit, asked.spec.run(model, data.take(list(unit.prompts))))
-    return _table(group, unit, blob=_whole(asked.spec, model, data))
+    if all(chooses(value) for value in group.values.values() if is_reference(value)):
+        bench.specs[group.id] = asked.spec
+    return asked.spec
 
 
 def _swept(group: Group, unit: Unit, spec: Any, model: Any, data: Any) -> pa.Table:  # noqa: ANN401
     """Return a row for each cell and prompt."""
     every = bool(group.about.get("needs_others"))
-    block = data if every else data.take(list(unit.prompts))
-    columns = list(unit.prompts) if every else list(range(len(unit.prompts)))
+    block = data if every else data.take(list(unit.batch))
+    columns = list(unit.prompts) if every else unit.columns
     rows = [group.cells[number] for number in unit.cells]
     joint = [group.joint[number] for number in unit.cells]
     gathered: dict[str, np.ndarray] = {}
@@ -67,13 +81,14 @@ def _swept(group: Group, unit: Unit, spec: Any, model: Any, data: Any) -> pa.Tab
 
 def _written(group: Group, unit: Unit, result: Any) -> pa.Table:  # noqa: ANN401 - a Generated
     """Return a row for each text."""
-    records = json.loads(result.frame.drop(columns="prompt").to_json(orient="records"))
-    chances = [[None if np.isnan(value) else value for value in row] for row in result.examples.tolist()]
+    frame = result.frame.drop(columns="prompt").iloc[unit.columns]
+    records = json.loads(frame.to_json(orient="records"))
+    chances = [[None if np.isnan(value) else value for value in row] for row in result.examples[unit.columns].tolist()]
     more = [
         json.dumps({"row": row, "logprobs": chance}, ensure_ascii=False)
         for row, chance in zip(records, chances, strict=True)
     ]
-    return _table(group, unit, {"value": result.frame["logprob"].to_numpy(dtype=float)}, more=more)
+    return _table(group, unit, {"value": frame["logprob"].to_numpy(dtype=float)}, more=more)
 
 
 def _whole(spec: Any, model: Any, data: Any) -> bytes:  # noqa: ANN401

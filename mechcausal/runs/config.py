@@ -27,7 +27,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from mechcausal.audits.sources import source
 from mechcausal.errors import ArgumentError, MechcausalError, did_you_mean, shortened
 from mechcausal.method import toml
-from mechcausal.runs.fields import AUDIT, field_problems
+from mechcausal.runs.fields import AUDIT, field_problems, require_inside
 
 _NAME = re.compile(r"[\w][\w.:+-]{0,79}")
 _MOST = 6
@@ -271,19 +271,13 @@ def _sources(content: Any, folder: Path, problems: list[str]) -> dict[str, Any]:
     for name, table in content.items():
         try:
             made = source(table)
-            outside = made.of_file and not made.name.startswith("organism:") and _climbs(made.name)
-            missing = made.missing(folder)
-            if outside:
-                problems.append(f"data.{name}: {made.name} leads out of the experiment's folder: give the whole path")
-            elif missing:
+            if made.of_file and not made.name.startswith("organism:"):
+                require_inside(made.name)
+            if missing := made.missing(folder):
                 problems.append(f"data.{name}: {missing}")
         except MechcausalError as error:
             problems.append(f"data.{name}: {error}")
     return content
-
-
-def _climbs(name: str) -> bool:
-    return not Path(name).is_absolute() and ".." in Path(name).parts
 
 
 def _steps(content: Any, problems: list[str]) -> tuple[Step, ...]:  # noqa: ANN401
@@ -297,6 +291,8 @@ def _steps(content: Any, problems: list[str]) -> tuple[Step, ...]:  # noqa: ANN4
             problems.append(f"{where}: a step is a table")
             continue
         own = {key: value for key, value in table.items() if key in Step.model_fields and key != "fields"}
+        if isinstance(own.get("seeds"), int):  # how often a method draws is its own field: `seeds = 3` of scrub
+            del own["seeds"]
         for key in ("data", "models", "dictionaries"):
             if isinstance(own.get(key), (str, list)):
                 own[key] = tuple(_listed(own[key]))

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mechcausal.runs.numbers import SIDES
 from mechcausal.runs.plan import Group
 from mechcausal.runs.run import Run
-from mechcausal.runs.sweeps import SIDES
 
 _KEY = ["site", "at", "prompt"]
 # What says when and how something was computed, and not what came out.

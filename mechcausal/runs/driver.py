@@ -6,8 +6,8 @@ import json
 import os
 import platform
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,10 +21,11 @@ from mechcausal.runs.config import Config, ExperimentError
 from mechcausal.runs.engines import Engine
 from mechcausal.runs.engines import engine as engine_of
 from mechcausal.runs.listing import note
-from mechcausal.runs.plan import FILE, Plan, Unit
+from mechcausal.runs.plan import FILE, Group, Plan, Unit
 from mechcausal.runs.run import Run
 from mechcausal.runs.store import Store
 from mechcausal.runs.tracking import Tracker
+from mechcausal.runs.worker import Done
 
 if TYPE_CHECKING:
     from mechcausal.runs.experiment import Experiment
@@ -46,19 +47,28 @@ class Tally:
         planned: How many rows there are to be.
         done: How many are there.
         failed: How many could not be computed.
-        computed: How many this driver has computed, and in how many seconds.
+        computed: How many this driver has had computed.
+        rates: How many rows a second one worker computed last, by model and step.
     """
 
     planned: int = 0
     done: int = 0
     failed: int = 0
     computed: int = 0
+    rates: dict[tuple[str, str], float] = field(default_factory=dict)
     started: float = field(default_factory=time.perf_counter)
 
     @property
     def pace(self) -> float:
         """Rows a second."""
         return self.computed / max(1e-9, time.perf_counter() - self.started)
+
+    def add(self, done: Done) -> None:
+        """Count what became of a shard."""
+        self.done += done.rows
+        self.failed += done.failed
+        self.computed += done.rows
+        self.rates[done.of] = (done.rows + done.failed) / max(1e-9, done.seconds)
 
 
 def drive(
@@ -83,15 +93,18 @@ def drive(
         log.say(f"put aside: {name}: {why}")
     steps = {step.id: step.run for step in config.steps}
     plan = Plan(config.name, config.question, steps, waiting=tuple(steps), folder=str(experiment.folder))
-    workers = engine_of(engine, out, config, experiment.folder, **options)
     tracker = Tracker(track, config)
     try:
         with _stopping(out, log):
-            plan = _run(plan, config, out, store, workers, log, tracker, quiet)
+            workers = engine_of(engine, out, config, experiment.folder, **options)
+            try:
+                _run(plan, config, out, store, workers, log, tracker, quiet)
+            finally:
+                workers.stop()
     finally:
-        workers.stop()
         tracker.finish()
-        (out / DRIVER).unlink(missing_ok=True)
+        with suppress(OSError):
+            (out / DRIVER).unlink(missing_ok=True)
     run = Run(out)
     failed = sum(part.failed for part in run.status())
     log.say(f"end: {sum(part.done for part in run.status())} rows" + (f", {failed} failed" if failed else ""))
@@ -100,7 +113,7 @@ def drive(
 
 def _run(
     plan: Plan, config: Config, out: Path, store: Store, workers: Engine, log: _Log, tracker: Tracker, quiet: bool
-) -> Plan:
+) -> None:
     """Plan and compute, until no step is left that could be."""
     tally, tried = Tally(), set[str]()
     first = True
@@ -110,11 +123,10 @@ def _run(
             plan = _planned(plan, config, out, store, workers, first=first)
             first = False
             plan.save(out)
+            workers.know(plan)
             missing = [group for group in plan.distinct if not _done(store, group).all()]
-            tally.planned, tally.done = (
-                plan.rows,
-                plan.rows - sum(int((~_done(store, group)).sum()) for group in missing),
-            )
+            tally.planned = plan.rows
+            tally.done = plan.rows - sum(int((~_done(store, group)).sum()) for group in missing)
             bar.total, bar.n = tally.planned, tally.done
             bar.refresh()
             log.say(
@@ -122,13 +134,9 @@ def _run(
                 + (f"; waiting: {', '.join(plan.waiting)}" if plan.waiting else "")
             )
             wanted = {group.id for group in missing} - tried  # what failed just now is tried again by the next run
-            for done in workers.work(_shards(plan, store, tally, wanted)):
-                tally.done, tally.failed, tally.computed = (
-                    tally.done + done.rows,
-                    tally.failed + done.failed,
-                    tally.computed + done.rows,
-                )
-                bar.update(done.rows)
+            for done in workers.work(_queues(plan, store, tally, wanted, workers.workers)):
+                tally.add(done)
+                bar.update(tally.done - bar.n)
                 for error in done.errors:
                     log.say(f"failed: {error}")
                 _beat(out, tally)
@@ -137,7 +145,7 @@ def _run(
             tried |= wanted
             store.refresh()
             if not any(_ready(plan, config, store, step) for step in plan.waiting):
-                return plan
+                return
     finally:
         bar.close()
 
@@ -150,7 +158,7 @@ def _planned(plan: Plan, config: Config, out: Path, store: Store, workers: Engin
             problems += workers.problems(step) if first else []
             continue
         if config.step(step).earlier:
-            plan.save(out)  # a worker reads from it what it takes
+            workers.know(plan)
         groups, found = workers.plan(step)
         problems += found
         plan = plan.with_groups(step, groups)
@@ -169,35 +177,58 @@ def _done(store: Store, group: Any) -> Any:  # noqa: ANN401
     return store.done(group.key, group.cell_digests, group.prompt_digests[group.distinct])
 
 
-def _shards(plan: Plan, store: Store, tally: Tally, wanted: set[str]) -> Iterator[list[Unit]]:
-    """Yield what is missing, as many units at a time as make some seconds of work; what another driver did is left out."""
-    begun, before = time.perf_counter(), tally.computed
-    units: list[Unit] = []
+def _queues(
+    plan: Plan, store: Store, tally: Tally, wanted: set[str], workers: int
+) -> dict[str, Iterator[Sequence[Unit]]]:
+    """Return for each model the shards that are missing."""
+    groups: dict[str, list[Group]] = {}
     for group in plan.distinct:
-        if group.id not in wanted:
-            continue
-        for unit in group.units(_done(store, group)):
-            store.refresh()
-            there = store.done(
-                group.key, group.cell_digests[list(unit.cells)], group.prompt_digests[list(unit.prompts)]
-            )
-            if there.all():  # another driver was faster
-                continue
-            units.append(unit)
-            pace = (tally.computed - before) / max(1e-9, time.perf_counter() - begun)
-            enough = sum(each.rows for each in units) >= pace * _SHARD_SECONDS
-            if enough or len(units) >= _SHARD_UNITS or group.kind in ("whole", "audit"):
-                yield units
-                units = []
-    if units:
-        yield units
+        if group.id in wanted:
+            groups.setdefault(group.model, []).append(group)
+    return {model: _shards(part, store, tally, workers) for model, part in groups.items()}
+
+
+def _shards(groups: Sequence[Group], store: Store, tally: Tally, workers: int) -> Iterator[Sequence[Unit]]:
+    """Yield what is missing of a model; what another driver did meanwhile is left out.
+
+    A shard is as many units as make some seconds of work, and towards the end of a step fewer, so that several workers end at
+    the same time. The first shards of a step are one unit each, which shows how long one takes.
+    """
+    for step in dict.fromkeys(group.step for group in groups):
+        parts = [(group, _done(store, group)) for group in groups if group.step == step]
+        left = sum(int((~done).sum()) for _, done in parts)
+        units: list[Unit] = []
+        for group, done in parts:
+            for unit in group.units(done):
+                cells, prompts = group.cell_digests[list(unit.cells)], group.prompt_digests[list(unit.prompts)]
+                if store.done(group.key, cells, prompts).all():
+                    tally.done, left = tally.done + unit.rows, left - unit.rows
+                    continue
+                alone = group.kind in ("whole", "audit")  # its row has a shard of its own, whoever writes it
+                if alone and units:
+                    yield units
+                    left -= sum(each.rows for each in units)
+                    units = []
+                units.append(unit)
+                rows = sum(each.rows for each in units)
+                share = left / (2 * workers) if workers > 1 else left
+                enough = min(tally.rates.get((group.model, step), 0.0) * _SHARD_SECONDS, share)
+                if rows >= enough or len(units) >= _SHARD_UNITS or alone:
+                    yield units
+                    units, left = [], left - rows
+                    store.refresh()
+        if units:
+            yield units
 
 
 @contextmanager
-def _stopping(out: Path, log: _Log) -> Iterator[None]:
-    """Turn Ctrl-C into a sentence that says how to go on."""
+def _stopping(out: Path, log: _Log) -> Generator[None]:
+    """Turn Ctrl-C into a sentence that says how to go on, and write down whatever else ends the run."""
     try:
         yield
+    except MechcausalError as error:
+        log.say(f"stopped: {error}")
+        raise
     except KeyboardInterrupt:
         log.say("stopped by its user")
         raise Stopped(
@@ -222,7 +253,8 @@ def _beat(out: Path, tally: Tally) -> None:
         "process": os.getpid(), "host": platform.node(), "planned": tally.planned, "done": tally.done,
         "failed": tally.failed, "rows_per_second": tally.pace,
     }  # fmt: skip
-    _write(out / DRIVER, json.dumps(state) + "\n")
+    with suppress(OSError):  # a full disk, say: rows that cannot be written say so
+        _write(out / DRIVER, json.dumps(state) + "\n")
 
 
 def _write(path: Path, text: str) -> None:
@@ -238,5 +270,5 @@ class _Log:
 
     def say(self, what: str) -> None:
         """Add a line."""
-        with self._path.open("a", encoding="utf-8") as file:
+        with suppress(OSError), self._path.open("a", encoding="utf-8") as file:
             file.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {' '.join(what.split())}\n")

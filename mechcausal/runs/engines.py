@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from mechcausal.errors import ArgumentError, did_you_mean
 from mechcausal.runs.config import Config
-from mechcausal.runs.plan import Group, Unit
+from mechcausal.runs.plan import Group, Plan, Unit
 from mechcausal.runs.worker import Done, Worker
 
 ENGINES = ("local", "ray")
 
 
 class Engine(Protocol):
-    """What the driver asks of an engine."""
+    """What the driver asks of an engine.
+
+    Attributes:
+        workers: How many shards are computed at the same time.
+    """
+
+    workers: int
+
+    def know(self, plan: Plan) -> None:
+        """Tell the workers how the plan stands."""
+        ...
 
     def plan(self, step: str) -> tuple[list[Group], list[str]]:
         """Return the groups of a step, and what is wrong with it."""
@@ -25,8 +35,12 @@ class Engine(Protocol):
         """Return what is wrong with the models and data of a step that waits for others."""
         ...
 
-    def work(self, shards: Iterable[Sequence[Unit]]) -> Iterator[Done]:
-        """Compute units, those of a shard together, and yield what became of each shard as it is done."""
+    def work(self, queues: Mapping[str, Iterator[Sequence[Unit]]]) -> Iterator[Done]:
+        """Compute units, those of a shard together, and yield what became of each shard as it is done.
+
+        Args:
+            queues: For each model its shards. The next one is made when it is asked for.
+        """
         ...
 
     def stop(self) -> None:
@@ -43,11 +57,17 @@ class Local:
         base: The folder that files of the experiment are named from.
     """
 
+    workers = 1
+
     def __init__(self, folder: Path, config: Config, base: Path) -> None:
         import torch
 
         self._threads = torch.get_num_threads()
         self.worker = Worker(folder, config, base)
+
+    def know(self, plan: Plan) -> None:
+        """Tell the worker how the plan stands."""
+        self.worker.bench.know(plan)
 
     def plan(self, step: str) -> tuple[list[Group], list[str]]:
         """Return the groups of a step, and what is wrong with it."""
@@ -57,10 +77,11 @@ class Local:
         """Return what is wrong with the models and data of a step that waits for others."""
         return self.worker.problems(step)
 
-    def work(self, shards: Iterable[Sequence[Unit]]) -> Iterator[Done]:
+    def work(self, queues: Mapping[str, Iterator[Sequence[Unit]]]) -> Iterator[Done]:
         """Compute units, one shard after the other."""
-        for units in shards:
-            yield self.worker.do(units)
+        for shards in queues.values():
+            for units in shards:
+                yield self.worker.do(units)
 
     def stop(self) -> None:
         """Leave the process as it was."""

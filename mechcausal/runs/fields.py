@@ -126,7 +126,7 @@ def _value_problems(
             yield f"{name}: there is no {what} {value!r}: {hint}"
     else:
         try:
-            plain = read_claims(value, folder) if what == "claims" else value
+            plain = _claims(word, read_claims(value, folder)) if what == "claims" else value
             kind = method_of(word)
             part = next(part for part in fields(kind) if part.name == name)
             read = part.metadata.get("read")
@@ -153,9 +153,12 @@ def _audit_problems(given: Mapping[str, Any], each: Mapping[str, Any], folder: P
         yield 'an audit needs a plan: plan = "audit.toml"'
         return
     try:
+        require_inside(str(given["plan"]))
         read(folder / str(given["plan"]))
     except PlanError as error:
         yield from (f"{given['plan']}: {problem}" for problem in error.problems)
+    except MechcausalError as error:
+        yield str(error)
 
 
 def read_claims(value: Any, folder: Path) -> Any:  # noqa: ANN401 - of TOML
@@ -164,6 +167,7 @@ def read_claims(value: Any, folder: Path) -> Any:  # noqa: ANN401 - of TOML
         return value
     if not value.endswith(".toml"):
         return value
+    require_inside(value)
     path = folder / value
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
@@ -173,6 +177,12 @@ def read_claims(value: Any, folder: Path) -> Any:  # noqa: ANN401 - of TOML
         ) from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise DataError(f"{path.name} is not TOML", got=str(error)) from None
+
+
+def require_inside(name: str) -> None:
+    """Raise for the name of a file that leads out of the experiment's folder by `..`, which is rarely what is meant."""
+    if ".." in Path(name).parts and not Path(name).is_absolute():
+        raise DataError(f"{name} leads out of the experiment's folder", fix="give the whole path")
 
 
 @dataclass(frozen=True)
@@ -226,7 +236,7 @@ def made(
         else:
             given[name] = value
     spec = kind(**given)
-    return Made(spec, spec.to_json(instead))
+    return Made(spec, spec.written(instead))
 
 
 def takes(word: str, name: str) -> bool:

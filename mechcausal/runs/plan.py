@@ -33,16 +33,34 @@ class Unit:
         group: The id of the group.
         cells: The numbers of its cells.
         prompts: The numbers of its prompts.
+        batch: The prompts that are computed together, of which `prompts` are some; no others unless said. They come along
+            because the last bit of a number depends on how many there are.
     """
 
     group: str
     cells: tuple[int, ...]
     prompts: tuple[int, ...]
+    batch: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.batch:
+            object.__setattr__(self, "batch", self.prompts)
 
     @property
     def rows(self) -> int:
         """How many rows it gives."""
         return len(self.cells) * len(self.prompts)
+
+    @property
+    def columns(self) -> list[int]:
+        """Where its prompts are in the batch."""
+        return [self.batch.index(prompt) for prompt in self.prompts]
+
+    def only(self, prompts: Sequence[int]) -> Unit:
+        """Return the unit of some of its prompts; they take the places of the others in a batch of the same size."""
+        places = {prompt: self.batch.index(prompt) for prompt in prompts}
+        batch = tuple(min(places, key=lambda prompt: abs(places[prompt] - place)) for place in range(len(self.batch)))
+        return replace(self, prompts=tuple(prompts), batch=batch)
 
 
 @dataclass(frozen=True)
@@ -128,12 +146,13 @@ class Group:
             done: Which rows there are, [cell distinct prompt].
         """
         for first in range(0, len(self.distinct), self.block):
+            batch = tuple(self.distinct[first : first + self.block].tolist())
             for start in range(0, len(self.cells), self.chunk):
                 there = done[start : start + self.chunk, first : first + self.block]
                 cells, prompts = (np.flatnonzero(~there.all(axis)) for axis in (1, 0))
                 if len(cells):
                     wanted = self.distinct[prompts + first]
-                    yield Unit(self.id, tuple((cells + start).tolist()), tuple(wanted.tolist()))
+                    yield Unit(self.id, tuple((cells + start).tolist()), tuple(wanted.tolist()), batch)
 
     def to_json(self) -> dict[str, Any]:
         """Return the group as JSON data."""
@@ -209,8 +228,9 @@ class Plan:
             raise ResultError(
                 f"{path} has another version", got=version, expected=VERSION, fix="run again into a new folder"
             )
-        groups = tuple(Group.from_json(group) for group in data["groups"])
-        return cls(**{**data, "steps": dict(data["steps"]), "groups": groups, "waiting": tuple(data["waiting"])})
+        data["groups"] = tuple(Group.from_json(group) for group in data["groups"])
+        data["steps"], data["waiting"] = dict(data["steps"]), tuple(data["waiting"])
+        return cls(**data)
 
 
 def whole_cell(word: str) -> dict[str, Any]:

@@ -55,10 +55,8 @@ def _seeds(bench: Bench, step: Step, data: str) -> tuple[int, ...]:
 
 def _settings(bench: Bench, step: Step, model: str, seed: int) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     """Yield the labels and fields of each combination: of the step's own lists, and of those of the steps it takes."""
-    from mechcausal.runs.run import Run
-
     names = step.earlier
-    run = Run(bench.folder) if names else None
+    run = bench.run() if names else None
     found = {name: run.labels(name, model=model, seed=seed) or [{}] for name in names} if run else {}
     for own in step.combinations():
         for settings in product(*found.values()):
@@ -96,7 +94,7 @@ def _groups(
     loaded, facts = bench.model(model), bench.facts(model)
     about |= provenance(loaded, data) | {"facts": facts}
     clean = data.clean if isinstance(data, Contrast) else data
-    by_prompt = (
+    by_prompt: dict[str, Any] = (
         {"groups": tuple(clean.groups), "clusters": tuple(clean.clusters)} if isinstance(clean, PromptSet) else {}
     )
     parts = [facts, bench.config.threads, spec.meaning]
@@ -109,15 +107,15 @@ def _groups(
         return [
             Group(
                 key=key_of(written, *parts), kind="sweep", spec=written, cells=cells.rows, joint=cells.joint,
-                prompts=prompt_digests(data), about=about, block=bench.config.block if cells.alone else len(data),
+                prompts=bench.digests(model, name, seed), about=about, block=bench.config.block if cells.alone else len(data),
                 chunk=len(cells.rows) if cells.at_once else bench.config.cells, **by_prompt, **common,
             )
         ]  # fmt: skip
     _check_sites(spec, loaded)
     # Each text draws by its number in the set, so that only what is not drawn is the same in any block.
-    texts = step.run == "generate" and isinstance(data, PromptSet) and spec.temperature == 0 and spec.samples == 1
+    texts = step.run == "generate" and isinstance(data, PromptSet) and _is_greedy(spec)
     kind: Kind = "texts" if texts else "whole"
-    prompts = prompt_digests(data) if texts else (data_digest(data),)
+    prompts = bench.digests(model, name, seed) if texts else (data_digest(data),)
     key = key_of(written, *parts, *([] if texts else [data_digest(data)]))
     return [
         Group(
@@ -131,15 +129,13 @@ def specified(
     bench: Bench, step: Step, model: str, seed: int, labels: Mapping[str, Any], values: Mapping[str, Any]
 ) -> Made | None:
     """Return the specification of a combination; None where sites that are chosen of an earlier step are none."""
-    from mechcausal.runs.run import Run
-
     empty = False
     but = {name: bench.attach(model, name, seed) for name in step.dictionaries}
     bench.detached(model, but)
 
     def earlier(reference: Mapping[str, Any]) -> tuple[Any, Any]:
         nonlocal empty
-        run = Run(bench.folder)
+        run = bench.run()
         which = {"data": reference["data"]} if "data" in reference else {}
         group = run.one(reference["from"], model=model, seed=seed, among=labels, **which)
         if chooses(reference):
@@ -210,9 +206,8 @@ def _check_sites(spec: Method[Any, Any], model: Any) -> None:  # noqa: ANN401 - 
             abilities(model).require(expand(as_text(value), abilities(model).shape))
 
 
-def prompt_digests(data: Contrast | PromptSet) -> tuple[str, ...]:
-    """Return the digest of each pair or prompt."""
-    return tuple(data.take([row]).hash for row in range(len(data)))
+def _is_greedy(spec: Any) -> bool:  # noqa: ANN401 - of generation
+    return bool(spec.temperature == 0 and spec.samples == 1)
 
 
 def data_digest(data: Any) -> str:  # noqa: ANN401 - whatever a method takes

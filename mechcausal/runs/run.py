@@ -23,9 +23,9 @@ import pandas as pd
 from mechcausal.arguments import checked
 from mechcausal.errors import ArgumentError, ResultError, did_you_mean
 from mechcausal.results.provenance import Provenance
+from mechcausal.runs.numbers import SIDES, influence_of, result_of
 from mechcausal.runs.plan import Group, Plan
 from mechcausal.runs.store import Store
-from mechcausal.runs.sweeps import SIDES, influence_of, result_of
 
 UNITS = "units.jsonl"
 _RANKED = ("effect", "change", "used")  # by which sites are chosen unless said
@@ -71,6 +71,13 @@ class Run:
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         self.plan = Plan.load(self.folder)
+
+    @classmethod
+    def underway(cls, store: Store, plan: Plan) -> Run:
+        """Return a run that is being computed, as its driver knows it."""
+        run = cls.__new__(cls)
+        run.folder, run.plan, run.store = store.folder, plan, store
+        return run
 
     def __repr__(self) -> str:
         """Say how far each step is."""

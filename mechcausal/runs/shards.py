@@ -31,6 +31,7 @@ ROW = pa.schema([
 """A row: its key (group, cell, prompt), its numbers, whatever else it says, and the error of a row that failed."""
 
 KEY = ("group", "cell", "prompt")
+NUMBERS = ("value", "base", "clean", "corrupt")
 _FORMAT = "rows 1"
 _NAME = re.compile(r"[0-9a-f]{32}\.parquet")
 _MAGIC = b"PAR1"  # how a parquet file begins and ends
@@ -84,13 +85,13 @@ def fitted(rows: pa.Table) -> pa.Table:
         column = rows[field.name] if field.name in rows.column_names else pa.nulls(rows.num_rows, field.type)
         if field.name in KEY and column.null_count:
             raise ArgumentError(f"a row has no {field.name}", expected="a group, a cell and a prompt for every row")
+        wanted = pa.dictionary(pa.int32(), field.type) if field.name == "group" else field.type
         try:
-            columns[field.name] = column.cast(field.type)
+            columns[field.name] = column if column.type == wanted else column.cast(wanted)
         except pa.ArrowException as error:
             raise ArgumentError(
                 f"the {field.name} of rows is of the wrong type", got=str(column.type), expected=str(field.type)
             ) from error
-    columns["group"] = columns["group"].dictionary_encode()
     return pa.table(columns)
 
 
@@ -112,10 +113,11 @@ def shard_of(rows: pa.Table, name: str = "", attempt: int = 0) -> Shard:
 
 def name_of(shard: Shard) -> str:
     """Return the name of the file with these rows, or raise if two rows have the same key."""
-    groups = sorted(set(shard.groups))
-    rank = np.array([groups.index(group) for group in shard.groups], dtype="<i8")
+    # A table that was cut out of a larger one may know groups that it has no rows of.
+    groups = sorted({shard.groups[number] for number in np.unique(shard.group)})
+    rank = np.array([groups.index(group) if group in groups else -1 for group in shard.groups], dtype="<i8")
     group, cell, prompt = rank[shard.group], shard.cell.astype("<u8"), shard.prompt.astype("<u8")
-    order = np.lexsort((prompt, cell, group))
+    order = np.lexsort((prompt, cell, group)[: len(groups) + 1])  # one group need not be sorted by
     group, cell, prompt, failed = group[order], cell[order], prompt[order], shard.failed[order]
     same = (np.diff(group) == 0) & (cell[1:] == cell[:-1]) & (prompt[1:] == prompt[:-1])
     if same.any():
@@ -146,10 +148,14 @@ def write(rows: pa.Table, path: Path, name: str, attempt: int) -> None:
     """
     # Numbers are not dictionary-encoded: dictionaries may take NaNs of different bits for one. Statistics would hold texts of
     # rows behind the seal, which has to be the last one in the file, because blobs hold sealed files of their own.
-    settings = {"compression": "zstd", "use_dictionary": [*KEY, "more"], "write_statistics": False}
-    with path.open("wb") as file, pq.ParquetWriter(file, rows.schema, **settings) as writer:
+    content = pa.BufferOutputStream()  # many small writes would take longer, and this way only one can fail
+    with pq.ParquetWriter(
+        content, rows.schema, compression="zstd", use_dictionary=[*KEY, "more"], write_statistics=False,
+        column_encoding=dict.fromkeys(NUMBERS, "BYTE_STREAM_SPLIT"),
+    ) as writer:  # fmt: skip
         writer.write_table(rows, row_group_size=len(rows))
         writer.add_key_value_metadata({"rows": _FORMAT, "name": name, "attempt": str(attempt), "checksum": SEAL})
+    path.write_bytes(content.getvalue())
     path.chmod(0o644)
     seal(path, last=True)
 

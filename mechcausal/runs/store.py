@@ -74,7 +74,7 @@ class Store:
         before = sum(map(len, self._shards))
         for name in self._listed():
             if name not in self._names:
-                self._open(name)
+                self._open(name, writing=self._writing)
         return sum(map(len, self._shards)) - before
 
     def commit(self, rows: pa.Table) -> bool:
@@ -104,9 +104,9 @@ class Store:
                 if not is_of_the_disk(error):
                     raise
                 raise self._unwritten(reason_of(error)) from error
-            if name in self._names or self._open(name):
+            if name in self._names or self._open(name, writing=True):
                 return False
-        raise self._unwritten("temporary files vanish while they are written")
+        raise self._unwritten("files vanish while they are written")
 
     def done(self, group: str, cells: np.ndarray, prompts: np.ndarray) -> np.ndarray:
         """Say which rows of a group succeeded, [cell prompt].
@@ -180,8 +180,8 @@ class Store:
         except OSError as error:
             raise ResultError(f"the rows in {self._rows} cannot be read", got=reason_of(error)) from error
 
-    def _open(self, name: str) -> bool:
-        """Read the keys of a file; return whether its rows count now."""
+    def _open(self, name: str, *, writing: bool) -> bool:
+        """Read the keys of a file; return whether its rows count now. A writer puts it aside if they do not."""
         if not shards.is_shard_name(name):
             self._damaged[name] = Damaged(name, "not a shard: it has another name than shards have")
             return False
@@ -195,7 +195,7 @@ class Store:
                 self._damaged.pop(name, None)
             return True
         self._damaged[name] = Damaged(name, shard)
-        if self._writing:
+        if writing:
             self._put_aside(name)
         return False
 

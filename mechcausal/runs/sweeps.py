@@ -1,8 +1,7 @@
-"""Methods that give a number for each cell and each prompt: their cells, a part of them at a time, and rows from results."""
+"""Methods that give a number for each cell and each prompt: their cells, a part of them at a time, and their numbers."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,9 +12,8 @@ from mechcausal.data.contrast import Contrast
 from mechcausal.data.prompts import PromptSet
 from mechcausal.metrics import metric as metric_of
 from mechcausal.patching.sweep import Recorder
-from mechcausal.results.provenance import Provenance
 from mechcausal.results.result import Result
-from mechcausal.results.table import tabulate
+from mechcausal.runs.numbers import SIDES
 
 # Which fields say where the cells of a method are: sites, positions.
 _WHERE = {
@@ -27,7 +25,6 @@ _WHERE = {
 _AT_ONCE = ("attribute", "direct_logit_attribution")  # one pass gives all cells
 _ROWS = ("site", "component", "layer", "head", "neuron", "at", "position", "label", "dictionary", "feature")
 SWEEPS = (*_WHERE, "direct_logit_attribution")
-SIDES = ("base", "clean", "corrupt")
 
 
 @dataclass(frozen=True)
@@ -103,39 +100,6 @@ def numbers_of(result: Result) -> dict[str, np.ndarray]:
     numbers = {"value": result.examples}
     numbers |= {side: np.broadcast_to(values, shape) for side, values in result.baselines.items() if side in SIDES}
     return numbers if result.influence is None else numbers | {"influence": result.influence}
-
-
-def more_of(influence: float | None) -> str | None:
-    """Return what a row says besides its numbers."""
-    return None if influence is None else json.dumps({"influence": influence})
-
-
-def influence_of(more: Sequence[str | None]) -> np.ndarray | None:
-    """Return what rows say of influence."""
-    if not any(more):
-        return None
-    return np.array([json.loads(text)["influence"] if text else np.nan for text in more])
-
-
-def result_of(
-    where: Sequence[dict[str, Any]],
-    numbers: dict[str, np.ndarray],
-    provenance: Provenance,
-    groups: tuple[str, ...],
-    clusters: tuple[str, ...],
-) -> Result:
-    """Return the result that the method itself would have made of the same numbers."""
-    influence, values = numbers.get("influence"), numbers["value"]
-    sides = {side: _one_row(numbers[side]) for side in SIDES if side in numbers}
-    places = [{name: value for name, value in cell.items() if name != "number"} for cell in where]
-    frame = tabulate(places, values, sides, clusters, influence=influence)
-    return Result(frame, provenance, values, sides, groups, clusters, influence=influence)
-
-
-def _one_row(values: np.ndarray) -> np.ndarray:
-    """Return the numbers of the examples where they are the same for all cells."""
-    same = len(values) > 0 and bool(((values == values[0]) | (np.isnan(values) & np.isnan(values[0]))).all())
-    return values[0].copy() if same else values
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401

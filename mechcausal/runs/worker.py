@@ -7,13 +7,13 @@ has one in each actor; both are the same code.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from mechcausal.errors import MechcausalError, ResultError, shortened
@@ -32,16 +32,18 @@ class Done:
     """What became of some units.
 
     Attributes:
-        rows: How many rows are there now that were not before.
-        failed: How many of them say what went wrong.
+        rows: How many of their rows are there now, whoever computed them.
+        failed: How many could not be computed.
         seconds: How long they took.
         errors: What went wrong, once each.
+        of: The model and the step.
     """
 
     rows: int
     failed: int
     seconds: float
     errors: tuple[str, ...] = ()
+    of: tuple[str, str] = ("", "")
 
 
 class Worker:
@@ -61,19 +63,13 @@ class Worker:
         self.folder, self.config = Path(folder), config
         self.bench = Bench(self.folder, config, Path(base), device)
 
-    @cached_property
+    @property
     def store(self) -> Store:
         """The rows of the run."""
-        return Store(self.folder)
+        return self.bench.store
 
-    def plan(self, step: str, labels: Sequence[Mapping[str, Any]] | None = None) -> tuple[list[Group], list[str]]:
-        """Return the groups of a step, and what is wrong with it; nothing of it is run.
-
-        Args:
-            step: The id of the step.
-            labels: Only what has one of these labels, such as a model; everything unless said.
-        """
-        del labels
+    def plan(self, step: str) -> tuple[list[Group], list[str]]:
+        """Return the groups of a step, and what is wrong with it; nothing of it is run."""
         return planned(self.bench, self.config.step(step))
 
     def problems(self, step: str) -> list[str]:
@@ -89,20 +85,37 @@ class Worker:
         return found
 
     def do(self, units: Sequence[Unit]) -> Done:
-        """Compute units and commit their rows as one shard; what a unit cannot compute becomes rows that say why."""
+        """Compute units and commit their rows as one shard; what a unit cannot compute becomes rows that say why.
+
+        Units whose rows are there are not computed again: a worker that died after it had committed them, or another driver,
+        was before us.
+
+        Args:
+            units: Units of one model and one step.
+        """
+        first = self.bench.group(units[0].group)
+        self.bench.model(first.model)  # a model that cannot be loaded here is not the fault of its rows
         tables: list[pa.Table] = []
         started = time.perf_counter()
+        self.store.refresh()
         try:
             for unit in units:
-                tables += list(self._computed(unit))
+                if not self._there(unit).all():
+                    tables += list(self._computed(unit))
         finally:  # what was computed is kept, whatever stops this process in a way that can be noticed
-            rows = pa.concat_tables(tables) if tables else None
-            if rows is not None:
-                self.store.commit(rows)
-        assert rows is not None
-        errors = [str(error) for error in rows["error"].to_pylist() if error is not None]
+            if tables:
+                self.store.commit(pa.concat_tables(tables))
         seconds = time.perf_counter() - started
-        return Done(len(rows) - len(errors), len(errors), seconds, tuple(dict.fromkeys(errors)))
+        errors = [str(error) for table in tables for error in table["error"].to_pylist() if error is not None]
+        rows = sum(int(self._there(unit).sum()) for unit in units)
+        return Done(rows, len(errors), seconds, tuple(dict.fromkeys(errors)), (first.model, first.step))
+
+    def _there(self, unit: Unit) -> np.ndarray:
+        """Say which rows of a unit are in the store."""
+        group = self.bench.group(unit.group)
+        return self.store.done(
+            group.key, group.cell_digests[list(unit.cells)], group.prompt_digests[list(unit.prompts)]
+        )
 
     def _computed(self, unit: Unit) -> Iterator[pa.Table]:
         """Yield the rows of a unit; one that fails is taken apart, so that a prompt does not take its neighbors with it."""
@@ -113,8 +126,8 @@ class Worker:
         except Exception as error:
             if len(unit.prompts) > 1 and not group.about.get("needs_others") and group.kind in ("sweep", "texts"):
                 middle = len(unit.prompts) // 2
-                yield from self._computed(replace(unit, prompts=unit.prompts[:middle]))
-                yield from self._computed(replace(unit, prompts=unit.prompts[middle:]))
+                yield from self._computed(unit.only(unit.prompts[:middle]))
+                yield from self._computed(unit.only(unit.prompts[middle:]))
                 return
             yield failed(group, unit, error)
             return

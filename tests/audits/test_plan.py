@@ -1,11 +1,14 @@
 import tomllib
 
 import pytest
+from words import words_tokenizer
+from zoo import build
 
 import mechcausal as mc
 from mechcausal import audit
 from mechcausal.audits.plan import PlanError
 from mechcausal.audits.reading import plan_of
+from mechcausal.audits.running import about_model
 from mechcausal.errors import ArgumentError, DataError
 
 TABLE = {
@@ -74,6 +77,32 @@ def test_data_are_given_by_name_or_as_objects(by_hand):
 def test_a_plan_needs_a_model():
     with pytest.raises(ArgumentError, match="names no model"):
         audit.Plan([audit.Flips("p")]).load()
+
+
+def test_what_a_plan_names_lies_beside_it_and_what_is_given_lies_here(tmp_path, monkeypatch):
+    plans, here = tmp_path / "plans", tmp_path / "here"
+    for folder in (plans, here):
+        build("llama").save_pretrained(folder / "network")
+        words_tokenizer().save_pretrained(folder / "network")
+    monkeypatch.chdir(here)
+    (plans / "audit.toml").write_text(plan_of({**TABLE, "model": "network"}).to_toml())
+    plan = audit.read(plans / "audit.toml")
+    assert about_model(plan.load())["name"] == str(plans / "network")
+    assert about_model(plan.load("network"))["name"] == "network"
+
+
+def test_files_that_questions_and_edits_name_are_looked_for(tmp_path, monkeypatch):
+    (tmp_path / "here" / "lora").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here")
+    table = {
+        **TABLE, "question": [{"ask": "links", "data": "people", "dictionary": "./features", "id": "FAIR-1"}],
+        "edit": [{"do": "adapter", "folder": "./lora"}],
+    }  # fmt: skip
+    missing = "there is no file or folder"
+    assert set(plan_of(table, tmp_path).problems()) == {
+        f"FAIR-1 (links): {missing} {tmp_path / 'features'}, which dictionary names",
+        f"the edit 'adapter': {missing} {tmp_path / 'lora'}, which folder names",
+    }
 
 
 def test_the_cost_is_counted_and_timed(by_hand):

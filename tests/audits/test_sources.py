@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 import mechcausal as mc
-from mechcausal.audits.sources import SOURCES, digest_of, source
+from mechcausal import audit
+from mechcausal.audits.sources import SOURCES, beside, digest_of, missing_files, source
 from mechcausal.errors import ArgumentError, DataError
 
 
@@ -79,3 +80,33 @@ def test_a_file_that_is_not_there():
 def test_data_have_a_digest():
     with pytest.raises(DataError, match="a list is no data"):
         digest_of([1])
+
+
+def test_the_prompts_of_every_pair_change_places(model, tmp_path):
+    told = {"contrast": "by_hand/gender", "n": 8}
+    plain, swapped = (source({**told, "swap": flag}).read(model, tmp_path) for flag in (False, True))
+    assert (swapped.clean.texts, swapped.corrupt.texts) == (plain.corrupt.texts, plain.clean.texts)
+    assert swapped.clean.answer.tolist() == plain.clean.answer.tolist()
+    assert swapped.hash != plain.hash
+    assert source({**told, "swap": True}).to_json() == {**told, "swap": True}
+
+
+def test_a_path_is_read_from_the_folder_of_the_plan(tmp_path, monkeypatch):
+    plans, elsewhere = tmp_path / "plans", tmp_path / "elsewhere"
+    for folder in (plans / "mine", elsewhere / "mine", elsewhere / "theirs"):
+        folder.mkdir(parents=True)
+    monkeypatch.chdir(elsewhere)
+    assert beside(plans, "mine") == str(plans / "mine")
+    assert beside(plans, "./mine") == str(plans / "mine")
+    assert beside(plans, "./theirs") == str(plans / "theirs")  # which is not there, and is not looked for here
+    assert beside(plans, str(elsewhere / "theirs")) == str(elsewhere / "theirs")
+    for name in ("organism:hiring", "smollm2", "someone/model"):
+        assert beside(plans, name) == name
+
+
+def test_a_file_of_a_question_that_is_not_there_is_named(tmp_path):
+    found = list(missing_files(audit.Exposure("codes", base="./base"), tmp_path))
+    assert found == [f"there is no file or folder {tmp_path / 'base'}, which base names"]
+    assert not list(missing_files(audit.Exposure("codes", base="organism:hiring"), tmp_path))
+    (tmp_path / "base").mkdir()
+    assert not list(missing_files(audit.Exposure("codes", base="./base"), tmp_path))

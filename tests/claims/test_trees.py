@@ -168,7 +168,9 @@ def test_with_one_random_prompt_for_all_it_is_resample_ablation_of_the_edges_out
     np.testing.assert_allclose(row.examples, expected.numpy(), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize(("architecture", "split"), [("neox", False), ("llama", False), ("llama", True)])
+@pytest.mark.parametrize(
+    ("architecture", "split"), [("neox", False), pytest.param("llama", False, marks=pytest.mark.slow), ("llama", True)]
+)
 def test_and_the_same_as_the_runs_that_a_circuit_is_evaluated_by(architecture, split):
     model, prompts = loaded(architecture), make_prompts(n=12)
     circuit = random_circuit(Wiring.of(abilities(model), split=split), seed=2, share=0.2)

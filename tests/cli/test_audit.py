@@ -113,6 +113,7 @@ def test_templates_are_plans(tmp_path):
     assert "did you mean 'fairness'" in refused("audit", "init", "--template", "fairnes")
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_goes_on(plan, tmp_path):
     """Killed at some moment, the same command ends as if nothing had happened."""
     words = [sys.executable, "-m", "mechcausal.cli", "audit", "run", str(plan()), "-o", str(tmp_path / "out"), "--json"]

@@ -17,8 +17,7 @@ from mechcausal.metrics import METRICS, metric
 from mechcausal.metrics.answers import combined, spread_over, weights
 
 
-@pytest.mark.parametrize("side", ["right", "left"])
-@pytest.mark.parametrize("name", ["llama", "gpt2"])
+@pytest.mark.parametrize(("name", "side"), [("llama", "right"), ("gpt2", "left")])
 def test_measured_as_written_out(name, side):
     prompts = several(side).clean
     measured = mc.measure(loaded(name), prompts, ["logit_diff", "logprob", "prob", "accuracy"], batch_size=2).examples

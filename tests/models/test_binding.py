@@ -18,9 +18,17 @@ from mechcausal.models.hooked import forward, gradients
 
 SITES = ("embed", "L1.resid_pre", "L1.resid_mid", "L1.resid_post", "L1.attn_out", "L1.mlp_out", "L1.mlp_post", "L1.z")
 WIDTHS = {"L1.mlp_post": 128}
-SWEPT = [("gpt2", site) for site in ("L1.resid_post", "L1.mlp_out", "L1.z", "L1.resid_mid", "L0.mlp_post", "embed")]
-SWEPT += [("llama", "L1.z"), ("gemma2", "L1.resid_mid"), ("gemma2", "L1.z"), ("opt", "L1.mlp_out"), ("opt", "L1.z")]
-SWEPT += [("neox", "L1.resid_post"), ("bert", "L1.resid_post")]
+SWEPT: list = [
+    ("gpt2", site) for site in ("L1.resid_post", "L1.mlp_out", "L1.z", "L1.resid_mid", "L0.mlp_post", "embed")
+]
+SWEPT += [
+    ("llama", "L1.z"),
+    ("gemma2", "L1.resid_mid"),
+    ("opt", "L1.z"),
+    ("neox", "L1.resid_post"),
+    ("bert", "L1.resid_post"),
+]
+SWEPT += [pytest.param(*case, marks=pytest.mark.slow) for case in (("gemma2", "L1.z"), ("opt", "L1.mlp_out"))]
 
 
 def on(model, site, name="small", **options):

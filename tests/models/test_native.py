@@ -41,8 +41,14 @@ def native(variant):
     return bridge.build_native(config, state, None, "mine")
 
 
-@pytest.mark.parametrize("side", ["right", "left"])
-@pytest.mark.parametrize("variant", VARIANTS)
+def variants_and_sides():
+    """Give both sides of every variant; one of each, in turn, is slow."""
+    for number, variant in enumerate(VARIANTS):
+        for place, side in enumerate(("right", "left")):
+            yield pytest.param(variant, side, marks=[] if place == number % 2 else pytest.mark.slow)
+
+
+@pytest.mark.parametrize(("variant", "side"), variants_and_sides())
 def test_the_numbers_of_the_loop(variant, side):
     model, pairs = native(variant), make_pairs(lengths=(5, 3, 4), vocab=30, side=side)
     sites = ["resid_post", "z", "attn_out", *(["mlp_out"] if variant != "attention only" else [])]

@@ -59,7 +59,7 @@ def test_many_steps_are_exact_for_sets_too():
     assert estimate == pytest.approx(mc.patch(loaded("llama"), pairs, **options).examples, abs=5e-3)
 
 
-@pytest.mark.parametrize("mode", ["last", "mean", "each"])
+@pytest.mark.parametrize("mode", ["last", pytest.param("mean", marks=pytest.mark.slow), "each"])
 def test_pairs_of_different_length(mode):
     pairs = unequal(mode)
     options = {"sites": "L1.resid_pre", "at": "each"}

@@ -42,8 +42,15 @@ def agree(fast, slow, tolerance=1e-5):
         np.testing.assert_allclose(fast.baselines[side], slow.baselines[side], atol=tolerance, rtol=tolerance)
 
 
-@pytest.mark.parametrize(("way", "side"), [("base", "left"), ("joint", "right"), ("cell", "left")])
-@pytest.mark.parametrize("name", CAUSAL)
+def ways_and_architectures():
+    """Give every way of every architecture; all but one way of each are slow, another one for the next."""
+    ways = [("base", "left"), ("joint", "right"), ("cell", "left")]
+    for number, name in enumerate(CAUSAL):
+        for place, way in enumerate(ways):
+            yield pytest.param(name, *way, marks=[] if place == number % len(ways) else pytest.mark.slow)
+
+
+@pytest.mark.parametrize(("name", "way", "side"), ways_and_architectures())
 def test_the_gradients_of_whole_forwards_on_every_architecture(name, way, side):
     """Every kind of site, unequal lengths, padded on either side; the prompts differ in the middle."""
     sites, where = components(name), "each"
@@ -84,11 +91,11 @@ def test_every_kind_of_metric(gpt2, metric, direction):
         both(gpt2, make_pairs((7, 5, 6)), sites=sites, metric=metric, direction=direction, **WAYS[way])
 
 
-@pytest.mark.parametrize("name", ["gpt2", "gemma2"])
+@pytest.mark.parametrize("name", ["gpt2", pytest.param("gemma2", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("metric", ["logit_diff", "loss"])
 def test_a_small_budget_changes_no_number(name, metric, monkeypatch):
     model, pairs = loaded(name), make_pairs((7, 5, 6))
-    options = {"sites": ["resid_pre", "z"], "metric": metric, "steps": 4, "path": "cell"}
+    options = {"sites": ["resid_pre", "z"], "metric": metric, "steps": 2, "path": "cell"}
     wide = mc.attribute(model, pairs, **options)
     monkeypatch.setattr(Slopes, "_token_bytes", lambda self, layers: self.budget)
     narrow = mc.attribute(model, pairs, **options)

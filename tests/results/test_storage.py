@@ -21,6 +21,8 @@ from mechcausal.results.storage import (
     read_tensors,
     replacing,
     require_room,
+    seal,
+    temporary_beside,
     write_json,
     write_sealed,
     write_tensors,
@@ -115,6 +117,30 @@ def test_every_flipped_bit_is_noticed(tmp_path):
             path.write_bytes(good[:size])
             with pytest.raises(ResultError):
                 read(path)
+
+
+def test_a_file_that_holds_sealed_files_is_sealed_at_its_end(tmp_path):
+    inner, outer = write_json(tmp_path / "inner.json", {"a": 1}), tmp_path / "outer"
+    outer.write_bytes(inner.read_bytes() + SEAL.encode())
+    seal(outer, last=True)
+    check_seal(outer, last=True)
+    assert outer.read_bytes().startswith(inner.read_bytes())  # whose own seal stays as it was
+    with pytest.raises(ResultError, match="damaged"):
+        check_seal(outer)
+    good = outer.read_bytes()
+    for at in (0, len(inner.read_bytes()) // 2, len(good) - 1):
+        outer.write_bytes(good[:at] + bytes([good[at] ^ 1]) + good[at + 1 :])
+        with pytest.raises(ResultError, match="damaged"):
+            check_seal(outer, last=True)
+
+
+def test_a_temporary_file_is_removed_unless_it_was_moved(tmp_path):
+    with temporary_beside(tmp_path / "a") as temporary:
+        temporary.write_text("a")
+        os.link(temporary, tmp_path / "a")
+    with temporary_beside(tmp_path / "b") as temporary:
+        temporary.replace(tmp_path / "b")
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["a", "b"]
 
 
 def test_a_checksum_is_that_of_the_standard_tool(tmp_path):

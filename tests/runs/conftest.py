@@ -1,3 +1,9 @@
+"""Runs and folders that tests of runs share."""
+
+import os
+import tempfile
+from pathlib import Path
+
 import pytest
 from runs.trials import HEADS, experiment, step
 
@@ -32,3 +38,14 @@ def everything(**more):
 def finished(tmp_path_factory):
     """Return a run of every kind of step, to be read and not to be changed."""
     return everything().run(tmp_path_factory.mktemp("runs") / "finished", quiet=True)
+
+
+@pytest.fixture
+def quick_folder(tmp_path):
+    """A folder in memory where there is one: what is written hundreds of times need not wait for a disk."""
+    memory = Path("/dev/shm")
+    if not os.access(memory, os.W_OK):
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(dir=memory) as folder:
+        yield Path(folder)

@@ -29,6 +29,14 @@ def test_models_and_data_are_read_once(bench):
     assert bench.data("a", "others", 0) is bench.data("a", "others", 1)  # it has a seed of its own
 
 
+def test_prompts_have_digests_of_their_own(bench):
+    pairs = bench.data("a", "gender", 0)
+    digests = bench.digests("a", "gender", 0)
+    assert digests == tuple(pairs.take([row]).hash for row in range(20))
+    assert len(set(digests)) == 20
+    assert bench.digests("a", "gender", 1) != digests
+
+
 def test_two_models_stay_loaded(bench):
     first = bench.model("a")
     bench.model("c")
@@ -61,8 +69,8 @@ def test_a_trained_dictionary_is_attached_where_it_is_named(tmp_path):
     assert run.complete
     assert len(run.result("features").frame) == 64
     bench = Bench(run.folder, made.config, made.folder, None)
-    digest = bench.attach("organism:hiring", "trained", 0)
-    assert list(attached(bench.model("organism:hiring"))) == ["trained"]
-    assert bench.facts("organism:hiring")["dictionaries"] == {"trained": digest}
+    bench.attach("organism:hiring", "trained", 0)
+    bound = attached(bench.model("organism:hiring"))["trained"]
+    assert bench.facts("organism:hiring")["dictionaries"] == {"trained": bound.digest}
     bench.detached("organism:hiring", {})
     assert not attached(bench.model("organism:hiring"))

@@ -24,7 +24,7 @@ def at_hand(tmp_path):
 
 def test_a_block_of_a_sweep(at_hand, hiring):
     bench, (group, _) = at_hand
-    unit = Unit(group.id, (2, 5, 6), (1, 3, 4, 7))
+    unit = Unit(group.id, (2, 5, 6), (1, 3, 4, 7), tuple(range(8)))
     rows = computed(bench, group, unit)
     assert rows.schema == ROW
     truth = mc.patch(hiring, mc.contrast("hiring/gender", hiring, n=20), sites="z")
@@ -38,7 +38,7 @@ def test_a_block_of_a_sweep(at_hand, hiring):
 
 def test_means_are_those_of_all_prompts(at_hand, hiring):
     bench, (_, group) = at_hand
-    unit = Unit(group.id, (4, 9), (0, 5))
+    unit = Unit(group.id, (4, 9), (0, 5), tuple(range(20)))
     rows = computed(bench, group, unit)
     truth = mc.ablate(hiring, mc.contrast("hiring/gender", hiring, n=20), sites="z")
     np.testing.assert_allclose(
@@ -51,4 +51,4 @@ def test_data_that_changed_since_are_refused(at_hand):
     bench.config.data["gender"]["n"] = 21
     later = Bench(bench.folder, bench.config, bench.base, None)
     with pytest.raises(DataError, match="have changed"):
-        computed(later, group, Unit(group.id, (0,), (0,)))
+        computed(later, group, Unit(group.id, (0,), (0,), (0,)))

@@ -6,7 +6,7 @@ from runs.trials import HEADS, experiment, step
 from mechcausal.errors import DataError
 from mechcausal.runs.bench import Bench
 from mechcausal.runs.plan import Plan
-from mechcausal.runs.planning import data_digest, planned, prompt_digests
+from mechcausal.runs.planning import data_digest, planned
 
 
 def groups(tmp_path, table, **more):
@@ -66,8 +66,6 @@ def test_digests_of_data(hiring, tmp_path):
     import mechcausal as mc
 
     pairs = mc.contrast("hiring/gender", hiring, n=4)
-    assert len(set(prompt_digests(pairs))) == 4
-    assert prompt_digests(pairs.take([2])) == prompt_digests(pairs)[2:3]
     assert data_digest(pairs) == pairs.hash
     with pytest.raises(DataError, match="no data of a run"):
         data_digest(object())

@@ -1,5 +1,8 @@
 """Rows survive: what was committed is there once, whole and unchanged, and what is damaged does not count."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -89,6 +92,12 @@ def test_two_drivers_that_failed_the_same_rows_agree_on_what_is_said(tmp_path):
     second.refresh()
     assert first.failed().equals(second.failed())
     assert first.failed().equals(Store(tmp_path).failed())
+
+
+def test_the_store_needs_no_torch():
+    code = "import sys, mechcausal.runs.store; print([m for m in ('torch', 'transformer_lens') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_rows_that_cannot_be_are_refused(tmp_path):

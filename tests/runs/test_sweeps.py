@@ -3,12 +3,11 @@
 import dataclasses
 
 import numpy as np
-import pandas as pd
 import pytest
 
 import mechcausal as mc
 from mechcausal.errors import MechcausalError
-from mechcausal.runs.sweeps import cells_of, influence_of, more_of, narrowed, numbers_of, result_of
+from mechcausal.runs.sweeps import cells_of, narrowed
 
 SPECS = {
     "heads": mc.methods.Patching(sites="z"),
@@ -47,26 +46,6 @@ def test_some_of_the_cells_give_the_same_numbers(hiring, pairs, name):
         np.testing.assert_allclose(result.examples, whole.examples[[wanted[n] for n in numbers]], atol=2e-5)
         covered += numbers
     assert sorted(covered) == list(range(len(wanted)))
-
-
-def test_a_result_is_made_again_of_its_numbers(hiring, pairs):
-    whole = SPECS["silenced"].run(hiring, pairs)
-    assert whole.influence is not None  # the mean is estimated on the same prompts, which widens the intervals
-    numbers = {name: np.array(values) for name, values in numbers_of(whole).items()}
-    where = cells_of(SPECS["silenced"], hiring, pairs).rows
-    again = result_of(where, numbers, whole.provenance, whole.groups, whole.clusters)
-    pd.testing.assert_frame_equal(again.frame, whole.frame)
-    bare = result_of(
-        where, {k: v for k, v in numbers.items() if k != "influence"}, whole.provenance, whole.groups, whole.clusters
-    )
-    assert not np.allclose(bare.frame["change_low"], whole.frame["change_low"])
-
-
-def test_influence_is_written_exactly():
-    values = [0.1, 1 / 3, float(np.nextafter(1, 2))]
-    assert influence_of([more_of(value) for value in values]).tolist() == values
-    assert influence_of([None, None]) is None
-    assert more_of(None) is None
 
 
 def test_what_a_model_cannot_give_is_refused(hiring, pairs):

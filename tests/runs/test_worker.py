@@ -17,7 +17,9 @@ def worker(tmp_path):
     worker = Worker(tmp_path, made.config, made.folder)
     groups, problems = worker.plan("heads")
     assert not problems
-    plan.with_groups("heads", groups).save(tmp_path)
+    plan = plan.with_groups("heads", groups)
+    plan.save(tmp_path)
+    worker.bench.know(plan)
     return worker
 
 

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
 
 from mechcausal.arguments import Count, Texts
-from mechcausal.audits.decisions import Against, constant, correct, undecidable
+from mechcausal.audits.decisions import OfDecisions, constant, correct
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.finding import Answer, Control, Identified
 from mechcausal.audits.grouped import bars_of, by_group, groups_of, wrong_groups
 from mechcausal.audits.perturbed import plain_prompts, written
-from mechcausal.audits.question import AuditQuestion, Better, Family
+from mechcausal.audits.question import Better, Family
+from mechcausal.data.prompts import PromptSet
 
 
 @dataclass(frozen=True, kw_only=True)
-class Accuracy(AuditQuestion):
+class Accuracy(OfDecisions):
     """Count the prompts whose decision is their answer.
 
     1 is always right. The same is given for each group, with intervals that are clustered; a group is a combination of
@@ -40,7 +41,6 @@ class Accuracy(AuditQuestion):
     bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
     better: ClassVar[Better] = "high"
     by: Texts = ()
-    against: Against = "all"
     least: Count = 10
 
     def answer(self, desk: Desk) -> Answer:
@@ -63,14 +63,8 @@ class Accuracy(AuditQuestion):
             units=tuple(right), unit_clusters=prompts.clusters,
         )  # fmt: skip
 
-    def problems(self, data: Mapping[str, Any]) -> Iterator[str]:
-        """Say what is wrong with the prompts and their groups."""
-        yield from super().problems(data)
-        if not isinstance(data["data"], self.takes):
-            return
-        prompts = plain_prompts(data["data"])
-        if (why := undecidable(prompts, self.against, needs_answer=True)) is not None:
-            yield f"the prompts in {self._name_of('data')} {why}"
+    def wrong_prompts(self, prompts: PromptSet) -> Iterator[str]:
+        """Say what is wrong with the groups."""
         if self.by:
             yield from wrong_groups(prompts, self.by, self.least)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -11,14 +11,15 @@ import pandas as pd
 from scipy import special
 
 from mechcausal.arguments import Count
-from mechcausal.audits.decisions import Against, confidence, correct, undecidable
+from mechcausal.audits.decisions import OfDecisions, confidence, correct
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.estimate import Estimate
 from mechcausal.audits.figures import Point, Points
 from mechcausal.audits.finding import Answer, Control, Identified
 from mechcausal.audits.logistic import fit
 from mechcausal.audits.perturbed import plain_prompts, written
-from mechcausal.audits.question import AuditQuestion, Family
+from mechcausal.audits.question import Family
+from mechcausal.data.prompts import PromptSet
 from mechcausal.data.splits import cluster_numbers
 
 FEWEST = 50
@@ -38,7 +39,7 @@ class Null:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Calibration(AuditQuestion):
+class Calibration(OfDecisions):
     """Compare how sure the model is with how often it is right.
 
     The expected calibration error (ECE) is the mean distance of confidence and accuracy over bins of equal width. It is
@@ -66,7 +67,6 @@ class Calibration(AuditQuestion):
     limits: ClassVar[tuple[str, ...]] = ("what a calibrated model exceeds is small, not known to be nothing",)
     bounds: ClassVar[tuple[float, float]] = (-1.0, 1.0)
     bins: Count = 15
-    against: Against = "all"
     draws: Count = 999
 
     def answer(self, desk: Desk) -> Answer:
@@ -110,14 +110,8 @@ class Calibration(AuditQuestion):
         """Return the number of prompts; nothing is redrawn."""
         return 2 * len(plain_prompts(desk.data))
 
-    def problems(self, data: Mapping[str, Any]) -> Iterator[str]:
-        """Say what is wrong with the prompts."""
-        yield from super().problems(data)
-        if not isinstance(data["data"], self.takes):
-            return
-        prompts = plain_prompts(data["data"])
-        if (why := undecidable(prompts, self.against, needs_answer=True)) is not None:
-            yield f"the prompts in {self._name_of('data')} {why}"
+    def wrong_prompts(self, prompts: PromptSet) -> Iterator[str]:
+        """Say what is wrong with the number of prompts."""
         if len(prompts) < FEWEST:
             yield f"{self._name_of('data')} has {len(prompts)} prompts; calibration needs at least {FEWEST}"
 

@@ -16,9 +16,10 @@ from mechcausal.audits.estimate import Estimate
 from mechcausal.audits.fairness import benchmark_scores as scores
 from mechcausal.audits.fairness.benchmark_items import OF_PAIRS, ROLES, BenchmarkItems, of_pairs
 from mechcausal.audits.fairness.benchmark_scores import Score
-from mechcausal.audits.fairness.controls import MOST_PAIRS, detectable, on_two_scales, some_of
+from mechcausal.audits.fairness.controls import detectable
 from mechcausal.audits.finding import Answer, Control, Identified
 from mechcausal.audits.question import AuditQuestion, Family
+from mechcausal.audits.redrawn import MOST_PAIRS, on_two_scales, some_of
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.prompts import PromptSet
 from mechcausal.metrics import Metric, at_read_position

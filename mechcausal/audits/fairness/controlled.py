@@ -12,16 +12,11 @@ import pandas as pd
 from mechcausal.arguments import Count
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.estimate import Estimate
-from mechcausal.audits.fairness.controls import (
-    cluster_problem,
-    detectable,
-    drawn_places,
-    embedding_alone,
-    redrawn_effect,
-)  # fmt: skip
+from mechcausal.audits.fairness.controls import cluster_problem, detectable, drawn_places, embedding_alone
 from mechcausal.audits.finding import Answer, Control, Identified
 from mechcausal.audits.journal import digest
 from mechcausal.audits.question import AuditQuestion, Family
+from mechcausal.audits.redrawn import redrawn_effect
 from mechcausal.causal.fields import read_numbers, read_places
 from mechcausal.causal.mediation.controlled import WORDS, controlled
 from mechcausal.causal.mediation.mediators import joint

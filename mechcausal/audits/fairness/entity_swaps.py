@@ -11,9 +11,10 @@ import pandas as pd
 
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.estimate import Estimate
-from mechcausal.audits.fairness.controls import cluster_problem, detectable, redrawn_effect
+from mechcausal.audits.fairness.controls import cluster_problem, detectable
 from mechcausal.audits.finding import Answer, Control, Identified
 from mechcausal.audits.question import AuditQuestion, Family
+from mechcausal.audits.redrawn import redrawn_effect
 from mechcausal.audits.sources import DATA
 from mechcausal.data.contrast import Contrast
 from mechcausal.results.charts import Bar, bar_chart

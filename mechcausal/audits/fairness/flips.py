@@ -9,10 +9,10 @@ import numpy as np
 
 from mechcausal.arguments import Number
 from mechcausal.audits.desk import Desk
-from mechcausal.audits.fairness.controls import redrawn_effect
 from mechcausal.audits.figures import Point, Points
 from mechcausal.audits.finding import Answer, Control, Identified
 from mechcausal.audits.question import AuditQuestion, Family
+from mechcausal.audits.redrawn import redrawn_effect
 from mechcausal.data.contrast import Contrast
 
 _SHOWN = 400  # points of the scatter

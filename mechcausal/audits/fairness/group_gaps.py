@@ -13,13 +13,14 @@ import torch
 from mechcausal.arguments import Count, Number
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.estimate import Estimate
-from mechcausal.audits.fairness.controls import MOST_PAIRS, detectable, on_two_scales, over_spread, some_of
+from mechcausal.audits.fairness.controls import detectable
 from mechcausal.audits.fairness.group_metrics import SMALLEST, group_metrics, group_problem
 from mechcausal.audits.fairness.impossibility import forced, identity, picture, sentence
 from mechcausal.audits.fairness.metric_frame import GroupMetrics
 from mechcausal.audits.figures import Point, Points
 from mechcausal.audits.finding import Answer, Control, Identified
 from mechcausal.audits.question import AuditQuestion, Family
+from mechcausal.audits.redrawn import MOST_PAIRS, on_two_scales, over_spread, some_of
 from mechcausal.data.prompts import PromptSet
 from mechcausal.data.splits import FEWEST, cluster_numbers, split
 from mechcausal.errors import DataError

@@ -19,12 +19,12 @@ from mechcausal.audits.fairness.controls import (
     embedding_alone,
     halves,
     linearized,
-    redrawn_effect,
     unclear,
-)  # fmt: skip
+)
 from mechcausal.audits.fairness.mediated import Mediated, incomplete, mediated
 from mechcausal.audits.finding import Answer, Control, Identified
 from mechcausal.audits.question import AuditQuestion, Family
+from mechcausal.audits.redrawn import redrawn_effect
 from mechcausal.causal.fields import read_places
 from mechcausal.causal.mediation.mediators import Mediator, joint
 from mechcausal.data.contrast import Contrast

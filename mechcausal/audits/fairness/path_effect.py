@@ -13,17 +13,11 @@ from mechcausal.address import Place, Site
 from mechcausal.arguments import described
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.estimate import Estimate
-from mechcausal.audits.fairness.controls import (
-    cluster_problem,
-    detectable,
-    embedding_alone,
-    linearized,
-    redrawn_effect,
-    unclear,
-)
+from mechcausal.audits.fairness.controls import cluster_problem, detectable, embedding_alone, linearized, unclear
 from mechcausal.audits.finding import Answer, Control, Identified
 from mechcausal.audits.journal import digest
 from mechcausal.audits.question import AuditQuestion, Family
+from mechcausal.audits.redrawn import redrawn_effect
 from mechcausal.causal.mediation.arrows import Arrow, graphs_of, read_edges
 from mechcausal.causal.mediation.paths import path_effects
 from mechcausal.causal.mediation.worlds import Worlds

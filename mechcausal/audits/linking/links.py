@@ -13,11 +13,11 @@ import pandas as pd
 from mechcausal.arguments import Count, CountOrZero, OpenShare, Text
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.estimate import Estimate
-from mechcausal.audits.fairness.controls import redrawn_effect
 from mechcausal.audits.figures import Point, Points
 from mechcausal.audits.finding import Answer, Control, Identified
 from mechcausal.audits.question import AuditQuestion, Family
-from mechcausal.audits.sources import DATA
+from mechcausal.audits.redrawn import redrawn_effect
+from mechcausal.audits.sources import DATA, FILE
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.places import as_text
 from mechcausal.data.prompts import PromptSet
@@ -49,7 +49,7 @@ class Links(AuditQuestion):
 
     Attributes:
         what: The candidates: sites such as `"z"`, or the name of a dictionary that is attached; all heads unless said.
-        dictionary: A dictionary whose features are candidates: its folder, or `organism:NAME`.
+        dictionary: A dictionary whose features are candidates: its folder, from that of the plan, or `organism:NAME`.
         concept: The column that says what they may carry; 1 in the clean and 0 in the corrupt prompts unless said.
         at: Where candidates are intervened on.
         read_at: Where the concept has to be available; where the metric reads unless said.
@@ -77,7 +77,7 @@ class Links(AuditQuestion):
     takes: ClassVar[tuple[type[Any], ...]] = (Contrast,)
     under_edits: ClassVar[bool] = False
     what: Any = field(default=None, metadata={"read": as_text})
-    dictionary: Text | None = None
+    dictionary: Text | None = field(default=None, metadata=FILE)
     concept: Text | None = None
     at: Text = "@all"
     read_at: Text | None = None
@@ -172,7 +172,7 @@ class Links(AuditQuestion):
             yield self.what or "z"
             return
         before = set(attached(desk.model))
-        own = load(desk.model, self.dictionary)
+        own = load(desk.model, desk.path(self.dictionary))
         try:
             yield [own.name, self.what] if self.what else own
         finally:

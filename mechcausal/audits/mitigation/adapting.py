@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from mechcausal.arguments import Text
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.mitigation.spec import Mitigation, Treatment
+from mechcausal.audits.sources import FILE
 from mechcausal.catalog import ADAPTERS
 from mechcausal.errors import ArgumentError, ModelError
 from mechcausal.models.load import load
@@ -19,13 +20,13 @@ class Adapter(Mitigation):
     """Ask the model with a LoRA adapter in its weights; the model as it is stays beside it in memory.
 
     Attributes:
-        folder: The folder of the adapter, or the name of one that ships.
-        base: The model that it is added to, as `mc.load` takes it; the plan's model unless said.
+        folder: The folder of the adapter, from that of the plan, or the name of one that ships.
+        base: The model that it is added to, as `mc.load` takes it, a path from the folder of the plan; the plan's model unless said.
     """
 
     word: ClassVar[str] = "adapter"
-    folder: Text
-    base: Text | None = None
+    folder: Text = field(metadata=FILE)
+    base: Text | None = field(default=None, metadata=FILE)
 
     def made(self, desk: Desk) -> Treatment:
         """Load the model with the adapter."""
@@ -34,7 +35,7 @@ class Adapter(Mitigation):
         elif self.base is None:
             raise ArgumentError(f"the edit {self.called!r} needs base=, the model that the adapter is added to")
         else:
-            changed = load(self.base, adapter=self.folder)
+            changed = load(desk.path(self.base), adapter=desk.path(self.folder))
         files = [origin_of(model).files for model in (desk.model, changed)]
         if all(files) and files[0] != files[1]:
             raise ModelError(

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -23,6 +24,7 @@ import numpy as np
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.journal import digest
 from mechcausal.audits.plan import PlanError
+from mechcausal.audits.sources import missing_files
 from mechcausal.data.prompts import PromptSet
 from mechcausal.errors import ArgumentError, MechcausalError, did_you_mean
 from mechcausal.interventions.specs import Edit
@@ -133,16 +135,20 @@ def read_edits(edits: Sequence[Mitigation | Mapping[str, Any]]) -> list[Mitigati
     return made
 
 
-def edit_problems(edits: Sequence[Mitigation | Mapping[str, Any]], data: Mapping[str, Any]) -> Iterator[str]:
+def edit_problems(
+    edits: Sequence[Mitigation | Mapping[str, Any]], data: Mapping[str, Any], folder: Path = Path()
+) -> Iterator[str]:
     """Yield what is wrong with the edits of a plan, without running anything.
 
     Args:
         edits: Their tables.
         data: The data of the plan, by name.
+        folder: The folder of the plan, which files are named from.
     """
     made, problems = _read(edits)
     yield from problems
     for mitigation in made:
+        yield from (f"the edit {mitigation.called!r}: {what}" for what in missing_files(mitigation, folder))
         try:
             mitigation.with_data(data)
         except MechcausalError as error:

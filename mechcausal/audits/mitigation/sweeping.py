@@ -74,7 +74,7 @@ def sweep(
     loaded = plan.load(model)
     plan.require(loaded)
     data = plan.read(loaded)
-    source = plan.model if model is None else model
+    source = plan.model if model is None else _from_here(model)
     listed = tuple(_on_this_model(_over(each, asked, data).with_data(data), source) for each in listed)
     text, why = _neutral(loaded, neutral, data)
     if text is None:
@@ -84,6 +84,7 @@ def sweep(
         loaded,
         {},
         reads=plan.outcome,
+        folder=plan.folder,
         seed=plan.seed,
         level=1 - plan.alpha,
         networks=networks,
@@ -121,11 +122,16 @@ def _over(mitigation: Mitigation, asked: Sequence[AuditQuestion], data: Mapping[
     return replace(mitigation, **change)
 
 
+def _from_here(model: Any) -> Any:  # noqa: ANN401 - a model or its name
+    """Return a model; of a path the whole, because what stands in a plan is named from the plan's folder."""
+    return str(Path(model).resolve()) if isinstance(model, str) and Path(model).exists() else model
+
+
 def _on_this_model(mitigation: Mitigation, source: Any) -> Mitigation:  # noqa: ANN401 - a model, its name, or None
     """Return a mitigation in which an adapter is added to the model that is audited, where that has a name."""
-    if isinstance(mitigation, Adapter) and mitigation.base is None and isinstance(source, str):
-        return mitigation if mitigation.folder in ADAPTERS else replace(mitigation, base=source)
-    return mitigation
+    if not isinstance(mitigation, Adapter) or mitigation.base is not None or not isinstance(source, str):
+        return mitigation
+    return mitigation if mitigation.folder in ADAPTERS else replace(mitigation, base=source)
 
 
 @dataclass

@@ -10,6 +10,7 @@ import torch
 from mechcausal.arguments import Model
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.privacy.canaries import Canaries
+from mechcausal.audits.sources import FILE
 from mechcausal.data.prompts import PromptSet, pad
 from mechcausal.data.targets import filled
 from mechcausal.data.tokens import encode_all, tokenizer_of, wants_bos
@@ -18,20 +19,20 @@ from mechcausal.models.fingerprint import weights_fingerprint
 from mechcausal.models.load import load
 
 OtherModel = str | Model | None
-"""Another model: as `mc.load` takes it, or loaded."""
+"""Another model: as `mc.load` takes it, its path from the folder of the plan; or loaded."""
 
 
 def _written(value: Any) -> Any:  # noqa: ANN401 - a name, a model or None
     return value if value is None or isinstance(value, str) else weights_fingerprint(value)
 
 
-OTHER: dict[str, Any] = {"write": _written}
+OTHER: dict[str, Any] = {**FILE, "write": _written}
 """The metadata of a field that names another model."""
 
 
 def other_model(desk: Desk, given: Any) -> Any:  # noqa: ANN401 - a name or a model
     """Return another model, loaded once for all questions of a run."""
-    return desk.once(("model", given), lambda: load(given)) if isinstance(given, str) else given
+    return desk.once(("model", given), lambda: load(desk.path(given))) if isinstance(given, str) else given
 
 
 def rewritten(desk: Desk, texts: Sequence[str]) -> tuple[str, ...]:

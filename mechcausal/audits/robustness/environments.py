@@ -54,7 +54,39 @@ def wrong_environments(held: Mapping[str, Any], least: int) -> Iterator[str]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Environments(AuditQuestion):
+class AcrossEnvironments(AuditQuestion):
+    """A question that is asked of prompts of several environments.
+
+    Attributes:
+        environments: Prompts of further environments by name; `data` is then the reference. Without them the prompts
+            have a column `environment`, whose first value is the reference.
+        least: The smallest environment that is accepted.
+    """
+
+    family: ClassVar[Family] = "robustness"
+    identified: ClassVar[Identified] = "descriptive"
+    environments: Any = field(default=None, metadata=DATA)
+    least: Count = 20
+
+    def forwards(self, desk: Desk) -> float:
+        """Return how many prompts are run, in the model and in networks with redrawn weights."""
+        return (2 + desk.networks) * sum(len(prompts) for prompts in by_environment(desk.held).values())
+
+    def problems(self, data: Mapping[str, Any]) -> Iterator[str]:
+        """Say what is wrong with the prompts and their environments."""
+        yield from super().problems(data)
+        if not isinstance(data["data"], self.takes):
+            return
+        wrong = list(wrong_environments(data, self.least))
+        yield from wrong or self.wrong_prompts(by_environment(data))
+
+    def wrong_prompts(self, sets: Mapping[str, PromptSet]) -> Iterator[str]:
+        """Say what else is wrong, of environments that are there and large enough."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Environments(AcrossEnvironments):
     """Measure how much accuracy falls from one environment to another, and whether being sure still means being right.
 
     The estimate is the largest fall of accuracy from the reference to another environment: 0 is none. In every
@@ -70,19 +102,15 @@ class Environments(AuditQuestion):
     """
 
     word: ClassVar[str] = "environments"
-    family: ClassVar[Family] = "robustness"
     estimand: ClassVar[str] = (
         "the largest difference between the share of right decisions in the reference and that in another environment"
     )
     contrast: ClassVar[str] = "the reference against every other environment"
-    identified: ClassVar[Identified] = "descriptive"
     scale: ClassVar[str] = "share of prompts"
     assumptions: ClassVar[tuple[str, ...]] = ("the answers of the prompts are true in every environment",)
     limits: ClassVar[tuple[str, ...]] = ("environments that were not given may be worse",)
     bounds: ClassVar[tuple[float, float]] = (-1.0, 1.0)
-    environments: Any = field(default=None, metadata=DATA)
     against: Against = "all"
-    least: Count = 20
 
     def answer(self, desk: Desk) -> Answer:
         """Return the largest fall of accuracy."""
@@ -122,20 +150,9 @@ class Environments(AuditQuestion):
             n_tests=len(falls), marks=marks if flips else {},
         )  # fmt: skip
 
-    def forwards(self, desk: Desk) -> float:
-        """Return how many prompts are run, in the model and in networks with redrawn weights."""
-        return (2 + desk.networks) * sum(len(prompts) for prompts in by_environment(desk.held).values())
-
-    def problems(self, data: Mapping[str, Any]) -> Iterator[str]:
-        """Say what is wrong with the prompts and their environments."""
-        yield from super().problems(data)
-        if not isinstance(data["data"], self.takes):
-            return
-        wrong = list(wrong_environments(data, self.least))
-        yield from wrong
-        if wrong:
-            return
-        for name, prompts in by_environment(data).items():
+    def wrong_prompts(self, sets: Mapping[str, PromptSet]) -> Iterator[str]:
+        """Say which environments allow no decision."""
+        for name, prompts in sets.items():
             if (why := undecidable(prompts, self.against, needs_answer=True)) is not None:
                 yield f"the prompts of the environment {name!r} {why}"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import pandas as pd
@@ -13,11 +13,9 @@ from scipy import stats
 from mechcausal.arguments import Count, OpenShare, Text, Texts
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.estimate import Estimate
-from mechcausal.audits.finding import Answer, Control, Identified
+from mechcausal.audits.finding import Answer, Control
 from mechcausal.audits.logistic import fit, interacts
-from mechcausal.audits.question import AuditQuestion, Family
-from mechcausal.audits.robustness.environments import by_environment, wrong_environments
-from mechcausal.audits.sources import DATA
+from mechcausal.audits.robustness.environments import AcrossEnvironments, by_environment
 from mechcausal.data.places import At, SiteSpec, as_text
 from mechcausal.data.prompts import PromptSet
 from mechcausal.data.splits import cluster_numbers, split, units
@@ -31,7 +29,7 @@ _SHOWN = 24
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stability(AuditQuestion):
+class Stability(AcrossEnvironments):
     """Count the features and heads whose relation to the label changes between environments (Peters et al. 2016).
 
     A cause of the label says the same of it everywhere: P(label | feature) is invariant. What is only correlated with it
@@ -52,12 +50,10 @@ class Stability(AuditQuestion):
     """
 
     word: ClassVar[str] = "stability"
-    family: ClassVar[Family] = "robustness"
     estimand: ClassVar[str] = (
         "the number of units that tell the labels apart and whose relation to the label differs between environments"
     )
     contrast: ClassVar[str] = "P(label | unit) in one environment against the same in the others"
-    identified: ClassVar[Identified] = "descriptive"
     scale: ClassVar[str] = "units"
     assumptions: ClassVar[tuple[str, ...]] = ("the causes of the label work alike in all environments",)
     limits: ClassVar[tuple[str, ...]] = (
@@ -65,7 +61,6 @@ class Stability(AuditQuestion):
     )
     bounds: ClassVar[tuple[float, float]] = (0.0, float("inf"))
     under_edits: ClassVar[bool] = False
-    environments: Any = field(default=None, metadata=DATA)
     sites: SiteSpec = field(default="z", metadata={"read": as_text})
     at: At = field(default="@-1", metadata={"read": as_text})
     label: Text = "label"
@@ -113,21 +108,10 @@ class Stability(AuditQuestion):
         figure = Bars(bars, "Slope on the label, lowest to highest environment", "log-odds per standard deviation")
         return Answer(estimate, says, controls, ordered, (figure,), n_tests=len(table))
 
-    def forwards(self, desk: Desk) -> float:
-        """Return how many prompts are read."""
-        return (2 + desk.networks) * sum(len(prompts) for prompts in by_environment(desk.held).values())
-
-    def problems(self, data: Mapping[str, Any]) -> Iterator[str]:
-        """Say what is wrong with the prompts, their environments and their labels."""
-        yield from super().problems(data)
-        if not isinstance(data["data"], self.takes):
-            return
-        wrong = list(wrong_environments(data, self.least))
-        yield from wrong
-        if wrong:
-            return
+    def wrong_prompts(self, sets: Mapping[str, PromptSet]) -> Iterator[str]:
+        """Say what is wrong with the labels."""
         try:
-            values = [self._labels(prompts) for prompts in by_environment(data).values()]
+            values = [self._labels(prompts) for prompts in sets.values()]
         except DataError as error:
             yield str(error)
             return

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
 
 from mechcausal.arguments import Count, Texts
-from mechcausal.audits.decisions import Against, constant, correct, undecidable
+from mechcausal.audits.decisions import OfDecisions, constant, correct
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.estimate import Estimate
 from mechcausal.audits.finding import Answer, Control, Identified
 from mechcausal.audits.grouped import bars_of, by_group, groups_of, wrong_groups
 from mechcausal.audits.perturbed import plain_prompts, written
-from mechcausal.audits.question import AuditQuestion, Better, Family
+from mechcausal.audits.question import Better, Family
+from mechcausal.data.prompts import PromptSet
 
 _SHUFFLES = 199
 
 
 @dataclass(frozen=True, kw_only=True)
-class WorstGroup(AuditQuestion):
+class WorstGroup(OfDecisions):
     """Measure the accuracy of the group that the model serves worst (Sagawa et al. 2020).
 
     Groups are the combinations of values of the columns in `by`. The interval and the p-value count that the worst of
@@ -44,7 +45,6 @@ class WorstGroup(AuditQuestion):
     bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
     better: ClassVar[Better] = "high"
     by: Texts = ("group",)
-    against: Against = "all"
     least: Count = 10
 
     def answer(self, desk: Desk) -> Answer:
@@ -70,14 +70,8 @@ class WorstGroup(AuditQuestion):
             n_tests=len(names), units=tuple(_units(right, groups == worst)), unit_clusters=prompts.clusters,
         )  # fmt: skip
 
-    def problems(self, data: Mapping[str, Any]) -> Iterator[str]:
-        """Say what is wrong with the prompts and their groups."""
-        yield from super().problems(data)
-        if not isinstance(data["data"], self.takes):
-            return
-        prompts = plain_prompts(data["data"])
-        if (why := undecidable(prompts, self.against, needs_answer=True)) is not None:
-            yield f"the prompts in {self._name_of('data')} {why}"
+    def wrong_prompts(self, prompts: PromptSet) -> Iterator[str]:
+        """Say what is wrong with the groups."""
         if not self.by:
             yield "it names no columns that make groups: by = [...]"
         else:

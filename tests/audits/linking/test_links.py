@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tomllib
 
 import linear
@@ -13,10 +14,12 @@ import mechcausal as mc
 from mechcausal import audit
 from mechcausal.audits.plan import PlanError
 from mechcausal.audits.reading import plan_of
+from mechcausal.errors import MechcausalError
 from mechcausal.links.verdict import CAUSAL, CORRELATE, INCOMPLETE
 from mechcausal.models.attached import attached
 from mechcausal.models.binding import attach
 from mechcausal.models.hooked import forward
+from mechcausal.organisms import folder
 
 QUICK = {"random": 8, "details": 0}
 
@@ -130,3 +133,12 @@ def test_what_is_wrong_is_said_before_the_run(network, pairs):
     }
     plan = plan_of(content)
     assert plan_of(tomllib.loads(plan.to_toml())).hash == plan.hash
+
+
+def test_a_dictionary_lies_beside_the_plan(hiring, tmp_path, monkeypatch):
+    shutil.copytree(folder("hiring") / "dictionary", tmp_path / "plans" / "features")
+    monkeypatch.chdir(tmp_path)
+    question = audit.Links(mc.contrast("hiring/gender", hiring, n=24), dictionary="./features", most=4)
+    assert question.forwards(audit.Desk(hiring, {"data": question.data}, folder=tmp_path / "plans")) > 0
+    with pytest.raises(MechcausalError, match="features"):
+        question.forwards(audit.Desk(hiring, {"data": question.data}))

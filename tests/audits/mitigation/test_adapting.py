@@ -44,6 +44,14 @@ def test_the_model_with_the_adapter_answers(folders):
     assert abs(changed - desk.outcomes(prompts, "logprob")).max() > 0.01
 
 
+def test_adapter_and_base_lie_beside_the_plan(folders, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    desk = Desk(mc.load(str(folders / "base")), {}, folder=folders)
+    assert audit.Adapter(folder="adapter", base="./base").made(desk).model is not None
+    with pytest.raises(MechcausalError, match="no adapter"):
+        audit.Adapter(folder="adapter", base="base").made(Desk(desk.model, {}))
+
+
 def test_other_weights_are_refused(folders):
     desk = Desk(mc.load(str(folders / "by hand")), {})
     with pytest.raises(ModelError, match="other weights than those that are audited"):

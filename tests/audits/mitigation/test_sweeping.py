@@ -64,6 +64,7 @@ def test_a4_the_planted_feature_is_what_the_bias_is(swept, people):
         assert abs(swept.change("random head", measure).value) < 0.02
 
 
+@pytest.mark.slow
 def test_a4_random_directions_change_nothing_on_average(people):
     swapped = people.pairs(people.changed(he=~people.he), "gender")
     plan = audit.Plan([audit.Flips(swapped, id="gender"), SmallAccuracy(people.prompts(), id="accuracy")])

@@ -2,14 +2,21 @@
 
 import numpy as np
 import pytest
+import torch
 import vault
 
 import mechcausal as mc
+from mechcausal.address import Site
+from mechcausal.audits.desk import Desk
 from mechcausal.audits.plan import Plan
 from mechcausal.audits.privacy.canaries import SHIPPED
 from mechcausal.audits.privacy.localization import Localization
 from mechcausal.audits.privacy.members import Members
+from mechcausal.audits.privacy.prompting import asked_for
+from mechcausal.audits.privacy.units import Ablator
 from mechcausal.audits.reading import plan_of
+from mechcausal.models.attached import detach
+from mechcausal.models.binding import attach
 
 
 def answered(model, question, **options):
@@ -55,6 +62,46 @@ def test_an_ablation_to_the_mean_finds_it_too(hiring, codes):
     finding = answered(hiring, Localization(codes, units="z", k=1, do="mean", measure="logprob"))
     assert table_of(finding).loc["found by ablation", "units"] == "L2.z.H3"
     assert "no neutral texts were given" in finding.answer.limits[0]
+
+
+class OfHeads:
+    """A dictionary of what the heads of a layer write: its features are the coordinates of the heads, in their order.
+
+    So the features of a head, taken together, are the head: ablating them is ablating it.
+    """
+
+    def __init__(self, model, layer):
+        writes = model.blocks[layer].attn.o._original_component
+        self.W_dec, self.b_dec = writes.weight.detach().clone(), writes.bias.detach().clone()
+        self.inverse = torch.linalg.inv(self.W_dec.double())
+
+    def encode(self, x):
+        return ((x - self.b_dec).double() @ self.inverse).to(x.dtype)
+
+    def decode(self, f):
+        return f @ self.W_dec + self.b_dec
+
+
+def test_the_features_that_hold_the_secrets_are_those_of_the_head(hiring, codes, heads):
+    width = hiring.cfg.d_head
+    of_the_head = [Site.parse(f"L2.attn_out.sae:heads.F{number}") for number in range(3 * width, 4 * width)]
+    attach(hiring, OfHeads(hiring, 2), "L2.attn_out", name="heads")
+    try:
+        prompts = asked_for(hiring, codes, codes.prompts)
+        ablator = Ablator(Desk(hiring, {}, quiet=True), "zero", prompts)
+        none, head, ablated = ablator.measured(prompts, "logprob", [(), [Site.parse("L2.z.H3")], of_the_head])
+        assert np.abs(ablated - head).max() < 1e-2
+        assert (none - head).mean() > 5
+        decisions = mc.task("hiring").prompts(hiring, 40)
+        features = "L2.attn_out.sae:heads.F*"
+        finding = answered(hiring, Localization(codes, units=features, k=width, neutral=decisions, measure="logprob"))
+    finally:
+        detach(hiring, "heads")
+    found = table_of(finding).loc["found by ablation"]
+    assert set(found["units"].split(", ")) == set(map(str, of_the_head))
+    as_a_head = table_of(heads).loc["found by ablation"]
+    assert found["logprob_fall"] == pytest.approx(as_a_head["logprob_fall"], abs=1e-2)
+    assert found["loss_rise"] == pytest.approx(as_a_head["loss_rise"], abs=1e-3)
 
 
 @pytest.fixture(scope="module")

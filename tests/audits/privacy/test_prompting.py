@@ -2,8 +2,12 @@
 
 from dataclasses import replace
 
+from words import words_tokenizer
+from zoo import build
+
 from mechcausal.audits.desk import Desk
-from mechcausal.audits.privacy.prompting import bare_start, rewritten
+from mechcausal.audits.privacy.prompting import bare_start, other_model, rewritten
+from mechcausal.audits.running import about_model
 from mechcausal.data import PromptSet
 
 
@@ -21,3 +25,13 @@ def test_texts_are_as_the_mitigation_writes_them(hiring):
 
 def test_a_text_starts_from_the_bos_token(hiring):
     assert bare_start(hiring) == ""
+
+
+def test_another_model_lies_beside_the_plan_and_is_loaded_once(hiring, tmp_path):
+    build("llama").save_pretrained(tmp_path / "base")
+    words_tokenizer().save_pretrained(tmp_path / "base")
+    desk = Desk(hiring, {}, folder=tmp_path)
+    loaded = other_model(desk, "base")
+    assert about_model(loaded)["name"] == str(tmp_path / "base")
+    assert other_model(desk, "base") is loaded
+    assert other_model(desk, loaded) is loaded

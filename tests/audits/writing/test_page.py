@@ -1,5 +1,6 @@
 import re
 
+import browser
 import pytest
 from audited import report
 from reading_html import Linked
@@ -23,6 +24,27 @@ def test_the_page_is_closed_and_loads_nothing(text):
     assert not re.search(r"url\(|@import", text)
     assert set(reader.links) <= set(reader.anchors)
     assert {"FAIR-1", "LINK-1", "provenance"} <= set(reader.anchors)
+
+
+@pytest.mark.skipif(browser.CHROMIUM is None, reason=browser.MISSING)
+def test_a_browser_without_a_network_shows_the_page_and_asks_for_nothing(text):
+    happened = browser.opened(text)
+    assert happened.requests == []
+    assert happened.scripts == 0
+    assert happened.errors == []
+    content, window = happened.width
+    assert content <= window
+    assert "the share that flips" in happened.text
+
+
+@pytest.mark.skipif(browser.CHROMIUM is None, reason=browser.MISSING)
+def test_a_browser_would_tell_of_requests_and_scripts():
+    asks = "<img src='http://example.invalid/picture.png'><style>@import url(http://example.invalid/style.css)</style>"
+    happened = browser.opened(f"{asks}<p style='width: 5000px'>text</p><script>document.title = 'run'</script>")
+    assert sorted(happened.requests) == [f"http://example.invalid/{name}" for name in ("picture.png", "style.css")]
+    assert happened.scripts == 1
+    assert len(happened.errors) == 2
+    assert happened.width[0] > happened.width[1]
 
 
 def test_all_text_is_escaped(text):

@@ -1,3 +1,4 @@
+import browser
 import pytest
 from reading_html import Linked
 
@@ -19,6 +20,11 @@ def closed(text):
     assert not reader.open
     assert "script" not in reader.seen
     assert "<b>:" not in text
+    if browser.CHROMIUM is not None:
+        happened = browser.opened(text)
+        assert happened.requests == []
+        assert happened.scripts == 0
+        assert happened.width[0] <= happened.width[1]
 
 
 def test_the_page_of_a_sweep_shows_every_edit_and_why_one_was_not_measured(hiring, plan):

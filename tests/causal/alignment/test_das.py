@@ -144,7 +144,10 @@ def verdict_of(found):
     return found.verdict
 
 
-@pytest.mark.parametrize(("variable", "place", "k"), [("merit", "L1.resid_post", 1), ("score", "L2.resid_post", 4)])
+@pytest.mark.parametrize(
+    ("variable", "place", "k"),
+    [("merit", "L1.resid_post", 1), pytest.param("score", "L2.resid_post", 4, marks=pytest.mark.slow)],
+)
 def test_fewer_and_later_directions(subspace, applicants, variable, place, k):
     hypothesis = Hypothesis.of("hiring_subspace")
     found = das(subspace, applicants, hypothesis, variable, f"{place}@decision", k=k, controls=False, **QUICK)

@@ -157,7 +157,7 @@ def test_the_nodes_sum_to_the_exact_effect_of_ablating_them_all(kind, bind):
         assert scores[one.name].sum() == pytest.approx(exact, abs=max(0.01 * abs(exact), 5e-3))
 
 
-@pytest.mark.parametrize("make", [Bent, Remembering])
+@pytest.mark.parametrize("make", [Bent, pytest.param(Remembering, marks=pytest.mark.slow)])
 def test_into_each_node_come_edges_that_sum_to_its_score_whatever_the_decoders(make, bind):
     model, pairs = loaded("gpt2"), make_pairs((7,) * 4)
     early = bind(model, make(32, n=12, seed=1, bias=2.0), "L0.resid_post", "early")

@@ -26,7 +26,7 @@ def test_the_trapezoid_rule_and_its_half():
 
 
 def test_edges_of_the_embedding_add_up_to_the_effect_of_the_input(hiring):
-    scored = SCORERS["eap-ig"](hiring, Scoring(steps=200))
+    scored = SCORERS["eap-ig"](hiring, Scoring(steps=120))
     total = (hiring.clean - hiring.corrupt).mean()
     assert abs(np.nansum(scored.edges[0]) - total) < 1e-3 * abs(total)
     assert scored.about["convergence"]["edges"] < 1e-3

@@ -7,12 +7,13 @@ from byte_pairs import reader
 
 import mechcausal as mc
 from mechcausal.catalog import TASKS
-from mechcausal.data.suites import FOLDER, SUITES, draw
+from mechcausal.data.suites import FOLDER, SUITES, draw, written
 from mechcausal.data.suites.drawing import pair, shipped, shuffled, suite
 from mechcausal.errors import DataError
 
 
-def test_names_of_suites_are_no_names_of_tasks_with_factors():
+def test_names_of_suites_are_no_names_of_tasks_with_factors(monkeypatch):
+    monkeypatch.setattr(written, "_MOST", 200)
     ioi = mc.load("organism:ioi")
     assert mc.contrast("ioi/order", ioi, n=4).name == "ioi/order"
     with pytest.raises(DataError, match=r"can take none of the pairs of ioi.*words that the tokenizer does not know"):
