@@ -48,7 +48,8 @@ def on_both_scales(
 def answer(run: mc.Run, stored: Path | None = None) -> dict[str, Any]:
     """Return the effects on each data set, and how far the analysis is from the published numbers."""
     return {
-        "published": published(stored), "effects": {name: _of(run, name) for name in DATA}, "checked": _checked(run),
+        "published": published(stored), "totals": {name: _total(run, name) for name in TOTALS},
+        "effects": {name: _of(run, name) for name in DATA}, "checked": _checked(run),
     }  # fmt: skip
 
 
