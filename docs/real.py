@@ -307,12 +307,13 @@ def searches() -> str:
         for line in scrubbed
     ]
     acdc, pruned = by_method["acdc"], by_method["edge-pruning"]
+    gap = pruned["mask"]["share_gap"]
     return f"""
 ## Slower searches, and small circuits scrubbed
 
 `benchmarks/searches.py`, on pairs of the suite `ioi`, judged on 16 others; seconds are CPU seconds of one thread. ACDC removed
-what costs less than 0.5 log-odds and made {acdc["runs"]:,} runs for it. Edge pruning learned a mask in 300 steps of two pairs each; at
-its end the expected share of edges is {100 * pruned["mask"]["share_gap"]:+.2f} points from the {pruned["mask"]["target"]:.1%} that were asked for. Below each stands EAP-IG on the same
+what costs less than 0.5 log-odds and made {acdc["runs"]:,} runs for it. Edge pruning learned a mask in 300 steps of two pairs each; when
+the circuit was taken, the expected share of edges was {100 * gap:.1f} points {"above" if gap > 0 else "below"} the {pruned["mask"]["target"]:.1%} that were asked for. Below each stands EAP-IG on the same
 pairs, with as many edges; {both["acdc"]} of {acdc["edges"]} and {both["edge-pruning"]} of {pruned["edges"]} edges are in both.
 
 {table("method | pairs | seconds | edges | of these on a way to the logits | faithfulness", rows)}
