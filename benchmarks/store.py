@@ -15,8 +15,8 @@ One JSON line for each case; exits 1 if a bar is missed.
              the most memory of that process, imports included. Half of the rows asked for are there.
 `ray`        with `--ray`: a sweep of heads of SmolLM2 by one Ray actor and by two on this machine, in turns. `faster` is the time
              from the plan to the last row of one over that of two, by the clock: it needs two processors that nothing else
-             uses. `faster_by_processor` is what the two would do on such a machine: the processor seconds of the one over
-             those of the busier of the two. `load` is how many processes wanted a processor meanwhile.
+             uses. `faster_by_processor` is what it would be on such a machine: the processor seconds of the one over half of
+             those of the two together, which share the work by shards. `load` is how many processes wanted a processor.
 """
 
 from __future__ import annotations
@@ -191,9 +191,9 @@ def opening() -> dict[str, Any]:
 def heads(quick: bool) -> mc.Experiment:
     """Return the sweep that Ray is measured with."""
     return mc.Experiment.of({
-        "name": "heads", "model": "smollm2", "data": {"ioi": {"contrast": "ioi", "n": 16 if quick else 48}},
-        "step": [{"id": "heads", "run": "patch", "data": "ioi", "sites": [f"L{layer}.z" for layer in range(10, 18)]}],
-        "block": 8, "cells": 9,
+        "name": "heads", "model": "smollm2", "data": {"ioi": {"contrast": "ioi", "n": 24 if quick else 48}},
+        "step": [{"id": "heads", "run": "patch", "data": "ioi", "sites": [f"L{layer}.z.H*" for layer in (10, 15, 20)]}],
+        "block": 4, "cells": 9,
     })  # fmt: skip
 
 
@@ -215,7 +215,7 @@ def actors(quick: bool) -> dict[str, Any]:
         for number, workers in enumerate((1, 2) if quick else (1, 2, 2, 1)):
             seconds, each = swept(experiment, Path(folder) / str(number), workers)
             clock[workers].append(seconds)
-            processor[workers].append(max(each))
+            processor[workers].append(sum(each) / workers)
             loads.append(os.getloadavg()[0])
     one, two = (statistics.mean(clock[workers]) for workers in (1, 2))
     return {

@@ -89,18 +89,21 @@ class ContrastSource(Source):
         n: How many.
         seed: The seed of the draw.
         environment: Whose mechanisms draw them.
+        swap: Whether the two prompts of every pair change places.
     """
 
     word: ClassVar[str] = "contrast"
     n: Count = 200
     seed: Seed = 0
     environment: str | None = None
+    swap: bool = False
 
     def read(self, model: Any, folder: Path) -> Any:  # noqa: ANN401
         """Draw the pairs."""
         from mechcausal.data import contrast
 
-        return contrast(self.name, model, n=self.n, seed=self.seed, environment=self.environment)
+        pairs = contrast(self.name, model, n=self.n, seed=self.seed, environment=self.environment)
+        return replace(pairs, clean=pairs.corrupt, corrupt=pairs.clean) if self.swap else pairs
 
 
 @dataclass(frozen=True)

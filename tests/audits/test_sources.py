@@ -82,6 +82,15 @@ def test_data_have_a_digest():
         digest_of([1])
 
 
+def test_the_prompts_of_every_pair_change_places(model, tmp_path):
+    told = {"contrast": "by_hand/gender", "n": 8}
+    plain, swapped = (source({**told, "swap": flag}).read(model, tmp_path) for flag in (False, True))
+    assert (swapped.clean.texts, swapped.corrupt.texts) == (plain.corrupt.texts, plain.clean.texts)
+    assert swapped.clean.answer.tolist() == plain.clean.answer.tolist()
+    assert swapped.hash != plain.hash
+    assert source({**told, "swap": True}).to_json() == {**told, "swap": True}
+
+
 def test_a_path_is_read_from_the_folder_of_the_plan(tmp_path, monkeypatch):
     plans, elsewhere = tmp_path / "plans", tmp_path / "elsewhere"
     for folder in (plans / "mine", elsewhere / "mine", elsewhere / "theirs"):
