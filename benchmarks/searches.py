@@ -7,7 +7,7 @@ suite `ioi`; circuits are judged on 16 pairs of another draw. Seconds are those 
 
 - `acdc`: 2 pairs, a threshold of 0.5 log-odds; beside it EAP-IG on the same pairs with as many edges.
 - `edge-pruning`: 8 pairs, a step on two of them, 707 edges (1 %); beside it EAP-IG on the same pairs with as many.
-- `scrub`: the first 10, 20 and 30 edges of EAP-IG on 32 pairs, as trees, on 16 prompts of one template.
+- `scrub`: the first 10, 20 and 40 edges of EAP-IG on 32 pairs, as trees, on 32 prompts of one template.
 """
 
 from __future__ import annotations
@@ -18,18 +18,19 @@ import os
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-import numpy as np
-
 import mechcausal as mc
 from mechcausal.circuits.circuit import Circuit
 from mechcausal.circuits.edges.ways import grown
 from mechcausal.data.contrast import Contrast
+from mechcausal.data.prompts import PromptSet
 
 THRESHOLD = 0.5  # log-odds; the whole effect of exchanging the names is about ten
 SHARE = 0.01  # of all edges
@@ -73,22 +74,25 @@ def searched(model: Any, method: str, pairs: Contrast, others: Contrast, **optio
 def scrubbed(model: Any, others: Contrast) -> Iterator[dict[str, Any]]:  # noqa: ANN401 - a TransformerBridge
     """Scrub small circuits of EAP-IG; give a line for each."""
     found = mc.discover(model, mc.contrast("ioi", model, n=32), share=SHARE)
-    prompts = one_length(mc.contrast("ioi", model, n=64, seed=2), 16)
-    for size in (10, 20, 30):
+    prompts = one_template(mc.contrast("ioi", model, n=300, seed=2).clean, 32)
+    for size in (10, 20, 40):
         small = found.keep(grown(found.wiring, found.scores, size))
         tree = mc.claims.tree(small)
         started = time.process_time()
-        result = mc.scrub(model, prompts, tree, metric="logit_diff", seeds=1, report=False, controls=False)
+        result = mc.scrub(model, prompts, tree, metric="logit_diff", report=False, controls=False)
         yield {
             "case": "scrub", "nodes": sum(1 for _ in tree.walk()), "n": len(prompts), "recovered": three(result.recovered),
             "seconds": round(time.process_time() - started), **judged(model, small, others),
         }  # fmt: skip
 
 
-def one_length(pairs: Contrast, n: int) -> Contrast:
-    """Return the first pairs of the length that most have."""
-    lengths = np.array([len(tokens) for tokens in pairs.clean.real_tokens])
-    return pairs.take(np.flatnonzero(lengths == np.bincount(lengths).argmax())[:n].tolist())
+def one_template(prompts: PromptSet, n: int) -> PromptSet:
+    """Return the first prompts of the first template, each a cluster of its own: intervals are over names and words."""
+    rows = [row for row, cluster in enumerate(prompts.clusters) if cluster == prompts.clusters[0]]
+    lengths = [len(prompts.real_tokens[row]) for row in rows]
+    common = max(set(lengths), key=lengths.count)
+    chosen = [row for row, length in zip(rows, lengths, strict=True) if length == common]
+    return replace(prompts.take(chosen[:n]), clusters=())
 
 
 def lines(parts: list[str]) -> Iterator[dict[str, Any]]:
@@ -115,7 +119,7 @@ def main() -> None:
         text = json.dumps(line)
         print(text, flush=True)
         if arguments.output:
-            with open(arguments.output, "a", encoding="utf-8") as file:
+            with Path(arguments.output).open("a", encoding="utf-8") as file:
                 file.write(text + "\n")
 
 

@@ -36,9 +36,7 @@ def run(
     engine: Annotated[str, typer.Option(help="local (this process) or ray.")] = "local",
     workers: Annotated[int | None, typer.Option(min=1, help="How many actors Ray starts.")] = None,
     gpus: Annotated[float | None, typer.Option(min=0, help="How many GPUs each of them has.")] = None,
-    address: Annotated[
-        str | None, typer.Option(help="The Ray cluster to join, such as auto or ray://HOST:10001.")
-    ] = None,
+    address: Annotated[str | None, typer.Option(help="The Ray cluster to join: auto, or HOST:6379.")] = None,
     track: Annotated[str | None, typer.Option(help="Tell wandb (or trackio, swanlab) how far the run is.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what it would cost, and stop.")] = False,
     as_json: Json = False,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from itertools import compress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -281,7 +282,7 @@ class PromptSet:
     @property
     def real_tokens(self) -> list[list[int]]:
         """The token ids without padding."""
-        return [self.real_tokens_of(row) for row in range(len(self))]
+        return [list(compress(*row)) for row in zip(self.tokens.tolist(), self.mask.tolist(), strict=True)]
 
     def real_tokens_of(self, row: int) -> list[int]:
         """Return the token ids of one prompt without padding."""

@@ -291,6 +291,8 @@ def _steps(content: Any, problems: list[str]) -> tuple[Step, ...]:  # noqa: ANN4
             problems.append(f"{where}: a step is a table")
             continue
         own = {key: value for key, value in table.items() if key in Step.model_fields and key != "fields"}
+        if isinstance(own.get("seeds"), int):  # how often a method draws is its own field: `seeds = 3` of scrub
+            del own["seeds"]
         for key in ("data", "models", "dictionaries"):
             if isinstance(own.get(key), (str, list)):
                 own[key] = tuple(_listed(own[key]))

@@ -126,7 +126,7 @@ def _value_problems(
             yield f"{name}: there is no {what} {value!r}: {hint}"
     else:
         try:
-            plain = read_claims(value, folder) if what == "claims" else value
+            plain = _claims(word, read_claims(value, folder)) if what == "claims" else value
             kind = method_of(word)
             part = next(part for part in fields(kind) if part.name == name)
             read = part.metadata.get("read")

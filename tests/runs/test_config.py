@@ -137,3 +137,11 @@ def test_a_step_knows_the_steps_that_it_takes():
     )
     assert [each.earlier for each in made.config.steps] == [(), ("heads",), ("two",)]
     assert made.config.data["gender"] == GENDER
+
+
+def test_a_number_of_seeds_is_the_method_s_and_a_list_the_step_s():
+    scrubbed = step("scrubbed", "scrub", hypothesis="hiring", seeds=2)
+    made = experiment(scrubbed, {**scrubbed, "id": "again", "seeds": [3, 4]}).config
+    assert (made.steps[0].seeds, made.steps[0].fields["seeds"]) == (None, 2)
+    assert made.steps[1].seeds == (3, 4)
+    assert "seeds" not in made.steps[1].fields

@@ -54,6 +54,16 @@ def test_hypotheses_are_read_from_files(tmp_path):
         experiment(step("scrubbed", "scrub", hypothesis="none.toml"), folder=tmp_path)
 
 
+def test_a_hypothesis_may_be_that_of_an_organism(tmp_path):
+    run = experiment(
+        step("scrubbed", "scrub", "prompts", hypothesis="hiring", controls=False, report=False, lonely="keep", seeds=1),
+        data={"prompts": {"task": "hiring", "n": 40}},
+    ).run(tmp_path / "r", quiet=True)
+    assert run.complete
+    with pytest.raises(ExperimentError, match="hirring"):
+        experiment(step("scrubbed", "scrub", hypothesis="hirring"))
+
+
 def test_files_outside_are_named_by_their_whole_path(tmp_path):
     (tmp_path / "claims.toml").write_text('task = "hiring"\n')
     inner = tmp_path / "inner"

@@ -10,7 +10,7 @@ senders x width is held for more of them than the budget of memory allows.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -24,6 +24,8 @@ from mechcausal.circuits.edges.tiles import EMBEDDING, Tile
 from mechcausal.circuits.edges.wiring import INPUTS, Wiring
 from mechcausal.models.bare import first as tensor_of
 from mechcausal.models.bare import hooked
+
+_BUDGET = 256 * 2**20  # bytes
 
 
 @dataclass
@@ -129,6 +131,15 @@ class Slopes:
     streams: dict[int, Tensor]
     middles: dict[int, Tensor]
 
+    @property
+    def layers(self) -> range:
+        """The layers whose receivers have gradients; the last stands for the logits."""
+        return range(min(self.streams), len(self.tile.inputs.layers) + 1)
+
+    def of(self, wiring: Wiring, layers: Sequence[int]) -> Tensor:
+        """Return the gradient by what each receiver of some layers reads, [row receiver pos model]."""
+        return torch.cat([self.by(wiring, layer) for layer in layers], dim=1)
+
     def by(self, wiring: Wiring, layer: int) -> Tensor:
         """Return the gradient by what each receiver of a layer reads, [row receiver pos model]."""
         inputs = self.tile.inputs
@@ -167,7 +178,7 @@ def _through(norm: nn.Module | None, stream: Tensor, slope: Tensor) -> Tensor:
 
 @torch.no_grad()
 def edge_scores(
-    tile: Tile, wiring: Wiring, found: Slopes, senders: range | None = None, budget: int = 256 * 2**20
+    tile: Tile, wiring: Wiring, found: Slopes, senders: range | None = None, budget: int = _BUDGET
 ) -> Tensor:
     """Return the first-order effect of every edge, [row sender receiver position].
 
@@ -178,23 +189,65 @@ def edge_scores(
         senders: The layers whose senders are scored, `EMBEDDING` for the embedding; all if None.
         budget: How many bytes gradients of one block of receivers may take.
     """
-    n_layers, places = len(tile.inputs.layers), tile.places
-    layers = range(EMBEDDING, n_layers) if senders is None else senders
-    first = min(found.streams)
-    shape = (len(tile), *wiring.possible.shape, 1 if places is None else len(places))
-    out = tile.base.hidden[0].new_zeros(shape)
-    for block in _blocks(tile, wiring, range(first, n_layers + 1), budget):
-        slope = torch.cat([found.by(wiring, layer) for layer in block], dim=1)
-        receivers = slice(wiring.receivers_of(block[0]).start, wiring.receivers_of(block[-1]).stop)
-        for layer in layers:
-            skipped = max(0, layer - block[0]) if layer <= block[-1] else len(block)
-            if skipped == len(block):
-                continue
-            some = slice(receivers.start + skipped * wiring.per_layer[1], receivers.stop)
-            change = tile.lost(layer)
-            own = wiring.senders_of(layer) if layer != EMBEDDING else slice(0, 1)
-            out[:, own, some] = _met(change, slope[:, some.start - receivers.start :], places)
-    return out * torch.as_tensor(wiring.possible, device=out.device)[None, :, :, None]
+    out = _no_scores(tile, wiring)
+    for block in _blocks(tile, wiring, found.layers, budget):
+        _score(out, tile, wiring, found.of(wiring, block), block, senders)
+    return out
+
+
+def path_scores(
+    tile: Tile, wiring: Wiring, path: Iterable[tuple[Slopes, Sequence[float]]], budget: int = _BUDGET
+) -> list[Tensor]:
+    """Return the first-order effects of every edge, summed over a path of runs, [row sender receiver position] for each sum.
+
+    What an edge loses is the same at every point of the path. So gradients are summed first and met with it once, where
+    those of all receivers fit into the budget.
+
+    Args:
+        tile: The batch.
+        wiring: The edges of the model.
+        path: The gradients at each point, and what the point counts in each sum.
+        budget: How many bytes gradients may take.
+    """
+    sums: list[Tensor] = []
+    block: list[int] = []
+    for found, counts in path:
+        if not block and (1 + len(counts)) * _bytes(tile, wiring, found.layers) <= budget:
+            block = list(found.layers)
+        with torch.no_grad():
+            part = found.of(wiring, block) if block else edge_scores(tile, wiring, found, budget=budget)
+            sums = sums or [torch.zeros_like(part) for _ in counts]
+            for total, count in zip(sums, counts, strict=True):
+                total.add_(part, alpha=count)
+    if not block:
+        return sums
+    with torch.no_grad():
+        scores = [_no_scores(tile, wiring) for _ in sums]
+        for out, slope in zip(scores, sums, strict=True):
+            _score(out, tile, wiring, slope, block)
+    return scores
+
+
+def _no_scores(tile: Tile, wiring: Wiring) -> Tensor:
+    places = 1 if tile.places is None else len(tile.places)
+    return tile.base.hidden[0].new_zeros(len(tile), *wiring.possible.shape, places)
+
+
+def _score(
+    out: Tensor, tile: Tile, wiring: Wiring, slope: Tensor, block: Sequence[int], senders: range | None = None
+) -> None:
+    """Write the scores of all edges into the receivers of some layers, from the gradients of these, [row receiver pos model]."""
+    layers = range(EMBEDDING, len(tile.inputs.layers)) if senders is None else senders
+    receivers = slice(wiring.receivers_of(block[0]).start, wiring.receivers_of(block[-1]).stop)
+    for layer in layers:
+        skipped = max(0, layer - block[0]) if layer <= block[-1] else len(block)
+        if skipped == len(block):
+            continue
+        some = slice(receivers.start + skipped * wiring.per_layer[1], receivers.stop)
+        own = wiring.senders_of(layer) if layer != EMBEDDING else slice(0, 1)
+        met = _met(tile.lost(layer), slope[:, some.start - receivers.start :], tile.places)
+        possible = torch.as_tensor(wiring.possible[own, some], device=out.device)[None, :, :, None]
+        out[:, own, some] = met * possible
 
 
 def _met(change: Tensor, slope: Tensor, places: Tensor | None) -> Tensor:
@@ -205,11 +258,13 @@ def _met(change: Tensor, slope: Tensor, places: Tensor | None) -> Tensor:
     return torch.einsum("rpsd,qrp->rsdq", by_column, places)
 
 
-def _blocks(tile: Tile, wiring: Wiring, layers: range, budget: int) -> Iterator[list[int]]:
+def _bytes(tile: Tile, wiring: Wiring, layers: Sequence[int]) -> int:
+    """Return how many bytes the gradients of all receivers of some layers take."""
+    return tile.base.hidden[0].numel() * 4 * wiring.per_layer[1] * len(layers)
+
+
+def _blocks(tile: Tile, wiring: Wiring, layers: Sequence[int], budget: int) -> Iterator[list[int]]:
     """Cut the layers of receivers into blocks whose gradients fit into the budget."""
-    hidden = tile.base.hidden[0]
-    per_layer = hidden.numel() * 4 * wiring.per_layer[1]
-    size = max(1, budget // per_layer)
-    numbers = list(layers)
-    for low in range(0, len(numbers), size):
-        yield numbers[low : low + size]
+    size = max(1, budget // _bytes(tile, wiring, layers[:1]))
+    for low in range(0, len(layers), size):
+        yield list(layers[low : low + size])

@@ -14,14 +14,14 @@ for nothing; the change from those is reported as the convergence.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from mechcausal.circuits.edges.masked import Masked
-from mechcausal.circuits.edges.slopes import edge_scores, passed, slopes
+from mechcausal.circuits.edges.slopes import Slopes, edge_scores, passed, path_scores, slopes
 from mechcausal.circuits.edges.tiles import EMBEDDING, Tile
 from mechcausal.circuits.scores.scored import SCORERS, Scored, Scoring, Sums, impossible, tiles_of
 from mechcausal.errors import DataError
@@ -86,12 +86,13 @@ def _along_inputs(
     """Return the scores of a tile with gradients along the path of the input, and those from half the points."""
     embedded = tile.base.hidden[0][:, tile.start :]
     towards = tile.differences(EMBEDDING)[:, :, 0]
-    made = coarse = torch.zeros(())
-    for point, weight, half_weight in zip(points, whole, half, strict=True):
-        masked.forwards += 3 * len(tile)  # a backward costs about two forwards
-        found = slopes(tile, passed(tile, masked.wiring, 0, embedded + point * towards))
-        part = edge_scores(tile, masked.wiring, found)
-        made, coarse = made + weight * part, coarse + half_weight * part
+
+    def path() -> Iterator[tuple[Slopes, tuple[float, float]]]:
+        for point, *counts in zip(points, whole, half, strict=True):
+            masked.forwards += 3 * len(tile)  # a backward costs about two forwards
+            yield slopes(tile, passed(tile, masked.wiring, 0, embedded + point * towards)), (counts[0], counts[1])
+
+    made, coarse = path_scores(tile, masked.wiring, path())
     return made, coarse
 
 

@@ -7,7 +7,7 @@ import zoo
 
 from mechcausal.address import Selection
 from mechcausal.circuits.edges.masked import Masked
-from mechcausal.circuits.edges.slopes import edge_scores, passed, slopes
+from mechcausal.circuits.edges.slopes import edge_scores, passed, path_scores, slopes
 
 CAUSAL = tuple(name for name in zoo.ARCHITECTURES if name != "bert")
 
@@ -57,3 +57,20 @@ def test_no_graph_is_left_behind():
     scores = edge_scores(tile, masked.wiring, slopes(tile, passed(tile, masked.wiring)))
     assert not scores.requires_grad
     assert not tile.instead(1).requires_grad
+
+
+@pytest.mark.parametrize("budget", [1, 2**28])
+def test_a_path_is_the_sum_of_its_points(budget):
+    """Whether gradients are summed before they meet what edges lose, or scores after."""
+    places = [Selection.parse(f"@{number}") for number in range(5)]
+    masked = Masked(zoo.loaded("llama"), zoo.make_pairs((7, 5, 6)), positions=places)
+    (tile,) = masked.tiles
+    start = tile.base.hidden[0][:, tile.start :]
+    points = [slopes(tile, passed(tile, masked.wiring, 0, start * share)) for share in (1.0, 0.9, 0.7)]
+    counts = [(0.25, 0.5), (0.5, 0.0), (0.25, 0.5)]
+    found = path_scores(tile, masked.wiring, zip(points, counts, strict=True), budget=budget)
+    for number, scores in enumerate(found):
+        expected = sum(
+            count[number] * edge_scores(tile, masked.wiring, at) for at, count in zip(points, counts, strict=True)
+        )
+        torch.testing.assert_close(scores, expected, atol=1e-5, rtol=1e-4)
