@@ -285,7 +285,9 @@ The circuit of {len(found):,} edges that EAP-IG keeps on {found.about["n"]} pair
 found{": " + ", ".join(missing) + " is missing" if missing else ""}. Its steps have converged to {found.about["convergence"]["edges"]:.1%} (the change from half of them).
 Certified: {found.about["certified"]["sentence"]}.
 At its defaults (`mechcausal discover smollm2 --contrast ioi --method eap-ig --certify 20`: 100 pairs to search on, 100 to certify on, 5 % of
-all edges) this takes 6.1 CPU minutes and 3.5 GB, and 9 of the 20 best edges are certified, with a precision of 1.00. The ten largest scores, with standard errors over templates:
+all edges) this takes 6.1 CPU minutes and 3.5 GB, and 9 of the 20 best edges are certified, with a precision of 1.00. `mechcausal circuit evaluate` on
+200 other pairs (`--seed 1`, 7.8 CPU minutes and 4.1 GB) gives this circuit of 3,533 edges a faithfulness of 0.95 [0.91, 0.98] and a CMD of
+0.016 [0.008, 0.024] (random circuits 0.75); 39 of 40 edges that were removed one by one are not seen to matter. The ten largest scores, with standard errors over templates:
 
 {table("from | to | score", edges)}
 """

@@ -34,7 +34,7 @@ _START = 3.0  # almost everything is kept at first, and yet everything has a gra
 _FALL, _REST = 0.5, 0.75  # of all steps, when the target has fallen to the size that is wanted, and when it falls on
 STEPS = 300  # of the search
 _LEAST = 0.1  # of that size, where the target ends
-_FEW = 1000  # edges; of more, each has a smaller part in the size, so prices that move it must rise faster
+_FEW = 125  # edges; of more, each has a smaller part in the size, so prices that move it must rise faster
 
 
 @dataclass(frozen=True)
