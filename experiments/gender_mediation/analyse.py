@@ -18,6 +18,7 @@ from mechcausal.results.charts import Line, Lines, still
 from mechcausal.results.intervals import mean_interval
 
 DATA = ("occupations", "winogender", "winobias")
+TOTALS = ("occupations", "many_winogender", "many_winobias")
 # Means that the authors published, for GPT-2 small on WinoBias; the first three on examples chosen by their total effect.
 PUBLISHED = {"te": 0.249274, "nie": 0.182031, "nde": 0.079363, "te of all examples": 0.1146}
 
@@ -57,6 +58,15 @@ def _sides(run: mc.Run, step: str, data: str) -> tuple[mc.Result, dict[str, np.n
     denoise = run.result(step, data=data, direction="denoise")
     clean, corrupt = noise.baselines["clean"], noise.baselines["corrupt"]
     return noise, on_both_scales(clean, corrupt, noise.examples, denoise.examples)
+
+
+def _total(run: mc.Run, data: str) -> dict[str, Any]:
+    """Return the total effect on both scales, and in how many pairs it is as expected."""
+    measured = run.result("total", data=data)
+    sides = dict(zip(measured.frame["side"], measured.examples, strict=True))
+    effects = on_both_scales(sides["clean"], sides["corrupt"])
+    found = {name: _interval(values, measured.clusters) for name, values in effects.items()}
+    return found | {"pairs": len(effects["te"]), "as expected": float((effects["te"] > 0).mean())}
 
 
 def _of(run: mc.Run, data: str) -> dict[str, Any]:
@@ -165,6 +175,12 @@ def text(found: dict[str, Any]) -> str:
     for row in found["published"]:
         here = row["here"] if isinstance(row["here"], (int, str)) else f"{row['here']:.6f}"
         lines.append(f"  {row['what']}: {row['published']}, {here}")
+    lines.append("")
+    for name, total in found["totals"].items():
+        lines.append(
+            f"total effect, {name}, {total['pairs']} pairs: {_says(total['te'])} log-odds ({_says(total['te_odds'])} on the "
+            f"scale of odds), {total['as expected']:.0%} of the pairs as expected"
+        )
     for name, effects in found["effects"].items():
         lines.append("")
         lines.append(

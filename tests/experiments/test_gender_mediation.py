@@ -13,7 +13,7 @@ real = pytest.mark.skipif(
     WHEELS["smollm2"].file() is None, reason=f"smollm2 is not installed: {WHEELS['smollm2'].command}"
 )
 SMALL = {
-    **{f"data__{name}__n": 3 for name in ("occupations", "winogender", "winobias")},
+    **{f"data__{name}__n": 3 for name in ("occupations", "winogender", "winobias", "many_winogender", "many_winobias")},
     "step__heads__sites": ["L25.z.H2", "L26.z.H2", "L26.z.H0", "L3.z.H1"],
     "step__layers__sites": ["L25.attn_out", "L26.attn_out", "L27.attn_out", "L29.mlp_out"],
 }  # fmt: skip
@@ -58,7 +58,6 @@ def test_the_study_in_small(tmp_path):
     found = analysis.answer(run)
     assert found["checked"] < 1e-3
     assert found["effects"]["occupations"]["heads"][0]["site"] == "L26.z.H2"
-    for effects in found["effects"].values():
-        assert effects["te"][0] > 0
+    assert found["totals"]["occupations"]["te"][0] > 1
     assert "<svg" in analysis.figure(found)
     assert "recomputed here" in analysis.text(found)
