@@ -44,7 +44,7 @@ def answer(run: mc.Run) -> dict[str, pd.DataFrame]:
             )  # fmt: skip
     judged = []
     for labels, judgement in _if_run(run, JUDGED):
-        method = labels["real_method"]
+        method = labels["method"]
         found, circuit = next((found, circuit) for found, circuit in run.results(REAL) if found["method"] == method)
         key = (REAL, found["model"], found["data"], found["seed"], method)
         judged.append({"method": method, **faithful(judgement), **cost(circuit, seconds.get(key))})
@@ -112,7 +112,7 @@ def curves(run: mc.Run) -> pd.DataFrame:
     """Return faithfulness by size of each method on the real model."""
     return pd.DataFrame(
         [
-            {"method": labels["real_method"], **point}
+            {"method": labels["method"], **point}
             for labels, judged in _if_run(run, JUDGED)
             for point in judged.curve.to_dict("records")
         ]

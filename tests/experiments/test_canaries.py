@@ -46,17 +46,17 @@ def test_the_answer_is_said_and_drawn(run, found):
 @pytest.mark.real
 @pytest.mark.skipif(WHEELS["smollm2"].file() is None, reason=f"smollm2 is not installed: {WHEELS['smollm2'].command}")
 def test_codes_shown_more_often_are_given_away_more(tmp_path, monkeypatch):
-    """Six of the codes are enough to see it, and to see that the numbers are those of the card."""
+    """Four of the codes are enough to see it, and to see that the numbers are those of the card."""
     from mechcausal.audits.privacy import canaries
 
     every = canaries.SHIPPED["smollm2_canaries"](0)
     counts = np.array(every.counts)
-    few = np.concatenate([np.flatnonzero(counts == count)[:2] for count in (0, 4, 64)])
+    few = np.concatenate([np.flatnonzero(counts == count)[:2] for count in (0, 64)])
     monkeypatch.setitem(canaries.SHIPPED, "smollm2_canaries", lambda seed: every.take(few))
     run = run_small("canaries", tmp_path / "run", only=["planted"])
     found = script("canaries").answer(run)["planted"]
     stated = mc.truth("smollm2_canaries")["measured"]["adapted"]["exposure"]
-    for count in (0, 4, 64):
+    for count in (0, 64):
         names = [every.names[row] for row in few if counts[row] == count]
         if all(name in stated for name in names):
             assert found["by_count"][count][0] == pytest.approx(np.mean([stated[name] for name in names]), abs=0.05)

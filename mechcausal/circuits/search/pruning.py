@@ -34,6 +34,7 @@ _START = 3.0  # almost everything is kept at first, and yet everything has a gra
 _FALL, _REST = 0.5, 0.75  # of all steps, when the target has fallen to the size that is wanted, and when it falls on
 STEPS = 300  # of the search
 _LEAST = 0.1  # of that size, where the target ends
+_FEW = 125  # edges; of more, each has a smaller part in the size, so prices that move it must rise faster
 
 
 @dataclass(frozen=True)
@@ -108,10 +109,11 @@ def prune(
     mask = _Mask(possible.to(masked.inputs.device), seed)
     losses, shares, path, rest = [], [], torch.zeros_like(mask.raw), max(1, math.ceil(_REST * steps))
     settled, chance = np.zeros(0), np.zeros(0)
+    hurry = max(1.0, (count / _FEW) ** 0.5)
     scale = max(1e-9, float(np.abs(masked.clean - masked.corrupt).mean()))
     with torch.inference_mode(False), torch.enable_grad():
         optimizer = torch.optim.Adam(
-            [{"params": [mask.raw], "lr": rate}, {"params": [mask.price], "lr": rate, "maximize": True}]
+            [{"params": [mask.raw], "lr": rate}, {"params": [mask.price], "lr": rate * hurry, "maximize": True}]
         )
         for step in tqdm(range(steps), desc="edge pruning", disable=None if progress else True, leave=False):
             tile = masked.tiles[int(mask.draw.integers(len(masked.tiles)))]

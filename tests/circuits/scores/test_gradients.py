@@ -33,7 +33,7 @@ def test_edges_of_the_embedding_add_up_to_the_effect_of_the_input(hiring):
 
 
 def test_edges_of_a_sublayer_add_up_to_the_effect_of_replacing_it(hiring):
-    scored = SCORERS["eap-ig-activations"](hiring, Scoring(steps=60))
+    scored = SCORERS["eap-ig-activations"](hiring, Scoring(steps=40))
     wiring, clean = hiring.wiring, hiring.clean
     for senders in ([0], list(range(*wiring.senders_of(1).indices(99)))[:4], [wiring.sender("L2.mlp_out")]):
         kept = np.ones(hiring.shape)

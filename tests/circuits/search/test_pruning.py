@@ -7,7 +7,9 @@ from small_circuit import BY_HAND
 from zoo import loaded, make_pairs
 
 import mechcausal as mc
+from mechcausal.address import Selection
 from mechcausal.circuits.edges.masked import Masked
+from mechcausal.circuits.search import pruning
 from mechcausal.circuits.search.damage import whole
 from mechcausal.circuits.search.pruning import _Mask, _target, prune
 from mechcausal.errors import ArgumentError
@@ -48,6 +50,16 @@ def test_the_expected_share_comes_near_its_target(learned):
     assert learned.shares[0] > 0.9
     assert abs(learned.convergence["share_gap"]) < 0.06
     assert abs(learned.convergence["loss_change"]) < 0.1
+
+
+@pytest.mark.slow
+def test_prices_rise_faster_where_there_are_many_edges(hiring, monkeypatch):
+    pairs = mc.contrast("hiring/gender", hiring, n=8)
+    each = [Selection.parse(f"@{number}") for number in range(pairs.clean.tokens.shape[1])]
+    masked = Masked(hiring, pairs, positions=each)
+    gap = prune(masked, 30, steps=80).convergence["share_gap"]
+    monkeypatch.setattr(pruning, "_FEW", 10**9)
+    assert 0 < gap < 0.7 * prune(masked, 30, steps=80).convergence["share_gap"]
 
 
 def test_a_seed_gives_the_same_mask_again(of_organism):
