@@ -55,6 +55,7 @@ def workers(out):
     return list(dict.fromkeys(json.loads(line)["process"] for line in lines))
 
 
+@pytest.mark.slow
 def test_the_table_is_the_same_though_a_worker_is_killed(out, reference):
     driver = driver_of(out, engine="ray", workers=2)
     wait_for(lambda: (len(workers(out)) == 2 and shards(out) >= 8) or not driver.is_alive())
