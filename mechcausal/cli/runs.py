@@ -83,7 +83,10 @@ def run(
 
 
 def status(folder: Folder, as_json: Json = False) -> None:
-    """Say how far a run is: rows planned, done, failed, and when it will be ready."""
+    """Say how far a run is.
+
+    Rows planned, done and failed, and when it will be ready.
+    """
     from mechcausal.runs.listing import driver
     from mechcausal.runs.page import said
     from mechcausal.runs.run import Run
@@ -122,7 +125,7 @@ def view(
     show: Annotated[bool, typer.Option("--open/--no-open", help="Whether to open it in a browser.")] = True,
     as_json: Json = False,
 ) -> None:
-    """Write the report of a run, one page, and open it."""
+    """Write the report of a run, and open it."""
     from mechcausal.runs.page import write_page
     from mechcausal.runs.run import Run
 
@@ -183,7 +186,10 @@ def diff(
     ] = 0.0,
     as_json: Json = False,
 ) -> None:
-    """Compare two runs, row by row: what changed beyond the tolerance, and what only one of them has."""
+    """Compare two runs, row by row.
+
+    What changed beyond the tolerance, and what only one of them has.
+    """
     from mechcausal.runs.diffing import difference
     from mechcausal.runs.run import Run
 

@@ -26,6 +26,12 @@ VERBS = {
     "circuit",
     "bench",
     "sae",
+    "run",
+    "status",
+    "view",
+    "collect",
+    "diff",
+    "runs",
     *METHODS,
 }
 GROUPS = {
@@ -33,6 +39,7 @@ GROUPS = {
     "circuit": ("certify", "compare", "convert", "evaluate", "rediscover", "show"),
     "audit": ("init", "check", "run", "report", "compare", "selftest"),
     "bench": ("circuits",),
+    "runs": ("ls",),
 }
 COMMANDS = [*sorted(VERBS - GROUPS.keys()), *(f"{group} {word}" for group, words in GROUPS.items() for word in words)]
 REFUSED = {
@@ -79,6 +86,8 @@ REFUSED = {
     "bench circuits --organisms hiring_natural": (4, "the circuit of organism:hiring_natural is not known"),
     "bench circuits --model smollm2 --quick": (4, "--quick is about organisms"),
     "bench circuits -o bench.csv": (4, "ends in .json"),
+    "status gone": (4, "gone is not the folder of a run"),
+    "diff gone gone --tolerance -1": (2, "'--tolerance'"),
     "demo -n 3": (2, "'--n'"),
     "demo -o made/file": (4, "nothing can be written to made/file"),
 }  # fmt: skip
