@@ -57,7 +57,8 @@ def test_the_study_in_small(tmp_path):
     analysis = script("gender_mediation")
     found = analysis.answer(run)
     assert found["checked"] < 1e-3
-    assert found["effects"]["occupations"]["heads"][0]["site"] == "L26.z.H2"
+    # The two largest of the whole study; which of them is first differs from pair to pair.
+    assert {head["site"] for head in found["effects"]["occupations"]["heads"][:2]} == {"L25.z.H2", "L26.z.H2"}
     assert found["totals"]["occupations"]["te"][0] > 1
     assert "<svg" in analysis.figure(found)
     assert "recomputed here" in analysis.text(found)
