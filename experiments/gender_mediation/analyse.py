@@ -218,17 +218,19 @@ def _says(interval: tuple[float, float, float]) -> str:
 
 
 def figure(found: dict[str, Any]) -> str:
-    """Draw the share of the total effect that passes through each layer's attention and MLP."""
-    series = []
-    for data, effects in found["effects"].items():
-        for component, word in (("attn_out", "attention"), ("mlp_out", "MLP")):
-            total = effects["te"][0]
-            points = tuple(
-                (float(row["layer"]), *(value / total for value in row["nie"]))
-                for row in effects["layers"] if row["component"] == component
-            )  # fmt: skip
-            series.append(Line(f"{data}, {word}", points))
-    return still(Lines(tuple(series), "Indirect effect of gender by layer", "layer", "share of the total effect"))
+    """Draw the share of the total effect that passes through each layer's attention and MLP, of occupations.
+
+    The other data have an effect too small, on too few pairs, for a share of it to be seen.
+    """
+    effects, series = found["effects"]["occupations"], []
+    for component, word in (("attn_out", "attention"), ("mlp_out", "MLP")):
+        points = tuple(
+            (float(row["layer"]), *(value / effects["te"][0] for value in row["nie"]))
+            for row in effects["layers"] if row["component"] == component
+        )  # fmt: skip
+        series.append(Line(word, points))
+    title = "Indirect effect of gender by layer: occupations"
+    return still(Lines(tuple(series), title, "layer", "share of the total effect"))
 
 
 def main() -> None:
