@@ -50,7 +50,7 @@ def test_a_driver_is_killed_at_several_moments(out, reference, moments):
     for number in range(moments):
         process = driver_of(out)
         # The first is killed while it plans; the others at any moment of computing or writing a shard.
-        kill_when(out, draw.randint(1, 5) if number else 0, process, pause=draw.uniform(0, 0.1))
+        kill_when(out, draw.randint(1, 2) if number else 0, process, pause=draw.uniform(0, 0.03))
         assert process.exitcode == KILLED
     assert 0 < shards(out) < SHARDS
     assert not Run(out).complete
