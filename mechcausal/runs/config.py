@@ -30,7 +30,6 @@ from mechcausal.method import toml
 from mechcausal.runs.fields import AUDIT, field_problems, require_inside
 
 _NAME = re.compile(r"[\w][\w.:+-]{0,79}")
-_MOST = 6
 TABLES = ("models", "data", "step")
 
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from mechcausal.runs.experiment import Experiment
 
 LOG, DRIVER, EXPERIMENT = "run.log", "driver.json", "experiment.toml"
-_SHARD_SECONDS = 3.0  # how much work is lost at most when the machine is
+_SHARD_SECONDS = 3.0  # what is lost with the machine, unless a single unit takes longer
 _SHARD_UNITS = 64
 
 
