@@ -132,12 +132,17 @@ def test_the_table_is_the_same_though_a_machine_is_lost(out, reference, two_mach
 @pytest.mark.slow
 def test_a_driver_that_is_killed_takes_its_workers_along_and_the_run_goes_on(out, reference):
     driver = driver_of(out, engine="ray", workers=2)
-    kill_when(out, 2, driver)  # early, so that enough is left to be stopped in
+    kill_when(out, 2, driver)
     begun = workers(out)
     wait_for(lambda: not any(map(alive, begun)))
     assert not Run(out).complete
+    finish(out, reference)  # by the local engine
+
+
+@pytest.mark.slow
+def test_a_driver_that_is_stopped_says_so_and_the_run_goes_on(out, reference):
     driver = driver_of(out, engine="ray", workers=1)
-    wait_for(lambda: set(workers(out)) - set(begun) or not driver.is_alive())
+    wait_for(lambda: workers(out) or not driver.is_alive())  # it has begun, and nearly everything is left
     os.kill(driver.pid, signal.SIGINT)
     driver.join()
     assert driver.exitcode == 3
