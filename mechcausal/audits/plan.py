@@ -350,7 +350,7 @@ def _seconds_of_one(model: Model, data: Mapping[str, Any]) -> float:
     if prompts is None:
         return float("nan")
     few = prompts.take(slice(0, 8))
-    in_batches(len(few), len(few), lambda index: forward(model, few.take(index)).logits[:, -1].float().cpu().numpy())
+    in_batches(len(few), len(few), lambda index: forward(model, few.take(index)).output[:, -1].float().cpu().numpy())
     started = time.perf_counter()
-    in_batches(len(few), len(few), lambda index: forward(model, few.take(index)).logits[:, -1].float().cpu().numpy())
+    in_batches(len(few), len(few), lambda index: forward(model, few.take(index)).output[:, -1].float().cpu().numpy())
     return (time.perf_counter() - started) / len(few)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,7 +16,7 @@ from mechcausal.audits.explaining.observational import NO_OVERLAP
 from mechcausal.audits.fairness.controls import cluster_problem, detectable, linearized
 from mechcausal.audits.figures import Chart, Point, Points
 from mechcausal.audits.finding import Answer, Control, Identified
-from mechcausal.audits.question import AuditQuestion, Family
+from mechcausal.audits.question import AuditQuestion, Better, Family
 from mechcausal.audits.redrawn import MOST_PAIRS, on_two_scales, over_spread, some_of
 from mechcausal.audits.robustness.preferences import Weights, differences, weights, wrong_preferences
 from mechcausal.audits.sources import DATA
@@ -25,7 +25,8 @@ from mechcausal.data.splits import cluster_numbers
 from mechcausal.errors import DataError
 from mechcausal.results.charts import Bar, Bars
 
-_EXCHANGES, _SHOWN = 999, 400
+_EXCHANGES, _SHOWN, _ROUNDING = 999, 400, 1e-5
+EFFECT = "effect of one unit"
 SHARE_ALONE, SHARE_TURNED, SHARE_CHOSEN = (
     "decisions that the nuisance alone gives", "decisions that turn without the nuisance", "decisions that are the choice of the data",
 )  # fmt: skip
@@ -65,7 +66,7 @@ class NuisanceEffect(AuditQuestion):
     assumptions: ClassVar[tuple[str, ...]] = ("a rewrite changes the nuisance and nothing else that should count",)
     limits: ClassVar[tuple[str, ...]] = ("it speaks of texts like these, and of no others",)
     takes: ClassVar[tuple[type[Any], ...]] = (Contrast,)
-    better = "zero"
+    better: ClassVar[Better] = "zero"
     reads_outcome: ClassVar[bool] = True
     nuisance: str = ""
     preferences: Any = field(default=None, metadata=DATA)
@@ -89,46 +90,38 @@ class NuisanceEffect(AuditQuestion):
         clean, corrupt = desk.both(pairs)
         change, units = clean - corrupt, self._units(pairs)
         estimate = Estimate.ratio(units * change, units**2, pairs.clean.clusters, desk.level)
-        spreads = over_spread(estimate.value, clean, corrupt)[1]
-        rows = [("effect of one unit", estimate), ("effect of one unit, in spreads of the log-odds", Estimate(spreads))]
-        unit = f"one unit of {self.nuisance}" if self.nuisance else "a rewrite"
-        says = f"{unit} moves the log-odds by {estimate}"
-        marks, figures, limits, examples = (
-            {},
-            [_changes(units, change, self.nuisance)],
-            [],
-            self._examples(pairs, units, change),
-        )
-        trivial = Control.inapplicable(
-            "trivial-input", "without the rewritten words the two texts of a pair are the same"
-        )
-        if (choices := desk.held.get("preferences")) is not None:
-            clusters = choices.clean.clusters
-            found = weights(choices, self.nuisance, self.beside, clusters, desk.level)
-            shares, decided = self._decisions(desk, choices, estimate.value)
-            rows += [*shares.items(), *self._weighed(found)]
-            figures.append(_weights(estimate, found, self.nuisance, self.beside))
-            if found.r2 > self.overlap:
-                marks[NO_OVERLAP] = (
-                    f"R2 of {self.nuisance} on {_joined(self.beside)} is {found.r2:.3f}, above {self.overlap:g}"
-                )
-            says += self._in_words(shares, found, len(choices))
-            trivial = self._more_of_it(desk, choices)
-            limits = _limits(differences(choices, self.nuisance), units)
-            examples += decided
-        table = pd.DataFrame(
-            {"measure": name, "value": each.value, "low": each.low, "high": each.high, "n": each.n}
-            for name, each in rows
-        )
+        spreads = Estimate(over_spread(estimate.value, clean, corrupt)[1])
+        what = f"one unit of {self.nuisance}" if self.nuisance else "a rewrite"
         controls = (
             self._exchanged(desk, pairs, units * change, estimate.value),
             self._redrawn(desk, clean, corrupt),
-            trivial,
+            Control.inapplicable("trivial-input", "without the rewritten words the two texts of a pair are the same"),
         )
-        return Answer(
-            estimate, says, controls, table, tuple(figures), tuple(examples), dropped=tuple(pairs.dropped), marks=marks,
-            limits=tuple(limits), smallest_detectable=detectable(estimate), units=linearized(units * change, units**2),
+        answer = Answer(
+            estimate, f"{what} moves the log-odds by {estimate}", controls,
+            _table({EFFECT: estimate, f"{EFFECT}, in spreads of the log-odds": spreads}),
+            (_changes(units, change, self.nuisance),), self._examples(pairs, units, change), dropped=tuple(pairs.dropped),
+            smallest_detectable=detectable(estimate), units=linearized(units * change, units**2),
             unit_clusters=tuple(pairs.clean.clusters),
+        )  # fmt: skip
+        choices = desk.held.get("preferences")
+        return answer if choices is None else self._with_preferences(desk, answer, choices, units)
+
+    def _with_preferences(self, desk: Desk, answer: Answer, choices: Contrast, units: np.ndarray) -> Answer:
+        """Return the answer with what the preference data add to it."""
+        in_data = weights(choices, self.nuisance, self.beside, choices.clean.clusters, desk.level)
+        shares, examples = self._decisions(desk, choices, answer.estimate.value)
+        marks = {}
+        if in_data.r2 > self.overlap:
+            given_away = f"R2 of {self.nuisance} on {_joined(self.beside)} is {in_data.r2:.3f}"
+            marks[NO_OVERLAP] = f"{given_away}, above {self.overlap:g}"
+        more = _table({**shares, **dict(self._weighed(in_data))})
+        return replace(
+            answer, says=answer.says + self._in_words(shares, in_data, len(choices)), marks=marks,
+            table=pd.concat([answer.table, more], ignore_index=True),
+            figures=(*answer.figures, _weights(answer.estimate, in_data, self.nuisance, self.beside)),
+            controls=(*answer.controls[:2], self._more_of_it(desk, choices)), examples=answer.examples + examples,
+            limits=tuple(_limits(differences(choices, self.nuisance), units)),
         )  # fmt: skip
 
     def forwards(self, desk: Desk) -> float:
@@ -189,7 +182,9 @@ class NuisanceEffect(AuditQuestion):
         apart = np.subtract(*desk.both(choices))
         part = effect * differences(choices, self.nuisance)
         alone = (np.sign(part) == np.sign(apart)) & (apart != 0)
-        turned = np.sign(apart - part) != np.sign(apart)
+        rest = apart - part
+        rest[np.abs(rest) <= _ROUNDING * np.abs(apart)] = 0  # the nuisance is all that there is between the two
+        turned = np.sign(rest) != np.sign(apart)
         shares = {
             name: desk.rate(each.astype(float), choices.clean.clusters)
             for name, each in ((SHARE_ALONE, alone), (SHARE_TURNED, turned), (SHARE_CHOSEN, apart > 0))
@@ -202,36 +197,36 @@ class NuisanceEffect(AuditQuestion):
         )  # fmt: skip
         return shares, rows
 
-    def _weighed(self, found: Weights) -> Iterator[tuple[str, Estimate]]:
+    def _weighed(self, in_data: Weights) -> Iterator[tuple[str, Estimate]]:
         """Yield the rows of the table about the choices."""
         if self.beside:
-            yield f"{WEIGHT}, {_joined(self.beside)} held fixed", found.beside
-        yield WEIGHT_ALONE, found.alone
-        for name, each in found.others.items():
+            yield f"{WEIGHT}, {_joined(self.beside)} held fixed", in_data.beside
+        yield WEIGHT_ALONE, in_data.alone
+        for name, each in in_data.others.items():
             yield f"weight of {name} in the data", each
-        for name, value in found.correlations.items():
+        for name, value in in_data.correlations.items():
             yield f"correlation with {name}", Estimate(value)
         if self.beside:
-            yield R2, Estimate(found.r2)
+            yield R2, Estimate(in_data.r2)
 
-    def _in_words(self, shares: Mapping[str, Estimate], found: Weights, count: int) -> str:
-        own = f"{found.beside} with {_joined(self.beside)} held fixed" if self.beside else f"{found.alone}"
-        overlap = (
-            "" if not self.beside or found.r2 <= self.overlap else f", and there is no overlap (R2 {found.r2:.2f})"
-        )
+    def _in_words(self, shares: Mapping[str, Estimate], in_data: Weights, count: int) -> str:
+        weight = in_data.beside if self.beside else in_data.alone
+        fixed = f" with {_joined(self.beside)} held fixed" if self.beside else ""
+        said = f"give it a weight of {weight}" if np.isfinite(weight.value) else "do not tell its weight"
+        overlap = f", without overlap (R2 {in_data.r2:.2f})" if self.beside and in_data.r2 > self.overlap else ""
         return (
-            f"; of its {count} decisions this alone gives {shares[SHARE_ALONE].value:.1%}, and {shares[SHARE_TURNED].value:.1%} turn "
-            f"without it; the choices of the data give it a weight of {own}{overlap}"
+            f"; of its {count} decisions this alone gives {shares[SHARE_ALONE].value:.1%}, and "
+            f"{shares[SHARE_TURNED].value:.1%} turn without it; the choices in the data {said}{fixed}{overlap}"
         )
 
-    def _exchanged(self, desk: Desk, pairs: Contrast, moment: np.ndarray, own: float) -> Control:
+    def _exchanged(self, desk: Desk, pairs: Contrast, moment: np.ndarray, effect: float) -> Control:
         """Return the control "text and rewrite exchanged at random, cluster by cluster"."""
         ids = cluster_numbers(pairs.clean.clusters, len(pairs))
         sums = np.bincount(ids, moment)
         draw = np.random.default_rng([desk.seed, 83])
         total = float(np.sum(self._units(pairs) ** 2))
         sizes = np.abs(draw.choice([-1.0, 1.0], (_EXCHANGES, len(sums))) @ sums) / total
-        p = float((1 + np.sum(sizes >= abs(own) * (1 - 1e-9))) / (1 + _EXCHANGES))
+        p = float((1 + np.sum(sizes >= abs(effect) * (1 - 1e-9))) / (1 + _EXCHANGES))
         low, high = (float(end) for end in np.quantile(sizes, [0.025, 0.975]))
         estimate = Estimate(float(sizes.mean()), low, high, len(pairs), len(sums))
         says = f"with text and rewrite exchanged in clusters drawn at random the effect is {estimate.value:.3g} in size"
@@ -266,6 +261,13 @@ class NuisanceEffect(AuditQuestion):
         )  # fmt: skip
 
 
+def _table(rows: Mapping[str, Estimate]) -> pd.DataFrame:
+    return pd.DataFrame(
+        {"measure": name, "value": each.value, "low": each.low, "high": each.high, "n": each.n}
+        for name, each in rows.items()
+    )
+
+
 def _joined(names: Texts) -> str:
     return " and ".join(names)
 
@@ -273,12 +275,10 @@ def _joined(names: Texts) -> str:
 def _limits(apart: np.ndarray, units: np.ndarray) -> list[str]:
     """Say what the shares of decisions rest on."""
     beyond = float(np.mean(np.abs(apart) > np.abs(units).max() * (1 + 1e-9)))
-    said = ["shares of decisions take the effect of one unit as it was measured, and as the same in every unit"]
-    return (
-        said
-        if not beyond
-        else [*said, f"in {beyond:.1%} of the preference pairs the two differ by more units than in any rewrite"]
-    )
+    limits = ["shares of decisions take the effect of one unit as it was measured, and as the same in every unit"]
+    if beyond:
+        limits.append(f"in {beyond:.1%} of the preference pairs the two differ by more units than in any rewrite")
+    return limits
 
 
 def _changes(units: np.ndarray, change: np.ndarray, nuisance: str) -> Chart:
@@ -291,9 +291,9 @@ def _changes(units: np.ndarray, change: np.ndarray, nuisance: str) -> Chart:
     )
 
 
-def _weights(effect: Estimate, found: Weights, nuisance: str, beside: Texts) -> Chart:
-    named = [("the model, on rewrites", effect), ("the data, nothing held fixed", found.alone)]
-    named += [(f"the data, {_joined(beside)} held fixed", found.beside)] if beside else []
+def _weights(effect: Estimate, in_data: Weights, nuisance: str, beside: Texts) -> Chart:
+    named = [("the model, on rewrites", effect), ("the data, nothing held fixed", in_data.alone)]
+    named += [(f"the data, {_joined(beside)} held fixed", in_data.beside)] if beside else []
     bars = [
         Bar(name, each.value, each.low, each.high) for name, each in named if np.isfinite([each.value, each.low]).all()
     ]

@@ -80,8 +80,8 @@ def weights(
         unknown = Estimate(float("nan"), n=len(x), n_clusters=alone.n_clusters)
         return Weights(unknown, alone, {}, 1.0, _correlations(x, others))
     fitted = fit(x, chosen, clusters)
-    found = {name: fitted.estimate(number, level) for number, name in enumerate(others, 1)}
-    return Weights(fitted.estimate(0, level), alone, found, r2, _correlations(x, others))
+    other_weights = {name: fitted.estimate(number, level) for number, name in enumerate(others, 1)}
+    return Weights(fitted.estimate(0, level), alone, other_weights, r2, _correlations(x, others))
 
 
 def overlap(nuisance: np.ndarray, others: np.ndarray) -> float:
@@ -113,10 +113,10 @@ def wrong_preferences(pairs: Contrast, nuisance: str, others: Sequence[str], wha
                 yield f"chosen and rejected never differ in {name!r} in {what}, so nothing can be said of it"
         except DataError as error:
             yield f"in {what}, {error}"
-    if pairs.clean.n_clusters < (least := FEWEST + 1 + len(others)):
-        yield (
-            f"{what} has {pairs.clean.n_clusters} clusters, too few to weigh {1 + len(others)} columns: bring at least {least}"
-        )
+    count, least = pairs.clean.n_clusters, FEWEST + 1 + len(others)
+    if count < least:
+        columns = f"{1 + len(others)} columns" if others else "1 column"
+        yield f"{what} has {count} clusters, too few to weigh {columns}: bring at least {least}"
 
 
 def _correlations(x: np.ndarray, others: Sequence[str]) -> dict[str, float]:

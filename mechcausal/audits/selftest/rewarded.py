@@ -25,8 +25,6 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -42,7 +40,7 @@ from mechcausal.data.contrast import Contrast
 from mechcausal.data.prompts import PromptSet
 from mechcausal.models.hooked import forward
 from mechcausal.models.load import load
-from mechcausal.organisms.tokenizer import save_tokenizer
+from mechcausal.organisms.tokenizer import word_tokenizer
 
 LENGTH, STEPS, HIGHEST, MOST = 0.30, 8, 48, 16  # true weight, grades to a unit, highest grade, most words
 VOCABULARY = ("<pad>", "<bos>", "<end>", "w", *(f"grade{number}" for number in range(-HIGHEST, HIGHEST + 1)))
@@ -51,7 +49,7 @@ WIDTH, LARGE = 16, 2.0**15
 ONE, GRADE, MARK, GRADE_END, LENGTH_END = 0, 2, 4, 6, 8  # the first entry of each pair (v, -v)
 SPREAD = LARGE * math.sqrt(2 / WIDTH)  # what the norms divide by
 CORRELATIONS = (0.0, 0.5, 0.95)
-SHOWN, COMPARED = 20_000, 400  # pairs that a head is fitted to, and pairs that the question is given
+SHOWN, COMPARED = 20_000, 1000  # pairs that a head is fitted to, and pairs that the question is given
 
 
 def network() -> Any:  # noqa: ANN401 - a transformers model
@@ -96,21 +94,13 @@ def _set(table: torch.Tensor, place: int, values: torch.Tensor) -> None:
     table[:, place], table[:, place + 1] = values, -values
 
 
-def saved(folder: Path, weights: np.ndarray | None = None) -> Path:
-    """Write the reward model to a folder, with the true head or another, as one of transformers."""
+def reward_model(weights: np.ndarray | None = None) -> Any:  # noqa: ANN401 - a TransformerBridge
+    """Return the reward model, with the true head or another."""
     made = network()
     if weights is not None:
         with torch.no_grad():
             made.score.weight[0] = torch.tensor(weights, dtype=torch.float32)
-    made.save_pretrained(folder)
-    save_tokenizer(VOCABULARY, folder, longest=MOST + 4)
-    return folder
-
-
-def reward_model(weights: np.ndarray | None = None) -> Any:  # noqa: ANN401 - a TransformerBridge
-    """Return the reward model, with the true head or another."""
-    with TemporaryDirectory() as temporary:
-        return load(saved(Path(temporary), weights))
+    return load(made, tokenizer=word_tokenizer(VOCABULARY, longest=MOST + 4))
 
 
 @cache
@@ -203,9 +193,7 @@ def asked(correlation: float, seed: int = 0) -> Answer:
     pairs = preferences(SHOWN, correlation, seed)
     model = reward_model(learned(pairs))
     choices = pairs.contrast(model, COMPARED)
-    return answered(
-        NuisanceEffect(rewrites(model), nuisance="length", preferences=choices, beside=("quality",)), model
-    )
+    return answered(NuisanceEffect(rewrites(model), nuisance="length", preferences=choices, beside=("quality",)), model)
 
 
 @checks_of("A17", "a reward for length, learned from preferences")
