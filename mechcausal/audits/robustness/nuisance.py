@@ -287,7 +287,11 @@ def _changes(units: np.ndarray, change: np.ndarray, nuisance: str) -> Chart:
         for number in range(min(len(units), _SHOWN))
     ]
     return Points(
-        tuple(points), "What a rewrite moves", f"units of {nuisance or 'the nuisance'}", "change of the log-odds"
+        tuple(points),
+        "What a rewrite moves",
+        f"units of {nuisance or 'the nuisance'}",
+        "change of the log-odds",
+        named=False,
     )
 
 
