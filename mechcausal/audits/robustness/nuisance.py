@@ -215,7 +215,7 @@ class NuisanceEffect(AuditQuestion):
         said = f"give it a weight of {weight}" if np.isfinite(weight.value) else "do not tell its weight"
         overlap = f", without overlap (R2 {in_data.r2:.2f})" if self.beside and in_data.r2 > self.overlap else ""
         return (
-            f"; of its {count} decisions this alone gives {shares[SHARE_ALONE].value:.1%}, and "
+            f"; alone this would give {shares[SHARE_ALONE].value:.1%} of its {count} decisions, and "
             f"{shares[SHARE_TURNED].value:.1%} turn without it; the choices in the data {said}{fixed}{overlap}"
         )
 

@@ -57,9 +57,10 @@ def network() -> Any:  # noqa: ANN401 - a transformers model
     from transformers import GPT2Config, GPT2ForSequenceClassification
 
     config = GPT2Config(
-        vocab_size=len(WORDS), n_positions=MOST + 4, n_embd=WIDTH, n_layer=1, n_head=1, n_inner=1, num_labels=1,
+        vocab_size=len(WORDS), n_positions=MOST + 4, n_embd=WIDTH, n_layer=1, n_head=1, n_inner=1,
         bos_token_id=WORDS["<bos>"], eos_token_id=WORDS["<pad>"], pad_token_id=WORDS["<pad>"],
     )  # fmt: skip
+    config.num_labels = 1
     made = GPT2ForSequenceClassification(config).eval()
     state = {name: torch.zeros_like(value) for name, value in made.state_dict().items()}
     for name in ("h.0.ln_1", "h.0.ln_2", "ln_f"):
