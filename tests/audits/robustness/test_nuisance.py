@@ -17,6 +17,7 @@ from mechcausal.audits.robustness.nuisance import EFFECT, R2, SHARE_ALONE, SHARE
 from mechcausal.audits.selftest.rewarded import (
     LENGTH,
     STEPS,
+    expected,
     head,
     preferences,
     reward_model,
@@ -142,6 +143,15 @@ def test_three_controls(model, pairs):
     assert redrawn.guards
     assert redrawn.estimate.n == 4
     assert EFFECT in set(finding.answer.table["measure"])
+
+
+def test_a_reward_for_length_breaks_a_threshold(pairs):
+    """What is learned where length goes along with quality (A17) is more than networks with redrawn weights do."""
+    model = reward_model(head(*expected(0.95)))
+    plan = audit.Plan([audit.NuisanceEffect(pairs, nuisance="length", at_most=0.3)], networks=16)
+    finding = plan.run(model, quiet=True).findings[0]
+    assert finding.status == "fail"
+    assert finding.answer.controls[1].holds
 
 
 def test_where_length_is_not_rewarded_it_has_no_effect(pairs):
