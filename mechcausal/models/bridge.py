@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from mechcausal.address import ModelShape, Site
 from mechcausal.errors import DataError, ModelError, UnsupportedError
 from mechcausal.method import once
+from mechcausal.models.masks import finite_masks
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # about HookedTransformer, which nothing here uses
@@ -249,7 +250,8 @@ def run(model: TransformerBridge, tokens: Tensor, mask: Tensor) -> Tensor:
             expected=f"0 to {model.cfg.d_vocab - 1}", fix="build the prompts with this model's tokenizer",
         )  # fmt: skip
     attention_mask = None if bool(mask.all()) else mask.long()
-    return model(tokens, attention_mask=attention_mask, return_type="logits")
+    with finite_masks():
+        return model(tokens, attention_mask=attention_mask, return_type="logits")
 
 
 def step(model: TransformerBridge, tokens: Tensor, mask: Tensor, cache: Any) -> Tensor:  # noqa: ANN401
@@ -265,9 +267,9 @@ def step(model: TransformerBridge, tokens: Tensor, mask: Tensor, cache: Any) -> 
     options: dict[str, Any] = {"logits_to_keep": 1} if "logits_to_keep" in taken else {}
     if "position_ids" in taken:
         options["position_ids"] = (mask.long().cumsum(1) - 1).clamp(min=0)[:, -tokens.shape[1] :]
-    logits = model(
-        tokens, attention_mask=mask.long(), past_key_values=cache, use_cache=True, return_type="logits", **options
-    )
+    given = {"attention_mask": mask.long(), "past_key_values": cache, "use_cache": True}
+    with finite_masks():
+        logits = model(tokens, return_type="logits", **given, **options)
     return logits[:, -1]
 
 
