@@ -23,9 +23,7 @@ def double(name):
 def test_padding_in_double_changes_nothing(architecture):
     model = double(architecture)
     right, left = (make_pairs(LENGTHS, side=side) for side in ("right", "left"))
-    alone = [
-        forward(model, right.clean.take([row]).padded(length)).logits[0, -1] for row, length in enumerate(LENGTHS)
-    ]
+    alone = [forward(model, right.clean.take([row]).padded(length)).logits[0, -1] for row, length in enumerate(LENGTHS)]
     for pairs in (right, left):
         columns = torch.arange(len(LENGTHS)), pairs.clean.read_columns
         logits = forward(model, pairs.clean).logits[columns]
