@@ -162,3 +162,19 @@ def test_what_transformers_leaves_on_its_layers_changes_nothing():
     model = used()
     model.original_model(PAIRS.clean.tokens, output_hidden_states=True)
     assert mc.patch(model, PAIRS, sites="z").provenance.compute["engine"] == "replay"
+
+
+def test_backward_hooks_of_others_leave_gradients_to_the_loop():
+    """They change no number of a forward, and every gradient that passes them."""
+    model = used()
+    before = mc.attribute(model, PAIRS, sites="z")
+    assert before.provenance.compute["engine"] != "naive"
+    module = inner(model, "transformer.h.1.mlp")
+    handle = module.register_full_backward_hook(lambda module, into, out: tuple(slope * 0 for slope in into))
+    fast, slow = (mc.attribute(model, PAIRS, sites="z", exact=exact) for exact in ("replay", "naive"))
+    np.testing.assert_allclose(fast.examples, slow.examples, rtol=1e-5, atol=1e-6)
+    assert np.abs(fast.examples - before.examples).max() > 0.1
+    assert fast.provenance.compute["engine"] == "naive"
+    assert any("transformer.h.1.mlp" in text for text in fast.provenance.model["altered"])
+    handle.remove()
+    np.testing.assert_allclose(mc.attribute(model, PAIRS, sites="z").examples, before.examples)
