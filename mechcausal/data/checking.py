@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from mechcausal.data.padding import check_padding
 from mechcausal.errors import DataError
 
 if TYPE_CHECKING:
@@ -40,9 +41,7 @@ def check_columns(prompts: PromptSet) -> None:
             f"the label of prompt {missing[0]} is NaN ({len(missing)} such prompts)",
             fix="give None where a label is not known, or leave these prompts out",
         )
-    if bool((~prompts.mask).all(dim=1).any()):
-        row = int((~prompts.mask).all(dim=1).nonzero()[0])
-        raise DataError(f"prompt {row} has no tokens", fix="give every prompt at least one token")
+    check_padding(prompts.mask, prompts.side)
     for part in fields(prompts):
         value = getattr(prompts, part.name)
         columns = value if isinstance(value, dict) else {"": value}
