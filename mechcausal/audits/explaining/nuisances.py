@@ -27,7 +27,7 @@ from mechcausal.probes.numbers import predictions
 
 LENGTH = "length of the text"
 _FEW = 10  # whole numbers with no more values than this are classes
-_TREES, _LEAF, _SEEN = 100, 5, 100  # of a forest; it sees the first columns alone, which are the most frequent words
+_TREES, _LEAF, _SEEN = 50, 5, 100  # of a forest; it sees the first columns alone, which are the most frequent words
 _PENALTIES = {"logistic": (1.0, 0.1, 0.01), "ridge": (1.0, 0.1, 0.01, 0.001)}  # values of C
 
 Learner = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
@@ -94,7 +94,7 @@ def held_out(learner: Learner, x: np.ndarray, y: np.ndarray, fold: np.ndarray, a
     return values
 
 
-def ridge(x: np.ndarray, y: np.ndarray, new: np.ndarray, C: float = 0.1) -> np.ndarray:  # noqa: N803 - as probes call it
+def ridge(x: np.ndarray, y: np.ndarray, new: np.ndarray, C: float = 0.1) -> np.ndarray:
     """Expect what a linear function with a squared penalty says."""
     return predictions(fit("ridge", x, y, Settings(C=C)), new)
 
@@ -104,7 +104,7 @@ def _constant(x: np.ndarray, y: np.ndarray, new: np.ndarray) -> np.ndarray:
     return np.full(len(new), y.mean())
 
 
-def _logistic(x: np.ndarray, y: np.ndarray, new: np.ndarray, C: float) -> np.ndarray:  # noqa: N803
+def _logistic(x: np.ndarray, y: np.ndarray, new: np.ndarray, C: float) -> np.ndarray:
     return np.exp(scores(fit("logistic", x, y.astype(int), Settings(C=C)), new)[:, 1])
 
 

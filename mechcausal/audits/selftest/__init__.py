@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from mechcausal.audits.selftest import known_effects, organisms, privacy, running, statistics, stored
+from mechcausal.audits.selftest import known_effects, observed, organisms, privacy, running, statistics, stored
 from mechcausal.audits.selftest.checks import GROUPS, NOT_SHIPPED, Check, columns_of, ids, run_checks
 
-THEMES = (known_effects, stored, organisms, privacy, statistics, running)
+THEMES = (known_effects, stored, organisms, observed, privacy, statistics, running)
 TITLES = {group.id: group.what for group in GROUPS}
 
 __all__ = ["NOT_SHIPPED", "THEMES", "TITLES", "Check", "columns_of", "ids", "run_checks"]
