@@ -11,6 +11,7 @@ add nothing to first order to the error of an estimate whose score is orthogonal
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -23,12 +24,12 @@ from mechcausal.data.prompts import PromptSet
 from mechcausal.errors import DataError
 from mechcausal.probes.kinds import Settings, fit, scores
 from mechcausal.probes.labels import column_of
-from mechcausal.probes.numbers import predictions
 
 LENGTH = "length of the text"
 _FEW = 10  # whole numbers with no more values than this are classes
 _TREES, _LEAF, _SEEN = 50, 5, 100  # of a forest; it sees the first columns alone, which are the most frequent words
 _PENALTIES = {"logistic": (1.0, 0.1, 0.01), "ridge": (1.0, 0.1, 0.01, 0.001)}  # values of C
+_SHARES = (0.5, 0.25)  # of the penalty that chooses no column
 
 Learner = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 """From columns and numbers to learn from, and further columns, to the numbers that are expected there."""
@@ -95,8 +96,12 @@ def held_out(learner: Learner, x: np.ndarray, y: np.ndarray, fold: np.ndarray, a
 
 
 def ridge(x: np.ndarray, y: np.ndarray, new: np.ndarray, C: float = 0.1) -> np.ndarray:
-    """Expect what a linear function with a squared penalty says."""
-    return predictions(fit("ridge", x, y, Settings(C=C)), new)
+    """Expect what a linear function with a squared penalty says: that of a probe, solved so that many words cost less."""
+    from sklearn.linear_model import Ridge
+    from sklearn.preprocessing import StandardScaler
+
+    scaler = StandardScaler().fit(x)
+    return Ridge(1 / C, solver="cholesky").fit(scaler.transform(x), y).predict(scaler.transform(new))
 
 
 def _constant(x: np.ndarray, y: np.ndarray, new: np.ndarray) -> np.ndarray:
@@ -106,6 +111,28 @@ def _constant(x: np.ndarray, y: np.ndarray, new: np.ndarray) -> np.ndarray:
 
 def _logistic(x: np.ndarray, y: np.ndarray, new: np.ndarray, C: float) -> np.ndarray:
     return np.exp(scores(fit("logistic", x, y.astype(int), Settings(C=C)), new)[:, 1])
+
+
+def _sparse(x: np.ndarray, y: np.ndarray, new: np.ndarray, share: float, classes: bool) -> np.ndarray:
+    """Expect what few columns say: the lasso chooses them, and a regression with hardly a penalty reads them.
+
+    Of many words most say nothing, and a penalty that quiets these takes too much from those that act. The penalty is a
+    share of the smallest one that chooses nothing.
+    """
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import Lasso
+    from sklearn.preprocessing import StandardScaler
+
+    z, centered = StandardScaler().fit_transform(x), y - y.mean()
+    nothing = float(np.abs(z.T @ centered).max(initial=0.0)) / len(y)
+    if nothing <= 1e-12 * max(1.0, float(np.abs(y).max())):
+        return _constant(x, y, new)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the columns are chosen long before
+        kept = np.flatnonzero(Lasso(share * nothing).fit(z, centered).coef_)
+    if not len(kept):
+        return _constant(x, y, new)
+    return (_logistic if classes else ridge)(x[:, kept], y, new[:, kept], C=1.0)
 
 
 def _forest(x: np.ndarray, y: np.ndarray, new: np.ndarray, seed: int) -> np.ndarray:
@@ -121,6 +148,8 @@ def _learners(classes: bool, seed: int) -> Iterator[tuple[str, Learner]]:
     kind, learner = ("logistic", _logistic) if classes else ("ridge", ridge)
     for value in _PENALTIES[kind]:
         yield f"{kind}, C = {value:g}", partial(learner, C=value)
+    for share in _SHARES:
+        yield f"sparse, {share:g} of the penalty", partial(_sparse, share=share, classes=classes)
     yield "forest", partial(_forest, seed=seed)
 
 

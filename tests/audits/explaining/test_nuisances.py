@@ -10,6 +10,8 @@ import pytest
 import mechcausal as mc
 from mechcausal.audits.explaining.nuisances import LENGTH, described, differing, expected, held_out, ridge
 from mechcausal.errors import DataError
+from mechcausal.probes.kinds import Settings, fit
+from mechcausal.probes.numbers import predictions
 
 FOLD = np.arange(400) % 5
 
@@ -18,10 +20,20 @@ def test_the_learner_that_fits_is_kept():
     draw = np.random.default_rng(0)
     x, noise = draw.normal(size=(400, 3)), 0.3 * draw.normal(size=400)
     linear, bent, nothing = x @ [1.0, -1.0, 0.0] + noise, 3 * np.sign(x[:, 0] * x[:, 1]) + noise, noise
-    assert expected(x, linear, FOLD).learner.startswith("ridge")
+    assert expected(x, linear, FOLD).learner.startswith(("ridge", "sparse"))
     assert expected(x, linear, FOLD).r2 > 0.9
     assert expected(x, bent, FOLD).learner == "forest"
     assert expected(x, nothing, FOLD).r2 == pytest.approx(0, abs=0.03)
+
+
+def test_among_many_words_the_few_that_act_are_found():
+    draw = np.random.default_rng(4)
+    x = (draw.random((400, 600)) < 0.1).astype(float)
+    y = 3 * x[:, :3].sum(1) + draw.normal(size=400)
+    found = expected(x, y, FOLD)
+    assert found.learner.startswith("sparse")
+    assert found.r2 > 0.6  # of at most 2.43 / 3.43
+    assert held_out(ridge, x, y, FOLD, np.ones(400, dtype=bool)).var() < found.values.var()
 
 
 def test_chances_lie_between_zero_and_one():
@@ -29,10 +41,18 @@ def test_chances_lie_between_zero_and_one():
     x = draw.normal(size=(400, 2))
     y = (draw.random(400) < 1 / (1 + np.exp(-2 * x[:, 0]))).astype(float)
     found = expected(x, y, FOLD, classes=True)
-    assert found.learner.startswith("logistic")
+    assert found.learner.startswith(("logistic", "sparse"))
     assert 0 < found.values.min() < 0.2
     assert 0.8 < found.values.max() < 1
     assert found.values == pytest.approx(1 / (1 + np.exp(-2 * x[:, 0])), abs=0.15)
+
+
+def test_the_ridge_is_that_of_a_probe():
+    draw = np.random.default_rng(3)
+    for wide in (5, 90):
+        x, new = draw.normal(size=(60, wide)), draw.normal(size=(7, wide))
+        y = 3 + x[:, 0] + draw.normal(size=60)
+        assert ridge(x, y, new, 0.3) == pytest.approx(predictions(fit("ridge", x, y, Settings(C=0.3)), new))
 
 
 def test_nothing_is_learned_from_what_is_held_out():
