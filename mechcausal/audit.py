@@ -70,6 +70,7 @@ if TYPE_CHECKING:
     from mechcausal.audits.report import Report as Report
     from mechcausal.audits.robustness.environments import Environments as Environments
     from mechcausal.audits.robustness.irrelevant import Irrelevant as Irrelevant
+    from mechcausal.audits.robustness.nuisance import NuisanceEffect as NuisanceEffect
     from mechcausal.audits.robustness.stability import Stability as Stability
     from mechcausal.audits.robustness.worst_group import WorstGroup as WorstGroup
     from mechcausal.audits.sources import Source as Source
@@ -117,6 +118,7 @@ _HOME = {
     "Membership": "mechcausal.audits.privacy.membership",
     "Mitigation": "mechcausal.audits.mitigation.spec",
     "ModelComparison": "mechcausal.audits.comparing.sites",
+    "NuisanceEffect": "mechcausal.audits.robustness.nuisance",
     "Observational": "mechcausal.audits.explaining.observational",
     "odds_effects": "mechcausal.audits.fairness.stored",
     "PathEffect": "mechcausal.audits.fairness.path_effect",

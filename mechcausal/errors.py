@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from typing import ClassVar
 
 _MOST_LISTED = 12
 _LONGEST = 399  # characters of a message
@@ -39,6 +40,21 @@ def _sentence(parts: list[str | None]) -> str:
 
 class ArgumentError(MechcausalError):
     """An argument of the wrong kind or outside its range, refused before any compute."""
+
+
+class DescriptionError(ArgumentError):
+    """A plan or an experiment that cannot be run as it is written; the command line prints all its problems and exits with 3.
+
+    Attributes:
+        problems: Everything that is wrong with it.
+    """
+
+    listed_by: ClassVar[str] = ""
+
+    def __init__(self, problems: Sequence[str], where: str) -> None:
+        more = f" (and {len(problems) - 1} more{self.listed_by})" if len(problems) > 1 else ""
+        super().__init__(f"{where}: {problems[0]}{more}")
+        self.problems = tuple(problems)
 
 
 class SiteError(MechcausalError):

@@ -101,7 +101,7 @@ def shards(out):
     return len(list((out / "rows").glob("*.parquet")))
 
 
-def wait_for(condition, seconds=120.0):
+def wait_for(condition, seconds=400.0):
     """Wait until something is the case."""
     end = time.monotonic() + seconds
     while not condition():

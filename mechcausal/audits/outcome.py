@@ -36,7 +36,7 @@ def unread(chosen: Metric, data: Any) -> Iterator[str]:  # noqa: ANN401 - pairs 
         try:
             chosen.check(side)
         except MechcausalError as error:
-            yield str(error)
+            yield f"{error}; a reward model (scalar head) or a classifier needs neither"
             return
 
 

@@ -29,7 +29,7 @@ from mechcausal.audits.journal import digest
 from mechcausal.audits.outcome import outcome_of, unread
 from mechcausal.audits.question import IDS, AuditQuestion
 from mechcausal.audits.sources import Source, beside, missing_files
-from mechcausal.errors import ArgumentError, DataError, MechcausalError, did_you_mean
+from mechcausal.errors import ArgumentError, DataError, DescriptionError, MechcausalError, did_you_mean
 from mechcausal.method import toml
 
 if TYPE_CHECKING:
@@ -40,17 +40,10 @@ TABLES = ("data", "question", "edit", "claim")
 NOT_IN_A_FILE = ("questions", "data", "edits", "claims", "folder")
 
 
-class PlanError(ArgumentError):
-    """A plan that cannot be run; the command line exits with 3.
+class PlanError(DescriptionError):
+    """A plan that cannot be run."""
 
-    Attributes:
-        problems: Everything that is wrong with it.
-    """
-
-    def __init__(self, problems: Sequence[str], where: str = "the plan") -> None:
-        more = f" (and {len(problems) - 1} more: mechcausal audit check lists all)" if len(problems) > 1 else ""
-        super().__init__(f"{where}: {problems[0]}{more}")
-        self.problems = tuple(problems)
+    listed_by = ": mechcausal audit check lists all"
 
 
 @dataclass(frozen=True)
@@ -241,7 +234,7 @@ class Plan:
     def require(self, model: Any) -> None:  # noqa: ANN401
         """Raise a `PlanError` with everything that is wrong."""
         if found := self.problems(model):
-            raise PlanError(found)
+            raise PlanError(found, "the plan")
 
     def desk(self, question: AuditQuestion, model: Any, data: Mapping[str, Any], **more: Any) -> Desk:  # noqa: ANN401
         """Return the desk of a question."""
@@ -350,7 +343,7 @@ def _seconds_of_one(model: Model, data: Mapping[str, Any]) -> float:
     if prompts is None:
         return float("nan")
     few = prompts.take(slice(0, 8))
-    in_batches(len(few), len(few), lambda index: forward(model, few.take(index)).logits[:, -1].float().cpu().numpy())
+    in_batches(len(few), len(few), lambda index: forward(model, few.take(index)).output[:, -1].float().cpu().numpy())
     started = time.perf_counter()
-    in_batches(len(few), len(few), lambda index: forward(model, few.take(index)).logits[:, -1].float().cpu().numpy())
+    in_batches(len(few), len(few), lambda index: forward(model, few.take(index)).output[:, -1].float().cpu().numpy())
     return (time.perf_counter() - started) / len(few)

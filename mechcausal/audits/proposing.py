@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from pathlib import Path
 
@@ -50,7 +51,26 @@ def _pairs(name: str, rows: Rows) -> list[str]:
         ]
     lines += _question("flips", "pairs", "# at_most = 0.05   # the share of decisions that may change")
     lines += _question("mediation", "pairs", 'mediators = "z"    # heads; or mlp_post.N*, or features of a dictionary')
-    return [*lines, *_question("selective_invariance", "pairs", "", pairs={"swap": "pairs"}, must_stay=["swap"])]
+    lines += _question("selective_invariance", "pairs", "", pairs={"swap": "pairs"}, must_stay=["swap"])
+    for name in _amounts(rows):
+        hint = (
+            "# at_most = 0.1    # what one unit may move; if the texts differ in length: whole = true in [data.pairs]"
+        )
+        lines += _question("nuisance_effect", "pairs", hint, nuisance=name)
+    return lines
+
+
+def _amounts(rows: Rows) -> list[str]:
+    """Return the columns of one's own that are numbers on both sides of every pair."""
+
+    def all_numbers(name: str) -> bool:
+        try:
+            return all(math.isfinite(float(row[name])) for row in rows.values)
+        except (KeyError, TypeError, ValueError):
+            return False
+
+    names = [name for name in rows.columns if "." not in name and name not in ("label", "variables", "positions")]
+    return [name for name in names if all_numbers(name) and all_numbers(f"corrupt_{name}")]
 
 
 def _prompts(name: str, rows: Rows) -> list[str]:

@@ -12,6 +12,7 @@ The key that names the source (`contrast`, `pairs`, `prompts`, `task`) says its 
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
@@ -118,6 +119,7 @@ class PairsSource(Source):
         factor: What differs within a pair.
         spans: What a span of several tokens counts as where lengths differ.
         drop_unfit: Whether rows that the tokenizer cannot take are dropped, and counted.
+        whole: Whether each text counts as a whole, so that the two of a pair may differ anywhere and in length.
     """
 
     word: ClassVar[str] = "pairs"
@@ -128,13 +130,15 @@ class PairsSource(Source):
     factor: str | None = None
     spans: Spans = "last"
     drop_unfit: bool = False
+    whole: bool = False
 
     def read(self, model: Any, folder: Path) -> Any:  # noqa: ANN401
         """Read the file."""
         from mechcausal.data import Contrast
 
         unfit = "drop" if self.drop_unfit else "refuse"
-        pairs = Contrast.read(self._path(folder), model, factor=self.factor, spans=self.spans, unfit=unfit)
+        options: dict[str, Any] = {"factor": self.factor, "spans": self.spans, "unfit": unfit, "whole": self.whole}
+        pairs = Contrast.read(self._path(folder), model, **options)
         kept = [True] * len(pairs)
         for name, wanted in (("groups", self.group), ("environments", self.environment)):
             if wanted is None:
@@ -241,13 +245,25 @@ def _first(data: Any, n: int | None) -> Any:  # noqa: ANN401 - pairs or prompts
 
 
 def digest_of(data: Any) -> str:  # noqa: ANN401 - pairs, prompts, texts
-    """Return the digest of data; anything that a question takes has one under `hash`."""
+    """Return the digest of data, columns of the user's own included; anything that a question takes has one under `hash`."""
     value = getattr(data, "hash", None)
     if not isinstance(value, str):
         raise DataError(
             f"a {type(data).__name__} is no data for an audit", expected="pairs, prompts, or what has a hash"
         )
-    return value
+    columns = _columns_of(data)
+    return hashlib.sha256(f"{value}|{sorted(columns.items())}".encode()).hexdigest()[:16] if columns else value
+
+
+def _columns_of(data: Any) -> dict[str, Any]:  # noqa: ANN401 - pairs, prompts, texts
+    """Return the columns of the user's own, by side; the digest of prompts leaves them out."""
+    sides = (data.clean, data.corrupt) if hasattr(data, "clean") else (data,)
+    return {
+        f"{number}.{name}": column
+        for number, side in enumerate(sides)
+        for name, column in getattr(side, "given", {}).items()
+        if "." not in name and name not in ("answer", "foil")
+    }
 
 
 def _written(value: Any) -> Any:  # noqa: ANN401

@@ -187,6 +187,7 @@ class Contrast:
         factor: str | None = None,
         spans: Spans = "last",
         unfit: Literal["refuse", "drop"] = "refuse",
+        whole: bool = False,
         side: Side = "right",
         bos: bool | None = None,
         name: str | None = None,
@@ -204,6 +205,8 @@ class Contrast:
             factor: What differs within a pair, in words; that of a column `factor` where there is one.
             spans: What a span of several tokens counts as where the prompts of a pair differ in length; see `from_text`.
             unfit: Whether a pair that the tokenizer cannot take is refused, or dropped and counted in `dropped`.
+            whole: Whether each text counts as a whole, so that the two of a pair may differ anywhere and in length. Such
+                pairs serve questions about whole texts; no position within them can be patched.
             side: The side to pad on.
             bos: Whether a BOS token leads; None follows the model's own convention.
             name: Where the pairs come from; the name of the file unless said.
@@ -217,7 +220,7 @@ class Contrast:
         """
         from mechcausal.data.making import read_pairs
 
-        options = {"spans": spans, "unfit": unfit, "side": side, "bos": bos, "name": name}
+        options = {"spans": spans, "unfit": unfit, "whole": whole, "side": side, "bos": bos, "name": name}
         return read_pairs(source, model, factor=factor, **options)
 
     @classmethod

@@ -129,7 +129,10 @@ class PairCheck:
         if self.even and lengths[0] != lengths[1]:
             raise Unfit(LENGTH, record.refuse("the prompts have different lengths", got=got))
         if not record.places[0]:
-            fix = "reword it, or name the words that differ: position.NAME and corrupt_position.NAME"
+            fix = (
+                "reword it, name the words that differ (position.NAME and corrupt_position.NAME), or read whole texts "
+                "(whole=True)"
+            )
             raise Unfit(LENGTH, record.refuse("the prompts have different lengths", got=got, fix=fix))
         try:
             align_pair(self._spans(record, 0, clean[1]), self._spans(record, 1, corrupt[1]), lengths, self.mode)

@@ -40,6 +40,7 @@ def pairs_of(
     most: int | None = None,
     even: bool = False,
     one_token: bool = False,
+    whole: bool = False,
     took: Callable[[Record], None] = lambda _: None,
     **options: Any,  # noqa: ANN401 - spans, side, bos of `Contrast.from_text`
 ) -> Contrast:
@@ -54,11 +55,12 @@ def pairs_of(
         most: Take no more than so many pairs, the first that fit.
         even: Whether prompts of a pair must have as many tokens.
         one_token: Whether answers must be one token.
+        whole: Whether each text is one span, so that the two of a pair may differ anywhere and in length.
         took: Called with each row that fits, before the next one is asked for.
         **options: See `Contrast.from_text`.
     """
     tokenizer, bos = tokenizer_of(model), _leads(model, options.get("bos"))
-
+    rows = map(_as_wholes, rows) if whole else rows
     check = PairCheck(tokenizer, bos, mode=options.get("spans", "last"), even=even, one_token=one_token)
     kept, dropped = fitting(rows, check, unfit=unfit, most=most, took=took)
     if not kept:
@@ -66,6 +68,17 @@ def pairs_of(
     stated = factor or next((str(record.cells["factor"]) for record in kept if "factor" in record.cells), "undeclared")
     made = _contrast(kept, model, stated, name, **options)
     return replace(made, dropped=dropped.told(name, len(kept)))
+
+
+def _as_wholes(record: Record) -> Record:
+    """Return a row whose two texts correspond as wholes."""
+    if record.places[0] or record.places[1]:
+        raise record.refuse(
+            "it names a position, and texts that are read as wholes have none",
+            fix="leave the positions out, or whole=True",
+        )
+    first, second = ({"text": [0, len(record.cells[side])]} for side in PAIRS)
+    return replace(record, places=(first, second))
 
 
 def _contrast(rows: Sequence[Record], model: Any, factor: str, name: str, **options: Any) -> Contrast:  # noqa: ANN401

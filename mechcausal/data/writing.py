@@ -20,12 +20,17 @@ def write_pairs(pairs: Contrast, path: Path) -> Path:
     """Write pairs."""
     clean, corrupt = (_side(side) for side in (pairs.clean, pairs.corrupt))
     rows = []
-    for first, second in zip(clean, corrupt, strict=True):
+    sides = list(zip(clean, corrupt, strict=True))
+    # What differs in some rows is written in all of them: an empty cell of a column would say that there is nothing.
+    apart = {name for first, second in sides for name, cell in second.items() if cell != first.get(name)}
+    for first, second in sides:
         row = {"clean": first.pop("text"), "corrupt": second.pop("text"), **first}
         for name, cell in second.items():
             place, variable = name.startswith("position."), name.startswith("variable.")
-            # Where token i stands against token i, what is said of the clean prompt's positions holds of both.
-            if variable or (cell != first.get(name) and name not in ("answer", "foil") and not (place and pairs.even)):
+            # Where token i stands against token i, what is said of the clean prompt's positions holds of both. Elsewhere
+            # characters of the clean prompt would be read as words to look for.
+            needed = name in apart or (place and isinstance(cell, list))
+            if variable or (needed and name not in ("answer", "foil") and not (place and pairs.even)):
                 row[f"corrupt_{name}"] = cell
         if pairs.factor != "undeclared":
             row["factor"] = pairs.factor

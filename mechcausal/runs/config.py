@@ -25,7 +25,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from mechcausal.audits.sources import source
-from mechcausal.errors import ArgumentError, MechcausalError, did_you_mean, shortened
+from mechcausal.errors import ArgumentError, DescriptionError, MechcausalError, did_you_mean, shortened
 from mechcausal.method import toml
 from mechcausal.runs.fields import AUDIT, field_problems, require_inside
 
@@ -33,17 +33,8 @@ _NAME = re.compile(r"[\w][\w.:+-]{0,79}")
 TABLES = ("models", "data", "step")
 
 
-class ExperimentError(ArgumentError):
-    """An experiment that cannot be run; the command line exits with 3.
-
-    Attributes:
-        problems: Everything that is wrong with it.
-    """
-
-    def __init__(self, problems: Sequence[str], where: str = "the experiment") -> None:
-        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        super().__init__(f"{where}: {problems[0]}{more}")
-        self.problems = tuple(problems)
+class ExperimentError(DescriptionError):
+    """An experiment that cannot be run."""
 
 
 def _listed(value: Any) -> Any:  # noqa: ANN401 - of TOML

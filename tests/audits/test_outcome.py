@@ -32,6 +32,7 @@ def test_what_cannot_be_read_is_said(by_hand):
     bare = mc.PromptSet.from_text(by_hand, pairs.clean.texts)
     assert list(unread(outcome_of(by_hand), pairs)) == []
     assert "needs the answer" in next(unread(outcome_of(by_hand), bare))
+    assert "a reward model (scalar head) or a classifier needs neither" in next(unread(outcome_of(by_hand), bare))
     assert list(unread(outcome_of(by_hand), "words")) == []
 
 
@@ -63,7 +64,9 @@ def test_a_reward_is_not_called_log_odds():
     torch.manual_seed(0)
     model = mc.load(hf.LlamaForSequenceClassification(hf.LlamaConfig(**SIZES, num_labels=1)).eval())
     question = audit.Mediation(make_pairs(), mediators=["L1.resid_post"], at="all")
-    finding = audit.Plan([question], networks=0).run(model, quiet=True)["FAIR-1"]
+    plan = audit.Plan([question], networks=0)
+    assert plan.cost(model).seconds["FAIR-1"] > 0
+    finding = plan.run(model, quiet=True)["FAIR-1"]
     assert finding.scale == "reward"
     assert "total effect on the reward" in finding.answer.says
     assert "log-odds" not in str([figure.describe() for figure in finding.answer.figures])

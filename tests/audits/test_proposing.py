@@ -13,6 +13,7 @@ from mechcausal.errors import DataError
 
 FILES = {
     "pairs.csv": "clean,corrupt,answer,foil,template\na,b,c,d,t1\n",
+    "rewrites.csv": "clean,corrupt,length,corrupt_length,tone,corrupt_tone\na b,c,2,1,warm,cold\nb c,d,2,1,warm,cold\n",
     "prompts.jsonl": '{"text": "a", "answer": "b", "foil": "c", "group": "x", "environment": "e1"}\n'
     '{"text": "b", "answer": "c", "foil": "b", "group": "y", "environment": "e2"}\n',
     "bare.csv": "text\na b\n",
@@ -22,6 +23,7 @@ FILES = {
 }  # fmt: skip
 ASKED = {
     "pairs.csv": {"flips", "mediation", "selective_invariance"},
+    "rewrites.csv": {"flips", "mediation", "selective_invariance", "nuisance_effect"},
     "prompts.jsonl": {"accuracy", "calibration", "group_gaps", "worst_group", "environments"},
     "bare.csv": {"irrelevant"},
     "codes.csv": {"exposure", "extraction"},
@@ -45,10 +47,11 @@ def test_what_must_be_filled_in_is_said(tmp_path):
     for name, words in (
         ("codes.csv", 'candidates = "digits:4"'), ("words.csv", "fill in"), ("words.csv", "count 0"),
         ("pairs.csv", "by the column template: 1 clusters"), ("prompts.jsonl", "too small to be judged: x (1), y (1)"),
-        ("bare.csv", "no column cluster"),
+        ("bare.csv", "no column cluster"), ("rewrites.csv", 'nuisance = "length"'), ("rewrites.csv", "whole = true"),
     ):  # fmt: skip
         (tmp_path / name).write_text(FILES[name])
         assert words in proposed(tmp_path / name)
+    assert "tone" not in proposed(tmp_path / "rewrites.csv").partition("[data.pairs]")[2]  # its values are words
 
 
 def test_a_proposed_plan_runs(tmp_path, by_hand):

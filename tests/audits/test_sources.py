@@ -82,6 +82,26 @@ def test_data_have_a_digest():
         digest_of([1])
 
 
+def test_columns_of_ones_own_are_part_of_the_digest(model):
+    def pairs(**columns):
+        return mc.Contrast.read([{"clean": "he high ask", "corrupt": "she high ask", **columns}], model)
+
+    bare, short, long, other = pairs(), pairs(length=1), pairs(length=2), pairs(length=1, corrupt_length=2)
+    assert short.hash == bare.hash
+    assert len({digest_of(data) for data in (bare, short, long, other)}) == 4
+    assert digest_of(short) == digest_of(pairs(length=1))
+    assert digest_of(bare) == bare.hash
+
+
+def test_whole_texts(model, tmp_path):
+    (tmp_path / "pairs.csv").write_text("clean,corrupt\nhe high ask,she ask\n")
+    table = {"pairs": "pairs.csv", "whole": True}
+    assert source(table).to_json() == table
+    assert not source(table).read(model, tmp_path).even
+    with pytest.raises(DataError, match="different lengths"):
+        source({"pairs": "pairs.csv"}).read(model, tmp_path)
+
+
 def test_the_prompts_of_every_pair_change_places(model, tmp_path):
     told = {"contrast": "by_hand/gender", "n": 8}
     plain, swapped = (source({**told, "swap": flag}).read(model, tmp_path) for flag in (False, True))

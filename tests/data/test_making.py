@@ -132,6 +132,25 @@ def test_a_missing_cluster_is_named(by_hand):
     assert pairs_of  # what suites and templates call
 
 
+def test_whole_texts_may_differ_anywhere_and_in_length(by_hand, tmp_path):
+    rows = [
+        {"clean": "he high ask", "corrupt": "she ask", "length": 3, "corrupt_length": 2},
+        {"clean": "he ask", "corrupt": "she ask", "length": 2, "corrupt_length": 2},
+    ]
+    with pytest.raises(DataError, match=r"row 0: the prompts have different lengths.*whole texts \(whole=True\)"):
+        mc.Contrast.read(rows, by_hand)
+    pairs = mc.Contrast.read(rows, by_hand, whole=True)
+    assert pairs.clean.lengths.tolist() == [4, 3]
+    assert pairs.corrupt.lengths.tolist() == [3, 3]
+    assert (pairs.clean.given["length"], pairs.corrupt.given["length"]) == ((3, 2), (2, 2))
+    # The BOS token and the end of the text correspond, nothing between them.
+    assert (pairs.clean.aligned, pairs.corrupt.aligned) == (((0, -1, -1, 1), (0, -1, 1)), ((0, -1, 1), (0, -1, 1)))
+    again = mc.Contrast.read(pairs.write(tmp_path / "pairs.csv"), by_hand)
+    assert again.hash == pairs.hash
+    with pytest.raises(DataError, match="row 0: it names a position"):
+        mc.Contrast.read([{**rows[0], "position.who": "he", "corrupt_position.who": "she"}], by_hand, whole=True)
+
+
 def test_the_example_of_the_documentation():
     from pathlib import Path
 

@@ -35,6 +35,34 @@ def test_pairs_of_unequal_length_with_sets_of_answers(suffix, mode, tmp_path):
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
+def test_what_differs_in_some_pairs_only(suffix, tmp_path, by_hand):
+    """Columns, labels and whole texts of the same number of characters."""
+    rows = [
+        {
+            "clean": "he high ask",
+            "corrupt": "she ask",
+            "tone": 1,
+            "corrupt_tone": 2,
+            "label": "a",
+            "corrupt_label": "b",
+        },
+        {
+            "clean": "he low ask",
+            "corrupt": "he ask ask",
+            "tone": 3,
+            "corrupt_tone": 3,
+            "label": "a",
+            "corrupt_label": "a",
+        },
+    ]
+    pairs = Contrast.read(rows, by_hand, whole=True)
+    again = Contrast.read(pairs.write(tmp_path / f"p.{suffix}"), by_hand)
+    assert again.hash == pairs.hash
+    assert again.corrupt.given["tone"] == (2, 3)
+    assert again.corrupt.labels == ("b", "a")
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
 def test_prompts(suffix, tmp_path, by_hand):
     prompts = mc.task("by_hand").prompts(by_hand, 5)
     assert PromptSet.read(prompts.write(tmp_path / f"p.{suffix}"), by_hand).hash == prompts.hash

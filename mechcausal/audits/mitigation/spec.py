@@ -131,7 +131,7 @@ def read_edits(edits: Sequence[Mitigation | Mapping[str, Any]]) -> list[Mitigati
     """Return mitigations from themselves or from the tables of a plan; everything that is wrong is said at once."""
     made, problems = _read(edits)
     if problems:
-        raise PlanError(problems)
+        raise PlanError(problems, "the plan")
     return made
 
 

@@ -71,9 +71,7 @@ class Group:
 
 
 GROUPS: list[Group] = []
-NOT_SHIPPED = {
-    "A17": "no question about the preferences that a reward model was fitted to is shipped; the reward itself can be audited",
-}
+NOT_SHIPPED: dict[str, str] = {}
 """Acceptance checks without anything to check, each with the reason."""
 
 

@@ -23,7 +23,7 @@ def report_sarif(report: Report) -> str:
         "rules": [
             {
                 "id": finding.id,
-                "name": finding.question,
+                "name": finding.question.title().replace("_", ""),  # the form that the standard asks for
                 "shortDescription": {"text": finding.estimand or finding.question},
                 "properties": {"family": finding.family, "threshold": str(finding.threshold)},
             }

@@ -12,6 +12,7 @@ def test_it_is_a_log_of_sarif():
     assert log["version"] == "2.1.0"
     run = log["runs"][0]
     rules = [rule["id"] for rule in run["tool"]["driver"]["rules"]]
+    assert all(rule["name"].isalnum() and rule["name"][0].isupper() for rule in run["tool"]["driver"]["rules"])
     for result in run["results"]:
         assert result["kind"] in KINDS
         assert rules[result["ruleIndex"]] == result["ruleId"]
