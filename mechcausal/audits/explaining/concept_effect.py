@@ -88,12 +88,9 @@ class ConceptEffect(AuditQuestion):
     @property
     def estimand(self) -> str:
         """What the number is."""
-        kind = (
-            "the change of the outcome"
-            if self.model == "interactive" else
-            "the change of the outcome, a mean in which texts count by how undecided the concept is,"
-        )  # fmt: skip
-        return f"{kind} when the concept {self.concept!r} of a text is another, adjusted for the rest of the text"
+        change = f"the change of the outcome when the concept {self.concept!r} of a text is another, adjusted for the rest of the text"
+        weights = ", as a mean in which texts count by how undecided the concept is"
+        return change + (weights if self.model == "partially_linear" else "")
 
     @property
     def contrast(self) -> str:  # ty: ignore[invalid-method-override]

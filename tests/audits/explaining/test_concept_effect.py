@@ -18,7 +18,7 @@ from mechcausal.audits.reading import plan_of
 from mechcausal.audits.selftest import biographies
 from mechcausal.audits.selftest.biographies import GENDER, odds
 from mechcausal.audits.selftest.observed import edited
-from mechcausal.errors import DataError
+from mechcausal.errors import ArgumentError, DataError
 
 ADJUSTED, NAIVE, DO = (
     "adjusted, partially linear",
@@ -197,6 +197,15 @@ def test_what_is_wrong_is_said_before_the_run(pairs, people):
         )
 
 
+@pytest.mark.parametrize(
+    "wrong", [{"concept": 3}, {"overlap": 1.0}, {"folds": 1}, {"model": "linear"}, {"columns": "job"}]
+)
+def test_what_no_question_is(pairs, wrong):
+    with pytest.raises(ArgumentError) as refused:
+        audit.ConceptEffect(pairs, **{"concept": "pronoun", **wrong})
+    assert len(str(refused.value)) < 400
+
+
 def test_in_a_file_it_is_a_table():
     plan = plan_of(
         {
@@ -206,4 +215,6 @@ def test_in_a_file_it_is_a_table():
     )  # fmt: skip
     assert plan.questions[0].pairs == "swaps"
     assert plan.questions[0].model == "partially_linear"
-    assert plan.problems(mc.load("organism:bios")) == []
+    model = mc.load("organism:bios")
+    assert plan.problems(model) == []
+    assert plan.cost(model).forwards["EXPL-1"] == 40 + plan.networks * 40 + 2 * 20
