@@ -93,7 +93,7 @@ class ConceptEffect(AuditQuestion):
         return change + (weights if self.model == "partially_linear" else "")
 
     @property
-    def contrast(self) -> str:  # ty: ignore[invalid-method-override]
+    def contrast(self) -> str:
         """What is compared with what."""
         which = repr(self.value) if self.value else "the second value by name"
         return f"texts of which {self.concept!r} is {which} against texts of which it is the other value"
@@ -106,7 +106,7 @@ class ConceptEffect(AuditQuestion):
         data = desk.data if whole else desk.data.take(kept)
         prompts, value = plain_prompts(data), self._value(labels.classes)
         concept = (labels.codes[kept] == labels.classes.index(value)).astype(int)
-        pairs = self._pairs(desk.held | {"data": data})
+        pairs = self._pairs({**desk.held, "data": data})
         x, names = self._described(desk, prompts, pairs)
         fitted = double(
             concept, desk.outcomes(prompts), x, units(prompts), clusters=prompts.clusters, folds=self.folds,
