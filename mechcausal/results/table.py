@@ -132,8 +132,8 @@ def notes_of(result: Result) -> list[str]:
         n = result.provenance.prompts.get("n", "the")
         notes.append(
             f"no clusters are declared, but the {n} texts look like {templates} "
-            f"{'template' if templates == 1 else 'templates'} with the slots filled: intervals count every text as "
-            "independent; declare clusters=[...], one template (or person) each"
+            f"{'template' if templates == 1 else 'templates'}: intervals count every text as independent; declare "
+            "clusters=[...], one template (or person) each"
         )
     if not len(frame) or "n_clusters" not in frame:
         return notes

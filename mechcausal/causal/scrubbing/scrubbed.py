@@ -77,7 +77,7 @@ class Scrubbed(Result):
     @property
     def _tested(self) -> str:
         """What is tested in each row."""
-        return "rows change the performance" + (" (of a claim: give some back)" if self._reported else "")
+        return "rows change the performance" + (", or give some of it back," if self._reported else "")
 
     def chart(self) -> Bars:
         """Lay out the share recovered: by the hypothesis and its controls, or going down the ladder."""
@@ -92,8 +92,10 @@ class Scrubbed(Result):
     def damage(self, k: int = 12) -> Bars:
         """Lay out what sparing each claim gives back, for the `k` nodes whose claims lose most."""
         by_node = self.by_node
+        # Both claims of a node stand under one label: it is marked where one of them survives.
+        least = by_node.sort_values("p_max", kind="stable").groupby("node").first()
         rows = [
-            Bar(marked(row, node), row["gain"], row["gain_low"], row["gain_high"], _BLAMED[row["kind"]])
+            Bar(marked(least.loc[node], node), row["gain"], row["gain_low"], row["gain_high"], _BLAMED[row["kind"]])
             for node in by_node["node"].unique()[:k]
             for _, row in by_node[by_node["node"] == node].sort_values("kind").iterrows()
         ]
