@@ -107,13 +107,16 @@ def test_what_is_taken_as_known_is_said():
 
 @pytest.mark.slow
 def test_the_interval_covers_where_the_mean_decides():
-    """Effects by means of 16 prompts, against the effect by the mean of all 200."""
+    """Effects by means of 48 prompts, against the effect by the mean of all 1,000; nominal is 95 %.
+
+    Taken in the unedited run, the slope gave 84 % here (`benchmarks/coverage.py --only means`).
+    """
     model = loaded("gpt2")
-    population = make_pairs((6,) * 200, seed=3).clean
+    population = make_pairs((6,) * 1000, seed=3).clean
     truth = mc.ablate(model, population, sites=["L0.attn_out"], do="mean").frame["change"].iloc[0]
     draw, inside = torch.Generator().manual_seed(0), []
-    for _ in range(40):
-        sample = population.take(torch.randperm(200, generator=draw)[:16].tolist())
+    for _ in range(150):
+        sample = population.take(torch.randperm(1000, generator=draw)[:48].tolist())
         row = mc.ablate(model, sample, sites=["L0.attn_out"], do="mean").frame.iloc[0]
         inside.append(row["change_low"] <= truth <= row["change_high"])
-    assert np.mean(inside) >= 0.88
+    assert 0.92 <= np.mean(inside) <= 0.98
