@@ -116,7 +116,7 @@ def main() -> int:
     parser.add_argument("--beyond", action="store_true", help="where they cover less; these cells have no bar")
     asked = parser.parse_args()
     if asked.beyond:
-        for cell in beyond(20_000):
+        for cell in itertools.chain(beyond(2_000 if asked.quick else 20_000), coverage_means.beyond(quick=asked.quick)):
             print(json.dumps(cell), flush=True)
         return 0
     tables = {

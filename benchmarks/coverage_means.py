@@ -4,8 +4,9 @@
 of that sample, and the interval of the change is compared with the change of very many prompts under the means of very
 many prompts. The mean is estimated as well as the effect, and the interval counts both, to first order.
 
-- `model`: `random`, a GPT-2 with random weights of large size, in which an ablation moves the metric in a curved way; and
-  `hiring`, the organism, which was trained.
+- `model`: `random`, a GPT-2 with random weights of large size, in which an ablation moves the metric in a curved way; and, with
+  `coverage.py --beyond`, `hiring`, the organism: it computes steps and products of words, which a mean of few prompts
+  moves so far that the estimate itself is biased.
 - `site`: what is ablated, at all positions.
 - `prompts`, `clusters`: how many. Prompts of the random model that form a cluster begin with the same tokens.
 - `mean_as_known`: the coverage of an interval that takes the mean as known, for comparison.
@@ -59,25 +60,36 @@ def random_prompts(n: int, clusters: int, seed: int) -> PromptSet:
 
 
 def cells(*, quick: bool = False) -> Iterator[dict[str, Any]]:
-    """Measure one cell after the other; those of one model and design are measured on the same samples."""
+    """Measure one cell of the random model after the other."""
+    yield from _measured("random", random_model(), random_prompts, DESIGNS, 100 if quick else 500)
+
+
+def beyond(*, quick: bool = False) -> Iterator[dict[str, Any]]:
+    """Measure the organism, in which the estimate itself is biased: its prompts are independent."""
+    model, task = mc.load("organism:hiring"), mc.task("hiring")
+    designs = [(n, clusters) for n, clusters in DESIGNS if n == clusters]
+    sample = lambda n, clusters, seed: task.prompts(model, n, seed=seed)  # noqa: E731
+    yield from _measured("hiring", model, sample, designs, 100 if quick else 500)
+
+
+def _measured(
+    name: str,
+    model: Any,  # noqa: ANN401 - a TransformerBridge
+    sample: Sampler,
+    designs: Sequence[tuple[int, int]],
+    times: int,
+) -> Iterator[dict[str, Any]]:
+    """Measure the cells of a model; those of one design are measured on the same samples."""
     torch.set_num_threads(1)
-    hiring, task = mc.load("organism:hiring"), mc.task("hiring")
-    worlds: dict[str, tuple[Any, Sampler]] = {
-        "random": (random_model(), random_prompts),
-        "hiring": (hiring, lambda n, clusters, seed: task.prompts(hiring, n, seed=seed)),
-    }
-    times = 100 if quick else 500
-    for name, (model, sample) in worlds.items():
-        sites = SITES[name]
-        truth = ablated(model, sample(POPULATION, POPULATION, 10**6), sites).frame["change"].to_numpy()
-        # The prompts of the task are independent of each other.
-        for n, clusters in DESIGNS if name == "random" else [(n, m) for n, m in DESIGNS if n == m]:
-            hits = np.stack([covered(model, sample(n, clusters, seed), sites, truth) for seed in range(times)])
-            for site, (counted, known) in zip(sites, 100 * hits.mean(0).T, strict=True):
-                yield {
-                    "table": "means", "what": "change", "model": name, "site": site, "prompts": n, "clusters": clusters,
-                    "times": times, "mean_as_known": round(float(known), 2), "coverage": round(float(counted), 2),
-                }  # fmt: skip
+    sites = SITES[name]
+    truth = ablated(model, sample(POPULATION, POPULATION, 10**6), sites).frame["change"].to_numpy()
+    for n, clusters in designs:
+        hits = np.stack([covered(model, sample(n, clusters, seed), sites, truth) for seed in range(times)])
+        for site, (counted, known) in zip(sites, 100 * hits.mean(0).T, strict=True):
+            yield {
+                "table": "means", "what": "change", "model": name, "site": site, "prompts": n, "clusters": clusters,
+                "times": times, "mean_as_known": round(float(known), 2), "coverage": round(float(counted), 2),
+            }  # fmt: skip
 
 
 def ablated(model: Any, prompts: PromptSet, sites: Sequence[str]) -> mc.Result:  # noqa: ANN401 - a TransformerBridge
