@@ -126,8 +126,8 @@ def availability(bench: Bench, readings: Readings, concepts: Sequence[Concept], 
             for value in (*readings.decision, *readings.pooled):
                 scores.append(_score(value, labels, fit)[test])
                 bar.update()
-            options = {"seed": bench.seed, "progress": f"link: shuffled {concept.name}"}
-            both = associations(np.stack(scores), labels[test], clusters[test], **options)
+            label = f"link: shuffled {concept.name}"
+            both = associations(np.stack(scores), labels[test], clusters[test], seed=bench.seed, progress=label)
             associations_of.append((concept, both.rows(slice(count)), both.rows(slice(count, None))))
     q = benjamini_hochberg(np.concatenate([association.p for _, *both in associations_of for association in both]))
     parts = q.reshape(len(concepts), 2, -1)

@@ -253,7 +253,7 @@ def test_what_the_result_says(by_hand, tmp_path):
     assert found._repr_html_().count("<svg") == 1
     assert_kept(found, tmp_path / "found.parquet")
     assert len(found.chart(k=2).rows) == 6
-    assert {row.label for row in found.chart(k=2).rows} == {"L0.z.H0", "L1.mlp_out@end"}
+    assert {row.label for row in found.chart(k=2).rows} == {"* L0.z.H0", "* L1.mlp_out@end"}
 
 
 def test_the_seed_moves_the_flips_and_nothing_else():
