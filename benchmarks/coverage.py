@@ -14,7 +14,7 @@ The gain of sparing a claim is a difference of two scrubbed scores. Its interval
 narrower than that of its references alone, though parts of a prompt can cancel in the difference), and not less than 92.
 
 With 20,000 draws the Monte Carlo error of a cell is 0.15 points. The intervals of scrubbing with several draws are in
-`coverage_scrubbing.py`, which this runs as well.
+`coverage_scrubbing.py` and those of ablation by an estimated mean in `coverage_means.py`, which this runs as well.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+import coverage_means
 import coverage_scrubbing
 import numpy as np
 from coverage_scrubbing import HIGH, LOW
@@ -111,20 +112,21 @@ def main() -> int:
     """Print one JSON line a cell, and say at the end whether all are within the bars."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a tenth of the draws")
-    parser.add_argument("--only", choices=("clusters", "scrubbing"), help="one table alone")
+    parser.add_argument("--only", choices=("clusters", "scrubbing", "means"), help="one table alone")
     parser.add_argument("--beyond", action="store_true", help="where they cover less; these cells have no bar")
     asked = parser.parse_args()
     if asked.beyond:
-        for cell in beyond(20_000):
+        for cell in itertools.chain(beyond(2_000 if asked.quick else 20_000), coverage_means.beyond(quick=asked.quick)):
             print(json.dumps(cell), flush=True)
         return 0
-    tables = []
-    if asked.only != "scrubbing":
-        tables.append(cells(2_000 if asked.quick else 20_000))
-    if asked.only != "clusters":
-        tables.append(coverage_scrubbing.cells(quick=asked.quick))
+    tables = {
+        "clusters": cells(2_000 if asked.quick else 20_000),
+        "scrubbing": coverage_scrubbing.cells(quick=asked.quick),
+        "means": coverage_means.cells(quick=asked.quick),
+    }
+    tables = {name: table for name, table in tables.items() if asked.only in (None, name)}
     outside, lowest, highest, count = 0, 100.0, 0.0, 0
-    for cell in itertools.chain(*tables):
+    for cell in itertools.chain(*tables.values()):
         print(json.dumps(cell), flush=True)
         outside += not LOW <= cell["coverage"] <= (100 if cell["what"] == "gain" else HIGH)
         lowest, highest, count = min(lowest, cell["coverage"]), max(highest, cell["coverage"]), count + 1

@@ -45,22 +45,30 @@ class Generated(Result):
         return pd.DataFrame(self.tables.get("edits", []), columns=["edit", "when", "forwards", "positions"])
 
     @property
-    def notes(self) -> list[str]:
+    def _own_notes(self) -> list[str]:
         """What a reader must know: how many texts were cut off."""
         cut = int((self.frame["ended"] == "length").sum())
         return [f"{cut} of {len(self)} texts were cut off at their last token"] if cut else []
 
-    def summary(self, k: int = 5) -> str:
-        """Say what was written after the first prompts."""
-        lines = [f"generate: {len(self)} texts, {int(self.frame['n_tokens'].sum())} tokens"]
-        lines += [
+    def _head_lines(self) -> list[str]:
+        """Say how much was written, and under which edits."""
+        return [
+            f"generate: {len(self)} texts, {int(self.frame['n_tokens'].sum())} tokens",
+            *self._edit_lines(),
+        ]
+
+    def _edit_lines(self) -> list[str]:
+        return [
             f"edit: {row['edit']} ({row['when']}), fired in {row['forwards']} forwards at {row['positions']} positions"
             for row in self.tables.get("edits", [])
         ]
-        lines += [f"note: {note}" for note in self.notes]
-        for _, row in self.frame.head(k).iterrows():
-            lines.append(f"  {shortened(row['before'], 60)!r} -> {row['text']!r} (logprob {row['logprob']:.2f})")
-        return "\n".join(lines)
+
+    def _cell_lines(self, k: int = 5) -> list[str]:
+        """Say what was written after the first prompts."""
+        return [
+            f"  {shortened(row['before'], 60)!r} -> {row['text']!r} (logprob {row['logprob']:.2f})"
+            for _, row in self.frame.head(k).iterrows()
+        ]
 
     def chart(self) -> Lines:
         """Lay out the log-probability of each token of the first texts."""

@@ -11,7 +11,7 @@ import pandas as pd
 
 from mechcausal.errors import ResultError, did_you_mean
 from mechcausal.results.pictures import Grid, heatmaps, svg
-from mechcausal.results.result import Result
+from mechcausal.results.result import MARK, Result, mark_of
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -33,7 +33,12 @@ class Attention(Result):
         return False
 
     @property
-    def notes(self) -> list[str]:
+    def _tested(self) -> str:
+        """What is tested of each head and score."""
+        return "scores of heads differ from those in shuffled text"
+
+    @property
+    def _own_notes(self) -> list[str]:
         """What a reader must know: that attention is not an effect."""
         return ["where a head attends does not say what it does: mc.patch and mc.ablate measure that"]
 
@@ -72,18 +77,22 @@ class Attention(Result):
                 ]
         return pd.DataFrame(rows, columns=["head", "query", "key", "weight"])
 
-    def summary(self, k: int = 3) -> str:
+    def _head_lines(self) -> list[str]:
+        """Say how many heads were read on how many prompts."""
+        return [f"attention: {self.frame['site'].nunique()} heads, {self.examples.shape[1]} prompts"]
+
+    def _cell_lines(self, k: int = 3) -> list[str]:
         """Say which heads score highest."""
-        lines = [f"attention: {self.frame['site'].nunique()} heads, {self.examples.shape[1]} prompts"]
-        lines += [f"note: {note}" for note in self.notes]
+        lines = []
         for name in dict.fromkeys(self.frame["score"]):
             rows = self.score(name)
             rows = rows[rows["value"].notna()].head(k)
             best = ", ".join(
-                f"{row['site']} {row['value']:.2f} ({row['shuffled']:.2f} shuffled)" for _, row in rows.iterrows()
+                f"{row['site']} {row['value']:.2f}{mark_of(row).strip()} ({row['shuffled']:.2f} shuffled)"
+                for _, row in rows.iterrows()
             )
             lines.append(f"  {name:<10} {best or 'no prompt has such keys'}")
-        return "\n".join(lines)
+        return lines
 
     def grids(self) -> list[Grid]:
         """Lay out the patterns of the chosen heads; the scores by layer and head where there are none."""
@@ -116,7 +125,7 @@ def _score_grid(name: str, rows: pd.DataFrame) -> Grid:
     hover = [[""] * len(heads) for _ in layers]
     for _, row in rows.iterrows():
         i, j = layers.index(int(row["layer"])), heads.index(int(row["head"]))
-        values[i, j], marks[i, j] = row["value"], bool(row["p_max"] <= 0.05)
+        values[i, j], marks[i, j] = row["value"], mark_of(row) == MARK
         hover[i][j] = f"{row['site']}: {row['value']:.3f}, {row['shuffled']:.3f} in shuffled text"
     return Grid(
         name, tuple(f"H{head}" for head in heads), tuple(f"L{layer}" for layer in layers), "head", "layer", values,

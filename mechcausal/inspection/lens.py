@@ -33,6 +33,7 @@ from mechcausal.models.facts import facts
 from mechcausal.patching.activation import Direction, Patching
 from mechcausal.results.intervals import mean_interval, mean_intervals, ratio_intervals
 from mechcausal.results.provenance import Provenance
+from mechcausal.results.table import p_values
 
 _LOGIT = Translators({})
 
@@ -195,7 +196,8 @@ class Lensing(Method[Contrast | PromptSet, Lens]):
     def _with_used(self, frame: pd.DataFrame, model: Model, data: Contrast) -> pd.DataFrame:
         patched = self._patching.run(model, data).frame.set_index(["site", "at"])
         here = patched.reindex(pd.MultiIndex.from_frame(frame[["site", "at"]]))
-        columns = {"used": "effect", "used_low": "effect_low", "used_high": "effect_high", "used_p_max": "p_max"}
+        columns = {"used": "effect", "used_low": "effect_low", "used_high": "effect_high"}
+        columns |= {f"used_{name}": name for name in ("p", "q", "p_max")}
         return frame.assign(**{name: here[key].to_numpy() for name, key in columns.items()})
 
     def _arguments(self, foil: Tensor | None) -> dict[str, Any]:
@@ -252,7 +254,8 @@ def _with_readable(
     clean, corrupt = (np.stack([cell.value for cell in read[name]]) for name in ("clean", "corrupt"))
     share = ratio_intervals(clean - corrupt, outputs["clean"] - outputs["corrupt"], clusters)
     names = {"readable": "estimate", "readable_low": "low", "readable_high": "high"}
-    return frame.assign(**{name: share[key] for name, key in names.items()})
+    tests = p_values(clean - corrupt, (clean, corrupt), clusters)
+    return frame.assign(**{name: share[key] for name, key in names.items()}, **tests)
 
 
 def _with_clusters(data: Contrast | PromptSet) -> PromptSet:

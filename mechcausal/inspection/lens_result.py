@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from mechcausal.results.pictures import Grid, heatmaps, svg
-from mechcausal.results.result import Result
+from mechcausal.results.result import MARK, SURVIVES, Result, mark_of
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -28,6 +28,10 @@ class Lens(Result):
     from the model's own output at that position to what is read, and `agrees` how often both have the same likeliest
     token. Of pairs, `readable` is the difference of `value` between the two sides, and `used` the exact effect of patching
     this very cell, each as a share of the difference of the outputs and with its interval: 0 is none of it, 1 all.
+
+    `p`, `q` and `p_max` test "nothing is readable": that `value` is the same on both sides; `used_p`, `used_q` and
+    `used_p_max` test "nothing is used". Each is corrected for all cells of the table. Prompts without pairs have no tests,
+    because there is nothing with which what is read is compared.
     """
 
     @property
@@ -50,7 +54,16 @@ class Lens(Result):
         return self.frame[(self.frame["readable"] > _LARGE) & (self.frame["used"].abs() < 0.1)]
 
     @property
-    def notes(self) -> list[str]:
+    def _tested(self) -> str:
+        """What is tested of each cell of pairs."""
+        return "cells are readable (the two sides differ)"
+
+    @property
+    def _ranked_by(self) -> str:
+        return "readable" if self.normalized else "value"
+
+    @property
+    def _own_notes(self) -> list[str]:
         """What a reader must know: that reading is not using, and what the lens was trained on."""
         kind = self.provenance.arguments.get("kind")
         notes = ["a lens says what can be read with the model's own unembedding, not what the model uses"]
@@ -58,36 +71,42 @@ class Lens(Result):
             notes.append("the tuned lens was trained on other clusters of these prompts; what is read is held out")
         return notes
 
-    def top(self, k: int = 5, by: str | None = None) -> pd.DataFrame:
-        """Return the `k` cells with the largest value, in absolute terms, or by another column."""
-        column = by or ("readable" if self.normalized else "value")
-        return self.frame.loc[self.frame[column].abs().sort_values(ascending=False, kind="stable").index[:k]]
-
-    def summary(self, k: int = 5) -> str:
-        """Say what is read at the last position, from where on, and how much of it is used."""
+    def _head_lines(self) -> list[str]:
+        """Say what was read."""
         kind = self.provenance.arguments.get("kind")
-        lines = [f"lens ({kind}): {len(self)} cells, {self.examples.shape[1]} prompts"]
-        lines += [f"note: {note}" for note in self.notes]
+        return [f"lens ({kind}): {len(self)} cells, {self.examples.shape[1]} prompts"]
+
+    def _survival_lines(self) -> list[str]:
+        """Say how many cells survive the correction: as readable, and as used."""
+        lines = super()._survival_lines()
+        if "used_p_max" in self.frame and self.frame["used_p_max"].notna().any():
+            used = int(self.frame["used_p_max"].le(SURVIVES).sum())
+            lines.append(f"{used} of {int(self.frame['used_p_max'].notna().sum())} are used, by the same correction")
+        return lines
+
+    def _cell_lines(self, k: int = 5) -> list[str]:
+        """Say what is read at the last position, from where on, and how much of it is used."""
+        lines = []
         last = self.frame[self.frame["at"] == self.frame["at"].iloc[-1]]
         first = last[last["rank"] <= 1.0]
         if len(first):
             lines.append(f"at {last['label'].iloc[0]}, the answer comes first from {first['site'].iloc[0]} on")
-        for _, row in self.top(k).iterrows():
-            text = f"  {row['site']}{row['at']:<8} reads {row['value']:+.3f}, rank {row['rank']:.0f}, {row['token']!r}"
+        for _, row in self._ranked(k).iterrows():
+            text = f"{mark_of(row)}{row['site']}{row['at']:<8} reads {row['value']:+.3f}, rank {row['rank']:.0f}, {row['token']!r}"
             if self.normalized:
                 text += f"; readable {row['readable']:.3f}"
             if "used" in row:
-                text += f", used {row['used']:.3f}"
+                text += f", used {row['used']:.3f}{mark_of(row, 'used_p_max').strip()}"
             lines.append(text)
-        return "\n".join(lines)
+        return lines
 
     def grids(self) -> list[Grid]:
         """Lay out the likeliest tokens, and of pairs what is readable and what is used."""
         near = np.exp(-self.frame["kl"].to_numpy(float))
         panels = [self._grid("likeliest token", near, "nearness to the output", words=True)]
-        for column in ("readable", "used"):
+        for column, test in (("readable", "p_max"), ("used", "used_p_max")):
             if column in self.frame:
-                panels.append(self._grid(column, self.frame[column].to_numpy(float), column))
+                panels.append(self._grid(column, self.frame[column].to_numpy(float), column, test=test))
         return panels
 
     def plot(self, column: str | None = None) -> go.Figure:
@@ -99,17 +118,20 @@ class Lens(Result):
     def _repr_html_(self) -> str:
         return f"<div>{''.join(map(svg, self.grids()))}<pre>{html.escape(self.summary())}</pre></div>"
 
-    def _grid(self, title: str, values: np.ndarray, quantity: str, *, words: bool = False) -> Grid:
+    def _grid(
+        self, title: str, values: np.ndarray, quantity: str, *, words: bool = False, test: str | None = None
+    ) -> Grid:
         frame = self.frame
         x, y = (tuple(dict.fromkeys(frame[name].astype(str))) for name in ("label", "site"))
         table = np.full((len(y), len(x)), np.nan)
+        marks = np.zeros(table.shape, dtype=bool)
         tokens, hover = ([[""] * len(x) for _ in y] for _ in range(2))
         for (_, row), value in zip(frame.iterrows(), values, strict=True):
             i, j = y.index(row["site"]), x.index(row["label"])
             table[i, j], tokens[i][j] = value, row["token"]
+            marks[i, j] = test is not None and mark_of(row, test) == MARK
             hover[i][j] = f"{row['site']}{row['at']}: {row['top']}; rank {row['rank']:.0f}, {quantity} {value:.3f}"
         finite = np.abs(table[np.isfinite(table)])
         scale = max(1.0, float(finite.max(initial=0.0)))
-        marks = np.zeros(table.shape, dtype=bool)
         written = tuple(map(tuple, tokens)) if words else ()
         return Grid(title, x, y, "position", "site", table, tuple(map(tuple, hover)), scale, quantity, marks, written)

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import stats
+from tqdm.auto import tqdm
 
 from mechcausal.data.splits import cluster_numbers
 from mechcausal.errors import DataError
@@ -64,6 +65,7 @@ def associations(
     level: float = 0.95,
     draws: int = DRAWS,
     seed: int = 0,
+    progress: str = "",
 ) -> Association:
     """Measure how well each candidate's number tells labelled prompts apart.
 
@@ -75,6 +77,7 @@ def associations(
         draws: How many shuffles of the labels; more are made where so many candidates are tested that the smallest
             p-value of so few could not survive the correction.
         seed: The seed of the shuffles.
+        progress: The label of a progress bar over the shuffles; none without it.
     """
     scores, labels = np.asarray(scores, dtype=float), np.asarray(labels).astype(bool)
     if scores.ndim != 2 or scores.shape[1] != len(labels):
@@ -94,7 +97,7 @@ def associations(
     auc, variance = _area(scores, ranks, labels, ids)
     low, high = _wilson(auc, variance, groups, level)
     draws = min(max(draws, 20 * len(scores)), max(_MOST_DRAWS, draws))
-    p, null = _p_values(ranks, labels, ids, draws, seed)
+    p, null = _p_values(ranks, labels, ids, draws, seed, progress)
     return Association(auc, low, high, p, len(labels), groups, null)
 
 
@@ -122,7 +125,7 @@ def _wilson(auc: np.ndarray, variance: np.ndarray, groups: int, level: float) ->
 
 
 def _p_values(
-    ranks: np.ndarray, labels: np.ndarray, ids: np.ndarray, draws: int, seed: int
+    ranks: np.ndarray, labels: np.ndarray, ids: np.ndarray, draws: int, seed: int, progress: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the p-values of the labels and those of some shuffles, each compared with all shuffles."""
     centred = ranks - ranks.mean(axis=1, keepdims=True)
@@ -130,11 +133,15 @@ def _p_values(
     shuffle, draw = Shuffle(labels, ids), np.random.default_rng(seed)
     hits, kept = np.zeros(len(ranks)), []
     keeps = len(ranks) * draws <= _MOST_NUMBERS
+    bar = tqdm(total=draws, desc=progress, unit="shuffle", disable=None if progress else True, leave=False)
     for done in range(0, draws, _CHUNK):
-        sums = np.abs(centred @ shuffle.draw(min(_CHUNK, draws - done), draw).T)
+        count = min(_CHUNK, draws - done)
+        sums = np.abs(centred @ shuffle.draw(count, draw).T)
         hits += (sums >= observed[:, None]).sum(axis=1)
         if keeps:
             kept.append(sums.astype(np.float32))
+        bar.update(count)
+    bar.close()
     p = (hits + 1) / (draws + 1)
     if not keeps:
         return p, np.zeros((len(ranks), 0))

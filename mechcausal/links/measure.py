@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from tqdm.auto import tqdm
 
 from mechcausal.address import Selection
 from mechcausal.errors import DataError
@@ -113,15 +114,21 @@ def availability(bench: Bench, readings: Readings, concepts: Sequence[Concept], 
     """
     chosen, other = (bench.both_sides(rows) for rows in bench.split)
     clusters = np.asarray(bench.clusters * 2)
-    associations_of = []
-    for concept in concepts:
-        test, fit = (rows[concept.labelled[rows]] for rows in (chosen, other))
-        _refuse_one_sided(concept, test, fit)
-        labels = concept.labels == 1
-        # Together, so that both places are compared with the same shuffles.
-        scores = np.stack([_score(value, labels, fit)[test] for value in (*readings.decision, *readings.pooled)])
-        both, count = associations(scores, labels[test], clusters[test], seed=bench.seed), len(readings.candidates)
-        associations_of.append((concept, both.rows(slice(count)), both.rows(slice(count, None))))
+    associations_of, count = [], len(readings.candidates)
+    total = 2 * count * len(concepts)
+    with tqdm(total=total, desc="link: probes", unit="probe", disable=None, leave=False) as bar:
+        for concept in concepts:
+            test, fit = (rows[concept.labelled[rows]] for rows in (chosen, other))
+            _refuse_one_sided(concept, test, fit)
+            labels = concept.labels == 1
+            # Together, so that both places are compared with the same shuffles.
+            scores = []
+            for value in (*readings.decision, *readings.pooled):
+                scores.append(_score(value, labels, fit)[test])
+                bar.update()
+            label = f"link: shuffled {concept.name}"
+            both = associations(np.stack(scores), labels[test], clusters[test], seed=bench.seed, progress=label)
+            associations_of.append((concept, both.rows(slice(count)), both.rows(slice(count, None))))
     q = benjamini_hochberg(np.concatenate([association.p for _, *both in associations_of for association in both]))
     parts = q.reshape(len(concepts), 2, -1)
     out = []

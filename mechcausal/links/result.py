@@ -12,7 +12,7 @@ import pandas as pd
 from mechcausal.errors import ResultError
 from mechcausal.links.figure import better_place, live, still
 from mechcausal.links.verdict import CAUSAL, CORRELATE, INCOMPLETE, INCONCLUSIVE, NO, VERDICTS
-from mechcausal.results.result import Result
+from mechcausal.results.result import Result, mark_of
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -36,6 +36,9 @@ class Links(Result):
       effects; `other_probe`, `on_other_probe`, `worst_group`, `worst_group_share`, `kl_neutral`;
     - `seed_in`, `half_in`, `other_in`, `matched_in`: the number of other dictionaries in which a counterpart was looked
       for; `seed_used`, ...: in how many it is alike and used in the same way; `matched_cosine`: the least cosine.
+
+    `p`, `q` and `p_max` test "no change" over all rows. Verdicts rest on tests of their own: `auc_q`, `auc_pooled_q` and
+    `share_q`, which bound the rate of false discoveries.
 
     `tables` holds the total effect and that of networks with redrawn weights, reference effects, the completeness of
     dictionaries, the set chosen on one half, and the number of tests.
@@ -71,8 +74,18 @@ class Links(Result):
             raise ResultError(f"{candidate!r} was not judged", fix="a feature that is never active is no candidate")
         return str(words.iloc[0])
 
-    def summary(self, k: int = 5) -> str:
-        """Say in a few lines what was asked, what was found, and how it compares with null distributions."""
+    @property
+    def _tested(self) -> str:
+        """What is tested of each candidate."""
+        return "candidates change the metric"
+
+    @property
+    def _own_notes(self) -> list[str]:
+        """What a reader must know of these pairs."""
+        return [str(self.tables["fixed"])] if self.tables.get("fixed") else []
+
+    def _head_lines(self) -> list[str]:
+        """Say in a few lines what was asked, and how the total effect compares with null distributions."""
         p, tables = self.provenance, self.tables
         total, family = tables["total"], tables["family"]
         asked = p.arguments
@@ -81,22 +94,23 @@ class Links(Result):
         )
         head = f"link: {many} candidates, {len(self.concepts)} concepts ({', '.join(self.concepts)})"
         dead = f", {family['dead']} dead features left out" if family["dead"] else ""
-        lines = [
+        return [
             f"{head}{dead}",
             f"  {asked['metric']} under {asked['do']['do']}{asked['at']} ({asked['direction']}), concepts read at "
             f"{asked['read_at']}; chosen on "
             f"{tables['halves']['chosen']} pairs, estimated on {tables['halves']['estimated']} others{_about(asked)}",
             f"  total effect {total['effect']:+.3f} [{total['low']:+.3f}, {total['high']:+.3f}]",
             f"  {total['sentence']}",
+            *(
+                f"  {dictionary['name']}: the error carries {dictionary['error']:.1%} of the effect that passes its place"
+                for dictionary in tables["complete"]
+            ),
         ]
-        lines += [f"  {tables['fixed']}"] if tables.get("fixed") else []
-        lines += [
-            f"  {dictionary['name']}: the error carries {dictionary['error']:.1%} of the effect that passes its place"
-            for dictionary in tables["complete"]
-        ]
-        for concept in self.concepts:
-            lines += self._concept_lines(concept, k)
-        return "\n".join([*lines, *self._chosen_lines(), *filter(None, [compared_with(tables)])])
+
+    def _cell_lines(self, k: int = 5) -> list[str]:
+        """Say what was found of each concept, of the chosen set, and in other dictionaries."""
+        found = [line for concept in self.concepts for line in self._concept_lines(concept, k)]
+        return [*found, *self._chosen_lines(), *filter(None, [compared_with(self.tables)])]
 
     def _concept_lines(self, concept: str, k: int) -> list[str]:
         rows = self.of(concept)
@@ -155,7 +169,7 @@ def _about(asked: dict[str, Any]) -> str:
 def _line(row: pd.Series, word: str) -> str:
     name, auc = str(row["candidate"]), better_place(row)
     text = (
-        f"  {word:<15}{name:<28} AUC {row[auc]:.3f} [{row[auc + '_low']:.3f}, {row[auc + '_high']:.3f}]"
+        f"{mark_of(row)}{word:<15}{name:<28} AUC {row[auc]:.3f} [{row[auc + '_low']:.3f}, {row[auc + '_high']:.3f}]"
         f"{' pooled' if auc == 'auc_pooled' else ''}  "
         f"share {row['share']:+.1%} [{row['share_low']:+.1%}, {row['share_high']:+.1%}]"
     )

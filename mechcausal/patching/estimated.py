@@ -5,8 +5,10 @@ the ablation does to it, and by how it moves the mean that all examples are give
 
     (gradient of the mean metric by the replacement) . (the example's activation - the mean)
 
-The gradient is taken in the unedited run, which costs one backward for all cells together. Taken in each ablated run it
-would be exact to first order, and cost more than the sweep.
+Where a cell is the output of one head, a neuron or a coordinate, the gradient is taken in the unedited run, which costs
+one backward for all such cells together. Where a whole activation is replaced, several sites together, or a query or key,
+the metric is too far from a straight line for that: the gradient is taken in the ablated run, one forward and one backward
+for each such cell, and is exact to first order. Taken there for every head it would cost more than the sweep.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from mechcausal.interventions.specs import Edit
 from mechcausal.models import bridge
 from mechcausal.models.engine import Plan, in_batches
 from mechcausal.models.hooked import forward, gradient_reads, gradients, readings
+from mechcausal.models.sources import source_of
 
 
 def why_known(plan: Plan, *, same_prompts: bool) -> str:
@@ -71,19 +74,23 @@ class MeanInfluence:
 
     @property
     def _sites(self) -> list[Site]:
-        return list(dict.fromkeys(edit.site.whole for cell in self.plan.cells for edit in cell))
+        return _sites_of([edit for cell in self.plan.cells for edit in cell])
 
     def _slopes(self) -> list[list[Tensor]]:
         """Return the gradient of the mean metric by what each edit of each cell sets, [(position) part]."""
-        base, metric = self.plan.base, self.plan.metric
-        totals: list[list[Tensor | float]] = [[0.0] * len(cell) for cell in self.plan.cells]
+        base, cells = self.plan.base, self.plan.cells
+        totals: list[list[Tensor | float]] = [[0.0] * len(cell) for cell in cells]
+        in_parts = _sites_of([edit for cell in cells if not _replaces_much(cell) for edit in cell])
 
         def add(rows: Tensor) -> np.ndarray:
             batch = base.take(rows).to(bridge.device_of(self.model))
-            run = forward(self.model, batch, read=gradient_reads(self._sites), grad=True)
-            scores = run.score(metric, batch, run.output.detach() if metric.compares else None)
-            slopes = gradients(scores.sum() / len(base), run, self._sites)
-            added = [[self._at(slopes, batch, edit) for edit in cell] for cell in self.plan.cells]
+            reference = forward(self.model, batch).output if self.plan.metric.compares else None
+            unedited = self._gradients(batch, in_parts, (), reference) if in_parts else {}
+            added = []
+            for cell in cells:
+                much = _replaces_much(cell)
+                slopes = self._gradients(batch, _sites_of(cell), cell, reference) if much else unedited
+                added.append([self._at(slopes, batch, edit) for edit in cell])
             for total, parts in zip(totals, added, strict=True):  # only now: a batch may be tried again
                 total[:] = [before + part for before, part in zip(total, parts, strict=True)]
             return np.zeros((0, len(rows)))
@@ -91,6 +98,14 @@ class MeanInfluence:
         with torch.inference_mode(False):
             in_batches(len(base), self.batch_size, add)
         return totals  # ty: ignore[invalid-explicit-return] - every cell has been added to
+
+    def _gradients(
+        self, batch: PromptSet, sites: Sequence[Site], cell: Sequence[Edit], reference: Tensor | None
+    ) -> Mapping[Site, Tensor]:
+        """Return the gradient of the mean metric by activations of a batch, in the run that a cell edits."""
+        sources = [source_of(edit, {}, self.plan.means, batch) for edit in cell]
+        run = forward(self.model, batch, cell, read=gradient_reads(sites), sources=sources, grad=True)
+        return gradients(run.score(self.plan.metric, batch, reference).sum() / len(self.plan.base), run, sites)
 
     def _at(self, slopes: Mapping[Site, Tensor], batch: PromptSet, edit: Edit) -> Tensor:
         """Return the slope of one edit summed over the rows, and over positions where one mean serves all of them."""
@@ -116,3 +131,12 @@ class MeanInfluence:
                 moved = view(away[edit.site.whole], edit.site)
                 moves[number] += (moved * slope.to(moved.device)).flatten(1).sum(1).cpu().numpy()
         return moves
+
+
+def _sites_of(cell: Sequence[Edit]) -> list[Site]:
+    return list(dict.fromkeys(edit.site.whole for edit in cell))
+
+
+def _replaces_much(cell: Sequence[Edit]) -> bool:
+    """Say whether a cell replaces a whole activation, several sites together, or what attention is computed from."""
+    return len(cell) > 1 or any(edit.site == edit.site.whole or edit.site.component in ("q", "k") for edit in cell)

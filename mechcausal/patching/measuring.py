@@ -29,7 +29,7 @@ class Measured(Result):
     """What the unedited model does, one row for each side of the prompts and each metric.
 
     Columns: `side` (`clean` and `corrupt` of pairs, else `prompts`), `metric`, and `value` with its interval
-    `value_low`, `value_high`. There is no change and no effect, because nothing is edited.
+    `value_low`, `value_high`. There is no change, no effect and no test, because nothing is edited.
     """
 
     def value(self, metric: str | None = None, side: str | None = None) -> float:
@@ -92,14 +92,18 @@ class Measured(Result):
                 )
         return pd.DataFrame(rows)
 
-    def summary(self, k: int = 5) -> str:
+    def _head_lines(self) -> list[str]:
         """Say each number with its interval."""
-        del k
-        return "\n".join(
+        return [
             f"{row['metric']} of {row['side']}: {row['value']:.3f} [{row['value_low']:.3f}, {row['value_high']:.3f}], "
             f"{row['n']} examples in {row['n_clusters']} clusters"
             for _, row in self.frame.iterrows()
-        )
+        ]
+
+    def _cell_lines(self, k: int = 5) -> list[str]:
+        """Say nothing more: every number is said."""
+        del k
+        return []
 
     def _repr_html_(self) -> str:
         return f"<pre>{self.summary()}</pre>"
@@ -140,7 +144,7 @@ class Measuring(Method[PromptSet | Contrast, Measured]):
                 values.append(run.values[0])
                 forwards, size = forwards + run.forwards, run.batch_size
                 rows.append({"site": "logits", "component": "logits", "at": "@all", "label": each.name, "side": side})
-                rows[-1]["metric"] = each.name
+                rows[-1] |= {"metric": each.name, "p": np.nan, "q": np.nan, "p_max": np.nan}
         examples = np.stack(values)
         first = next(iter(self._sides(data).values()))
         result = recorder.result(rows, examples, {"base": examples}, forwards=forwards, batch_size=size)

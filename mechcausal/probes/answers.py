@@ -28,6 +28,7 @@ from mechcausal.probes.sweep import ProbeSweep, gathered, read_cell
 from mechcausal.results.intervals import Interval, ratio_interval
 from mechcausal.results.multiplicity import benjamini_hochberg
 from mechcausal.results.provenance import Provenance
+from mechcausal.results.result import mark_of
 
 
 @dataclass(frozen=True, repr=False)
@@ -39,19 +40,28 @@ class SuiteResult(ProbeSweep):
       rise from one value of the trait to the other, among people of the same group, held out. At zero the probe does not
       take the trait for the group;
     - `loss_auc`, of memberships: what the attack reaches that looks at the model's own loss and at no activation.
+
+    `q` and `p_max` are corrected for the rows of all questions: `p_max` by max-T within a question, times the number of
+    questions.
     """
 
-    def summary(self, k: int = 5) -> str:
-        """Say for each question where it is answered best."""
+    def _head_lines(self) -> list[str]:
+        """Say how many questions were asked, and which could not be."""
         p = self.provenance
-        lines = [
+        return [
             f"suite {p.arguments['suite']}: {self.frame['question'].nunique()} questions, "
-            f"{p.compute['forwards']} forwards"
+            f"{p.compute['forwards']} forwards",
+            *(f"  skipped: {name}: {why}" for name, why in p.arguments["skipped"].items()),
         ]
+
+    def _cell_lines(self, k: int = 5) -> list[str]:
+        """Say for each question where it is answered best."""
+        del k  # every question is said
+        lines = []
         for _, part in self.frame.groupby("question", sort=False):
             row = part.loc[part["effect"].fillna(-np.inf).idxmax()]
             lines.append(f"  {row['family']}, {row['asks']}: {row['question']}")
-            text = f"    {row['site'] + row['at']}, {row['kind']}: {row['value']:.3f}"
+            text = f"  {mark_of(row)}{row['site'] + row['at']}, {row['kind']}: {row['value']:.3f}"
             low, high = (
                 row["accuracy_" + end] if row["kind"] != "ridge" else row["r2_" + end] for end in ("low", "high")
             )
@@ -60,8 +70,7 @@ class SuiteResult(ProbeSweep):
                 if name in row and np.isfinite(row[name]):
                     text += f", {name} {row[name]:.3f}"
             lines.append(text)
-        lines += [f"  skipped: {name}: {why}" for name, why in p.arguments["skipped"].items()]
-        return "\n".join(lines)
+        return lines
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,8 +145,8 @@ class ProbingSuite(ProbingMethod[Suite, SuiteResult]):
         )  # fmt: skip
         results = [gathered(rows, cells, question.prompts, self.score, provenance) for rows, cells, question in parts]
         frame = pd.concat([result.frame for result in results], ignore_index=True)
-        if self.permutations:
-            frame["q"] = benjamini_hochberg(frame["p"].to_numpy())
+        frame["q"] = benjamini_hochberg(frame["p"].to_numpy())
+        frame["p_max"] = (frame["p_max"] * len(results)).clip(upper=1.0)
         widest = max(result.examples.shape[1] for result in results)
         hits, guesses = (
             np.concatenate([_widened(table, widest) for table in tables])

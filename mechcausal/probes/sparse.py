@@ -33,6 +33,7 @@ from mechcausal.probes.readings import Pool, readings
 from mechcausal.probes.sweep import ProbeSweep, gathered, read_cell
 from mechcausal.results.charts import Lines, figure, line_chart, still
 from mechcausal.results.provenance import Provenance
+from mechcausal.results.result import mark_of
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -67,15 +68,22 @@ class SparseProbes(ProbeSweep):
     def _repr_html_(self) -> str:
         return f"<div>{still(self.chart)}<pre>{html.escape(self.summary())}</pre></div>"
 
-    def summary(self, k: int = 5) -> str:
-        """Say what is read with how many coordinates."""
-        lines = [
+    def _head_lines(self) -> list[str]:
+        """Say what is read."""
+        return [
             f"{self.provenance.method}: {self.frame['concept'].iloc[0]}, guessing {self.frame['guess'].iloc[0]:.3f}"
         ]
+
+    def _cell_lines(self, k: int = 5) -> list[str]:
+        """Say what is read with how many coordinates."""
+        del k  # every row is said
+        lines = []
         for _, row in self.frame.iterrows():
             what = f"{row['reads']} of {row['site']}" if row["kind"] == "sparse" else f"all of {row['site']}"
-            lines.append(f"  {what:<36} {row['value']:.3f} [{row['value_low']:.3f}, {row['value_high']:.3f}]")
-        return "\n".join(lines)
+            lines.append(
+                f"{mark_of(row)}{what:<36} {row['value']:.3f} [{row['value_low']:.3f}, {row['value_high']:.3f}]"
+            )
+        return lines
 
 
 @dataclass(frozen=True, kw_only=True)

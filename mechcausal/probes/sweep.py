@@ -43,7 +43,7 @@ from mechcausal.probes.procedure import (
 )
 from mechcausal.probes.readings import Pool, Reading, readings
 from mechcausal.results.provenance import Provenance
-from mechcausal.results.result import Result
+from mechcausal.results.result import Result, mark_of
 from mechcausal.results.table import tabulate
 
 # How many bytes of activations are held at a time; a larger sweep runs the model once for each part of its places.
@@ -61,7 +61,10 @@ class ProbeSweep(Result):
     - `concept`, `kind` and the numbers of a probe's `Report`: `accuracy` with its interval, `guess`, `balanced_accuracy`,
       `auc`, `information` in bits with its interval, `bits` of `entropy`, and `bayes` where it is known;
     - of a continuous concept `r2` with its interval, `correlation`, `error` and `spread` instead (see `NumberReport`);
-    - `selectivity` and `control`, `mdl` and `compression`, `p` and `q` where they were asked for: `q` over all rows.
+    - `selectivity` and `control`, `mdl` and `compression` where they were asked for.
+
+    `p`, `q` and `p_max` test "it reads no more than the best constant guess": `p` by the t-test of `change`, or by exchanged
+    labels where `permutations` were asked for; `q` and `p_max` are corrected for all rows.
 
     `examples` are the hits of each example; an example without label, or too short for the position, is NaN.
     """
@@ -71,18 +74,27 @@ class ProbeSweep(Result):
         """The column that is drawn unless said otherwise."""
         return "effect"
 
-    def summary(self, k: int = 5) -> str:
-        """Say where each concept is read best, and what guessing and the best possible reader reach there."""
+    @property
+    def _tested(self) -> str:
+        """What is tested at each place."""
+        return "rows differ from guessing"
+
+    def _head_lines(self) -> list[str]:
+        """Say what was read at how many places."""
         p = self.provenance
-        lines = [
+        return [
             f"{p.method}: {len(self)} places, {p.arguments['kind']}, held-out {p.arguments['score']} of "
             f"{self.examples.shape[1]} examples, {p.compute['forwards']} forwards"
         ]
+
+    def _cell_lines(self, k: int = 5) -> list[str]:
+        """Say where each concept is read best, and what guessing and the best possible reader reach there."""
+        lines = []
         for concept, part in self.frame.groupby("concept", sort=False):
             lines.append(f"{concept}, {part['n'].max()} examples, guessing {part['guess'].iloc[0]:.3f}")
             for _, row in part.sort_values("effect", ascending=False, kind="stable").head(k).iterrows():
-                lines.append(f"  {row['site'] + row['at']:<26} {_told(row)}")
-        return "\n".join(lines)
+                lines.append(f"{mark_of(row)}{row['site'] + row['at']:<26} {_told(row)}")
+        return lines
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,6 +235,7 @@ def gathered(
     """Make the result of places and what was read there: the mean over a prompt's tokens where each is an example."""
     shape = (len(rows), len(prompts))
     hits, guesses, perfect = (np.full(shape, np.nan) for _ in range(3))
+    influence = np.zeros(shape)
     for number, cell in enumerate(cells):
         if cell is None:
             continue
@@ -233,8 +246,15 @@ def gathered(
             guess = weight / held_out.log_probabilities.shape[1]
         for table, values in ((hits, held_out.hits * weight), (guesses, guess), (perfect, weight)):
             table[number] = _by_prompt(values, rows_of, len(prompts))
+        if isinstance(held_out, HeldOutNumbers):
+            # Errors are shares of the mean error of guessing, which is estimated on the same examples: R2 is a ratio.
+            influence[number] = np.nanmean(hits[number] - guesses[number]) * (guesses[number] - 1)
+            perfect[number] = guesses[number] + 1  # so that the whole way from guessing to reading without error is 1
+    if not any(np.isfinite(row.get("p", np.nan)) for row in rows):
+        rows = [{name: value for name, value in row.items() if name != "p"} for row in rows]
     clusters = tuple(f"unit {unit}" for unit in units(prompts))
-    frame = tabulate(rows, hits, {"base": guesses, "clean": perfect, "corrupt": guesses}, clusters)
+    baselines = {"base": guesses, "clean": perfect, "corrupt": guesses}
+    frame = tabulate(rows, hits, baselines, clusters, influence=influence)
     return ProbeSweep(frame, provenance, hits, {"base": guesses}, prompts.groups, clusters)
 
 
@@ -258,7 +278,7 @@ def _told(row: pd.Series) -> str:
     )
     if np.isfinite(row["bayes"]):
         text += f"; best possible {row['bayes']:.3f}"
-    for name in ("selectivity", "compression", "p", "q"):
+    for name in ("selectivity", "compression", "p"):
         if name in row and np.isfinite(row[name]):
             text += f"; {name} {row[name]:.3g}"
     return text

@@ -51,6 +51,7 @@ class Bars:
         order: Groups that come first, so that they have the same colors whichever bar is on top.
         reach: What the axis reaches at least, so that what is next to nothing looks like it.
         stair: Whether a line goes down from the end of each bar to that of the next.
+        note: What stands below, such as what a mark means.
     """
 
     rows: tuple[Bar, ...]
@@ -59,6 +60,7 @@ class Bars:
     order: tuple[str, ...] = ()
     reach: float = 0.0
     stair: bool = False
+    note: str = ""
 
     @property
     def groups(self) -> tuple[str, ...]:
@@ -77,7 +79,8 @@ class Bars:
     def describe(self) -> str:
         """Say in words what the picture shows, for those who cannot see it."""
         parts = [f"{_name(row)} {_number(row.value)}{_interval(row.low, row.high)}" for row in self.rows]
-        return f"{self.title} ({self.x_label}): {'; '.join(parts)}"
+        note = f"; {self.note}" if self.note else ""
+        return f"{self.title} ({self.x_label}): {'; '.join(parts)}{note}"
 
 
 @dataclass(frozen=True)
@@ -193,12 +196,14 @@ def _bars_svg(chart: Bars) -> str:
             stair += [(x(row.value), y if not stair else (y + stair[-1][1]) / 2), (x(row.value), y + _BAR)]
         previous = row.label
         y += _BAR + 2
-    tall = y + 46
+    tall = y + 46 + (18 if chart.note else 0)
     for tick in ticks:
         ink = ".55" if tick == 0 else ".13"
         out.append(svg.rule(x(tick), top - 4, x(tick), y + 4, ink))
         out.append(svg.text(x(tick), y + 18, svg.short(tick), "middle"))
     out.append(svg.text(left + _PLOT / 2, y + 36, chart.x_label, "middle"))
+    if chart.note:
+        out.append(svg.text(left + _PLOT / 2, y + 54, chart.note, "middle"))
     if grouped:
         out.append(svg.legend([(name, chart.color(name)) for name in chart.groups], left, 40))
     if chart.stair:
@@ -262,7 +267,8 @@ def _live_bars(chart: Bars) -> Figure:
         parts = {"y": [row.label for row in chart.rows], "x": [row.value for row in chart.rows]}
         line = {"shape": "vhv", "color": "#222", "width": 2}
         drawn.add_trace(go.Scatter(**parts, mode="lines", line=line, hoverinfo="skip", showlegend=False))
-    drawn.update_xaxes(title_text=chart.x_label, zeroline=True, range=chart.axis[:2])
+    below = f"{chart.x_label}<br>{chart.note}" if chart.note else chart.x_label
+    drawn.update_xaxes(title_text=below, zeroline=True, range=chart.axis[:2])
     # The first row stands on top, and so does the first bar of each label.
     labels = list(dict.fromkeys(row.label for row in chart.rows))
     drawn.update_yaxes(type="category", autorange="reversed", categoryorder="array", categoryarray=labels)

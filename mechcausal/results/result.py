@@ -12,7 +12,7 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar, final
 
 import numpy as np
 import pandas as pd
@@ -36,6 +36,8 @@ FORMAT = 1
 _KEY = b"mechcausal"
 SURVIVES = 0.05
 """A cell survives the correction for all cells of its sweep where `p_max` is at most this."""
+MARK, NO_MARK = "* ", "  "
+_LEGEND = f"marked *: p_max <= {SURVIVES}"
 _LEFT_OUT = ("component", "layer", "head", "neuron", "position", "label", "p", "q", "n_clusters", "effective_clusters")
 
 
@@ -47,6 +49,9 @@ class Result(Kept):
     `change` is value minus the unedited run, `effect` is normalized over a contrast (0 = corrupt, 1 = clean), each of
     the last two with its interval. `p` tests "no change" in one cell; `q` and `p_max` are corrected for all cells of the
     table: `q` bounds the share of false findings, `p_max` the chance of a single one.
+
+    A kind of result says what is its own in `_head_lines`, `_own_notes` and `_cell_lines`. `summary` and `notes` put that
+    together with what holds for every kind, so that none can leave out what weakens it.
 
     Attributes:
         frame: The table.
@@ -99,12 +104,28 @@ class Result(Kept):
         return int(self.frame["p_max"].notna().sum()) if "p_max" in self.frame else 0
 
     @property
+    @final
     def notes(self) -> list[str]:
         """What a reader must know before believing intervals and p-values; empty where there is nothing."""
-        return notes_of(self)
+        return [*self._own_notes, *notes_of(self)]
+
+    @property
+    def _own_notes(self) -> list[str]:
+        """What a reader must know of this kind of result, or of this very one."""
+        return []
+
+    @property
+    def _tested(self) -> str:
+        """What the summary says of cells that survive; empty where the rows are not cells among which to look for some."""
+        return "cells differ from no change"
+
+    @property
+    def _ranked_by(self) -> str:
+        """The column by which cells are ranked unless said otherwise."""
+        return "change"
 
     def top(self, k: int = 5, by: str | None = None) -> pd.DataFrame:
-        """Return the `k` cells with the largest change, in absolute terms (or by another column).
+        """Return the `k` cells with the largest change, or what the result ranks by, in absolute terms (or by another column).
 
         The largest of many cells is large by chance as well. Two columns say how much of that is accounted for:
         `survives` (`p_max` is at most 0.05) and `family`, the number of cells that this is corrected for. So that it fits
@@ -116,7 +137,7 @@ class Result(Kept):
 
     def _ranked(self, k: int, by: str | None = None) -> pd.DataFrame:
         """Return the rows of the `k` cells that are largest in a column, in absolute terms."""
-        column = by or "change"
+        column = by or self._ranked_by
         if column not in self.frame:
             raise ResultError(f"there is no column {column!r}", expected=", ".join(self.frame.columns))
         return self.frame.loc[self.frame[column].abs().sort_values(ascending=False, kind="stable").index[:k]]
@@ -139,8 +160,19 @@ class Result(Kept):
                 )
         return pd.DataFrame(rows)
 
-    def summary(self, k: int = 5) -> str:
-        """Say in a few lines what was done, between which values, and where the largest changes are."""
+    @final
+    def summary(self, k: int | None = None) -> str:
+        """Say in a few lines what was done, how many cells survive the correction, what to know, and the main cells.
+
+        Args:
+            k: How many cells at most; None for as many as this kind of result shows.
+        """
+        notes = [f"note: {note}" for note in self.notes]
+        cells = self._cell_lines() if k is None else self._cell_lines(k)
+        return "\n".join([*self._head_lines(), *self._survival_lines(), *notes, *cells])
+
+    def _head_lines(self) -> list[str]:
+        """Say what was done, and between which values."""
         p = self.provenance
         metric = p.arguments.get("metric", "metric")
         ran = f", {p.compute['forwards']} forwards" if "forwards" in p.compute else ""
@@ -152,19 +184,30 @@ class Result(Kept):
             lines.append(f"unedited runs: {means}")
         if "clean" in self.baselines and not self.normalized:
             lines.append("clean and corrupt do not differ in this metric, so there is no normalized effect")
-        if self.family:
-            lines.append(
-                f"{int(self.survives.sum())} of {self.family} cells differ from no change after correction for all of them "
-                f"(marked *: p_max <= {SURVIVES})"
-            )
-        lines += [f"note: {note}" for note in self.notes]
+        return lines
+
+    @property
+    def _legend(self) -> str:
+        """What charts write below marked labels; empty where nothing is marked."""
+        return f"{MARK}survives the correction for all {self.family} cells" if self.survives.any() else ""
+
+    def _survival_lines(self) -> list[str]:
+        """Say how many cells survive the correction for all of them."""
+        if not self._tested or not self.family:
+            return []
+        survivors = int(self.survives.sum())
+        return [f"{survivors} of {self.family} {self._tested} after correction for all of them ({_LEGEND})"]
+
+    def _cell_lines(self, k: int = 5) -> list[str]:
+        """Say what the main cells are, one a line."""
+        lines = []
         for _, row in self._ranked(k).iterrows():
             place = row["site"] + ("" if row["at"] == "@all" else str(row["at"]))
-            text = f"{'* ' if row['p_max'] <= SURVIVES else '  '}{place:<24} change {_with_interval(row, 'change', '+.3f')}"
+            text = f"{mark_of(row)}{place:<24} change {_with_interval(row, 'change', '+.3f')}"
             if np.isfinite(row["effect"]):
                 text += f"  effect {_with_interval(row, 'effect', '.3f')}"
             lines.append(text)
-        return "\n".join(lines)
+        return lines
 
     def __repr__(self) -> str:
         """Return the summary."""
@@ -199,6 +242,16 @@ class Result(Kept):
         """Make one from what a file holds."""
         del path, extras  # one file holds all there is
         return cls(**fields)
+
+
+def mark_of(row: Any, column: str = "p_max") -> str:  # noqa: ANN401 - a row of a data frame
+    """Return the mark of a cell that survives the correction for all cells, or as much space."""
+    return MARK if row.get(column, np.nan) <= SURVIVES else NO_MARK
+
+
+def marked(row: Any, label: str) -> str:  # noqa: ANN401 - a row of a data frame
+    """Return the label of a cell as charts write it: with the mark where the cell survives the correction."""
+    return f"{MARK}{label}" if mark_of(row) == MARK else label
 
 
 def _with_interval(row: Any, name: str, form: str) -> str:  # noqa: ANN401 - a row of a data frame

@@ -102,14 +102,34 @@ def _tests(
     missing = [name for name in ("p", "q", "p_max") if name not in given]
     if not missing or not len(moved):
         return dict.fromkeys(missing, np.full(len(moved), np.nan))
-    # A difference in the last digits repeats from example to example, and would pass for a finding.
-    size = max((float(np.abs(part[np.isfinite(part)]).max(initial=0.0)) for part in (examples, base)), default=0.0)
-    tested = np.where(np.abs(moved) <= _ROUNDING * size, 0.0, moved)
-    p = np.asarray(given["p"], dtype=float) if "p" in given else t_test(tested, clusters)[1]
-    columns = {"p": p, "q": benjamini_hochberg(p)}
-    if "p_max" in missing:
-        columns["p_max"] = max_t(tested, clusters, draws=_FLIPS)
+    p = np.asarray(given["p"], dtype=float) if "p" in given else None
+    columns = p_values(moved, (examples, base), clusters, p=p, flips="p_max" in missing)
     return {name: columns[name] for name in missing}
+
+
+def p_values(
+    moved: np.ndarray,
+    measured: Sequence[np.ndarray],
+    clusters: Sequence[str] = (),
+    *,
+    p: np.ndarray | None = None,
+    flips: bool = True,
+) -> dict[str, np.ndarray]:
+    """Return `p`, `q` and `p_max` of "the mean is zero" for every cell; the cells are one family.
+
+    Args:
+        moved: The difference that is tested, [cell example]; NaN where a cell lacks the example.
+        measured: What it is a difference of; its size says what is rounding.
+        clusters: The cluster of each example.
+        p: The p-values, where another test gives them.
+        flips: Whether to compute `p_max`.
+    """
+    # A difference in the last digits repeats from example to example, and would pass for a finding.
+    size = max((float(np.abs(part[np.isfinite(part)]).max(initial=0.0)) for part in measured), default=0.0)
+    tested = np.where(np.abs(moved) <= _ROUNDING * size, 0.0, moved)
+    p = t_test(tested, clusters)[1] if p is None else p
+    columns = {"p": p, "q": benjamini_hochberg(p)}
+    return columns | ({"p_max": max_t(tested, clusters, draws=_FLIPS)} if flips else {})
 
 
 def notes_of(result: Result) -> list[str]:
@@ -120,8 +140,8 @@ def notes_of(result: Result) -> list[str]:
         n = result.provenance.prompts.get("n", "the")
         notes.append(
             f"no clusters are declared, but the {n} texts look like {templates} "
-            f"{'template' if templates == 1 else 'templates'} with the slots filled: intervals count every text as "
-            "independent; declare clusters=[...], one template (or person) each"
+            f"{'template' if templates == 1 else 'templates'}: intervals count every text as independent; declare "
+            "clusters=[...], one template (or person) each"
         )
     if not len(frame) or "n_clusters" not in frame:
         return notes

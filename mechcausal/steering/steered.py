@@ -15,6 +15,7 @@ from mechcausal.generation.directions import save_direction
 from mechcausal.interventions.specs import Add, Edit, When
 from mechcausal.results.charted import Charted
 from mechcausal.results.charts import Lines, line_chart
+from mechcausal.results.result import mark_of
 
 
 @dataclass(frozen=True, repr=False)
@@ -68,22 +69,30 @@ class Steered(Charted):
         return rows.loc[rows["change"].abs().sort_values(ascending=False).index[:1]]
 
     @property
-    def notes(self) -> list[str]:
-        """What a reader must know."""
-        reason = self.tables.get("no_cost_because", "")
-        return [*super().notes, *([f"the cost was not measured: {reason}; pass neutral=PROMPTS"] if reason else [])]
+    def _tested(self) -> str:
+        """What is tested of each dose, and of asking."""
+        return "rows differ from no change"
 
-    def summary(self, k: int = 12) -> str:
-        """Say what each dose does and costs."""
+    @property
+    def _own_notes(self) -> list[str]:
+        """What a reader must know of the cost."""
+        reason = self.tables.get("no_cost_because", "")
+        return [f"the cost was not measured: {reason}; pass neutral=PROMPTS"] if reason else []
+
+    def _head_lines(self) -> list[str]:
+        """Say which vector was added where."""
         first = self.doses.iloc[0]
-        lines = [
+        return [
             f"steer: {first['vector']} at {self.site}{self.tables['at']}, dose 1 has length {self.tables['unit']:.2f}, "
             f"{self.examples.shape[1]} prompts, {self.tables['n_random']} random directions"
         ]
-        lines += [f"note: {note}" for note in self.notes]
+
+    def _cell_lines(self, k: int = 12) -> list[str]:
+        """Say what each dose does and costs."""
+        lines = []
         for _, row in self.frame.head(k).iterrows():
             what = "asked     " if row["vector"] == "asked" else f"dose {row['dose']:+5.1f}"
-            text = f"  {what} change {row['change']:+.3f} [{row['change_low']:+.3f}, {row['change_high']:+.3f}]"
+            text = f"{mark_of(row)}{what} change {row['change']:+.3f} [{row['change_low']:+.3f}, {row['change_high']:+.3f}]"
             if self.normalized:
                 text += f" effect {row['effect']:.2f}"
             if math.isfinite(row["random_low"]):
@@ -91,7 +100,7 @@ class Steered(Charted):
             if math.isfinite(row["kl"]):
                 text += f"; costs {row['kl']:.3f} nats, loss {row['loss']:+.3f}"
             lines.append(text)
-        return "\n".join(lines)
+        return lines
 
     def chart(self) -> Lines:
         """Lay out the change by dose, with the band of random directions and the level of asking."""

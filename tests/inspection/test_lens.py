@@ -10,6 +10,7 @@ from zoo import ARCHITECTURES, bare, loaded, make_pairs
 
 import mechcausal as mc
 from mechcausal.errors import MechcausalError
+from mechcausal.results.multiplicity import benjamini_hochberg, t_test
 
 CAUSAL = [name for name in ARCHITECTURES if name != "bert"]
 
@@ -56,6 +57,32 @@ def test_beside_each_reading_stands_the_exact_effect(hiring):
     assert last["readable"] == pytest.approx(1)
     assert last["used"] == pytest.approx(1, abs=1e-4)
     assert "readable" in read.summary()
+    for name in ("p", "q", "p_max"):
+        assert read.frame[f"used_{name}"].to_numpy() == pytest.approx(patched[name].to_numpy())
+
+
+def test_what_is_readable_is_tested_and_marked(hiring):
+    pairs = mc.contrast("hiring/gender", hiring, n=32)
+    read = mc.lens(hiring, pairs, at=["@0", "@decision"])
+    sides = [mc.lens(hiring, side, at=["@0", "@decision"]).examples for side in (pairs.clean, pairs.corrupt)]
+    np.testing.assert_allclose(read.frame["p"], t_test(sides[0] - sides[1])[1])
+    np.testing.assert_allclose(read.frame["q"], benjamini_hochberg(read.frame["p"]))
+    # Both sides begin with the same token, so nothing differs there.
+    assert (read.survives == (read.frame["at"] == "@decision")).all()
+    assert read.family == len(read) == 8
+    assert "4 of 8 cells are readable (the two sides differ) after correction for all of them" in read.summary()
+    assert "4 of 8 are used, by the same correction" in read.summary()
+    top = read.top(5)
+    assert set(top["family"]) == {8}
+    assert top["survives"].sum() == 4
+    words, *grids = read.grids()
+    assert not words.marks.any()
+    for grid in grids:
+        assert grid.marks.tolist() == [[False, True]] * 4
+    assert "4 marked with * survive the correction for all cells" in read._repr_html_()
+    alone = mc.lens(hiring, pairs.clean, at="@decision")
+    assert "p_max" not in alone.frame  # there is nothing with which it is compared
+    assert alone.family == 0
 
 
 @pytest.mark.parametrize("steps", [0, 20])

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from tqdm.auto import tqdm
 
 from mechcausal.address import Site
 from mechcausal.errors import DataError
+from mechcausal.links.association import associations
 from mechcausal.links.candidates import Candidate
 from mechcausal.links.concepts import Concept
 from mechcausal.links.measure import Readings, availability, use
@@ -89,3 +91,30 @@ def test_a_concept_that_a_half_lacks_is_refused():
     )
     with pytest.raises(DataError, match="does not vary over one half"):
         availability(Made(), readings, [Concept("c", labels)], 0.05)
+
+
+def test_each_part_of_availability_has_a_progress_bar(monkeypatch):
+    """Probes are fitted for every candidate and place, and labels are shuffled for every concept."""
+    bars = []
+
+    class Bar(tqdm):
+        def __init__(self, **options):
+            super().__init__(**options | {"disable": True})
+            self.told, self.done, self.asked = options, 0, options["disable"]
+            bars.append(self)
+
+        def update(self, n=1):
+            self.done += n
+
+    for module in ("measure", "association"):
+        monkeypatch.setattr(f"mechcausal.links.{module}.tqdm", Bar)
+    draw = np.random.default_rng(0)
+    values = [draw.normal(size=(2 * N, 2)) for _ in range(3)]
+    candidates = [Candidate(f"c{i}", Site("z", 0, head=i), "head") for i in range(3)]
+    readings = Readings(candidates, values, values, np.ones(3), 0)
+    availability(Made(), readings, [Concept(name, np.repeat([1, 0], N)) for name in ("a", "b")], 0.05)
+    assert [bar.told["desc"] for bar in bars] == ["link: probes", "link: shuffled a", "link: shuffled b"]
+    assert [bar.done for bar in bars] == [bar.told["total"] for bar in bars] == [12, 9999, 9999]
+    assert all(bar.asked is None for bar in bars)  # shown where there is a terminal
+    associations(draw.normal(size=(1, 8)), np.arange(8) < 4)
+    assert bars[-1].asked is True  # none where nobody asked for it

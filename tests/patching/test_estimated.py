@@ -60,17 +60,29 @@ def test_it_is_the_finite_difference_where_the_model_is_linear(by_hand, at):
 
 
 @pytest.mark.parametrize("lengths", [(7,) * 6, (7, 5, 6, 7, 5, 6)])
-def test_it_is_near_the_finite_difference_where_a_model_is_curved(lengths):
+def test_it_is_near_the_finite_difference_of_parts_where_a_model_is_curved(lengths):
     model, prompts = loaded("gpt2"), make_pairs(lengths).clean
     per_position = len(set(lengths)) == 1
-    plan = plan_of(
-        model, prompts, prompts, ["L1.z.H2", "L2.mlp_out", "L0.mlp_post.N3"], "all", per_position=per_position
-    )
+    plan = plan_of(model, prompts, prompts, ["L1.z.H2", "L1.v.H3", "L0.mlp_post.N3"], "all", per_position=per_position)
     influence = MeanInfluence(model, plan, prompts, model, per_position, 4).of_examples()
     expected = moved_by_each(model, plan, prompts, per_position=per_position, step=1e-2)
     for row, truth in zip(influence, expected, strict=True):
         assert np.corrcoef(row, truth)[0, 1] > 0.7
         assert 0.5 < row.std() / truth.std() < 2
+
+
+@pytest.mark.parametrize("lengths", [(7,) * 6, (7, 5, 6, 7, 5, 6)])
+def test_it_is_the_finite_difference_of_whole_activations_and_joint_cells(lengths):
+    """They move the metric far, so the slope is taken where they leave it."""
+    model, prompts = loaded("gpt2"), make_pairs(lengths).clean
+    per_position = len(set(lengths)) == 1
+    sites = ["L0.attn_out", "L2.mlp_out", "L1.resid_post", "L1.resid_mid", "L1.z", "L2.q.H1"]
+    plan = plan_of(model, prompts, prompts, sites, "all", per_position=per_position)
+    (first,), (second,) = plan.cells[0], plan.cells[1]
+    plan = replace(plan, cells=[*plan.cells, (first, second)])
+    influence = MeanInfluence(model, plan, prompts, model, per_position, 4).of_examples()
+    expected = moved_by_each(model, plan, prompts, per_position=per_position, step=1e-3)
+    np.testing.assert_allclose(influence, expected, atol=0.02 * np.abs(expected).max(), rtol=0.02)
 
 
 def test_the_interval_counts_it():
@@ -95,13 +107,16 @@ def test_what_is_taken_as_known_is_said():
 
 @pytest.mark.slow
 def test_the_interval_covers_where_the_mean_decides():
-    """Effects by means of 16 prompts, against the effect by the mean of all 200."""
+    """Effects by means of 48 prompts, against the effect by the mean of all 1,000; nominal is 95 %.
+
+    Taken in the unedited run, the slope gave 84 % here (`benchmarks/coverage.py --only means`).
+    """
     model = loaded("gpt2")
-    population = make_pairs((6,) * 200, seed=3).clean
+    population = make_pairs((6,) * 1000, seed=3).clean
     truth = mc.ablate(model, population, sites=["L0.attn_out"], do="mean").frame["change"].iloc[0]
     draw, inside = torch.Generator().manual_seed(0), []
-    for _ in range(40):
-        sample = population.take(torch.randperm(200, generator=draw)[:16].tolist())
+    for _ in range(150):
+        sample = population.take(torch.randperm(1000, generator=draw)[:48].tolist())
         row = mc.ablate(model, sample, sites=["L0.attn_out"], do="mean").frame.iloc[0]
         inside.append(row["change_low"] <= truth <= row["change_high"])
-    assert np.mean(inside) >= 0.88
+    assert 0.92 <= np.mean(inside) <= 0.98

@@ -8,6 +8,7 @@ from mechcausal.errors import DataError
 from mechcausal.features import privacy, probe_suite
 from mechcausal.probes.answers import association
 from mechcausal.probes.suites import Suite
+from mechcausal.results.multiplicity import benjamini_hochberg
 
 
 def test_association_is_the_slope_within_groups():
@@ -39,6 +40,11 @@ def test_a_question_about_a_number_is_answered_by_ridge_beside_one_about_classes
     assert frame.loc["gender@decision", "kind"] == "logistic"
     assert frame.loc["gender@decision", "accuracy"] > 0.9
     assert np.isnan(frame.loc["gender@decision", "r2"])
+    np.testing.assert_allclose(frame["q"], benjamini_hochberg(frame["p"]))  # over both questions
+    alone = probe_suite(
+        hiring, privacy(prompts, identity="gender", at="@decision"), sites="L1.resid_post", control=False
+    )
+    assert frame.loc["gender@decision", "p_max"] == pytest.approx(2 * alone.frame["p_max"].item())
     cost = probe_suite.cost(hiring, asked, sites=["embed", "L1.resid_post"], kinds=["logistic", "means"])
     assert cost.cells == 2 * (1 + 2)
     assert cost.forwards == 2 * 160

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 from scipy.stats import kstest
 from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
@@ -131,6 +132,13 @@ def test_a_number_is_read_off_a_model_with_its_controls(hiring, prompts, tmp_pat
     assert blind.report.r2.estimate < 0.1
 
 
+def t_test_of_r2(row):
+    """Return the p-value that belongs to the interval of R2."""
+    freedom = row["effective_clusters"] - 1
+    error = (row["r2_high"] - row["r2_low"]) / 2 / stats.t.ppf(0.975, freedom)
+    return 2 * stats.t.sf(abs(row["r2"]) / error, freedom)
+
+
 @pytest.mark.slow
 def test_a_sweep_of_numbers_draws_r2(hiring, prompts):
     merit = prompts.variables["merit"].numpy().astype(float)
@@ -139,7 +147,11 @@ def test_a_sweep_of_numbers_draws_r2(hiring, prompts):
     )
     frame = sweep.frame
     np.testing.assert_allclose(frame["value"], frame["r2"], atol=1e-9)
-    np.testing.assert_allclose(frame["effect"], frame["r2"], atol=1e-9)
+    for name in ("change", "effect"):  # three ways to say it, and one interval: R2 is a ratio
+        for end in ("", "_low", "_high"):
+            np.testing.assert_allclose(frame[name + end], frame["r2" + end], atol=1e-9)
+    assert frame["p"].tolist() == pytest.approx([1.0, t_test_of_r2(frame.iloc[1])])  # the first place is constant
+    assert sweep.survives.tolist() == [False, True]
     assert frame["r2"].iloc[0] < 0.05 < 0.8 < frame["r2"].iloc[1]
     assert sweep.provenance.arguments["metric"] == "r2"
     assert "held-out r2" in sweep.summary()

@@ -35,6 +35,10 @@ def test_a_sweep_is_a_picture_of_layers_and_positions(hiring, task, prompts, tmp
     assert "effect" in found.plot().still
     assert "best possible 1.000" in repr(found)
     assert set(found.by_group()["group"]) == set(prompts.groups)
+    assert (
+        (frame["p"] < 0.05) == ((frame["change_low"] > 0) | (frame["change_high"] < 0))
+    ).all()  # no shuffles asked for
+    assert (frame["p"] <= frame["q"] + 1e-12).all()
     assert_kept(found, tmp_path / "sweep.parquet")
 
 

@@ -52,6 +52,11 @@ def test_bars_say_what_they_show():
     assert {"0", "1", "2", "3"} <= set(written)
     assert "first, indirect -1.000 [-1.500, -0.500]" in ElementTree.fromstring(picture).attrib["aria-label"]
     plain = bars([("a", 1, NONE, NONE)], "t", "x")
+    noted = bar_chart([("* a", 1, NONE, NONE)], "t", "x", note="* survives")
+    assert {"* a", "* survives"} <= set(texts(still(noted)))
+    assert noted.describe().endswith("; * survives")
+    assert figure(noted).layout.xaxis.title.text == "x<br>* survives"
+    assert "* survives" not in plain
     assert len(parts(plain, "rect")) == 1
     assert "v8" not in plain
 

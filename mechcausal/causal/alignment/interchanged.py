@@ -15,7 +15,7 @@ from mechcausal.causal.alignment.pairs import Pairs
 from mechcausal.data.prompts import PromptSet
 from mechcausal.results.intervals import mean_interval
 from mechcausal.results.provenance import Provenance
-from mechcausal.results.result import Result
+from mechcausal.results.result import Result, mark_of
 from mechcausal.results.table import tabulate
 
 METRIC = "IIA on changed answers"
@@ -39,40 +39,58 @@ class Interchange(Result):
       `logit_diff_base`, the same in the unedited run.
     """
 
-    def summary(self, k: int = 5) -> str:
-        """Say for each set of variables how often the network answers as the causal model, and what placebos reach."""
+    @property
+    def _tested(self) -> str:
+        """What is tested in each row."""
+        return "rows differ from the unedited run"
+
+    def _head_lines(self) -> list[str]:
+        """Say how many pairs were run."""
         p = self.provenance
-        lines = [
+        return [
             f"{p.method}: {self.examples.shape[1]} pairs from {p.prompts['n']} prompts, {p.compute['forwards']} forwards; "
             "IIA where the answer changes"
         ]
-        shown = ""
+
+    def _cell_lines(self, k: int = 5) -> list[str]:
+        """Say for each set of variables how often the network answers as the causal model, and what placebos reach."""
+        del k  # every row is said
+        lines, shown = [], ""
         for _, row in self.frame.iterrows():
             if row["role"] == ALIGNED:
                 shown = row["label"]
-                lines.append(f"  {row['variables'] + ' at ' + shown:<36} {_in_words(row)}")
+                lines.append(f"{mark_of(row)}{row['variables'] + ' at ' + shown:<36} {_in_words(row)}")
             else:
                 where = f" ({row['label']})" if row["label"] != shown else ""
-                lines.append(f"    {row['role'] + where:<34} {_share(row, 'value')}")
-        return "\n".join(lines)
+                lines.append(f"{mark_of(row)}  {row['role'] + where:<34} {_share(row, 'value')}")
+        return lines
 
 
 @dataclass(frozen=True, repr=False)
 class Sweep(Interchange):
     """The result of `interchange_sweep`: one row for each place, in the columns of `Interchange`, without roles."""
 
-    def summary(self, k: int = 5) -> str:
-        """Say at which places the exchange gives the answers of the causal model most often."""
+    @property
+    def _tested(self) -> str:
+        """What is tested at each place."""
+        return "places differ from the unedited run"
+
+    def _head_lines(self) -> list[str]:
+        """Say what was exchanged at how many places."""
         p, first = self.provenance, self.frame.iloc[0]
-        lines = [
+        return [
             f"{p.method}: {p.arguments['variable']} at {len(self)} places, {self.examples.shape[1]} pairs from "
             f"{p.prompts['n']} prompts, {p.compute['forwards']} forwards",
             f"IIA where the answer changes, chance {first['chance']:.3f}",
         ]
+
+    def _cell_lines(self, k: int = 5) -> list[str]:
+        """Say at which places the exchange gives the answers of the causal model most often."""
+        lines, changed_only = [], self.provenance.arguments["changed_only"]
         for _, row in self.frame.sort_values("value", ascending=False, kind="stable").head(k).iterrows():
-            shown = f"{_share(row, 'value')}, n {row['n']}" if p.arguments["changed_only"] else _in_words(row)
-            lines.append(f"  {row['site'] + row['at']:<28} {shown}")
-        return "\n".join(lines)
+            shown = f"{_share(row, 'value')}, n {row['n']}" if changed_only else _in_words(row)
+            lines.append(f"{mark_of(row)}{row['site'] + row['at']:<28} {shown}")
+        return lines
 
 
 @dataclass(frozen=True, eq=False)

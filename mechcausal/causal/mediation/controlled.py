@@ -31,6 +31,7 @@ from mechcausal.models.hooked import Source
 from mechcausal.results.charted import Charted
 from mechcausal.results.charts import Bar, Bars, Lines, bar_chart, line_chart
 from mechcausal.results.intervals import mean_interval, ratio_interval
+from mechcausal.results.result import mark_of, marked
 from mechcausal.results.table import tabulate
 
 WORDS = ("zero", "mean", "low", "high")
@@ -64,24 +65,41 @@ class Controlled(Charted):
                 axis,
                 marks=[("total effect", total)],
             )
-        rows = [Bar(row["clamp"], row["change"], row["change_low"], row["change_high"]) for _, row in frame.iterrows()]
-        return bar_chart(rows, title, axis)
+        rows = [
+            Bar(marked(row, row["clamp"]), row["change"], row["change_low"], row["change_high"])
+            for _, row in frame.iterrows()
+        ]
+        return bar_chart(rows, title, axis, note=self._legend)
 
-    def summary(self, k: int = 9) -> str:
-        """Say what the total effect is, and the controlled one at each level."""
+    @property
+    def _tested(self) -> str:
+        """What is tested at each level."""
+        return "levels have a controlled effect"
+
+    @property
+    def _own_notes(self) -> list[str]:
+        """What a reader must know of the metric."""
+        return [str(self.provenance.arguments["note"])] if "note" in self.provenance.arguments else []
+
+    def _head_lines(self) -> list[str]:
+        """Say what the total effect is."""
         p = self.provenance
         total = mean_interval(self.baselines["clean"] - self.baselines["corrupt"], self.clusters)
-        lines = [
+        return [
             f"{p.method}: {p.arguments['mediator']} at {len(self)} levels, {self.examples.shape[1]} pairs, metric {p.arguments['metric']}, {p.compute['forwards']} forwards",
             f"total effect {total.estimate:+.3f} [{total.low:+.3f}, {total.high:+.3f}]",
         ]
+
+    def _cell_lines(self, k: int = 9) -> list[str]:
+        """Say what the controlled effect is at each level."""
+        lines = []
         for _, row in self.frame.head(k).iterrows():
             lines.append(
-                f"  {row['clamp']:<24} effect {row['change']:+.3f} [{row['change_low']:+.3f}, {row['change_high']:+.3f}]"
+                f"{mark_of(row)}{row['clamp']:<24} effect {row['change']:+.3f} [{row['change_low']:+.3f}, {row['change_high']:+.3f}]"
             )
         if len(self) > k:
             lines.append(f"  and {len(self) - k} more")
-        return "\n".join([*lines, *(p.arguments[key] for key in ("family", "note") if key in p.arguments)])
+        return lines
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ from mechcausal.method import Cost, Method, function
 from mechcausal.results.charted import Charted
 from mechcausal.results.charts import Bar, Bars, bar_chart
 from mechcausal.results.intervals import mean_interval, ratio_interval
+from mechcausal.results.result import mark_of, marked
 from mechcausal.results.table import tabulate
 
 EFFECTS = ("te", "nde", "tde", "nie_pure", "nie_total", "interaction")
@@ -71,33 +72,51 @@ class Mediation(Charted):
         """Lay out direct effect, indirect effect and interaction of the `k` mediators that carry most."""
         most = self.frame["nie_total"].abs().sort_values(ascending=False, kind="stable").index[:k]
         rows = [
-            Bar(row["mediator"], row[name], row[f"{name}_low"], row[f"{name}_high"], word)
+            Bar(marked(row, row["mediator"]), row[name], row[f"{name}_low"], row[f"{name}_high"], word)
             for _, row in self.frame.loc[[i for i in self.frame.index if i in set(most)]].iterrows()
             for name, word in _SHOWN.items()
         ]
         metric = self.provenance.arguments["metric"]
         factor = self.provenance.prompts.get("factor", "the cause")
-        return bar_chart(rows, f"The effect of {factor}, past and through each mediator", f"effect on {metric}")
+        title = f"The effect of {factor}, past and through each mediator"
+        return bar_chart(rows, title, f"effect on {metric}", note=self._legend)
 
-    def summary(self, k: int = 5) -> str:
-        """Say what the total effect is, and what passes through the mediators that carry most."""
+    @property
+    def _tested(self) -> str:
+        """What is tested of each mediator."""
+        return "mediators have a total indirect effect"
+
+    @property
+    def _ranked_by(self) -> str:
+        return "nie_total"
+
+    @property
+    def _own_notes(self) -> list[str]:
+        """What a reader must know of the metric."""
+        return [str(self.provenance.arguments["note"])] if "note" in self.provenance.arguments else []
+
+    def _head_lines(self) -> list[str]:
+        """Say what the total effect is."""
         p = self.provenance
         high, low = (np.nanmean(self.baselines[name]) for name in ("clean", "corrupt"))
         total = mean_interval(self.baselines["clean"] - self.baselines["corrupt"], self.clusters)
-        lines = [
+        return [
             f"{p.method}: {len(self)} mediators, {self.examples.shape[1]} pairs, metric {p.arguments['metric']}, {p.compute['forwards']} forwards",
             f"total effect {total.estimate:+.3f} [{total.low:+.3f}, {total.high:+.3f}], from {low:.3f} to {high:.3f}",
         ]
-        most = self._ranked(k, by="nie_total")
-        width = max(map(len, most["mediator"]))
+
+    def _cell_lines(self, k: int = 5) -> list[str]:
+        """Say what passes through the mediators that carry most."""
+        lines, most = [], self._ranked(k)
+        width = max(map(len, most["mediator"]), default=0)
         for _, row in most.iterrows():
-            text = f"  {row['mediator']:<{width}}  direct {row['nde']:+.3f}  indirect {row['nie_pure']:+.3f}  interaction {row['interaction']:+.3f}"
+            text = f"{mark_of(row)}{row['mediator']:<{width}}  direct {row['nde']:+.3f}  indirect {row['nie_pure']:+.3f}  interaction {row['interaction']:+.3f}"
             if np.isfinite(row["proportion"]):
                 text += (
                     f"  mediates {row['proportion']:.1%} [{row['proportion_low']:.1%}, {row['proportion_high']:.1%}]"
                 )
             lines.append(text + (f"  q {row['q']:.2g}" if np.isfinite(row["q"]) else ""))
-        return "\n".join([*lines, *(p.arguments[key] for key in ("family", "note") if key in p.arguments)])
+        return lines
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -35,6 +35,7 @@ from mechcausal.models.hooked import Run, Source
 from mechcausal.results.charted import Charted
 from mechcausal.results.charts import Bar, Bars, bar_chart
 from mechcausal.results.intervals import mean_interval
+from mechcausal.results.result import mark_of, marked
 from mechcausal.results.table import tabulate
 
 Swap = tuple[Edit, Source]
@@ -51,29 +52,41 @@ class PathEffects(Charted):
     def chart(self) -> Bars:
         """Lay out the effect of every set of edges."""
         rows = [
-            Bar(row["label"], row["change"], row["change_low"], row["change_high"]) for _, row in self.frame.iterrows()
+            Bar(marked(row, row["label"]), row["change"], row["change_low"], row["change_high"])
+            for _, row in self.frame.iterrows()
         ]
-        factor = self.provenance.prompts.get("factor", "the cause")
-        return bar_chart(
-            rows, f"The effect of {factor} along paths", f"effect on {self.provenance.arguments['metric']}"
-        )
+        title = f"The effect of {self.provenance.prompts.get('factor', 'the cause')} along paths"
+        return bar_chart(rows, title, f"effect on {self.provenance.arguments['metric']}", note=self._legend)
 
-    def summary(self, k: int = 9) -> str:
-        """Say what the total effect is, and what every set of edges passes on."""
+    @property
+    def _tested(self) -> str:
+        """What is tested of each set of edges."""
+        return "sets of edges have an effect"
+
+    @property
+    def _own_notes(self) -> list[str]:
+        """What a reader must know of the metric."""
+        return [str(self.provenance.arguments["note"])] if "note" in self.provenance.arguments else []
+
+    def _head_lines(self) -> list[str]:
+        """Say what the total effect is."""
         p = self.provenance
         total = mean_interval(self.baselines["clean"] - self.baselines["corrupt"], self.clusters)
-        lines = [
+        return [
             f"{p.method}: {len(self)} sets of edges, {self.examples.shape[1]} pairs, metric {p.arguments['metric']}, {p.compute['forwards']} forwards",
             f"total effect {total.estimate:+.3f} [{total.low:+.3f}, {total.high:+.3f}]",
         ]
-        width = max(map(len, self.frame["label"].head(k)))
+
+    def _cell_lines(self, k: int = 9) -> list[str]:
+        """Say what every set of edges passes on."""
+        lines, width = [], max(map(len, self.frame["label"].head(k)), default=0)
         for _, row in self.frame.head(k).iterrows():
-            text = f"  {row['label']:<{width}}  effect {row['change']:+.3f} [{row['change_low']:+.3f}, {row['change_high']:+.3f}]"
+            text = f"{mark_of(row)}{row['label']:<{width}}  effect {row['change']:+.3f} [{row['change_low']:+.3f}, {row['change_high']:+.3f}]"
             text += f"  share {row['effect']:.1%}" if np.isfinite(row["effect"]) else ""
             lines.append(text + (f"  q {row['q']:.2g}" if np.isfinite(row["q"]) else ""))
         if len(self) > k:
             lines.append(f"  and {len(self) - k} more")
-        return "\n".join([*lines, *(p.arguments[key] for key in ("family", "note") if key in p.arguments)])
+        return lines
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ import pandas as pd
 from mechcausal.address import Place
 from mechcausal.causal.scrubbing.sampling import CLAIM, REST
 from mechcausal.causal.scrubbing.spread import Role, Spread, Term, spread
+from mechcausal.results.multiplicity import holm
 from mechcausal.results.table import tabulate
 
 
@@ -115,19 +116,25 @@ def frame_of(
 ) -> tuple[pd.DataFrame, np.ndarray]:
     """Return the frame and the examples of scrubbing rows."""
     examples = np.stack([row.examples for row in rows])
+    full = next((row for row in rows if row.columns["kind"] == "hypothesis"), None)
     changes = [scale.change(row) for row in rows]
-    p = np.array([error.p(change) for change, error in changes])
+    gains = {
+        number: scale.share(row, less=full)
+        for number, row in enumerate(rows)
+        if full is not None and row.columns["kind"] in (CLAIM, REST)
+    }
+    tested = [gains.get(number, change) for number, change in enumerate(changes)]
+    p = np.array([error.p(estimate) for estimate, error in tested])
     corrected = holm(p)
     where = [row.columns | {"p": p[number], "p_max": corrected[number]} for number, row in enumerate(rows)]
     frame = tabulate(where, examples, baselines, clusters)
-    full = next((row for row in rows if row.columns["kind"] == "hypothesis"), None)
     for number, row in enumerate(rows):
         change, error = changes[number]
         frame.loc[number, ["change_low", "change_high"]] = error.interval(change)
         ratio, error = scale.share(row)
         frame.loc[number, ["effect_low", "effect_high"]] = error.interval(ratio)
-        if full is not None and row.columns["kind"] in (CLAIM, REST):
-            gain, error = scale.share(row, less=full)
+        if number in gains:
+            gain, error = gains[number]
             frame.loc[number, ["gain", "gain_low", "gain_high"]] = (gain, *error.interval(gain))
     return frame, examples
 
@@ -152,15 +159,6 @@ def by_group(rows: Sequence[Row], scale: Scale, groups: Sequence[str]) -> list[d
                 }
             )
     return table
-
-
-def holm(p: np.ndarray) -> np.ndarray:
-    """Return p-values that bound the chance of one false finding among all, by Holm's step-down correction."""
-    order = np.argsort(p, kind="stable")
-    adjusted = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
-    corrected = np.empty(len(p))
-    corrected[order] = np.minimum(adjusted, 1.0)
-    return corrected
 
 
 def _joined(first: Sequence[Role], second: Sequence[Role]) -> tuple[Role, ...]:

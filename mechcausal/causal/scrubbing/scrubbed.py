@@ -13,7 +13,7 @@ from mechcausal.causal.scrubbing.sampling import CLAIM, REST
 from mechcausal.errors import ResultError
 from mechcausal.results.charts import Bar, Bars, bar_chart, figure, still
 from mechcausal.results.intervals import Interval
-from mechcausal.results.result import Result
+from mechcausal.results.result import Result, mark_of, marked
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -32,7 +32,8 @@ class Scrubbed(Result):
     the columns of every result: `node`, `kind` (`hypothesis`, `claim`, `rest`, `control`), `accuracy`, `agreement` with
     the unedited network's answers, `kl` from its distribution, `self_hits` (how often a draw was the prompt itself), and
     for claims that were spared `gain`, the share that this gives back. Intervals and `p` count every prompt that a score
-    rests on, as a reference or as a draw; `p_max` is Holm's correction of `p`.
+    rests on, as a reference or as a draw. `p` tests "no change", of a claim that was spared "it gives nothing back";
+    `p_max` is Holm's correction of `p`.
     """
 
     @property
@@ -53,7 +54,8 @@ class Scrubbed(Result):
         if not self._reported:
             raise ResultError("no claim was spared in turn", fix="scrub with report=True")
         spared = self.frame[self.frame["kind"].isin([CLAIM, REST])]
-        table = spared[["node", "kind", "gain", "gain_low", "gain_high"]].assign(recovered=spared["effect"])
+        columns = ["node", "kind", "gain", "gain_low", "gain_high", "p_max"]
+        table = spared[columns].assign(recovered=spared["effect"])
         return table.sort_values("gain", ascending=False, ignore_index=True, kind="stable")
 
     def by_group(self) -> pd.DataFrame:
@@ -72,6 +74,11 @@ class Scrubbed(Result):
         control_rows = self.frame[self.frame["kind"] == "control"]
         return control_rows[["node", "effect", "effect_low", "effect_high"]].reset_index(drop=True)
 
+    @property
+    def _tested(self) -> str:
+        """What is tested in each row."""
+        return "rows change the performance" + (", or give some of it back," if self._reported else "")
+
     def chart(self) -> Bars:
         """Lay out the share recovered: by the hypothesis and its controls, or going down the ladder."""
         if self.provenance.method == "ladder":
@@ -85,12 +92,15 @@ class Scrubbed(Result):
     def damage(self, k: int = 12) -> Bars:
         """Lay out what sparing each claim gives back, for the `k` nodes whose claims lose most."""
         by_node = self.by_node
+        # Both claims of a node stand under one label: it is marked where one of them survives.
+        least = by_node.sort_values("p_max", kind="stable").groupby("node").first()
         rows = [
-            Bar(node, row["gain"], row["gain_low"], row["gain_high"], _BLAMED[row["kind"]])
+            Bar(marked(least.loc[node], node), row["gain"], row["gain_low"], row["gain_high"], _BLAMED[row["kind"]])
             for node in by_node["node"].unique()[:k]
             for _, row in by_node[by_node["node"] == node].sort_values("kind").iterrows()
         ]
-        return bar_chart(rows, "What sparing each claim gives back", _SHARE, order=tuple(_BLAMED.values()), reach=0.1)
+        title, order = "What sparing each claim gives back", tuple(_BLAMED.values())
+        return bar_chart(rows, title, _SHARE, order=order, reach=0.1, note=self._legend)
 
     def plot(self, column: str | None = None) -> go.Figure:
         """Draw the share recovered (for a ladder as a stair), `"damage"`: what each claim loses, or a column as heatmaps."""
@@ -107,28 +117,34 @@ class Scrubbed(Result):
         """Whether claims were spared one by one."""
         return self.provenance.method != "ladder" and bool(self.frame["kind"].isin([CLAIM, REST]).any())
 
-    def summary(self, k: int = 5) -> str:
-        """Say what was recovered, what loses the rest, and how the controls fared."""
+    def _head_lines(self) -> list[str]:
+        """Say between which values the share lies."""
         p = self.provenance
         clean, corrupt = (np.nanmean(self.baselines[name]) for name in ("clean", "corrupt"))
-        lines = [
+        return [
             f"{p.method}: {p.arguments['references']} prompts x {p.arguments['draws']} draws, metric {p.arguments['metric']}, "
             f"{p.compute['forwards']} forwards ({p.compute['naive_forwards']} without sharing)",
             f"unedited {clean:.3f}, outputs of other prompts {corrupt:.3f}",
         ]
-        if p.method == "ladder":
-            lines += [f"  {row['label']:<28} {_percent(row)}" for _, row in self.frame.iterrows()]
-            return "\n".join(lines)
+
+    def _cell_lines(self, k: int = 5) -> list[str]:
+        """Say what was recovered, what loses the rest, and how the controls fared."""
+        if self.provenance.method == "ladder":
+            return [f"{mark_of(row)}{row['label']:<28} {_percent(row)}" for _, row in self.frame.iterrows()]
         row = self.frame.iloc[self._number(kind="hypothesis")]
-        lines.append(
-            f"recovered {_percent(row)}; accuracy {row['accuracy']:.3f}, same answer {row['agreement']:.3f}, KL {row['kl']:.3f}"
-        )
+        lines = [
+            f"{mark_of(row)}recovered {_percent(row)}; accuracy {row['accuracy']:.3f}, same answer {row['agreement']:.3f}, "
+            f"KL {row['kl']:.3f}"
+        ]
         if row["self_hits"] > 0.1:
             lines.append(f"{row['self_hits']:.0%} of the draws were the prompt itself: small classes scrub little")
         if self._reported:
             lines += _blame(self.by_node, self.culprit, k)
-        lines += [f"  control, {row['node']:<24} recovers {_percent(row)}" for _, row in self.controls.iterrows()]
-        return "\n".join(lines)
+        controls = self.frame[self.frame["kind"] == "control"]
+        lines += [
+            f"{mark_of(row)}control, {row['node']:<24} recovers {_percent(row)}" for _, row in controls.iterrows()
+        ]
+        return lines
 
     def _number(self, kind: str) -> int:
         return int(np.flatnonzero((self.frame["kind"] == kind).to_numpy())[0])
@@ -152,6 +168,6 @@ def _blame(by_node: pd.DataFrame, culprit: tuple[str, str] | None, k: int) -> li
     }[kind]
     shown = by_node[by_node["gain_low"] > _NOTABLE].head(k)
     return [explanation] + [
-        f"  sparing {row['node']}: {row['kind']:<6} gives back {row['gain']:+.1%} [{row['gain_low']:+.1%}, {row['gain_high']:+.1%}]"
+        f"{mark_of(row)}sparing {row['node']}: {row['kind']:<6} gives back {row['gain']:+.1%} [{row['gain_low']:+.1%}, {row['gain_high']:+.1%}]"
         for _, row in shown.iterrows()
     ]

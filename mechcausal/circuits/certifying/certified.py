@@ -87,10 +87,15 @@ class Certificate(Result):
         return str(self.tables["reason"])
 
     @property
-    def notes(self) -> list[str]:
+    def _tested(self) -> str:
+        """Nothing: which edges are certified is tested by `p_least`, which is corrected for all edges."""
+        return ""
+
+    @property
+    def _own_notes(self) -> list[str]:
         """What a reader must know before believing the numbers."""
         blocked = [f"nothing is certified: {self.blocked}"] if self.blocked else []
-        return [*blocked, *(text for text in self.tables.get("notes", []) if text), *super().notes]
+        return [*blocked, *(text for text in self.tables.get("notes", []) if text)]
 
     @property
     def sentence(self) -> str:
@@ -121,16 +126,19 @@ class Certificate(Result):
     def _of(self, role: str) -> pd.DataFrame:
         return self.frame[self.frame["role"] == role]
 
-    def summary(self, k: int = 5) -> str:
-        """Say what is certified, how wrong the estimates are, and which edges carry most."""
+    def _head_lines(self) -> list[str]:
+        """Say what is certified, and how wrong the estimates are."""
         calibration = self.calibration
-        lines = [
+        return [
             f"certify: {self.sentence}",
             f"  {len(self._of(TOP))} best and {len(self._of(SAMPLE))} random edges of {sum(self.tables['strata']) + len(self._of(TOP)):,}, "
             f"{self.examples.shape[1]} pairs; exact effects are {calibration['slope']:.2f} times the scores "
             f"(correlation {calibration['r']:.2f}, of ranks {calibration['rank']:.2f})",
-            *(f"note: {note}" for note in self.notes),
         ]
+
+    def _cell_lines(self, k: int = 5) -> list[str]:
+        """Say which edges carry most."""
+        lines = []
         rows = self.frame.loc[self.frame["share"].abs().sort_values(ascending=False, kind="stable").index[:k]]
         for _, row in rows.iterrows():
             at = "" if row["at"] == "@all" else f" {row['at']}"
@@ -140,7 +148,7 @@ class Certificate(Result):
                 f"{mark} {row['sender']} -> {row['receiver']}{at}  score {row['score']:+.3f}  exact {row['exact']:+.3f}  "
                 f"share {row['share']:+.3f}{reach}"
             )
-        return "\n".join(lines)
+        return lines
 
     def scatter(self) -> Points:
         """Lay out exact effects against what was estimated."""

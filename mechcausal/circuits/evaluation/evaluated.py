@@ -117,13 +117,18 @@ class Evaluation(Charted):
         return pd.DataFrame(self.tables.get("minimality", []))
 
     @property
-    def notes(self) -> list[str]:
+    def _tested(self) -> str:
+        """Nothing: the rows are the circuit and what it is compared with."""
+        return ""
+
+    @property
+    def _own_notes(self) -> list[str]:
         """What a reader must know before believing the numbers."""
-        notes = super().notes
+        notes = [text for text in self.tables.get("notes", []) if text]
         difference = mean_interval(self.baselines["clean"] - self.baselines["corrupt"], self.clusters)
         if difference.low <= 0 <= difference.high:
             notes.append(UNRESOLVED)
-        return [*(text for text in self.tables.get("notes", []) if text), *notes]
+        return notes
 
     def _share(self, role: str) -> Interval:
         number = int(np.flatnonzero(self._rows(role).to_numpy())[0])
@@ -175,13 +180,17 @@ class Evaluation(Charted):
     def _main(self) -> list[tuple[str, Interval]]:
         return [("faithfulness", self.faithfulness), ("completeness", self.completeness)]
 
-    def summary(self, k: int = 5) -> str:
-        """Say how faithful, complete and minimal the circuit is, and how random circuits of the same size do."""
+    def _head_lines(self) -> list[str]:
+        """Say what was run, and between which values."""
         intact, none = (float(np.nanmean(self.baselines[name])) for name in ("clean", "corrupt"))
         asked = self.provenance.arguments
-        lines = [
+        return [
             f"{self._title}, {asked['metric']}: model {intact:.3f}, every edge cut ({asked['ablation']}) {none:.3f}"
         ]
+
+    def _cell_lines(self, k: int = 5) -> list[str]:
+        """Say how faithful, complete and minimal the circuit is, and how random circuits of the same size do."""
+        lines = []
         mean, low, high = self.of_random
         random = f"; random circuits of this size {mean:.3f} ({low:.3f} to {high:.3f})" if np.isfinite(mean) else ""
         lines.append(f"  faithfulness {_text(self.faithfulness)}{random}")
@@ -205,8 +214,7 @@ class Evaluation(Charted):
                 f"  random circuits, halves and removed edges were run on a sample of {self.sampled} of the "
                 f"{self.examples.shape[1]} pairs"
             )
-        lines += [f"note: {note}" for note in self.notes]
-        return "\n".join(lines)
+        return lines
 
     def _minimality_lines(self, k: int) -> list[str]:
         removed = self.minimality

@@ -68,23 +68,32 @@ class Faithfulness(Result):
         none = self.baselines["corrupt"]
         return ratio_interval(self.examples[number] - none, self.baselines["clean"] - none, self.clusters)
 
-    def summary(self, k: int = 5) -> str:
-        """Say how much the circuit keeps, how much the rest does, and how much random circuits do."""
-        del k  # every row is said
+    @property
+    def _tested(self) -> str:
+        """Nothing: the rows are the circuit and what it is compared with."""
+        return ""
+
+    def _head_lines(self) -> list[str]:
+        """Say what was ablated, and what the whole model does."""
         intact, none = (np.nanmean(self.baselines[name]) for name in ("clean", "corrupt"))
         nodes = int(self.frame.loc[self.frame["kind"] == CIRCUIT, "nodes"].iloc[0])
         by = self.provenance.arguments.get("ablation", "counterfactual")
-        lines = [
+        return [
             f"circuit of {nodes} nodes on {self.examples.shape[1]} pairs, the rest ablated ({by}): whole model {intact:.3f}, "
             f"nothing kept {none:.3f}"
         ]
+
+    def _cell_lines(self, k: int = 5) -> list[str]:
+        """Say how much the circuit keeps, how much the rest does, and how much random circuits do."""
+        del k  # every row is said
+        lines = []
         for name, share in (("faithfulness", self.faithfulness), ("completeness", self.completeness)):
             lines.append(f"  {name} {share.estimate:.3f} [{share.low:.3f}, {share.high:.3f}]")
         if np.isfinite(self.of_random[0]):
             pool = self.provenance.arguments["pool"]
             low, high = self.of_random
             lines.append(f"  random circuits of this size, of {pool} nodes ever active: {low:.3f} to {high:.3f}")
-        return "\n".join(lines)
+        return lines
 
 
 @dataclass(frozen=True, kw_only=True)

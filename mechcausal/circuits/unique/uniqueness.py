@@ -89,9 +89,14 @@ class Uniqueness(Charted):
         return circuit.keep(circuit.kept, unique={"sentence": self.sentence, "core": core})
 
     @property
-    def notes(self) -> list[str]:
+    def _tested(self) -> str:
+        """Nothing: the rows are circuits that are compared with the first."""
+        return ""
+
+    @property
+    def _own_notes(self) -> list[str]:
         """What a reader must know before believing the numbers."""
-        return [*(text for text in self.tables.get("notes", []) if text), *super().notes]
+        return [text for text in self.tables.get("notes", []) if text]
 
     def chart(self) -> Bars:
         """Lay out the overlap of each circuit with the given one."""
@@ -101,9 +106,13 @@ class Uniqueness(Charted):
             rows.append((row["label"], row["jaccard_nodes"], np.nan, np.nan, "nodes"))
         return bar_chart(rows, "overlap with the circuit", "Jaccard index", reach=1.0)
 
-    def summary(self, k: int = 5) -> str:
-        """Say how much is found again, and how faithful each circuit is on pairs that it was not found on."""
-        lines = [f"unique? {self.sentence}"]
+    def _head_lines(self) -> list[str]:
+        """Say how much is found again."""
+        return [f"unique? {self.sentence}"]
+
+    def _cell_lines(self, k: int = 5) -> list[str]:
+        """Say how faithful each circuit is on pairs that it was not found on."""
+        lines = []
         for _, row in self.frame.iterrows():
             reach = f" [{row['effect_low']:.3f}, {row['effect_high']:.3f}]" if np.isfinite(row["effect_low"]) else ""
             lines.append(
@@ -111,8 +120,7 @@ class Uniqueness(Charted):
                 f"{row['jaccard_nodes']:.2f}), faithfulness {row['effect']:.3f}{reach}"
             )
         lines += [f"  always there: {row['sender']} -> {row['receiver']}" for _, row in self.core.head(k).iterrows()]
-        lines += [f"note: {note}" for note in self.notes]
-        return "\n".join(lines)
+        return lines
 
 
 def spread(values: list[float]) -> dict[str, Any]:

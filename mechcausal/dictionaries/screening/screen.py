@@ -132,16 +132,17 @@ class Screened(Result):
         """Draw attribution against exact effects, or a column as heatmaps."""
         return figure(self.scatter()) if column is None else super().plot(column)
 
-    def summary(self, k: int = 5) -> str:
-        """Say what was screened and measured, how well the one foretold the other, and what is largest."""
-        alive, summary = int((self.active > 0).sum()), super().summary(k).splitlines()
+    def _head_lines(self) -> list[str]:
+        """Say what was screened and measured, and how well the one foretold the other."""
+        alive, (first, *others) = int((self.active > 0).sum()), super()._head_lines()
         lines = [
+            first,
             f"screened {len(self.active):,} features, {alive:,} of them active on {self.tokens:,} tokens; measured {len(self)}",
             f"attribution against exact: {self.calibration}",
         ]
         if (self.frame["chosen"] == RANDOM).sum() > 2:
             lines.append(f"random features alone:     {self.calibration_of_random}")
-        return "\n".join([summary[0], *lines, *summary[1:]])
+        return [*lines, *others]
 
     def _repr_html_(self) -> str:
         import html

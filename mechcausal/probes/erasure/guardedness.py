@@ -25,8 +25,8 @@ from mechcausal.probes.procedure import ProbeCost, ProbingMethod, examples
 from mechcausal.probes.readings import Pool, Reading, readings
 from mechcausal.results.intervals import mean_interval
 from mechcausal.results.provenance import Provenance
-from mechcausal.results.result import Result
-from mechcausal.results.table import tabulate
+from mechcausal.results.result import Result, mark_of
+from mechcausal.results.table import p_values, tabulate
 
 Adversary = Literal["means", "logistic", "sparse", "quadratic", "mlp"]
 ADVERSARIES: tuple[Adversary, ...] = ("logistic", "quadratic", "mlp")
@@ -42,6 +42,8 @@ class Guardedness(Result):
     still be right more often than a guess where the classes differ in spread). Both have intervals. `effect` is the
     share of what could be read that is still read: 0 is guarded, 1 as before.
 
+    `p`, `q` and `p_max` test "the excess is zero", corrected for all rows.
+
     `verdict` is `leaks` where the interval of either begins above zero, else `guarded` where both end within the
     tolerance, else `open`; of what should stay readable it is `kept`, `lost` or `open`.
     """
@@ -51,22 +53,36 @@ class Guardedness(Result):
         """The column that is drawn unless said otherwise."""
         return "excess"
 
-    def summary(self, k: int = 5) -> str:
-        """Say for each place and probe what is read before and after."""
+    @property
+    def _tested(self) -> str:
+        """What is tested of each probe."""
+        return "rows differ from guessing after the erasure"
+
+    @property
+    def _own_notes(self) -> list[str]:
+        """What a reader must know of the erasure."""
+        warning = self.provenance.arguments["warning"]
+        return [str(warning)] if warning else []
+
+    def _head_lines(self) -> list[str]:
+        """Say what was erased."""
         p = self.provenance
-        lines = [
+        return [
             f"{p.method}: {p.arguments['method']} of {p.arguments['concept']}, accuracy of fresh probes on "
             f"{self.examples.shape[1]} held-out prompts"
         ]
+
+    def _cell_lines(self, k: int = 5) -> list[str]:
+        """Say for each place and probe what is read before and after."""
+        del k  # every row is said
+        lines = []
         for _, row in self.frame.iterrows():
             lines.append(
-                f"  {row['variables']:<38} {row['kind']:<10} {row['before']:.3f} -> {row['value']:.3f}, guessing {row['guess']:.3f}, "
+                f"{mark_of(row)}{row['variables']:<38} {row['kind']:<10} {row['before']:.3f} -> {row['value']:.3f}, guessing {row['guess']:.3f}, "
                 f"excess {row['excess']:+.3f} [{row['excess_low']:+.3f}, {row['excess_high']:+.3f}], "
                 f"{row['information']:+.3f} bits [{row['information_low']:+.3f}, {row['information_high']:+.3f}]  {row['verdict']}"
             )
-        if p.arguments["warning"]:
-            lines.append(f"beware: {p.arguments['warning']}")
-        return "\n".join(lines)
+        return lines
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,11 +148,10 @@ class Guarding(ProbingMethod[Erasure, Guardedness]):
             **facts(model, part, started=started, forwards=forwards, batch_size=self.batch_size),
         )  # fmt: skip
         clusters = tuple(f"unit {unit}" for unit in units(part))
-        before = np.stack(hits_before)
-        frame = tabulate(
-            rows, np.stack(hits), {"base": before, "clean": before, "corrupt": np.stack(guesses)}, clusters
-        )
-        return Guardedness(frame, provenance, np.stack(hits), {"base": np.stack(hits_before)}, part.groups, clusters)
+        after, before, guessed = map(np.stack, (hits, hits_before, guesses))
+        frame = tabulate(rows, after, {"base": before, "clean": before, "corrupt": guessed}, clusters)
+        frame = frame.assign(**p_values(after - guessed, (after, guessed), clusters))
+        return Guardedness(frame, provenance, after, {"base": before}, part.groups, clusters)
 
     def cost(self, model: Model, data: Erasure) -> ProbeCost:
         """Return what it would take: the held-out prompts with and without the edits; nothing is run."""

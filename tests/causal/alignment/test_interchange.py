@@ -225,7 +225,8 @@ def test_a_sweep_is_drawn_as_layers_by_positions(sweep, tmp_path):
     assert list(grid.y) == ["L0", "L1", "L2", "L3"]
     assert list(grid.x)[2:] == ["2 gender", "3 name", "4 degree", "5 experience", "6 hobby", "7 decision"]
     assert "5 experience" in figure.still
-    assert sweep.summary().splitlines()[2].strip().startswith("L0.resid_post@5")
+    assert sweep.summary().splitlines()[3].startswith("* L0.resid_post@5")
+    assert f"{sweep.survives.sum()} of 32 places differ from the unedited run" in sweep.summary()
     assert "chance 0.333" in sweep.summary()
 
 

@@ -208,4 +208,6 @@ def test_which_levels_have_an_effect(hand):
     none, all_of_it = (controlled(*hand, part, ["zero", "low", 0.5]) for part in ("L0.z.H0@end", "L0.z.H1@end"))
     assert none.frame[["p", "q", "p_max"]].to_numpy().min() == 1
     assert all_of_it.frame[["p", "q", "p_max"]].to_numpy().max() < 1e-3
-    assert "3 controlled effects, one per level: q by Benjamini-Hochberg, p_max by step-down max-T" in repr(none)
+    assert "0 of 3 levels have a controlled effect after correction for all of them" in repr(none)
+    assert "* survives the correction for all 3 cells" in all_of_it._repr_html_()
+    assert "survives" not in none._repr_html_()

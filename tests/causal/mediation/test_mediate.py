@@ -243,15 +243,17 @@ def test_what_the_result_says(by_hand, tmp_path):
     assert "note" not in found.provenance.arguments
     assert "L0.z.H0" in found.summary()
     assert "mediates 100.0%" in repr(found)
-    assert "9 total indirect effects, one per mediator: q by Benjamini-Hochberg, p_max by step-down max-T" in repr(
-        found
-    )
+    assert "of 9 mediators have a total indirect effect after correction for all of them" in repr(found)
+    bars = {row.label.removeprefix("* "): row.label.startswith("* ") for row in found.chart().rows}
+    assert bars == dict(zip(found.frame["mediator"], found.survives, strict=True))
+    assert "* survives the correction for all 9 cells" in found._repr_html_()
+    assert found.top(1)["mediator"].item() == found.frame["mediator"][found.frame["nie_total"].abs().idxmax()]
     assert [trace.name for trace in found.plot().data] == ["direct", "indirect (pure)", "interaction"]
     assert found.plot("nie_total").data[0].z.shape == (2, 4)
     assert found._repr_html_().count("<svg") == 1
     assert_kept(found, tmp_path / "found.parquet")
     assert len(found.chart(k=2).rows) == 6
-    assert {row.label for row in found.chart(k=2).rows} == {"L0.z.H0", "L1.mlp_out@end"}
+    assert {row.label for row in found.chart(k=2).rows} == {"* L0.z.H0", "* L1.mlp_out@end"}
 
 
 def test_the_seed_moves_the_flips_and_nothing_else():

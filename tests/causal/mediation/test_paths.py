@@ -405,7 +405,8 @@ def test_what_the_result_says(by_hand, tmp_path):
     found = path_effects(by_hand, pairs, sets)
     assert "past the MLP" in repr(found)
     assert "effect +2.600" in repr(found)
-    assert "3 path-specific effects, one per set of edges: q by Benjamini-Hochberg" in repr(found)
+    assert "2 of 3 sets of edges have an effect after correction for all of them" in repr(found)
+    assert "* through it" in found._repr_html_()
     rows = found.frame.set_index("label")
     assert rows.loc["none", ["p", "q", "p_max"]].tolist() == [1, 1, 1]
     assert rows.loc["past the MLP", ["p", "q", "p_max"]].max() < 1e-3

@@ -82,12 +82,22 @@ def test_bars_of_what_is_recovered():
 def test_bars_of_the_damage():
     found = made(SCRUBBED)
     rows = found.damage().rows
-    assert [row.label for row in rows] == ["bias", "bias", "merit", "score"]  # both claims of a node stand together
+    assert [row.label for row in rows] == [
+        "* bias",
+        "* bias",
+        "* merit",
+        "score",
+    ]  # both claims of a node stand together
     assert [row.group for row in rows] == [
         "what it is said to depend on", "what else it reads", "what it is said to depend on", "what else it reads",
     ]  # fmt: skip
     assert [row.value for row in rows] == pytest.approx([0.35, 0.02, 0.05, 0], abs=1e-9)
-    assert {row.label for row in found.damage(k=1).rows} == {"bias"}
+    assert {row.label for row in found.damage(k=1).rows} == {"* bias"}
+    assert found.damage().note == f"* survives the correction for all {len(found)} cells"
+    marked = [f"sparing {row['node']}: {row['kind']}" for _, row in found.by_node.iterrows() if row["p_max"] <= 0.05]
+    assert [
+        line.split(" gives")[0][2:].strip() for line in found.summary().splitlines() if line.startswith("* spar")
+    ] == marked
     assert found.plot("damage").data[0].x == pytest.approx((0.35, 0.05), abs=1e-9)
     upside_down = made({("hypothesis", "hypothesis"): 0.6, ("score", "rest"): 0.9, ("bias", "claim"): 0.7})
     assert upside_down.damage().groups == found.damage().groups

@@ -26,7 +26,9 @@ def test_on_held_out_prompts_a_line_reads_little_and_a_network_reads_on(hiring, 
     assert rows.loc[("decision", "logistic")]["verdict"] == "kept"
     np.testing.assert_allclose(told.frame["change"], told.frame["value"] - told.frame["before"], atol=1e-9)
     assert told.examples.shape == (4, len(found.held_out))
-    assert "beware: 'gender' is correlated with 'the label'" in repr(told)
+    assert "note: 'gender' is correlated with 'the label'" in repr(told)
+    assert told.survives[rows.index.get_loc(("gender", "mlp"))]
+    assert (rows["p"] < 0.05).tolist() == ((rows["excess_low"] > 0) | (rows["excess_high"] < 0)).tolist()
     assert "gender at L2.resid_post@decision" in told.plot().still
     assert_kept(told, tmp_path / "guarded.parquet")
 
