@@ -152,6 +152,9 @@ class DictionaryTraining(Method[Data, Bound]):
         site, site_out, recipe = self._asked(model)
         name, out = self._name(site), None if self.out is None else Path(self.out)
         require_enough(_tokens_of(data), self.width)
+        if out is not None:
+            size, files = self._on_disk(model, site, site_out)
+            folder.require_ours(out, size, files=files)
         activations = gathered(model, data, site, site_out)
         require_enough(len(activations), self.width)
         recipe = replace(recipe, batch_size=min(recipe.batch_size, len(activations)))
@@ -177,11 +180,25 @@ class DictionaryTraining(Method[Data, Bound]):
         site, site_out, recipe = self._asked(model)
         sets = [data] if isinstance(data, (PromptSet, Contrast)) else data if isinstance(data, (list, tuple)) else []
         prompts = sum(len(part) * (1 + isinstance(part, Contrast)) for part in sets)
-        width, width_out = (math.prod(abilities(model).shape_at(place)) for place in (site, site_out or site))
-        parameters = recipe.width * (width + width_out + 1) + width_out
+        parameters = self._parameters(model, site, site_out)
         return TrainingCost(
-            1 + self.companions + 2 * (self.companions > 0), prompts, prompts, prompts, recipe.tokens, recipe.steps, parameters
+            self._dictionaries, prompts, prompts, prompts, recipe.tokens, recipe.steps, parameters
         )  # fmt: skip
+
+    @property
+    def _dictionaries(self) -> int:
+        """How many are trained: itself, others of other seeds, and one on each half."""
+        return 1 + self.companions + 2 * (self.companions > 0)
+
+    def _parameters(self, model: Model, site: Site, site_out: Site | None) -> int:
+        width, width_out = (math.prod(abilities(model).shape_at(place)) for place in (site, site_out or site))
+        return self.width * (width + width_out + 1) + width_out
+
+    def _on_disk(self, model: Model, site: Site, site_out: Site | None) -> tuple[int, int]:
+        """Return how many bytes are written at most, and into how many files."""
+        # A checkpoint holds the weights and two moments of each, and stands beside the one before it for a moment.
+        files = self._dictionaries + 2 * 3 * (self.checkpoint_every > 0)
+        return 4 * self._parameters(model, site, site_out) * files, files
 
     def _name(self, site: Site) -> str:
         name = self.name or (Path(self.out).name if self.out is not None else self.kind)

@@ -6,12 +6,13 @@ import json
 
 import pytest
 import torch
+from limited import small_files
 from zoo import loaded, make_pairs
 
 import mechcausal as mc
 from mechcausal.dictionaries import folder, saelens, training
 from mechcausal.dictionaries.activations import Activations, harvest
-from mechcausal.errors import ArgumentError, DataError, NumericsError, SiteError, UnsupportedError
+from mechcausal.errors import ArgumentError, DataError, MechcausalError, NumericsError, SiteError, UnsupportedError
 from mechcausal.models.fingerprint import weights_fingerprint
 from mechcausal.models.hooked import forward
 
@@ -263,6 +264,20 @@ def test_wrong_input_is_refused_before_training(gpt2, change, error, words, monk
     options = {"width": 16, "k": 2, "site": SITE, "data": torch.randn(50, 32)} | change
     with pytest.raises(error, match=words):
         mc.features.train(gpt2, options.pop("data"), options.pop("site"), **options)
+
+
+@pytest.mark.parametrize("place", ["/proc/nothing/x", "file/d", "theirs", "full"])
+def test_a_folder_that_cannot_be_written_is_found_before_training(gpt2, place, monkeypatch, tmp_path):
+    monkeypatch.setattr(training, "gathered", None)
+    (tmp_path / "file").write_text("")
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "cfg.json").write_text("{}")
+    with small_files(4096 if place == "full" else 10**8), pytest.raises(MechcausalError) as caught:
+        mc.features.train(gpt2, torch.randn(50, 32), SITE, width=40, k=2, out=tmp_path / place)
+    words = {"theirs": "is not ours", "full": "File too large"}.get(place, "nothing can be written to")
+    assert words in str(caught.value)
+    assert len(str(caught.value)) < 400
+    assert (tmp_path / "theirs" / "cfg.json").read_text() == "{}"
 
 
 def test_activations_of_something_else_are_refused(gpt2, llama, tmp_path):
