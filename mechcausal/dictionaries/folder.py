@@ -239,7 +239,10 @@ def require_ours(path: str | Path, size: int | None = None, *, files: int = 1) -
         size: How many bytes the weights will take.
         files: How many files they are spread over.
     """
+    there = Path(path).is_dir()
     path = require_room(path, size, folder=True, files=files)
+    if not there:  # it appears when it is written
+        path.rmdir()
     _refuse_others(path)
     return path
 

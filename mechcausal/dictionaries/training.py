@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -27,6 +27,7 @@ from mechcausal.data.contrast import Contrast
 from mechcausal.data.prompts import PromptSet
 from mechcausal.dictionaries import checkpoints, folder
 from mechcausal.dictionaries.activations import Activations, digest, harvest
+from mechcausal.dictionaries.enough import require_enough
 from mechcausal.dictionaries.saelens import PRICES, Trainer
 from mechcausal.errors import DataError, NumericsError
 from mechcausal.method import Cost, Method, function
@@ -53,7 +54,7 @@ class Recipe:
         k: How many are to be active at a token (a target for `jumprelu`; the L1 kinds are told a price instead).
         price: The price of activity for `standard`, `gated` and `transcoder`.
         tokens: How many tokens are shown, again and again from those there are.
-        batch_size: How many at a step.
+        batch_size: How many at a step; all that there are, where these are fewer.
         rate: The learning rate.
         seed: The seed of the first weights and of the order of the tokens.
     """
@@ -110,7 +111,7 @@ class DictionaryTraining(Method[Data, Bound]):
             quarter of all features.
         price: The price of activity of the kinds that have one; higher is sparser.
         tokens: How many tokens are shown, again and again from those there are.
-        batch_size: How many tokens at a step.
+        batch_size: How many tokens at a step; all that there are, where these are fewer.
         rate: The learning rate.
         seed: The seed of the first weights and of the order of the tokens.
         site_out: What a transcoder reconstructs.
@@ -151,13 +152,17 @@ class DictionaryTraining(Method[Data, Bound]):
         """Train it, or go on training it, and attach it."""
         site, site_out, recipe = self._asked(model)
         name, out = self._name(site), None if self.out is None else Path(self.out)
-        require_enough(_tokens_of(data), self.width)
+        require_enough(data, self.width)
+        if self.companions:
+            from mechcausal.dictionaries import companions as beside
+
+            for half in beside.halved(data, self.seed):
+                require_enough(half, self.width)
         if out is not None:
             size, files = self._on_disk(model, site, site_out)
             folder.require_ours(out, size, files=files)
         activations = gathered(model, data, site, site_out)
-        require_enough(len(activations), self.width)
-        recipe = replace(recipe, batch_size=min(recipe.batch_size, len(activations)))
+        require_enough(activations, self.width)
         facts = {
             "site": str(site), "site_out": None if site_out is None else str(site_out), "name": name,
             "model": str(model.cfg.model_name), "model_digest": weights_fingerprint(model), "recipe": asdict(recipe),
@@ -273,27 +278,6 @@ def _versions() -> dict[str, str]:
     return versions
 
 
-def require_enough(tokens: int | None, width: int) -> None:
-    """Refuse fewer tokens than features: every token could have a feature of its own, and nothing general is learned."""
-    if tokens is not None and tokens < width:
-        raise DataError(
-            "a dictionary cannot be learned from fewer tokens than it has features",
-            got=f"{tokens} tokens for {width} features", expected="many tokens for each feature",
-            fix="give more prompts, or a smaller width",
-        )  # fmt: skip
-
-
-def _tokens_of(data: Data) -> int | None:
-    """Return how many tokens prompts have; None for activations, which say it themselves."""
-    if isinstance(data, Contrast):
-        return _tokens_of([data.clean, data.corrupt])
-    if isinstance(data, PromptSet):
-        return int(data.mask.sum())
-    if isinstance(data, (list, tuple)):
-        return sum(_tokens_of(part) or 0 for part in data)
-    return None
-
-
 def gathered(
     model: Any,  # noqa: ANN401
     data: Data,
@@ -327,13 +311,14 @@ def _trained(
     recipe: Recipe, activations: Activations, facts: dict[str, Any], out: Path | None, every: int, device: str
 ) -> tuple[dict[str, Any], dict[str, Tensor], dict[str, Any]]:
     width, rest = activations.width_in, activations.width - activations.width_in
+    batch_size = min(recipe.batch_size, len(activations))
     mean, lengths = activations.moments()
     # Tokens of length sqrt(d), so that rates and prices mean the same at every site.
     scales = [math.sqrt(size) / max(length, 1e-12) for size, length in zip((width, rest), lengths, strict=True)]
     factors = torch.cat([torch.full((width,), scales[0]), torch.full((rest,), scales[1] if rest else 1.0)])
     trainer = Trainer(
         kind=recipe.kind, width=width, width_out=rest or None, n_features=recipe.width, k=recipe.k, price=recipe.price,
-        rate=recipe.rate, steps=recipe.steps, batch_size=recipe.batch_size, seed=recipe.seed,
+        rate=recipe.rate, steps=recipe.steps, batch_size=batch_size, seed=recipe.seed,
         device=device,
     )  # fmt: skip
     trainer.start_from((mean * factors)[width:] if rest else mean * factors)
@@ -341,10 +326,10 @@ def _trained(
     if kept is not None:
         checkpoints.resume(trainer, kept, facts)
     bar = tqdm(
-        total=recipe.steps * recipe.batch_size, initial=trainer.steps * recipe.batch_size, desc=f"training {recipe.kind}",
+        total=recipe.steps * batch_size, initial=trainer.steps * batch_size, desc=f"training {recipe.kind}",
         unit="token", unit_scale=True, disable=None, leave=False,
     )  # fmt: skip
-    batches = activations.batches(recipe.batch_size, seed=recipe.seed, start=trainer.steps)
+    batches = activations.batches(batch_size, seed=recipe.seed, start=trainer.steps)
     loss = math.nan
     with torch.inference_mode(False), torch.enable_grad():
         while trainer.steps < recipe.steps:
@@ -355,7 +340,7 @@ def _trained(
                 )
             if kept is not None and every and trainer.steps % every == 0 and trainer.steps < recipe.steps:
                 checkpoints.keep(trainer, kept, facts)
-            bar.update(recipe.batch_size)
+            bar.update(batch_size)
             if not bar.disable and trainer.steps % _TOLD == 0:
                 bar.set_postfix_str(f"loss {loss:.3g}, {trainer.active:.1f} active", refresh=False)
     bar.close()

@@ -291,3 +291,14 @@ def test_activations_of_something_else_are_refused(gpt2, llama, tmp_path):
 def test_a_training_that_blows_up_says_so(gpt2):
     with pytest.raises(NumericsError, match="lower the rate"):
         mc.features.train(gpt2, torch.randn(64, 32), SITE, width=16, k=2, rate=1e30, tokens=640, batch_size=32)
+
+
+def test_few_tokens_are_not_shown_for_ever(gpt2, monkeypatch):
+    """As many steps as the cost says: a batch holds all tokens that there are."""
+    shapes, step = [], saelens.Trainer.step
+    monkeypatch.setattr(saelens.Trainer, "step", lambda self, batch: shapes.append(len(batch)) or step(self, batch))
+    options = {"width": 8, "k": 2, "tokens": 20_000}
+    prompts = make_pairs(lengths=(5, 6)).clean
+    mc.features.train(gpt2, prompts, SITE, **options)
+    mc.features.detach(gpt2, "topk")
+    assert shapes == [11] * mc.features.train.cost(gpt2, prompts, SITE, **options).steps == [11] * 39
