@@ -9,11 +9,15 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 import mechcausal as mc
 from mechcausal import arguments
+from mechcausal.address import Site
 from mechcausal.circuits.edges.wiring import Wiring
 from mechcausal.errors import ArgumentError, DataError, MechcausalError
+from mechcausal.interventions import Add, Edit, Set, Zero
+from mechcausal.interventions.specs import KINDS
 from mechcausal.models import bridge
 from mechcausal.models.abilities import abilities
 from mechcausal.models.replay.verify import replayer
@@ -153,6 +157,26 @@ def takes_anything(hint):
     return any(part is Any or "Any" in str(part) or "Callable" in str(part) for part in parts)
 
 
+@pytest.mark.parametrize("kind", [*KINDS.values(), Edit], ids=lambda kind: kind.__name__)
+def test_every_field_of_every_intervention(kind, subject, stopped):
+    """One that was made is one that a method takes, or refuses in one sentence."""
+    model, pairs = subject
+    usual = {"site": Site.parse("L0.z"), "do": Zero()} if kind is Edit else {}
+    for part in fields(kind):
+        for word, value in WRONG.items():
+            tried(lambda given=usual | {part.name: value}: kind(**given), never=word in (*NEVER, "not a number", "infinity"))
+    for word, value in WRONG.items():
+        tried(lambda value=value: mc.ablate(model, pairs, do=value, sites="L0.z"), never=word in NEVER)
+
+
+@pytest.mark.parametrize("value", [[0.1] * 4, np.full(4, 0.1), torch.full((4,), 0.1, dtype=torch.double), (0.1,) * 4])
+def test_a_vector_may_come_in_any_form(value, subject, stopped):
+    model, pairs = subject
+    assert Set(value) == Set((0.1,) * 4)
+    with pytest.raises(Computed):
+        mc.ablate(model, pairs, do=Add(value, scale=2), sites="L0.z")
+
+
 @pytest.mark.parametrize("name", sorted(name for name, value in FUNCTIONS.items() if hasattr(value, "spec")))
 def test_every_method_refuses_what_is_no_model_and_no_data(name, subject, stopped):
     model, pairs = subject
@@ -286,3 +310,16 @@ def test_a_message_is_never_longer_than_400_characters():
     short = MechcausalError("what", got=1, expected=2, fix="do it")
     assert str(short) == "what (got 1; expected 2): do it"
     assert "fix it" in str(MechcausalError("what", got="g" * 5000, fix="fix it"))
+
+
+def test_what_nobody_gave_was_not_swapped(subject):
+    """`at` has a default of its own, which would do as a task."""
+    model, pairs = subject
+    for call in (
+        lambda: mc.features.probe(model, pairs.clean, "gender", "L0.resid_post", task=3),
+        lambda: mc.steer(model, pairs, "L0.resid_post", ask=3),
+    ):
+        with pytest.raises(ArgumentError) as caught:
+            call()
+        assert "swapped" not in str(caught.value)
+        assert "got 3" in str(caught.value)

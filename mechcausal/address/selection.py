@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import SupportsIndex
 
-from mechcausal.errors import SiteError
+from mechcausal.errors import SiteError, shortened
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,11 @@ class Selection:
         if isinstance(text, SupportsIndex):  # an int of Python's, numpy's or torch's
             index = int(text.__index__())
             return cls(index, index + 1 if index != -1 else None)
-        word = text.strip().removeprefix("@")
+        word = text.strip().removeprefix("@") if isinstance(text, str) else None
+        if word is None:
+            raise SiteError(
+                "this is not a selection of positions", got=shortened(repr(text)), expected="a form like @-1, @3:7 or @all"
+            )
         if word in ("", "all"):
             return ALL
         if re.fullmatch(r"-?\d+", word):
