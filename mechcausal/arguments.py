@@ -63,7 +63,10 @@ _MOST = 10**9
 Count = Annotated[int, number("a whole number of at least 1 and at most 10**9", 1, _MOST, integer=True)]
 CountOrZero = Annotated[int, number("a whole number of at least 0 and at most 10**9", 0, _MOST, integer=True)]
 Draws = Annotated[
-    int, number("a whole number of at least 1 and at most 1,000,000, because all are in memory at once", 1, 10**6, integer=True)
+    int,
+    number(
+        "a whole number of at least 1 and at most 1,000,000, because all are in memory at once", 1, 10**6, integer=True
+    ),
 ]
 Seed = Annotated[int, number("a whole number from 0 to 2**63 - 1", 0, 2**63 - 1, integer=True)]
 Share = Annotated[float, number("a number between 0 and 1", 0.0, 1.0)]
@@ -97,7 +100,7 @@ Texts = Annotated[
 def checked(function: Callable[P, R], *, caller: str | None = None) -> Callable[P, R]:
     """Return the function with each argument compared with its annotation first."""
     signature = inspect.signature(function)
-    called = caller or getattr(function, "__qualname__", "this function")
+    called = caller or getattr(function, "__qualname__", "this function").removesuffix(".__init__")
 
     @wraps(function)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:

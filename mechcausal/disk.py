@@ -24,7 +24,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from mechcausal.errors import ResultError
+from mechcausal.errors import MechcausalError, ResultError, shortened
 
 _PART = ".mechcausal-part"  # how the names of temporary files and folders end
 _OLD = 24 * 3600  # seconds after which a temporary file of another machine is taken to be left over
@@ -118,6 +118,18 @@ def alive(pid: int) -> bool:
     except (PermissionError, OverflowError):
         return True
     return True
+
+
+def path_of(name: str | Path, error: type[MechcausalError] = ResultError) -> Path:
+    """Return the path that a name stands for, or raise if no file can be called so."""
+    try:
+        path = Path(name).expanduser()
+        path.exists()
+    except (OSError, RuntimeError, ValueError) as cause:
+        raise error(
+            "no file or folder can be called so", got=shortened(str(name)), fix=f"check the name: {reason_of(cause)}"
+        ) from cause
+    return path
 
 
 def require_room(path: str | Path, size: int | None = None, *, folder: bool = False, files: int = 1) -> Path:

@@ -21,8 +21,11 @@ class MechcausalError(ValueError):
     """
 
     def __init__(self, what: str, *, got: object = None, expected: object = None, fix: str | None = None) -> None:
+        what = _line(what)
         self.what, self.got, self.expected, self.fix = what, got, expected, fix
-        super().__init__(_sentence([what, *(None if part is None else _line(str(part)) for part in (got, expected, fix))]))
+        super().__init__(
+            _sentence([what, *(None if part is None else _line(str(part)) for part in (got, expected, fix))])
+        )
 
 
 def _line(text: str) -> str:

@@ -41,4 +41,4 @@ def test_registry():
 
 
 def test_what_prints_in_several_lines_is_one():
-    assert str(DataError("wrong", got="a\n  b\nc")) == "wrong (got a b c)"
+    assert str(MechcausalError("wrong", got="a\n  b\nc")) == "wrong (got a b c)"

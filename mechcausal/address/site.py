@@ -168,7 +168,9 @@ class Site:
         if isinstance(text, Site):
             return text
         if not isinstance(text, str):
-            raise SiteError("this is not a site", got=shortened(repr(text)), expected="a form like L3.resid_post or L9.z.H6")
+            raise SiteError(
+                "this is not a site", got=shortened(repr(text)), expected="a form like L3.resid_post or L9.z.H6"
+            )
         if "*" in text:
             raise SiteError(f"{text!r} stands for many sites and one is wanted here", fix="write one layer and head")
         return _read(text)

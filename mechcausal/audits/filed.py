@@ -40,7 +40,8 @@ def read_document(
         what: What the document is, with its article.
         fix: How one is made.
     """
-    file = Path(path) / name if Path(path).is_dir() else Path(path)
+    file = storage.path_of(path)
+    file = file / name if file.is_dir() else file
     if not file.is_file():
         raise ResultError(f"there is no {what.partition(' ')[2]} {file}", fix=fix)
     storage.check_seal(file, what)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mechcausal.arguments import described
-from mechcausal.disk import write_file, write_text
+from mechcausal.disk import path_of, write_file, write_text
 from mechcausal.errors import DataError, shortened
 
 TEXT_FILES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".txt")
@@ -88,6 +88,7 @@ def _plain(value: Any) -> Any:  # noqa: ANN401 - a cell
 
 
 def _file(path: Path, needed: Sequence[str]) -> Rows:
+    path = path_of(path, DataError)
     if path.is_dir() or not path.exists():
         raise DataError(f"there is no file {path}", fix="check the name and the folder" if not path.is_dir() else None)
     if path.suffix == ".parquet":

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
+from mechcausal.arguments import described
 from mechcausal.errors import DataError
 
 Side = Literal["left", "right"]
@@ -18,6 +20,10 @@ def pad(rows: Sequence[Sequence[int]], *, width: int | None = None, side: Side =
 
     The filler is the row's own last (or first) token: it is masked, and it is in every vocabulary.
     """
+    if not _are_rows(rows):
+        raise DataError(
+            "these are no rows of token ids", got=described(rows), expected="a list of lists of whole numbers"
+        )
     if not rows or any(len(row) == 0 for row in rows):
         raise DataError("there is a prompt without tokens", fix="give every prompt at least one token")
     if side not in ("left", "right"):
@@ -33,6 +39,16 @@ def pad(rows: Sequence[Sequence[int]], *, width: int | None = None, side: Side =
         tokens[i, begin : begin + len(row)] = torch.as_tensor(row)
         mask[i, begin : begin + len(row)] = True
     return tokens, mask
+
+
+def _are_rows(rows: Any) -> bool:  # noqa: ANN401 - whatever a caller passes
+    """Say whether these are rows of whole numbers, each as its first and last entry are."""
+    return isinstance(rows, Sequence) and all(
+        isinstance(row, Sequence)
+        and not isinstance(row, str)
+        and all(isinstance(row[i], Integral) for i in (0, -1) if row)
+        for row in rows
+    )
 
 
 def read_position(tokenizer: Any, rows: list[list[int]]) -> Tensor | None:  # noqa: ANN401

@@ -27,7 +27,10 @@ def _are_rows(value: Any) -> bool:  # noqa: ANN401
 
 Amount = Annotated[
     float | Vector,
-    Kind("a finite number, or a vector of them", lambda value: fits(value, Number) or (_is_vector(value) and len(value) > 0)),
+    Kind(
+        "a finite number, or a vector of them",
+        lambda value: fits(value, Number) or (_is_vector(value) and len(value) > 0),
+    ),
 ]
 Bias = Annotated[Vector, Kind("a vector of finite numbers", _is_vector)]
 Rows = Annotated[tuple[Vector, ...], Kind("a list of vectors of one length, of finite numbers", _are_rows)]
@@ -197,7 +200,9 @@ class Edit:
             check_fields(self)  # asked one by one only where something is wrong, because edits are made by the thousand
         if self.when is not None and (not isinstance(self.when, str) or self.when not in get_args(When)):
             raise InterventionError(
-                f"{self} says wrongly when it is made", got=described(self.when), fix=did_you_mean(self.when, get_args(When))
+                f"{self} says wrongly when it is made",
+                got=described(self.when),
+                fix=did_you_mean(self.when, get_args(When)),
             )
 
     @classmethod

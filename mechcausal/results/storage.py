@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from mechcausal.disk import alive as alive
 from mechcausal.disk import is_of_the_disk as is_of_the_disk
+from mechcausal.disk import path_of as path_of
 from mechcausal.disk import reason_of as reason_of
 from mechcausal.disk import remove_leftovers as remove_leftovers
 from mechcausal.disk import replacing as replacing
@@ -89,7 +90,7 @@ def check_seal(
         error: The kind of error to raise.
         last: Whether its last seal is its own, because it holds other sealed files before that.
     """
-    path = Path(path)
+    path = path_of(path, error)
     if not path.is_file():
         raise error(f"there is no file {path}", fix="check the path")
     if not path.stat().st_size:
