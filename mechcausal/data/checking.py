@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from mechcausal.arguments import described
+from mechcausal.data.padding import check_padding
 from mechcausal.data.targets import listed
 from mechcausal.errors import DataError, shortened
 
@@ -43,9 +44,7 @@ def check_columns(prompts: PromptSet) -> None:
     if prompts.mask.dtype != torch.bool:
         raise DataError("the mask must be True or False", got=prompts.mask.dtype, expected="torch.bool")
     _check_words(prompts)
-    if bool((~prompts.mask).all(dim=1).any()):
-        row = int((~prompts.mask).all(dim=1).nonzero()[0])
-        raise DataError(f"prompt {row} has no tokens", fix="give every prompt at least one token")
+    check_padding(prompts.mask, prompts.side)
     for part in fields(prompts):
         value = getattr(prompts, part.name)
         columns = value if isinstance(value, dict) else {"": value}
@@ -75,8 +74,6 @@ def _check_kinds(prompts: PromptSet) -> None:
                 f"the column {name!r} of prompts is no tensor of {ndim} dimension{'s' if ndim > 1 else ''}",
                 got=got, fix=_FIX if name in ("tokens", "mask") else None,
             )  # fmt: skip
-    if not isinstance(prompts.side, str) or prompts.side not in ("left", "right"):
-        raise DataError("prompts are padded on one of two sides", got=described(prompts.side), expected="left or right")
     for name in _LISTS:
         column = getattr(prompts, name)
         if not isinstance(column, Sequence) or isinstance(column, str):

@@ -26,8 +26,7 @@ def pad(rows: Sequence[Sequence[int]], *, width: int | None = None, side: Side =
         )
     if not rows or any(len(row) == 0 for row in rows):
         raise DataError("there is a prompt without tokens", fix="give every prompt at least one token")
-    if side not in ("left", "right"):
-        raise DataError("prompts are padded on one of two sides", got=side, expected="left or right")
+    check_side(side)
     longest = max(len(row) for row in rows)
     width = longest if width is None else width
     if width < longest:
@@ -49,6 +48,34 @@ def _are_rows(rows: Any) -> bool:  # noqa: ANN401 - whatever a caller passes
         and all(isinstance(row[i], Integral) for i in (0, -1) if row)
         for row in rows
     )
+
+
+def check_padding(mask: Tensor, side: str) -> None:
+    """Refuse a prompt without tokens, or with padding between its tokens, and a side that there is not.
+
+    Args:
+        mask: True at real tokens, [batch pos].
+        side: The padded side.
+    """
+    check_side(side)
+    begins = mask.clone()
+    begins[:, 1:] &= ~mask[:, :-1]
+    runs = begins.sum(1)  # of real tokens without padding between them
+    if not bool((runs == 1).all()):
+        row = int((runs != 1).nonzero()[0])
+        if not int(runs[row]):
+            raise DataError(f"prompt {row} has no tokens", fix="give every prompt at least one token")
+        raise DataError(
+            f"the mask of prompt {row} has a hole: padding between its tokens",
+            got="".join("T" if real else "F" for real in mask[row].tolist()[:40]), expected="padding on one side only",
+            fix="leave the tokens out and pad again: mechcausal.data.pad(rows)",
+        )  # fmt: skip
+
+
+def check_side(side: str) -> None:
+    """Refuse to pad anywhere else than on the left or on the right."""
+    if not isinstance(side, str) or side not in ("left", "right"):
+        raise DataError("prompts are padded on one of two sides", got=described(side), expected="left or right")
 
 
 def read_position(tokenizer: Any, rows: list[list[int]]) -> Tensor | None:  # noqa: ANN401

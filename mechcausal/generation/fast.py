@@ -23,6 +23,7 @@ from mechcausal.interventions.specs import Edit
 from mechcausal.models import bridge
 from mechcausal.models.abilities import abilities
 from mechcausal.models.bare import Port, bare, hooked, ports
+from mechcausal.models.masks import finite_masks
 
 _AT_LAYERS = {"resid_pre": True, "resid_post": False}  # whether it goes in or comes out
 _AT_MODULES = ("q", "k", "v", "z", "attn_out", "mlp_post", "mlp_out")
@@ -64,7 +65,7 @@ class Fast:
         for edit, where in zip(edits, masks, strict=True):
             by_site.setdefault(edit.site.whole, []).append(partial(edited, edit=edit, mask=where))
         fired: list[Site] = []
-        with ExitStack() as hooks, torch.no_grad():
+        with ExitStack() as hooks, torch.no_grad(), finite_masks():
             for site, steps in by_site.items():
                 act = partial(self._act, site, steps, tokens.shape, fired)
                 hooks.callback(hooked(self._ports[site], act).remove)

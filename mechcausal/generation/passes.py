@@ -22,9 +22,12 @@ from mechcausal.data.prompts import PromptSet
 from mechcausal.errors import MechcausalError, UnsupportedError
 from mechcausal.generation.fast import Fast
 from mechcausal.interventions.specs import Edit, Scale
+from mechcausal.metrics import is_finite
 from mechcausal.models import bridge
+from mechcausal.models.abilities import abilities
 from mechcausal.models.condition import condition
 from mechcausal.models.fingerprint import weights_fingerprint
+from mechcausal.models.finite import refuse_nan
 from mechcausal.models.hooked import forward
 
 
@@ -104,6 +107,9 @@ class Growing:
         else:
             last = self._through_bridge(PromptSet(tokens=tokens, mask=mask, side="left"), *given)
         self.forwards += 1
+        if not bool(is_finite(last).all()):  # else something would be written all the same
+            texts = PromptSet(tokens=self.tokens, mask=self.mask, side="left")
+            refuse_nan(self.model, texts, abilities(self.model).components)
         for number in acting:
             self.made[number] += 1
             self.positions[number] += int(self._where[number][:, -self._new :].sum())
@@ -138,6 +144,7 @@ def why_no_cache(model: Any, state: Any = None) -> str:  # noqa: ANN401 - a Tran
         state: What `state_of` gives, where it is known already.
     """
     state = state or state_of(model)
+    abilities(model)  # which refuses a model that computes no numbers
     if model not in _cacheable or _cacheable[model][0] != state:
         _cacheable[model] = state, _measured(model)
     return _cacheable[model][1]

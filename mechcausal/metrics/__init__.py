@@ -7,12 +7,13 @@ exactly. A metric of your own is any function with the same signature.
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from mechcausal.data.checking import check_answers
@@ -64,6 +65,11 @@ class Metric:
         return self.reads in ("answers", "position")
 
     @property
+    def hides_nan(self) -> bool:
+        """Whether its values can be finite where the logits are not: what is likeliest, and any function of your own."""
+        return not self.differentiable or not self.needs_logits
+
+    @property
     def piece(self) -> Metric:
         """What is measured on each row of forced prompts, of which `combined` makes this metric."""
         if self.answers is None:
@@ -88,7 +94,18 @@ class Metric:
             raise MechcausalError(
                 f"the metric {self.name!r} must return one number per example", got=got, expected=(len(batch),)
             )
-        return values
+        if not self.hides_nan:
+            return values
+        values = values if values.is_floating_point() else values.float()
+        return values.masked_fill(~self._is_finite(logits, batch), math.nan)
+
+    def _is_finite(self, logits: Tensor, batch: PromptSet) -> Bool[Tensor, " batch"]:
+        """Say which examples have numbers wherever they are read."""
+        read = at_read_position(logits, batch) if self.reads_one_position else logits
+        finite = is_finite(read)
+        if finite.shape == batch.mask.shape:  # padding is not read
+            finite = finite | ~batch.mask.to(finite.device)
+        return finite.reshape(len(batch), -1).all(1)
 
     def check(self, prompts: PromptSet) -> None:
         """Say what is missing if these prompts do not carry what the metric reads, or what it compares is the same."""
@@ -117,6 +134,11 @@ class Metric:
                 f"the metric {self.name!r} has no slope at the clean run, which it compares with",
                 fix="pass pairs with steps=8 or direction='denoise', or choose another metric",
             )
+
+
+def is_finite(logits: Float[Tensor, "... vocab"]) -> Tensor:
+    """Say where logits are numbers; single tokens may be ruled out by minus infinity."""
+    return logits.detach().amax(-1).isfinite()
 
 
 METRICS: Registry[Metric] = Registry("metric")

@@ -22,11 +22,13 @@ from mechcausal.data.prompts import PromptSet
 from mechcausal.errors import InterventionError, MechcausalError, ModelError, SiteError, UnsupportedError
 from mechcausal.interventions.specs import AddDelta, Edit
 from mechcausal.method import once
+from mechcausal.metrics import is_finite
 from mechcausal.models import bridge
 from mechcausal.models.attached import with_dictionaries
 from mechcausal.models.cache import keep, recall, versions
 from mechcausal.models.condition import Condition, condition, digest_of, remember
 from mechcausal.models.fingerprint import weights_fingerprint
+from mechcausal.models.finite import refuse_nan
 from mechcausal.models.hooked import forward, readings
 
 if TYPE_CHECKING:
@@ -236,6 +238,8 @@ def _measure(model: Any) -> Abilities:  # noqa: ANN401
     measured = {name: _readable(model, batch, name, shape) for name in names}
     if measured["mlp_post"].reads:  # the configuration is wrong about it in some adapters (OPT)
         shape = replace(shape, d_mlp=measured["mlp_post"].shape[-1])
+    if not bool(is_finite(forward(model, batch).output).all()):  # nothing could be told from what it computes
+        refuse_nan(model, batch, measured)
     additive = _is_additive(model, batch, measured, shape)
     if not additive and measured["resid_mid"].reads:
         note = "the stream after attention is normalised before it is added (post-norm), so there is no resid_mid"

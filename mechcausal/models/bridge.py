@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from mechcausal.address import ModelShape, Site
 from mechcausal.errors import DataError, ModelError, UnsupportedError
 from mechcausal.method import once
+from mechcausal.models.masks import finite_masks
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # about HookedTransformer, which nothing here uses
@@ -30,7 +31,9 @@ with warnings.catch_warnings():
     from transformer_lens.model_bridge.sources.native.model import NativeModel
 
 NATIVE = "TransformerLensNative"
-_GLOBAL = ("_global_forward_pre_hooks", "_global_forward_hooks")
+# Where torch keeps hooks: of one module, and of all.
+_HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
+_GLOBAL = tuple(f"_global{name}" for name in _HOOKS)
 LEVEL = 7_351_000  # our hooks are removed by this level and by no other; nobody else uses it
 
 _ALIASES = {
@@ -249,7 +252,8 @@ def run(model: TransformerBridge, tokens: Tensor, mask: Tensor) -> Tensor:
             expected=f"0 to {model.cfg.d_vocab - 1}", fix="build the prompts with this model's tokenizer",
         )  # fmt: skip
     attention_mask = None if bool(mask.all()) else mask.long()
-    return model(tokens, attention_mask=attention_mask, return_type="logits")
+    with finite_masks():
+        return model(tokens, attention_mask=attention_mask, return_type="logits")
 
 
 def step(model: TransformerBridge, tokens: Tensor, mask: Tensor, cache: Any) -> Tensor:  # noqa: ANN401
@@ -265,14 +269,15 @@ def step(model: TransformerBridge, tokens: Tensor, mask: Tensor, cache: Any) -> 
     options: dict[str, Any] = {"logits_to_keep": 1} if "logits_to_keep" in taken else {}
     if "position_ids" in taken:
         options["position_ids"] = (mask.long().cumsum(1) - 1).clamp(min=0)[:, -tokens.shape[1] :]
-    logits = model(
-        tokens, attention_mask=mask.long(), past_key_values=cache, use_cache=True, return_type="logits", **options
-    )
+    given = {"attention_mask": mask.long(), "past_key_values": cache, "use_cache": True}
+    with finite_masks():
+        logits = model(tokens, return_type="logits", **given, **options)
     return logits[:, -1]
 
 
 def modules_of(model: TransformerBridge) -> Iterator[tuple[str, nn.Module]]:
-    """Yield the modules beneath a bridge with their names, each once, without the hook points between them."""
+    """Yield a bridge and the modules beneath it with their names, each once, without the hook points between them."""
+    yield "", model
     waiting: list[tuple[str, nn.Module]] = [("", underlying(model))]
     seen: set[int] = set()
     while waiting:
@@ -291,7 +296,7 @@ def modules_of(model: TransformerBridge) -> Iterator[tuple[str, nn.Module]]:
 def hooks_of(module: nn.Module) -> Iterator[tuple[str, int, Any]]:
     """Yield the hooks of a module and a forward that was put in the place of its own, by which transformer-lens did not wire it."""
     values = vars(module)
-    for kind in ("_forward_pre_hooks", "_forward_hooks"):
+    for kind in _HOOKS:
         for number, hook in values[kind].items():
             if not _is_wiring(hook):
                 yield kind, number, hook
@@ -321,9 +326,10 @@ def _foreign(model: TransformerBridge) -> str:
     if any(getattr(nn.modules.module, name) for name in _GLOBAL):
         return "hooks on all modules are registered with torch"
     for point in model.hook_dict.values():
-        for hook in (*point.fwd_hooks, *point.bwd_hooks):
-            if not _is_wiring(getattr(hook, "user_hook", None)):
-                return f"hooks of others are attached to the model (at {point.name})"
+        added = (*point.fwd_hooks, *point.bwd_hooks)
+        beside = sum(len(vars(point)[kind]) for kind in _HOOKS) > len(added)  # registered with torch, past the bridge
+        if beside or not all(_is_wiring(getattr(hook, "user_hook", None)) for hook in added):
+            return f"hooks of others are attached to the model (at {point.name})"
     for name, module in modules_of(model):
         kind = next((kind for kind, *_ in hooks_of(module)), None)
         if kind is not None:

@@ -1,4 +1,4 @@
-"""What a forward depends on besides the weights: types, settings, hooks and replaced forwards of all modules.
+"""What a forward depends on besides the weights: types, settings, buffers, hooks and replaced forwards of all modules.
 
 All of it can be changed by hand after the first use of a model. It is looked at again in every run of a method, so that
 what was remembered of the model as it was is not used for the model as it is.
@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from torch import Tensor
+
 from mechcausal.method import once
 from mechcausal.models import bridge
+from mechcausal.models.checksum import checksum
 
 Condition = tuple[Any, ...]
 _PLAIN = (bool, int, float, str, type(None))
@@ -35,6 +38,7 @@ def _condition(model: Any) -> Condition:  # noqa: ANN401
     parts: list[Any] = []
     types: dict[type, None] = {}
     configurations: dict[int, Any] = {}
+    buffers: dict[str, Tensor] = {}
     for name, part in bridge.modules_of(model):
         types[type(part)] = None
         values = vars(part)
@@ -45,10 +49,21 @@ def _condition(model: Any) -> Condition:  # noqa: ANN401
         )
         hooks = tuple(bridge.hooks_of(part))
         parts.append((name, type(part), settings, hooks))
+        buffers |= {f"{name}.{key}": value for key, value in lasting(part)}
         if (config := values.get("config")) is not None:
             configurations.setdefault(id(config), config)
     forwards = tuple((kind, getattr(kind, "forward", None)) for kind in types)
-    return tuple(parts), forwards, tuple(_settings(config) for config in configurations.values())
+    sums = tuple(zip(buffers, checksum(buffers.values()), strict=True))
+    return tuple(parts), forwards, tuple(_settings(config) for config in configurations.values()), sums
+
+
+def lasting(module: Any) -> Iterator[tuple[str, Tensor]]:  # noqa: ANN401 - a module
+    """Yield the buffers of a module that stay what they are when it runs; some rotary frequencies follow the text."""
+    kinds = str(vars(module).get("rope_type", ""))
+    follow = "dynamic" in kinds or "longrope" in kinds
+    for name, buffer in vars(module)["_buffers"].items():
+        if buffer is not None and not buffer.is_meta and (not follow or name.startswith("original_")):
+            yield name, buffer
 
 
 def digest_of(state: Condition) -> str | None:
@@ -56,12 +71,12 @@ def digest_of(state: Condition) -> str | None:
 
     Functions have no content that could be compared between processes, so nothing is remembered of a model with hooks.
     """
-    parts, forwards, configurations = state
+    parts, forwards, configurations, buffers = state
     if any(hooks for *_, hooks in parts) or not all(_is_of_the_class(kind, forward) for kind, forward in forwards):
         return None
     modules = [(name, _name(kind), settings) for name, kind, settings, _ in parts]
     settings = [[entry for entry in configuration if entry[0] not in _NAMES] for configuration in configurations]
-    text = repr((modules, sorted({_name(kind) for kind, _ in forwards}), settings))
+    text = repr((modules, sorted({_name(kind) for kind, _ in forwards}), settings, buffers))
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
@@ -97,7 +112,15 @@ def altered(model: Any) -> list[str]:  # noqa: ANN401 - a TransformerBridge
     changes += [f"{name or 'the model'} lacks a {kind.__name__}" for name, kind in old if (name, kind) not in new]
     replaced = [kind.__name__ for kind, forward in now[1] if dict(before[1]).get(kind, forward) is not forward]
     changes += [f"the class {name} has another forward" for name in replaced]
+    changes += [f"the buffer {name} was changed" for name in changed_buffers(model)]
     return (changes or ["its configuration was changed"])[:5]
+
+
+def changed_buffers(model: Any) -> list[str]:  # noqa: ANN401 - a TransformerBridge
+    """Return the names of buffers whose content is another than at the first use of the model."""
+    now = condition(model)
+    before = dict(_first.setdefault(model, now)[3])
+    return [name for name, value in now[3] if before.get(name, value) != value]
 
 
 def _by_name(state: Condition) -> dict[tuple[str, type], tuple[Any, Any]]:

@@ -16,16 +16,16 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from mechcausal.address import ALL, GLOBAL_COMPONENTS, Site
-from mechcausal.address.components import ORDER
+from mechcausal.address import ALL, Site
 from mechcausal.data.batching import by_length, parts
 from mechcausal.data.prompts import PromptSet
 from mechcausal.data.selected import Selected
-from mechcausal.errors import DataError, MechcausalError, NumericsError
+from mechcausal.errors import DataError, MechcausalError
 from mechcausal.metrics import Metric
 from mechcausal.metrics.answers import longest_answer
 from mechcausal.models import bridge
 from mechcausal.models.abilities import abilities
+from mechcausal.models.finite import refuse_nan
 from mechcausal.models.hooked import Run, forward, readings
 from mechcausal.models.plan import Cell, Economy, Found, Plan
 from mechcausal.models.replay.evaluate import BUDGET, replay
@@ -141,8 +141,9 @@ def evaluate(
                 out[-2:] = run.base, run.source
             forwards += run.forwards
         reached = _reached(part, selected)
-        if not plan.dry and not np.isfinite(out[:-2][reached]).all():
-            _refuse_nan(model, part.base)
+        sides = out[-2 : None if plan.rows is not None else -1] if unedited else out[:0]
+        if not plan.dry and not (np.isfinite(out[:-2][reached]).all() and np.isfinite(sides).all()):
+            refuse_nan(model, part.base, able.components)
         out[:-2][~reached] = np.nan
         return of_prompts(plan.metric, out, answers)
 
@@ -374,16 +375,3 @@ def in_batches(
 
 def _out_of_memory(error: BaseException) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
-
-
-def _refuse_nan(model: Any, batch: PromptSet) -> None:  # noqa: ANN401
-    able = abilities(model)
-    layers = range(able.shape.n_layers)
-    inside = [
-        Site(name, layer) for layer in layers for name in ORDER if name not in (*GLOBAL_COMPONENTS, "pattern", "result")
-    ]
-    readable = [site for site in (Site("embed"), *inside) if able.components[site.component].reads]
-    read = forward(model, batch, read=readable).read
-    where = next((site for site in readable if not bool(torch.isfinite(read[site])[batch.mask].all())), None)
-    place = f"first in {where}" if where else "in the logits or in the edit itself"
-    raise NumericsError(f"the model computes NaN or infinity, {place}", fix="check the weights, the dtype and the edit")

@@ -7,7 +7,7 @@ where it contradicts. Every tensor must have its place and every place its tenso
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,46 +16,14 @@ from einops import rearrange
 from torch import Tensor
 
 from mechcausal.arguments import described
-from mechcausal.errors import ModelError, UnsupportedError, did_you_mean, shortened
+from mechcausal.errors import ModelError, UnsupportedError, shortened
 from mechcausal.models.files import name_of, read_safetensors, read_torch, tensors_in
 from mechcausal.models.layouts import LAYOUTS, Layout
+from mechcausal.models.stated import KEPT, REFUSED, Config, check_config, some
 
-Config = Mapping[str, Any]
 State = Mapping[str, Tensor]
 
-# What the native model is told.
-_KEPT = (
-    "n_layers", "d_model", "n_ctx", "d_head", "n_heads", "d_mlp", "d_vocab", "d_vocab_out", "act_fn", "eps",
-    "normalization_type", "attn_only", "attention_dir", "final_rms", "default_prepend_bos",
-)  # fmt: skip
 _FROM_SHAPES = ("n_layers", "d_model", "n_ctx", "d_head", "n_heads", "d_mlp", "d_vocab", "d_vocab_out")
-# What changes how a model computes, and is not translated.
-_REFUSED = {
-    "use_local_attn": "local attention",
-    "gated_mlp": "gated MLPs",
-    "parallel_attn_mlp": "parallel blocks",
-    "scale_attn_by_inverse_layer_idx": "attention scaled by layer",
-    "attn_scores_soft_cap": "soft-capped scores",
-    "output_logits_soft_cap": "soft-capped logits",
-    "num_experts": "a mixture of experts",
-    "post_embedding_ln": "a norm behind the embedding",
-    "use_normalization_before_and_after": "norms behind sublayers",
-    "use_qk_norm": "norms of queries and keys",
-    "use_attention_sinks": "attention sinks",
-    "use_logn_attn": "attention scaled by length",
-    "clip_qkv": "clipped queries and keys",
-}
-# Of the others these say how a model was made, how it is watched, or what the refused would need.
-_WITHOUT_EFFECT = (
-    "attn_scale", "attn_types", "checkpoint_index", "checkpoint_label_type", "checkpoint_value", "decoder_start_token_id",
-    "device", "dtype", "experts_per_token", "from_checkpoint", "init_mode", "init_weights", "initializer_range",
-    "layer_norm_folding", "load_in_4bit", "model_name", "n_devices", "n_key_value_heads", "n_params", "norm_topk_prob",
-    "original_architecture", "positional_embedding_type", "quantization_method", "relative_attention_max_distance",
-    "relative_attention_num_buckets", "seed", "tie_word_embeddings", "tokenizer_name", "tokenizer_prepends_bos",
-    "train_seq_length", "trust_remote_code", "ungroup_grouped_query_attention", "use_attn_in", "use_attn_result",
-    "use_attn_scale", "use_hook_mlp_in", "use_hook_tokens", "use_split_qkv_input", "uses_rms_norm", "window_size",
-)  # fmt: skip
-_ROTARY = ("rotary", "NTK", "yarn", "use_yarn", "use_NTK", "use_dynamic_ntk")
 _OFF = (None, False, -1, -1.0, 0)
 
 
@@ -67,9 +35,7 @@ def is_hooked_transformer(source: object) -> bool:
 def in_memory(source: Any, config: Config | None) -> tuple[Config, State]:  # noqa: ANN401
     """Return (configuration, state dict) of a HookedTransformer, or of a state dict, in memory."""
     if is_hooked_transformer(source):
-        return {**source.cfg.to_dict(), **(config or {})}, {
-            name: value.detach().cpu() for name, value in source.state_dict().items()
-        }
+        return {**source.cfg.to_dict(), **(config or {})}, _dense(source.state_dict())
     return _parts(source, config, "this state dict")
 
 
@@ -92,18 +58,36 @@ def _parts(content: Mapping[Any, Any], config: Config | None, what: str) -> tupl
     if config is not None and not isinstance(config, Mapping):
         raise ModelError("'config' is a mapping", got=described(config), fix="config={'act_fn': 'relu', ...}")
     prefix = "_orig_mod."  # of a compiled model
-    tensors = {name.removeprefix(prefix): value.detach().cpu() for name, value in tensors.items()}
-    return (stored if config is None else config), tensors
+    tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}
+    return (stored if config is None else config), _dense(tensors)
+
+
+def _dense(tensors: State) -> State:
+    """Return tensors on the CPU, and refuse those that are no plain arrays of real numbers."""
+    for name, value in tensors.items():
+        kind = (
+            "has no content (it is on the meta device)" if value.is_meta
+            else "is complex" if value.is_complex()
+            else "is quantized" if value.is_quantized
+            else f"is stored as {str(value.layout).removeprefix('torch.')}" if value.layout != torch.strided
+            else ""
+        )  # fmt: skip
+        if kind:
+            raise ModelError(
+                f"the tensor {shortened(name, 60)!r} {kind}",
+                expected="a dense tensor of real numbers", fix="save plain weights: value.to_dense().real, say",
+            )  # fmt: skip
+    return {name: value.detach().cpu() for name, value in tensors.items()}
 
 
 def to_native(config: Config, state: State) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Translate a configuration and a state dict of a known layout into those of a native model."""
+    check_config(config)
     layout, sizes, tensors = _recognized(config, state)
     stated = {**layout.says, **config}
     facts = {**_told_by_keys(tensors, stated), **sizes}
     _refuse_unsupported(config)
     problems = [
-        *_unknown_words(config),
         *_contradictions(config, facts),
         *_gaps(config, facts, layout),
         *_absent(tensors, facts),
@@ -115,7 +99,7 @@ def to_native(config: Config, state: State) -> tuple[dict[str, Any], dict[str, T
             fix="correct config=" if len(problems) < 3 else None,
         )
     merged = {**stated, **facts}
-    native = {key: merged[key] for key in _KEPT if merged.get(key) is not None}
+    native = {key: merged[key] for key in KEPT if merged.get(key) is not None}
     native["normalization_type"] = merged.get("normalization_type", "LN")
     return native, _native_weights(merged, {name: value.float() for name, value in tensors.items()})
 
@@ -165,7 +149,7 @@ def _told_by_keys(tensors: State, stated: Config) -> dict[str, Any]:
 
 
 def _refuse_unsupported(config: Config) -> None:
-    refused = [words for key, words in _REFUSED.items() if config.get(key) not in _OFF]
+    refused = [words for key, words in REFUSED.items() if config.get(key) not in _OFF]
     positional = config.get("positional_embedding_type", "standard")
     if positional != "standard":
         refused.append(f"{positional} positions")
@@ -176,15 +160,6 @@ def _refuse_unsupported(config: Config) -> None:
         raise UnsupportedError(
             "this legacy checkpoint uses " + ", ".join(refused), fix="load the model through transformers"
         )
-
-
-def _unknown_words(config: Config) -> list[str]:
-    words = (*_KEPT, *_REFUSED, *_WITHOUT_EFFECT)
-    unknown = [str(key) for key in config if key not in words and not str(key).startswith(_ROTARY)]
-    shown = [f"no entry is called {shortened(key, 30)!r} ({did_you_mean(key, words)})" for key in unknown[:1]]
-    if shown and not shown[0].endswith("?)"):
-        shown = [shown[0].partition(" (use one of")[0]]
-    return shown + ([f"nor {_some(unknown[1:])}"] if unknown[1:] else [])
 
 
 def _contradictions(config: Config, facts: Config) -> list[str]:
@@ -231,18 +206,13 @@ def _absent(tensors: State, facts: Config) -> list[str]:
         there = [name in tensors for name in names]
         if not all(there) and (needed or any(there)):
             absent += [name for name, is_there in zip(names, there, strict=True) if not is_there]
-    return [f"no tensor {_some(absent)}"] if absent else []
+    return [f"no tensor {some(absent)}"] if absent else []
 
 
 def _leftover(layout: Layout, state: State) -> list[str]:
     placed = {key for _, key, _ in layout.keys(layout.layers_in(state))}
     left = [key for key in state if key not in placed and not layout.is_buffer(key)]
-    return [f"no place for {_some(left)}"] if left else []
-
-
-def _some(names: Sequence[str]) -> str:
-    more = len(names) - 2
-    return ", ".join(shortened(name, 50) for name in names[:2]) + (f" and {more} more" if more > 0 else "")
+    return [f"no place for {some(left)}"] if left else []
 
 
 def _native_weights(config: Config, state: State) -> dict[str, Tensor]:
@@ -290,7 +260,7 @@ def _norm(config: Config, state: State, old: str, new: str) -> dict[str, Tensor]
 def _score_factor(config: Config) -> float:
     """Native attention always divides scores by sqrt(d_head); what the checkpoint divides by goes into W_Q."""
     root = math.sqrt(config["d_head"])
-    if not config.get("use_attn_scale", True):
+    if config.get("use_attn_scale") not in (None, True):
         return root
-    scale = config.get("attn_scale") or -1.0
-    return root / scale if scale > 0 else 1.0
+    scale = config.get("attn_scale")
+    return 1.0 if scale in (None, -1) else root / scale

@@ -306,6 +306,8 @@ def _wrap(
     module = module.eval()
     if hasattr(module, "set_attn_implementation"):
         module.set_attn_implementation("eager")  # patterns exist only there
+    if hasattr(module, "set_experts_implementation") and next(module.parameters()).dtype == torch.float64:
+        module.set_experts_implementation("eager")  # torch multiplies groups of single precision and below only
     _refuse_nan(module.named_parameters())
     tokens = torch.arange(min(5, module.config.vocab_size), device=next(module.parameters()).device)[None]
     head = None

@@ -78,13 +78,21 @@ def tabulate(
         ("effect", "effect_low", "effect_high"), np.full(len(examples), np.nan)
     )
     if clean is not None and corrupt is not None:
-        computed |= _named("effect", ratio_intervals(examples - corrupt + around, clean - corrupt, clusters))
+        computed |= _named("effect", ratio_intervals(examples - corrupt + around, _between(clean, corrupt), clusters))
     names = dict.fromkeys(name for place in where for name in place)
     given = {name: [place.get(name, np.nan) for place in where] for name in names}
     computed |= _tests(moved + around, examples, baselines["base"], clusters, given)
     frame = pd.DataFrame(given | computed, columns=[*_ALWAYS, *(name for name in names if name not in _ALWAYS)])
     counted = ("layer", "head", "neuron", "position", *(("feature",) if "feature" in frame else ()))
     return frame.astype(dict.fromkeys(counted, "Int64"))
+
+
+def _between(clean: np.ndarray, corrupt: np.ndarray) -> np.ndarray:
+    """Return what the sides of a contrast differ by; nothing at all where that is rounding in every example."""
+    total = np.asarray(clean - corrupt, dtype=float)
+    size = np.maximum(np.abs(clean), np.abs(corrupt)).max(initial=0.0, where=np.isfinite(total))
+    rounding = ~np.isfinite(total) | (np.abs(total) <= _ROUNDING * size)
+    return np.where(rounding.all(-1, keepdims=True), 0.0 * total, total)
 
 
 def _tests(

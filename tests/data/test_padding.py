@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from mechcausal.data import PromptSet
 from mechcausal.data.padding import laid_out, pad, read_position
 from mechcausal.errors import DataError
 
@@ -44,3 +45,28 @@ def test_columns_of_their_own():
     number = torch.tensor([[-1, 0, 1], [0, 1, 2]])  # the first row is padded on the left
     assert laid_out([[5, 6], [7, 8, 9]], number).tolist()[0][1:] == [5, 6]
     assert laid_out([[5, 6], [7, 8, 9]], number).tolist()[1] == [7, 8, 9]
+
+
+@pytest.mark.parametrize(
+    ("mask", "said"),
+    [
+        ([[True, False, True, True], [True, True, True, True]], r"mask of prompt 0 has a hole.*got TFTT"),
+        ([[True, True, True, False], [False, True, False, True]], r"mask of prompt 1 has a hole.*got FTFT"),
+        ([[True, True, True, True], [False, False, False, False]], "prompt 1 has no tokens"),
+    ],
+)
+def test_padding_between_tokens_is_refused(mask, said):
+    """What the loop hides there, the engine would count as a position."""
+    with pytest.raises(DataError, match=said):
+        PromptSet(tokens=torch.ones(2, 4, dtype=torch.long), mask=torch.tensor(mask))
+
+
+def test_padding_on_both_sides_is_none_between_tokens():
+    mask = torch.tensor([[False, True, True, False], [True, True, False, False]])
+    assert PromptSet(tokens=torch.ones(2, 4, dtype=torch.long), mask=mask).starts.tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("side", ["middle", "", None, 3])
+def test_a_side_is_left_or_right(side):
+    with pytest.raises(DataError, match=r"padded on one of two sides .*expected left or right"):
+        PromptSet(*pad([[1, 2]]), side=side)

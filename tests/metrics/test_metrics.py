@@ -105,3 +105,23 @@ def test_half_precision_is_accumulated_in_float32(case, name, dtype):
     values = metric(name)(low, prompts, other)
     assert values.dtype == torch.float32
     assert torch.equal(values, metric(name)(low.float(), prompts, other.float()))
+
+
+def likeliest(logits, batch):
+    return logits.argmax(-1).sum(-1)  # of all positions, and whole numbers
+
+
+@pytest.mark.parametrize("spec", ["accuracy", likeliest], ids=["accuracy", "own"])
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
+def test_what_is_read_off_no_numbers_is_no_number(case, spec, wrong):
+    """The likeliest of NaN is a token like any other, which would be counted as an answer."""
+    prompts, logits, _ = case
+    row, pad_column = 0, int((~prompts.mask[0]).nonzero()[0])
+    logits[row, pad_column] = wrong  # padding is not read
+    logits[row, prompts.read_columns[row], 9] = -float("inf")  # a token that is ruled out
+    before = metric(spec)(logits, prompts)
+    assert before.isfinite().all()
+    logits[row, prompts.read_columns[row], 3] = wrong
+    after = metric(spec)(logits, prompts)
+    assert after[row].isnan()
+    assert after[1] == before[1]

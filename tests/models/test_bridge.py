@@ -122,3 +122,29 @@ def test_a_copy_whose_joint_map_is_changed_computes_with_the_change():
     assert float((after - before).abs().max()) > 1e-2
     assert torch.equal(forward(model, prompts).logits, before)
     assert replayer(twin).twin is not None  # the bare model and the bridge agree again
+
+
+@pytest.mark.parametrize(
+    "kind", ["register_full_backward_hook", "register_full_backward_pre_hook", "register_forward_hook"]
+)
+def test_hooks_anywhere_are_noticed(gpt2, kind):
+    """Backward hooks change gradients, and torch takes hooks on the bridge itself and on its hook points too."""
+    places = {
+        "transformer.h.1.mlp": bridge.underlying(gpt2).get_submodule("transformer.h.1.mlp"),
+        "the model": gpt2,
+        "hook_resid_pre": gpt2.blocks[1].hook_resid_pre
+        if hasattr(gpt2.blocks[1], "hook_resid_pre")
+        else gpt2.blocks[1].hook_in,
+    }
+    for name, module in places.items():
+        handle = getattr(module, kind)(lambda *_: None)
+        try:
+            assert "hooks of others are attached" in bridge.foreign(gpt2), name
+        finally:
+            handle.remove()
+    handle = torch.nn.modules.module.register_module_full_backward_hook(lambda *_: None)
+    try:
+        assert "registered with torch" in bridge.foreign(gpt2)
+    finally:
+        handle.remove()
+    assert bridge.foreign(gpt2) == ""

@@ -3,10 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from zoo import build, make_pairs
+from plain_dictionaries import TopK
+from zoo import build, loaded, make_pairs
 
 import mechcausal as mc
+from mechcausal.errors import SiteError
 from mechcausal.models import bridge
+from mechcausal.models.binding import attach
 from mechcausal.models.condition import altered, condition
 from mechcausal.models.fingerprint import weights_fingerprint
 
@@ -162,3 +165,65 @@ def test_what_transformers_leaves_on_its_layers_changes_nothing():
     model = used()
     model.original_model(PAIRS.clean.tokens, output_hidden_states=True)
     assert mc.patch(model, PAIRS, sites="z").provenance.compute["engine"] == "replay"
+
+
+def test_backward_hooks_of_others_leave_gradients_to_the_loop():
+    """They change no number of a forward, and every gradient that passes them."""
+    model = used()
+    before = mc.attribute(model, PAIRS, sites="z")
+    assert before.provenance.compute["engine"] != "naive"
+    module = inner(model, "transformer.h.1.mlp")
+    handle = module.register_full_backward_hook(lambda module, into, out: tuple(slope * 0 for slope in into))
+    fast, slow = (mc.attribute(model, PAIRS, sites="z", exact=exact) for exact in ("replay", "naive"))
+    np.testing.assert_allclose(fast.examples, slow.examples, rtol=1e-5, atol=1e-6)
+    assert np.abs(fast.examples - before.examples).max() > 0.1
+    assert fast.provenance.compute["engine"] == "naive"
+    assert any("transformer.h.1.mlp" in text for text in fast.provenance.model["altered"])
+    handle.remove()
+    np.testing.assert_allclose(mc.attribute(model, PAIRS, sites="z").examples, before.examples)
+
+
+BUFFERS = {"llama": "model.rotary_emb.inv_freq", "gemma2": "model.embed_tokens.embed_scale"}
+
+
+@pytest.mark.parametrize(("kind", "name"), BUFFERS.items(), ids=BUFFERS)
+def test_a_changed_buffer_is_another_model(kind, name):
+    """Rotary frequencies decide where a head looks, and are no weight."""
+    model = used(kind)
+    small = attach(model, TopK(32), "L1.resid_post", name="small")
+    before, digest, state = by_hand(model), weights_fingerprint(model), condition(model)
+    buffer = next(value for key, value in model.original_model.named_buffers() if key.endswith(name.rpartition(".")[2]))
+    kept = buffer.clone()
+    buffer.data *= 0.3
+    check_followed(model, before)
+    facts = mc.patch(model, PAIRS, sites="z").provenance.model
+    assert facts["weights"] != digest
+    assert facts["altered"] == [f"the buffer {name} was changed"]
+    with pytest.raises(SiteError, match="have changed since the dictionary 'small' was attached"):
+        mc.patch(model, PAIRS, sites=small.feature(3))
+    buffer.data.copy_(kept)
+    assert (weights_fingerprint(model), condition(model)) == (digest, state)
+
+
+@pytest.mark.parametrize("kind", ["llama", "gemma2", "neox", "bert"])
+def test_a_run_changes_no_buffer(kind):
+    model = loaded(kind)
+    state = condition(model)
+    mc.patch(model, PAIRS, sites="L1.z")
+    assert condition(model) == state
+
+
+def test_frequencies_that_follow_the_length_of_a_text_are_no_change():
+    """They are computed again in each run."""
+    config = build("llama").config
+    config.rope_parameters = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10000.0}
+    config.max_position_embeddings = 4
+    module = type(build("llama"))(config).eval()
+    model = mc.load(module, check=False)
+    state, digest = condition(model), weights_fingerprint(model)
+    frequencies = next(value for name, value in model.original_model.named_buffers() if name.endswith(".inv_freq"))
+    model(PAIRS.clean.tokens)
+    after = next(value for name, value in model.original_model.named_buffers() if name.endswith(".inv_freq"))
+    assert not torch.equal(frequencies, after)
+    assert (condition(model), weights_fingerprint(model)) == (state, digest)
+    assert not altered(model)

@@ -1,11 +1,12 @@
-"""Digests follow the weights, and only the weights."""
+"""Digests follow the weights and changed buffers, and nothing else."""
 
 import pytest
 import torch
 from zoo import build, loaded
 
 import mechcausal as mc
-from mechcausal.models.fingerprint import weights_fingerprint
+from mechcausal.models import bridge
+from mechcausal.models.fingerprint import module_fingerprint, weights_fingerprint
 
 
 @pytest.fixture(scope="module")
@@ -72,3 +73,21 @@ def test_the_digest_of_a_tokenizer_follows_its_tokens():
     tokenizer.add_tokens(["more"])
     assert tokenizer_fingerprint(tokenizer) != before
     assert tokenizer_fingerprint(None) is None
+
+
+def test_buffers_that_follow_from_the_configuration_do_not_count(architecture):
+    """What is stored with a digest was stored before buffers were looked at; those of shipped models stay as they were."""
+    for dtype in (torch.float32, torch.bfloat16):
+        module = build(architecture).to(dtype)
+        parameters = module_fingerprint(module)
+        model = mc.load(module, check=False)
+        assert weights_fingerprint(model) == module_fingerprint(bridge.underlying(model))
+        if architecture not in ("gpt2", "neox"):  # whose queries, keys and values the bridge takes apart
+            assert weights_fingerprint(model) == parameters
+
+
+def test_a_buffer_that_was_changed_before_loading_counts():
+    plain, changed = build("llama"), build("llama")
+    changed.model.rotary_emb.inv_freq *= 0.3
+    digests = [weights_fingerprint(mc.load(module, check=False)) for module in (plain, changed)]
+    assert digests[0] != digests[1]

@@ -238,3 +238,82 @@ def test_a_hooked_transformer_in_memory():
     rotary = lens.HookedTransformer(lens.HookedTransformerConfig(**BASE | {"positional_embedding_type": "rotary"}))
     with pytest.raises(UnsupportedError, match="rotary positions"):
         mc.load(rotary)
+
+
+WRONG = {
+    "attention_dir": ("Causal", "foo", 1, True),
+    "eps": (-1, 0, float("nan"), float("inf"), "x", [1e-5], True, 2.0),
+    "use_attn_scale": ("False", 0, [True]),
+    "attn_scale": (-3.0, 0, "x", [1], float("nan"), True),
+    "act_fn": (3, ["relu"]),
+    "normalization_type": ("ln", "layer", 1),
+    "attn_only": ("False", 1),
+    "final_rms": ("yes",),
+    "n_heads": ("4", 4.0, True, 0),
+    "d_vocab_out": (-2, "x"),
+    "default_prepend_bos": (1,),
+    "gated_mlp": ("False", [False]),
+    "n_key_value_heads": ("x",),
+    "positional_embedding_type": (1,),
+}
+
+
+@pytest.mark.parametrize(("key", "value"), [(key, value) for key, values in WRONG.items() for value in values])
+def test_a_wrong_value_is_refused_with_what_it_may_be(key, value):
+    """Each of these loaded once, and computed something else, or failed inside another library."""
+    with pytest.raises(
+        ModelError, match=f"configuration of this legacy checkpoint is wrong: {key} is .*, not "
+    ) as caught:
+        mc.load(random_state(BASE), config={**BASE, key: value})
+    assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        ("rotary_dimm", "'rotary_dimm' .did you mean 'rotary_dim'"),
+        ("NTKfoo", "no entry is called 'NTKfoo'"),
+        ("yarn", "no entry is called 'yarn'"),
+        ("attention_direction", "did you mean 'attention_dir'"),
+        (7, "no entry is called '7'"),
+        (None, "no entry is called 'None'"),
+    ],
+)
+def test_an_entry_that_there_is_not_is_refused(key, said):
+    with pytest.raises(ModelError, match=said):
+        mc.load({"state_dict": random_state(BASE), "config": {**BASE, key: 4}})
+
+
+def test_all_that_is_wrong_with_a_configuration_is_said_at_once():
+    config = {**BASE, "eps": -1, "attn_scale": 0, "attention_dir": "Causal", "rotary_dimm": 4, 3: 1}
+    with pytest.raises(
+        ModelError, match=r"'rotary_dimm'.*nor 3.*eps is -1.*attn_scale is 0.*attention_dir is 'Causal'"
+    ):
+        mc.load({"state_dict": random_state(BASE), "config": config})
+
+
+def test_entries_that_are_not_stated_are_as_if_they_were_absent():
+    """A configuration that was written out by a HookedTransformer says None, or -1, for what it leaves open."""
+    unset = {"attn_scale": -1.0, "d_vocab_out": -1, "rotary_dim": None, "use_attn_scale": None, "yarn_factor": 1.0}
+    models = [mc.load(random_state(BASE), config={**BASE, **more}) for more in ({}, unset)]
+    tokens = torch.arange(7)[None]
+    with torch.no_grad():
+        assert torch.equal(models[0](tokens), models[1](tokens))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda value: value.to("meta"), "has no content .it is on the meta device"),
+        (torch.Tensor.to_sparse, "is stored as sparse_coo"),
+        (lambda value: value.to(torch.complex64), "is complex"),
+        (lambda value: torch.quantize_per_tensor(value, 0.1, 0, torch.qint8), "is quantized"),
+    ],
+    ids=["meta", "sparse", "complex", "quantized"],
+)
+@pytest.mark.filterwarnings("ignore:.*quantize_per_tensor.*")
+def test_tensors_that_are_no_plain_numbers(change, said):
+    name = "blocks.0.attn.W_Q"
+    weights = random_state(BASE)
+    with pytest.raises(ModelError, match=f"the tensor '{name}' {said}"):
+        mc.load({**weights, name: change(weights[name])}, config=BASE)

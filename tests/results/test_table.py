@@ -93,6 +93,35 @@ def test_rounding_is_no_finding():
     assert frame["p_max"][1] < 0.005
 
 
+@pytest.mark.parametrize("by_cell", [False, True])
+def test_there_is_no_effect_on_the_scale_of_rounding(by_cell):
+    """Where clean and corrupt differ in their last digits only, a share of that difference would be any number."""
+    draw = np.random.default_rng(0)
+    corrupt = np.ones(16)
+    clean = corrupt + draw.choice([-1.0, 0.0, 1.0], 16) * np.finfo(np.float32).eps
+    assert clean.mean() != corrupt.mean()
+    examples = np.stack([corrupt, corrupt + 1e-7])
+    sides = {"clean": clean, "corrupt": corrupt}
+    sides = {name: np.stack([side, side]) if by_cell else side for name, side in sides.items()}
+    frame = tabulate([{"site": "a"}, {"site": "b"}], examples, {"base": corrupt, **sides})
+    assert frame[["effect", "effect_low", "effect_high"]].isna().all(None)
+    assert frame["change"].notna().all()
+    sides["clean"] = sides["clean"] + 1e-4  # a small difference, and a real one
+    frame = tabulate([{"site": "a"}, {"site": "b"}], examples, {"base": corrupt, **sides})
+    assert frame["effect"].abs().max() < 0.01
+
+
+def test_a_metric_that_is_the_same_on_both_sides_gives_no_effect(hiring):
+    def sum_of_probabilities(logits, batch):
+        return logits[:, -1].log_softmax(-1).exp().sum(-1)
+
+    pairs = mc.contrast("hiring/gender", hiring, n=16)
+    result = mc.patch(hiring, pairs, sites="L1.mlp_out", metric=sum_of_probabilities)
+    assert (result.baselines["clean"] != result.baselines["corrupt"]).any()  # in the last digit
+    assert not result.normalized
+    assert "there is no normalized effect" in result.summary()
+
+
 def test_tests_that_a_method_gives_are_kept():
     rows = [{"site": "a", "p": 0.2}, {"site": "b", "p": 0.01}]
     frame = tabulate(rows, np.random.default_rng(0).normal(size=(2, 9)), {"base": np.zeros(9)})

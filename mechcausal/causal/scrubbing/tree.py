@@ -277,7 +277,12 @@ def check_tree(able: Abilities, root: Node, pool: PromptSet) -> None:
 
 def _check_positions(node: Node, part: Place, pool: PromptSet) -> None:
     counts = sorted(set(pool.select(part.at).sum(1).tolist()))
-    if len(counts) > 2 or (len(counts) == 2 and counts[0] > 0) or counts == [0]:
+    if counts == [0]:
+        raise SiteError(
+            f"no prompt has the position of {node.name!r} at {part}",
+            got=f"prompts of at most {int(pool.n_positions.max())} positions", fix="count positions from 0, or from the end: @-1",
+        )  # fmt: skip
+    if len(counts) > 2 or (len(counts) == 2 and counts[0] > 0):
         raise SiteError(
             f"{node.name!r} at {part} covers different numbers of positions in these prompts",
             got=f"{counts[0]} to {counts[-1]} positions",

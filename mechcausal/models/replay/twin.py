@@ -28,6 +28,7 @@ from mechcausal.models.bare import bare, chain, first, hooked, ports
 from mechcausal.models.compared import theirs
 from mechcausal.models.heads import results
 from mechcausal.models.hooked import forward
+from mechcausal.models.masks import finite_masks
 from mechcausal.models.readout import Readouts
 from mechcausal.models.replay.memory import Memory
 
@@ -146,7 +147,7 @@ class Twin:
             options["logits_to_keep"] = 1
         cache = DynamicCache()
         try:
-            with theirs("it cannot be run with a cache"):
+            with theirs("it cannot be run with a cache"), finite_masks():
                 self._body(batch.tokens, past_key_values=cache, use_cache=True, **options)
         finally:
             for handle in handles:

@@ -267,3 +267,14 @@ def test_ranges_of_which_some_prompts_have_a_part_are_refused(gpt2):
         with pytest.raises(SiteError, match="different numbers of positions"):
             check_tree(abilities(gpt2), Node("answer", children=[Node("a", f"L1.z.H0{at}")]), uneven)
     check_tree(abilities(gpt2), Node("answer", children=[Node("a", "L1.z.H0@-1")]), uneven)
+
+
+@pytest.mark.parametrize("at", ["@9", "@4:7", "@-5"])
+def test_a_position_that_no_prompt_has_is_named(gpt2, at):
+    tokens = torch.arange(24).reshape(6, 4)
+    short = PromptSet(tokens, torch.ones_like(tokens, dtype=torch.bool))
+    tree = Node("answer", children=[Node("a", f"L1.z.H0{at}")])
+    with pytest.raises(
+        SiteError, match=rf"no prompt has the position of 'a' at L1\.z\.H0{at} .got prompts of at most 4"
+    ):
+        check_tree(abilities(gpt2), tree, short)
