@@ -29,7 +29,7 @@ from mechcausal.dictionaries import checkpoints, folder
 from mechcausal.dictionaries.activations import Activations, digest, harvest
 from mechcausal.dictionaries.enough import require_enough
 from mechcausal.dictionaries.saelens import PRICES, Trainer
-from mechcausal.errors import DataError, NumericsError
+from mechcausal.errors import DataError, NumericsError, ResultError
 from mechcausal.method import Cost, Method, function
 from mechcausal.models import bridge
 from mechcausal.models.abilities import abilities
@@ -174,6 +174,12 @@ class DictionaryTraining(Method[Data, Bound]):
         kept = None if out is None else folder.holding(out, facts | {"versions": _versions()})
         if kept is None:
             kept = _made(recipe, activations, facts, out, self.checkpoint_every, str(device))
+            try:
+                _keep(kept, out)
+            except ResultError as error:  # what took long to learn is not lost with the disk
+                attach(model, kept.coder().folded().to(device), site, name=name, site_out=site_out)
+                fix = f"{error.fix}; the dictionary is attached to the model as {name!r}"
+                raise ResultError(error.what, got=error.got, fix=fix) from error
         if self.companions and out is not None:
             from mechcausal.dictionaries import companions as beside
 
@@ -255,18 +261,21 @@ def _made(
     checkpoint_every: int,
     device: str,
 ) -> folder.Folder:
-    """Train, and write the folder if there is to be one; its facts say how many seconds this took."""
+    """Train; the facts say how many seconds this took."""
     started = time.perf_counter()
     config, weights, measured = _trained(recipe, activations, facts, out, checkpoint_every, device)
     hooks = {"hook_name": facts["site"], "hook_name_out": facts["site_out"]}
     config["metadata"] |= {"model_name": facts["model"]}
     config["metadata"] |= {word: _hook(Site.parse(site)) for word, site in hooks.items() if site is not None}
     measured["seconds"] = round(time.perf_counter() - started, 1)
-    facts = facts | {"training": measured, "versions": _versions()}
+    return folder.Folder(config, weights, facts | {"training": measured, "versions": _versions()})
+
+
+def _keep(made: folder.Folder, out: Path | None) -> None:
+    """Write the folder if there is to be one, and then remove the checkpoints in it."""
     if out is not None:
-        folder.write(out, config, weights, facts)
+        folder.write(out, made.config, made.weights, made.facts)
         checkpoints.remove(out / CHECKPOINT)
-    return folder.Folder(config, weights, facts)
 
 
 def _versions() -> dict[str, str]:

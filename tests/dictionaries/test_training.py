@@ -3,6 +3,7 @@
 import copy
 import itertools
 import json
+import resource
 
 import pytest
 import torch
@@ -12,7 +13,15 @@ from zoo import loaded, make_pairs
 import mechcausal as mc
 from mechcausal.dictionaries import folder, saelens, training
 from mechcausal.dictionaries.activations import Activations, harvest
-from mechcausal.errors import ArgumentError, DataError, MechcausalError, NumericsError, SiteError, UnsupportedError
+from mechcausal.errors import (
+    ArgumentError,
+    DataError,
+    MechcausalError,
+    NumericsError,
+    ResultError,
+    SiteError,
+    UnsupportedError,
+)
 from mechcausal.models.fingerprint import weights_fingerprint
 from mechcausal.models.hooked import forward
 
@@ -302,3 +311,30 @@ def test_few_tokens_are_not_shown_for_ever(gpt2, monkeypatch):
     mc.features.train(gpt2, prompts, SITE, **options)
     mc.features.detach(gpt2, "topk")
     assert shapes == [11] * mc.features.train.cost(gpt2, prompts, SITE, **options).steps == [11] * 39
+
+
+def test_a_disk_that_is_full_at_the_end_does_not_take_the_weights(gpt2, tmp_path, monkeypatch):
+    """Neither the folder nor the temporary folder can be written: the dictionary is there, attached to the model."""
+    step = saelens.Trainer.step
+    options = {"width": 16, "k": 2, "tokens": 512, "batch_size": 128}
+    x = torch.randn(200, 32, generator=torch.Generator().manual_seed(0))
+    whole = mc.features.train(gpt2, x, SITE, name="whole", **options).digest
+
+    def full(self, batch):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (512, before[1]))  # only now: there was room when it began
+        return step(self, batch)
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    monkeypatch.setattr(saelens.Trainer, "step", full)
+    try:
+        with pytest.raises(
+            ResultError, match=r"could not be written.*make room.*attached to the model as 'sae'"
+        ) as caught:
+            mc.features.train(gpt2, x, SITE, out=tmp_path / "sae", **options)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert len(str(caught.value)) < 400
+    assert mc.features.attached(gpt2)["sae"].digest == whole
+    assert list(tmp_path.iterdir()) == []
+    for name in ("sae", "whole"):
+        mc.features.detach(gpt2, name)
