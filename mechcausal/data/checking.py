@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from numbers import Real
 from typing import TYPE_CHECKING, Any
@@ -96,30 +96,29 @@ def _check_kinds(prompts: PromptSet) -> None:
 
 def _check_words(prompts: PromptSet) -> None:
     """Refuse labels that are NaN, of whatever library, and groups and clusters that are missing or are no words."""
-    missing = [row for row, label in enumerate(prompts.labels) if _is_nan(label)]
+    missing = [row for row, label in enumerate(prompts.labels) if type(label) is not str and _is_nan(label)]
     if missing:
         raise DataError(
             f"the label of prompt {missing[0]} is NaN ({len(missing)} such prompts)",
             fix="give None where a label is not known, or leave these prompts out",
         )
     for name in _WORDS:
-        wrong = list(_no_words(getattr(prompts, name)))
+        column = getattr(prompts, name)
+        wrong = [row for row, value in enumerate(column) if type(value) is not str and _is_no_word(value)]
         if wrong:
             what = name.removesuffix("s")
             raise DataError(
                 f"the {what} of prompt {wrong[0]} is missing or no text ({len(wrong)} such prompts)",
-                got=described(getattr(prompts, name)[wrong[0]]), fix=f"give each prompt a {what}, or none of them",
+                got=described(column[wrong[0]]), fix=f"give each prompt a {what}, or none of them",
             )  # fmt: skip
 
 
-def _no_words(column: Sequence[Any]) -> Iterator[int]:
-    for row, value in enumerate(column):
-        if not isinstance(value, (str, Real, np.bool_)) or value != value:
-            yield row
+def _is_no_word(value: Any) -> bool:  # noqa: ANN401 - an entry of a column of words
+    return not isinstance(value, (str, Real, np.bool_)) or value != value
 
 
 def _is_nan(value: Any) -> bool:  # noqa: ANN401 - a label of any kind
-    if value is None or isinstance(value, str):
+    if value is None:
         return False
     try:
         unlike = value != value
