@@ -12,8 +12,8 @@ import math
 import numbers
 import sys
 import types
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from functools import cache, wraps
 from typing import Annotated, Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin
 
@@ -62,6 +62,12 @@ Model = Annotated[Any, Kind("a model from mc.load", _is_model, "model = mc.load(
 _MOST = 10**9
 Count = Annotated[int, number("a whole number of at least 1 and at most 10**9", 1, _MOST, integer=True)]
 CountOrZero = Annotated[int, number("a whole number of at least 0 and at most 10**9", 0, _MOST, integer=True)]
+Draws = Annotated[
+    int,
+    number(
+        "a whole number of at least 1 and at most 1,000,000, because all are in memory at once", 1, 10**6, integer=True
+    ),
+]
 Seed = Annotated[int, number("a whole number from 0 to 2**63 - 1", 0, 2**63 - 1, integer=True)]
 Share = Annotated[float, number("a number between 0 and 1", 0.0, 1.0)]
 OpenShare = Annotated[float, number("a number between 0 and 1, both excluded", math.ulp(0.0), 1.0 - 2**-53)]
@@ -94,7 +100,7 @@ Texts = Annotated[
 def checked(function: Callable[P, R], *, caller: str | None = None) -> Callable[P, R]:
     """Return the function with each argument compared with its annotation first."""
     signature = inspect.signature(function)
-    called = caller or getattr(function, "__qualname__", "this function")
+    called = caller or getattr(function, "__qualname__", "this function").removesuffix(".__init__")
 
     @wraps(function)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -120,9 +126,22 @@ def bound(caller: str, signature: inspect.Signature, args: Sequence[Any], kwargs
 
 
 def check_all(
-    caller: str, values: Mapping[str, Any], hints: Mapping[str, Any], signature: inspect.Signature | None = None
+    caller: str,
+    values: Mapping[str, Any],
+    hints: Mapping[str, Any],
+    signature: inspect.Signature | None = None,
+    defaults: Collection[str] = (),
 ) -> None:
-    """Raise for the first value that is not what its annotation says."""
+    """Raise for the first value that is not what its annotation says.
+
+    Args:
+        caller: What is called, for the message.
+        values: The values by name.
+        hints: The annotations by name.
+        signature: The parameters of the function, where it is one.
+        defaults: Names of values that nobody gave, so that they were not swapped with others.
+    """
+    given = {name: value for name, value in values.items() if name not in defaults}
     parameters = signature.parameters if signature else {}
     for name, value in values.items():
         kind = parameters[name].kind if name in parameters else None
@@ -130,8 +149,16 @@ def check_all(
             continue
         for item in value if kind is inspect.Parameter.VAR_POSITIONAL else (value,):
             if not fits(item, hints[name]):
-                _refuse_swapped(caller, name, values, hints)
+                _refuse_swapped(caller, name, {**given, name: value}, hints)
             check(f"{caller} cannot take this {name!r}", item, hints[name])
+
+
+def check_fields(thing: Any) -> None:  # noqa: ANN401 - a dataclass
+    """Raise for the first field of a dataclass that is not what its annotation says."""
+    parts = [part for part in fields(thing) if part.init]
+    values = {part.name: getattr(thing, part.name) for part in parts}
+    defaults = [part.name for part in parts if values[part.name] is part.default]
+    check_all(type(thing).__name__, values, hints_of(type(thing)), defaults=defaults)
 
 
 def _refuse_swapped(caller: str, name: str, values: Mapping[str, Any], hints: Mapping[str, Any]) -> None:

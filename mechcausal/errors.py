@@ -21,8 +21,16 @@ class MechcausalError(ValueError):
     """
 
     def __init__(self, what: str, *, got: object = None, expected: object = None, fix: str | None = None) -> None:
+        what = _line(what)
         self.what, self.got, self.expected, self.fix = what, got, expected, fix
-        super().__init__(_sentence([what, *(None if part is None else str(part) for part in (got, expected, fix))]))
+        super().__init__(
+            _sentence([what, *(None if part is None else _line(str(part)) for part in (got, expected, fix))])
+        )
+
+
+def _line(text: str) -> str:
+    """Return a text as one line: what was got may print as several."""
+    return " ".join(text.split()) if "\n" in text else text
 
 
 def _sentence(parts: list[str | None]) -> str:

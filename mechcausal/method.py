@@ -93,7 +93,8 @@ class Spec:
             value = _tuples(read(value)) if read is not None and value is not None else value
             object.__setattr__(self, part.name, value)
         values = {part.name: getattr(self, part.name) for part in fields(self)}
-        check_all(self.word, values, hints_of(type(self)))
+        defaults = [part.name for part in fields(self) if _is_default(part, values[part.name])]
+        check_all(self.word, values, hints_of(type(self)), defaults=defaults)
 
     def to_json(self) -> dict[str, Any]:
         """Return the specification as plain data: its word, and the fields that differ from their defaults."""

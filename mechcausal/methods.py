@@ -118,7 +118,7 @@ def read(data: Mapping[str, Any]) -> Method[Any, Any]:
 
     word = data.get("run") if isinstance(data, Mapping) else None
     for method_word, home in _SPECS.values():
-        if word == method_word:
+        if isinstance(word, str) and word == method_word:
             import_module(home)  # which makes the method known
             return read_plain(data)
     for _, home in _SPECS.values():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
-from mechcausal.errors import MechcausalError, did_you_mean
+from mechcausal.errors import MechcausalError, did_you_mean, shortened
 
 T = TypeVar("T")
 
@@ -36,8 +36,10 @@ class Registry(Generic[T]):
 
     def __getitem__(self, name: str) -> T:
         """Return the thing called `name`, or say which names there are."""
-        if name not in self._things:
-            raise self._error(f"there is no {self.kind} called {name!r}", fix=did_you_mean(name, self._things))
+        if not isinstance(name, str) or name not in self._things:
+            raise self._error(
+                f"there is no {self.kind} called {shortened(repr(name))}", fix=did_you_mean(name, self._things)
+            )
         return self._things[name]
 
     def __iter__(self) -> Iterator[str]:

@@ -9,11 +9,16 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 import mechcausal as mc
 from mechcausal import arguments
+from mechcausal.address import Place, Site
 from mechcausal.circuits.edges.wiring import Wiring
+from mechcausal.data import pad
 from mechcausal.errors import ArgumentError, DataError, MechcausalError
+from mechcausal.interventions import Add, Edit, Set, Zero
+from mechcausal.interventions.specs import KINDS
 from mechcausal.models import bridge
 from mechcausal.models.abilities import abilities
 from mechcausal.models.replay.verify import replayer
@@ -78,6 +83,13 @@ TRIED = {
     "circuits.bench": {"methods": ["random"], "organisms": ["by_hand"], "n": 4, "draws": 1, "progress": False},
     "circuits.bench_model": {"model": None, "task": "by_hand/gender", "methods": ["random"], "n": 4, "progress": False},
 }
+MADE = (
+    "PromptSet", "PromptSet.take", "PromptSet.select", "Contrast", "Contrast.take", "Task", "Task.table", "Task.prompts",
+    "Task.contrast", "SCM", "SCM.sample", "Hypothesis", "Hypothesis.from_json", "Site.parse", "Place.parse", "Result.top",
+    "Result.load", "methods.read", "Experiment", "pad",
+)  # fmt: skip
+# A class is a function, of which a task is made.
+ANYTHING_BUT = {("Task", name, "class") for name in ("write", "positions", "groups", "clusters")}
 PATCHING = {"patch": "pairs", "ablate": "prompts", "attribute": "pairs", "path_patch": "pairs"}
 
 
@@ -153,6 +165,29 @@ def takes_anything(hint):
     return any(part is Any or "Any" in str(part) or "Callable" in str(part) for part in parts)
 
 
+@pytest.mark.parametrize("kind", [*KINDS.values(), Edit], ids=lambda kind: kind.__name__)
+def test_every_field_of_every_intervention(kind, subject, stopped):
+    """One that was made is one that a method takes, or refuses in one sentence."""
+    model, pairs = subject
+    usual = {"site": Site.parse("L0.z"), "do": Zero()} if kind is Edit else {}
+    for part in fields(kind):
+        for word, value in WRONG.items():
+            tried(
+                lambda given=usual | {part.name: value}: kind(**given),
+                never=word in (*NEVER, "not a number", "infinity"),
+            )
+    for word, value in WRONG.items():
+        tried(lambda value=value: mc.ablate(model, pairs, do=value, sites="L0.z"), never=word in NEVER)
+
+
+@pytest.mark.parametrize("value", [[0.1] * 4, np.full(4, 0.1), torch.full((4,), 0.1, dtype=torch.double), (0.1,) * 4])
+def test_a_vector_may_come_in_any_form(value, subject, stopped):
+    model, pairs = subject
+    assert Set(value) == Set((0.1,) * 4)
+    with pytest.raises(Computed):
+        mc.ablate(model, pairs, do=Add(value, scale=2), sites="L0.z")
+
+
 @pytest.mark.parametrize("name", sorted(name for name, value in FUNCTIONS.items() if hasattr(value, "spec")))
 def test_every_method_refuses_what_is_no_model_and_no_data(name, subject, stopped):
     model, pairs = subject
@@ -187,6 +222,95 @@ def test_every_argument_of_a_set_of_texts(make, subject):
         for word, value in WRONG.items():
             given = {"model": model} | usual | {parameter: value}
             tried(lambda given=given: make(**given), never=word in NEVER and parameter != "variables")
+
+
+def made_things(model, pairs):
+    """Return what is made or asked by hand: what to call, and its usual arguments."""
+    task, clean = mc.task("by_hand"), pairs.clean
+    columns = {part.name: getattr(clean, part.name) for part in fields(clean)}
+    sides = {part.name: getattr(pairs, part.name) for part in fields(pairs)}
+    parts = {part.name: getattr(task, part.name) for part in fields(task)}
+    result = mc.patch(model, pairs, sites=["z", "mlp_out", "resid_pre"])
+    hypothesis = mc.causal.Hypothesis.of("by_hand")
+    return {
+        "PromptSet": (mc.PromptSet, columns),
+        "PromptSet.take": (clean.take, {"rows": [0]}),
+        "PromptSet.select": (clean.select, {"selection": "@-1"}),
+        "Contrast": (mc.Contrast, sides),
+        "Contrast.take": (pairs.take, {"rows": [0]}),
+        "Task": (type(task), parts),
+        "Task.table": (task.table, {"n": 4, "seed": 0, "environment": None}),
+        "Task.prompts": (task.prompts, {"model": model, "n": 4, "seed": 0, "environment": None, "table": None, "truth": None}),
+        "Task.contrast": (task.contrast, {"model": model, "variable": "gender", "n": 4, "seed": 0, "environment": None}),
+        "SCM": (mc.causal.SCM, {"name": "x", "noise": {"u": 2}, "mechanisms": {"a": lambda u: u}, "values": None}),
+        "SCM.sample": (task.scm.sample, {"n": 4, "seed": 0}),
+        "Hypothesis": (
+            mc.causal.Hypothesis,
+            {"scm": hypothesis.scm, "alignment": hypothesis.alignment, "outcome": None, "edges": None, "given": ()},
+        ),
+        "Hypothesis.from_json": (mc.causal.Hypothesis.from_json, {"plain": hypothesis.to_json()}),
+        "Site.parse": (Site.parse, {"text": "L0.z"}),
+        "Place.parse": (Place.parse, {"spec": "L0.z"}),
+        "Result.top": (result.top, {"k": 3, "by": "change"}),
+        "Result.load": (mc.Result.load, {"path": "none.parquet"}),
+        "methods.read": (mc.methods.read, {"data": {"run": "patch"}}),
+        "Experiment": (mc.Experiment, {"config": None}),
+        "pad": (pad, {"rows": [[1]]}),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted(MADE))
+def test_every_argument_of_what_is_made(name, subject):
+    make, usual = made_things(*subject)[name]
+    for parameter in usual:
+        for word, value in WRONG.items():
+            never = word in NEVER and (name, parameter, word) not in ANYTHING_BUT
+            tried(lambda given=usual | {parameter: value}: make(**given), never=never)
+    for word, value in WRONG.items():
+        inside = {key: {next(iter(columns), "a"): value} for key, columns in usual.items() if isinstance(columns, dict)}
+        for given in (usual | {key: column} for key, column in inside.items()):
+            tried(lambda given=given: make(**given), never=word == "object" and name not in ("Hypothesis.from_json",))
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda m, p: mc.task("by_hand").prompts(8, m), "'model' and 'n' of Task.prompts are swapped"),
+        (lambda m, p: mc.contrast("by_hand/gender", m, n=10**9), "at most 1,000,000, because all are in memory"),
+        (lambda m, p: p.take([99]), r"there is no prompt 99 .expected 0 to 7"),
+        (lambda m, p: p.clean.take([-9]), "there is no prompt -9"),
+        (lambda m, p: mc.load("a" * 300), r"no file or folder can be called so .*: File name too long"),
+        (lambda m, p: mc.load("~nobody_of_this_name/x"), "Could not determine home directory"),
+        (lambda m, p: mc.Result.load("a" * 300), "File name too long"),
+        (lambda m, p: mc.Contrast.read("a" * 300, m), "File name too long"),
+        (lambda m, p: mc.audit.Report.load("a" * 300), "File name too long"),
+        (lambda m, p: mc.causal.SCM("x", mechanisms={}), "SCM was called wrongly .got missing a required argument: 'noise'"),
+        (lambda m, p: mc.causal.Hypothesis(3, {}), "Hypothesis cannot take this 'scm'"),
+        (lambda m, p: Place.parse({"site": 3}), "this is not a site"),
+        (lambda m, p: Place.parse({"site": "L0.z", "basis": 3}), "the basis of a place is no list of vectors"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_said(call, said, subject):
+    with pytest.raises(MechcausalError, match=said) as caught:
+        call(*subject)
+    assert len(str(caught.value)) < 400
+
+
+def test_a_metric_of_ones_own_that_fails_is_named(subject):
+    model, pairs = subject
+
+    def broken(logits, batch):
+        return batch.nothing
+
+    with pytest.raises(MechcausalError, match=r"the metric 'broken' failed .got AttributeError: .*'nothing'") as caught:
+        mc.patch(model, pairs, sites="L0.z", metric=broken)
+    assert isinstance(caught.value.__cause__, AttributeError)
+
+
+def test_a_result_is_saved_to_a_path(subject):
+    model, pairs = subject
+    with pytest.raises(ArgumentError, match=r"Result.save cannot take this 'path' .got None"):
+        mc.patch(model, pairs, sites=["z", "mlp_out", "resid_pre"]).save(None)
 
 
 def test_every_public_function_is_checked():
@@ -286,3 +410,16 @@ def test_a_message_is_never_longer_than_400_characters():
     short = MechcausalError("what", got=1, expected=2, fix="do it")
     assert str(short) == "what (got 1; expected 2): do it"
     assert "fix it" in str(MechcausalError("what", got="g" * 5000, fix="fix it"))
+
+
+def test_what_nobody_gave_was_not_swapped(subject):
+    """`at` has a default of its own, which would do as a task."""
+    model, pairs = subject
+    for call in (
+        lambda: mc.features.probe(model, pairs.clean, "gender", "L0.resid_post", task=3),
+        lambda: mc.steer(model, pairs, "L0.resid_post", ask=3),
+    ):
+        with pytest.raises(ArgumentError) as caught:
+            call()
+        assert "swapped" not in str(caught.value)
+        assert "got 3" in str(caught.value)

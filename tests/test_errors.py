@@ -38,3 +38,7 @@ def test_registry():
         things["squre"]
     with pytest.raises(MechcausalError, match="'circle' is registered already"):
         things.register("circle")(3)
+
+
+def test_what_prints_in_several_lines_is_one():
+    assert str(MechcausalError("wrong", got="a\n  b\nc")) == "wrong (got a b c)"

@@ -62,11 +62,13 @@ class Place:
                 expected='a form like "L1.z.H0@decision" or {"site": "L1.z.H0", "at": "decision", "basis": [[...]]}',
             )
         basis = spec.get("basis")
-        return cls(
-            Site.parse(spec["site"]),
-            Selection.parse(spec.get("at")),
-            () if basis is None else tuple(vector(row) for row in basis),
-        )
+        try:
+            rows = () if basis is None else tuple(vector(row) for row in basis)
+        except (TypeError, ValueError):
+            raise SiteError(
+                "the basis of a place is no list of vectors", got=repr(basis)[:100], expected="rows of numbers"
+            ) from None
+        return cls(Site.parse(spec["site"]), Selection.parse(spec.get("at")), rows)
 
     def __str__(self) -> str:
         """Print as `L1.z.H0@decision`, with the dimension of a subspace."""

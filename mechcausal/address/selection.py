@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import operator
 import re
 from dataclasses import dataclass
-from typing import SupportsIndex
+from typing import Any, SupportsIndex
 
-from mechcausal.errors import SiteError
+from mechcausal.errors import SiteError, shortened
 
 
 @dataclass(frozen=True)
@@ -32,10 +33,15 @@ class Selection:
             if text.step not in (None, 1):
                 raise SiteError("a selection cannot skip positions", got=f"step {text.step}", expected="step 1")
             return ALL if text.start is None and text.stop is None else cls(text.start or 0, text.stop)
-        if isinstance(text, SupportsIndex):  # an int of Python's, numpy's or torch's
-            index = int(text.__index__())
+        if (index := _index_of(text)) is not None:
             return cls(index, index + 1 if index != -1 else None)
-        word = text.strip().removeprefix("@")
+        word = text.strip().removeprefix("@") if isinstance(text, str) else None
+        if word is None:
+            raise SiteError(
+                "this is not a selection of positions",
+                got=shortened(repr(text)),
+                expected="a form like @-1, @3:7 or @all",
+            )
         if word in ("", "all"):
             return ALL
         if re.fullmatch(r"-?\d+", word):
@@ -74,3 +80,11 @@ class Selection:
 
 
 ALL = Selection()
+
+
+def _index_of(value: Any) -> int | None:  # noqa: ANN401 - whatever a caller passes
+    """Return an integer of Python, numpy or torch as one of Python; None for anything else."""
+    try:
+        return operator.index(value)
+    except TypeError:
+        return None

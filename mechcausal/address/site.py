@@ -14,7 +14,7 @@ from mechcausal.address.components import (
     VECTOR_COMPONENTS,
     depth,
 )
-from mechcausal.errors import SiteError, did_you_mean
+from mechcausal.errors import SiteError, did_you_mean, shortened
 
 PATTERN = re.compile(
     r"(?:L(?P<layer>\d+|\*)\.)?(?P<component>[a-z]\w*)"
@@ -167,6 +167,10 @@ class Site:
         """Read one site from its printed form or from a transformer-lens hook name."""
         if isinstance(text, Site):
             return text
+        if not isinstance(text, str):
+            raise SiteError(
+                "this is not a site", got=shortened(repr(text)), expected="a form like L3.resid_post or L9.z.H6"
+            )
         if "*" in text:
             raise SiteError(f"{text!r} stands for many sites and one is wanted here", fix="write one layer and head")
         return _read(text)

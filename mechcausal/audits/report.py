@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +10,11 @@ from typing import Any
 
 import pandas as pd
 
-from mechcausal.audits.filed import read_document
+from mechcausal.audits.filed import read_document, write_document
 from mechcausal.audits.finding import STATUSES, Finding, finding_from
 from mechcausal.audits.plain import plain
 from mechcausal.errors import ResultError, did_you_mean
-from mechcausal.results.storage import replacing, require_room
+from mechcausal.results.storage import require_room, write_text
 
 VERSION = 1
 _SAMPLES = 2000  # examples of a finding that the file holds
@@ -166,10 +165,11 @@ class Report:
     def load(cls, path: str | Path) -> Report:
         """Read a report from its folder, or from its audit.json."""
         words = {"what": "the report of an audit", "fix": "run an audit with -o first"}
-        return read_document(path, "audit.json", cls._of, version=VERSION, **words)
+        return read_document(path, "audit.json", cls.from_json, version=VERSION, **words)
 
     @classmethod
-    def _of(cls, data: dict[str, Any]) -> Report:
+    def from_json(cls, data: dict[str, Any]) -> Report:
+        """Return the report that `to_json` made JSON data of."""
         by_id: dict[str, list[dict[str, Any]]] = {}
         for sample in data["samples"]:
             by_id.setdefault(sample.pop("finding"), []).append(sample)
@@ -191,9 +191,9 @@ class Report:
         from mechcausal.audits.writing import VIEWS
 
         out = require_room(folder, folder=True)
-        texts = {"audit.json": json.dumps(self.to_json(), indent=1, ensure_ascii=False) + "\n"}
-        texts |= {name: write(self) for name, write in VIEWS.items()}
+        texts = {name: write(self) for name, write in VIEWS.items()}
+        # The checksum stands beside the times, because it differs with them.
+        write_document(out, "audit.json", self.to_json(), within="stats")
         for name, text in texts.items():
-            with replacing(out / name) as temporary:
-                temporary.write_text(text, encoding="utf-8")
+            write_text(out / name, text)
         return out

@@ -19,6 +19,7 @@ from typing import Any, Literal
 import numpy as np
 
 from mechcausal.address import HEAD_COMPONENTS, Place, Site
+from mechcausal.arguments import check
 from mechcausal.data.drawing import draw
 from mechcausal.data.prompts import PromptSet
 from mechcausal.data.scm import SCM, Table
@@ -55,6 +56,11 @@ class Hypothesis:
         edges: Mapping[tuple[str, str], EdgeKind] | None = None,
         given: Sequence[str] = (),
     ) -> None:
+        for name, value, hint in (
+            ("scm", scm, SCM), ("alignment", alignment, Mapping), ("outcome", outcome, str | None),
+            ("edges", edges, Mapping[tuple[str, str], Any] | None), ("given", given, Sequence[str]),
+        ):  # fmt: skip
+            check(f"Hypothesis cannot take this {name!r}", value, hint)
         self.scm = scm
         self.given = tuple(given)
         scm.require(*([outcome] if outcome else []), *alignment, *given)
@@ -108,9 +114,11 @@ class Hypothesis:
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> Hypothesis:
         """Read `{"task": "hiring", "alignment": {"score": "L2.mlp_out@decision"}}`, with `outcome`, `edges`, `given`."""
+        if not isinstance(plain, Mapping):
+            plain = {"task": plain}
         edges = plain.get("edges", ())
         unknown = [name for name in plain if name not in _PLAIN]
-        wrong = not all(isinstance(edge, Sequence) and len(edge) == 3 for edge in edges)
+        wrong = not isinstance(edges, Sequence) or not all(isinstance(e, Sequence) and len(e) == 3 for e in edges)
         if unknown or wrong or "task" not in plain or not isinstance(plain.get("alignment"), Mapping):
             raise ArgumentError(
                 "this is not a hypothesis",

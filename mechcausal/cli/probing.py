@@ -107,6 +107,7 @@ def erase(
     use_one_thread()
     from mechcausal.methods import Erasing, Guarding
     from mechcausal.models.load import load
+    from mechcausal.results.storage import write_text
 
     loaded = load(model)
     data = chosen.read(loaded)
@@ -127,7 +128,7 @@ def erase(
         "warning": erasure.warning,
     }
     kept |= {"edits": [edit.to_json() for edit in erasure.edits]}
-    edits.write_text(json.dumps(kept), encoding="utf-8")
+    write_text(edits, json.dumps(kept))
     if as_json:
         report = {key: value for key, value in kept.items() if key != "edits"}
         show_json({"table": str(table), "edits": str(edits), **report, "rows": records(guarded.frame)})

@@ -11,11 +11,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from mechcausal.arguments import Column, Count, Reader, Seed, Text, Texts, checked
+from mechcausal.arguments import Column, Draws, Reader, Seed, Text, Texts, check_fields, checked
+from mechcausal.data.checking import check_answers
 from mechcausal.data.matching import aligned, counterparts
 from mechcausal.data.prompts import PromptSet, Side
 from mechcausal.data.spans import Spans
-from mechcausal.data.targets import Words, listed
+from mechcausal.data.targets import Words
 from mechcausal.data.tokens import tokenizer_of
 from mechcausal.errors import DataError
 
@@ -39,6 +40,7 @@ class Contrast:
     dropped: tuple[tuple[str, int], ...] = ()
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if len(self.clean) != len(self.corrupt):
             raise DataError("clean and corrupt differ in number", got=len(self.corrupt), expected=len(self.clean))
         if self.clean.aligned or self.corrupt.aligned:
@@ -47,7 +49,7 @@ class Contrast:
             _same_number_of_tokens(self.clean, self.corrupt)
         for what in ("answer", "foil", "answers", "foils"):
             _same_on_both_sides(what, getattr(self.clean, what), getattr(self.corrupt, what))
-        _answer_is_not_foil(self.clean)
+        check_answers(self.clean)
         if self.clean.real_tokens == self.corrupt.real_tokens:
             raise DataError("clean and corrupt are the same prompts", fix="change the factor in at least one pair")
 
@@ -235,7 +237,7 @@ class Contrast:
         corrupt: Mapping[str, str],
         answer: str | Texts | None = None,
         foil: str | Texts | None = None,
-        n: Count | None = None,
+        n: Draws | None = None,
         factor: str | None = None,
         group: str | None = None,
         cluster: str | None = None,
@@ -356,22 +358,6 @@ def _same_on_both_sides(what: str, clean: Tensor | None, corrupt: Tensor | None)
             got=f"tokens {clean[row].tolist()} and {corrupt[row].tolist()}",
             fix=f"give both sides the {what} of the clean prompt: the metric follows one pair of tokens through both runs",
         )
-
-
-def _answer_is_not_foil(prompts: PromptSet) -> None:
-    if prompts.answers is not None and prompts.foils is not None:
-        rows = zip(listed(prompts.answers), listed(prompts.foils), strict=True)
-        equal = [row for row, sides in enumerate(rows) if {*map(tuple, sides[0])} & {*map(tuple, sides[1])}]
-    elif prompts.answer is not None and prompts.foil is not None:
-        equal = (prompts.answer.cpu() == prompts.foil.cpu()).nonzero().flatten().tolist()
-    else:
-        return
-    if equal:
-        got = "a text that is in both" if prompts.answer is None else f"token {int(prompts.answer[equal[0]])} for both"
-        raise DataError(
-            f"the answer of pair {equal[0]} is its foil ({len(equal)} such pairs), so there is nothing to compare",
-            got=got, fix="give another foil, or leave the pair out",
-        )  # fmt: skip
 
 
 def _same_lengths(tokenizer: Any, clean: PromptSet, corrupt: PromptSet) -> None:  # noqa: ANN401

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mechcausal.arguments import described
+from mechcausal.disk import path_of, write_file, write_text
 from mechcausal.errors import DataError, shortened
 
 TEXT_FILES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".txt")
@@ -87,6 +88,7 @@ def _plain(value: Any) -> Any:  # noqa: ANN401 - a cell
 
 
 def _file(path: Path, needed: Sequence[str]) -> Rows:
+    path = path_of(path, DataError)
     if path.is_dir() or not path.exists():
         raise DataError(f"there is no file {path}", fix="check the name and the folder" if not path.is_dir() else None)
     if path.suffix == ".parquet":
@@ -202,24 +204,22 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
         raise DataError(
             f"{path.name} is no table that can be written", expected=f"a name that ends in {', '.join(FILES)}"
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix in (".jsonl", ".ndjson"):
-        path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-    elif path.suffix == ".json":
-        path.write_text(json.dumps(list(rows), ensure_ascii=False, indent=1), encoding="utf-8")
-    elif path.suffix == ".parquet":
+        return write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    if path.suffix == ".json":
+        return write_text(path, json.dumps(list(rows), ensure_ascii=False, indent=1))
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    if path.suffix == ".parquet":
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        names = list(dict.fromkeys(name for row in rows for name in row))
-        pq.write_table(pa.table({name: _column([row.get(name) for row in rows]) for name in names}), path)
-    else:
-        names = list(dict.fromkeys(name for row in rows for name in row))
-        with path.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, delimiter="\t" if path.suffix == ".tsv" else ",", lineterminator="\n")
-            writer.writerow(names)
-            writer.writerows([_cell(row.get(name)) for name in names] for row in rows)
-    return path
+        table = pa.table({name: _column([row.get(name) for row in rows]) for name in names})
+        return write_file(path, lambda temporary: pq.write_table(table, temporary))
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, delimiter="\t" if path.suffix == ".tsv" else ",", lineterminator="\n")
+    writer.writerow(names)
+    writer.writerows([_cell(row.get(name)) for name in names] for row in rows)
+    return write_text(path, text.getvalue())
 
 
 def _column(cells: Sequence[Any]) -> list[Any]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
+from mechcausal.arguments import described
 from mechcausal.errors import DataError
 
 Side = Literal["left", "right"]
@@ -18,6 +20,10 @@ def pad(rows: Sequence[Sequence[int]], *, width: int | None = None, side: Side =
 
     The filler is the row's own last (or first) token: it is masked, and it is in every vocabulary.
     """
+    if not _are_rows(rows):
+        raise DataError(
+            "these are no rows of token ids", got=described(rows), expected="a list of lists of whole numbers"
+        )
     if not rows or any(len(row) == 0 for row in rows):
         raise DataError("there is a prompt without tokens", fix="give every prompt at least one token")
     check_side(side)
@@ -32,6 +38,16 @@ def pad(rows: Sequence[Sequence[int]], *, width: int | None = None, side: Side =
         tokens[i, begin : begin + len(row)] = torch.as_tensor(row)
         mask[i, begin : begin + len(row)] = True
     return tokens, mask
+
+
+def _are_rows(rows: Any) -> bool:  # noqa: ANN401 - whatever a caller passes
+    """Say whether these are rows of whole numbers, each as its first and last entry are."""
+    return isinstance(rows, Sequence) and all(
+        isinstance(row, Sequence)
+        and not isinstance(row, str)
+        and all(isinstance(row[i], Integral) for i in (0, -1) if row)
+        for row in rows
+    )
 
 
 def check_padding(mask: Tensor, side: str) -> None:
@@ -58,8 +74,8 @@ def check_padding(mask: Tensor, side: str) -> None:
 
 def check_side(side: str) -> None:
     """Refuse to pad anywhere else than on the left or on the right."""
-    if side not in ("left", "right"):
-        raise DataError("prompts are padded on one of two sides", got=side, expected="left or right")
+    if not isinstance(side, str) or side not in ("left", "right"):
+        raise DataError("prompts are padded on one of two sides", got=described(side), expected="left or right")
 
 
 def read_position(tokenizer: Any, rows: list[list[int]]) -> Tensor | None:  # noqa: ANN401

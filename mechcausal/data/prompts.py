@@ -16,7 +16,7 @@ from torch import Tensor
 from mechcausal.address import Selection
 from mechcausal.arguments import Column, Reader, Texts, checked
 from mechcausal.data.chat import AsWritten, Chats, written_out
-from mechcausal.data.checking import check_columns
+from mechcausal.data.checking import check_answers, check_columns, rows_of
 from mechcausal.data.padding import Side as Side
 from mechcausal.data.padding import laid_out, read_position
 from mechcausal.data.padding import pad as pad
@@ -146,16 +146,16 @@ class PromptSet:
             },
             **{what: tuple(each_of(words, len(texts), what)) for what, words in wanted.items() if words is not None},
         }
-        return cls(
+        made = cls(
             *pad(rows, side=side),
             side=side,
             texts=tuple(texts),
             **targets(tokenizer, len(texts), **wanted),
             read_at=read_position(tokenizer, rows),
-            labels=tuple(labels),
-            groups=tuple(groups),
-            environments=tuple(environments),
-            clusters=tuple(clusters),
+            labels=_entries(labels),
+            groups=_entries(groups),
+            environments=_entries(environments),
+            clusters=_entries(clusters),
             positions={word: torch.tensor([end - 1 for _, end in spans]) for word, spans in places.items()},
             pieces=tuple(
                 tuple(text[begin:end] for begin, end in spans) for text, (_, spans) in zip(texts, read, strict=True)
@@ -163,6 +163,8 @@ class PromptSet:
             given=given,
             variables={name: torch.as_tensor(value) for name, value in (variables or {}).items()},
         )
+        check_answers(made)
+        return made
 
     @classmethod
     @checked
@@ -312,14 +314,7 @@ class PromptSet:
 
     def take(self, rows: Sequence[int] | slice | Tensor) -> PromptSet:
         """Return the prompts at `rows`, in that order, or where a boolean mask is true."""
-        index = torch.arange(len(self))[rows] if isinstance(rows, slice) else torch.as_tensor(rows)
-        if index.dtype == torch.bool:
-            if len(index) != len(self):
-                raise DataError("a mask of prompts must have one entry per prompt", got=len(index), expected=len(self))
-            index = index.nonzero().flatten()
-        index = index.long()
-        if len(index) == 0:
-            raise DataError("the selection of prompts is empty", fix="take at least one row")
+        index = rows_of(rows, len(self))
 
         def pick(value: Any) -> Any:  # noqa: ANN401 - one of the field types
             match value:
@@ -366,3 +361,8 @@ class PromptSet:
             )
         digest.update(repr(self.real_tokens).encode())
         return digest.hexdigest()[:16]
+
+
+def _entries(column: Any) -> tuple[Any, ...]:  # noqa: ANN401 - a list, an array, a series or a tensor
+    """Return a column as plain values, so that equal ones are equal whatever they came in."""
+    return tuple(column.tolist() if hasattr(column, "tolist") else column)

@@ -21,18 +21,34 @@ import inspect
 import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import networkx as nx
 import numpy as np
 
-from mechcausal.data.table import Noise, Outcome, Table, drawn, n_units, outcome_of, probabilities, rows
+from mechcausal.arguments import Seed, checked, number
+from mechcausal.data.table import (
+    Noise,
+    Outcome,
+    Table,
+    computed,
+    drawn,
+    n_units,
+    numbers_of,
+    outcome_of,
+    parents_of,
+    probabilities,
+    rows,
+)
 from mechcausal.errors import DataError, did_you_mean
 
 Mechanism = Callable[..., Any]
 Path = Sequence[str]
 
 _MOST_UNITS = 4_000_000
+Units = Annotated[
+    int, number("a whole number from 0 to 10,000,000, because all are in memory at once", 0, 10**7, integer=True)
+]
 
 
 class SCM:
@@ -48,6 +64,7 @@ class SCM:
         graph: The graph as a networkx DiGraph, noise included.
     """
 
+    @checked
     def __init__(
         self,
         name: str,
@@ -61,7 +78,7 @@ class SCM:
         self.noise = dict(noise)
         self.mechanisms = dict(mechanisms)
         self.values = {variable: tuple(words) for variable, words in (values or {}).items()}
-        self._parents = {variable: tuple(inspect.signature(f).parameters) for variable, f in mechanisms.items()}
+        self._parents = {variable: parents_of(variable, f) for variable, f in mechanisms.items()}
         self.graph = self._graph()
         self.order = tuple(
             v for v in nx.lexicographical_topological_sort(self.graph, key=self._rank) if v in self.mechanisms
@@ -134,7 +151,8 @@ class SCM:
 
     # Evaluation
 
-    def sample(self, n: int, seed: int | np.random.Generator = 0) -> Table:
+    @checked
+    def sample(self, n: Units, seed: Seed | np.random.Generator = 0) -> Table:
         """Draw `n` units."""
         draw = np.random.default_rng(seed)
         return self._solved({name: drawn(name, spec, draw, n) for name, spec in self.noise.items()}, n)
@@ -157,7 +175,7 @@ class SCM:
         new = dict(table)
         downstream: set[str] = set()
         for variable, value in do.items():
-            array = _numbers(self.index(variable, value))
+            array = numbers_of(self.index(variable, value))
             if array.ndim and len(array) != n:
                 raise DataError(f"{variable!r} is set with the wrong number of values", got=len(array), expected=n)
             new[variable] = array if array.ndim else np.full(n, array)
@@ -285,7 +303,9 @@ class SCM:
                 return base[variable]
             if variable == cause:
                 return other
-            return self._call(variable, {p: value(p, here) for p in self.parents(variable)}, n_units(table))
+            return computed(
+                variable, self.mechanisms[variable], {p: value(p, here) for p in self.parents(variable)}, n_units(table)
+            )
 
         new = dict(base)
         for end in ends:
@@ -334,28 +354,7 @@ class SCM:
                 f"{variable!r} cannot be computed: the table has no {missing[0]!r}",
                 fix="keep the noise in the table, as SCM.sample does",
             )
-        return self._call(variable, {p: table[p] for p in self._parents[variable]}, n)
-
-    def _call(self, variable: str, inputs: Table, n: int) -> np.ndarray:
-        try:
-            value = _numbers(self.mechanisms[variable](**inputs))
-        except ValueError as error:
-            if "truth value of an array" not in str(error):
-                raise
-            raise DataError(
-                f"the mechanism of {variable!r} is not vectorized",
-                got="a condition on a whole column",
-                fix="use np.where instead of if, and & instead of and",
-            ) from error
-        if value.ndim == 0:
-            return np.full(n, value)
-        if len(value) != n:
-            raise DataError(
-                f"the mechanism of {variable!r} is not vectorized",
-                got=f"{len(value)} values",
-                expected=f"{n}, one per unit",
-            )
-        return value
+        return computed(variable, self.mechanisms[variable], {p: table[p] for p in self._parents[variable]}, n)
 
     def _check(self) -> None:
         """Find mechanisms that draw their own randomness, or that look at other rows."""
@@ -377,11 +376,6 @@ class SCM:
                     f"the mechanism of {variable!r} mixes units: a unit's value depends on which rows stand beside it",
                     fix="compute it row by row",
                 )
-
-
-def _numbers(value: Any) -> np.ndarray:  # noqa: ANN401
-    array = np.asarray(value)
-    return array.astype(int) if array.dtype == bool else array
 
 
 def _constant(variable: str, value: Any) -> Mechanism:  # noqa: ANN401

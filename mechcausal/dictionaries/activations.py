@@ -30,7 +30,7 @@ from mechcausal.models.abilities import abilities
 from mechcausal.models.engine import check_prompts
 from mechcausal.models.fingerprint import weights_fingerprint
 from mechcausal.models.hooked import readings
-from mechcausal.results.storage import read_json, read_tensors, write_json, write_tensors
+from mechcausal.results.storage import read_json, read_tensors, require_room, write_json, write_tensors
 
 FACTS = "activations.json"
 TOKENS = 65_536  # in a shard, about
@@ -215,7 +215,7 @@ class Harvesting(Method[PromptSet | Contrast, Activations]):
             "n_prompts": len(prompts), "skip_first": skips, "n_shards": -(-len(prompts) // per_shard),
             "width_in": int(torch.Size(abilities(model).shape_at(sites[0])).numel()),
         }  # fmt: skip
-        folder = None if self.out is None else _room(Path(self.out), facts)
+        folder = None if self.out is None else _room(Path(self.out), facts, self._bytes(model, prompts, sites, skips))
         shards: list[Tensor | Path] = []
         sizes: list[int] = []
         bar = tqdm(total=len(prompts), desc="reading activations", unit="prompt", disable=None, leave=False)
@@ -245,9 +245,12 @@ class Harvesting(Method[PromptSet | Contrast, Activations]):
     def cost(self, model: Model, data: PromptSet | Contrast) -> HarvestCost:
         """Return what it would take; nothing is run."""
         prompts, sites, skips = self._asked(model, data)
-        tokens = int(counted(prompts, skips).sum())
+        tokens, size = int(counted(prompts, skips).sum()), self._bytes(model, prompts, sites, skips)
+        return HarvestCost(1, len(prompts), len(prompts), len(prompts), tokens, size / 1e9)
+
+    def _bytes(self, model: Model, prompts: PromptSet, sites: list[Site], skips: bool) -> int:
         width = sum(torch.Size(abilities(model).shape_at(site)).numel() for site in sites)
-        return HarvestCost(1, len(prompts), len(prompts), len(prompts), tokens, 4 * tokens * width / 1e9)
+        return 4 * int(counted(prompts, skips).sum()) * width
 
     def _asked(self, model: Model, data: PromptSet | Contrast) -> tuple[PromptSet, list[Site], bool]:
         """Return the prompts, the sites, and whether first tokens are left out."""
@@ -293,9 +296,10 @@ def begins_alike(model: Any, prompts: PromptSet) -> bool:  # noqa: ANN401
     return bool((first == begin).all())
 
 
-def _room(folder: Path, facts: dict[str, Any]) -> Path:
-    """Return the folder for these activations; refuse one that holds others."""
-    folder.mkdir(parents=True, exist_ok=True)
+def _room(folder: Path, facts: dict[str, Any], size: int) -> Path:
+    """Return the folder for these activations; refuse one that holds others, or that they do not fit into."""
+    there = sum(path.stat().st_size for path in folder.glob("*.safetensors")) if folder.is_dir() else 0
+    require_room(folder, max(0, size - there), folder=True, files=facts["n_shards"])
     path = folder / FACTS
     if path.is_file():
         there = read_json(path, "the facts of activations", DataError)

@@ -10,42 +10,59 @@ A checkpoint appears under its name when all of it is written, so at any time th
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mechcausal.errors import DataError, ModelError
-from mechcausal.results.storage import checksum, read_json, write_json
+from mechcausal.errors import DataError, ModelError, ResultError
+from mechcausal.results.storage import (
+    checksum,
+    is_of_the_disk,
+    read_json,
+    reason_of,
+    remove_leftovers,
+    seal,
+    sealed_json,
+    temporary_folder_beside,
+)
 
 if TYPE_CHECKING:
     from mechcausal.dictionaries.saelens import Trainer
 
 FACTS = "facts.json"
-_PART = ".mechcausal-checkpoint-"  # how the names of unfinished ones begin
 
 
 def keep(trainer: Trainer, folder: Path, facts: Mapping[str, Any]) -> None:
     """Write a checkpoint, and then remove those before it and what killed processes left."""
-    folder.mkdir(parents=True, exist_ok=True)
-    room = Path(tempfile.mkdtemp(dir=folder, prefix=f"{_PART}{os.getpid()}-"))
-    trainer.save(room)
-    files = {path.name: checksum(path) for path in sorted(room.iterdir())}
-    write_json(room / FACTS, {"facts": dict(facts), "files": files})
     name = f"{trainer.steps:08d}"
-    _remove_one(folder / name)
-    if (folder / name).exists():
-        shutil.rmtree(room)
-        raise DataError(f"{folder / name} holds files that are not ours", fix="move them, or choose another folder")
-    room.rename(folder / name)
+    kept = _found(folder)
+    try:
+        _write(trainer, folder / name, facts)
+    except Exception as error:
+        if not is_of_the_disk(error):
+            raise
+        left = f"{kept[-1].name} stays: make room, and the same call goes on from it" if kept else "make room"
+        raise ResultError(
+            f"the checkpoint {folder / name} could not be written", got=reason_of(error), fix=left
+        ) from error
     for other in _found(folder):
         if other.name != name:
             _remove_one(other)
-    for part in folder.glob(f"{_PART}*"):
-        shutil.rmtree(part, ignore_errors=True)
+
+
+def _write(trainer: Trainer, place: Path, facts: Mapping[str, Any]) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(place.parent)
+    with temporary_folder_beside(place) as room:
+        trainer.save(room)
+        files = {path.name: checksum(path) for path in sorted(room.iterdir())}
+        (room / FACTS).write_bytes(sealed_json({"facts": dict(facts), "files": files}, sort_keys=True))
+        seal(room / FACTS)
+        _remove_one(place)
+        if place.exists():
+            raise DataError(f"{place} holds files that are not ours", fix="move them, or choose another folder")
+        room.rename(place)
 
 
 def resume(trainer: Trainer, folder: Path, facts: Mapping[str, Any]) -> None:
@@ -73,8 +90,7 @@ def remove(folder: Path) -> None:
     """Remove all checkpoints, and their folder if nothing else is in it."""
     for checkpoint in _found(folder):
         _remove_one(checkpoint)
-    for part in folder.glob(f"{_PART}*"):
-        shutil.rmtree(part, ignore_errors=True)
+    remove_leftovers(folder)
     with suppress(OSError):  # it holds files of somebody else
         folder.rmdir()
 

@@ -11,8 +11,6 @@ cannot be imported.
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +21,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from mechcausal.errors import ModelError, NumericsError, UnsupportedError
-from mechcausal.results.storage import checksum, read_json, write_json
+from mechcausal.errors import DataError, ModelError, NumericsError, UnsupportedError
+from mechcausal.results.storage import checksum, read_json, require_room, seal, sealed_json, write_folder
 
 CONFIG, WEIGHTS, FACTS = "cfg.json", "sae_weights.safetensors", "mechcausal.json"
 _NEEDS = {
@@ -214,8 +212,8 @@ def _facts(path: Path) -> dict[str, Any]:
 
 
 def holding(path: str | Path, facts: Mapping[str, Any]) -> Folder | None:
-    """Return what a folder holds if it is the dictionary that these facts describe; None if it is another, or none."""
-    if not (Path(path) / FACTS).is_file():
+    """Return what a folder holds if it is the dictionary that these facts describe; None if another, none, or unfinished."""
+    if not all((Path(path) / name).is_file() for name in (FACTS, CONFIG, WEIGHTS)):
         return None
     folder = read(path)
     expected = json.loads(json.dumps(dict(facts)))
@@ -233,6 +231,31 @@ def _of_today(config: dict[str, Any]) -> dict[str, Any]:
     return config
 
 
+def require_ours(path: str | Path, size: int | None = None, *, files: int = 1) -> Path:
+    """Raise before a training if its dictionary cannot be written into a folder; a dictionary of others is not replaced.
+
+    Args:
+        path: The folder.
+        size: How many bytes the weights will take.
+        files: How many files they are spread over.
+    """
+    there = Path(path).is_dir()
+    path = require_room(path, size, folder=True, files=files)
+    if not there:  # it appears when it is written
+        path.rmdir()
+    _refuse_others(path)
+    return path
+
+
+def _refuse_others(path: Path) -> None:
+    theirs = [name for name in (CONFIG, WEIGHTS) if (path / name).exists()]
+    if theirs and not (path / FACTS).is_file():
+        raise DataError(
+            f"{path} holds a dictionary that is not ours", got=f"{theirs[0]} without {FACTS}",
+            fix="choose another folder, or move its files away",
+        )  # fmt: skip
+
+
 def write(path: str | Path, config: Mapping[str, Any], weights: Mapping[str, Tensor], facts: Mapping[str, Any]) -> Path:
     """Write the folder of a dictionary: all of it or nothing. Files of others in the folder stay.
 
@@ -242,25 +265,16 @@ def write(path: str | Path, config: Mapping[str, Any], weights: Mapping[str, Ten
         weights: The tensors.
         facts: What `mechcausal.json` is to say.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     if config.get("architecture") not in ARCHITECTURES:
         raise UnsupportedError("this architecture has no folder", got=config.get("architecture"))
-    room = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
-    try:
+    _refuse_others(Path(path))
+
+    def files(room: Path) -> None:
         (room / CONFIG).write_text(json.dumps(dict(config), indent=1, sort_keys=True) + "\n")
         save_file({name: value.detach().cpu().contiguous() for name, value in weights.items()}, room / WEIGHTS)
         sums = {"weights_sha256": checksum(room / WEIGHTS), "config_sha256": checksum(room / CONFIG)}
-        write_json(room / FACTS, dict(facts) | sums)
-        for name in (CONFIG, FACTS, WEIGHTS):  # temporary files are private to their owner
-            (room / name).chmod(0o644)
-        if not path.exists():
-            room.chmod(0o755)
-            room.rename(path)
-            return path
-        # A folder left in between is refused when it is read, because its weights are not those it describes.
-        for name in (CONFIG, FACTS, WEIGHTS):
-            (room / name).replace(path / name)
-    finally:
-        shutil.rmtree(room, ignore_errors=True)
-    return path
+        (room / FACTS).write_bytes(sealed_json(dict(facts) | sums, sort_keys=True))
+        seal(room / FACTS)
+
+    # With the facts first, a folder left in between is known as ours, and refused because its files are not those described.
+    return write_folder(path, files, (FACTS, CONFIG, WEIGHTS))

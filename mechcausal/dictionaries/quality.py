@@ -36,7 +36,7 @@ from mechcausal.models.replay.suffix import Suffix, layers_after, suffix_twin
 from mechcausal.models.replay.twin import Twin
 from mechcausal.results.intervals import Interval, mean_interval, ratio_interval
 from mechcausal.results.provenance import Provenance
-from mechcausal.results.storage import replacing
+from mechcausal.results.storage import write_text
 
 LOGITS = 192 * 2**20  # bytes that the logits of one run may take; two runs are held at once
 _TOLD = {
@@ -127,10 +127,7 @@ class Health:
 
     def save(self, path: str | Path) -> Path:
         """Write it as one JSON file."""
-        path = Path(path)
-        with replacing(path) as temporary:
-            temporary.write_text(json.dumps(self.to_json(), indent=1) + "\n")
-        return path
+        return write_text(path, json.dumps(self.to_json(), indent=1) + "\n")
 
 
 def _plain(fields: dict[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -27,8 +27,9 @@ from mechcausal.data.contrast import Contrast
 from mechcausal.data.prompts import PromptSet
 from mechcausal.dictionaries import checkpoints, folder
 from mechcausal.dictionaries.activations import Activations, digest, harvest
+from mechcausal.dictionaries.enough import require_enough
 from mechcausal.dictionaries.saelens import PRICES, Trainer
-from mechcausal.errors import DataError, NumericsError
+from mechcausal.errors import DataError, NumericsError, ResultError
 from mechcausal.method import Cost, Method, function
 from mechcausal.models import bridge
 from mechcausal.models.abilities import abilities
@@ -53,7 +54,7 @@ class Recipe:
         k: How many are to be active at a token (a target for `jumprelu`; the L1 kinds are told a price instead).
         price: The price of activity for `standard`, `gated` and `transcoder`.
         tokens: How many tokens are shown, again and again from those there are.
-        batch_size: How many at a step.
+        batch_size: How many at a step; all that there are, where these are fewer.
         rate: The learning rate.
         seed: The seed of the first weights and of the order of the tokens.
     """
@@ -110,7 +111,7 @@ class DictionaryTraining(Method[Data, Bound]):
             quarter of all features.
         price: The price of activity of the kinds that have one; higher is sparser.
         tokens: How many tokens are shown, again and again from those there are.
-        batch_size: How many tokens at a step.
+        batch_size: How many tokens at a step; all that there are, where these are fewer.
         rate: The learning rate.
         seed: The seed of the first weights and of the order of the tokens.
         site_out: What a transcoder reconstructs.
@@ -151,10 +152,17 @@ class DictionaryTraining(Method[Data, Bound]):
         """Train it, or go on training it, and attach it."""
         site, site_out, recipe = self._asked(model)
         name, out = self._name(site), None if self.out is None else Path(self.out)
-        require_enough(_tokens_of(data), self.width)
+        require_enough(data, self.width)
+        if self.companions:
+            from mechcausal.dictionaries import companions as beside
+
+            for half in beside.halved(data, self.seed):
+                require_enough(half, self.width)
+        if out is not None:
+            size, files = self._on_disk(model, site, site_out)
+            folder.require_ours(out, size, files=files)
         activations = gathered(model, data, site, site_out)
-        require_enough(len(activations), self.width)
-        recipe = replace(recipe, batch_size=min(recipe.batch_size, len(activations)))
+        require_enough(activations, self.width)
         facts = {
             "site": str(site), "site_out": None if site_out is None else str(site_out), "name": name,
             "model": str(model.cfg.model_name), "model_digest": weights_fingerprint(model), "recipe": asdict(recipe),
@@ -166,6 +174,12 @@ class DictionaryTraining(Method[Data, Bound]):
         kept = None if out is None else folder.holding(out, facts | {"versions": _versions()})
         if kept is None:
             kept = _made(recipe, activations, facts, out, self.checkpoint_every, str(device))
+            try:
+                _keep(kept, out)
+            except ResultError as error:  # what took long to learn is not lost with the disk
+                attach(model, kept.coder().folded().to(device), site, name=name, site_out=site_out)
+                fix = f"{error.fix}; the dictionary is attached to the model as {name!r}"
+                raise ResultError(error.what, got=error.got, fix=fix) from error
         if self.companions and out is not None:
             from mechcausal.dictionaries import companions as beside
 
@@ -177,11 +191,25 @@ class DictionaryTraining(Method[Data, Bound]):
         site, site_out, recipe = self._asked(model)
         sets = [data] if isinstance(data, (PromptSet, Contrast)) else data if isinstance(data, (list, tuple)) else []
         prompts = sum(len(part) * (1 + isinstance(part, Contrast)) for part in sets)
-        width, width_out = (math.prod(abilities(model).shape_at(place)) for place in (site, site_out or site))
-        parameters = recipe.width * (width + width_out + 1) + width_out
+        parameters = self._parameters(model, site, site_out)
         return TrainingCost(
-            1 + self.companions + 2 * (self.companions > 0), prompts, prompts, prompts, recipe.tokens, recipe.steps, parameters
+            self._dictionaries, prompts, prompts, prompts, recipe.tokens, recipe.steps, parameters
         )  # fmt: skip
+
+    @property
+    def _dictionaries(self) -> int:
+        """How many are trained: itself, others of other seeds, and one on each half."""
+        return 1 + self.companions + 2 * (self.companions > 0)
+
+    def _parameters(self, model: Model, site: Site, site_out: Site | None) -> int:
+        width, width_out = (math.prod(abilities(model).shape_at(place)) for place in (site, site_out or site))
+        return self.width * (width + width_out + 1) + width_out
+
+    def _on_disk(self, model: Model, site: Site, site_out: Site | None) -> tuple[int, int]:
+        """Return how many bytes are written at most, and into how many files."""
+        # A checkpoint holds the weights and two moments of each, and stands beside the one before it for a moment.
+        files = self._dictionaries + 2 * 3 * (self.checkpoint_every > 0)
+        return 4 * self._parameters(model, site, site_out) * files, files
 
     def _name(self, site: Site) -> str:
         name = self.name or (Path(self.out).name if self.out is not None else self.kind)
@@ -233,18 +261,21 @@ def _made(
     checkpoint_every: int,
     device: str,
 ) -> folder.Folder:
-    """Train, and write the folder if there is to be one; its facts say how many seconds this took."""
+    """Train; the facts say how many seconds this took."""
     started = time.perf_counter()
     config, weights, measured = _trained(recipe, activations, facts, out, checkpoint_every, device)
     hooks = {"hook_name": facts["site"], "hook_name_out": facts["site_out"]}
     config["metadata"] |= {"model_name": facts["model"]}
     config["metadata"] |= {word: _hook(Site.parse(site)) for word, site in hooks.items() if site is not None}
     measured["seconds"] = round(time.perf_counter() - started, 1)
-    facts = facts | {"training": measured, "versions": _versions()}
+    return folder.Folder(config, weights, facts | {"training": measured, "versions": _versions()})
+
+
+def _keep(made: folder.Folder, out: Path | None) -> None:
+    """Write the folder if there is to be one, and then remove the checkpoints in it."""
     if out is not None:
-        folder.write(out, config, weights, facts)
+        folder.write(out, made.config, made.weights, made.facts)
         checkpoints.remove(out / CHECKPOINT)
-    return folder.Folder(config, weights, facts)
 
 
 def _versions() -> dict[str, str]:
@@ -254,27 +285,6 @@ def _versions() -> dict[str, str]:
         with suppress(PackageNotFoundError):
             versions[package] = version(package)
     return versions
-
-
-def require_enough(tokens: int | None, width: int) -> None:
-    """Refuse fewer tokens than features: every token could have a feature of its own, and nothing general is learned."""
-    if tokens is not None and tokens < width:
-        raise DataError(
-            "a dictionary cannot be learned from fewer tokens than it has features",
-            got=f"{tokens} tokens for {width} features", expected="many tokens for each feature",
-            fix="give more prompts, or a smaller width",
-        )  # fmt: skip
-
-
-def _tokens_of(data: Data) -> int | None:
-    """Return how many tokens prompts have; None for activations, which say it themselves."""
-    if isinstance(data, Contrast):
-        return _tokens_of([data.clean, data.corrupt])
-    if isinstance(data, PromptSet):
-        return int(data.mask.sum())
-    if isinstance(data, (list, tuple)):
-        return sum(_tokens_of(part) or 0 for part in data)
-    return None
 
 
 def gathered(
@@ -310,13 +320,14 @@ def _trained(
     recipe: Recipe, activations: Activations, facts: dict[str, Any], out: Path | None, every: int, device: str
 ) -> tuple[dict[str, Any], dict[str, Tensor], dict[str, Any]]:
     width, rest = activations.width_in, activations.width - activations.width_in
+    batch_size = min(recipe.batch_size, len(activations))
     mean, lengths = activations.moments()
     # Tokens of length sqrt(d), so that rates and prices mean the same at every site.
     scales = [math.sqrt(size) / max(length, 1e-12) for size, length in zip((width, rest), lengths, strict=True)]
     factors = torch.cat([torch.full((width,), scales[0]), torch.full((rest,), scales[1] if rest else 1.0)])
     trainer = Trainer(
         kind=recipe.kind, width=width, width_out=rest or None, n_features=recipe.width, k=recipe.k, price=recipe.price,
-        rate=recipe.rate, steps=recipe.steps, batch_size=recipe.batch_size, seed=recipe.seed,
+        rate=recipe.rate, steps=recipe.steps, batch_size=batch_size, seed=recipe.seed,
         device=device,
     )  # fmt: skip
     trainer.start_from((mean * factors)[width:] if rest else mean * factors)
@@ -324,10 +335,10 @@ def _trained(
     if kept is not None:
         checkpoints.resume(trainer, kept, facts)
     bar = tqdm(
-        total=recipe.steps * recipe.batch_size, initial=trainer.steps * recipe.batch_size, desc=f"training {recipe.kind}",
+        total=recipe.steps * batch_size, initial=trainer.steps * batch_size, desc=f"training {recipe.kind}",
         unit="token", unit_scale=True, disable=None, leave=False,
     )  # fmt: skip
-    batches = activations.batches(recipe.batch_size, seed=recipe.seed, start=trainer.steps)
+    batches = activations.batches(batch_size, seed=recipe.seed, start=trainer.steps)
     loss = math.nan
     with torch.inference_mode(False), torch.enable_grad():
         while trainer.steps < recipe.steps:
@@ -338,7 +349,7 @@ def _trained(
                 )
             if kept is not None and every and trainer.steps % every == 0 and trainer.steps < recipe.steps:
                 checkpoints.keep(trainer, kept, facts)
-            bar.update(recipe.batch_size)
+            bar.update(batch_size)
             if not bar.disable and trainer.steps % _TOLD == 0:
                 bar.set_postfix_str(f"loss {loss:.3g}, {trainer.active:.1f} active", refresh=False)
     bar.close()

@@ -3,21 +3,52 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from dataclasses import fields as dataclass_fields
-from typing import Any, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from mechcausal.address import Selection, Site, Vector
 from mechcausal.address import vector as vector
+from mechcausal.arguments import Kind, Number, Seed, check_fields, described, fits
 from mechcausal.errors import InterventionError, did_you_mean
+
+
+def _is_vector(value: Any) -> bool:  # noqa: ANN401 - whatever a caller passes
+    return isinstance(value, tuple) and all(
+        math.isfinite(item) if type(item) is float else fits(item, Number) for item in value
+    )
+
+
+def _are_rows(value: Any) -> bool:  # noqa: ANN401
+    return isinstance(value, tuple) and all(map(_is_vector, value)) and len({len(row) for row in value}) < 2
+
+
+Amount = Annotated[
+    float | Vector,
+    Kind(
+        "a finite number, or a vector of them",
+        lambda value: fits(value, Number) or (_is_vector(value) and len(value) > 0),
+    ),
+]
+Bias = Annotated[Vector, Kind("a vector of finite numbers", _is_vector)]
+Rows = Annotated[tuple[Vector, ...], Kind("a list of vectors of one length, of finite numbers", _are_rows)]
 
 
 @dataclass(frozen=True)
 class Intervention:
-    """What is done at a site. Subclasses are pure data; `needs_source` says whether another run supplies values."""
+    """What is done at a site. Subclasses are pure data; `needs_source` says whether another run supplies values.
+
+    A vector may be given as a list, an array or a tensor; it is kept as a tuple.
+    """
 
     needs_source: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        for part in dataclass_fields(self):
+            object.__setattr__(self, part.name, _data(getattr(self, part.name)))
+        check_fields(self)
 
     @property
     def name(self) -> str:
@@ -45,7 +76,7 @@ class Mean(Intervention):
 class Resample(Intervention):
     """Take the activation from another reference prompt, drawn with `seed`."""
 
-    seed: int = 0
+    seed: Seed = 0
     needs_source: ClassVar[bool] = True
 
 
@@ -60,7 +91,7 @@ class Patch(Intervention):
 class Interpolate(Intervention):
     """Move the activation a fraction of the way towards the source run; 1 is `Patch` (integrated gradients)."""
 
-    fraction: float = 1.0
+    fraction: Number = 1.0
     needs_source: ClassVar[bool] = True
 
 
@@ -68,15 +99,15 @@ class Interpolate(Intervention):
 class Set(Intervention):
     """Set the activation to one number or to one vector."""
 
-    value: float | Vector = 0.0
+    value: Amount = 0.0
 
 
 @dataclass(frozen=True)
 class Add(Intervention):
     """Add `scale` times a number or a vector (steering)."""
 
-    value: float | Vector = 0.0
-    scale: float = 1.0
+    value: Amount = 0.0
+    scale: Number = 1.0
 
 
 @dataclass(frozen=True)
@@ -90,14 +121,14 @@ class AddDelta(Intervention):
 class Scale(Intervention):
     """Multiply the activation by a factor."""
 
-    factor: float = 1.0
+    factor: Number = 1.0
 
 
 @dataclass(frozen=True)
 class Project(Intervention):
     """Remove (or keep only) the part of the activation in the span of `directions`."""
 
-    directions: tuple[Vector, ...] = ()
+    directions: Rows = ()
     keep: bool = False
 
 
@@ -108,9 +139,9 @@ class Erase(Intervention):
     With `left == right` orthonormal this is a projection that leaves `bias` unchanged (mean projection).
     """
 
-    left: tuple[Vector, ...] = ()
-    right: tuple[Vector, ...] = ()
-    bias: Vector = ()
+    left: Rows = ()
+    right: Rows = ()
+    bias: Bias = ()
 
 
 KINDS: dict[str, type[Intervention]] = {
@@ -126,14 +157,22 @@ def from_json(data: dict[str, Any] | str) -> Intervention:
     if word not in KINDS:
         raise InterventionError(f"there is no intervention called {word!r}", fix=did_you_mean(word, KINDS))
     try:
-        return KINDS[word](**{key: _tuples(value) for key, value in fields.items()})
+        return KINDS[word](**fields)
     except TypeError as error:
         names = ", ".join(part.name for part in dataclass_fields(KINDS[word])) or "none"
         raise InterventionError(f"{word!r} was given wrong fields", got=", ".join(fields), expected=names) from error
 
 
-def _tuples(value: Any) -> Any:  # noqa: ANN401 - JSON in, JSON out
-    return tuple(_tuples(item) for item in value) if isinstance(value, (list, tuple)) else value
+def _data(value: Any) -> Any:  # noqa: ANN401 - whatever a caller passes
+    """Return lists, arrays and tensors as tuples, and numbers of other libraries as numbers."""
+    if isinstance(value, tuple) and all(type(item) is float for item in value):
+        return value
+    if hasattr(value, "tolist"):
+        try:
+            value = value.tolist()
+        except (NotImplementedError, RuntimeError):  # a tensor that holds no numbers
+            return value
+    return tuple(map(_data, value)) if isinstance(value, (list, tuple)) else value
 
 
 When = Literal["prompt", "new", "both"]
@@ -157,9 +196,13 @@ class Edit:
     when: When | None = None
 
     def __post_init__(self) -> None:
-        if self.when not in (None, *get_args(When)):
+        if not (isinstance(self.site, Site) and isinstance(self.do, Intervention) and isinstance(self.at, Selection)):
+            check_fields(self)  # asked one by one only where something is wrong, because edits are made by the thousand
+        if self.when is not None and (not isinstance(self.when, str) or self.when not in get_args(When)):
             raise InterventionError(
-                f"{self} says wrongly when it is made", got=repr(self.when), fix=did_you_mean(self.when, get_args(When))
+                f"{self} says wrongly when it is made",
+                got=described(self.when),
+                fix=did_you_mean(self.when, get_args(When)),
             )
 
     @classmethod

@@ -10,15 +10,16 @@ import inspect
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from mechcausal.data.checking import check_answers
 from mechcausal.data.forced import several_tokens
 from mechcausal.data.prompts import PromptSet
-from mechcausal.errors import DataError, MechcausalError
+from mechcausal.errors import DataError, MechcausalError, shortened
 from mechcausal.metrics.answers import Kind, continuation, is_written, one_each, writes
 from mechcausal.registry import Registry
 
@@ -87,7 +88,7 @@ class Metric:
                 f"the metric {self.name!r} is asked of answers of several tokens, which this method does not score",
                 fix="use patch, ablate, attribute, path_patch, link, scrub, mediate or measure, or answers of one token",
             )
-        values = self.function(logits, batch, reference) if self.compares else self.function(logits, batch)
+        values = _called(self, logits, batch, reference)
         if not isinstance(values, Tensor) or values.shape != (len(batch),):
             got = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
             raise MechcausalError(
@@ -107,13 +108,15 @@ class Metric:
         return finite.reshape(len(batch), -1).all(1)
 
     def check(self, prompts: PromptSet) -> None:
-        """Say what is missing if these prompts do not carry what the metric reads."""
+        """Say what is missing if these prompts do not carry what the metric reads, or what it compares is the same."""
         for need in self.needs:
             if getattr(prompts, need) is None and getattr(prompts, f"{need}s", None) is None:
                 raise MechcausalError(
                     f"the metric {self.name!r} needs the {need} of each prompt and these have none",
                     fix=f"build them with {need}=..., or choose a metric that needs none, such as 'loss'",
                 )
+        if {"answer", "foil"} <= set(self.needs):
+            check_answers(prompts)
 
     def require_gradient(self, *, at_reference: bool = False) -> None:
         """Raise if a first-order estimate of this metric is impossible.
@@ -240,3 +243,16 @@ def _own_tokens(logits: Tensor, batch: PromptSet) -> tuple[Tensor, Tensor]:
     picked = logprobs.gather(2, batch.tokens[:, 1:, None])[..., 0]
     counted = (batch.mask[:, 1:] & batch.mask[:, :-1]).to(picked.dtype)
     return (picked * counted).sum(1), counted.sum(1)
+
+
+def _called(metric: Metric, logits: Tensor, batch: PromptSet, reference: Tensor | None) -> Any:  # noqa: ANN401 - of your own
+    """Return what the function of a metric returns; one of your own may fail."""
+    try:
+        return metric.function(logits, batch, reference) if metric.compares else metric.function(logits, batch)
+    except (MechcausalError, MemoryError):
+        raise
+    except Exception as error:
+        raise MechcausalError(
+            f"the metric {metric.name!r} failed", got=shortened(f"{type(error).__name__}: {error}", 150),
+            expected="a function of (logits, batch) that returns one number per example",
+        ) from error  # fmt: skip

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from mechcausal.arguments import checked, described
 from mechcausal.catalog import ORGANISMS
 from mechcausal.data.prompts import PromptSet
+from mechcausal.disk import path_of
 from mechcausal.errors import ArgumentError, ModelError, NumericsError, did_you_mean
 from mechcausal.models import bridge, classifier, headless, legacy
 from mechcausal.models.abilities import abilities
@@ -169,7 +170,7 @@ def _path_of(source: Any) -> Path | None:  # noqa: ANN401
     """Return the path that a source names: of a model in a wheel that of its file; None for what is no text."""
     if not isinstance(source, (str, Path)):
         return None
-    path = Path(source).expanduser()
+    path = path_of(source, ModelError)
     return file_of(str(source)) if str(source) in WHEELS and not path.exists() else path
 
 

@@ -19,7 +19,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mechcausal.arguments import checked
+from mechcausal.arguments import Count, check, checked
 from mechcausal.errors import MechcausalError, ResultError, shortened
 from mechcausal.results.intervals import mean_interval
 from mechcausal.results.kinds import Kept, name_of, named
@@ -131,6 +131,8 @@ class Result(Kept):
         `survives` (`p_max` is at most 0.05) and `family`, the number of cells that this is corrected for. So that it fits
         a screen, what `site` and `at` say already is left out, and columns without a value; `frame` has them all.
         """
+        check("top cannot take this 'k'", k, Count)
+        check("top cannot take this 'by'", by, str | None)
         rows = self._ranked(k, by)
         kept = rows.loc[:, [name for name in rows if name not in _LEFT_OUT or name == by]]
         return kept.dropna(axis="columns", how="all").assign(survives=self.survives[rows.index], family=self.family)
@@ -225,11 +227,13 @@ class Result(Kept):
 
         return figure(self, column or self.shown)
 
+    @checked
     def save(self, path: str | Path) -> Path:
         """Write everything to one parquet file, atomically."""
         return _write(self, Path(path), {"kind": name_of(type(self))})
 
     @classmethod
+    @checked
     def load(cls, path: str | Path) -> Self:
         """Read a result as what it was when it was saved, with its properties and its pictures.
 
@@ -268,12 +272,14 @@ class Judged(Kept):
         """Return the result and, as JSON data, what was found: `restored` makes it again of the two."""
         raise NotImplementedError
 
+    @checked
     def save(self, path: str | Path) -> Path:
         """Write what was found and the result that judges it to one parquet file, atomically."""
         result, record = self.told()
         return _write(result, Path(path), {"kind": name_of(type(self)), "of": name_of(type(result)), "found": record})
 
     @classmethod
+    @checked
     def load(cls, path: str | Path) -> Self:
         """Read what `save` wrote."""
         return _load(cls, Path(path))

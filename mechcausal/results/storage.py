@@ -1,35 +1,36 @@
-"""Files that are there whole or not at all, and that are known to be what was written when they are read again.
+"""Files that are known to be what was written when they are read again, and are there whole or not at all (`disk.py`).
 
-Three ways to write, all atomic: the file appears under its name in one step, or the old one stays.
-
-    with replacing(path) as temporary: ...          # what nobody reads back: pages, pictures
     write_json(path, data); read_json(path)         # sealed JSON
     write_tensors(path, tensors, metadata); read_tensors(path)   # sealed safetensors
 
 Any other format is sealed by putting the text `SEAL` once into it, uncompressed (in its metadata, say), and written by
 `write_sealed(path, write)`; before it is read, `check_seal(path)` compares. The seal is the SHA-256 of the file with the
 seal itself blank, so the file keeps its format and other programs read it.
-
-Before a long computation ask `require_room(path)`, which finds a read-only folder or a full disk while nothing is lost.
-If a sealed write fails all the same, the file is put into the system's temporary folder and the error says where.
 """
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import mmap
 import os
-import shutil
-import socket
-import tempfile
-import time
-from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager, suppress
+import secrets
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mechcausal.disk import alive as alive
+from mechcausal.disk import is_of_the_disk as is_of_the_disk
+from mechcausal.disk import path_of as path_of
+from mechcausal.disk import reason_of as reason_of
+from mechcausal.disk import remove_leftovers as remove_leftovers
+from mechcausal.disk import replacing as replacing
+from mechcausal.disk import require_room as require_room
+from mechcausal.disk import temporary_beside as temporary_beside
+from mechcausal.disk import temporary_folder_beside as temporary_folder_beside
+from mechcausal.disk import write_file as write_file
+from mechcausal.disk import write_folder as write_folder
+from mechcausal.disk import write_text as write_text
 from mechcausal.errors import MechcausalError, ResultError
 
 if TYPE_CHECKING:
@@ -39,133 +40,20 @@ _MARK, _DIGITS = "mechcausal-sha256-", 64
 SEAL = _MARK + "0" * _DIGITS
 """The text to put once into a file that `write_sealed` writes."""
 
-_PART = ".mechcausal-part"  # how the names of temporary files end
-_OLD = 24 * 3600  # seconds after which a temporary file of another machine is taken to be left over
-_FULL = (errno.ENOSPC, errno.EDQUOT)
-_ROOM = 16 * 2**20  # bytes that a disk must have free where the size is not known
 
-
-@contextmanager
-def replacing(path: Path) -> Generator[Path]:
-    """Yield a temporary path beside `path`; if the body succeeds, the file takes its place in one step.
-
-    Temporary files that killed processes left in the folder are removed first.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(path.parent)
-    with temporary_beside(path) as temporary:
-        yield temporary
-        # A temporary file is private to its owner; a result is to be handed over.
-        temporary.chmod(0o644)
-        temporary.replace(path)
-
-
-@contextmanager
-def temporary_beside(path: Path) -> Generator[Path]:
-    """Yield the path of a new file in the folder of `path`, named so that `remove_leftovers` knows whose it is.
-
-    The body moves or links it where it belongs; what is left of it afterwards is removed.
-    """
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:80]}.{_host()}-{os.getpid()}-", suffix=_PART)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def remove_leftovers(folder: Path) -> None:
-    """Remove temporary files of writes that were killed: of dead processes here, and old ones of other machines."""
-    for part in folder.glob(f".*{_PART}"):
-        try:
-            host, pid = part.name.removesuffix(_PART).rsplit(".", 1)[1].rsplit("-", 2)[:2]
-            dead = host == _host() and not alive(int(pid))
-            if dead or time.time() - part.stat().st_mtime > _OLD:
-                part.unlink(missing_ok=True)
-        except (OSError, ValueError, IndexError):  # somebody else's, or gone already
-            continue
-
-
-def _host() -> str:
-    return socket.gethostname().replace(".", "_").replace("/", "_")[:40]
-
-
-def alive(pid: int) -> bool:
-    """Say whether a process of this machine is alive, as far as can be known."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):
-        return True
-    return True
-
-
-def require_room(path: str | Path, size: int = _ROOM, *, folder: bool = False) -> Path:
-    """Raise before a computation if a file cannot be written afterwards; return its path.
-
-    Args:
-        path: Where the file is going to be.
-        size: How many bytes it will take, roughly.
-        folder: Whether the path is of a folder that files go into.
-    """
-    path = Path(path)
-    parent = path if folder else path.parent
-    try:
-        parent.mkdir(parents=True, exist_ok=True)
-        if path.is_dir() and not folder:
-            raise IsADirectoryError("there is a folder of this name")
-        with tempfile.TemporaryFile(dir=parent) as probe:
-            probe.write(b"\0" * 4096)
-            probe.flush()
-        free = shutil.disk_usage(parent).free
-    except OSError as error:
-        raise ResultError(
-            f"nothing can be written to {path}", got=reason_of(error),
-            fix="make room, or choose another folder" if error.errno in _FULL else "choose a folder that you may write to",
-        ) from error  # fmt: skip
-    if free < size:
-        raise ResultError(
-            f"the disk of {parent} is nearly full", got=f"{free / 2**20:.0f} MiB free",
-            expected=f"at least {size / 2**20:.0f} MiB", fix="make room, or choose another folder",
-        )  # fmt: skip
-    return path
-
-
-def write_sealed(path: str | Path, write: Callable[[Path], None]) -> Path:
+def write_sealed(path: str | Path, write: Callable[[Path], object]) -> Path:
     """Write a file atomically and seal it; a file that cannot be put there is put into the temporary folder instead.
 
     Args:
         path: Where the file is to be.
         write: Writes the whole file, with the text `SEAL` in it, to the path it is given.
     """
-    path = Path(path)
 
-    def put(target: Path) -> None:
-        with replacing(target) as temporary:
-            write(temporary)
-            seal(temporary)
+    def sealed(temporary: Path) -> None:
+        write(temporary)
+        seal(temporary)
 
-    try:
-        put(path)
-    except Exception as error:
-        if not is_of_the_disk(error):
-            raise
-        instead = Path(tempfile.gettempdir()) / f"mechcausal-{os.getpid()}-{time.time_ns():x}" / path.name
-        try:
-            put(instead)
-        except Exception as second:
-            with suppress(OSError):
-                instead.parent.rmdir()
-            raise ResultError(
-                f"{path} could not be written, nor {instead}", got=reason_of(second),
-                fix="the result is still in memory: make room and save it again",
-            ) from error  # fmt: skip
-        raise ResultError(
-            f"{path} could not be written", got=reason_of(error), fix=f"nothing is lost: it was put into {instead}"
-        ) from error
-    return path
+    return write_file(path, sealed)
 
 
 def seal(path: Path, *, last: bool = False) -> None:
@@ -202,7 +90,7 @@ def check_seal(
         error: The kind of error to raise.
         last: Whether its last seal is its own, because it holds other sealed files before that.
     """
-    path = Path(path)
+    path = path_of(path, error)
     if not path.is_file():
         raise error(f"there is no file {path}", fix="check the path")
     if not path.stat().st_size:
@@ -214,7 +102,7 @@ def check_seal(
         begin = start + len(_MARK)
         if content[begin : begin + _DIGITS] != _digest(content, start).encode():
             raise error(
-                f"{path} is damaged: its content does not match its checksum",
+                f"{path} is damaged, or was changed by hand: its content does not match its checksum",
                 fix="take it from a backup, or make it again",
             )
 
@@ -239,8 +127,39 @@ def checksum(path: str | Path) -> str:
 
 def write_json(path: str | Path, data: Mapping[str, Any]) -> Path:
     """Write a mapping as JSON with a seal."""
-    text = json.dumps({**data, "checksum": SEAL}, indent=1, sort_keys=True) + "\n"
-    return write_sealed(path, lambda temporary: _write_text(temporary, text))
+    return write_document(path, data, sort_keys=True)
+
+
+def write_document(
+    path: str | Path,
+    data: Mapping[str, Any],
+    *,
+    within: str | None = None,
+    sort_keys: bool = False,
+    ascii_only: bool = True,
+) -> Path:
+    """Write a mapping as JSON with a seal called `checksum`.
+
+    Args:
+        path: The file.
+        data: JSON data.
+        within: The mapping in it that the seal is put into; the whole if None.
+        sort_keys: Whether keys are sorted.
+        ascii_only: Whether other characters are escaped.
+    """
+    content = sealed_json(data, within=within, sort_keys=sort_keys, ascii_only=ascii_only)
+    return write_sealed(path, lambda temporary: temporary.write_bytes(content))
+
+
+def sealed_json(
+    data: Mapping[str, Any], *, within: str | None = None, sort_keys: bool = False, ascii_only: bool = True
+) -> bytes:
+    """Return a mapping as JSON with the text `SEAL` in it once, whatever its texts hold; see `write_document`."""
+    # The place is marked by a word that no text can hold by chance, and what looks like a seal in a text is escaped.
+    place = secrets.token_hex(16)
+    marked = {**data, **({"checksum": place} if within is None else {within: {**data[within], "checksum": place}})}
+    text = json.dumps(marked, indent=1, sort_keys=sort_keys, ensure_ascii=ascii_only) + "\n"
+    return text.replace(_MARK, _MARK[:-1] + "\\u002d").replace(place, SEAL).encode()
 
 
 def read_json(
@@ -277,17 +196,3 @@ def read_tensors(
         raise error(f"{path} is not {what}", fix="check the path") from cause
     metadata.pop("checksum", None)
     return tensors, metadata
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
-
-
-def is_of_the_disk(error: Exception) -> bool:
-    """Say whether an error is of the disk; safetensors has an error of its own for it."""
-    return isinstance(error, OSError) or type(error).__name__ == "SafetensorError"
-
-
-def reason_of(error: Exception) -> str:
-    """Return what an error of the disk says, for a message."""
-    return (error.strerror if isinstance(error, OSError) and error.strerror else str(error)) or type(error).__name__

@@ -253,7 +253,7 @@ def _beat(out: Path, tally: Tally) -> None:
         "process": os.getpid(), "host": platform.node(), "planned": tally.planned, "done": tally.done,
         "failed": tally.failed, "rows_per_second": tally.pace,
     }  # fmt: skip
-    with suppress(OSError):  # a full disk, say: rows that cannot be written say so
+    with suppress(OSError, ResultError):  # a full disk, say: rows that cannot be written say so
         _write(out / DRIVER, json.dumps(state) + "\n")
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
-from mechcausal.arguments import checked
+from mechcausal.arguments import check_fields, checked
 from mechcausal.runs.config import Config, config_of, read
 from mechcausal.runs.run import Run
 
@@ -36,6 +36,9 @@ class Experiment:
 
     config: Config
     folder: Path = Path()
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     @classmethod
     @checked

@@ -64,7 +64,7 @@ def unpacked(blob: bytes) -> Any:  # noqa: ANN401 - any result
         if blob.startswith(_AUDIT):
             from mechcausal.audits.report import Report
 
-            return _read(Report.load, path / "audit.json", blob.removeprefix(_AUDIT))
+            return Report.from_json(json.loads(blob.removeprefix(_AUDIT)))
         if blob.startswith(_FOLDER):
             rest = blob.removeprefix(_FOLDER)
             if not rest.startswith(b"mechcausal."):

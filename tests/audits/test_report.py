@@ -1,9 +1,12 @@
 import json
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 import mechcausal as mc
 from mechcausal import audit
+from mechcausal.audits import writing
 from mechcausal.errors import ResultError
 
 
@@ -23,6 +26,32 @@ def test_a_report_comes_back_from_its_folder(report, tmp_path):
         assert again.to_json() == report.to_json()
         assert again.frame().to_csv() == report.frame().to_csv()
     assert json.loads((tmp_path / "audit.json").read_text())["version"] == 1
+
+
+def test_a_report_that_was_changed_is_refused(report, tmp_path):
+    file = report.save(tmp_path) / "audit.json"
+    content, draw = file.read_bytes(), np.random.default_rng(0)
+    for _ in range(40):
+        changed = bytearray(content)
+        changed[draw.integers(len(content))] ^= 1 << draw.integers(8)
+        file.write_bytes(changed)
+        with pytest.raises(ResultError, match="damaged"):
+            audit.Report.load(tmp_path)
+    file.write_bytes(content.replace(b'"status": "fail"', b'"status": "pass"'))
+    with pytest.raises(ResultError, match="changed by hand"):
+        audit.Report.load(tmp_path)
+    file.write_bytes(content)
+    assert audit.Report.load(tmp_path).to_json() == report.to_json()
+
+
+def test_the_file_is_what_the_schema_says(report, tmp_path):
+    validator = pytest.importorskip("jsonschema").Draft202012Validator
+    schema = json.loads((Path(writing.__file__).parent / "audit.schema.json").read_text())
+    data = json.loads((report.save(tmp_path) / "audit.json").read_text())
+    assert set(data["stats"]) == {"seconds", "checksum"}
+    assert not list(validator(schema).iter_errors(data))
+    data["stats"]["checksum"] = "none"
+    assert [error.json_path for error in validator(schema).iter_errors(data)] == ["$.stats.checksum"]
 
 
 def test_the_frame_has_a_row_for_each_finding(report):

@@ -6,6 +6,7 @@ import pytest
 from commands import run
 
 import mechcausal as mc
+from mechcausal.errors import ResultError
 
 
 @pytest.fixture
@@ -49,3 +50,17 @@ def test_erasure_writes_its_edits_beside_what_is_still_read(tmp_path, pairs):
     assert [edit["site"] for edit in kept["edits"]] == ["L2.resid_post"]
     assert {row["kind"] for row in done.document["rows"]} == {"logistic", "quadratic", "mlp"}
     assert mc.results.load(table).frame["before"].iloc[0] > 0.8
+
+
+def test_edits_that_cannot_be_written_leave_the_old_ones(tmp_path, pairs, monkeypatch):
+    from mechcausal.results import storage
+
+    def full(path, text):
+        raise ResultError(f"{path} could not be written", got="No space left on device")
+
+    (tmp_path / "erase.json").write_text("old")
+    monkeypatch.setattr(storage, "write_text", full)
+    words = ("erase", "organism:hiring", "--pairs", pairs, "--sites", "L2.resid_post", "--at", "@decision")
+    done = run(*words, "-o", tmp_path / "erase.parquet")
+    assert (done.code, "No space left" in done.error) == (4, True)
+    assert (tmp_path / "erase.json").read_text() == "old"

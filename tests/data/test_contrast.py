@@ -119,7 +119,7 @@ def test_sides_that_are_measured_by_different_tokens_are_refused():
 
 
 def test_an_answer_that_is_its_foil_is_refused(by_hand):
-    with pytest.raises(DataError, match=r"the answer of pair 0 is its foil.*nothing to compare"):
+    with pytest.raises(DataError, match=r"the answer of prompt 0 is its foil.*nothing to compare"):
         build(by_hand, foil="yes")
 
 

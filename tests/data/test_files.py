@@ -1,10 +1,13 @@
 """Tables from anywhere: every form gives the same rows, and every mistake names the row."""
 
+import tempfile
+
 import pandas as pd
 import pytest
+from limited import small_files
 
 from mechcausal.data.files import read_rows, write_rows
-from mechcausal.errors import DataError
+from mechcausal.errors import DataError, ResultError
 
 ROWS = [{"clean": 'he said, "hm"', "corrupt": "she; said", "n": 1}, {"clean": "é", "corrupt": " b", "n": 2}]
 FLAT = [{**row, "n": str(row["n"])} for row in ROWS]
@@ -84,3 +87,16 @@ def test_other_mistakes(tmp_path):
             read_rows(wrong)
     with pytest.raises(DataError, match="no table that can be written"):
         write_rows(tmp_path / "a.xlsx", ROWS)
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "ndjson", "json", "csv", "tsv", "parquet"])
+def test_a_full_disk_leaves_the_file_that_was_there(tmp_path, suffix, monkeypatch):
+    path = write_rows(tmp_path / f"rows.{suffix}", ROWS)
+    before = path.read_bytes()
+    with small_files(64), pytest.raises(ResultError, match=r"could not be written.*still in memory"):
+        write_rows(path, [{**row, "n": row["n"] + 1} for row in ROWS * 20])
+    assert path.read_bytes() == before
+    assert [item.name for item in tmp_path.iterdir()] == [path.name]
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with pytest.raises(ResultError, match="nothing is lost"):
+        write_rows(tmp_path / path.name / f"rows.{suffix}", ROWS)

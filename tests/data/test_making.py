@@ -91,7 +91,7 @@ def test_answers_of_several_tokens_and_sets():
         reader(), [rows[0]["clean"]], [rows[0]["corrupt"]], answer={" she", " Mary"}, foil=" Bartholomew"
     )
     assert {*map(tuple, again.clean.answers[0].tolist())} == {*map(tuple, pairs.clean.answers[0].tolist())}
-    with pytest.raises(DataError, match=r"the answer of pair 0 is its foil.*a text that is in both"):
+    with pytest.raises(DataError, match=r"the answer of prompt 0 is its foil.*a text that is in both"):
         mc.Contrast.from_text(reader(), ["The nurse"], ["The man"], answer=[[" he", " Mary"]], foil=" he")
     with pytest.raises(DataError, match="names a text twice"):
         mc.Contrast.from_text(reader(), ["The nurse"], ["The man"], answer=[[" he", " he"]], foil=" she")

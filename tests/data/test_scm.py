@@ -464,7 +464,7 @@ def test_random_causal_models_are_their_loops(seed):
         ),
         ({"u": [0.5, 0.4]}, {"a": lambda u: u}, r"of the noise 'u' must add up to 1 \(got \[0.5, 0.4\]\)"),
         ({"u": [1.5, -0.5]}, {"a": lambda u: u}, "'u' must add up to 1"),
-        ({"u": 0}, {"a": lambda u: u}, "'u' needs at least one value"),
+        ({"u": 0}, {"a": lambda u: u}, "'u' has no such number of values .got 0; expected 1 to"),
         ({"u": lambda draw, n: draw.random(3)}, {"a": lambda u: u}, r"'u' drew the wrong number .*\(3,\).*48 rows"),
     ],
 )

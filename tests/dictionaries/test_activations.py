@@ -4,13 +4,14 @@ from itertools import islice
 
 import pytest
 import torch
+from limited import small_files
 from zoo import make_pairs
 
 import mechcausal as mc
 from mechcausal.data import PromptSet
 from mechcausal.dictionaries import activations
 from mechcausal.dictionaries.activations import Activations, harvest
-from mechcausal.errors import DataError, NumericsError, SiteError
+from mechcausal.errors import DataError, NumericsError, ResultError, SiteError
 from mechcausal.models.hooked import forward
 
 
@@ -136,3 +137,12 @@ def test_what_is_no_set_of_activations(gpt2, prompts):
     alone = PromptSet(tokens=torch.tensor([[5]]), mask=torch.tensor([[True]]))
     with pytest.raises(DataError, match="leave no token"):
         harvest(gpt2, alone, "L1.resid_post", skip_first=True)
+
+
+@pytest.mark.parametrize("place", ["/proc/nothing/x", "file", "file/x", "full"])
+def test_a_folder_that_cannot_be_written_is_found_before_anything_is_read(gpt2, prompts, place, monkeypatch, tmp_path):
+    monkeypatch.setattr(activations, "readings", None)
+    (tmp_path / "file").write_text("")
+    words = "File too large" if place == "full" else "nothing can be written to"
+    with small_files(4096 if place == "full" else 10**8), pytest.raises(ResultError, match=words):
+        harvest(gpt2, prompts.take(torch.arange(len(prompts)).repeat(10)), "L1.z", out=tmp_path / place)

@@ -3,9 +3,11 @@
 import json
 
 import pytest
+from limited import small_files
 
 from mechcausal.dictionaries import checkpoints
-from mechcausal.errors import DataError, ModelError
+from mechcausal.errors import DataError, ModelError, ResultError
+from mechcausal.results.storage import write_json
 
 FACTS = {"recipe": {"width": 16, "rate": 0.002}, "site": "L1.resid_post"}
 
@@ -81,6 +83,19 @@ def test_facts_that_name_files_elsewhere_remove_nothing_there(tmp_path):
     checkpoints.keep(Counter(7), folder, FACTS)
     facts = json.loads((folder / "00000007" / "facts.json").read_text())
     del facts["checksum"]
-    checkpoints.write_json(folder / "00000007" / "facts.json", facts | {"files": {"../../precious.txt": "x"}})
+    write_json(folder / "00000007" / "facts.json", facts | {"files": {"../../precious.txt": "x"}})
     checkpoints.remove(folder)
     assert (tmp_path / "precious.txt").is_file()
+
+
+def test_a_full_disk_leaves_the_checkpoint_before_it(tmp_path):
+    checkpoints.keep(Counter(7), tmp_path, FACTS)
+    with (
+        small_files(64),
+        pytest.raises(ResultError, match=r"00000014 could not be written .got File too large.*00000007 stays"),
+    ):
+        checkpoints.keep(Counter(14), tmp_path, FACTS)
+    assert [path.name for path in tmp_path.iterdir()] == ["00000007"]
+    again = Counter()
+    checkpoints.resume(again, tmp_path, FACTS)
+    assert again.steps == 7

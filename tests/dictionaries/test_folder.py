@@ -2,14 +2,16 @@
 
 import json
 import shutil
+import tempfile
 
 import pytest
 import torch
+from limited import small_files
 from safetensors.torch import save_file
 
 from mechcausal.dictionaries import folder
 from mechcausal.dictionaries.folder import SparseCoder, UnitRows
-from mechcausal.errors import ModelError, NumericsError, UnsupportedError
+from mechcausal.errors import DataError, ModelError, NumericsError, ResultError, UnsupportedError
 
 WIDTH, FEATURES = 12, 20
 X = torch.randn(40, WIDTH, generator=torch.Generator().manual_seed(3)) * 2
@@ -101,18 +103,60 @@ def test_a_folder_is_replaced_whole_and_keeps_the_files_of_others(tmp_path):
     assert not (tmp_path / "odd").exists()
 
 
-def test_a_write_that_fails_leaves_what_was_there(tmp_path, monkeypatch):
+def test_a_write_that_fails_leaves_what_was_there(tmp_path):
     path = tmp_path / "made"
     folder.write(path, *parts("standard"), {"seed": 0})
-
-    def fails(*args):
-        raise OSError("no space left on device")
-
-    monkeypatch.setattr(folder, "save_file", fails)
-    with pytest.raises(OSError, match="no space"):
+    with small_files(1024), pytest.raises(ResultError, match=r"could not be written.*make room") as caught:
         folder.write(path, *parts("standard", seed=1), {"seed": 1})
+    assert len(str(caught.value)) < 400
     assert folder.read(path).facts["seed"] == 0
     assert sorted(one.name for one in tmp_path.iterdir()) == ["made"]
+
+
+def test_a_folder_that_cannot_be_written_is_put_elsewhere(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "spare"))
+    (tmp_path / "spare").mkdir()
+    with pytest.raises(ResultError, match="nothing is lost: it was put into"):
+        folder.write("/proc/nothing/made", *parts("standard"), {"seed": 0})
+    (made,) = (tmp_path / "spare").glob("*/made")
+    assert folder.read(made).facts["seed"] == 0
+
+
+@pytest.mark.parametrize("after", range(1, 3))
+def test_a_kill_at_any_time_leaves_a_folder_that_is_refused_or_whole(tmp_path, monkeypatch, after):
+    """In a folder with other files the three files are moved one by one; what a kill leaves is ours, and not read."""
+    path = tmp_path / "made"
+    path.mkdir()
+    (path / "notes.txt").write_text("mine")
+    replace, calls = type(tmp_path).replace, []
+
+    def killed(self, target):
+        if len(calls) == after:
+            raise KeyboardInterrupt
+        calls.append(target)
+        return replace(self, target)
+
+    monkeypatch.setattr(type(tmp_path), "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        folder.write(path, *parts("standard"), {"seed": 0})
+    monkeypatch.undo()
+    with pytest.raises(ModelError, match="holds no dictionary"):
+        folder.read(path)
+    assert folder.holding(path, {"seed": 0}) is None
+    folder.require_ours(path)
+    folder.write(path, *parts("standard"), {"seed": 0})
+    assert folder.holding(path, {"seed": 0}) is not None
+
+
+@pytest.mark.parametrize("name", [folder.CONFIG, folder.WEIGHTS])
+def test_a_dictionary_of_others_is_not_replaced(tmp_path, name):
+    path = tmp_path / "theirs"
+    path.mkdir()
+    (path / name).write_text("theirs")
+    for write in (lambda: folder.require_ours(path), lambda: folder.write(path, *parts("standard"), {})):
+        with pytest.raises(DataError, match=f"a dictionary that is not ours .got {name} without mechcausal.json"):
+            write()
+    assert (path / name).read_text() == "theirs"
 
 
 def broken(path, what):

@@ -1,6 +1,7 @@
 """Health: each measure against its definition, on dictionaries whose worth is known."""
 
 import json
+import tempfile
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,7 @@ from zoo import make_pairs
 import mechcausal as mc
 from mechcausal.dictionaries import quality
 from mechcausal.dictionaries.quality import health
-from mechcausal.errors import DataError, SiteError
+from mechcausal.errors import DataError, ResultError, SiteError
 from mechcausal.interventions import Edit, Patch
 from mechcausal.models.hooked import forward
 
@@ -179,3 +180,11 @@ def test_batches_hold_little_padding(llama, monkeypatch):
         health(llama, prompts, one)
     assert sum(int(mask.sum()) for mask in computed) == int(prompts.lengths.sum())
     assert 1 - int(prompts.lengths.sum()) / sum(mask.numel() for mask in computed) < 0.1
+
+
+def test_a_place_that_cannot_be_written_is_one_sentence(gpt2, prompts, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with attached_to(gpt2, TopK(32), SITE):
+        found = health(gpt2, prompts, "small")
+    with pytest.raises(ResultError, match=r"could not be written.*nothing is lost"):
+        found.save("/proc/nothing/health.json")

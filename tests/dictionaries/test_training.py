@@ -3,15 +3,25 @@
 import copy
 import itertools
 import json
+import resource
 
 import pytest
 import torch
+from limited import small_files
 from zoo import loaded, make_pairs
 
 import mechcausal as mc
 from mechcausal.dictionaries import folder, saelens, training
 from mechcausal.dictionaries.activations import Activations, harvest
-from mechcausal.errors import ArgumentError, DataError, NumericsError, SiteError, UnsupportedError
+from mechcausal.errors import (
+    ArgumentError,
+    DataError,
+    MechcausalError,
+    NumericsError,
+    ResultError,
+    SiteError,
+    UnsupportedError,
+)
 from mechcausal.models.fingerprint import weights_fingerprint
 from mechcausal.models.hooked import forward
 
@@ -265,6 +275,20 @@ def test_wrong_input_is_refused_before_training(gpt2, change, error, words, monk
         mc.features.train(gpt2, options.pop("data"), options.pop("site"), **options)
 
 
+@pytest.mark.parametrize("place", ["/proc/nothing/x", "file/d", "theirs", "full"])
+def test_a_folder_that_cannot_be_written_is_found_before_training(gpt2, place, monkeypatch, tmp_path):
+    monkeypatch.setattr(training, "gathered", None)
+    (tmp_path / "file").write_text("")
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "cfg.json").write_text("{}")
+    with small_files(4096 if place == "full" else 10**8), pytest.raises(MechcausalError) as caught:
+        mc.features.train(gpt2, torch.randn(50, 32), SITE, width=40, k=2, out=tmp_path / place)
+    words = {"theirs": "is not ours", "full": "File too large"}.get(place, "nothing can be written to")
+    assert words in str(caught.value)
+    assert len(str(caught.value)) < 400
+    assert (tmp_path / "theirs" / "cfg.json").read_text() == "{}"
+
+
 def test_activations_of_something_else_are_refused(gpt2, llama, tmp_path):
     prompts = make_pairs().clean
     with pytest.raises(DataError, match=r"something else \(got site L0.resid_post"):
@@ -276,3 +300,41 @@ def test_activations_of_something_else_are_refused(gpt2, llama, tmp_path):
 def test_a_training_that_blows_up_says_so(gpt2):
     with pytest.raises(NumericsError, match="lower the rate"):
         mc.features.train(gpt2, torch.randn(64, 32), SITE, width=16, k=2, rate=1e30, tokens=640, batch_size=32)
+
+
+def test_few_tokens_are_not_shown_for_ever(gpt2, monkeypatch):
+    """As many steps as the cost says: a batch holds all tokens that there are."""
+    shapes, step = [], saelens.Trainer.step
+    monkeypatch.setattr(saelens.Trainer, "step", lambda self, batch: shapes.append(len(batch)) or step(self, batch))
+    options = {"width": 8, "k": 2, "tokens": 20_000}
+    prompts = make_pairs(lengths=(5, 6)).clean
+    mc.features.train(gpt2, prompts, SITE, **options)
+    mc.features.detach(gpt2, "topk")
+    assert shapes == [11] * mc.features.train.cost(gpt2, prompts, SITE, **options).steps == [11] * 39
+
+
+def test_a_disk_that_is_full_at_the_end_does_not_take_the_weights(gpt2, tmp_path, monkeypatch):
+    """Neither the folder nor the temporary folder can be written: the dictionary is there, attached to the model."""
+    step = saelens.Trainer.step
+    options = {"width": 16, "k": 2, "tokens": 512, "batch_size": 128}
+    x = torch.randn(200, 32, generator=torch.Generator().manual_seed(0))
+    whole = mc.features.train(gpt2, x, SITE, name="whole", **options).digest
+
+    def full(self, batch):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (512, before[1]))  # only now: there was room when it began
+        return step(self, batch)
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    monkeypatch.setattr(saelens.Trainer, "step", full)
+    try:
+        with pytest.raises(
+            ResultError, match=r"could not be written.*make room.*attached to the model as 'sae'"
+        ) as caught:
+            mc.features.train(gpt2, x, SITE, out=tmp_path / "sae", **options)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert len(str(caught.value)) < 400
+    assert mc.features.attached(gpt2)["sae"].digest == whole
+    assert list(tmp_path.iterdir()) == []
+    for name in ("sae", "whole"):
+        mc.features.detach(gpt2, name)

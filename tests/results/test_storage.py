@@ -2,96 +2,24 @@
 
 import errno
 import json
-import os
 import random
-import subprocess
-import sys
-import time
+import tempfile
 
 import pytest
 import torch
 
 from mechcausal.errors import DataError, ResultError
-from mechcausal.results import storage
 from mechcausal.results.storage import (
     SEAL,
     check_seal,
     checksum,
     read_json,
     read_tensors,
-    replacing,
-    require_room,
     seal,
-    temporary_beside,
     write_json,
     write_sealed,
     write_tensors,
 )
-
-
-def test_the_file_appears_whole(tmp_path):
-    path = tmp_path / "a" / "b.txt"
-    with replacing(path) as temporary:
-        temporary.write_text("new")
-        assert not path.exists()
-        assert temporary.parent == path.parent
-    assert path.read_text() == "new"
-    assert [item.name for item in path.parent.iterdir()] == ["b.txt"]
-
-
-def test_who_has_the_old_file_open_keeps_the_old_file(tmp_path):
-    path = tmp_path / "b.txt"
-    path.write_text("old")
-    with path.open() as reader:
-        with replacing(path) as temporary:
-            temporary.write_text("new")
-        assert reader.read() == "old"
-    assert path.read_text() == "new"
-
-
-@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
-def test_what_breaks_off_leaves_the_old_file_and_no_rest(tmp_path, error):
-    path = tmp_path / "b.txt"
-    path.write_text("old")
-
-    def break_off():
-        with replacing(path) as temporary:
-            temporary.write_text("half")
-            raise error
-
-    with pytest.raises(error):
-        break_off()
-    assert path.read_text() == "old"
-    assert [item.name for item in tmp_path.iterdir()] == ["b.txt"]
-
-
-def test_the_next_write_removes_what_a_killed_one_left(tmp_path):
-    path = tmp_path / "b.txt"
-    # Only this one module is loaded, so that the process starts quickly.
-    code = (
-        "import sys, os, signal, pathlib\n"
-        "from mechcausal.results.storage import replacing\n"
-        f"with replacing(pathlib.Path({str(path)!r})) as t:\n"
-        "    t.write_text('half'); os.kill(os.getpid(), signal.SIGKILL)"
-    )
-    subprocess.run([sys.executable, "-c", code], check=False)
-    assert [item.suffix for item in tmp_path.iterdir()] == [".mechcausal-part"]
-    with replacing(path) as mine:
-        with replacing(tmp_path / "c.txt") as other:  # of a living process: stays
-            other.write_text("c")
-            assert mine.exists()
-        mine.write_text("b")
-    assert sorted(item.name for item in tmp_path.iterdir()) == ["b.txt", "c.txt"]
-
-
-def test_what_another_machine_left_is_removed_after_a_day(tmp_path):
-    fresh, old = (tmp_path / f".x.elsewhere-1-{name}.mechcausal-part" for name in ("fresh", "old"))
-    fresh.write_text(""), old.write_text("")
-    os.utime(old, (time.time() - 2e5,) * 2)
-    strange = tmp_path / ".strange.mechcausal-part"
-    strange.write_text("")
-    storage.remove_leftovers(tmp_path)
-    assert {item.name for item in tmp_path.iterdir()} == {fresh.name, strange.name}
 
 
 def test_every_flipped_bit_is_noticed(tmp_path):
@@ -134,15 +62,6 @@ def test_a_file_that_holds_sealed_files_is_sealed_at_its_end(tmp_path):
             check_seal(outer, last=True)
 
 
-def test_a_temporary_file_is_removed_unless_it_was_moved(tmp_path):
-    with temporary_beside(tmp_path / "a") as temporary:
-        temporary.write_text("a")
-        os.link(temporary, tmp_path / "a")
-    with temporary_beside(tmp_path / "b") as temporary:
-        temporary.replace(tmp_path / "b")
-    assert sorted(item.name for item in tmp_path.iterdir()) == ["a", "b"]
-
-
 def test_a_checksum_is_that_of_the_standard_tool(tmp_path):
     path = tmp_path / "a"
     path.write_bytes(b"abc")
@@ -156,7 +75,7 @@ def test_a_writer_without_a_seal_is_a_bug(tmp_path):
 
 
 def test_what_cannot_be_written_is_put_elsewhere(tmp_path, monkeypatch):
-    monkeypatch.setattr(storage.tempfile, "tempdir", str(tmp_path / "spare"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "spare"))
     (tmp_path / "spare").mkdir()
     target = tmp_path / "full" / "a.json"
 
@@ -177,15 +96,3 @@ def test_what_cannot_be_written_is_put_elsewhere(tmp_path, monkeypatch):
     with pytest.raises(ResultError, match="still in memory"):
         write_sealed(target, never)
     assert len(list((tmp_path / "spare").iterdir())) == 1  # no empty folder is left
-
-
-def test_a_folder_that_cannot_be_written_is_found_before(tmp_path):
-    assert require_room(tmp_path / "new" / "a.parquet") == tmp_path / "new" / "a.parquet"
-    (tmp_path / "file").write_text("")
-    with pytest.raises(ResultError, match=r"nothing can be written to .*got (File exists|Not a directory)"):
-        require_room(tmp_path / "file" / "a.parquet")
-    with pytest.raises(ResultError, match="a folder of this name"):
-        require_room(tmp_path / "new")
-    with pytest.raises(ResultError, match="nearly full"):
-        require_room(tmp_path / "a", size=2**62)
-    assert [item.name for item in (tmp_path / "new").iterdir()] == []

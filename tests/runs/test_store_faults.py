@@ -14,8 +14,8 @@ import pytest
 from store_writers import write_and_die, write_in_turn, write_until_killed
 from stored_rows import GROUP, every, pairs, table
 
+from mechcausal import disk
 from mechcausal.errors import ResultError
-from mechcausal.results import storage
 from mechcausal.runs import placing, shards
 from mechcausal.runs.store import Store
 
@@ -238,7 +238,7 @@ def test_a_folder_is_read_only(small_disk):
 def test_only_what_dead_writers_of_this_machine_left_is_removed(tmp_path):
     rows = tmp_path / "rows"
     rows.mkdir()
-    here, dead = storage._host(), subprocess.Popen(["true"])
+    here, dead = disk._host(), subprocess.Popen(["true"])
     dead.wait()
     names = {
         "dead": f".0.parquet.{here}-{dead.pid}-a.mechcausal-part",

@@ -35,6 +35,7 @@ from mechcausal.method import Cost, Method, function
 from mechcausal.models.abilities import abilities
 from mechcausal.models.export import trainable
 from mechcausal.models.hooked import forward
+from mechcausal.results.storage import require_room
 
 # Up to this many different sets of variables are exchanged in one step: each set is one evaluation of the causal model.
 _SETS = 16
@@ -121,6 +122,8 @@ class Training(Method[Lessons, Trained]):
         parameters = adapters.parameters if adapters else trainable(model)
         try:
             _check_parameters(parameters)
+            if self.checkpoint is not None:  # weights and two moments of each, and the file before it beside them
+                require_room(self.checkpoint, 3 * sum(value.nbytes for value in parameters.values()))
             optimizer = torch.optim.Adam(parameters.values(), lr=self.rate)
             store = None
             if self.checkpoint is not None:

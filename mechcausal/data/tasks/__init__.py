@@ -6,7 +6,7 @@ from difflib import get_close_matches
 from importlib import import_module
 from typing import TYPE_CHECKING, Literal
 
-from mechcausal.arguments import Count, Reader, Seed, Text, checked
+from mechcausal.arguments import Draws, Reader, Seed, Text, checked
 from mechcausal.catalog import TASKS
 from mechcausal.errors import DataError, did_you_mean
 
@@ -35,7 +35,7 @@ def name_of(scm: SCM) -> str | None:
 def contrast(
     name: Text,
     model: Reader,
-    n: Count = 128,
+    n: Draws = 128,
     *,
     seed: Seed = 0,
     environment: str | None = None,

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from mechcausal.arguments import Draws, Reader, Seed, check_fields, checked
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.prompts import PromptSet, Side
 from mechcausal.data.scm import SCM
@@ -53,6 +54,7 @@ class Task:
     environments: Mapping[str, SCM] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        check_fields(self)
         self.scm.require(self.outcome, *self.inputs, *self.free)
         if self.outcome not in self.scm.values:
             raise DataError(
@@ -78,10 +80,9 @@ class Task:
             raise DataError(f"the task {self.name!r} has no environment {name!r}", fix=did_you_mean(name, list(names)))
         return names[name]
 
-    def table(self, n: int, *, seed: int = 0, environment: str | None = None) -> Table:
+    @checked
+    def table(self, n: Draws, *, seed: Seed = 0, environment: str | None = None) -> Table:
         """Draw `n` units; `"mixed"` is one half as the world is and one half broad."""
-        if n < 1:
-            raise DataError("at least one unit is needed", got=n)
         if environment != "mixed":
             return self.environment(environment).sample(n, seed)
         draw = np.random.default_rng(seed)
@@ -89,14 +90,15 @@ class Task:
         first = draw.random(n) < 0.5
         return {name: np.where(_like(first, column), column, broad[name]) for name, column in world.items()}
 
+    @checked
     def prompts(
         self,
-        model: Any,  # noqa: ANN401 - a bridge, or anything with a tokenizer and a cfg
-        n: int = 256,
+        model: Reader,
+        n: Draws = 256,
         *,
-        seed: int = 0,
+        seed: Seed = 0,
         environment: str | None = None,
-        table: Table | None = None,
+        table: Mapping[str, Any] | None = None,
         truth: str | None = None,
         side: Side = "right",
     ) -> PromptSet:
@@ -112,7 +114,7 @@ class Task:
                 model guesses, it may differ from what is true.
             side: The side to pad on.
         """
-        table = self.table(n, seed=seed, environment=environment) if table is None else table
+        table = self.table(n, seed=seed, environment=environment) if table is None else self._complete(table)
         answers = self.answers if truth is None else self._words_of(truth)
         outcome = table[self.outcome if truth is None else truth].astype(int)
         return PromptSet.from_text(
@@ -126,13 +128,14 @@ class Task:
             **self._told(table),
         )
 
+    @checked
     def contrast(
         self,
-        model: Any,  # noqa: ANN401
+        model: Reader,
         variable: str,
-        n: int = 128,
+        n: Draws = 128,
         *,
-        seed: int = 0,
+        seed: Seed = 0,
         environment: str | None = None,
         side: Side = "right",
     ) -> Contrast:
@@ -176,6 +179,20 @@ class Task:
             side=side,
             name=f"{self.name}/{variable}",
         )
+
+    def _complete(self, table: Mapping[str, Any]) -> Table:
+        """Return a table that was given as columns of one length, or say what it lacks."""
+        columns = {name: np.asarray(column) for name, column in table.items()}
+        missing = [name for name in (*self.inputs, self.outcome) if name not in columns]
+        if missing:
+            raise DataError(
+                f"the table lacks the variable {missing[0]!r} of the task {self.name!r}",
+                got=", ".join(map(str, columns)),
+            )
+        lengths = {column.shape[:1] for column in columns.values()}
+        if len(lengths) > 1 or lengths == {()}:
+            raise DataError("the columns of the table are not of one length", got=", ".join(map(str, lengths)))
+        return columns
 
     def _words_of(self, variable: str) -> tuple[str | int, ...]:
         """Return the words of a variable's values."""

@@ -28,7 +28,7 @@ from mechcausal.models.attached import Bound, resolved
 from mechcausal.models.engine import Exact, Plan, evaluate
 from mechcausal.patching.sweep import MetricSpec
 from mechcausal.results.intervals import mean_interval
-from mechcausal.results.storage import replacing
+from mechcausal.results.storage import write_text
 
 EVERYONE = "all"
 _WINDOW = 14  # tokens shown on either side of the peak
@@ -138,10 +138,7 @@ class Card:
         """Write the card as a page of its own."""
         from mechcausal.dictionaries.cards.page import page
 
-        path = Path(path)
-        with replacing(path) as temporary:
-            temporary.write_text(page(self), encoding="utf-8")
-        return path
+        return write_text(path, page(self))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -36,3 +36,11 @@ def test_what_is_no_comparison_is_refused(tmp_path):
         (tmp_path / "models.json").write_text(text)
         with pytest.raises(ResultError):
             ModelComparison.load(tmp_path)
+
+
+def test_a_comparison_that_was_changed_is_refused(tmp_path):
+    file = make().save(tmp_path)
+    assert ModelComparison.load(tmp_path).summary() == make().summary()
+    file.write_text(file.read_text().replace("changed itself", "effect changed", 1))
+    with pytest.raises(ResultError, match="changed by hand"):
+        ModelComparison.load(tmp_path)

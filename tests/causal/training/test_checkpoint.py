@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from adding import bridge, lesson, network
+from limited import small_files
 from safetensors import safe_open
 
 from mechcausal.causal.training.checkpoint import Checkpoint
@@ -111,3 +112,15 @@ def test_a_flipped_bit_is_found(begun):
     path.write_bytes(bytes(data))
     with pytest.raises(DataError, match=r"not what was written|checksum|changed"):
         train(model, lesson(model), checkpoint=path, **OPTIONS)
+
+
+@pytest.mark.parametrize("place", ["/proc/nothing/x", "file/x", "", "full"])
+def test_a_place_that_cannot_be_written_is_found_before_the_first_step(place, tmp_path, monkeypatch):
+    from mechcausal.causal.training import train as training
+
+    monkeypatch.setattr(training, "_step", None)
+    (tmp_path / "file").write_text("")
+    model = bridge(network())
+    words = "File too large" if place == "full" else "nothing can be written to"
+    with small_files(4096 if place == "full" else 10**8), pytest.raises(ResultError, match=words):
+        train(model, lesson(model), steps=2, checkpoint=tmp_path / place, progress=False)

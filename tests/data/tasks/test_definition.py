@@ -7,7 +7,7 @@ import pytest
 import mechcausal as mc
 from mechcausal.data.scm import SCM
 from mechcausal.data.tasks.definition import Task
-from mechcausal.errors import DataError
+from mechcausal.errors import ArgumentError, DataError
 
 TASK = mc.task("by_hand")
 
@@ -40,7 +40,7 @@ def test_pairs_differ_in_the_variable_and_carry_the_same_columns(by_hand):
 def test_what_a_task_does_not_have_is_refused():
     with pytest.raises(DataError, match="no environment 'braod': did you mean 'broad'"):
         TASK.table(3, environment="braod")
-    with pytest.raises(DataError, match="at least one unit"):
+    with pytest.raises(ArgumentError, match="at least 1 and at most 1,000,000"):
         TASK.table(0)
     scm = SCM("x", noise={"u": 2}, mechanisms={"a": lambda u: u})
     with pytest.raises(DataError, match="'a' have no words"):

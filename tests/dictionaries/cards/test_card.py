@@ -1,6 +1,7 @@
 """A card says what can be counted by hand, its effects are those of interventions, and prompts cannot write HTML."""
 
 import re
+import tempfile
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +15,7 @@ import mechcausal as mc
 from mechcausal.address import Site
 from mechcausal.dictionaries.cards.card import EVERYONE, card
 from mechcausal.dictionaries.cards.page import fragment, page
-from mechcausal.errors import ArgumentError, SiteError
+from mechcausal.errors import ArgumentError, ResultError, SiteError
 from mechcausal.interventions import Edit, Zero
 from mechcausal.metrics import metric
 from mechcausal.models.attached import detach
@@ -194,6 +195,12 @@ def test_the_page_is_whole_and_asks_for_nothing(found, tmp_path):
     assert str(found.site) in "".join(read.text)
     assert found.save(tmp_path / "card.html").read_text(encoding="utf-8") == page(found)
     assert found._repr_html_() == fragment(found)
+
+
+def test_a_place_that_cannot_be_written_is_one_sentence(found, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with pytest.raises(ResultError, match=r"could not be written.*nothing is lost"):
+        found.save("/proc/nothing/card.html")
 
 
 def test_bad_input(known, prompts):
