@@ -128,7 +128,8 @@ def test_the_summary_names_the_null_distributions(links):
     counts = links.frame["verdict"].value_counts()
     assert all(f"{count} {verdict}" in text for verdict, count in counts.items())
     for _, row in links.frame[links.frame["verdict"] == CAUSAL].iterrows():
-        line = next(line for line in text.splitlines() if line.split()[:2] == [CAUSAL, row["candidate"]])
+        words = ["*"] * (row["p_max"] <= 0.05) + [CAUSAL, row["candidate"]]
+        line = next(line for line in text.splitlines() if line.split()[: len(words)] == words)
         assert f"[{row['share_low']:+.1%}, {row['share_high']:+.1%}]" in line
 
 
