@@ -107,6 +107,16 @@ class AuditQuestion(Spec):
             wanted = " or ".join(_WORDS.get(kind.__name__, kind.__name__) for kind in self.takes)
             yield f"it is asked of {wanted}, and {self._name_of('data')} holds {_WORDS.get(type(main).__name__, type(main).__name__)}"
 
+    def require_fit(self, desk: Desk) -> None:
+        """Refuse a model that the question cannot be asked of, one without a site that is named, say; nothing is edited.
+
+        What it would take is worked out, which looks at most of what is named; a question adds what that leaves out.
+
+        Args:
+            desk: The desk, with data that have no problems.
+        """
+        self.forwards(desk)
+
     def __post_init__(self) -> None:
         super().__post_init__()
         low, high = self.bounds
