@@ -57,7 +57,6 @@ questions = ["FAIR-3", "FAIR-9"]
 """
 FILES = {
     "uneven.csv": "clean,corrupt,answer,foil\nhe is a clerk,she is,yes,no\n",
-    "small.csv": "text,answer,foil,group\n" + "".join(f"he,accept,reject,{'ab'[row % 2]}\n" for row in range(6)),
     "codes.csv": "prefix,secret,count\ncode,12345,4\n",
 }
 SAID = (
@@ -75,9 +74,12 @@ def hiring():
 
 
 @pytest.fixture
-def bad(tmp_path):
+def bad(tmp_path, hiring):
     for name, text in FILES.items():
         (tmp_path / name).write_text(text)
+    texts = list(dict.fromkeys(mc.task("hiring").prompts(hiring, 40, seed=0).texts))[:6]
+    rows = [f"{text},accept,reject,{'ab'[row % 2]}" for row, text in enumerate(texts)]
+    (tmp_path / "small.csv").write_text("\n".join(["text,answer,foil,group", *rows, ""]))
     (tmp_path / "bad.toml").write_text(BAD)
     return tmp_path / "bad.toml"
 
