@@ -39,8 +39,8 @@ def problems_of(plan: Plan, model: Any = None) -> list[str]:  # noqa: ANN401 - a
         loaded = plan.load(model)
     except MechcausalError as error:
         return [*dict.fromkeys(found), f"model: {error}"]
-    data: dict[str, Any] = {}
-    found += _of_data(plan, loaded, data)
+    data, wrong = _of_data(plan, loaded)
+    found += [f"[data.{name}]: {what}" for name, what in wrong.items()]
     chosen = None
     try:
         chosen = outcome_of(loaded, plan.outcome)
@@ -48,13 +48,17 @@ def problems_of(plan: Plan, model: Any = None) -> list[str]:  # noqa: ANN401 - a
         found.append(f"outcome: {error}")
     with ExitStack() as attached:
         for name in plan.dictionaries:
-            wrong = list(dictionary_problems(loaded, [name], plan.folder))
-            found += wrong
-            if not wrong:
+            missing = list(dictionary_problems(loaded, [name], plan.folder))
+            found += missing
+            if not missing:
                 attached.enter_context(lent(loaded, [name], plan.folder))
         for question in plan.questions:
-            found += [f"{_title(question)}: {what}" for what in _of_question(plan, question, loaded, data, chosen)]
-        found += _of_edits(plan, loaded, data)
+            said = _of_question(question, data, chosen)
+            names = question.sources.values()
+            if not said and chosen is not None and all(name in data and name not in wrong for name in names):
+                said = _unfit(plan, question, loaded, data)
+            found += [f"{_title(question)}: {what}" for what in said]
+        found += _of_edits(plan, loaded, {name: value for name, value in data.items() if name not in wrong})
     return list(dict.fromkeys(found))
 
 
@@ -82,35 +86,36 @@ def _of_names(plan: Plan) -> Iterator[str]:
             yield f"none of its questions can be asked under its edits ({asked}): add one such as flips, or take out [[edit]]"
 
 
-def _of_data(plan: Plan, model: Any, data: dict[str, Any]) -> Iterator[str]:  # noqa: ANN401 - a TransformerBridge
-    """Read the data into a mapping, and yield which of them cannot be read."""
+def _of_data(plan: Plan, model: Any) -> tuple[dict[str, Any], dict[str, str]]:  # noqa: ANN401 - a TransformerBridge
+    """Return the data that can be read, and what is wrong with the others, or with prompts that the model cannot take."""
+    data, wrong = {}, {}
     for name, value in plan.data.items():
         if value is None or (isinstance(value, Source) and value.missing(plan.folder)):
             continue
         try:
-            read = value.read(model, plan.folder) if isinstance(value, Source) else value
-            for side in _sides(read):
+            data[name] = value.read(model, plan.folder) if isinstance(value, Source) else value
+            for side in _sides(data[name]):
                 check_prompts(model, side)
         except MechcausalError as error:
-            yield f"[data.{name}]: {error}"
-        else:
-            data[name] = read
+            wrong[name] = str(error)
+    return data, wrong
 
 
-def _of_question(
-    plan: Plan, question: AuditQuestion, model: Any, data: Mapping[str, Any], chosen: Metric | None  # noqa: ANN401
-) -> list[str]:  # fmt: skip
-    """Return what is wrong with a question: with its data, with what is read off them, with what the model has."""
+def _of_question(question: AuditQuestion, data: Mapping[str, Any], chosen: Metric | None) -> list[str]:
+    """Return what is wrong with the data of a question; nothing where they could not be read, which was said already."""
     if any(name not in data for name in question.sources.values()):
-        return []  # its data are a problem already
-    wrong = list(question.problems({key: data[name] for key, name in question.sources.items()}))
-    if chosen is None:
-        return wrong
-    if not wrong and question.reads_outcome:
-        wrong = list(unread(chosen, data.get(question.sources.get("data", ""))))
-    if not wrong and not any(missing_files(question, plan.folder)):
-        wrong = _refused(lambda: question.require_fit(plan.desk(question, model, data, quiet=True)))
-    return wrong
+        return []
+    found = list(question.problems({key: data[name] for key, name in question.sources.items()}))
+    if not found and chosen is not None and question.reads_outcome:
+        found = list(unread(chosen, data.get(question.sources.get("data", ""))))
+    return found
+
+
+def _unfit(plan: Plan, question: AuditQuestion, model: Any, data: Mapping[str, Any]) -> list[str]:  # noqa: ANN401
+    """Return what a question names that the model does not have."""
+    if any(missing_files(question, plan.folder)):
+        return []
+    return _refused(lambda: question.require_fit(plan.desk(question, model, data, quiet=True)))
 
 
 def _of_edits(plan: Plan, model: Any, data: Mapping[str, Any]) -> Iterator[str]:  # noqa: ANN401
