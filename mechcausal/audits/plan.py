@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from mechcausal.arguments import CountOrZero, Model, OpenShare, Seed, check_all, hints_of
 from mechcausal.audits.desk import NETWORKS, Desk
 from mechcausal.audits.journal import digest
-from mechcausal.audits.outcome import outcome_of, unread
+from mechcausal.audits.outcome import outcome_of
 from mechcausal.audits.question import IDS, AuditQuestion
 from mechcausal.audits.sources import Source, beside, missing_files
 from mechcausal.errors import ArgumentError, DataError, DescriptionError, MechcausalError, did_you_mean
@@ -203,7 +203,7 @@ class Plan:
             except MechcausalError as error:
                 found.append(f"[data.{name}]: {error}")
         try:
-            chosen = outcome_of(loaded, self.outcome)
+            outcome_of(loaded, self.outcome)
         except MechcausalError as error:
             return [*found, f"outcome: {error}"]
         for question in self.questions:
@@ -211,8 +211,8 @@ class Plan:
             if any(isinstance(value, str) for value in held.values()):
                 continue  # its data are a problem already
             wrong = list(question.problems(held))
-            if not wrong and question.reads_outcome:
-                wrong = list(unread(chosen, held.get("data")))
+            if not wrong:
+                wrong = list(question.unreadable(self.desk(question, loaded, data, quiet=True)))
             found += [f"{question.id} ({question.word}): {what}" for what in wrong]
         return found
 

@@ -11,7 +11,6 @@ import pandas as pd
 
 from mechcausal.address import Selection, Site, vector
 from mechcausal.arguments import OpenShare, Text
-from mechcausal.audits.decisions import undecidable
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.estimate import Estimate
 from mechcausal.audits.finding import Answer, Control, Identified
@@ -22,7 +21,6 @@ from mechcausal.data.prompts import PromptSet
 from mechcausal.data.splits import FEWEST, split, units
 from mechcausal.errors import DataError
 from mechcausal.interventions.specs import Add, Edit
-from mechcausal.metrics import metric as metric_of
 from mechcausal.models.engine import evaluate
 from mechcausal.models.plan import Plan
 from mechcausal.patching.reading import read
@@ -63,6 +61,7 @@ class Observational(AuditQuestion):
     identified: ClassVar[Identified] = "intervention"
     scale: ClassVar[str] = "log-odds per standard deviation"
     limits: ClassVar[tuple[str, ...]] = ("a direction that reads a label need not be the one that carries it",)
+    reads_outcome: ClassVar[bool] = True
     under_edits: ClassVar[bool] = False
     place: Text = "L0.resid_post"
     at: At = field(default="@-1", metadata={"read": as_text})
@@ -137,8 +136,6 @@ class Observational(AuditQuestion):
         if not isinstance(data["data"], self.takes):
             return
         prompts = plain_prompts(data["data"])
-        if (why := undecidable(prompts, "foil")) is not None:
-            yield f"the prompts in {self._name_of('data')} {why}"
         try:
             classes(prompts, self.label)
             Site.parse(self.place)
@@ -152,7 +149,7 @@ class Observational(AuditQuestion):
         """Return the change of the log-odds of each prompt between half a step down and half a step up."""
         site, at = Site.parse(self.place), Selection.parse(self.at)
         cells = [(Edit(site, Add(vector((sign * step / 2).tolist())), at),) for sign in (1, -1)]
-        values = evaluate(desk.model, Plan(prompts, cells, metric_of("logit_diff")), batch_size=desk.batch_size).values
+        values = evaluate(desk.model, Plan(prompts, cells, desk.outcome), batch_size=desk.batch_size).values
         desk.counter["forwards"] += 2 * len(prompts)
         return values[0] - values[1]
 
