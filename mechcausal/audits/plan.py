@@ -19,11 +19,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from mechcausal.arguments import CountOrZero, Model, OpenShare, Seed, check_all, hints_of
+from mechcausal.audits.attaching import dictionary_problems, lent
 from mechcausal.audits.desk import NETWORKS, Desk
 from mechcausal.audits.journal import digest
 from mechcausal.audits.outcome import outcome_of
@@ -82,6 +84,7 @@ class Plan:
         batch_size: How many prompts at a time.
         choices: What only people can decide, and who decided it: which paths are allowed, which gaps are accepted.
         declared_by: Who declared the thresholds.
+        dictionaries: Dictionaries whose features are sites while the plan is asked: their folders, or `organism:NAME`.
         data: The data by name.
         edits: Mitigations that `audit.sweep` compares, as tables.
         claims: What is claimed of the model, each with the questions that test it, for the ledger of claims.
@@ -99,13 +102,14 @@ class Plan:
     batch_size: CountOrZero = 64
     choices: Sequence[str] = ()
     declared_by: str = ""
+    dictionaries: Sequence[str] = ()
     data: Mapping[str, Any] = field(default_factory=dict)
     edits: Sequence[Mapping[str, Any]] = ()
     claims: Sequence[Mapping[str, Any]] = ()
     folder: Path = Path()
 
     def __post_init__(self) -> None:
-        for name in ("questions", "choices", "edits", "claims"):
+        for name in ("questions", "choices", "dictionaries", "edits", "claims"):
             value = getattr(self, name)
             object.__setattr__(self, name, tuple(value) if isinstance(value, (list, tuple)) else value)
         hints = hints_of(type(self))
@@ -151,6 +155,11 @@ class Plan:
         }
         return data
 
+    def settings(self) -> dict[str, Any]:
+        """Return what holds for all questions, whether the plan said it or not: seed, level, networks and so on."""
+        names = ("outcome", "alpha", "correction", "seed", "networks", "batch_size", "dictionaries")
+        return {**{name: getattr(self, name) for name in names}, "level": 1 - self.alpha}
+
     def to_toml(self) -> str:
         """Return the plan as the text of a file; data that were given as objects must be named in it by hand."""
         held = [name for name, value in self.data.items() if not isinstance(value, Source)]
@@ -180,6 +189,10 @@ class Plan:
             for name, value in self.data.items()
         }
 
+    def lending(self, model: Model) -> AbstractContextManager[None]:
+        """Attach the dictionaries of the plan to a model for a while."""
+        return lent(model, self.dictionaries, self.folder)
+
     def problems(self, model: Any = None) -> list[str]:  # noqa: ANN401 - a model, its name, or None
         """Return everything that is wrong, without running a question; with a model (or its name) the data are read too.
 
@@ -189,6 +202,7 @@ class Plan:
         found = [f"[data.{name}]: {what}" for name, value in self.data.items() if isinstance(value, Source)
                  and (what := value.missing(self.folder))]  # fmt: skip
         found += list(self._unknown_names())
+        found += dictionary_problems(None, self.dictionaries, self.folder)
         found += [
             f"{question.id} ({question.word}): {what}"
             for question in self.questions
@@ -197,6 +211,7 @@ class Plan:
         if found or model is None:
             return found
         loaded, data = self.load(model), {}
+        found += dictionary_problems(loaded, self.dictionaries, self.folder)
         for name, value in self.data.items():
             try:
                 data[name] = value.read(loaded, self.folder) if isinstance(value, Source) else value
@@ -259,7 +274,8 @@ class Plan:
         self.require(loaded)
         data = self.read(loaded)
         desks = {question.id: self.desk(question, loaded, data, quiet=True) for question in self.questions}
-        forwards = {question.id: float(question.forwards(desks[question.id])) for question in self.questions}
+        with self.lending(loaded):
+            forwards = {question.id: float(question.forwards(desks[question.id])) for question in self.questions}
         pace = _seconds_of_one(loaded, data)
         return AuditCost(forwards, {name: count * pace for name, count in forwards.items()})
 

@@ -48,7 +48,7 @@ def init(
     if data is not None:
         from mechcausal.audits.proposing import proposed
 
-        text = proposed(data, model)
+        text = proposed(data, model, Path() if out is None else out.parent)
     else:
         names = sorted(path.stem for path in _TEMPLATES.glob("*.toml"))
         if template not in names:

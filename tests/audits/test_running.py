@@ -1,15 +1,20 @@
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import pytest
 
 import mechcausal as mc
 from mechcausal import audit
+from mechcausal.audits.attaching import content_of
+from mechcausal.audits.estimate import Estimate
 from mechcausal.audits.question import QUESTIONS
 from mechcausal.audits.running import about_model
+from mechcausal.audits.sources import FILE
+from mechcausal.audits.sources import source as source_of
 from mechcausal.errors import ArgumentError, DataError
+from mechcausal.models.binding import attach
 
 
 @pytest.fixture(scope="module")
@@ -145,3 +150,58 @@ def test_another_outcome_is_not_answered_from_what_was_kept(by_hand, pairs, tmp_
         plan = audit.Plan([audit.Flips(pairs, cutoff=0.01)], networks=0, outcome=outcome)
         shifts.append(plan.run(by_hand, tmp_path, quiet=True)["FAIR-1"].answer.table["value"].tolist())
     assert shifts[0] != shifts[1]
+
+
+def test_other_content_under_the_same_name_is_asked_again(fragile, by_hand, pairs, tmp_path):
+    _, calls, _ = fragile
+
+    @dataclass(frozen=True, kw_only=True)
+    class Naming(audit.Question):
+        word = "naming"
+        estimand = "how long a file is"
+        other: str = field(default="", metadata=FILE)
+
+        def answer(self, desk):
+            calls.append(self.other)
+            return audit.Answer(Estimate.exact(len(Path(desk.path(self.other)).read_text())), "its length")
+
+    plan, found = audit.Plan([Naming(pairs, other="./other.txt")], networks=0, folder=tmp_path), []
+    try:
+        for text in ("one", "one", "three"):
+            (tmp_path / "other.txt").write_text(text)
+            report = plan.run(by_hand, tmp_path / "out", quiet=True)
+            found.append(report["OWN-1"].estimate.value)
+    finally:
+        del QUESTIONS._things["naming"]
+    assert found == [3, 3, 5]
+    assert len(calls) == 2
+    assert report.run["files"] == {"./other.txt": content_of("./other.txt", tmp_path)}
+
+
+def test_another_dictionary_of_the_same_name_is_asked_again(tmp_path):
+    model = mc.load("organism:hiring")
+    question = audit.Mediation("p", mediators=["L2.resid_post.sae:mine.F3", "L2.resid_post.sae:mine.F5"])
+    source = {"p": source_of({"contrast": "hiring/gender", "n": 8})}
+    effects = []
+    for scale in (1.0, 1.0, 0.0):
+        made = mc.features.load(model, "organism:hiring", name="mine")
+        made.dictionary.W_dec.data.mul_(scale)
+        attach(model, made.dictionary, "L2.resid_post", name="mine")
+        report = audit.Plan([question], networks=0, data=source).run(model, tmp_path, quiet=True)
+        effects.append(report["FAIR-1"].answer.table["nie_total"].iloc[:2].abs().max())
+    assert effects[0] == effects[1] > 0.01
+    assert effects[2] == pytest.approx(0, abs=1e-6)
+
+
+def test_a_report_says_what_nobody_set(by_hand, pairs, tmp_path):
+    plan = audit.Plan([audit.Flips(pairs)], networks=0)
+    plan.run(by_hand, tmp_path, quiet=True)
+    data = json.loads((tmp_path / "audit.json").read_text())
+    assert data["eval"]["settings"] == {
+        "outcome": "", "alpha": 0.05, "level": 0.95, "correction": "holm", "seed": 0, "networks": 0, "batch_size": 64,
+        "dictionaries": [],
+    }  # fmt: skip
+    assert "seed" not in data["plan"]
+    spec = data["results"]["findings"][0]["spec"]
+    assert spec["cutoff"] == 0
+    assert set(spec) == {"ask", *(part.name for part in fields(audit.Flips))}

@@ -14,7 +14,8 @@ from mechcausal.arguments import Count, Share
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.estimate import Estimate
 from mechcausal.audits.finding import Answer, Control, Identified
-from mechcausal.audits.question import AuditQuestion, Family
+from mechcausal.audits.metered import OfMetric
+from mechcausal.audits.question import Family
 from mechcausal.audits.sources import DATA, Source
 from mechcausal.circuits.circuit import Circuit
 from mechcausal.circuits.discover import Discovering, ScorerName
@@ -26,7 +27,7 @@ from mechcausal.circuits.held_out import held_out
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.splits import FEWEST, split, units
 from mechcausal.errors import MechcausalError
-from mechcausal.patching.sweep import MetricSpec
+from mechcausal.metrics import METRICS, Metric
 from mechcausal.results.charts import Bar, Bars
 
 Measure = Literal["faithfulness", "completeness", "comprehensiveness", "sufficiency"]
@@ -55,7 +56,7 @@ class CircuitSource(Source):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Faithfulness(AuditQuestion):
+class Faithfulness(OfMetric):
     """Run a circuit alone, and the model without it, with everything else ablated.
 
     Faithfulness (Marks et al. 2024) is 1 where the circuit keeps all of the behavior and 0 where it keeps nothing;
@@ -72,7 +73,6 @@ class Faithfulness(AuditQuestion):
         measure: Which of the four is the estimate.
         method: How a circuit is found.
         share: Which share of all edges it keeps.
-        metric: The metric; that of the circuit's search unless said.
         ablation: What edges outside carry; that of the search unless said.
         random: How many random circuits of the same size are run.
     """
@@ -87,9 +87,20 @@ class Faithfulness(AuditQuestion):
     measure: Measure = "faithfulness"
     method: ScorerName = "eap-ig"
     share: Share = 0.1
-    metric: MetricSpec | None = None
     ablation: Ablation | None = None
     random: Count = 5
+
+    @property
+    def reads_outcome(self) -> bool:
+        """Whether it reads the outcome of the plan; a circuit that is given may have been searched by another metric."""
+        return self.metric is None and self.circuit is None
+
+    def metric_at(self, desk: Desk) -> Metric:
+        """Return its own metric, or the outcome of the plan; without both that of the circuit's search."""
+        searched = desk.held["circuit"].about.get("metric") if "circuit" in desk.held else None
+        if self.metric is None and not desk.reads and searched in METRICS:
+            return METRICS[searched]
+        return super().metric_at(desk)
 
     @property
     def estimand(self) -> str:
@@ -115,7 +126,7 @@ class Faithfulness(AuditQuestion):
         """Return how faithful the circuit is."""
         pairs, circuit = self._found(desk)
         judge = EvaluatingCircuit(
-            circuit=circuit, metric=self.metric, ablation=self.ablation, sizes=(), random=self.random, minimality=0,
+            circuit=circuit, metric=self.metric_at(desk), ablation=self.ablation, sizes=(), random=self.random, minimality=0,
             parts=0, batch_size=desk.batch_size, seed=desk.seed,
         )  # fmt: skip
         found = judge.run(desk.model, pairs)
@@ -168,8 +179,7 @@ class Faithfulness(AuditQuestion):
         if "circuit" in desk.held:
             return pairs, desk.held["circuit"]
         first, second = split(units(pairs), 0.5, seed=[desk.seed, 53], fewest=FEWEST, what="pairs")
-        options: dict[str, Any] = {} if self.metric is None else {"metric": self.metric}
-        search = Discovering(method=self.method, share=self.share, **options)
+        search = Discovering(method=self.method, share=self.share, metric=self.metric_at(desk))
         return pairs.take(second.tolist()), search.run(desk.model, pairs.take(first.tolist()))
 
     def _controls(self, found: Evaluation) -> tuple[Control, ...]:

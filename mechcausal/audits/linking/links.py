@@ -15,7 +15,8 @@ from mechcausal.audits.desk import Desk
 from mechcausal.audits.estimate import Estimate
 from mechcausal.audits.figures import Point, Points
 from mechcausal.audits.finding import Answer, Control, Identified
-from mechcausal.audits.question import AuditQuestion, Family
+from mechcausal.audits.metered import OfMetric
+from mechcausal.audits.question import Family
 from mechcausal.audits.redrawn import redrawn_effect
 from mechcausal.audits.sources import DATA, FILE
 from mechcausal.data.contrast import Contrast
@@ -29,7 +30,6 @@ from mechcausal.links.result import Links as Linked
 from mechcausal.links.verdict import CAUSAL, CORRELATE, INCOMPLETE, UNASSOCIATED, VERDICTS
 from mechcausal.models.attached import attached, detach
 from mechcausal.patching.activation import patch
-from mechcausal.patching.sweep import MetricSpec
 from mechcausal.probes.labels import column_of
 
 FEWEST_NETWORKS = 8  # with which a link compares the total effect, if with any
@@ -37,7 +37,7 @@ FEWEST_CLUSTERS = 12
 
 
 @dataclass(frozen=True, kw_only=True)
-class Links(AuditQuestion):
+class Links(OfMetric):
     """Say of every candidate whether it carries the concept (available), and whether the behavior moves with it (used).
 
     The estimate is the number of candidates that are both, `causal`, or with `measure="largest"` the largest share of the
@@ -57,7 +57,6 @@ class Links(AuditQuestion):
         legitimate: Pairs on which the behavior is to stay: what runs through the candidates there is what removing them
             would cost.
         neutral: Text that has nothing to do with the concept.
-        metric: The metric.
         smallest_effect: The smallest share of the total effect that is of interest.
         fdr: The rate of false discoveries.
         random: With how many random directions a feature is compared.
@@ -84,7 +83,6 @@ class Links(AuditQuestion):
     measure: Literal["number", "largest"] = "number"
     legitimate: Any = field(default=None, metadata=DATA)
     neutral: Any = field(default=None, metadata=DATA)
-    metric: MetricSpec = "logit_diff"
     smallest_effect: OpenShare = 0.02
     fdr: OpenShare = 0.05
     random: CountOrZero = 40
@@ -133,7 +131,7 @@ class Links(AuditQuestion):
                                        for each in links.tables["complete"])} if incomplete else {}  # fmt: skip
         random, learned, trivial = _controls(links, frame, total)
         # A link refuses what redrawn networks do as well, at 1 %; for the plan's own error their p-value must count.
-        guard = redrawn_effect(desk, pairs, *desk.both(pairs, self.metric))
+        guard = redrawn_effect(desk, pairs, *desk.both(pairs, self.metric_at(desk)))
         learned = replace(learned, p=guard.p, guards=guard.guards, says=f"{learned.says}; {guard.says}")
         return Answer(
             estimate, f"{says}; {blocked}" if blocked else says, (random, learned, trivial), table,
@@ -183,7 +181,7 @@ class Links(AuditQuestion):
         n = len(desk.data)
         probes: Any = self.concept or {"the factor": [*([1] * n), *([0] * n)]}
         return Linking(
-            given, probes, at=self.at, read_at=self.read_at, metric=self.metric, smallest_effect=self.smallest_effect,
+            given, probes, at=self.at, read_at=self.read_at, metric=self.metric_at(desk), smallest_effect=self.smallest_effect,
             fdr=self.fdr, random=self.random, redrawn=max(FEWEST_NETWORKS, desk.networks) if desk.networks else 0,
             most=self.most, details=self.details, neutral=desk.held.get("neutral"), batch_size=desk.batch_size, seed=desk.seed,
         )  # fmt: skip
@@ -199,7 +197,12 @@ class Links(AuditQuestion):
         if used.empty:
             return {}
         found = patch(
-            desk.model, pairs, sites=list(used["site"]), at=self.at, metric=self.metric, batch_size=desk.batch_size
+            desk.model,
+            pairs,
+            sites=list(used["site"]),
+            at=self.at,
+            metric=self.metric_at(desk),
+            batch_size=desk.batch_size,
         )
         desk.counter["forwards"] += len(found.frame) * len(pairs)
         return dict(zip(used["candidate"], found.frame["effect"].astype(float), strict=True))
