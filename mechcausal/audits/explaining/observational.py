@@ -13,6 +13,7 @@ from mechcausal.address import Selection, Site, vector
 from mechcausal.arguments import OpenShare, Text
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.estimate import Estimate
+from mechcausal.audits.examples import of_prompts
 from mechcausal.audits.finding import Answer, Control, Identified
 from mechcausal.audits.perturbed import plain_prompts
 from mechcausal.audits.question import AuditQuestion, Family
@@ -122,7 +123,16 @@ class Observational(AuditQuestion):
                 for name, value, low, high in rows[:3] if np.isfinite(value)]  # fmt: skip
         return Answer(
             estimate, says, self._controls(desk, judged, x[second], estimate.value), table,
-            (Bars(tuple(bars), "Intervention and observation", "log-odds per standard deviation"),), marks=marks,
+            (Bars(tuple(bars), "Intervention and observation", "log-odds per standard deviation"),),
+            of_prompts(
+                desk.model, judged,
+                {
+                    self.label: column_of(judged, self.label), "coordinate": coordinate / spread, "outcome": outcome,
+                    "change_by_one_standard_deviation": effects,
+                },
+                effects, rows=second,
+            ),
+            marks=marks,
             assumptions=() if refused else ("for the observed slopes: nothing outside this activation moves both",),
         )  # fmt: skip
 

@@ -13,6 +13,7 @@ from mechcausal.address import Place, Site
 from mechcausal.arguments import described
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.estimate import Estimate
+from mechcausal.audits.examples import of_pairs
 from mechcausal.audits.fairness.controls import cluster_problem, detectable, embedding_alone, linearized, unclear
 from mechcausal.audits.finding import Answer, Control, Identified
 from mechcausal.audits.journal import digest
@@ -129,6 +130,10 @@ class PathEffect(AuditQuestion):
         return Answer(
             estimate, says, controls, table,
             (bar_chart(bars, "The effect of the factor along declared paths", "effect on the log-odds"),),
+            of_pairs(
+                desk.model, pairs,
+                {"clean_outcome": high, "corrupt_outcome": low, "total_effect": high - low, **effects}, effects[ALL_UNFAIR],
+            ),
             n_tests=0, dropped=tuple(pairs.dropped), cannot_fail=unclear(total) if self.judged == "share" else "",
             assumptions=(self._choice(kept["edges"][ALL_UNFAIR]),), smallest_detectable=detectable(estimate),
             units=units, unit_clusters=tuple(names),
