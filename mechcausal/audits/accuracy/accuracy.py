@@ -36,6 +36,9 @@ class Accuracy(OfDecisions):
     word: ClassVar[str] = "accuracy"
     family: ClassVar[Family] = "accuracy"
     estimand: ClassVar[str] = "the share of prompts whose decision is the right answer"
+    contrast: ClassVar[str] = "what the model decides against the answer that is declared right"
+    population: ClassVar[str] = "prompts like those in the data"
+    held_fixed: ClassVar[str] = "every prompt, which is asked as it is"
     identified: ClassVar[Identified] = "descriptive"
     scale: ClassVar[str] = "share of prompts"
     assumptions: ClassVar[tuple[str, ...]] = ("the answers of the prompts (of a classifier the labels) are true",)

@@ -61,6 +61,9 @@ class Calibration(OfDecisions):
     estimand: ClassVar[str] = (
         "the expected calibration error of the decisions, less that of a calibrated model with the same confidences"
     )
+    contrast: ClassVar[str] = "how sure the model is against how often it is right"
+    population: ClassVar[str] = "prompts like those in the data"
+    held_fixed: ClassVar[str] = "every prompt, which is asked as it is"
     identified: ClassVar[Identified] = "descriptive"
     scale: ClassVar[str] = "probability"
     assumptions: ClassVar[tuple[str, ...]] = (

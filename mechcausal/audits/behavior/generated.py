@@ -42,7 +42,9 @@ class Generated(AuditQuestion):
     word: ClassVar[str] = "generated"
     family: ClassVar[Family] = "fairness"
     contrast: ClassVar[str] = "each prompt against its counterpart, where the data are pairs"
+    population: ClassVar[str] = "what the model writes after prompts like those in the data"
     held_fixed: ClassVar[str] = "every other word of the prompt"
+    assumptions: ClassVar[tuple[str, ...]] = ("the declared words mean in an answer what they were declared for",)
     limits: ClassVar[tuple[str, ...]] = ("words are counted, and what a text means without them is not seen",)
     words: Texts = ()
     outcome: Literal["contains", "differs"] = "contains"

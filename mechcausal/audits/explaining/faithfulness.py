@@ -80,7 +80,9 @@ class Faithfulness(OfMetric):
 
     word: ClassVar[str] = "faithfulness"
     family: ClassVar[Family] = "explainability"
+    population: ClassVar[str] = "pairs like those that the circuit is judged on"
     identified: ClassVar[Identified] = "intervention"
+    assumptions: ClassVar[tuple[str, ...]] = ("what ablated edges carry stands for an edge that passes nothing on",)
     limits: ClassVar[tuple[str, ...]] = ("another ablation gives another number", "other circuits may be as faithful")
     takes: ClassVar[tuple[type[Any], ...]] = (Contrast,)
     under_edits: ClassVar[bool] = False

@@ -59,8 +59,10 @@ class Observational(AuditQuestion):
     )
     contrast: ClassVar[str] = "half a standard deviation to one side against half of one to the other"
     held_fixed: ClassVar[str] = "all other coordinates of the activation, and all other positions"
+    population: ClassVar[str] = "prompts like those in the data"
     identified: ClassVar[Identified] = "intervention"
     scale: ClassVar[str] = "log-odds per standard deviation"
+    assumptions: ClassVar[tuple[str, ...]] = ("half a standard deviation stays within what the model has learned from",)
     limits: ClassVar[tuple[str, ...]] = ("a direction that reads a label need not be the one that carries it",)
     reads_outcome: ClassVar[bool] = True
     under_edits: ClassVar[bool] = False

@@ -45,6 +45,7 @@ class ControlledEffect(AuditQuestion):
     word: ClassVar[str] = "controlled_effect"
     family: ClassVar[Family] = "fairness"
     contrast: ClassVar[str] = "each prompt against its counterpart, the mediator held alike in both"
+    population: ClassVar[str] = "pairs like those in the data"
     identified: ClassVar[Identified] = "intervention"
     scale: ClassVar[str] = "log-odds"
     assumptions: ClassVar[tuple[str, ...]] = ("the factor acts through the swapped words alone",)

@@ -65,7 +65,9 @@ class GroupGaps(AuditQuestion):
     family: ClassVar[Family] = "fairness"
     contrast: ClassVar[str] = "one group against another"
     held_fixed: ClassVar[str] = "nothing: groups may differ in whatever goes with them"
+    population: ClassVar[str] = "prompts like those in the data, of the groups named"
     identified: ClassVar[Identified] = "descriptive"
+    assumptions: ClassVar[tuple[str, ...]] = ("groups and labels are recorded rightly",)
     limits: ClassVar[tuple[str, ...]] = (
         "a gap says nothing about its cause: groups may differ in what the decision is rightly about",
         "no gap on average does not exclude that single decisions depend on the group",

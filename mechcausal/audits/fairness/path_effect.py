@@ -50,6 +50,7 @@ class PathEffect(AuditQuestion):
     family: ClassVar[Family] = "fairness"
     contrast: ClassVar[str] = "the factor changed along the unfair paths alone, against not changed"
     held_fixed: ClassVar[str] = "what every other edge carries, as in the corrupt prompt"
+    population: ClassVar[str] = "pairs like those in the data"
     identified: ClassVar[Identified] = "intervention"
     assumptions: ClassVar[tuple[str, ...]] = ("the factor acts through the swapped words alone",)
     limits: ClassVar[tuple[str, ...]] = ("whether a path is unfair is a choice, not a measurement",)

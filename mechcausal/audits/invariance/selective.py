@@ -86,6 +86,7 @@ class SelectiveInvariance(AuditQuestion):
     )
     contrast: ClassVar[str] = "each prompt against its perturbed counterpart"
     held_fixed: ClassVar[str] = "all that the perturbation leaves as it is"
+    population: ClassVar[str] = "prompts and perturbations like those given"
     identified: ClassVar[Identified] = "paired-counterfactual"
     scale: ClassVar[str] = "share of prompts"
     assumptions: ClassVar[tuple[str, ...]] = ("what must stay and what must change was declared rightly, by people",)

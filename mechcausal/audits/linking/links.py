@@ -69,7 +69,9 @@ class Links(OfMetric):
     family: ClassVar[Family] = "links"
     contrast: ClassVar[str] = "each candidate with its own value against that of the counterpart"
     held_fixed: ClassVar[str] = "all other candidates, up to how they react"
+    population: ClassVar[str] = "pairs like those in the data"
     identified: ClassVar[Identified] = "intervention"
+    assumptions: ClassVar[tuple[str, ...]] = ("what differs within a pair is the concept, and no more",)
     limits: ClassVar[tuple[str, ...]] = (
         "what is spread over many candidates may be carried by none of them alone",
         "another dictionary has other features",
@@ -139,7 +141,6 @@ class Links(OfMetric):
             estimate, f"{says}; {blocked}" if blocked else says, (random, learned, trivial), table,
             (_figure(frame),), examples, n_tests=int(links.tables["family"]["effects"]), marks=marks,
             cannot_fail=marks.get(INCOMPLETE, ""),
-            assumptions=("what differs within a pair is the concept, and no more",),
         )  # fmt: skip
 
     def forwards(self, desk: Desk) -> float:

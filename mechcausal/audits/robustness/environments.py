@@ -75,6 +75,8 @@ class AcrossEnvironments(AuditQuestion):
     """
 
     family: ClassVar[Family] = "robustness"
+    population: ClassVar[str] = "prompts like those of the environments given"
+    held_fixed: ClassVar[str] = "the model; environments may differ in whatever goes with them"
     identified: ClassVar[Identified] = "descriptive"
     environments: Any = field(default=None, metadata=DATA)
     least: Count = 20

@@ -62,6 +62,7 @@ class Irrelevant(AuditQuestion):
     estimand: ClassVar[str] = "the largest share of decisions that move when words that must not matter are changed"
     contrast: ClassVar[str] = "each prompt against itself with an irrelevant word exchanged or put in"
     held_fixed: ClassVar[str] = "every other word of the prompt"
+    population: ClassVar[str] = "prompts like those in the data, and words like those declared"
     identified: ClassVar[Identified] = "paired-counterfactual"
     scale: ClassVar[str] = "share of prompts"
     assumptions: ClassVar[tuple[str, ...]] = ("the declared words are irrelevant, as people decided",)

@@ -12,6 +12,7 @@ from mechcausal.arguments import Count, Texts
 from mechcausal.audits.decisions import OfDecisions, constant, correct, unnamed, what_is_written
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.estimate import Estimate
+from mechcausal.audits.examples import MOST
 from mechcausal.audits.finding import Answer, Control, Identified
 from mechcausal.audits.grouped import bars_of, by_group, groups_of, wrong_groups
 from mechcausal.audits.perturbed import plain_prompts, written
@@ -40,6 +41,8 @@ class WorstGroup(OfDecisions):
     family: ClassVar[Family] = "robustness"
     estimand: ClassVar[str] = "the share of right decisions in the group in which it is smallest"
     contrast: ClassVar[str] = "the worst group against all others"
+    population: ClassVar[str] = "prompts like those in the data, of the groups named"
+    held_fixed: ClassVar[str] = "nothing: groups may differ in whatever goes with them"
     identified: ClassVar[Identified] = "descriptive"
     scale: ClassVar[str] = "share of prompts"
     assumptions: ClassVar[tuple[str, ...]] = ("the answers of the prompts (of a classifier the labels) are true",)
@@ -64,13 +67,14 @@ class WorstGroup(OfDecisions):
             f"in the group {worst!r} {estimate.value:.1%} [{estimate.low:.1%}, {estimate.high:.1%}] of decisions are "
             f"right, in all others {rest.value:.1%}"
         )
-        rows = np.flatnonzero((groups == worst) & (right == 0))[:200].tolist()
-        texts = written(prompts.take(rows), desk.model) if rows else []
+        inside = np.flatnonzero(groups == worst)
+        rows = inside[np.argsort(right[inside], kind="stable")][:MOST].tolist()  # those decided wrongly first
+        texts = written(prompts.take(rows), desk.model)
         said = what_is_written(desk, prompts, self.against, self.tokens, rows)
         return Answer(
             estimate, says, self._controls(desk, prompts, right, groups, estimate.value), table, (bars_of(table),),
             tuple(
-                {"prompt": row, "text": text, "group": worst, "right": False, **more}
+                {"prompt": row, "text": text, "group": worst, "right": bool(right[row]), **more}
                 for row, text, more in zip(rows, texts, said, strict=True)
             ),
             n_tests=len(names), marks=unnamed(desk, prompts, self.against, self.tokens), units=tuple(_units(right, groups == worst)), unit_clusters=prompts.clusters,
