@@ -18,20 +18,19 @@ The same plan as a file, which `audit.read` reads:
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from mechcausal.arguments import CountOrZero, Model, OpenShare, Seed, check_all, hints_of
-from mechcausal.audits.attaching import dictionary_problems, lent
+from mechcausal.audits.attaching import lent
 from mechcausal.audits.desk import NETWORKS, Desk
 from mechcausal.audits.journal import digest
-from mechcausal.audits.outcome import outcome_of
 from mechcausal.audits.question import IDS, AuditQuestion
-from mechcausal.audits.sources import Source, beside, missing_files
-from mechcausal.errors import ArgumentError, DataError, DescriptionError, MechcausalError, did_you_mean
+from mechcausal.audits.sources import Source, beside
+from mechcausal.errors import ArgumentError, DataError, DescriptionError, did_you_mean
 from mechcausal.method import toml
 
 if TYPE_CHECKING:
@@ -199,52 +198,9 @@ class Plan:
         Args:
             model: The model; without one only names and files are looked at.
         """
-        found = [f"[data.{name}]: {what}" for name, value in self.data.items() if isinstance(value, Source)
-                 and (what := value.missing(self.folder))]  # fmt: skip
-        found += list(self._unknown_names())
-        found += dictionary_problems(None, self.dictionaries, self.folder)
-        found += [
-            f"{question.id} ({question.word}): {what}"
-            for question in self.questions
-            for what in missing_files(question, self.folder)
-        ]
-        if found or model is None:
-            return found
-        loaded, data = self.load(model), {}
-        found += dictionary_problems(loaded, self.dictionaries, self.folder)
-        for name, value in self.data.items():
-            try:
-                data[name] = value.read(loaded, self.folder) if isinstance(value, Source) else value
-            except MechcausalError as error:
-                found.append(f"[data.{name}]: {error}")
-        try:
-            outcome_of(loaded, self.outcome)
-        except MechcausalError as error:
-            return [*found, f"outcome: {error}"]
-        for question in self.questions:
-            held = {key: data.get(name, name) for key, name in question.sources.items()}
-            if any(isinstance(value, str) for value in held.values()):
-                continue  # its data are a problem already
-            wrong = list(question.problems(held))
-            if not wrong:
-                wrong = list(question.unreadable(self.desk(question, loaded, data, quiet=True)))
-            found += [f"{question.id} ({question.word}): {what}" for what in wrong]
-        return found
+        from mechcausal.audits.problems import problems_of
 
-    def _unknown_names(self) -> Iterator[str]:
-        for question in self.questions:
-            for key, name in question.sources.items():
-                if name not in self.data:
-                    yield f"{question.id}: there are no data {name!r} for {key}: {did_you_mean(name, self.data or ['[data.NAME]'])}"
-        ids = [question.id for question in self.questions]
-        for claim in self.claims:
-            for name in claim.get("questions", ()):
-                if name not in ids:
-                    yield f"the claim {str(claim.get('text', ''))[:40]!r} names the question {name!r}: {did_you_mean(name, ids)}"
-        if self.edits:
-            from mechcausal.audits.mitigation.spec import edit_problems
-
-            yield from edit_problems(self.edits, self.data, self.folder)
+        return problems_of(self, model)
 
     def require(self, model: Any) -> None:  # noqa: ANN401
         """Raise a `PlanError` with everything that is wrong."""
@@ -253,8 +209,8 @@ class Plan:
 
     def desk(self, question: AuditQuestion, model: Any, data: Mapping[str, Any], **more: Any) -> Desk:  # noqa: ANN401
         """Return the desk of a question."""
-        held = {key: data[name] for key, name in question.sources.items()}
         options: dict[str, Any] = {
+            "held": {key: data[name] for key, name in question.sources.items() if name in data},
             "reads": self.outcome,
             "folder": self.folder,
             "seed": self.seed,
@@ -262,7 +218,7 @@ class Plan:
             "networks": self.networks,
             "batch_size": self.batch_size,
         }
-        return Desk(model, held, **{**options, **more})
+        return Desk(model, **{**options, **more})
 
     def cost(self, model: Any = None) -> AuditCost:  # noqa: ANN401 - a model, its name, or None
         """Return what the plan would take; only a few unedited prompts are run, to see how fast this machine is.

@@ -117,6 +117,16 @@ class AuditQuestion(Spec):
         if self.reads_outcome:
             yield from unread(desk.outcome, desk.data)
 
+    def require_fit(self, desk: Desk) -> None:
+        """Refuse a model that the question cannot be asked of, one without a site that is named, say; nothing is edited.
+
+        What it would take is worked out, which looks at most of what is named; a question adds what that leaves out.
+
+        Args:
+            desk: The desk, with data that have no problems.
+        """
+        self.forwards(desk)
+
     def __post_init__(self) -> None:
         super().__post_init__()
         low, high = self.bounds

@@ -14,7 +14,7 @@ import typer
 from mechcausal.cli.options import Json
 from mechcausal.cli.output import require_file, require_folder, show_json
 from mechcausal.cli.threads import use_one_thread
-from mechcausal.errors import ArgumentError, MechcausalError, did_you_mean
+from mechcausal.errors import ArgumentError, did_you_mean
 
 BAD_PLAN = 3
 audit = typer.Typer(
@@ -73,24 +73,17 @@ def check(plan: PlanFile, model: OtherModel = None, as_json: Json = False) -> No
     Every problem is found at once; without one it is said what the plan would cost.
     """
     use_one_thread()
-    from mechcausal.audits.plan import PlanError
-    from mechcausal.audits.reading import read
+    from mechcausal.audits.reading import review
 
-    try:
-        asked = read(plan)
-        loaded = asked.load(model)
-        problems = asked.problems(loaded)
-    except PlanError as error:
-        problems = list(error.problems)
-    except MechcausalError as error:
-        problems = [str(error)]
-    if problems:
+    reviewed = review(plan, model)
+    asked, problems = reviewed.plan, list(reviewed.problems)
+    if asked is None or problems:
         if as_json:
             show_json({"problems": problems})
         else:
             typer.echo("\n".join(f"{plan}: {problem}" for problem in problems), err=True)
         raise typer.Exit(BAD_PLAN)
-    cost = asked.cost(loaded)
+    cost = asked.cost(reviewed.model)
     if as_json:
         show_json(
             {"problems": [], "plan_hash": asked.hash, "forwards": dict(cost.forwards), "seconds": dict(cost.seconds)}

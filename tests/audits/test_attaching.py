@@ -56,8 +56,10 @@ def test_features_are_reached_from_a_file(model):
 
 
 def test_without_it_they_are_not(model):
-    report = plan_of({**PLAN, "dictionaries": []}).run(model, quiet=True)
-    assert "no dictionary called 'hiring' is attached" in report["FAIR-1"].error
+    problems = plan_of({**PLAN, "dictionaries": []}).problems(model)
+    assert [problem.partition(": no dictionary called 'hiring' is attached")[0] for problem in problems] == [
+        "FAIR-1 (mediation)", "the edit 'a feature'",
+    ]  # fmt: skip
 
 
 def test_a_report_says_what_was_attached(model, tmp_path):

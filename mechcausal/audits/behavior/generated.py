@@ -96,6 +96,11 @@ class Generated(AuditQuestion):
         """Return roughly how many forwards of one prompt it takes."""
         return super().forwards(desk) * self.samples * (1 + self.tokens / 8)
 
+    def require_fit(self, desk: Desk) -> None:
+        """Refuse prompts behind which no room is left in the model's context for what is to be written."""
+        for side in (desk.data.clean, desk.data.corrupt) if isinstance(desk.data, Contrast) else (desk.data,):
+            Generating(tokens=self.tokens, samples=self.samples, temperature=self.temperature).cost(desk.model, side)
+
     def problems(self, data: Mapping[str, Any]) -> Iterator[str]:
         """Say what is wrong with the data."""
         yield from super().problems(data)

@@ -128,11 +128,7 @@ class Faithfulness(OfMetric):
     def answer(self, desk: Desk) -> Answer:
         """Return how faithful the circuit is."""
         pairs, circuit = self._found(desk)
-        judge = EvaluatingCircuit(
-            circuit=circuit, metric=self.metric_at(desk), ablation=self.ablation, sizes=(), random=self.random, minimality=0,
-            parts=0, batch_size=desk.batch_size, seed=desk.seed,
-        )  # fmt: skip
-        found = judge.run(desk.model, pairs)
+        found = self._judge(desk, circuit).run(desk.model, pairs)
         desk.counter["forwards"] += int(found.provenance.compute["forwards"])
         numbers = measures(found, desk.level)
         estimate = numbers[self.measure]
@@ -165,6 +161,13 @@ class Faithfulness(OfMetric):
         """Return roughly how many forwards it takes."""
         return (4 + self.random) * len(desk.data)
 
+    def require_fit(self, desk: Desk) -> None:
+        """Refuse a model without edges, and a circuit of another one."""
+        if "circuit" in desk.held:
+            self._judge(desk, desk.held["circuit"]).cost(desk.model, desk.data)
+        else:
+            self._search(desk).cost(desk.model, desk.data)
+
     def problems(self, data: Mapping[str, Any]) -> Iterator[str]:
         """Say what is wrong with the pairs and the circuit."""
         yield from super().problems(data)
@@ -187,8 +190,16 @@ class Faithfulness(OfMetric):
         if "circuit" in desk.held:
             return pairs, desk.held["circuit"]
         first, second = split(units(pairs), 0.5, seed=[desk.seed, 53], fewest=FEWEST, what="pairs")
-        search = Discovering(method=self.method, share=self.share, metric=self.metric_at(desk))
-        return pairs.take(second.tolist()), search.run(desk.model, pairs.take(first.tolist()))
+        return pairs.take(second.tolist()), self._search(desk).run(desk.model, pairs.take(first.tolist()))
+
+    def _search(self, desk: Desk) -> Discovering:
+        return Discovering(method=self.method, share=self.share, metric=self.metric_at(desk))
+
+    def _judge(self, desk: Desk, circuit: Circuit) -> EvaluatingCircuit:
+        return EvaluatingCircuit(
+            circuit=circuit, metric=self.metric_at(desk), ablation=self.ablation, sizes=(), random=self.random, minimality=0,
+            parts=0, batch_size=desk.batch_size, seed=desk.seed,
+        )  # fmt: skip
 
     def _controls(self, found: Evaluation) -> tuple[Control, ...]:
         mean, low, high = found.of_random

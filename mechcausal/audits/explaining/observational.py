@@ -22,6 +22,7 @@ from mechcausal.data.prompts import PromptSet
 from mechcausal.data.splits import FEWEST, split, units
 from mechcausal.errors import DataError
 from mechcausal.interventions.specs import Add, Edit
+from mechcausal.models.abilities import abilities
 from mechcausal.models.engine import evaluate
 from mechcausal.models.plan import Plan
 from mechcausal.patching.reading import read
@@ -141,6 +142,11 @@ class Observational(AuditQuestion):
     def forwards(self, desk: Desk) -> float:
         """Return roughly how many forwards it takes."""
         return (3 + _RANDOM) * len(plain_prompts(desk.data))
+
+    def require_fit(self, desk: Desk) -> None:
+        """Refuse a place that the model does not have."""
+        super().require_fit(desk)
+        abilities(desk.model).require([Site.parse(self.place)])
 
     def problems(self, data: Mapping[str, Any]) -> Iterator[str]:
         """Say what is wrong with the prompts, the label and the site."""

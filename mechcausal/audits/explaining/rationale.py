@@ -145,6 +145,10 @@ class Rationale(OfMetric):
         """Return roughly how many forwards it takes."""
         return (1 + 2 * len(self.shares) * (1 + self.random)) * len(desk.data) / 2 + (2 + self.steps) * len(desk.data)
 
+    def require_fit(self, desk: Desk) -> None:
+        """Refuse sites that the model does not have, or that have no gradient."""
+        attribute.cost(desk.model, desk.data, sites=self.sites, steps=self.steps, **self._options(desk))
+
     def problems(self, data: Mapping[str, Any]) -> Iterator[str]:
         """Say what is wrong with the pairs."""
         yield from super().problems(data)

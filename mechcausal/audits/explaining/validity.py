@@ -119,6 +119,12 @@ class InterventionalValidity(OfMetric):
             return float(Discovering(method="exact", share=1.0).cost(desk.model, desk.data).forwards)
         return float(patch.cost(desk.model, desk.data, sites=self.sites, at=self.at).forwards)
 
+    def require_fit(self, desk: Desk) -> None:
+        """Refuse sites that the model does not have, and predictions that it does not allow."""
+        super().require_fit(desk)
+        if self.predicted == "direct":
+            direct_logit_attribution.cost(desk.model, desk.data, direction=self.direction)
+
     def problems(self, data: Mapping[str, Any]) -> Iterator[str]:
         """Say what is wrong with the pairs."""
         yield from super().problems(data)

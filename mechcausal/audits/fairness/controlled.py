@@ -130,6 +130,12 @@ class ControlledEffect(AuditQuestion):
         """Return how many forwards it takes."""
         return (2 + 2 * self._count) * len(desk.data) + desk.networks * desk.size
 
+    def require_fit(self, desk: Desk) -> None:
+        """Refuse a mediator that the model does not have."""
+        super().require_fit(desk)
+        able = abilities(desk.model)
+        able.require([place.site for place in joint(self._mediator, able)])
+
     def problems(self, data: Mapping[str, Any]) -> Iterator[str]:
         """Say what is wrong with the pairs."""
         yield from super().problems(data)

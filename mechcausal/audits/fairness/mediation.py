@@ -151,6 +151,13 @@ class Mediation(AuditQuestion):
         declared = (2 + 2 * (1 + _RANDOM_SETS)) * len(desk.data) if self.through is not None else 0
         return swept + declared + desk.networks * desk.size
 
+    def require_fit(self, desk: Desk) -> None:
+        """Refuse mediators that the model does not have."""
+        super().require_fit(desk)
+        if self.through is not None:
+            able = abilities(desk.model)
+            able.require([place.site for place in joint(self.through, able, self.at)])
+
     def problems(self, data: Mapping[str, Any]) -> Iterator[str]:
         """Say what is wrong with the pairs."""
         yield from super().problems(data)

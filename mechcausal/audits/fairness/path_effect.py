@@ -145,6 +145,11 @@ class PathEffect(AuditQuestion):
         sets = len(_named("unfair", self.unfair)) + 1 + len(_named("fair", self.fair))
         return (2 + 4 * (sets + _RANDOM_DRAWS)) * len(desk.data) + desk.networks * desk.size
 
+    def require_fit(self, desk: Desk) -> None:
+        """Refuse paths that the model does not have."""
+        sets = {**_named("unfair", self.unfair), **_named("fair", self.fair)}
+        path_effects.cost(desk.model, desk.data, sets, metric=desk.outcome)
+
     def problems(self, data: Mapping[str, Any]) -> Iterator[str]:
         """Say what is wrong with the pairs."""
         yield from super().problems(data)

@@ -97,6 +97,11 @@ class AttributeInference(AuditQuestion):
         sites = self.sites if isinstance(self.sites, tuple) else (self.sites,)
         return f"{', '.join(map(str, sites))} {Selection.parse(self.at)}"
 
+    def require_fit(self, desk: Desk) -> None:
+        """Refuse sites that the model does not have."""
+        super().require_fit(desk)
+        self._places(desk, one_set(desk.data))
+
     def problems(self, data: Mapping[str, Any]) -> Iterator[str]:
         """Say which labels are missing, and which classes are too small."""
         yield from super().problems(data)

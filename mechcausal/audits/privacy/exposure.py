@@ -25,8 +25,9 @@ from mechcausal.audits.privacy.exposures import (
     null_largest_p,
     null_mean_p,
 )
-from mechcausal.audits.privacy.prompting import OTHER, OtherModel, bare_start, other_model, rewritten
+from mechcausal.audits.privacy.prompting import OTHER, OtherModel, asked_for, bare_start, other_model, rewritten
 from mechcausal.audits.question import AuditQuestion, Family
+from mechcausal.models.engine import check_prompts
 
 _EXCHANGEABLE = 0.01  # the p-value below which canaries that were never shown do not look it
 _FEW = 8  # canaries that were never shown, below which their law is not tested
@@ -85,6 +86,10 @@ class Exposure(AuditQuestion):
             yield f"only {shown} of its canaries were shown in training, and a mean with an interval needs 2"
         if self.method == "exact" and len(canaries.candidates) > MOST:
             yield f'its secrets have {len(canaries.candidates):.3g} candidates, more than {MOST:,}: use method = "extrapolated"'
+
+    def require_fit(self, desk: Desk) -> None:
+        """Refuse a prefix that leaves no room for its secret in the model's context."""
+        check_prompts(desk.model, asked_for(desk.model, desk.data, desk.data.prompts))
 
     def forwards(self, desk: Desk) -> float:
         """Return roughly how many forwards of one prompt it takes: a prefix is one token of about ten."""

@@ -19,6 +19,7 @@ from mechcausal.audits.finding import Answer, Control, Identified
 from mechcausal.audits.privacy.canaries import Canaries
 from mechcausal.audits.privacy.prompting import asked_for, bare_start, rewritten
 from mechcausal.audits.question import AuditQuestion, Family
+from mechcausal.models.engine import check_prompts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +58,10 @@ class Extraction(AuditQuestion):
         canaries = data["data"]
         if isinstance(canaries, Canaries) and not canaries.inserted.any():
             yield "none of its canaries was shown in training (every count is 0)"
+
+    def require_fit(self, desk: Desk) -> None:
+        """Refuse a prefix that leaves no room for its secret in the model's context."""
+        check_prompts(desk.model, asked_for(desk.model, desk.data, desk.data.prompts))
 
     def forwards(self, desk: Desk) -> float:
         """Return roughly how many forwards of one prompt it takes."""

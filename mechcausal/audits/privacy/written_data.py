@@ -70,6 +70,10 @@ class PersonalData(AuditQuestion):
         if isinstance(prompts, PromptSet) and not prompts.texts:
             yield "its prompts were given as tokens, without their text"
 
+    def require_fit(self, desk: Desk) -> None:
+        """Refuse prompts behind which no room is left in the model's context for what is to be written."""
+        Generating(tokens=self.tokens).cost(desk.model, desk.data)
+
     def forwards(self, desk: Desk) -> float:
         """Return roughly how many forwards of one prompt it takes."""
         length = float(desk.data.lengths.float().mean())

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from mechcausal.address import expand
 from mechcausal.arguments import Count, OpenShare, Text, Texts
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.estimate import Estimate
@@ -21,6 +22,7 @@ from mechcausal.data.places import At, SiteSpec, as_text
 from mechcausal.data.prompts import PromptSet
 from mechcausal.data.splits import cluster_numbers, split, units
 from mechcausal.errors import DataError
+from mechcausal.models.abilities import abilities
 from mechcausal.patching.reading import read
 from mechcausal.probes.labels import column_of
 from mechcausal.results.charts import Bar, Bars
@@ -135,6 +137,12 @@ class Stability(AcrossEnvironments):
             }  # fmt: skip
             rows += of_prompts(desk.model, prompts, own, here, most=MOST // len(sets))
         return tuple(rows)
+
+    def require_fit(self, desk: Desk) -> None:
+        """Refuse sites that the model does not have."""
+        super().require_fit(desk)
+        able = abilities(desk.model)
+        able.require(expand(self.sites, able.shape), writes=False)
 
     def wrong_prompts(self, sets: Mapping[str, PromptSet]) -> Iterator[str]:
         """Say what is wrong with the labels."""
