@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from mechcausal.audits.attaching import dictionary_problems, lent
 from mechcausal.audits.mitigation.spec import Mitigation, edit_problems, readable
-from mechcausal.audits.outcome import outcome_of, unread
+from mechcausal.audits.outcome import outcome_of
 from mechcausal.audits.question import AuditQuestion
 from mechcausal.audits.sources import Source, missing_files
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.prompts import PromptSet
 from mechcausal.errors import MechcausalError, did_you_mean
-from mechcausal.metrics import Metric
 from mechcausal.models.engine import check_prompts
 
 if TYPE_CHECKING:
@@ -41,11 +40,9 @@ def problems_of(plan: Plan, model: Any = None) -> list[str]:  # noqa: ANN401 - a
         return [*dict.fromkeys(found), f"model: {error}"]
     data, wrong = _of_data(plan, loaded)
     found += [f"[data.{name}]: {what}" for name, what in wrong.items()]
-    chosen = None
-    try:
-        chosen = outcome_of(loaded, plan.outcome)
-    except MechcausalError as error:
-        found.append(f"outcome: {error}")
+    without_outcome = _refused(lambda: outcome_of(loaded, plan.outcome))
+    found += [f"outcome: {what}" for what in without_outcome]
+    fitting = {name: value for name, value in data.items() if name not in wrong}
     with ExitStack() as attached:
         for name in plan.dictionaries:
             missing = list(dictionary_problems(loaded, [name], plan.folder))
@@ -53,12 +50,11 @@ def problems_of(plan: Plan, model: Any = None) -> list[str]:  # noqa: ANN401 - a
             if not missing:
                 attached.enter_context(lent(loaded, [name], plan.folder))
         for question in plan.questions:
-            said = _of_question(question, data, chosen)
-            names = question.sources.values()
-            if not said and chosen is not None and all(name in data and name not in wrong for name in names):
-                said = _unfit(plan, question, loaded, data)
+            said = _of_question(question, data)
+            if not said and not without_outcome:
+                said = _unfit(plan, question, loaded, fitting)
             found += [f"{_title(question)}: {what}" for what in said]
-        found += _of_edits(plan, loaded, {name: value for name, value in data.items() if name not in wrong})
+        found += _of_edits(plan, loaded, fitting)
     return list(dict.fromkeys(found))
 
 
@@ -101,21 +97,22 @@ def _of_data(plan: Plan, model: Any) -> tuple[dict[str, Any], dict[str, str]]:  
     return data, wrong
 
 
-def _of_question(question: AuditQuestion, data: Mapping[str, Any], chosen: Metric | None) -> list[str]:
+def _of_question(question: AuditQuestion, data: Mapping[str, Any]) -> list[str]:
     """Return what is wrong with the data of a question; nothing where they could not be read, which was said already."""
     if any(name not in data for name in question.sources.values()):
         return []
-    found = list(question.problems({key: data[name] for key, name in question.sources.items()}))
-    if not found and chosen is not None and question.reads_outcome:
-        found = list(unread(chosen, data.get(question.sources.get("data", ""))))
-    return found
+    return list(question.problems({key: data[name] for key, name in question.sources.items()}))
 
 
 def _unfit(plan: Plan, question: AuditQuestion, model: Any, data: Mapping[str, Any]) -> list[str]:  # noqa: ANN401
-    """Return what a question names that the model does not have."""
-    if any(missing_files(question, plan.folder)):
+    """Return why the model cannot be asked a question: what cannot be read off it, and what is named that it does not have."""
+    if any(name not in data for name in question.sources.values()):
         return []
-    return _refused(lambda: question.require_fit(plan.desk(question, model, data, quiet=True)))
+    desk = plan.desk(question, model, data, quiet=True)
+    found = list(question.unreadable(desk))
+    if found or any(missing_files(question, plan.folder)):
+        return found
+    return _refused(lambda: question.require_fit(desk))
 
 
 def _of_edits(plan: Plan, model: Any, data: Mapping[str, Any]) -> Iterator[str]:  # noqa: ANN401
@@ -131,7 +128,7 @@ def _of_edits(plan: Plan, model: Any, data: Mapping[str, Any]) -> Iterator[str]:
             yield f"the edit {edit.called!r}: {what}"
 
 
-def _refused(check: Callable[[], None]) -> list[str]:
+def _refused(check: Callable[[], object]) -> list[str]:
     """Return what a check refuses."""
     try:
         check()

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from mechcausal.arguments import Number
 from mechcausal.audits.finding import Answer, Identified, Threshold
+from mechcausal.audits.outcome import unread
 from mechcausal.audits.sources import DATA
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.prompts import PromptSet
@@ -106,6 +107,15 @@ class AuditQuestion(Spec):
         if main is not None and not isinstance(main, self.takes):
             wanted = " or ".join(_WORDS.get(kind.__name__, kind.__name__) for kind in self.takes)
             yield f"it is asked of {wanted}, and {self._name_of('data')} holds {_WORDS.get(type(main).__name__, type(main).__name__)}"
+
+    def unreadable(self, desk: Desk) -> Iterator[str]:
+        """Yield why this model cannot be asked, each reason in a sentence, before anything is run.
+
+        Args:
+            desk: The desk that it would be answered at.
+        """
+        if self.reads_outcome:
+            yield from unread(desk.outcome, desk.data)
 
     def require_fit(self, desk: Desk) -> None:
         """Refuse a model that the question cannot be asked of, one without a site that is named, say; nothing is edited.

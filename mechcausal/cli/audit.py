@@ -117,7 +117,7 @@ def run(
         if asked.edits and not only:
             _sweep(asked, loaded, out)
     except PlanError as error:
-        raise _bad_plan(plan, error.problems) from None
+        raise _bad_plan(plan, error.problems, as_json) from None
     except KeyboardInterrupt:
         typer.echo(
             f"\nstopped; the same command goes on where it ended: mechcausal audit run {plan} -o {out}", err=True
@@ -234,7 +234,9 @@ def _write(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def _bad_plan(plan: Path, problems: Any) -> typer.Exit:  # noqa: ANN401 - the problems of a plan
+def _bad_plan(plan: Path, problems: Any, as_json: bool) -> typer.Exit:  # noqa: ANN401 - the problems of a plan
+    if as_json:
+        show_json({"problems": list(problems), "exit_code": BAD_PLAN})
     typer.echo("\n".join(f"mechcausal: {plan}: {problem}" for problem in problems), err=True)
     return typer.Exit(BAD_PLAN)
 

@@ -13,6 +13,7 @@ import pandas as pd
 from mechcausal.arguments import Count, Share
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.estimate import Estimate
+from mechcausal.audits.examples import of_pairs
 from mechcausal.audits.finding import Answer, Control, Identified
 from mechcausal.audits.metered import OfMetric
 from mechcausal.audits.question import Family
@@ -79,7 +80,9 @@ class Faithfulness(OfMetric):
 
     word: ClassVar[str] = "faithfulness"
     family: ClassVar[Family] = "explainability"
+    population: ClassVar[str] = "pairs like those that the circuit is judged on"
     identified: ClassVar[Identified] = "intervention"
+    assumptions: ClassVar[tuple[str, ...]] = ("what ablated edges carry stands for an edge that passes nothing on",)
     limits: ClassVar[tuple[str, ...]] = ("another ablation gives another number", "other circuits may be as faithful")
     takes: ClassVar[tuple[type[Any], ...]] = (Contrast,)
     under_edits: ClassVar[bool] = False
@@ -147,7 +150,12 @@ class Faithfulness(OfMetric):
             "Kept by the circuit, and left without it", "share of the behavior",
         )  # fmt: skip
         notes = {f"note {number}": note for number, note in enumerate(found.notes, 1)}
-        return Answer(estimate, says, self._controls(found), pd.DataFrame(rows), (bars,), marks=notes)
+        runs = {"whole_model": found.baselines["clean"], "nothing": found.baselines["corrupt"], **alone(found)}
+        lost = runs["whole_model"] - runs["circuit_alone"]
+        return Answer(
+            estimate, says, self._controls(found), pd.DataFrame(rows), (bars,), of_pairs(desk.model, pairs, runs, lost),
+            marks=notes,
+        )  # fmt: skip
 
     def forwards(self, desk: Desk) -> float:
         """Return roughly how many forwards it takes."""
@@ -205,17 +213,23 @@ class Faithfulness(OfMetric):
         )  # fmt: skip
 
 
+def alone(found: Evaluation) -> dict[str, np.ndarray]:
+    """Return the metric of every pair with the circuit alone, and without it."""
+    roles = found.frame["role"].to_numpy()
+    return {
+        name: found.examples[int(np.flatnonzero(roles == role)[0])]
+        for name, role in (("circuit_alone", CIRCUIT), ("without_the_circuit", REST))
+    }
+
+
 def measures(found: Evaluation, level: float = 0.95) -> dict[str, Estimate]:
     """Return the four measures with their intervals."""
     whole, nothing = found.baselines["clean"], found.baselines["corrupt"]
-    rows = {
-        role: found.examples[int(np.flatnonzero((found.frame["role"] == role).to_numpy())[0])]
-        for role in (CIRCUIT, REST)
-    }
+    circuit, rest = alone(found).values()
     behavior = whole - nothing
     return {
-        "faithfulness": Estimate.ratio(rows[CIRCUIT] - nothing, behavior, found.clusters, level),
-        "completeness": Estimate.ratio(rows[REST] - nothing, behavior, found.clusters, level),
-        "comprehensiveness": Estimate.mean(whole - rows[REST], found.clusters, level),
-        "sufficiency": Estimate.mean(whole - rows[CIRCUIT], found.clusters, level),
+        "faithfulness": Estimate.ratio(circuit - nothing, behavior, found.clusters, level),
+        "completeness": Estimate.ratio(rest - nothing, behavior, found.clusters, level),
+        "comprehensiveness": Estimate.mean(whole - rest, found.clusters, level),
+        "sufficiency": Estimate.mean(whole - circuit, found.clusters, level),
     }

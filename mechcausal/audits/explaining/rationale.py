@@ -50,8 +50,10 @@ class Rationale(OfMetric):
     family: ClassVar[Family] = "explainability"
     contrast: ClassVar[str] = "the model without the named sites, or with them alone, against the whole model"
     held_fixed: ClassVar[str] = "sites that are not exchanged, up to how they react"
+    population: ClassVar[str] = "pairs like those of the half that judges"
     identified: ClassVar[Identified] = "intervention"
     scale: ClassVar[str] = "share of what all sites together do"
+    assumptions: ClassVar[tuple[str, ...]] = ("the activation of the counterpart stands for a site that is taken out",)
     limits: ClassVar[tuple[str, ...]] = ("another ablation than the counterpart's activation gives another number",)
     takes: ClassVar[tuple[type[Any], ...]] = (Contrast,)
     under_edits: ClassVar[bool] = False

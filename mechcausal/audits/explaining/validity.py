@@ -64,8 +64,10 @@ class InterventionalValidity(OfMetric):
     )
     contrast: ClassVar[str] = "predicted against measured changes of the metric"
     held_fixed: ClassVar[str] = "all other sites, up to how they react"
+    population: ClassVar[str] = "interventions at single sites like those named, in pairs like those in the data"
     identified: ClassVar[Identified] = "intervention"
     scale: ClassVar[str] = "rank correlation"
+    assumptions: ClassVar[tuple[str, ...]] = ("an activation that is exchanged is one that the model could have had",)
     limits: ClassVar[tuple[str, ...]] = (
         "one site at a time: what sites do together may differ",
         "the interval counts the pairs; the sites are those of this model",

@@ -43,6 +43,7 @@ class Benchmark(AuditQuestion):
     family: ClassVar[Family] = "fairness"
     contrast: ClassVar[str] = "what the stereotype says against the contrary"
     held_fixed: ClassVar[str] = "the rest of the sentence"
+    population: ClassVar[str] = "sentences like those of the benchmark"
     identified: ClassVar[Identified] = "descriptive"
     scale: ClassVar[str] = "score of the benchmark"
     assumptions: ClassVar[tuple[str, ...]] = ("the sentences measure what their authors say",)
@@ -121,7 +122,14 @@ class Benchmark(AuditQuestion):
             return scores.winogender(difference, mass, items.facts["female"], names, desk.level)
         likely = desk.outcomes(items.prompts, "logprob").reshape(-1, len(ROLES))
         both = self._bbq(items, likely.argmax(1), desk.level)
-        return both.get(self.context) or next(iter(both.values()))
+        chosen = both.get(self.context) or next(iter(both.values()))
+        other = {
+            name: each
+            for score in both.values()
+            if score is not chosen
+            for name, each in ((score.name, score.estimate), *score.beside.items())
+        }
+        return replace(chosen, beside={**other, **chosen.beside})
 
     @staticmethod
     def _bbq(items: BenchmarkItems, chosen: np.ndarray, level: float) -> dict[str, Score]:

@@ -12,6 +12,7 @@ import pandas as pd
 from mechcausal.arguments import Count
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.estimate import Estimate
+from mechcausal.audits.examples import of_pairs
 from mechcausal.audits.fairness.controls import cluster_problem, detectable, drawn_places, embedding_alone
 from mechcausal.audits.finding import Answer, Control, Identified
 from mechcausal.audits.journal import digest
@@ -44,6 +45,7 @@ class ControlledEffect(AuditQuestion):
     word: ClassVar[str] = "controlled_effect"
     family: ClassVar[Family] = "fairness"
     contrast: ClassVar[str] = "each prompt against its counterpart, the mediator held alike in both"
+    population: ClassVar[str] = "pairs like those in the data"
     identified: ClassVar[Identified] = "intervention"
     scale: ClassVar[str] = "log-odds"
     assumptions: ClassVar[tuple[str, ...]] = ("the factor acts through the swapped words alone",)
@@ -114,7 +116,12 @@ class ControlledEffect(AuditQuestion):
         where = "on average" if self.judged is None else f"at {table['held_at'][self.judged]}"
         says = f"with {self.mediator} held, the effect is {estimate} {where} ({spread}); the total effect is {total}"
         return Answer(
-            estimate, says, controls, table, (self._figure(table, total),), n_tests=len(table),
+            estimate, says, controls, table, (self._figure(table, total),),
+            of_pairs(
+                desk.model, pairs,
+                {"clean_outcome": high, "corrupt_outcome": low, "effect_while_held": judged}, judged,
+            ),
+            n_tests=len(table),
             dropped=tuple(pairs.dropped), smallest_detectable=detectable(estimate), units=tuple(map(float, judged)),
             unit_clusters=tuple(names),
         )  # fmt: skip

@@ -36,6 +36,7 @@ class EntitySwaps(AuditQuestion):
     family: ClassVar[Family] = "fairness"
     contrast: ClassVar[str] = "a sentence with one entity against the same sentence with another"
     held_fixed: ClassVar[str] = "every other word of the sentence"
+    population: ClassVar[str] = "sentences like those in the data, with entities like these"
     identified: ClassVar[Identified] = "paired-counterfactual"
     scale: ClassVar[str] = "log-odds"
     assumptions: ClassVar[tuple[str, ...]] = ("the swapped names say nothing that the answer should depend on",)

@@ -57,6 +57,7 @@ class Mediation(AuditQuestion):
     word: ClassVar[str] = "mediation"
     family: ClassVar[Family] = "fairness"
     contrast: ClassVar[str] = "each prompt against its counterpart, in the parts named and past them"
+    population: ClassVar[str] = "pairs like those in the data"
     identified: ClassVar[Identified] = "intervention"
     assumptions: ClassVar[tuple[str, ...]] = ("the factor acts through the swapped words alone",)
     limits: ClassVar[tuple[str, ...]] = ("indirect effects of several mediators overlap and need not add up",)

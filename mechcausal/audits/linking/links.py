@@ -13,6 +13,7 @@ import pandas as pd
 from mechcausal.arguments import Count, CountOrZero, OpenShare, Text
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.estimate import Estimate
+from mechcausal.audits.examples import of_pairs
 from mechcausal.audits.figures import Point, Points
 from mechcausal.audits.finding import Answer, Control, Identified
 from mechcausal.audits.metered import OfMetric
@@ -68,7 +69,9 @@ class Links(OfMetric):
     family: ClassVar[Family] = "links"
     contrast: ClassVar[str] = "each candidate with its own value against that of the counterpart"
     held_fixed: ClassVar[str] = "all other candidates, up to how they react"
+    population: ClassVar[str] = "pairs like those in the data"
     identified: ClassVar[Identified] = "intervention"
+    assumptions: ClassVar[tuple[str, ...]] = ("what differs within a pair is the concept, and no more",)
     limits: ClassVar[tuple[str, ...]] = (
         "what is spread over many candidates may be carried by none of them alone",
         "another dictionary has other features",
@@ -112,6 +115,7 @@ class Links(OfMetric):
         with self._candidates(desk) as given:
             links = self._asked(desk, given).run(desk.model, pairs)
             legitimate = self._legitimate(desk, links)
+            examples = self._examples(desk, links)
         desk.counter["forwards"] += int(links.provenance.compute["forwards"])
         frame = links.of(links.concepts[0])
         causal = frame[frame["verdict"] == CAUSAL]
@@ -135,9 +139,8 @@ class Links(OfMetric):
         learned = replace(learned, p=guard.p, guards=guard.guards, says=f"{learned.says}; {guard.says}")
         return Answer(
             estimate, f"{says}; {blocked}" if blocked else says, (random, learned, trivial), table,
-            (_figure(frame),), n_tests=int(links.tables["family"]["effects"]), marks=marks,
+            (_figure(frame),), examples, n_tests=int(links.tables["family"]["effects"]), marks=marks,
             cannot_fail=marks.get(INCOMPLETE, ""),
-            assumptions=("what differs within a pair is the concept, and no more",),
         )  # fmt: skip
 
     def forwards(self, desk: Desk) -> float:
@@ -206,6 +209,23 @@ class Links(OfMetric):
         )
         desk.counter["forwards"] += len(found.frame) * len(pairs)
         return dict(zip(used["candidate"], found.frame["effect"].astype(float), strict=True))
+
+    def _examples(self, desk: Desk, links: Linked) -> tuple[dict[str, Any], ...]:
+        """Return the pairs, with their effect and what of it passes through the causal candidate that carries most."""
+        pairs: Contrast = desk.data
+        clean, corrupt = desk.both(pairs, self.metric_at(desk))
+        columns: dict[str, Any] = {"clean_outcome": clean, "corrupt_outcome": corrupt, "effect": clean - corrupt}
+        frame = links.of(links.concepts[0])
+        causal = frame[frame["verdict"] == CAUSAL]
+        if len(causal):
+            row = causal.iloc[int(causal["share"].abs().argmax())]
+            through = patch(
+                desk.model, pairs, sites=[row["site"]], at=self.at, direction="denoise", metric=self.metric_at(desk),
+                batch_size=desk.batch_size,
+            )  # fmt: skip
+            desk.counter["forwards"] += 3 * len(pairs)
+            columns[f"through {row['candidate']}"] = through.examples[0] - through.baselines["base"]
+        return of_pairs(desk.model, pairs, columns, columns["effect"])
 
     def _estimate(self, frame: pd.DataFrame, causal: pd.DataFrame, level: float) -> Estimate:
         if self.measure == "number":

@@ -56,6 +56,7 @@ class Membership(AuditQuestion):
     family: ClassVar[Family] = "privacy"
     contrast: ClassVar[str] = "texts that were in the training data against texts that were not"
     population: ClassVar[str] = "texts like the members and nonmembers given"
+    held_fixed: ClassVar[str] = "the model and the attack: every text is scored in the same way"
     identified: ClassVar[Identified] = "attack-lower-bound"
     assumptions: ClassVar[tuple[str, ...]] = (
         "members and nonmembers were drawn alike, so that membership is all that differs between them",

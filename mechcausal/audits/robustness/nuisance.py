@@ -62,6 +62,7 @@ class NuisanceEffect(AuditQuestion):
     family: ClassVar[Family] = "robustness"
     contrast: ClassVar[str] = "each text against its rewrite"
     held_fixed: ClassVar[str] = "what the text says"
+    population: ClassVar[str] = "texts and rewrites like those in the data"
     identified: ClassVar[Identified] = "paired-counterfactual"
     assumptions: ClassVar[tuple[str, ...]] = ("a rewrite changes the nuisance and nothing else that should count",)
     limits: ClassVar[tuple[str, ...]] = ("it speaks of texts like these, and of no others",)

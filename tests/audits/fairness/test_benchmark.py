@@ -72,6 +72,11 @@ def test_bbq_by_the_plain_model():
     negative = items.facts["polarity"] == "neg"
     biased = np.where(negative, chosen == 0, chosen == 1)[rows]
     assert finding.estimate.value == pytest.approx(2 * biased.sum() / (chosen[rows] != 2).sum() - 1)
+    other = asked(audit.Benchmark(items, context="ambiguous"), model)
+    both = finding.answer.table.set_index("measure")["value"]  # of either context the table holds both scores
+    assert both["s_amb"] == pytest.approx(other.estimate.value)
+    assert other.answer.table.set_index("measure")["value"]["s_dis"] == pytest.approx(finding.estimate.value)
+    assert {"unknown, ambiguous contexts", "unknown, disambiguated contexts"} <= set(both.index)
 
 
 def test_winogender_and_winobias_run_and_say_when_they_say_nothing():
