@@ -71,7 +71,7 @@ def test_a_plan_is_checked_without_running(plan, tmp_path):
     bad.write_text('titel = "x"\n[data.people]\npairs = "none.csv"\n[[question]]\nask = "flip"\n')
     done = run("audit", "check", bad, "--json")
     assert done.code == 3
-    assert len(done.document["problems"]) == 3
+    assert len(done.document["problems"]) == 4  # the missing file and the missing model too
     assert run("audit", "run", bad, "-o", tmp_path / "out").code == 3
     assert "did you mean 'title'" in run("audit", "check", bad).error
 
