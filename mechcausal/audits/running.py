@@ -121,14 +121,13 @@ def _asked(
     if kept is not None:
         return _finding(plan, question, data, answer=answer_from(kept["answer"]), cost=kept["cost"])
     desk = plan.desk(question, model, data, rows=journal.rows(key), memory=memory, quiet=quiet)
-    before = desk.counter["forwards"]
     try:
         answer = question.answer(desk)
     except MechcausalError as error:
         return _finding(plan, question, data, status="error", error=str(error))
     except Exception as error:
         return _finding(plan, question, data, status="error", error=f"{type(error).__name__}: {error}"[:400])
-    cost = {"forwards": desk.counter["forwards"] - before, "seconds": round(time.perf_counter() - begun, 3)}
+    cost = {"forwards": desk.counter["forwards"], "seconds": round(time.perf_counter() - begun, 3)}
     written = in_its_unit(answer_to_json(answer), desk.outcome)
     journal.keep(key, {"answer": written, "cost": cost})
     # What is read back is what is reported, whether the run was interrupted or not.

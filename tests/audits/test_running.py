@@ -7,6 +7,7 @@ import pytest
 
 import mechcausal as mc
 from mechcausal import audit
+from mechcausal.audits import journal
 from mechcausal.audits.attaching import content_of
 from mechcausal.audits.estimate import Estimate
 from mechcausal.audits.question import QUESTIONS
@@ -205,3 +206,42 @@ def test_a_report_says_what_nobody_set(by_hand, pairs, tmp_path):
     spec = data["results"]["findings"][0]["spec"]
     assert spec["cutoff"] == 0
     assert set(spec) == {"ask", *(part.name for part in fields(audit.Flips))}
+
+
+def test_what_questions_share_counts_for_each_and_a_run_in_parts_counts_the_same(tmp_path):
+    model = mc.load("organism:hiring")
+    prompts, gender = mc.task("hiring").prompts(model, 60), mc.contrast("hiring/gender", model, n=16)
+    plan = audit.Plan([
+        audit.Accuracy(prompts, id="first"), audit.Calibration(prompts, id="second"), audit.Flips(gender, id="third"),
+        audit.WorstGroup(prompts, id="fourth", least=2), audit.Mediation(gender, id="fifth", mediators="z"),
+        audit.Mediation(gender, id="sixth", mediators="z", through="L1.z.H2"),
+    ], networks=2)  # fmt: skip
+    plan.run(model, tmp_path / "once", quiet=True)
+    for only in (["fourth"], ["second", "sixth"], []):
+        plan.run(model, tmp_path / "parts", only=only, quiet=True)
+    once, parts = (without_times(tmp_path / name) for name in ("once", "parts"))
+    assert once == parts
+    costs = {finding["id"]: finding["cost"]["forwards"] for finding in once["results"]["findings"]}
+    assert costs["first"] == costs["fourth"] == 3 * 60
+    assert costs["second"] == plan.cost(model).forwards["second"] == 2 * 60
+    assert costs["third"] == 5 * 32  # two numbers are compared with redrawn networks
+    assert costs["sixth"] > costs["fifth"] > costs["third"]
+
+
+@pytest.mark.parametrize("at", [0, 1])
+def test_a_run_stopped_among_redrawn_networks_counts_the_same(by_hand, pairs, tmp_path, monkeypatch, at):
+    plan = audit.Plan([audit.Flips(pairs, id="a"), audit.EntitySwaps(pairs, id="b")], networks=3)
+    plan.run(by_hand, tmp_path / "once", quiet=True)
+    append, written = journal._append, []
+
+    def stopping(path, line):
+        append(path, line)
+        written.append(line)
+        if len(written) == at + 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(journal, "_append", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        plan.run(by_hand, tmp_path / "parts", quiet=True)
+    plan.run(by_hand, tmp_path / "parts", quiet=True)
+    assert without_times(tmp_path / "once") == without_times(tmp_path / "parts")
