@@ -1,13 +1,13 @@
 import json
 import time
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 import pytest
 
 import mechcausal as mc
 from mechcausal import audit
-from mechcausal.audits import journal
+from mechcausal.audits import journal, plans
 from mechcausal.audits.attaching import content_of
 from mechcausal.audits.estimate import Estimate
 from mechcausal.audits.question import QUESTIONS
@@ -245,3 +245,23 @@ def test_a_run_stopped_among_redrawn_networks_counts_the_same(by_hand, pairs, tm
         plan.run(by_hand, tmp_path / "parts", quiet=True)
     plan.run(by_hand, tmp_path / "parts", quiet=True)
     assert without_times(tmp_path / "once") == without_times(tmp_path / "parts")
+
+
+def test_a_threshold_on_one_side_says_what_it_does_not(by_hand, pairs):
+    swapped = replace(pairs, clean=pairs.corrupt, corrupt=pairs.clean)
+    effect = audit.Plan([audit.Mediation(pairs)], networks=0).run(by_hand, quiet=True)["FAIR-1"].estimate.value
+    sides = [swapped, pairs] if effect > 0 else [pairs, swapped]
+    for data, one, both in zip(sides, ("pass", "fail"), ("fail", "fail"), strict=True):
+        questions = [audit.Mediation(data, at_most=0.01), audit.Mediation(data, at_most=0.01, at_least=-0.01)]
+        first, second = audit.Plan(questions, networks=0).run(by_hand, quiet=True)
+        assert (first.status, second.status) == (one, both)
+        assert any("the threshold bounds one side: any number below it keeps it" in limit for limit in first.limits)
+        assert not any("one side" in limit for limit in second.limits)
+
+
+@pytest.mark.parametrize("name", ["all", "fairness", "privacy", "robustness", "real", "planted", "planted_secrets"])
+def test_plans_that_ship_bound_both_sides(name):
+    for question in audit.read(Path(plans.__file__).parent / f"{name}.toml").questions:
+        bounds = question.threshold
+        if question.better == "zero" and bounds.declared:
+            assert None not in (bounds.at_most, bounds.at_least), question.id
