@@ -255,6 +255,8 @@ def _change(before: Finding, after: Finding) -> Change:
     same = _digests(before) == _digests(after)
     gap, paired = difference(after.answer, before.answer) if same else (_apart(before, after), False)
     notes = [] if same else ["the data differ"]
+    if same and not paired:
+        notes.append("there is no number for each unit, so the two standard errors are combined as if independent")
     notes += ["the thresholds differ"] if before.threshold != after.threshold else []
     return Change(before, after, gap, paired, note=", ".join(notes))
 
