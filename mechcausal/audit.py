@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mechcausal.audits.comparing.sites import ModelComparison as ModelComparison
     from mechcausal.audits.desk import Desk as Desk
     from mechcausal.audits.estimate import Estimate as Estimate
+    from mechcausal.audits.explaining.concept_effect import ConceptEffect as ConceptEffect
     from mechcausal.audits.explaining.faithfulness import Faithfulness as Faithfulness
     from mechcausal.audits.explaining.observational import Observational as Observational
     from mechcausal.audits.explaining.rationale import Rationale as Rationale
@@ -89,6 +90,7 @@ _HOME = {
     "compare": "mechcausal.audits.comparing.reports",
     "compare_models": "mechcausal.audits.comparing.models",
     "Comparison": "mechcausal.audits.comparing.reports",
+    "ConceptEffect": "mechcausal.audits.explaining.concept_effect",
     "Control": "mechcausal.audits.finding",
     "ControlledEffect": "mechcausal.audits.fairness.controlled",
     "Delete": "mechcausal.audits.mitigation.prompting",

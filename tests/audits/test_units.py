@@ -10,6 +10,7 @@ from mechcausal.audits.accuracy.accuracy import Accuracy
 from mechcausal.audits.behavior.generated import Generated
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.estimate import Estimate
+from mechcausal.audits.explaining.concept_effect import ConceptEffect
 from mechcausal.audits.fairness.entity_swaps import EntitySwaps
 from mechcausal.audits.fairness.group_gaps import GroupGaps
 from mechcausal.audits.invariance.selective import SelectiveInvariance
@@ -37,10 +38,11 @@ def questions(people):
         Irrelevant(prompts, positions=["city"]),
         Generated(prompts, words=["senior"], tokens=1),
         GroupGaps(one_answer),
+        ConceptEffect(one_answer, concept="group", without=["he", "she"]),
     ]
 
 
-@pytest.mark.parametrize("number", range(8))
+@pytest.mark.parametrize("number", range(9))
 def test_the_units_are_those_of_the_estimate(people, number):
     question = questions(people)[number]
     answer = question.answer(Desk(model(), {"data": question.data}, networks=0, quiet=True))

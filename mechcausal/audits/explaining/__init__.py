@@ -1,5 +1,6 @@
 """Questions about explanations: are circuits and attributions faithful, and do they predict interventions?"""
 
+from mechcausal.audits.explaining.concept_effect import ConceptEffect as ConceptEffect
 from mechcausal.audits.explaining.faithfulness import CircuitSource as CircuitSource
 from mechcausal.audits.explaining.faithfulness import Faithfulness as Faithfulness
 from mechcausal.audits.explaining.observational import Observational as Observational

@@ -20,7 +20,27 @@ _MOST = 2000  # words that are counted
 _WORD = re.compile(r"\w+|[^\w\s]")
 
 
-def word_counts(texts: Sequence[str], clusters: np.ndarray) -> np.ndarray:
+def words_in(text: str) -> list[str]:
+    """Return the words of a text in small letters, and its marks."""
+    return _WORD.findall(text.lower())
+
+
+def shared_words(texts: Sequence[str], clusters: np.ndarray) -> list[str]:
+    """Return the words that are counted: those of more than one cluster, the most frequent first.
+
+    Args:
+        texts: The texts.
+        clusters: The cluster of each text, a number.
+    """
+    where: dict[str, set[int]] = {}
+    for text, cluster in zip(texts, clusters.tolist(), strict=True):
+        for word in words_in(text):
+            where.setdefault(word, set()).add(cluster)
+    shared = sorted((word for word, seen in where.items() if len(seen) > 1), key=lambda word: (-len(where[word]), word))
+    return shared[:_MOST]
+
+
+def word_counts(texts: Sequence[str], clusters: np.ndarray, *, damped: bool = True) -> np.ndarray:
     """Return log(1 + count) of each word in each text, and the log of its length, [text column].
 
     Words of one cluster alone cannot be learned from others, so they are left out; of the others the most frequent stay.
@@ -28,19 +48,15 @@ def word_counts(texts: Sequence[str], clusters: np.ndarray) -> np.ndarray:
     Args:
         texts: The texts.
         clusters: The cluster of each text, a number.
+        damped: Whether counts are damped by the logarithm; else they stand as they are.
     """
-    counts = [Counter(_WORD.findall(text.lower())) for text in texts]
-    where: dict[str, set[int]] = {}
-    for words, cluster in zip(counts, clusters.tolist(), strict=True):
-        for word in words:
-            where.setdefault(word, set()).add(cluster)
-    shared = sorted((word for word, seen in where.items() if len(seen) > 1), key=lambda word: (-len(where[word]), word))
-    number = {word: column for column, word in enumerate(shared[:_MOST])}
+    counts = [Counter(words_in(text)) for text in texts]
+    number = {word: column for column, word in enumerate(shared_words(texts, clusters))}
     table = np.zeros((len(texts), len(number) + 1))
     for row, words in enumerate(counts):
         for word, count in words.items():
             if word in number:
-                table[row, number[word]] = np.log1p(count)
+                table[row, number[word]] = np.log1p(count) if damped else count
         table[row, -1] = np.log1p(sum(words.values()))
     return table
 

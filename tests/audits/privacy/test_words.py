@@ -2,8 +2,9 @@
 
 import memorizing
 import numpy as np
+import pytest
 
-from mechcausal.audits.privacy.words import word_counts, words_alone
+from mechcausal.audits.privacy.words import shared_words, word_counts, words_alone, words_in
 
 MEMBERS = np.arange(160) < 80
 
@@ -13,6 +14,15 @@ def test_words_of_one_cluster_are_left_out():
     assert table.shape == (3, 2)  # "a", and the length
     assert table[:, 0].tolist() == [np.log(2)] * 3
     assert table[1, 1] == np.log(4)
+
+
+def test_the_columns_are_the_shared_words_with_their_counts():
+    texts, clusters = ["a b b", "b b c", "A d."], np.array([0, 1, 2])
+    assert words_in(texts[2]) == ["a", "d", "."]
+    assert shared_words(texts, clusters) == ["a", "b"]
+    counts = word_counts(texts, clusters, damped=False)
+    assert counts[:, :-1].tolist() == [[1, 2], [0, 2], [1, 0]]
+    assert word_counts(texts, clusters)[:, :-1] == pytest.approx(np.log1p(counts[:, :-1]))
 
 
 def test_texts_drawn_alike_are_not_told_apart():
