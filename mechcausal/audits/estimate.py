@@ -178,9 +178,13 @@ class Estimate:
 
     def zero(self) -> float:
         """Return the two-sided p-value of "the truth is zero"."""
+        return self.equals(0.0)
+
+    def equals(self, value: float) -> float:
+        """Return the two-sided p-value of "the truth is this"; of the size of a difference, of "it is no more"."""
         if self.law == "size":
-            return self.at_most(0.0)
-        return float(np.minimum(1.0, 2 * np.minimum(self.at_most(0.0), self.at_least(0.0))))
+            return self.at_most(value)
+        return float(np.minimum(1.0, 2 * np.minimum(self.at_most(value), self.at_least(value))))
 
     def drawn(self, draws: int, rng: np.random.Generator) -> np.ndarray:
         """Return numbers that the truth could be, drawn from the uncertainty of the estimate; equal ones where there is none.

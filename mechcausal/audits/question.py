@@ -77,6 +77,8 @@ class AuditQuestion(Spec):
     """Between what a threshold can lie: a share lies between 0 and 1."""
     better: ClassVar[Better] = "low"
     """Where a mitigation should move the number, unless a threshold says it: down, up, or towards zero."""
+    null: ClassVar[float | None] = None
+    """What the number would be if there were nothing to find; None where no number means that. May be a property."""
     reads_outcome: ClassVar[bool] = False
     """Whether the answer rests on the outcome of the field `data`, which must then have what the outcome reads."""
     under_edits: ClassVar[bool] = True

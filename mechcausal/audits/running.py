@@ -121,14 +121,13 @@ def _asked(
     if kept is not None:
         return _finding(plan, question, data, answer=answer_from(kept["answer"]), cost=kept["cost"])
     desk = plan.desk(question, model, data, rows=journal.rows(key), memory=memory, quiet=quiet)
-    before = desk.counter["forwards"]
     try:
         answer = question.answer(desk)
     except MechcausalError as error:
         return _finding(plan, question, data, status="error", error=str(error))
     except Exception as error:
         return _finding(plan, question, data, status="error", error=f"{type(error).__name__}: {error}"[:400])
-    cost = {"forwards": desk.counter["forwards"] - before, "seconds": round(time.perf_counter() - begun, 3)}
+    cost = {"forwards": desk.counter["forwards"], "seconds": round(time.perf_counter() - begun, 3)}
     written = in_its_unit(answer_to_json(answer), desk.outcome)
     journal.keep(key, {"answer": written, "cost": cost})
     # What is read back is what is reported, whether the run was interrupted or not.
@@ -150,8 +149,17 @@ def _finding(
     return Finding(
         id=question.id, question=question.word, status=status or ("not-run" if answer is None else "measured"), **words,
         threshold=question.threshold, answer=answer, assumptions=(*question.assumptions, *more),
-        limits=(*question.limits, *limits), cost=cost or {}, data=about, error=error, spec=question.in_full(),
+        limits=(*question.limits, *_of_one_side(question), *limits), cost=cost or {}, data=about, error=error, spec=question.in_full(),
     )  # fmt: skip
+
+
+def _of_one_side(question: AuditQuestion) -> tuple[str, ...]:
+    """Return what a threshold on one side of a number with two sides does not say."""
+    bounds = question.threshold
+    if question.better != "zero" or bounds.declared is False or None not in (bounds.at_most, bounds.at_least):
+        return ()
+    side = "below" if bounds.at_least is None else "above"
+    return (f"the threshold bounds one side: any number {side} it keeps it, however far from none",)
 
 
 def _judged(findings: Sequence[Finding], plan: Plan) -> list[Finding]:
@@ -169,7 +177,7 @@ def _judged(findings: Sequence[Finding], plan: Plan) -> list[Finding]:
             continue
         status = judged(finding.answer, finding.threshold, float(corrected), plan.alpha)
         tested = bool(np.isfinite(p))
-        own = float(p) if tested else p_of(finding.answer, finding.threshold)
+        own = float(p) if tested else p_of(finding.answer, finding.threshold, plan[finding.id].null)
         out.append(
             replace(finding, status=status, p=own, p_adjusted=float(corrected), family_size=size if tested else 0)
         )

@@ -1,12 +1,13 @@
 import json
 import time
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 import pytest
 
 import mechcausal as mc
 from mechcausal import audit
+from mechcausal.audits import journal, plans
 from mechcausal.audits.attaching import content_of
 from mechcausal.audits.estimate import Estimate
 from mechcausal.audits.question import QUESTIONS
@@ -205,3 +206,62 @@ def test_a_report_says_what_nobody_set(by_hand, pairs, tmp_path):
     spec = data["results"]["findings"][0]["spec"]
     assert spec["cutoff"] == 0
     assert set(spec) == {"ask", *(part.name for part in fields(audit.Flips))}
+
+
+def test_what_questions_share_counts_for_each_and_a_run_in_parts_counts_the_same(tmp_path):
+    model = mc.load("organism:hiring")
+    prompts, gender = mc.task("hiring").prompts(model, 60), mc.contrast("hiring/gender", model, n=16)
+    plan = audit.Plan([
+        audit.Accuracy(prompts, id="first"), audit.Calibration(prompts, id="second"), audit.Flips(gender, id="third"),
+        audit.WorstGroup(prompts, id="fourth", least=2), audit.Mediation(gender, id="fifth", mediators="z"),
+        audit.Mediation(gender, id="sixth", mediators="z", through="L1.z.H2"),
+    ], networks=2)  # fmt: skip
+    plan.run(model, tmp_path / "once", quiet=True)
+    for only in (["fourth"], ["second", "sixth"], []):
+        plan.run(model, tmp_path / "parts", only=only, quiet=True)
+    once, parts = (without_times(tmp_path / name) for name in ("once", "parts"))
+    assert once == parts
+    costs = {finding["id"]: finding["cost"]["forwards"] for finding in once["results"]["findings"]}
+    assert costs["first"] == costs["fourth"] == 3 * 60
+    assert costs["second"] == plan.cost(model).forwards["second"] == 2 * 60
+    assert costs["third"] == 5 * 32  # two numbers are compared with redrawn networks
+    assert costs["sixth"] > costs["fifth"] > costs["third"]
+
+
+@pytest.mark.parametrize("at", [0, 1])
+def test_a_run_stopped_among_redrawn_networks_counts_the_same(by_hand, pairs, tmp_path, monkeypatch, at):
+    plan = audit.Plan([audit.Flips(pairs, id="a"), audit.EntitySwaps(pairs, id="b")], networks=3)
+    plan.run(by_hand, tmp_path / "once", quiet=True)
+    append, written = journal._append, []
+
+    def stopping(path, line):
+        append(path, line)
+        written.append(line)
+        if len(written) == at + 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(journal, "_append", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        plan.run(by_hand, tmp_path / "parts", quiet=True)
+    plan.run(by_hand, tmp_path / "parts", quiet=True)
+    assert without_times(tmp_path / "once") == without_times(tmp_path / "parts")
+
+
+def test_a_threshold_on_one_side_says_what_it_does_not(by_hand, pairs):
+    swapped = replace(pairs, clean=pairs.corrupt, corrupt=pairs.clean)
+    effect = audit.Plan([audit.Mediation(pairs)], networks=0).run(by_hand, quiet=True)["FAIR-1"].estimate.value
+    sides = [swapped, pairs] if effect > 0 else [pairs, swapped]
+    for data, one, both in zip(sides, ("pass", "fail"), ("fail", "fail"), strict=True):
+        questions = [audit.Mediation(data, at_most=0.01), audit.Mediation(data, at_most=0.01, at_least=-0.01)]
+        first, second = audit.Plan(questions, networks=0).run(by_hand, quiet=True)
+        assert (first.status, second.status) == (one, both)
+        assert any("the threshold bounds one side: any number below it keeps it" in limit for limit in first.limits)
+        assert not any("one side" in limit for limit in second.limits)
+
+
+@pytest.mark.parametrize("name", ["all", "fairness", "privacy", "robustness", "real", "planted", "planted_secrets"])
+def test_plans_that_ship_bound_both_sides(name):
+    for question in audit.read(Path(plans.__file__).parent / f"{name}.toml").questions:
+        bounds = question.threshold
+        if question.better == "zero" and bounds.declared:
+            assert None not in (bounds.at_most, bounds.at_least), question.id

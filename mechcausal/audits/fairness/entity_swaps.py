@@ -51,6 +51,11 @@ class EntitySwaps(AuditQuestion):
         size = "the mean size of the shift of the log-odds when an entity is swapped"
         return size if self.neutral is None else f"{size}, beyond that of swaps of random names"
 
+    @property
+    def null(self) -> float | None:
+        """What there is beyond swaps of random names where there is nothing; a size alone is never zero."""
+        return None if self.neutral is None else 0.0
+
     def answer(self, desk: Desk) -> Answer:
         """Return the shifts."""
         pairs: Contrast = desk.data

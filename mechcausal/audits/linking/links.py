@@ -29,6 +29,7 @@ from mechcausal.links.ceilings import DELETION
 from mechcausal.links.linking import Linking
 from mechcausal.links.result import Links as Linked
 from mechcausal.links.verdict import CAUSAL, CORRELATE, INCOMPLETE, UNASSOCIATED, VERDICTS
+from mechcausal.models.abilities import abilities
 from mechcausal.models.attached import attached, detach
 from mechcausal.patching.activation import patch
 from mechcausal.probes.labels import column_of
@@ -116,7 +117,7 @@ class Links(OfMetric):
             links = self._asked(desk, given).run(desk.model, pairs)
             legitimate = self._legitimate(desk, links)
             examples = self._examples(desk, links)
-        desk.counter["forwards"] += int(links.provenance.compute["forwards"])
+        desk.counter["forwards"] += _forwards(links, pairs, desk)
         frame = links.of(links.concepts[0])
         causal = frame[frame["verdict"] == CAUSAL]
         incomplete = bool((frame["verdict"] == INCOMPLETE).any())
@@ -238,6 +239,14 @@ class Links(OfMetric):
             for _, row in causal.iterrows()
         ]  # fmt: skip
         return Estimate.largest(shares)
+
+
+def _forwards(links: Linked, pairs: Contrast, desk: Desk) -> int:
+    """Return how many forwards of one prompt were run: of what the engine shared, what is left of each."""
+    ran = links.provenance.compute
+    whole = pairs.clean.tokens.shape[1] * abilities(desk.model).shape.n_layers
+    shared = (ran.get("naive_token_layers", 0) - ran.get("token_layers", 0)) / whole
+    return round(sum(ran["stages"].values()) - shared)
 
 
 def _rows(frame: pd.DataFrame, legitimate: Mapping[str, float]) -> pd.DataFrame:

@@ -79,6 +79,11 @@ class Membership(AuditQuestion):
         return f"the share of members that the attack {self.attack!r} catches while it accuses at most {self.fpr[0]:.2%} of nonmembers"
 
     @property
+    def null(self) -> float | None:
+        """What an attack that guesses scores; of a share that is caught there is no such number."""
+        return 0.5 if self.measure == "auc" else None
+
+    @property
     def scale(self) -> str:
         """The unit of the number."""
         return "AUC" if self.measure == "auc" else "share of members"

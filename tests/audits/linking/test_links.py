@@ -150,3 +150,12 @@ def test_a_dictionary_lies_beside_the_plan(hiring, tmp_path, monkeypatch):
     assert question.forwards(audit.Desk(hiring, {"data": question.data}, folder=tmp_path / "plans")) > 0
     with pytest.raises(MechcausalError, match="features"):
         question.forwards(audit.Desk(hiring, {"data": question.data}))
+
+
+def test_its_cost_is_counted_in_the_unit_of_the_plan():
+    model = mc.load("organism:hiring")
+    pairs = mc.contrast("hiring/gender", model, n=32)
+    question = audit.Links(pairs, what="z", **QUICK)
+    desk = audit.Desk(model, {"data": pairs}, networks=0, quiet=True)
+    question.answer(desk)  # its batches, which are no forwards of one prompt, are a tenth of this
+    assert 1 / 3 < desk.counter["forwards"] / question.forwards(desk) < 3
