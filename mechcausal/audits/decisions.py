@@ -12,13 +12,14 @@ from torch import Tensor
 
 from mechcausal.arguments import Count
 from mechcausal.audits.behavior.writing import TOKENS as TOKENS
-from mechcausal.audits.behavior.writing import named_first, written_after
+from mechcausal.audits.behavior.writing import named_first, require_room, written_after
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.finding import Control
 from mechcausal.audits.outcome import unread
 from mechcausal.audits.perturbed import plain_prompts
 from mechcausal.audits.question import AuditQuestion
 from mechcausal.data.prompts import PromptSet
+from mechcausal.errors import MechcausalError
 from mechcausal.metrics import Metric, at_read_position
 from mechcausal.models.classifier import Head, head_of
 
@@ -181,7 +182,9 @@ def what_is_written(
     return [{"written": texts[row][0]} for row in rows]
 
 
-def undecidable(desk: Desk, data: Any, against: Against, *, needs_answer: bool = False) -> str | None:  # noqa: ANN401
+def undecidable(
+    desk: Desk, data: Any, against: Against, *, needs_answer: bool = False, tokens: int = TOKENS  # noqa: ANN401
+) -> str | None:  # fmt: skip
     """Say why the model makes no decision about these prompts; None where it does.
 
     Args:
@@ -189,6 +192,7 @@ def undecidable(desk: Desk, data: Any, against: Against, *, needs_answer: bool =
         data: Prompts, or pairs, whose clean prompts are asked.
         against: What a decision is.
         needs_answer: Whether decisions are to be right or wrong.
+        tokens: How many tokens are written at most, where decisions are written.
     """
     prompts, head = plain_prompts(data), head_of(desk.model)
     if head is not None:
@@ -199,6 +203,11 @@ def undecidable(desk: Desk, data: Any, against: Against, *, needs_answer: bool =
         return "have no answer and foil, so there is no decision between them"
     if against == "all" and needs_answer and not answer:
         return "have no answer, so no decision is right or wrong"
+    if against == "written":
+        try:
+            require_room(desk.model, prompts, tokens)
+        except MechcausalError as error:
+            return f"are not written after: {error}"
     return None
 
 
@@ -242,7 +251,7 @@ class OfDecisions(AuditQuestion):
 
     def unreadable(self, desk: Desk) -> Iterator[str]:
         """Say why the model's decisions are neither right nor wrong."""
-        if (why := undecidable(desk, desk.data, self.against, needs_answer=True)) is not None:
+        if (why := undecidable(desk, desk.data, self.against, needs_answer=True, tokens=self.tokens)) is not None:
             yield f"the prompts in {self._name_of('data')} {why}"
 
     def forwards(self, desk: Desk) -> float:

@@ -253,4 +253,7 @@ def test_what_is_written_has_no_confidence(people):
     ])  # fmt: skip
     found = " ".join(asked.problems(model_by_hand()))
     assert "has no confidence" in found
+    long = audit.Plan([audit.Accuracy(prompts, against="written", tokens=9)]).problems(model_by_hand())
+    assert len(long) == 1
+    assert "are not written after" in long[0]
     assert audit.Accuracy(prompts, against="written").forwards(Desk(model_by_hand(), {"data": prompts})) > 50 * 17

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from mechcausal.arguments import Count, NotNegative, Texts
-from mechcausal.audits.behavior.writing import TOKENS, pattern_of, written_after
+from mechcausal.audits.behavior.writing import TOKENS, pattern_of, require_room, written_after
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.estimate import Estimate
 from mechcausal.audits.finding import Answer, Control, Identified
@@ -99,7 +99,7 @@ class Generated(AuditQuestion):
     def require_fit(self, desk: Desk) -> None:
         """Refuse prompts behind which no room is left in the model's context for what is to be written."""
         for side in (desk.data.clean, desk.data.corrupt) if isinstance(desk.data, Contrast) else (desk.data,):
-            Generating(tokens=self.tokens, samples=self.samples, temperature=self.temperature).cost(desk.model, side)
+            require_room(desk.model, side, self.tokens, samples=self.samples, temperature=self.temperature)
 
     def problems(self, data: Mapping[str, Any]) -> Iterator[str]:
         """Say what is wrong with the data."""

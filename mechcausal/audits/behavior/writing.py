@@ -61,6 +61,11 @@ def written_after(
     return desk.once(key, write)
 
 
+def require_room(model: Any, prompts: PromptSet, tokens: int, **how: Any) -> None:  # noqa: ANN401 - a model, options
+    """Refuse a model that cannot write, and prompts behind which its context has no room for so many tokens."""
+    Generating(tokens=tokens, **how).cost(model, prompts)
+
+
 def named_first(desk: Desk, prompts: PromptSet, tokens: int = TOKENS) -> np.ndarray:
     """Return for each prompt which declared answer stands first in what the model writes: answer (1), foil (0), neither (-1).
 

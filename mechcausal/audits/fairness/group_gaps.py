@@ -158,7 +158,7 @@ class GroupGaps(AuditQuestion):
         if self.against == "written":
             if self.metric == "calibration" or self.decisions is not None:
                 yield "what is written has no predicted chance, and was not decided elsewhere: leave out against"
-            elif (why := undecidable(desk, desk.data, self.against)) is not None:
+            elif (why := undecidable(desk, desk.data, self.against, tokens=self.tokens)) is not None:
                 yield f"the prompts in {self._name_of('data')} {why}"
 
     def _metrics(self, desk: Desk, prompts: PromptSet) -> GroupMetrics:

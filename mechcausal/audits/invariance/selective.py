@@ -156,10 +156,15 @@ class SelectiveInvariance(AuditQuestion):
     def unreadable(self, desk: Desk) -> Iterator[str]:
         """Say why the model makes no decision about the prompts, or about pairs."""
         made = any(name not in self._of_pairs for name in self._names)
-        if made and (why := undecidable(desk, desk.data, self.against)) is not None:
+        if made and (why := undecidable(desk, desk.data, self.against, tokens=self.tokens)) is not None:
             yield f"the prompts in {self._name_of('data')} {why}"
         for name in self._names:
-            if name in self._of_pairs and (why := undecidable(desk, desk.held[f"pairs.{name}"], self.against)):
+            if name not in self._of_pairs:
+                continue
+            pairs = desk.held[f"pairs.{name}"]
+            sides = (pairs.clean, pairs.corrupt) if isinstance(pairs, Contrast) else ()
+            said = (undecidable(desk, side, self.against, tokens=self.tokens) for side in sides)
+            if why := next(filter(None, said), None):
                 yield f"the pairs of {name!r} {why}"
 
     def _wrong_pairs(self, name: str, pairs: Any) -> Iterator[str]:  # noqa: ANN401

@@ -174,7 +174,7 @@ class Environments(AcrossEnvironments):
     def unreadable(self, desk: Desk) -> Iterator[str]:
         """Say which environments allow no decision."""
         for name, prompts in by_environment(desk.held).items():
-            if (why := undecidable(desk, prompts, self.against, needs_answer=True)) is not None:
+            if (why := undecidable(desk, prompts, self.against, needs_answer=True, tokens=self.tokens)) is not None:
                 yield f"the prompts of the environment {name!r} {why}"
 
     def forwards(self, desk: Desk) -> float:

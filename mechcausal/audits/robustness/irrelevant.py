@@ -120,8 +120,13 @@ class Irrelevant(AuditQuestion):
 
     def unreadable(self, desk: Desk) -> Iterator[str]:
         """Say why the model makes no decision about the prompts."""
-        if (why := undecidable(desk, desk.data, self.against)) is not None:
+        if (why := undecidable(desk, desk.data, self.against, tokens=self.tokens)) is not None:
             yield f"the prompts in {self._name_of('data')} {why}"
+        for word in self.words:
+            try:
+                _token_of(desk.model, word)
+            except DataError as error:
+                yield str(error)
 
     def _changed(self, desk: Desk, before: PromptSet) -> dict[str, PromptSet]:
         changed = {
