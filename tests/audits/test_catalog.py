@@ -45,6 +45,7 @@ def asked(hiring):
         audit.SelectiveInvariance(prompts, pairs={"gender": pairs}, must_stay=["gender"]),
         audit.Irrelevant(prompts, positions=["name"]), audit.GroupGaps(alike, positive="accept"),
         audit.Observational(alike, place="L1.resid_post", at="@decision", label="gender"),
+        audit.ConceptEffect(alike, concept="gender", columns=["experience"], words=False, folds=2),
         audit.Flips(pairs), audit.Mediation(pairs, mediators="z"), audit.EntitySwaps(pairs),
         audit.PathEffect(pairs, unfair=["L1.z.H2@decision -> logits"]),
         audit.ControlledEffect(pairs, mediator="L1.z.H2@decision", points=2),

@@ -91,7 +91,7 @@ def test_texts_are_kept_as_they_come(people, tmp_path, monkeypatch):
     rows = Rows.at(tmp_path / "rows.jsonl")
     first = question.answer(desk_of(question, rows=rows))
     again = desk_of(question, rows=Rows.at(tmp_path / "rows.jsonl"))
-    monkeypatch.setattr("mechcausal.audits.behavior.generated.Generating", None)  # nothing is written again
+    monkeypatch.setattr("mechcausal.audits.behavior.writing.Generating", None)  # nothing is written again
     assert question.answer(again).units == first.units
 
 
