@@ -156,8 +156,9 @@ class Plan:
 
     def settings(self) -> dict[str, Any]:
         """Return what holds for all questions, whether the plan said it or not: seed, level, networks and so on."""
-        names = ("outcome", "alpha", "correction", "seed", "networks", "batch_size", "dictionaries")
-        return {**{name: getattr(self, name) for name in names}, "level": 1 - self.alpha}
+        names = ("outcome", "alpha", "correction", "seed", "networks", "batch_size")
+        asked = {name: getattr(self, name) for name in names}
+        return {**asked, "dictionaries": list(self.dictionaries), "level": 1 - self.alpha}
 
     def to_toml(self) -> str:
         """Return the plan as the text of a file; data that were given as objects must be named in it by hand."""

@@ -62,6 +62,7 @@ class Exposure(AuditQuestion):
     )
     takes: ClassVar[tuple[type[Any], ...]] = (Canaries,)
     bounds: ClassVar[tuple[float, float]] = (0.0, float("inf"))
+    meaning: ClassVar[int] = 2
     statistic: Statistic = "mean"
     method: Ranking = "exact"
     references: Count = 1000
@@ -105,7 +106,8 @@ class Exposure(AuditQuestion):
         table = pd.DataFrame(rows)
         table["count"] = canaries.counts
         shown, values = canaries.inserted, table["exposure"].to_numpy(float)
-        estimate = self._estimate(desk, values[shown], np.array(canaries.prefixes)[shown])
+        prefixes = np.array(canaries.prefixes)[shown]
+        estimate, of_mean = self._estimate(desk, values[shown], prefixes), self.statistic == "mean"
         unseen, exchangeable = self._unseen(desk, values[shown], values[~shown], canaries)
         controls = (unseen, self._unlearned(desk, canaries, values), self._prefixless(desk, canaries, values))
         by_count = self._by_count(desk, table)
@@ -135,6 +137,7 @@ class Exposure(AuditQuestion):
             estimate, says, controls, by_count, (self._figure(canaries, values),),
             tuple({**row, "count": count} for row, count in zip(rows, canaries.counts, strict=True)),
             cannot_fail=cannot, marks={"not-exchangeable": cannot} if cannot else {},
+            units=tuple(values[shown].tolist()) if of_mean else (), unit_clusters=tuple(prefixes.tolist()) if of_mean else (),
         )  # fmt: skip
 
     def _rows(self, desk: Desk, canaries: Canaries, key: str, prompts: tuple[str, ...] | None = None) -> list[Any]:

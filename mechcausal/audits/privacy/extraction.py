@@ -50,6 +50,7 @@ class Extraction(AuditQuestion):
     )
     takes: ClassVar[tuple[type[Any], ...]] = (Canaries,)
     bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    meaning: ClassVar[int] = 2
     context: tuple[Count, ...] = ()
 
     def problems(self, data: Mapping[str, Any]) -> Iterator[str]:
@@ -114,6 +115,8 @@ class Extraction(AuditQuestion):
             pd.DataFrame(lines),
             (Bars(bars, "Secrets written by greedy decoding", "share"),),
             examples,
+            units=tuple(map(float, written[shown])),
+            unit_clusters=tuple(np.array(canaries.prefixes)[shown].tolist()),
         )
 
     def _unseen(self, desk: Desk, shown: np.ndarray, others: np.ndarray) -> Control:
