@@ -100,20 +100,27 @@ class Spec:
         """Return the specification as plain data: its word, and the fields that differ from their defaults."""
         return self.written({})
 
-    def written(self, instead: Mapping[str, Any]) -> dict[str, Any]:
+    def in_full(self) -> dict[str, Any]:
+        """Return the specification as plain data with every field, also those that nobody set."""
+        return self.written({}, defaults=True)
+
+    def written(self, instead: Mapping[str, Any], *, defaults: bool = False) -> dict[str, Any]:
         """Return the specification as plain data where some fields cannot be written, such as models.
 
         Args:
             instead: What stands for these fields.
+            defaults: Whether fields that have their default are written too.
         """
         data: dict[str, Any] = {self.verb: self.word}
         for part in fields(self):
             value = getattr(self, part.name)
             if part.name in instead:
                 data[part.name] = _plain(instead[part.name], f"{part.name!r} of {self.word}")
-            elif not _is_default(part, value):
+            elif defaults or not _is_default(part, value):
                 write = part.metadata.get("write")
-                data[part.name] = _plain(write(value) if write else value, f"{part.name!r} of {self.word}")
+                data[part.name] = _plain(
+                    write(value) if write and value is not None else value, f"{part.name!r} of {self.word}"
+                )
         return data
 
     def to_toml(self) -> str:

@@ -24,6 +24,10 @@ class Opened:
         errors: What the browser wrote to its console.
         width: How wide the content is, and how wide the window.
         text: What can be read.
+        paper: The color of the background: red, green, blue.
+        ink: The color of the text.
+        contrast: The smallest contrast of a text with the background, as WCAG counts it: 1 is none, 21 black on white.
+        folded: How high what stands behind folded lines is drawn, in pixels, in all of them together.
     """
 
     requests: list[str] = field(default_factory=list)
@@ -31,14 +35,39 @@ class Opened:
     errors: list[str] = field(default_factory=list)
     width: tuple[int, int] = (0, 0)
     text: str = ""
+    paper: tuple[int, ...] = ()
+    ink: tuple[int, ...] = ()
+    contrast: float = 0.0
+    folded: float = 0.0
 
 
-def opened(page: str) -> Opened:
-    """Open a page of HTML from a file, offline, and return what happened."""
+_LOOKS = """(() => {
+  const numbers = color => color.match(/[0-9.]+/g).slice(0, 3).map(Number);
+  const light = rgb => rgb.map(v => v / 255).map(v => v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4)
+    .reduce((sum, v, i) => sum + v * [.2126, .7152, .0722][i], 0);
+  const against = (a, b) => (Math.max(a, b) + .05) / (Math.min(a, b) + .05);
+  const paper = numbers(getComputedStyle(document.body).backgroundColor);
+  const words = [...document.querySelectorAll("p,h1,h2,td,th,dt,dd,li,span,summary")].filter(e => e.innerText);
+  const contrast = Math.min(...words.map(e => against(light(numbers(getComputedStyle(e).color)), light(paper))));
+  const behind = [...document.querySelectorAll("details:not([open]) > :not(summary)")];
+  const folded = behind.map(e => e.checkVisibility({contentVisibilityAuto: true}) ? e.getBoundingClientRect().height : 0)
+    .reduce((sum, v) => sum + v, 0);
+  return [paper, numbers(getComputedStyle(document.body).color), contrast, folded];
+})()"""
+
+
+def opened(page: str, *, media: str = "", scheme: str = "") -> Opened:
+    """Open a page of HTML from a file, offline, and return what happened.
+
+    Args:
+        page: The page.
+        media: `"print"` for how it is printed.
+        scheme: `"dark"` or `"light"`, what the reader prefers.
+    """
     with tempfile.TemporaryDirectory() as folder, _Chromium(Path(folder)) as browser:
         file = Path(folder) / "page.html"
         file.write_text(page, encoding="utf-8")
-        return browser.open(file.as_uri())
+        return browser.open(file.as_uri(), media, scheme)
 
 
 class _Chromium:
@@ -73,13 +102,15 @@ class _Chromium:
         os.close(self.out)
         os.close(self.into)
 
-    def open(self, address: str) -> Opened:
+    def open(self, address: str, media: str, scheme: str) -> Opened:
         """Open a page and return what happened."""
         target = self.say("Target.createTarget", url="about:blank")["targetId"]
         session = self.say("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for part in ("Page", "Network", "Runtime", "Debugger", "Log"):
             self.say(f"{part}.enable", session)
         self.say("Network.emulateNetworkConditions", session, offline=True, latency=0, downloadThroughput=0, uploadThroughput=0)  # fmt: skip
+        wanted = [{"name": "prefers-color-scheme", "value": scheme}] if scheme else []
+        self.say("Emulation.setEmulatedMedia", session, media=media, features=wanted)
         self.events.clear()
         self.say("Page.navigate", session, url=address)
         self.wait_for("Page.loadEventFired")
@@ -95,6 +126,13 @@ class _Chromium:
         asked = "[document.documentElement.scrollWidth, window.innerWidth, document.body.innerText]"
         width, window, text = self.say("Runtime.evaluate", session, expression=asked, returnByValue=True)["result"]["value"]  # fmt: skip
         happened.width, happened.text = (width, window), text
+        looks = self.say("Runtime.evaluate", session, expression=_LOOKS, returnByValue=True)["result"]["value"]
+        happened.paper, happened.ink, happened.contrast, happened.folded = (
+            tuple(looks[0]),
+            tuple(looks[1]),
+            looks[2],
+            looks[3],
+        )
         return happened
 
     def say(self, method: str, session: str | None = None, **given: object) -> dict:

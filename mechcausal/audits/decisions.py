@@ -1,8 +1,8 @@
-"""Decisions, and whether they are right: of the answer against its foil, or of all words."""
+"""Decisions, and whether they are right: of answer against foil, of all words, of a classifier's labels, or in writing."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -10,17 +10,25 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mechcausal.arguments import Count
+from mechcausal.audits.behavior.writing import TOKENS as TOKENS
+from mechcausal.audits.behavior.writing import named_first, require_room, written_after
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.finding import Control
 from mechcausal.audits.outcome import unread
 from mechcausal.audits.perturbed import plain_prompts
 from mechcausal.audits.question import AuditQuestion
-from mechcausal.data.contrast import Contrast
 from mechcausal.data.prompts import PromptSet
+from mechcausal.errors import MechcausalError
 from mechcausal.metrics import Metric, at_read_position
+from mechcausal.models.classifier import Head, head_of
 
-Against = Literal["foil", "all"]
-"""Whether a decision is that between the answer and its foil, or the likeliest of all words."""
+UNDECIDED = "undecided"
+Against = Literal["foil", "all", "written"]
+"""What a decision is: between the answer and its foil, the likeliest of all words, or which of the two is written first.
+
+Of a classifier it is between the label that the plan reads and all others (`"foil"`), or the likeliest label (`"all"`).
+"""
 
 
 def _likeliest(logits: Tensor, batch: PromptSet) -> Tensor:
@@ -28,8 +36,12 @@ def _likeliest(logits: Tensor, batch: PromptSet) -> Tensor:
 
 
 def _log_odds(logits: Tensor, batch: PromptSet) -> Tensor:
-    """Return the log-odds of the likeliest word against all others together."""
-    values = at_read_position(logits, batch).double()
+    return _of_the_likeliest(at_read_position(logits, batch))
+
+
+def _of_the_likeliest(table: Tensor) -> Tensor:
+    """Return the log-odds of the likeliest column against all others together."""
+    values = table.double()
     first, where = values.max(-1)
     rest = values.scatter(1, where[:, None], float("-inf")).logsumexp(-1)
     return first - rest
@@ -39,25 +51,92 @@ LIKELIEST = Metric("likeliest word", _likeliest, reads="position", differentiabl
 CONFIDENCE = Metric("log-odds of the likeliest word", _log_odds, reads="position", differentiable=False)
 
 
-def decisions(desk: Desk, prompts: PromptSet, against: Against, cutoff: float = 0.0) -> np.ndarray:
-    """Return a number for the decision about each prompt: 1 and 0 for answer and foil, or the likeliest token."""
+def _of_labels(desk: Desk) -> tuple[Metric, Metric]:
+    """Return the likeliest label of a classifier, and its log-odds, as metrics."""
+    head = head_of(desk.model)
+    assert head is not None  # its callers have looked
+
+    def make() -> tuple[Metric, Metric]:
+        def likeliest(states: Tensor, batch: PromptSet) -> Tensor:
+            return head(states, batch).argmax(-1).to(torch.float64)
+
+        def odds(states: Tensor, batch: PromptSet) -> Tensor:
+            return _of_the_likeliest(head(states, batch))
+
+        return (
+            Metric("likeliest label", likeliest, differentiable=False, needs_logits=False),
+            Metric("log-odds of the likeliest label", odds, differentiable=False, needs_logits=False),
+        )
+
+    return desk.once(("metrics of labels", id(desk.model)), make)
+
+
+def decisions(
+    desk: Desk, prompts: PromptSet, against: Against, cutoff: float = 0.0, tokens: int = TOKENS
+) -> np.ndarray:
+    """Return a number for the decision about each prompt.
+
+    Args:
+        desk: The desk.
+        prompts: The prompts.
+        against: What a decision is: 1 for the answer and 0 for the foil (-1 where neither is written), or the number of the
+            likeliest token or label.
+        cutoff: The log-odds above which the answer is taken, against the foil.
+        tokens: How many tokens are written at most, where decisions are written.
+    """
+    if against == "written":
+        return named_first(desk, prompts, tokens)
     if against == "foil":
         return (desk.outcomes(prompts) > cutoff).astype(float)
-    return desk.outcomes(prompts, LIKELIEST)
+    return desk.outcomes(prompts, LIKELIEST if head_of(desk.model) is None else _of_labels(desk)[0])
 
 
-def correct(desk: Desk, prompts: PromptSet, against: Against) -> np.ndarray:
-    """Return 1 for each prompt whose decision is its answer, else 0."""
-    if against == "foil":
-        return (desk.outcomes(prompts) > 0).astype(float)
-    return np.asarray(desk.outcomes(prompts, "accuracy"), dtype=float)
+def correct(desk: Desk, prompts: PromptSet, against: Against, tokens: int = TOKENS) -> np.ndarray:
+    """Return 1 for each prompt whose decision is its answer (of a classifier its label), else 0."""
+    head = head_of(desk.model)
+    if head is not None:
+        labels = label_numbers(head, prompts)
+        if against == "all":
+            return (decisions(desk, prompts, against) == labels).astype(float)
+        return (decisions(desk, prompts, against) == (labels == _read_label(desk, head))).astype(float)
+    if against == "all":
+        return np.asarray(desk.outcomes(prompts, "accuracy"), dtype=float)
+    return (decisions(desk, prompts, against, tokens=tokens) == 1).astype(float)
 
 
 def confidence(desk: Desk, prompts: PromptSet, against: Against) -> np.ndarray:
-    """Return the log-odds that the model gives to its own decision about each prompt."""
+    """Return the log-odds that the model gives to its own decision about each prompt; NaN for what is written."""
+    if against == "written":
+        return np.full(len(prompts), np.nan)
     if against == "foil":
         return np.abs(desk.outcomes(prompts))
-    return desk.outcomes(prompts, CONFIDENCE)
+    return desk.outcomes(prompts, CONFIDENCE if head_of(desk.model) is None else _of_labels(desk)[1])
+
+
+def label_numbers(head: Head, prompts: PromptSet) -> np.ndarray:
+    """Return the number of the label that each prompt has, among those of a classifier: by name, else by number."""
+    numbers = {**{str(number): number for number in range(len(head.labels))},
+               **{name: number for number, name in enumerate(head.labels)}}  # fmt: skip
+    return np.array([numbers.get(str(label).strip(), -1) for label in prompts.labels])
+
+
+def _read_label(desk: Desk, head: Head) -> int:
+    """Return the number of the label whose log-odds are the outcome of the plan."""
+    return head.labels.index(desk.reads) if desk.reads else len(head.labels) - 1
+
+
+def forwards_of(against: Against, tokens: int = TOKENS) -> float:
+    """Return roughly how many forwards of one prompt a decision takes."""
+    return 1 + tokens / 8 if against == "written" else 1
+
+
+def unnamed(desk: Desk, prompts: PromptSet, against: Against, tokens: int = TOKENS) -> dict[str, str]:
+    """Return the mark of decisions that are written where some are none, because neither answer nor foil is written."""
+    if against != "written":
+        return {}
+    count = int((named_first(desk, prompts, tokens) < 0).sum())
+    says = f"after {count} of {len(prompts)} prompts neither the answer nor the foil is written, which is never right"
+    return {UNDECIDED: says} if count else {}
 
 
 def moved_beyond_redraws(
@@ -93,15 +172,61 @@ def moved_beyond_redraws(
     return replace(first, p=p, says=says, holds=p <= 1 - desk.level)
 
 
-def undecidable(data: PromptSet | Contrast, against: Against, *, needs_answer: bool = False) -> str | None:
-    """Say why there is no decision about these prompts; None where there is."""
-    prompts = data.clean if isinstance(data, Contrast) else data
+def what_is_written(
+    desk: Desk, prompts: PromptSet, against: Against, tokens: int, rows: Sequence[int]
+) -> list[dict[str, str]]:
+    """Return for these prompts what the model writes, as a part of an example; nothing where decisions are not written."""
+    if against != "written":
+        return [{} for _ in rows]
+    texts = written_after(desk, prompts, tokens=tokens)
+    return [{"written": texts[row][0]} for row in rows]
+
+
+def undecidable(
+    desk: Desk, data: Any, against: Against, *, needs_answer: bool = False, tokens: int = TOKENS  # noqa: ANN401
+) -> str | None:  # fmt: skip
+    """Say why the model makes no decision about these prompts; None where it does.
+
+    Args:
+        desk: The desk, with the model.
+        data: Prompts, or pairs, whose clean prompts are asked.
+        against: What a decision is.
+        needs_answer: Whether decisions are to be right or wrong.
+        tokens: How many tokens are written at most, where decisions are written.
+    """
+    prompts, head = plain_prompts(data), head_of(desk.model)
+    if head is not None:
+        return _undecided_by_a_head(head, prompts, against, needs_answer)
     answer, foil = (getattr(prompts, name) is not None or getattr(prompts, f"{name}s") is not None
                     for name in ("answer", "foil"))  # fmt: skip
-    if against == "foil" and not (answer and foil):
+    if against != "all" and not (answer and foil):
         return "have no answer and foil, so there is no decision between them"
     if against == "all" and needs_answer and not answer:
         return "have no answer, so no decision is right or wrong"
+    if against == "written":
+        try:
+            require_room(desk.model, prompts, tokens)
+        except MechcausalError as error:
+            return f"are not written after: {error}"
+    return None
+
+
+def _undecided_by_a_head(head: Head, prompts: PromptSet, against: Against, needs_answer: bool) -> str | None:
+    one_number = len(head.labels) == 1
+    if against == "written":
+        return f"are asked of a {'reward model' if one_number else 'classifier'}, which writes nothing"
+    if one_number and needs_answer:
+        return "are asked of a reward model, whose single number is no decision that could be right or wrong"
+    if one_number and against == "all":
+        return "are asked of a reward model, which chooses no word: take against = 'foil', a reward above the cutoff"
+    if not needs_answer:
+        return None
+    if not prompts.labels:
+        return "have no labels, so no decision of a classifier is right or wrong: add a column 'label'"
+    unknown = np.flatnonzero(label_numbers(head, prompts) < 0)
+    if len(unknown):
+        known = ", ".join(head.labels[:6])
+        return f"have the label {str(prompts.labels[unknown[0]])[:40]!r}, and those of this classifier are {known}"
     return None
 
 
@@ -110,29 +235,42 @@ class OfDecisions(AuditQuestion):
     """A question about decisions that are right or wrong; of pairs the clean prompts are asked.
 
     Attributes:
-        against: Whether a decision is the likeliest of all words, or that between answer and foil.
+        against: Whether a decision is the likeliest of all words (of a classifier the likeliest label), that between answer
+            and foil, or (`"written"`) which of the two stands first in what the model writes.
+        tokens: How many tokens are written at most, where decisions are written.
     """
 
     against: Against = "all"
+    tokens: Count = TOKENS
 
     def problems(self, data: Mapping[str, Any]) -> Iterator[str]:
         """Say what is wrong with the prompts."""
         yield from super().problems(data)
-        if not isinstance(data["data"], self.takes):
-            return
-        prompts = plain_prompts(data["data"])
-        if (why := undecidable(prompts, self.against, needs_answer=True)) is not None:
+        if isinstance(data["data"], self.takes):
+            yield from self.wrong_prompts(plain_prompts(data["data"]))
+
+    def unreadable(self, desk: Desk) -> Iterator[str]:
+        """Say why the model's decisions are neither right nor wrong."""
+        if (why := undecidable(desk, desk.data, self.against, needs_answer=True, tokens=self.tokens)) is not None:
             yield f"the prompts in {self._name_of('data')} {why}"
-        yield from self.wrong_prompts(prompts)
+
+    def forwards(self, desk: Desk) -> float:
+        """Return roughly how many forwards of one prompt it takes."""
+        return super().forwards(desk) * forwards_of(self.against, self.tokens)
 
     def wrong_prompts(self, prompts: PromptSet) -> Iterator[str]:
         """Say what else is wrong with the prompts."""
         raise NotImplementedError
 
 
-def constant(prompts: PromptSet) -> np.ndarray:
+def constant(desk: Desk, prompts: PromptSet) -> np.ndarray:
     """Return 1 for each prompt whose answer is the most frequent one, else 0: what a guess without reading gets right."""
-    answers = prompts.answer if prompts.answer is not None else prompts.answers
-    assert answers is not None  # `undecidable` has said so
-    ids = np.unique(answers.cpu().numpy().reshape(len(prompts), -1), axis=0, return_inverse=True)[1].reshape(-1)
+    head = head_of(desk.model)
+    if head is not None:
+        ids = label_numbers(head, prompts)
+    else:
+        answers = prompts.answer if prompts.answer is not None else prompts.answers
+        assert answers is not None  # `undecidable` has said so
+        rows = answers.cpu().numpy().reshape(len(prompts), -1)
+        ids = np.unique(rows, axis=0, return_inverse=True)[1].reshape(-1)
     return (ids == np.bincount(ids).argmax()).astype(float)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,7 +15,7 @@ from tqdm.auto import tqdm
 
 from mechcausal.audits.estimate import Estimate
 from mechcausal.audits.finding import Control
-from mechcausal.audits.journal import Rows, digest
+from mechcausal.audits.journal import Counter, Rows, digest
 from mechcausal.audits.outcome import outcome_of
 from mechcausal.audits.sources import beside, digest_of
 from mechcausal.data.batching import by_length
@@ -28,6 +29,8 @@ from mechcausal.models.plan import Plan
 from mechcausal.models.redrawn import redrawing
 
 T = TypeVar("T")
+_NUMBER = "the number of this memory"  # no key, which are tuples
+_numbers = count()
 MetricSpec = str | MetricFunction | Metric
 NETWORKS = 16
 """How many networks with redrawn weights a finding is compared with, unless the plan says otherwise."""
@@ -51,7 +54,7 @@ class Desk:
         runner: What runs prompts instead of the engine, for a mitigation that no edit can say; it has a `key`.
         rows: Work that survives: `desk.rows.row(name, compute)`.
         memory: What was computed, shared by all questions of a run.
-        counter: How many forwards were run, under `forwards`.
+        counter: How many forwards of one prompt the question takes, under `forwards`; what is remembered counts as well.
         quiet: Whether progress is not shown.
     """
 
@@ -68,8 +71,11 @@ class Desk:
     runner: Callable[[Desk, PromptSet, Metric], np.ndarray] | None = None
     rows: Rows = field(default_factory=Rows)
     memory: dict[Any, Any] = field(default_factory=dict)
-    counter: dict[str, int] = field(default_factory=lambda: {"forwards": 0})
+    counter: Counter = field(default_factory=Counter)
     quiet: bool = False
+
+    def __post_init__(self) -> None:
+        self.rows.counter = self.counter
 
     @property
     def outcome(self) -> Metric:
@@ -123,9 +129,13 @@ class Desk:
 
     def once(self, key: tuple[Any, ...], compute: Callable[[], T]) -> T:
         """Return what `compute` gives, computed once for all questions of a run."""
-        if key not in self.memory:
-            self.memory[key] = compute()
-        return self.memory[key]
+        remembered = key in self.memory
+        if not remembered:
+            self.memory[key] = self.counter.counted(compute)
+        value, forwards = self.memory[key]
+        number = self.memory.setdefault(_NUMBER, next(_numbers))
+        self.counter.count((number, key), forwards, remembered=remembered)
+        return value
 
     def mean(self, values: Any, clusters: Sequence[Any] | np.ndarray = ()) -> Estimate:  # noqa: ANN401 - an array
         """Return the mean with its interval at the level of the plan."""

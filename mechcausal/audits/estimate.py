@@ -178,9 +178,33 @@ class Estimate:
 
     def zero(self) -> float:
         """Return the two-sided p-value of "the truth is zero"."""
+        return self.equals(0.0)
+
+    def equals(self, value: float) -> float:
+        """Return the two-sided p-value of "the truth is this"; of the size of a difference, of "it is no more"."""
         if self.law == "size":
-            return self.at_most(0.0)
-        return float(np.minimum(1.0, 2 * np.minimum(self.at_most(0.0), self.at_least(0.0))))
+            return self.at_most(value)
+        return float(np.minimum(1.0, 2 * np.minimum(self.at_most(value), self.at_least(value))))
+
+    def drawn(self, draws: int, rng: np.random.Generator) -> np.ndarray:
+        """Return numbers that the truth could be, drawn from the uncertainty of the estimate; equal ones where there is none.
+
+        Args:
+            draws: How many.
+            rng: Where they come from.
+        """
+        match self.law:
+            case "t" | "size" if np.isfinite(self.error):
+                spread = rng.standard_t(self.freedom, draws) if np.isfinite(self.freedom) else rng.normal(size=draws)
+                values = self.value + self.error * spread
+                return np.abs(values) if self.law == "size" else values
+            case "binomial":
+                successes = round(self.value * self.n_clusters)
+                return rng.beta(successes + 0.5, self.n_clusters - successes + 0.5, draws)  # Jeffreys
+            case "none" if np.isfinite([self.low, self.high]).all():
+                error = (self.high - self.low) / 2 / float(stats.norm.ppf(0.5 + self.level / 2))
+                return self.value + error * rng.normal(size=draws)
+        return np.full(draws, self.value)
 
     def within(self, low: float, high: float) -> bool:
         """Say whether the whole interval lies between two bounds."""

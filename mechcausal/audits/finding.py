@@ -104,6 +104,8 @@ class Answer:
         units: One number for each unit, in the order of the data, whose mean is the estimate: so edits, and reports, are
             compared unit by unit. Of a ratio or a gap it is the linearization. Empty where there is none.
         unit_clusters: The cluster of each unit; each is its own without them.
+        null: What the estimate would be if there were nothing to find, where that depends on the data; NaN where the question
+            says it, or where no number means that.
     """
 
     estimate: Estimate
@@ -121,6 +123,7 @@ class Answer:
     smallest_detectable: float = float("nan")
     units: tuple[float, ...] = ()
     unit_clusters: tuple[str, ...] = ()
+    null: float = float("nan")
 
 
 @dataclass(frozen=True, repr=False)
@@ -141,7 +144,8 @@ class Finding:
         scale: The unit of the number.
         threshold: What the user declared.
         answer: What was found; None where nothing was.
-        p: The p-value of "the threshold is kept" (of "no effect" where none was declared).
+        p: The p-value of "the threshold is kept"; where none was declared, of "there is nothing to find", if one number means
+            that: no effect, no gap, an attack that only guesses. NaN else.
         p_adjusted: The same, adjusted for all questions of the plan with a threshold.
         family_size: How many questions that are.
         assumptions: What must hold.
@@ -244,6 +248,7 @@ def answer_from(data: Mapping[str, Any]) -> Answer:
     given["figures"] = tuple(figure_from_json(figure) for figure in data["figures"])
     given["dropped"] = tuple((str(what), int(count)) for what, count in data["dropped"])
     given["smallest_detectable"] = number(data["smallest_detectable"])
+    given["null"] = number(data.get("null"))
     given |= {name: tuple(data[name]) for name in ("examples", "assumptions", "limits")}
     given["units"] = tuple(map(number, data.get("units", ())))
     given["unit_clusters"] = tuple(map(str, data.get("unit_clusters", ())))
@@ -281,10 +286,18 @@ def judged(answer: Answer, threshold: Threshold, p_adjusted: float, alpha: float
     return "pass" if threshold.kept(answer.estimate) else "inconclusive"
 
 
-def p_of(answer: Answer, threshold: Threshold) -> float:
-    """Return the p-value of "the threshold is kept, or a guarding control explains the number"; without one that of zero."""
+def p_of(answer: Answer, threshold: Threshold, null: float | None = None) -> float:
+    """Return the p-value of "the threshold is kept, or a guarding control explains the number".
+
+    Args:
+        answer: The answer.
+        threshold: What was declared.
+        null: Without a threshold the p-value is that of this number, which the question says there is where there is nothing
+            to find; None where there is no such number, and then there is no p-value.
+    """
     if not threshold.declared:
-        return answer.estimate.zero()
+        nothing = answer.null if math.isfinite(answer.null) else null
+        return float("nan") if nothing is None else answer.estimate.equals(nothing)
     guards = [control.p for control in answer.controls if control.guards]
     values = [threshold.p(answer.estimate), *guards]
     return float("nan") if any(math.isnan(value) for value in values) else max(values)

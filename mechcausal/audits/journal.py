@@ -12,14 +12,43 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from mechcausal.audits.plain import plain
 from mechcausal.errors import ResultError
 from mechcausal.results.storage import read_json, remove_leftovers, require_room, write_json
 
+T = TypeVar("T")
 _FOLDER = "progress"
+
+
+class Counter(dict[str, int]):
+    """How many forwards of one prompt a question takes, under `forwards`, however much of it was remembered or read back.
+
+    What is remembered counts as if it were run now, once in each question. So the count says nothing of what other questions
+    of the same run had asked before, nor of where a run was stopped.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(forwards=0)
+        self._counted: list[set[Any]] = [set()]
+
+    def counted(self, compute: Callable[[], T]) -> tuple[T, int]:
+        """Return what `compute` gives, and how many forwards it takes by itself."""
+        before = self["forwards"]
+        self._counted.append(set())
+        try:
+            return compute(), self["forwards"] - before
+        finally:
+            self._counted.pop()
+
+    def count(self, key: Any, forwards: int, *, remembered: bool) -> None:  # noqa: ANN401 - whatever names it
+        """Count something that was computed just now, and counted on the way, or that is remembered."""
+        if remembered and key not in self._counted[-1]:
+            self["forwards"] += forwards
+        self._counted[-1].add(key)
 
 
 @dataclass
@@ -29,30 +58,39 @@ class Rows:
     Attributes:
         path: The file; None keeps rows in memory alone.
         done: The rows that are there, by name.
+        took: How many forwards each of them takes.
+        counter: Where forwards are counted.
+        number: Tells these rows from those of others.
     """
 
     path: Path | None = None
     done: dict[str, Any] = field(default_factory=dict)
+    took: dict[str, int] = field(default_factory=dict)
+    counter: Counter = field(default_factory=Counter)
+    number: int = field(default_factory=count().__next__)
 
     @classmethod
     def at(cls, path: Path) -> Rows:
         """Read the rows of a file; what does not fit its checksum was cut off and is computed again."""
-        done = {}
+        done, took = {}, {}
         if path.is_file():
             for line in path.read_bytes().splitlines():
                 digest, _, text = line.partition(b" ")
                 if digest.decode("ascii", "replace") == _digest(text):
-                    name, value = json.loads(text)
-                    done[name] = value
-        return cls(path, done)
+                    name, value, *forwards = json.loads(text)
+                    done[name], took[name] = value, sum(forwards)
+        return cls(path, done, took)
 
     def row(self, name: str, compute: Callable[[], Any]) -> Any:  # noqa: ANN401 - JSON data
         """Return a row, computed once and for all: JSON data, as it would be read back."""
-        if name not in self.done:
-            text = json.dumps([name, plain(compute())], ensure_ascii=False).encode()
+        remembered = name in self.done
+        if not remembered:
+            value, self.took[name] = self.counter.counted(compute)
+            text = json.dumps([name, plain(value), self.took[name]], ensure_ascii=False).encode()
             if self.path is not None:
                 _append(self.path, f"{_digest(text)} ".encode() + text + b"\n")
             self.done[name] = json.loads(text)[1]
+        self.counter.count((self.number, name), self.took[name], remembered=remembered)
         return self.done[name]
 
 

@@ -50,7 +50,7 @@ def in_its_unit(words: Any, chosen: Metric) -> Any:  # noqa: ANN401 - JSON data
     if chosen.log_odds or chosen.name == "logit_diff":
         return words
     if isinstance(words, str):
-        return words.replace("log-odds", chosen.name)
+        return words.replace("the log-odds move ", f"the {chosen.name} moves ").replace("log-odds", chosen.name)
     if isinstance(words, dict):
         return {key: value if key == "examples" else in_its_unit(value, chosen) for key, value in words.items()}
     return [in_its_unit(item, chosen) for item in words] if isinstance(words, list) else words

@@ -18,18 +18,19 @@ The same plan as a file, which `audit.read` reads:
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from mechcausal.arguments import CountOrZero, Model, OpenShare, Seed, check_all, hints_of
+from mechcausal.audits.attaching import lent
 from mechcausal.audits.desk import NETWORKS, Desk
 from mechcausal.audits.journal import digest
-from mechcausal.audits.outcome import outcome_of, unread
 from mechcausal.audits.question import IDS, AuditQuestion
-from mechcausal.audits.sources import Source, beside, missing_files
-from mechcausal.errors import ArgumentError, DataError, DescriptionError, MechcausalError, did_you_mean
+from mechcausal.audits.sources import Source, beside
+from mechcausal.errors import ArgumentError, DataError, DescriptionError, did_you_mean
 from mechcausal.method import toml
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ class Plan:
         batch_size: How many prompts at a time.
         choices: What only people can decide, and who decided it: which paths are allowed, which gaps are accepted.
         declared_by: Who declared the thresholds.
+        dictionaries: Dictionaries whose features are sites while the plan is asked: their folders, or `organism:NAME`.
         data: The data by name.
         edits: Mitigations that `audit.sweep` compares, as tables.
         claims: What is claimed of the model, each with the questions that test it, for the ledger of claims.
@@ -99,13 +101,14 @@ class Plan:
     batch_size: CountOrZero = 64
     choices: Sequence[str] = ()
     declared_by: str = ""
+    dictionaries: Sequence[str] = ()
     data: Mapping[str, Any] = field(default_factory=dict)
     edits: Sequence[Mapping[str, Any]] = ()
     claims: Sequence[Mapping[str, Any]] = ()
     folder: Path = Path()
 
     def __post_init__(self) -> None:
-        for name in ("questions", "choices", "edits", "claims"):
+        for name in ("questions", "choices", "dictionaries", "edits", "claims"):
             value = getattr(self, name)
             object.__setattr__(self, name, tuple(value) if isinstance(value, (list, tuple)) else value)
         hints = hints_of(type(self))
@@ -151,6 +154,12 @@ class Plan:
         }
         return data
 
+    def settings(self) -> dict[str, Any]:
+        """Return what holds for all questions, whether the plan said it or not: seed, level, networks and so on."""
+        names = ("outcome", "alpha", "correction", "seed", "networks", "batch_size")
+        asked = {name: getattr(self, name) for name in names}
+        return {**asked, "dictionaries": list(self.dictionaries), "level": 1 - self.alpha}
+
     def to_toml(self) -> str:
         """Return the plan as the text of a file; data that were given as objects must be named in it by hand."""
         held = [name for name, value in self.data.items() if not isinstance(value, Source)]
@@ -180,56 +189,19 @@ class Plan:
             for name, value in self.data.items()
         }
 
+    def lending(self, model: Model) -> AbstractContextManager[None]:
+        """Attach the dictionaries of the plan to a model for a while."""
+        return lent(model, self.dictionaries, self.folder)
+
     def problems(self, model: Any = None) -> list[str]:  # noqa: ANN401 - a model, its name, or None
         """Return everything that is wrong, without running a question; with a model (or its name) the data are read too.
 
         Args:
             model: The model; without one only names and files are looked at.
         """
-        found = [f"[data.{name}]: {what}" for name, value in self.data.items() if isinstance(value, Source)
-                 and (what := value.missing(self.folder))]  # fmt: skip
-        found += list(self._unknown_names())
-        found += [
-            f"{question.id} ({question.word}): {what}"
-            for question in self.questions
-            for what in missing_files(question, self.folder)
-        ]
-        if found or model is None:
-            return found
-        loaded, data = self.load(model), {}
-        for name, value in self.data.items():
-            try:
-                data[name] = value.read(loaded, self.folder) if isinstance(value, Source) else value
-            except MechcausalError as error:
-                found.append(f"[data.{name}]: {error}")
-        try:
-            chosen = outcome_of(loaded, self.outcome)
-        except MechcausalError as error:
-            return [*found, f"outcome: {error}"]
-        for question in self.questions:
-            held = {key: data.get(name, name) for key, name in question.sources.items()}
-            if any(isinstance(value, str) for value in held.values()):
-                continue  # its data are a problem already
-            wrong = list(question.problems(held))
-            if not wrong and question.reads_outcome:
-                wrong = list(unread(chosen, held.get("data")))
-            found += [f"{question.id} ({question.word}): {what}" for what in wrong]
-        return found
+        from mechcausal.audits.problems import problems_of
 
-    def _unknown_names(self) -> Iterator[str]:
-        for question in self.questions:
-            for key, name in question.sources.items():
-                if name not in self.data:
-                    yield f"{question.id}: there are no data {name!r} for {key}: {did_you_mean(name, self.data or ['[data.NAME]'])}"
-        ids = [question.id for question in self.questions]
-        for claim in self.claims:
-            for name in claim.get("questions", ()):
-                if name not in ids:
-                    yield f"the claim {str(claim.get('text', ''))[:40]!r} names the question {name!r}: {did_you_mean(name, ids)}"
-        if self.edits:
-            from mechcausal.audits.mitigation.spec import edit_problems
-
-            yield from edit_problems(self.edits, self.data, self.folder)
+        return problems_of(self, model)
 
     def require(self, model: Any) -> None:  # noqa: ANN401
         """Raise a `PlanError` with everything that is wrong."""
@@ -238,8 +210,8 @@ class Plan:
 
     def desk(self, question: AuditQuestion, model: Any, data: Mapping[str, Any], **more: Any) -> Desk:  # noqa: ANN401
         """Return the desk of a question."""
-        held = {key: data[name] for key, name in question.sources.items()}
         options: dict[str, Any] = {
+            "held": {key: data[name] for key, name in question.sources.items() if name in data},
             "reads": self.outcome,
             "folder": self.folder,
             "seed": self.seed,
@@ -247,7 +219,7 @@ class Plan:
             "networks": self.networks,
             "batch_size": self.batch_size,
         }
-        return Desk(model, held, **{**options, **more})
+        return Desk(model, **{**options, **more})
 
     def cost(self, model: Any = None) -> AuditCost:  # noqa: ANN401 - a model, its name, or None
         """Return what the plan would take; only a few unedited prompts are run, to see how fast this machine is.
@@ -259,7 +231,8 @@ class Plan:
         self.require(loaded)
         data = self.read(loaded)
         desks = {question.id: self.desk(question, loaded, data, quiet=True) for question in self.questions}
-        forwards = {question.id: float(question.forwards(desks[question.id])) for question in self.questions}
+        with self.lending(loaded):
+            forwards = {question.id: float(question.forwards(desks[question.id])) for question in self.questions}
         pace = _seconds_of_one(loaded, data)
         return AuditCost(forwards, {name: count * pace for name, count in forwards.items()})
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
+import os
 from collections import Counter
 from pathlib import Path
 
+from mechcausal.audits.accuracy.calibration import FEWEST
+from mechcausal.audits.robustness.environments import Environments
+from mechcausal.audits.robustness.worst_group import WorstGroup
 from mechcausal.data.files import Rows, read_rows
 from mechcausal.errors import DataError
 from mechcausal.method import toml
@@ -15,12 +19,13 @@ _FEW = 10  # units of a group below which a share of it says little
 _MODEL = 'model = "organism:hiring"   # what is audited: a folder, a hub name, smollm2'
 
 
-def proposed(path: Path, model: str | None = None) -> str:
-    """Return the text of a plan that fits a data file.
+def proposed(path: Path, model: str | None = None, folder: Path = Path()) -> str:
+    """Return the text of a plan that fits a data file; questions that its rows are too few for are left out, and named.
 
     Args:
         path: The file: pairs, prompts, canaries, or texts that were in the training data or were not.
         model: The model that the plan names.
+        folder: The folder of the plan, which the file is named from.
     """
     if not path.is_file():
         raise DataError(f"there is no file {path}", fix="check the name and the folder")
@@ -37,21 +42,31 @@ def proposed(path: Path, model: str | None = None) -> str:
     ]
     for columns, propose in ((_PAIRS, _pairs), (_CANARIES, _canaries), (_MEMBERS, _members), (_PROMPTS, _prompts)):
         if set(columns) <= has:
-            return "\n".join([*head, *propose(path.name, rows)]) + "\n"
+            return "\n".join([*head, *propose(_named_from(folder, path), rows)]) + "\n"
     wanted = "clean and corrupt, or prefix and secret, or text and member, or text"
     raise DataError(f"{path.name} has no columns that a question reads", got=", ".join(rows.columns), expected=wanted)
 
 
+def _named_from(folder: Path, path: Path) -> str:
+    """Return the name of a file as a plan in a folder gives it."""
+    try:
+        return Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
+    except ValueError:  # on another drive
+        return path.resolve().as_posix()
+
+
 def _pairs(name: str, rows: Rows) -> list[str]:
     lines = ["[data.pairs]", f"pairs = {toml(name)}", *_clusters(rows), ""]
-    if not {"answer", "foil"} <= set(rows.columns):
+    decided = {"answer", "foil"} <= set(rows.columns)
+    if not decided:
         lines += [
             "# Without the columns answer and foil there is a decision only for a classifier or a reward model.",
             "",
         ]
     lines += _question("flips", "pairs", "# at_most = 0.05   # the share of decisions that may change")
     lines += _question("mediation", "pairs", 'mediators = "z"    # heads; or mlp_post.N*, or features of a dictionary')
-    lines += _question("selective_invariance", "pairs", "", pairs={"swap": "pairs"}, must_stay=["swap"])
+    if decided:
+        lines += _question("selective_invariance", "pairs", "", pairs={"swap": "pairs"}, must_stay=["swap"])
     for name in _amounts(rows):
         hint = (
             "# at_most = 0.1    # what one unit may move; if the texts differ in length: whole = true in [data.pairs]"
@@ -79,7 +94,10 @@ def _prompts(name: str, rows: Rows) -> list[str]:
         return [*lines, "# A column answer (and foil) says what is right; without it only irrelevant words can be tried.",
                 *_question("irrelevant", "prompts", "# at_most = 0.05", words=["indeed"])]  # fmt: skip
     lines += _question("accuracy", "prompts", "# at_least = 0.9")
-    lines += _question("calibration", "prompts", "# at_most = 0.05   # the calibration error")
+    if len(rows.values) >= FEWEST:
+        lines += _question("calibration", "prompts", "# at_most = 0.05   # the calibration error")
+    else:
+        lines += [f"# calibration needs at least {FEWEST} prompts: here are {len(rows.values)}", ""]
     groups = Counter(str(row["group"]) for row in rows.values if "group" in row)
     if len(groups) > 1:
         small = [f"{group} ({count})" for group, count in groups.items() if count < _FEW]
@@ -88,11 +106,17 @@ def _prompts(name: str, rows: Rows) -> list[str]:
         lines += _question(
             "group_gaps", "prompts", "# at_most = 0.1    # the gap between groups", metric="selection_rate"
         )
-        lines += _question(
-            "worst_group", "prompts", "# at_least = 0.8   # the accuracy of the worst group", by=["group"]
-        )
-    if len({str(row.get("environment")) for row in rows.values}) > 1:
+        if min(groups.values()) >= WorstGroup.least:
+            lines += _question(
+                "worst_group", "prompts", "# at_least = 0.8   # the accuracy of the worst group", by=["group"]
+            )
+        else:
+            lines += [f"# worst_group needs at least {WorstGroup.least} prompts in each group", ""]
+    environments = Counter(str(row.get("environment")) for row in rows.values)
+    if len(environments) > 1 and min(environments.values()) >= Environments.least:
         lines += _question("environments", "prompts", "# at_most = 0.1    # how much accuracy may fall")
+    elif len(environments) > 1:
+        lines += [f"# environments needs at least {Environments.least} prompts in each environment", ""]
     return lines
 
 

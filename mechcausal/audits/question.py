@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from mechcausal.arguments import Number
 from mechcausal.audits.finding import Answer, Identified, Threshold
+from mechcausal.audits.outcome import unread
 from mechcausal.audits.sources import DATA
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.prompts import PromptSet
@@ -76,6 +77,8 @@ class AuditQuestion(Spec):
     """Between what a threshold can lie: a share lies between 0 and 1."""
     better: ClassVar[Better] = "low"
     """Where a mitigation should move the number, unless a threshold says it: down, up, or towards zero."""
+    null: ClassVar[float | None] = None
+    """What the number would be if there were nothing to find; None where no number means that. May be a property."""
     reads_outcome: ClassVar[bool] = False
     """Whether the answer rests on the outcome of the field `data`, which must then have what the outcome reads."""
     under_edits: ClassVar[bool] = True
@@ -106,6 +109,25 @@ class AuditQuestion(Spec):
         if main is not None and not isinstance(main, self.takes):
             wanted = " or ".join(_WORDS.get(kind.__name__, kind.__name__) for kind in self.takes)
             yield f"it is asked of {wanted}, and {self._name_of('data')} holds {_WORDS.get(type(main).__name__, type(main).__name__)}"
+
+    def unreadable(self, desk: Desk) -> Iterator[str]:
+        """Yield why this model cannot be asked, each reason in a sentence, before anything is run.
+
+        Args:
+            desk: The desk that it would be answered at.
+        """
+        if self.reads_outcome:
+            yield from unread(desk.outcome, desk.data)
+
+    def require_fit(self, desk: Desk) -> None:
+        """Refuse a model that the question cannot be asked of, one without a site that is named, say; nothing is edited.
+
+        What it would take is worked out, which looks at most of what is named; a question adds what that leaves out.
+
+        Args:
+            desk: The desk, with data that have no problems.
+        """
+        self.forwards(desk)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -18,6 +18,7 @@ from mechcausal.results.storage import require_room, write_text
 
 VERSION = 1
 _SAMPLES = 2000  # examples of a finding that the file holds
+_BESIDE = ("settings", "dictionaries", "files")
 _VERDICT = {"pass": "supported", "fail": "refuted", "inconclusive": "undecided", "measured": "measured, not judged"}
 
 
@@ -152,6 +153,7 @@ class Report:
                     "title": self.title, "created": self.run["created"], "model": self.run["model"],
                     "data": self.run["data"], "packages": self.run["packages"], "revision": self.run["git"],
                     "plan_hash": self.run["plan_hash"], "earlier_plans": self.run["earlier_plans"],
+                    **{name: self.run.get(name, {}) for name in _BESIDE},
                 },
                 "plan": self.plan,
                 "results": {"counts": self.counts, "findings": findings, "ledger": self.ledger},
@@ -183,6 +185,7 @@ class Report:
             "created": about["created"], "model": about["model"], "data": about["data"], "git": about["revision"],
             "packages": about["packages"], "plan_hash": about["plan_hash"],
             "earlier_plans": about["earlier_plans"], "seconds": data["stats"]["seconds"],
+            **{name: about.get(name, {}) for name in _BESIDE},
         }  # fmt: skip
         return cls(about["title"], data["plan"], tuple(findings), run)
 

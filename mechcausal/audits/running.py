@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from tqdm.auto import tqdm
 
+from mechcausal.audits.attaching import about_dictionaries, contents_of, named_by
 from mechcausal.audits.finding import Finding, answer_from, answer_to_json, judged, p_of
 from mechcausal.audits.journal import Journal, digest
 from mechcausal.audits.outcome import in_its_unit, outcome_of
@@ -20,7 +21,7 @@ from mechcausal.audits.question import AuditQuestion
 from mechcausal.audits.report import Report
 from mechcausal.audits.sources import digest_of
 from mechcausal.errors import ArgumentError, MechcausalError, did_you_mean
-from mechcausal.method import once
+from mechcausal.method import Spec, once
 from mechcausal.models import bridge
 from mechcausal.models.classifier import head_of
 from mechcausal.models.condition import altered
@@ -53,27 +54,18 @@ def run(
     about = about_model(loaded)
     if out is not None:
         _fix_plan(plan, out)
-    memory: dict[Any, Any] = {}
-    findings = []
-    bar = tqdm(plan.questions, desc="audit", unit="question", disable=True if quiet else None, leave=False)
-    for question in bar:
-        bar.set_postfix_str(question.id)
-        late = max_minutes is not None and time.perf_counter() - started > 60 * max_minutes
-        if late or (only and question.id not in only):
-            reason = f"the {max_minutes:g} minutes were over" if late else "it was not among the questions asked"
-            findings.append(_finding(plan, question, data, error=reason))
-            continue
-        digests = [digest_of(data[name]) for name in question.sources.values()]
-        subject = [
-            about["weights"],
-            about.get("head", ""),
-            about.get("altered", []),
-            about["tokenizer"],
-            about["dtype"],
-        ]
-        settings = [plan.outcome, plan.seed, plan.alpha, plan.networks, question.meaning]
-        key = digest(question.to_json(), digests, subject, settings)
-        findings.append(_asked(plan, question, loaded, data, journal, key, memory, quiet))
+
+    def skipped(question: AuditQuestion) -> str:
+        """Say why a question is not asked; empty where it is."""
+        if max_minutes is not None and time.perf_counter() - started > 60 * max_minutes:
+            return f"the {max_minutes:g} minutes were over"
+        return "it was not among the questions asked" if only and question.id not in only else ""
+
+    files = about_files(plan, plan.questions)
+    with plan.lending(loaded):
+        dictionaries = about_dictionaries(loaded)
+        subject = _subject(about, dictionaries)
+        findings = _answers(plan, loaded, data, journal, subject, files, skipped, quiet)
     outcome = outcome_of(loaded, plan.outcome)
     findings = [
         replace(finding, estimand=in_its_unit(finding.estimand, outcome), scale=in_its_unit(finding.scale, outcome))
@@ -81,14 +73,42 @@ def run(
     ]
     facts = {
         "created": created, "seconds": round(time.perf_counter() - started, 3), "model": about,
-        "packages": package_versions(), "git": git_state(), "plan_hash": plan.hash,
-        "data": {name: about_data(value) for name, value in data.items()},
+        "packages": package_versions(), "git": git_state(), "plan_hash": plan.hash, "settings": plan.settings(),
+        "data": {name: about_data(value) for name, value in data.items()}, "dictionaries": dictionaries,
+        "files": files,
         "earlier_plans": [] if out is None else _earlier(plan, out),
     }  # fmt: skip
     report = Report(plan.title, plan.to_json(), tuple(findings), facts)
     if out is not None:
         report.save(out)
     return report
+
+
+def _subject(about: Mapping[str, Any], dictionaries: Mapping[str, Any]) -> list[Any]:
+    """Return what an answer is about, besides its data: the model as it is, with its dictionaries."""
+    names = ("weights", "head", "altered", "tokenizer", "dtype")
+    return [*(about.get(name, "") for name in names), *([dictionaries] if dictionaries else [])]
+
+
+def _answers(
+    plan: Plan, loaded: Any, data: Mapping[str, Any], journal: Journal, subject: Sequence[Any],  # noqa: ANN401
+    files: Mapping[str, str], skipped: Callable[[AuditQuestion], str], quiet: bool,
+) -> list[Finding]:  # fmt: skip
+    """Ask one question after the other; an answer is kept under a digest of all that it rests on."""
+    memory: dict[Any, Any] = {}
+    findings = []
+    bar = tqdm(plan.questions, desc="audit", unit="question", disable=True if quiet else None, leave=False)
+    for question in bar:
+        bar.set_postfix_str(question.id)
+        if reason := skipped(question):
+            findings.append(_finding(plan, question, data, error=reason))
+            continue
+        digests = [digest_of(data[name]) for name in question.sources.values()]
+        named = [files.get(name) for name in named_by(question)]
+        settings = [plan.outcome, plan.seed, plan.alpha, plan.networks, question.meaning]
+        key = digest(question.to_json(), digests, named, subject, settings)
+        findings.append(_asked(plan, question, loaded, data, journal, key, memory, quiet))
+    return findings
 
 
 def _asked(
@@ -101,14 +121,13 @@ def _asked(
     if kept is not None:
         return _finding(plan, question, data, answer=answer_from(kept["answer"]), cost=kept["cost"])
     desk = plan.desk(question, model, data, rows=journal.rows(key), memory=memory, quiet=quiet)
-    before = desk.counter["forwards"]
     try:
         answer = question.answer(desk)
     except MechcausalError as error:
         return _finding(plan, question, data, status="error", error=str(error))
     except Exception as error:
         return _finding(plan, question, data, status="error", error=f"{type(error).__name__}: {error}"[:400])
-    cost = {"forwards": desk.counter["forwards"] - before, "seconds": round(time.perf_counter() - begun, 3)}
+    cost = {"forwards": desk.counter["forwards"], "seconds": round(time.perf_counter() - begun, 3)}
     written = in_its_unit(answer_to_json(answer), desk.outcome)
     journal.keep(key, {"answer": written, "cost": cost})
     # What is read back is what is reported, whether the run was interrupted or not.
@@ -130,8 +149,17 @@ def _finding(
     return Finding(
         id=question.id, question=question.word, status=status or ("not-run" if answer is None else "measured"), **words,
         threshold=question.threshold, answer=answer, assumptions=(*question.assumptions, *more),
-        limits=(*question.limits, *limits), cost=cost or {}, data=about, error=error, spec=question.to_json(),
+        limits=(*question.limits, *_of_one_side(question), *limits), cost=cost or {}, data=about, error=error, spec=question.in_full(),
     )  # fmt: skip
+
+
+def _of_one_side(question: AuditQuestion) -> tuple[str, ...]:
+    """Return what a threshold on one side of a number with two sides does not say."""
+    bounds = question.threshold
+    if question.better != "zero" or bounds.declared is False or None not in (bounds.at_most, bounds.at_least):
+        return ()
+    side = "below" if bounds.at_least is None else "above"
+    return (f"the threshold bounds one side: any number {side} it keeps it, however far from none",)
 
 
 def _judged(findings: Sequence[Finding], plan: Plan) -> list[Finding]:
@@ -149,7 +177,7 @@ def _judged(findings: Sequence[Finding], plan: Plan) -> list[Finding]:
             continue
         status = judged(finding.answer, finding.threshold, float(corrected), plan.alpha)
         tested = bool(np.isfinite(p))
-        own = float(p) if tested else p_of(finding.answer, finding.threshold)
+        own = float(p) if tested else p_of(finding.answer, finding.threshold, plan[finding.id].null)
         out.append(
             replace(finding, status=status, p=own, p_adjusted=float(corrected), family_size=size if tested else 0)
         )
@@ -183,6 +211,11 @@ def about_model(model: Any) -> dict[str, Any]:  # noqa: ANN401 - a TransformerBr
             **({"altered": changes} if (changes := altered(model)) else {}),
         },
     )
+
+
+def about_files(plan: Plan, specs: Sequence[Spec]) -> dict[str, str]:
+    """Return the digests of all files and folders that are named besides the data: dictionaries, other models, adapters."""
+    return contents_of([*plan.dictionaries, *(name for spec in specs for name in named_by(spec))], plan.folder)
 
 
 def about_data(value: Any) -> dict[str, Any]:  # noqa: ANN401 - pairs, prompts, texts

@@ -296,8 +296,19 @@ def missing_files(spec: Spec, folder: Path) -> Iterator[str]:
     """
     for part in fields(spec):
         name = getattr(spec, part.name) if part.metadata.get("file") else None
-        if isinstance(name, str) and _is_path(name) and not Path(path := beside(folder, name)).exists():
-            yield f"there is no file or folder {path}, which {part.name} names"
+        if isinstance(name, str) and (what := missing(name, folder)):
+            yield f"{what}, which {part.name} names"
+
+
+def missing(name: str, folder: Path) -> str:
+    """Say that the file or folder is not there that a plan names; empty where it is, or where the name is no path.
+
+    Args:
+        name: The name.
+        folder: The folder of the plan.
+    """
+    path = beside(folder, name)
+    return f"there is no file or folder {path}" if _is_path(name) and not Path(path).exists() else ""
 
 
 def _is_path(name: str) -> bool:

@@ -23,6 +23,7 @@ from mechcausal.cli.inspection import lens
 from mechcausal.cli.installation import doctor, selftest
 from mechcausal.cli.linking import link
 from mechcausal.cli.models import organisms, sites
+from mechcausal.cli.output import show_json
 from mechcausal.cli.patching import ablate, attribute, patch, path
 from mechcausal.cli.probing import erase, probe
 from mechcausal.cli.runs import collect, diff, run, runs, status, view
@@ -75,20 +76,21 @@ def main(words: Sequence[str] | None = None) -> None:
     Args:
         words: The words after `mechcausal`; those of this process if not given.
     """
+    as_json = "--json" in (sys.argv[1:] if words is None else words)
     try:
         code = app(words, prog_name="mechcausal", standalone_mode=False)
     except MechcausalError as error:
-        _fail(str(error), _FAILED)
+        _fail(str(error), _FAILED, as_json)
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
-        _fail(f"{place}{error.strerror or error}", _FAILED)
+        _fail(f"{place}{error.strerror or error}", _FAILED, as_json)
     except typer.Abort:
-        _fail("stopped", 130)
+        _fail("stopped", 130, as_json)
     except _USAGE as error:
         if type(error).__name__ == "NoArgsIsHelpError":
             error.show()
             sys.exit(2)
-        _fail(_with_help(error), 2)
+        _fail(_with_help(error), 2, as_json)
     sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -99,6 +101,9 @@ def _with_help(error: Any) -> str:  # noqa: ANN401 - click's UsageError
     return what.replace(". Did", ": did") if what.endswith("?") else f"{what}: see {where}"
 
 
-def _fail(sentence: str, code: int) -> None:
-    typer.echo(f"mechcausal: {' '.join(sentence.split())}", err=True)
+def _fail(sentence: str, code: int, as_json: bool) -> None:
+    said = " ".join(sentence.split())
+    if as_json:  # who reads standard output as JSON finds the reason there
+        show_json({"error": said, "exit_code": code})
+    typer.echo(f"mechcausal: {said}", err=True)
     sys.exit(code)

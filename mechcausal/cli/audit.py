@@ -14,7 +14,7 @@ import typer
 from mechcausal.cli.options import Json
 from mechcausal.cli.output import require_file, require_folder, show_json
 from mechcausal.cli.threads import use_one_thread
-from mechcausal.errors import ArgumentError, MechcausalError, did_you_mean
+from mechcausal.errors import ArgumentError, did_you_mean
 
 BAD_PLAN = 3
 audit = typer.Typer(
@@ -48,7 +48,7 @@ def init(
     if data is not None:
         from mechcausal.audits.proposing import proposed
 
-        text = proposed(data, model)
+        text = proposed(data, model, Path() if out is None else out.parent)
     else:
         names = sorted(path.stem for path in _TEMPLATES.glob("*.toml"))
         if template not in names:
@@ -73,24 +73,17 @@ def check(plan: PlanFile, model: OtherModel = None, as_json: Json = False) -> No
     Every problem is found at once; without one it is said what the plan would cost.
     """
     use_one_thread()
-    from mechcausal.audits.plan import PlanError
-    from mechcausal.audits.reading import read
+    from mechcausal.audits.reading import review
 
-    try:
-        asked = read(plan)
-        loaded = asked.load(model)
-        problems = asked.problems(loaded)
-    except PlanError as error:
-        problems = list(error.problems)
-    except MechcausalError as error:
-        problems = [str(error)]
-    if problems:
+    reviewed = review(plan, model)
+    asked, problems = reviewed.plan, list(reviewed.problems)
+    if asked is None or problems:
         if as_json:
             show_json({"problems": problems})
         else:
             typer.echo("\n".join(f"{plan}: {problem}" for problem in problems), err=True)
         raise typer.Exit(BAD_PLAN)
-    cost = asked.cost(loaded)
+    cost = asked.cost(reviewed.model)
     if as_json:
         show_json(
             {"problems": [], "plan_hash": asked.hash, "forwards": dict(cost.forwards), "seconds": dict(cost.seconds)}
@@ -124,7 +117,7 @@ def run(
         if asked.edits and not only:
             _sweep(asked, loaded, out)
     except PlanError as error:
-        raise _bad_plan(plan, error.problems) from None
+        raise _bad_plan(plan, error.problems, as_json) from None
     except KeyboardInterrupt:
         typer.echo(
             f"\nstopped; the same command goes on where it ended: mechcausal audit run {plan} -o {out}", err=True
@@ -241,7 +234,9 @@ def _write(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def _bad_plan(plan: Path, problems: Any) -> typer.Exit:  # noqa: ANN401 - the problems of a plan
+def _bad_plan(plan: Path, problems: Any, as_json: bool) -> typer.Exit:  # noqa: ANN401 - the problems of a plan
+    if as_json:
+        show_json({"problems": list(problems), "exit_code": BAD_PLAN})
     typer.echo("\n".join(f"mechcausal: {plan}: {problem}" for problem in problems), err=True)
     return typer.Exit(BAD_PLAN)
 

@@ -122,3 +122,19 @@ def test_the_smallest_of_several_is_adjusted_for_them():
     assert smallest.value == low.value
     assert smallest.low < low.low
     assert smallest.at_least(0.3) == pytest.approx(min(1.0, 2 * low.at_least(0.3)))
+
+
+def test_what_the_truth_could_be_is_drawn_from_the_uncertainty():
+    draws, rng = 40_000, np.random.default_rng(0)
+    mean = Estimate.mean(np.random.default_rng(1).normal(0.3, 1, size=25))
+    drawn = mean.drawn(draws, rng)
+    assert np.quantile(drawn, [0.025, 0.975]) == pytest.approx([mean.low, mean.high], abs=0.02)
+    assert (drawn < 0).mean() == pytest.approx(mean.at_most(0), abs=0.005)
+    share = Estimate.share(9, 40).drawn(draws, rng)
+    assert np.quantile(share, [0.025, 0.975]) == pytest.approx(stats.beta(9.5, 31.5).ppf([0.025, 0.975]), abs=0.005)
+    assert 0 < Estimate.share(0, 40).drawn(draws, rng).mean() < 0.05  # none of 40 is not none of all
+    assert (mean.size().drawn(draws, rng) >= 0).all()
+    assert np.unique(Estimate.exact(16.6).drawn(5, rng)).tolist() == [16.6]
+    given = Estimate(1.0, 0.0, 2.0).drawn(draws, rng)
+    assert np.quantile(given, [0.025, 0.975]) == pytest.approx([0, 2], abs=0.03)
+    assert np.unique(Estimate(1.0).drawn(5, rng)).tolist() == [1.0]

@@ -1,6 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from mechcausal.audits.estimate import Estimate
 from mechcausal.audits.figures import Point, Points
@@ -24,7 +25,16 @@ def test_a_threshold_is_kept_broken_or_open():
 def test_without_a_threshold_a_number_is_only_measured():
     answer = Answer(MANY, "so much")
     assert judged(answer, Threshold(), p_of(answer, Threshold()), 0.05) == "measured"
-    assert p_of(answer, Threshold()) == MANY.zero()
+    assert np.isnan(p_of(answer, Threshold()))
+    assert p_of(answer, Threshold(), 0.0) == MANY.zero()
+
+
+def test_without_a_threshold_p_is_that_of_nothing_to_find():
+    half, more = Estimate.share(100, 200), Estimate.share(140, 200)
+    assert p_of(Answer(half, "a half"), Threshold(), 0.5) == 1.0
+    assert p_of(Answer(more, "more"), Threshold(), 0.5) == pytest.approx(stats.binomtest(140, 200).pvalue, rel=1e-6)
+    assert p_of(Answer(half, "a half", null=0.5), Threshold()) == 1.0
+    assert p_of(Answer(half, "a half"), Threshold(), 0.0) < 1e-9
 
 
 def test_a_guarding_control_keeps_a_finding_from_failing():
@@ -46,7 +56,7 @@ def test_a_finding_comes_back_from_json():
     answer = Answer(
         MANY, "so much", (Control("random", "nothing", FEW, 0.5), Control.inapplicable("trivial-input", "none")),
         pd.DataFrame({"head": ["a", "b"], "value": [1.0, np.nan]}), (figure,), ({"text": "x", "flips": True},), 2,
-        (("too long", 3),), {"mark": "because"}, "", ("assumed",), ("limited",), 0.1,
+        (("too long", 3),), {"mark": "because"}, "", ("assumed",), ("limited",), 0.1, null=0.5,
     )  # fmt: skip
     finding = Finding(
         "FAIR-1", "flips", "fairness", "fail", threshold=Threshold(0.05), answer=answer, p=0.01, p_adjusted=0.02,

@@ -1,6 +1,6 @@
 import pytest
 
-from mechcausal.audits.journal import Journal, Rows, digest
+from mechcausal.audits.journal import Counter, Journal, Rows, digest
 
 
 def never():
@@ -34,7 +34,7 @@ def test_a_line_that_was_cut_off_is_computed_again(tmp_path, cut):
 def test_a_line_that_was_changed_is_left_out(tmp_path):
     path = tmp_path / "q.jsonl"
     Rows.at(path).row("a", lambda: 1)
-    path.write_bytes(path.read_bytes().replace(b"1]", b"7]"))
+    path.write_bytes(path.read_bytes().replace(b"1,", b"7,"))
     assert Rows.at(path).done == {}
 
 
@@ -58,3 +58,45 @@ def test_without_a_folder_nothing_is_kept():
 
 def test_a_digest_does_not_depend_on_the_order_of_keys():
     assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1}) != digest({"a": 1, "b": 3})
+
+
+def test_what_is_remembered_counts_once_in_each_question():
+    counter, memory = Counter(), {}
+
+    def asked(key, forwards):
+        remembered = key in memory
+        if not remembered:
+            memory[key] = counter.counted(lambda: forwards())
+        counter.count(key, memory[key][1], remembered=remembered)
+
+    def run(forwards):
+        counter["forwards"] += forwards
+
+    def larger():
+        asked("small", lambda: run(2))
+        run(10)
+
+    for _ in range(2):
+        asked("small", lambda: run(2))
+    assert counter["forwards"] == 2
+    asked("large", larger)
+    assert counter["forwards"] == 14
+    counter = Counter()
+    asked("large", larger)
+    asked("large", larger)
+    assert counter["forwards"] == 12
+
+
+def test_rows_that_are_read_back_count(tmp_path):
+    def compute(rows):
+        def work():
+            rows.counter["forwards"] += 5
+            return 1
+
+        return rows.row("a", work)
+
+    for _ in range(2):
+        rows = Rows.at(tmp_path / "rows.jsonl")
+        compute(rows)
+        compute(rows)
+        assert rows.counter["forwards"] == 5

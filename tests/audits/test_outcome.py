@@ -73,6 +73,6 @@ def test_a_reward_is_not_called_log_odds():
 
 
 def test_examples_keep_their_words(by_hand):
-    words = {"says": "the log-odds move", "examples": [{"text": "log-odds"}]}
+    words = {"says": "the log-odds move by 1", "examples": [{"text": "log-odds"}]}
     assert in_its_unit(words, outcome_of(by_hand)) == words
-    assert in_its_unit(words, outcome_of(by_hand, "prob")) == {**words, "says": "the prob move"}
+    assert in_its_unit(words, outcome_of(by_hand, "prob")) == {**words, "says": "the prob moves by 1"}

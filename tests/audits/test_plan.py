@@ -95,7 +95,10 @@ def test_files_that_questions_and_edits_name_are_looked_for(tmp_path, monkeypatc
     (tmp_path / "here" / "lora").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "here")
     table = {
-        **TABLE, "question": [{"ask": "links", "data": "people", "dictionary": "./features", "id": "FAIR-1"}],
+        **TABLE, "question": [
+            {"ask": "links", "data": "people", "dictionary": "./features", "id": "FAIR-1"},
+            {"ask": "flips", "data": "people"},
+        ],
         "edit": [{"do": "adapter", "folder": "./lora"}],
     }  # fmt: skip
     missing = "there is no file or folder"

@@ -71,7 +71,7 @@ def test_a_plan_is_checked_without_running(plan, tmp_path):
     bad.write_text('titel = "x"\n[data.people]\npairs = "none.csv"\n[[question]]\nask = "flip"\n')
     done = run("audit", "check", bad, "--json")
     assert done.code == 3
-    assert len(done.document["problems"]) == 2
+    assert len(done.document["problems"]) == 4  # the missing file and the missing model too
     assert run("audit", "run", bad, "-o", tmp_path / "out").code == 3
     assert "did you mean 'title'" in run("audit", "check", bad).error
 
@@ -169,3 +169,15 @@ def test_a_failed_check_exits_with_one(monkeypatch):
     assert done.code == 1
     assert "  FAIL  Caucasian: base rate" in done.output
     assert done.output.rstrip().endswith("8 of 9 checks passed")
+
+
+def test_what_goes_wrong_is_json_where_json_was_asked_for(plan, tmp_path):
+    bad = run("audit", "run", plan("at_most = 2.0"), "-o", tmp_path / "out", "--json")
+    assert bad.code == bad.document["exit_code"] == 3
+    assert "out of range" in bad.document["problems"][0]
+    assert "out of range" in bad.error
+    for words in (("report", tmp_path / "none"), ("compare", tmp_path / "none", tmp_path / "none")):
+        done = run("audit", *words, "--json")
+        assert done.code == done.document["exit_code"] == 4
+        assert done.document["error"] in done.error
+        assert "none" in done.document["error"]

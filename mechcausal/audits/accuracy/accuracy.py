@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from mechcausal.arguments import Count, Texts
-from mechcausal.audits.decisions import OfDecisions, constant, correct
+from mechcausal.audits.decisions import OfDecisions, constant, correct, unnamed, what_is_written
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.finding import Answer, Control, Identified
 from mechcausal.audits.grouped import bars_of, by_group, groups_of, wrong_groups
@@ -20,23 +20,28 @@ from mechcausal.data.prompts import PromptSet
 
 @dataclass(frozen=True, kw_only=True)
 class Accuracy(OfDecisions):
-    """Count the prompts whose decision is their answer.
+    """Count the prompts whose decision is their answer; of a classifier, their label.
 
     1 is always right. The same is given for each group, with intervals that are clustered; a group is a combination of
     values of the columns in `by`. Of pairs the clean prompts are asked.
 
     Attributes:
         by: The columns that make the groups; all prompts together where there are none.
-        against: Whether a decision is the likeliest of all words, or that between answer and foil.
+        against: Whether a decision is the likeliest of all words (of a classifier the likeliest label), that between answer
+            and foil, or (`"written"`) which of the two stands first in what the model writes.
+        tokens: How many tokens are written at most, where decisions are written.
         least: The smallest group that is accepted.
     """
 
     word: ClassVar[str] = "accuracy"
     family: ClassVar[Family] = "accuracy"
     estimand: ClassVar[str] = "the share of prompts whose decision is the right answer"
+    contrast: ClassVar[str] = "what the model decides against the answer that is declared right"
+    population: ClassVar[str] = "prompts like those in the data"
+    held_fixed: ClassVar[str] = "every prompt, which is asked as it is"
     identified: ClassVar[Identified] = "descriptive"
     scale: ClassVar[str] = "share of prompts"
-    assumptions: ClassVar[tuple[str, ...]] = ("the answers of the prompts are true",)
+    assumptions: ClassVar[tuple[str, ...]] = ("the answers of the prompts (of a classifier the labels) are true",)
     limits: ClassVar[tuple[str, ...]] = ("it speaks of prompts like these, and of no others",)
     bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
     better: ClassVar[Better] = "high"
@@ -46,21 +51,24 @@ class Accuracy(OfDecisions):
     def answer(self, desk: Desk) -> Answer:
         """Return the accuracy."""
         prompts = plain_prompts(desk.data)
-        right = correct(desk, prompts, self.against)
+        right = correct(desk, prompts, self.against, self.tokens)
         estimate = desk.rate(right, prompts.clusters)
         groups = groups_of(prompts, self.by) if self.by else np.full(len(prompts), "all")
         table = by_group(desk, right, groups, prompts.clusters)
         spread = f"; by group from {table['accuracy'].min():.1%} to {table['accuracy'].max():.1%}" if self.by else ""
         says = f"{estimate.value:.1%} [{estimate.low:.1%}, {estimate.high:.1%}] of decisions are right{spread}"
         shown = _order(right)
-        texts = written(prompts.take(shown), desk.model)
+        texts, said = (
+            written(prompts.take(shown), desk.model),
+            what_is_written(desk, prompts, self.against, self.tokens, shown),
+        )
         examples = tuple(
-            {"prompt": row, "text": texts[place], "group": str(groups[row]), "right": bool(right[row])}
+            {"prompt": row, "text": texts[place], "group": str(groups[row]), "right": bool(right[row]), **said[place]}
             for place, row in enumerate(shown)
         )
         return Answer(
             estimate, says, self._controls(desk, prompts, estimate.value), table, (bars_of(table),) if self.by else (), examples,
-            units=tuple(right), unit_clusters=prompts.clusters,
+            marks=unnamed(desk, prompts, self.against, self.tokens), units=tuple(right), unit_clusters=prompts.clusters,
         )  # fmt: skip
 
     def wrong_prompts(self, prompts: PromptSet) -> Iterator[str]:
@@ -70,11 +78,11 @@ class Accuracy(OfDecisions):
 
     def _controls(self, desk: Desk, prompts: Any, value: float) -> tuple[Control, ...]:  # noqa: ANN401
         redraws = desk.against_redraws(
-            ("accuracy", prompts.hash, self.against),
-            lambda other: float(correct(other, prompts, self.against).mean()),
+            ("accuracy", prompts.hash, self.against, self.tokens),
+            lambda other: float(correct(other, prompts, self.against, self.tokens).mean()),
             value,
         )
-        guess = desk.rate(constant(prompts), prompts.clusters)
+        guess = desk.rate(constant(desk, prompts), prompts.clusters)
         return (
             Control.inapplicable("random", "nothing inside the model is touched, so there is no other site to touch"),
             replace(redraws, guards=False),

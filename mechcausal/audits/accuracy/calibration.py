@@ -21,6 +21,7 @@ from mechcausal.audits.perturbed import plain_prompts, written
 from mechcausal.audits.question import Family
 from mechcausal.data.prompts import PromptSet
 from mechcausal.data.splits import cluster_numbers
+from mechcausal.models.classifier import head_of
 
 FEWEST = 50
 
@@ -49,7 +50,9 @@ class Calibration(OfDecisions):
 
     Attributes:
         bins: The number of bins.
-        against: Whether a decision is the likeliest of all words, or that between answer and foil.
+        against: Whether a decision is the likeliest of all words (of a classifier the likeliest label), or that between
+            answer and foil.
+        tokens: Not used: what is written has no confidence, so `against="written"` is refused.
         draws: How many samples of a calibrated model are simulated.
     """
 
@@ -58,10 +61,13 @@ class Calibration(OfDecisions):
     estimand: ClassVar[str] = (
         "the expected calibration error of the decisions, less that of a calibrated model with the same confidences"
     )
+    contrast: ClassVar[str] = "how sure the model is against how often it is right"
+    population: ClassVar[str] = "prompts like those in the data"
+    held_fixed: ClassVar[str] = "every prompt, which is asked as it is"
     identified: ClassVar[Identified] = "descriptive"
     scale: ClassVar[str] = "probability"
     assumptions: ClassVar[tuple[str, ...]] = (
-        "the answers of the prompts are true",
+        "the answers of the prompts (of a classifier the labels) are true",
         "given the confidence, the prompts are independent (for the simulated error alone)",
     )
     limits: ClassVar[tuple[str, ...]] = ("what a calibrated model exceeds is small, not known to be nothing",)
@@ -109,6 +115,13 @@ class Calibration(OfDecisions):
     def forwards(self, desk: Desk) -> float:
         """Return the number of prompts; nothing is redrawn."""
         return 2 * len(plain_prompts(desk.data))
+
+    def unreadable(self, desk: Desk) -> Iterator[str]:
+        """Say why there is nothing to compare: no decisions that are right or wrong, or no confidence in them."""
+        if self.against == "written":
+            yield "what is written has no confidence to compare with: ask it of against = 'all' or 'foil'"
+        else:
+            yield from super().unreadable(desk)
 
     def wrong_prompts(self, prompts: PromptSet) -> Iterator[str]:
         """Say what is wrong with the number of prompts."""
@@ -164,6 +177,8 @@ def calibration_slope(
 
 def preference(desk: Desk, prompts: Any, level: float) -> Estimate | None:  # noqa: ANN401
     """Return the intercept where all prompts are decided between the same two words: the preference for the later one."""
+    if head_of(desk.model) is not None:
+        return _preference_of_a_label(desk, prompts, level)
     if prompts.answer is None or prompts.foil is None:
         return None
     answer, foil = (side.cpu().numpy() for side in (prompts.answer, prompts.foil))
@@ -173,6 +188,13 @@ def preference(desk: Desk, prompts: Any, level: float) -> Estimate | None:  # no
     log_odds = np.where(later, 1, -1) * desk.outcomes(prompts)
     columns = np.column_stack([np.ones(len(log_odds)), log_odds])
     return fit(columns, later.astype(float), prompts.clusters).estimate(0, level)
+
+
+def _preference_of_a_label(desk: Desk, prompts: Any, level: float) -> Estimate:  # noqa: ANN401
+    """Return the intercept of a classifier: its preference for the label that the plan reads."""
+    odds = desk.outcomes(prompts)
+    labeled = correct(desk, prompts, "foil") == (odds > 0)
+    return fit(np.column_stack([np.ones(len(odds)), odds]), labeled.astype(float), prompts.clusters).estimate(0, level)
 
 
 def _members(sure: np.ndarray, bins: int) -> list[np.ndarray]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
 
 from mechcausal.arguments import Count, NotNegative, Texts
+from mechcausal.audits.behavior.writing import TOKENS, pattern_of, require_room, written_after
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.estimate import Estimate
 from mechcausal.audits.finding import Answer, Control, Identified
@@ -20,11 +20,8 @@ from mechcausal.audits.question import AuditQuestion, Family
 from mechcausal.audits.sources import digest_of
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.prompts import PromptSet
-from mechcausal.errors import ArgumentError, UnsupportedError
-from mechcausal.generation.generating import Generating
+from mechcausal.errors import ArgumentError
 from mechcausal.results.charts import bar_chart
-
-_AT_A_TIME = 64  # prompts after which texts are kept, so that an interrupted run goes on there
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,11 +42,13 @@ class Generated(AuditQuestion):
     word: ClassVar[str] = "generated"
     family: ClassVar[Family] = "fairness"
     contrast: ClassVar[str] = "each prompt against its counterpart, where the data are pairs"
+    population: ClassVar[str] = "what the model writes after prompts like those in the data"
     held_fixed: ClassVar[str] = "every other word of the prompt"
+    assumptions: ClassVar[tuple[str, ...]] = ("the declared words mean in an answer what they were declared for",)
     limits: ClassVar[tuple[str, ...]] = ("words are counted, and what a text means without them is not seen",)
     words: Texts = ()
     outcome: Literal["contains", "differs"] = "contains"
-    tokens: Count = 16
+    tokens: Count = TOKENS
     temperature: NotNegative = 0.0
     samples: Count = 1
 
@@ -97,49 +96,26 @@ class Generated(AuditQuestion):
         """Return roughly how many forwards of one prompt it takes."""
         return super().forwards(desk) * self.samples * (1 + self.tokens / 8)
 
+    def require_fit(self, desk: Desk) -> None:
+        """Refuse prompts behind which no room is left in the model's context for what is to be written."""
+        for side in (desk.data.clean, desk.data.corrupt) if isinstance(desk.data, Contrast) else (desk.data,):
+            require_room(desk.model, side, self.tokens, samples=self.samples, temperature=self.temperature)
+
     def problems(self, data: Mapping[str, Any]) -> Iterator[str]:
         """Say what is wrong with the data."""
         yield from super().problems(data)
         if self.outcome == "differs" and isinstance(data["data"], PromptSet):
             yield "only the answers of pairs can differ, and its data are prompts"
 
-    @cached_property
+    @property
     def _pattern(self) -> re.Pattern[str]:
-        listed = "|".join(re.escape(text.strip()) for text in self.words if text.strip())
-        return re.compile(rf"(?<!\w)(?:{listed})(?!\w)", re.IGNORECASE)
+        return pattern_of(self.words)
 
     def _texts(self, desk: Desk, data: PromptSet | Contrast) -> tuple[list[list[str]], ...]:
         """Return the answers of each prompt, for each side."""
         sides = (data.clean, data.corrupt) if isinstance(data, Contrast) else (data,)
-        return tuple(self._written(desk, side) for side in sides)
-
-    def _written(self, desk: Desk, prompts: PromptSet) -> list[list[str]]:
-        """Return the answers of each prompt, [prompt sample]; kept as they come."""
-        how = self.tokens, self.temperature, self.samples, desk.seed
-        key = "generated", digest_of(prompts), digest(*how), desk.treatment
-
-        def write() -> list[list[str]]:
-            if desk.runner is not None:
-                raise UnsupportedError("text is not written with a path ablated", fix="ask it under other edits")
-            given = prompts if desk.rewrite is None else desk.rewrite(prompts)
-            parts = [slice(low, low + _AT_A_TIME) for low in range(0, len(given), _AT_A_TIME)]
-            return [
-                answers
-                for part in desk.bar(parts, "writing", "batch")
-                for answers in desk.rows.row(
-                    f"{digest(*key)} {part.start}", lambda part=part: self._run(desk, given.take(part))
-                )
-            ]
-
-        return desk.once(key, write)
-
-    def _run(self, desk: Desk, prompts: PromptSet) -> list[list[str]]:
-        made = Generating(
-            edits=desk.edits, tokens=self.tokens, temperature=self.temperature, samples=self.samples,
-            batch_size=desk.batch_size, seed=desk.seed,
-        ).run(desk.model, prompts)  # fmt: skip
-        desk.counter["forwards"] += len(prompts) * self.samples
-        return [made.texts[row : row + self.samples] for row in range(0, len(made.texts), self.samples)]
+        how: dict[str, Any] = {"tokens": self.tokens, "temperature": self.temperature, "samples": self.samples}
+        return tuple(written_after(desk, side, **how) for side in sides)
 
     def _units(self, texts: tuple[list[list[str]], ...]) -> np.ndarray:
         """Return one number for each prompt or pair."""

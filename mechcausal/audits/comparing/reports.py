@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,9 @@ from mechcausal.audits.filed import write_document
 from mechcausal.audits.finding import Finding
 from mechcausal.audits.mitigation.sweep import difference
 from mechcausal.audits.plain import plain
+from mechcausal.audits.question import QUESTIONS
 from mechcausal.audits.report import Report
-from mechcausal.errors import ResultError, did_you_mean
+from mechcausal.errors import MechcausalError, ResultError, did_you_mean
 from mechcausal.results.charts import Bars, bar_chart
 from mechcausal.results.multiplicity import holm
 
@@ -243,7 +244,7 @@ def compare(before: Report | str | Path, after: Report | str | Path) -> Comparis
 def _change(before: Finding, after: Finding) -> Change:
     if before.question != after.question:
         return Change(before, after, note=f"the questions differ: {before.question} and {after.question}")
-    specs = [{name: value for name, value in each.spec.items() if name not in _FREE} for each in (before, after)]
+    specs = [_set(each.spec) for each in (before, after)]
     if specs[0] != specs[1]:
         names = sorted(name for name in {**specs[0], **specs[1]} if specs[0].get(name) != specs[1].get(name))
         return Change(before, after, note=f"the questions differ in {', '.join(names)}")
@@ -255,8 +256,21 @@ def _change(before: Finding, after: Finding) -> Change:
     same = _digests(before) == _digests(after)
     gap, paired = difference(after.answer, before.answer) if same else (_apart(before, after), False)
     notes = [] if same else ["the data differ"]
+    if same and not paired:
+        notes.append("there is no number for each unit, so the two standard errors are combined as if independent")
     notes += ["the thresholds differ"] if before.threshold != after.threshold else []
     return Change(before, after, gap, paired, note=", ".join(notes))
+
+
+def _set(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what was set in a question; older reports hold nothing else, newer ones every field."""
+    kind = QUESTIONS[spec["ask"]] if spec.get("ask") in QUESTIONS else None
+    try:
+        defaults = {} if kind is None else plain(kind("data").in_full())
+    except MechcausalError:  # it needs more than data
+        defaults = {part.name: part.default for part in fields(kind)} if kind is not None else {}
+    kept = [name for name in spec if name == "ask" or name not in defaults or spec[name] != defaults[name]]
+    return {name: spec[name] for name in kept if name not in _FREE}
 
 
 def _apart(before: Finding, after: Finding) -> Estimate:

@@ -63,6 +63,7 @@ class ConceptEffect(AuditQuestion):
 
     word: ClassVar[str] = "concept_effect"
     family: ClassVar[Family] = "explainability"
+    population: ClassVar[str] = "texts like those in the data"
     held_fixed: ClassVar[str] = "the declared columns and the other words, as far as learners describe what they say"
     identified: ClassVar[Identified] = "observational-adjusted"
     scale: ClassVar[str] = "log-odds"

@@ -13,8 +13,10 @@ import pandas as pd
 from mechcausal.arguments import Count, Share
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.estimate import Estimate
+from mechcausal.audits.examples import of_pairs
 from mechcausal.audits.finding import Answer, Control, Identified
-from mechcausal.audits.question import AuditQuestion, Family
+from mechcausal.audits.metered import OfMetric
+from mechcausal.audits.question import Family
 from mechcausal.audits.sources import DATA, Source
 from mechcausal.circuits.circuit import Circuit
 from mechcausal.circuits.discover import Discovering, ScorerName
@@ -26,7 +28,7 @@ from mechcausal.circuits.held_out import held_out
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.splits import FEWEST, split, units
 from mechcausal.errors import MechcausalError
-from mechcausal.patching.sweep import MetricSpec
+from mechcausal.metrics import METRICS, Metric
 from mechcausal.results.charts import Bar, Bars
 
 Measure = Literal["faithfulness", "completeness", "comprehensiveness", "sufficiency"]
@@ -55,7 +57,7 @@ class CircuitSource(Source):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Faithfulness(AuditQuestion):
+class Faithfulness(OfMetric):
     """Run a circuit alone, and the model without it, with everything else ablated.
 
     Faithfulness (Marks et al. 2024) is 1 where the circuit keeps all of the behavior and 0 where it keeps nothing;
@@ -72,14 +74,15 @@ class Faithfulness(AuditQuestion):
         measure: Which of the four is the estimate.
         method: How a circuit is found.
         share: Which share of all edges it keeps.
-        metric: The metric; that of the circuit's search unless said.
         ablation: What edges outside carry; that of the search unless said.
         random: How many random circuits of the same size are run.
     """
 
     word: ClassVar[str] = "faithfulness"
     family: ClassVar[Family] = "explainability"
+    population: ClassVar[str] = "pairs like those that the circuit is judged on"
     identified: ClassVar[Identified] = "intervention"
+    assumptions: ClassVar[tuple[str, ...]] = ("what ablated edges carry stands for an edge that passes nothing on",)
     limits: ClassVar[tuple[str, ...]] = ("another ablation gives another number", "other circuits may be as faithful")
     takes: ClassVar[tuple[type[Any], ...]] = (Contrast,)
     under_edits: ClassVar[bool] = False
@@ -87,9 +90,20 @@ class Faithfulness(AuditQuestion):
     measure: Measure = "faithfulness"
     method: ScorerName = "eap-ig"
     share: Share = 0.1
-    metric: MetricSpec | None = None
     ablation: Ablation | None = None
     random: Count = 5
+
+    @property
+    def reads_outcome(self) -> bool:
+        """Whether it reads the outcome of the plan; a circuit that is given may have been searched by another metric."""
+        return self.metric is None and self.circuit is None
+
+    def metric_at(self, desk: Desk) -> Metric:
+        """Return its own metric, or the outcome of the plan; without both that of the circuit's search."""
+        searched = desk.held["circuit"].about.get("metric") if "circuit" in desk.held else None
+        if self.metric is None and not desk.reads and searched in METRICS:
+            return METRICS[searched]
+        return super().metric_at(desk)
 
     @property
     def estimand(self) -> str:
@@ -114,11 +128,7 @@ class Faithfulness(AuditQuestion):
     def answer(self, desk: Desk) -> Answer:
         """Return how faithful the circuit is."""
         pairs, circuit = self._found(desk)
-        judge = EvaluatingCircuit(
-            circuit=circuit, metric=self.metric, ablation=self.ablation, sizes=(), random=self.random, minimality=0,
-            parts=0, batch_size=desk.batch_size, seed=desk.seed,
-        )  # fmt: skip
-        found = judge.run(desk.model, pairs)
+        found = self._judge(desk, circuit).run(desk.model, pairs)
         desk.counter["forwards"] += int(found.provenance.compute["forwards"])
         numbers = measures(found, desk.level)
         estimate = numbers[self.measure]
@@ -140,11 +150,23 @@ class Faithfulness(AuditQuestion):
             "Kept by the circuit, and left without it", "share of the behavior",
         )  # fmt: skip
         notes = {f"note {number}": note for number, note in enumerate(found.notes, 1)}
-        return Answer(estimate, says, self._controls(found), pd.DataFrame(rows), (bars,), marks=notes)
+        runs = {"whole_model": found.baselines["clean"], "nothing": found.baselines["corrupt"], **alone(found)}
+        lost = runs["whole_model"] - runs["circuit_alone"]
+        return Answer(
+            estimate, says, self._controls(found), pd.DataFrame(rows), (bars,), of_pairs(desk.model, pairs, runs, lost),
+            marks=notes,
+        )  # fmt: skip
 
     def forwards(self, desk: Desk) -> float:
         """Return roughly how many forwards it takes."""
         return (4 + self.random) * len(desk.data)
+
+    def require_fit(self, desk: Desk) -> None:
+        """Refuse a model without edges, and a circuit of another one."""
+        if "circuit" in desk.held:
+            self._judge(desk, desk.held["circuit"]).cost(desk.model, desk.data)
+        else:
+            self._search(desk).cost(desk.model, desk.data)
 
     def problems(self, data: Mapping[str, Any]) -> Iterator[str]:
         """Say what is wrong with the pairs and the circuit."""
@@ -168,9 +190,16 @@ class Faithfulness(AuditQuestion):
         if "circuit" in desk.held:
             return pairs, desk.held["circuit"]
         first, second = split(units(pairs), 0.5, seed=[desk.seed, 53], fewest=FEWEST, what="pairs")
-        options: dict[str, Any] = {} if self.metric is None else {"metric": self.metric}
-        search = Discovering(method=self.method, share=self.share, **options)
-        return pairs.take(second.tolist()), search.run(desk.model, pairs.take(first.tolist()))
+        return pairs.take(second.tolist()), self._search(desk).run(desk.model, pairs.take(first.tolist()))
+
+    def _search(self, desk: Desk) -> Discovering:
+        return Discovering(method=self.method, share=self.share, metric=self.metric_at(desk))
+
+    def _judge(self, desk: Desk, circuit: Circuit) -> EvaluatingCircuit:
+        return EvaluatingCircuit(
+            circuit=circuit, metric=self.metric_at(desk), ablation=self.ablation, sizes=(), random=self.random, minimality=0,
+            parts=0, batch_size=desk.batch_size, seed=desk.seed,
+        )  # fmt: skip
 
     def _controls(self, found: Evaluation) -> tuple[Control, ...]:
         mean, low, high = found.of_random
@@ -184,17 +213,23 @@ class Faithfulness(AuditQuestion):
         )  # fmt: skip
 
 
+def alone(found: Evaluation) -> dict[str, np.ndarray]:
+    """Return the metric of every pair with the circuit alone, and without it."""
+    roles = found.frame["role"].to_numpy()
+    return {
+        name: found.examples[int(np.flatnonzero(roles == role)[0])]
+        for name, role in (("circuit_alone", CIRCUIT), ("without_the_circuit", REST))
+    }
+
+
 def measures(found: Evaluation, level: float = 0.95) -> dict[str, Estimate]:
     """Return the four measures with their intervals."""
     whole, nothing = found.baselines["clean"], found.baselines["corrupt"]
-    rows = {
-        role: found.examples[int(np.flatnonzero((found.frame["role"] == role).to_numpy())[0])]
-        for role in (CIRCUIT, REST)
-    }
+    circuit, rest = alone(found).values()
     behavior = whole - nothing
     return {
-        "faithfulness": Estimate.ratio(rows[CIRCUIT] - nothing, behavior, found.clusters, level),
-        "completeness": Estimate.ratio(rows[REST] - nothing, behavior, found.clusters, level),
-        "comprehensiveness": Estimate.mean(whole - rows[REST], found.clusters, level),
-        "sufficiency": Estimate.mean(whole - rows[CIRCUIT], found.clusters, level),
+        "faithfulness": Estimate.ratio(circuit - nothing, behavior, found.clusters, level),
+        "completeness": Estimate.ratio(rest - nothing, behavior, found.clusters, level),
+        "comprehensiveness": Estimate.mean(whole - rest, found.clusters, level),
+        "sufficiency": Estimate.mean(whole - circuit, found.clusters, level),
     }

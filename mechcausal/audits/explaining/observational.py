@@ -11,9 +11,9 @@ import pandas as pd
 
 from mechcausal.address import Selection, Site, vector
 from mechcausal.arguments import OpenShare, Text
-from mechcausal.audits.decisions import undecidable
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.estimate import Estimate
+from mechcausal.audits.examples import of_prompts
 from mechcausal.audits.finding import Answer, Control, Identified
 from mechcausal.audits.perturbed import plain_prompts
 from mechcausal.audits.question import AuditQuestion, Family
@@ -22,7 +22,7 @@ from mechcausal.data.prompts import PromptSet
 from mechcausal.data.splits import FEWEST, split, units
 from mechcausal.errors import DataError
 from mechcausal.interventions.specs import Add, Edit
-from mechcausal.metrics import metric as metric_of
+from mechcausal.models.abilities import abilities
 from mechcausal.models.engine import evaluate
 from mechcausal.models.plan import Plan
 from mechcausal.patching.reading import read
@@ -60,9 +60,13 @@ class Observational(AuditQuestion):
     )
     contrast: ClassVar[str] = "half a standard deviation to one side against half of one to the other"
     held_fixed: ClassVar[str] = "all other coordinates of the activation, and all other positions"
+    population: ClassVar[str] = "prompts like those in the data"
     identified: ClassVar[Identified] = "intervention"
+    null: ClassVar[float] = 0.0
     scale: ClassVar[str] = "log-odds per standard deviation"
+    assumptions: ClassVar[tuple[str, ...]] = ("half a standard deviation stays within what the model has learned from",)
     limits: ClassVar[tuple[str, ...]] = ("a direction that reads a label need not be the one that carries it",)
+    reads_outcome: ClassVar[bool] = True
     under_edits: ClassVar[bool] = False
     place: Text = "L0.resid_post"
     at: At = field(default="@-1", metadata={"read": as_text})
@@ -123,7 +127,16 @@ class Observational(AuditQuestion):
                 for name, value, low, high in rows[:3] if np.isfinite(value)]  # fmt: skip
         return Answer(
             estimate, says, self._controls(desk, judged, x[second], estimate.value), table,
-            (Bars(tuple(bars), "Intervention and observation", "log-odds per standard deviation"),), marks=marks,
+            (Bars(tuple(bars), "Intervention and observation", "log-odds per standard deviation"),),
+            of_prompts(
+                desk.model, judged,
+                {
+                    self.label: column_of(judged, self.label), "coordinate": coordinate / spread, "outcome": outcome,
+                    "change_by_one_standard_deviation": effects,
+                },
+                effects, rows=second,
+            ),
+            marks=marks,
             assumptions=() if refused else ("for the observed slopes: nothing outside this activation moves both",),
         )  # fmt: skip
 
@@ -131,14 +144,17 @@ class Observational(AuditQuestion):
         """Return roughly how many forwards it takes."""
         return (3 + _RANDOM) * len(plain_prompts(desk.data))
 
+    def require_fit(self, desk: Desk) -> None:
+        """Refuse a place that the model does not have."""
+        super().require_fit(desk)
+        abilities(desk.model).require([Site.parse(self.place)])
+
     def problems(self, data: Mapping[str, Any]) -> Iterator[str]:
         """Say what is wrong with the prompts, the label and the site."""
         yield from super().problems(data)
         if not isinstance(data["data"], self.takes):
             return
         prompts = plain_prompts(data["data"])
-        if (why := undecidable(prompts, "foil")) is not None:
-            yield f"the prompts in {self._name_of('data')} {why}"
         try:
             classes(prompts, self.label)
             Site.parse(self.place)
@@ -152,7 +168,7 @@ class Observational(AuditQuestion):
         """Return the change of the log-odds of each prompt between half a step down and half a step up."""
         site, at = Site.parse(self.place), Selection.parse(self.at)
         cells = [(Edit(site, Add(vector((sign * step / 2).tolist())), at),) for sign in (1, -1)]
-        values = evaluate(desk.model, Plan(prompts, cells, metric_of("logit_diff")), batch_size=desk.batch_size).values
+        values = evaluate(desk.model, Plan(prompts, cells, desk.outcome), batch_size=desk.batch_size).values
         desk.counter["forwards"] += 2 * len(prompts)
         return values[0] - values[1]
 

@@ -13,14 +13,15 @@ from mechcausal.arguments import Count, OpenShare
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.estimate import Estimate
 from mechcausal.audits.finding import Answer, Control, Identified
-from mechcausal.audits.question import AuditQuestion, Family
+from mechcausal.audits.metered import OfMetric
+from mechcausal.audits.question import Family
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.places import as_text
 from mechcausal.data.splits import FEWEST, split, units
 from mechcausal.errors import DataError
 from mechcausal.patching.activation import patch
 from mechcausal.patching.attribution import attribute
-from mechcausal.patching.sweep import CellSpec, MetricSpec
+from mechcausal.patching.sweep import CellSpec
 from mechcausal.results.charts import Line, Lines
 
 SHARES = (0.01, 0.05, 0.1, 0.2, 0.5)
@@ -28,7 +29,7 @@ MEASURES = ("comprehensiveness", "sufficiency")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rationale(AuditQuestion):
+class Rationale(OfMetric):
     """Take out the sites that an attribution ranks first, or keep them alone (DeYoung et al. 2020, as for words).
 
     Sites are ranked on one half of the clusters. On the other half the first 1, 5, 10, 20 and 50 % of them take their
@@ -42,7 +43,6 @@ class Rationale(AuditQuestion):
         sites: What is ranked; see `mc.patch`.
         steps: The steps of integrated gradients; 0 is the plain gradient.
         shares: The shares of sites.
-        metric: The metric.
         random: How many random rankings are run as well.
     """
 
@@ -50,8 +50,10 @@ class Rationale(AuditQuestion):
     family: ClassVar[Family] = "explainability"
     contrast: ClassVar[str] = "the model without the named sites, or with them alone, against the whole model"
     held_fixed: ClassVar[str] = "sites that are not exchanged, up to how they react"
+    population: ClassVar[str] = "pairs like those of the half that judges"
     identified: ClassVar[Identified] = "intervention"
     scale: ClassVar[str] = "share of what all sites together do"
+    assumptions: ClassVar[tuple[str, ...]] = ("the activation of the counterpart stands for a site that is taken out",)
     limits: ClassVar[tuple[str, ...]] = ("another ablation than the counterpart's activation gives another number",)
     takes: ClassVar[tuple[type[Any], ...]] = (Contrast,)
     under_edits: ClassVar[bool] = False
@@ -59,7 +61,6 @@ class Rationale(AuditQuestion):
     sites: CellSpec = field(default="z", metadata={"read": as_text})
     steps: Count | Literal[0] = 8
     shares: Sequence[OpenShare] = SHARES
-    metric: MetricSpec = "logit_diff"
     random: Count = 5
 
     @property
@@ -136,13 +137,17 @@ class Rationale(AuditQuestion):
         return {
             "at": "all",
             "direction": "noise",
-            "metric": self.metric,
+            "metric": self.metric_at(desk),
             "batch_size": desk.batch_size,
         }
 
     def forwards(self, desk: Desk) -> float:
         """Return roughly how many forwards it takes."""
         return (1 + 2 * len(self.shares) * (1 + self.random)) * len(desk.data) / 2 + (2 + self.steps) * len(desk.data)
+
+    def require_fit(self, desk: Desk) -> None:
+        """Refuse sites that the model does not have, or that have no gradient."""
+        attribute.cost(desk.model, desk.data, sites=self.sites, steps=self.steps, **self._options(desk))
 
     def problems(self, data: Mapping[str, Any]) -> Iterator[str]:
         """Say what is wrong with the pairs."""

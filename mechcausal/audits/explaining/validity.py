@@ -15,7 +15,8 @@ from mechcausal.audits.desk import Desk
 from mechcausal.audits.estimate import Estimate
 from mechcausal.audits.figures import Point, Points
 from mechcausal.audits.finding import Answer, Control, Identified
-from mechcausal.audits.question import AuditQuestion, Family
+from mechcausal.audits.metered import OfMetric
+from mechcausal.audits.question import Family
 from mechcausal.circuits.discover import Discovering
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.places import as_text
@@ -25,7 +26,7 @@ from mechcausal.patching.activation import Direction, patch
 from mechcausal.patching.attribution import attribute
 from mechcausal.patching.projection import direct_logit_attribution
 from mechcausal.patching.reading import read
-from mechcausal.patching.sweep import CellSpec, MetricSpec, Positions
+from mechcausal.patching.sweep import CellSpec, Positions
 
 Prediction = Literal["gradient", "integrated gradients", "path gradients", "direct", "probe", "eap", "eap-ig"]
 OF_EDGES = ("eap", "eap-ig")
@@ -34,7 +35,7 @@ _NOTHING = 1e-6  # an effect below this share of the largest has no sign
 
 
 @dataclass(frozen=True, kw_only=True)
-class InterventionalValidity(AuditQuestion):
+class InterventionalValidity(OfMetric):
     """Compare what an attribution predicts for single-site interventions with what these interventions do.
 
     The explanation is made of unedited runs and their gradients, without one of the interventions that judge it: every
@@ -52,7 +53,6 @@ class InterventionalValidity(AuditQuestion):
         sites: Where to intervene; see `mc.patch`. For edges all edges of the model are compared.
         at: At which positions.
         direction: Whether clean values are put into the corrupt run (`"denoise"`) or corrupt ones into the clean run.
-        metric: The metric.
         steps: The number of steps of a path.
     """
 
@@ -64,8 +64,10 @@ class InterventionalValidity(AuditQuestion):
     )
     contrast: ClassVar[str] = "predicted against measured changes of the metric"
     held_fixed: ClassVar[str] = "all other sites, up to how they react"
+    population: ClassVar[str] = "interventions at single sites like those named, in pairs like those in the data"
     identified: ClassVar[Identified] = "intervention"
     scale: ClassVar[str] = "rank correlation"
+    assumptions: ClassVar[tuple[str, ...]] = ("an activation that is exchanged is one that the model could have had",)
     limits: ClassVar[tuple[str, ...]] = (
         "one site at a time: what sites do together may differ",
         "the interval counts the pairs; the sites are those of this model",
@@ -77,7 +79,6 @@ class InterventionalValidity(AuditQuestion):
     sites: CellSpec = field(default=("z", "mlp_out"), metadata={"read": as_text})
     at: Positions = field(default=None, metadata={"read": as_text})
     direction: Direction = "denoise"
-    metric: MetricSpec = "logit_diff"
     steps: Count = 8
 
     @property
@@ -95,7 +96,7 @@ class InterventionalValidity(AuditQuestion):
             first, second = split(units(pairs), 0.5, seed=[desk.seed, 41], fewest=FEWEST, what="pairs")
             seen, judged = pairs.take(first.tolist()), pairs.take(second.tolist())
         result = patch(desk.model, judged, sites=self.sites, at=self.at, direction=self.direction,
-                       metric=self.metric, batch_size=desk.batch_size)  # fmt: skip
+                       metric=self.metric_at(desk), batch_size=desk.batch_size)  # fmt: skip
         names = [f"{site}{at if at != '@all' else ''}" for site, at in _places(result.frame)]
         measured = _changes(result)
         predicted = self._predictions(desk, seen, judged, result.frame)
@@ -117,6 +118,12 @@ class InterventionalValidity(AuditQuestion):
         if self.predicted in OF_EDGES:
             return float(Discovering(method="exact", share=1.0).cost(desk.model, desk.data).forwards)
         return float(patch.cost(desk.model, desk.data, sites=self.sites, at=self.at).forwards)
+
+    def require_fit(self, desk: Desk) -> None:
+        """Refuse sites that the model does not have, and predictions that it does not allow."""
+        super().require_fit(desk)
+        if self.predicted == "direct":
+            direct_logit_attribution.cost(desk.model, desk.data, direction=self.direction)
 
     def problems(self, data: Mapping[str, Any]) -> Iterator[str]:
         """Say what is wrong with the pairs."""
@@ -195,7 +202,9 @@ class InterventionalValidity(AuditQuestion):
             case _:
                 path = {"gradient": {"steps": 0}, "integrated gradients": {"steps": self.steps, "path": "joint"}}
                 more = path.get(self.predicted, {"steps": self.steps, "path": "cell"})
-                made = attribute(desk.model, pairs, sites=self.sites, at=self.at, metric=self.metric, **options, **more)
+                made = attribute(
+                    desk.model, pairs, sites=self.sites, at=self.at, metric=self.metric_at(desk), **options, **more
+                )
                 return _changes(made)
 
     def _readable(self, desk: Desk, seen: Contrast, pairs: Contrast, frame: pd.DataFrame) -> np.ndarray:
@@ -236,7 +245,7 @@ class InterventionalValidity(AuditQuestion):
         return value.reshape(len(prompts), -1).numpy()
 
     def _of_edges(self, desk: Desk, pairs: Contrast) -> Answer:
-        options: dict[str, Any] = {"metric": self.metric, "share": 1.0, "search": "top"}
+        options: dict[str, Any] = {"metric": self.metric_at(desk), "share": 1.0, "search": "top"}
         made = Discovering(method=self.predicted, **options).run(desk.model, pairs)
         truth = Discovering(method="exact", **options).run(desk.model, pairs)
         ends = ["sender", "receiver", "at"]

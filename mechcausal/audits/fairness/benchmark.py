@@ -43,6 +43,7 @@ class Benchmark(AuditQuestion):
     family: ClassVar[Family] = "fairness"
     contrast: ClassVar[str] = "what the stereotype says against the contrary"
     held_fixed: ClassVar[str] = "the rest of the sentence"
+    population: ClassVar[str] = "sentences like those of the benchmark"
     identified: ClassVar[Identified] = "descriptive"
     scale: ClassVar[str] = "score of the benchmark"
     assumptions: ClassVar[tuple[str, ...]] = ("the sentences measure what their authors say",)
@@ -87,6 +88,7 @@ class Benchmark(AuditQuestion):
             (bar_chart(bars, f"Scores of {items.name}", "score"),), self._examples(items), dropped=tuple(items.dropped),
             marks=marks, cannot_fail=score.vacuous, smallest_detectable=detectable(score.estimate),
             units=tuple(map(float, score.units)), unit_clusters=tuple(map(str, items.clusters)) if len(score.units) else (),
+            null=score.ideal,
         )  # fmt: skip
 
     def forwards(self, desk: Desk) -> float:
@@ -103,6 +105,14 @@ class Benchmark(AuditQuestion):
             yield f"pairs of {main.name!r} are no benchmark: use the source benchmark = ..., or pairs of {', '.join(OF_PAIRS)}"
         elif not isinstance(main, self.takes):
             yield f'{self._name_of("data")} holds no benchmark: name one with the source benchmark = "crows_pairs"'
+        else:
+            ideal = 0.5 if main.name == "crows_pairs" else 0.0
+            low, high = (
+                -1.0 if self.at_least is None else self.at_least,
+                1.0 if self.at_most is None else self.at_most,
+            )
+            if not low <= ideal <= high:
+                yield f"a score of {ideal:g} is no preference in {main.name}, and the threshold ({self.threshold}) leaves it out: declare at_least and at_most around it"
 
     @staticmethod
     def _items(data: Any) -> BenchmarkItems:  # noqa: ANN401
@@ -121,7 +131,14 @@ class Benchmark(AuditQuestion):
             return scores.winogender(difference, mass, items.facts["female"], names, desk.level)
         likely = desk.outcomes(items.prompts, "logprob").reshape(-1, len(ROLES))
         both = self._bbq(items, likely.argmax(1), desk.level)
-        return both.get(self.context) or next(iter(both.values()))
+        chosen = both.get(self.context) or next(iter(both.values()))
+        other = {
+            name: each
+            for score in both.values()
+            if score is not chosen
+            for name, each in ((score.name, score.estimate), *score.beside.items())
+        }
+        return replace(chosen, beside={**other, **chosen.beside})
 
     @staticmethod
     def _bbq(items: BenchmarkItems, chosen: np.ndarray, level: float) -> dict[str, Score]:

@@ -12,6 +12,7 @@ import pandas as pd
 from mechcausal.arguments import Count
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.estimate import Estimate
+from mechcausal.audits.examples import of_pairs
 from mechcausal.audits.fairness.controls import cluster_problem, detectable, drawn_places, embedding_alone
 from mechcausal.audits.finding import Answer, Control, Identified
 from mechcausal.audits.journal import digest
@@ -44,6 +45,7 @@ class ControlledEffect(AuditQuestion):
     word: ClassVar[str] = "controlled_effect"
     family: ClassVar[Family] = "fairness"
     contrast: ClassVar[str] = "each prompt against its counterpart, the mediator held alike in both"
+    population: ClassVar[str] = "pairs like those in the data"
     identified: ClassVar[Identified] = "intervention"
     scale: ClassVar[str] = "log-odds"
     assumptions: ClassVar[tuple[str, ...]] = ("the factor acts through the swapped words alone",)
@@ -54,6 +56,7 @@ class ControlledEffect(AuditQuestion):
     under_edits: ClassVar[bool] = False
     reads_outcome: ClassVar[bool] = True
     better: ClassVar[Literal["low", "high", "zero"]] = "zero"
+    null: ClassVar[float] = 0.0
     mediator: Any = field(metadata={"read": read_places})
     values: Any = field(default=None, metadata={"read": read_numbers})
     points: Count = 9
@@ -114,7 +117,12 @@ class ControlledEffect(AuditQuestion):
         where = "on average" if self.judged is None else f"at {table['held_at'][self.judged]}"
         says = f"with {self.mediator} held, the effect is {estimate} {where} ({spread}); the total effect is {total}"
         return Answer(
-            estimate, says, controls, table, (self._figure(table, total),), n_tests=len(table),
+            estimate, says, controls, table, (self._figure(table, total),),
+            of_pairs(
+                desk.model, pairs,
+                {"clean_outcome": high, "corrupt_outcome": low, "effect_while_held": judged}, judged,
+            ),
+            n_tests=len(table),
             dropped=tuple(pairs.dropped), smallest_detectable=detectable(estimate), units=tuple(map(float, judged)),
             unit_clusters=tuple(names),
         )  # fmt: skip
@@ -122,6 +130,12 @@ class ControlledEffect(AuditQuestion):
     def forwards(self, desk: Desk) -> float:
         """Return how many forwards it takes."""
         return (2 + 2 * self._count) * len(desk.data) + desk.networks * desk.size
+
+    def require_fit(self, desk: Desk) -> None:
+        """Refuse a mediator that the model does not have."""
+        super().require_fit(desk)
+        able = abilities(desk.model)
+        able.require([place.site for place in joint(self._mediator, able)])
 
     def problems(self, data: Mapping[str, Any]) -> Iterator[str]:
         """Say what is wrong with the pairs."""

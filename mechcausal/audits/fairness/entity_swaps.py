@@ -36,6 +36,7 @@ class EntitySwaps(AuditQuestion):
     family: ClassVar[Family] = "fairness"
     contrast: ClassVar[str] = "a sentence with one entity against the same sentence with another"
     held_fixed: ClassVar[str] = "every other word of the sentence"
+    population: ClassVar[str] = "sentences like those in the data, with entities like these"
     identified: ClassVar[Identified] = "paired-counterfactual"
     scale: ClassVar[str] = "log-odds"
     assumptions: ClassVar[tuple[str, ...]] = ("the swapped names say nothing that the answer should depend on",)
@@ -49,6 +50,11 @@ class EntitySwaps(AuditQuestion):
         """What the estimate is."""
         size = "the mean size of the shift of the log-odds when an entity is swapped"
         return size if self.neutral is None else f"{size}, beyond that of swaps of random names"
+
+    @property
+    def null(self) -> float | None:
+        """What there is beyond swaps of random names where there is nothing; a size alone is never zero."""
+        return None if self.neutral is None else 0.0
 
     def answer(self, desk: Desk) -> Answer:
         """Return the shifts."""

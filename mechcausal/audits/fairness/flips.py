@@ -34,6 +34,7 @@ class Flips(AuditQuestion):
     estimand: ClassVar[str] = "the share of pairs whose decision changes when only the declared factor is changed"
     contrast: ClassVar[str] = "each prompt against its counterpart"
     held_fixed: ClassVar[str] = "every other word of the prompt"
+    population: ClassVar[str] = "pairs like those in the data"
     identified: ClassVar[Identified] = "paired-counterfactual"
     scale: ClassVar[str] = "share of pairs"
     assumptions: ClassVar[tuple[str, ...]] = ("the factor acts through the swapped words alone",)

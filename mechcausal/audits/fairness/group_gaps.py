@@ -11,6 +11,8 @@ import pandas as pd
 import torch
 
 from mechcausal.arguments import Count, Number
+from mechcausal.audits.decisions import TOKENS, undecidable, unnamed
+from mechcausal.audits.decisions import decisions as decided
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.estimate import Estimate
 from mechcausal.audits.fairness.controls import detectable
@@ -52,7 +54,10 @@ class GroupGaps(AuditQuestion):
         group: The column or variable that holds the group of each prompt; its groups unless said.
         positive: The label that calls for the answer; a label of 1, or the text of the answer, unless said.
         decisions: A column that holds decisions that were made elsewhere (1 or 0); no model is asked then.
-        cutoff: The log-odds above which the answer is taken.
+        against: Whether the log-odds of answer against foil decide, or (`"written"`) which of the two stands first in what the
+            model writes.
+        cutoff: The log-odds above which the answer is taken, against the foil.
+        tokens: How many tokens are written at most, where decisions are written.
         smallest: A group with fewer prompts is refused.
     """
 
@@ -60,7 +65,10 @@ class GroupGaps(AuditQuestion):
     family: ClassVar[Family] = "fairness"
     contrast: ClassVar[str] = "one group against another"
     held_fixed: ClassVar[str] = "nothing: groups may differ in whatever goes with them"
+    population: ClassVar[str] = "prompts like those in the data, of the groups named"
     identified: ClassVar[Identified] = "descriptive"
+    assumptions: ClassVar[tuple[str, ...]] = ("groups and labels are recorded rightly",)
+    null: ClassVar[float] = 0.0
     limits: ClassVar[tuple[str, ...]] = (
         "a gap says nothing about its cause: groups may differ in what the decision is rightly about",
         "no gap on average does not exclude that single decisions depend on the group",
@@ -71,7 +79,9 @@ class GroupGaps(AuditQuestion):
     group: str = ""
     positive: str | None = None
     decisions: str | None = None
+    against: Literal["foil", "written"] = "foil"
     cutoff: Number = 0.0
+    tokens: Count = TOKENS
     smallest: Count = SMALLEST
 
     @property
@@ -103,10 +113,11 @@ class GroupGaps(AuditQuestion):
             if metrics.table["y_score"].notna().all():
                 figures += [self._calibration(metrics)]
         units = self._units(metrics)
+        marks = unnamed(desk, prompts, self.against, self.tokens) if self.decisions is None else {}
         controls = self._shuffled(metrics, desk.seed), self._redrawn(desk, prompts), self._perfect(metrics)
         return Answer(
             estimate, says, controls, table, tuple(figures),
-            self._examples(prompts, metrics), limits=limits, cannot_fail=cannot_fail,
+            self._examples(prompts, metrics), limits=limits, marks=marks, cannot_fail=cannot_fail,
             smallest_detectable=detectable(estimate), units=units,
             unit_clusters=tuple(map(str, metrics.table["cluster"])) if units else (),
         )  # fmt: skip
@@ -141,20 +152,29 @@ class GroupGaps(AuditQuestion):
         if prompts.answer is not None and len(prompts.answer.unique()) > 1:
             yield "its prompts have different answers, so that a decision does not mean the same in all of them"
 
+    def unreadable(self, desk: Desk) -> Iterator[str]:
+        """Say why the model makes no decision about the prompts."""
+        yield from super().unreadable(desk)
+        if self.against == "written":
+            if self.metric == "calibration" or self.decisions is not None:
+                yield "what is written has no predicted chance, and was not decided elsewhere: leave out against"
+            elif (why := undecidable(desk, desk.data, self.against, tokens=self.tokens)) is not None:
+                yield f"the prompts in {self._name_of('data')} {why}"
+
     def _metrics(self, desk: Desk, prompts: PromptSet) -> GroupMetrics:
         """Return the metrics of the model at a desk."""
         if self.decisions is not None:
             decisions, score = _zero_or_one(column_of(prompts, self.decisions), self.decisions), None
         else:
-            odds = desk.outcomes(prompts)
-            decisions, score = (odds > self.cutoff).astype(int), 1 / (1 + np.exp(-odds))
+            decisions = (decided(desk, prompts, self.against, self.cutoff, self.tokens) == 1).astype(int)
+            score = 1 / (1 + np.exp(-desk.outcomes(prompts))) if self.against == "foil" else None
         labels = self._labels(prompts) if prompts.labels or self.metric != "selection_rate" else None
         names = ["selection_rate"]
         if labels is not None:
             names += ["true_positive_rate", "false_positive_rate", "positive_predictive_value", "accuracy", "base_rate"]
             names += [] if score is None else ["calibration"]
         if self.metric not in names:
-            raise DataError("calibration needs predicted chances", fix="let the model decide: leave out decisions")
+            raise DataError("calibration needs predicted chances", fix="leave out decisions and against")
         return group_metrics(
             labels, decisions, sensitive_features=list(column_of(prompts, self.group or "groups")), y_score=score,
             clusters=prompts.clusters or None, metrics=names, smallest=self.smallest, level=desk.level,

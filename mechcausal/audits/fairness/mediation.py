@@ -57,6 +57,7 @@ class Mediation(AuditQuestion):
     word: ClassVar[str] = "mediation"
     family: ClassVar[Family] = "fairness"
     contrast: ClassVar[str] = "each prompt against its counterpart, in the parts named and past them"
+    population: ClassVar[str] = "pairs like those in the data"
     identified: ClassVar[Identified] = "intervention"
     assumptions: ClassVar[tuple[str, ...]] = ("the factor acts through the swapped words alone",)
     limits: ClassVar[tuple[str, ...]] = ("indirect effects of several mediators overlap and need not add up",)
@@ -64,6 +65,7 @@ class Mediation(AuditQuestion):
     under_edits: ClassVar[bool] = False
     reads_outcome: ClassVar[bool] = True
     better: ClassVar[Literal["low", "high", "zero"]] = "zero"
+    null: ClassVar[float] = 0.0
     mediators: Any = field(default="z", metadata={"read": read_places})
     through: Any = field(default=None, metadata={"read": read_places})
     at: Positions = None
@@ -149,6 +151,13 @@ class Mediation(AuditQuestion):
         )
         declared = (2 + 2 * (1 + _RANDOM_SETS)) * len(desk.data) if self.through is not None else 0
         return swept + declared + desk.networks * desk.size
+
+    def require_fit(self, desk: Desk) -> None:
+        """Refuse mediators that the model does not have."""
+        super().require_fit(desk)
+        if self.through is not None:
+            able = abilities(desk.model)
+            able.require([place.site for place in joint(self.through, able, self.at)])
 
     def problems(self, data: Mapping[str, Any]) -> Iterator[str]:
         """Say what is wrong with the pairs."""

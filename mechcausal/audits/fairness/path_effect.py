@@ -13,6 +13,7 @@ from mechcausal.address import Place, Site
 from mechcausal.arguments import described
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.estimate import Estimate
+from mechcausal.audits.examples import of_pairs
 from mechcausal.audits.fairness.controls import cluster_problem, detectable, embedding_alone, linearized, unclear
 from mechcausal.audits.finding import Answer, Control, Identified
 from mechcausal.audits.journal import digest
@@ -49,6 +50,7 @@ class PathEffect(AuditQuestion):
     family: ClassVar[Family] = "fairness"
     contrast: ClassVar[str] = "the factor changed along the unfair paths alone, against not changed"
     held_fixed: ClassVar[str] = "what every other edge carries, as in the corrupt prompt"
+    population: ClassVar[str] = "pairs like those in the data"
     identified: ClassVar[Identified] = "intervention"
     assumptions: ClassVar[tuple[str, ...]] = ("the factor acts through the swapped words alone",)
     limits: ClassVar[tuple[str, ...]] = ("whether a path is unfair is a choice, not a measurement",)
@@ -56,6 +58,7 @@ class PathEffect(AuditQuestion):
     under_edits: ClassVar[bool] = False
     reads_outcome: ClassVar[bool] = True
     better: ClassVar[Literal["low", "high", "zero"]] = "zero"
+    null: ClassVar[float] = 0.0
     unfair: Any = field(metadata={"read": read_edges})
     fair: Any = field(default=None, metadata={"read": read_edges})
     judged: Literal["share", "effect"] = "share"
@@ -129,6 +132,10 @@ class PathEffect(AuditQuestion):
         return Answer(
             estimate, says, controls, table,
             (bar_chart(bars, "The effect of the factor along declared paths", "effect on the log-odds"),),
+            of_pairs(
+                desk.model, pairs,
+                {"clean_outcome": high, "corrupt_outcome": low, "total_effect": high - low, **effects}, effects[ALL_UNFAIR],
+            ),
             n_tests=0, dropped=tuple(pairs.dropped), cannot_fail=unclear(total) if self.judged == "share" else "",
             assumptions=(self._choice(kept["edges"][ALL_UNFAIR]),), smallest_detectable=detectable(estimate),
             units=units, unit_clusters=tuple(names),
@@ -138,6 +145,11 @@ class PathEffect(AuditQuestion):
         """Return roughly how many forwards it takes."""
         sets = len(_named("unfair", self.unfair)) + 1 + len(_named("fair", self.fair))
         return (2 + 4 * (sets + _RANDOM_DRAWS)) * len(desk.data) + desk.networks * desk.size
+
+    def require_fit(self, desk: Desk) -> None:
+        """Refuse paths that the model does not have."""
+        sets = {**_named("unfair", self.unfair), **_named("fair", self.fair)}
+        path_effects.cost(desk.model, desk.data, sets, metric=desk.outcome)
 
     def problems(self, data: Mapping[str, Any]) -> Iterator[str]:
         """Say what is wrong with the pairs."""

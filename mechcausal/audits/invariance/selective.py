@@ -9,9 +9,17 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import pandas as pd
 
-from mechcausal.arguments import Number, Share, Texts
+from mechcausal.arguments import Count, Number, Share, Texts
 from mechcausal.audits import perturbed
-from mechcausal.audits.decisions import Against, decisions, moved_beyond_redraws, undecidable
+from mechcausal.audits.decisions import (
+    TOKENS,
+    Against,
+    decisions,
+    forwards_of,
+    moved_beyond_redraws,
+    undecidable,
+    unnamed,
+)
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.estimate import Estimate
 from mechcausal.audits.figures import Cell, Matrix, Tone
@@ -63,8 +71,10 @@ class SelectiveInvariance(AuditQuestion):
         must_stay: The perturbations under which the decision must stay.
         must_change: Those under which it must change.
         also: Generated perturbations of which nothing is declared; pairs that are not declared are shown as well.
-        against: Whether a decision is that between answer and foil, or the likeliest of all words.
+        against: Whether a decision is that between answer and foil, the likeliest of all words (of a classifier the likeliest
+            label), or (`"written"`) which of answer and foil stands first in what the model writes, or neither.
         cutoff: The log-odds above which the answer is taken, for decisions against the foil.
+        tokens: How many tokens are written at most, where decisions are written.
         tolerance: The share of broken decisions up to which a cell of the picture counts as kept.
     """
 
@@ -76,6 +86,7 @@ class SelectiveInvariance(AuditQuestion):
     )
     contrast: ClassVar[str] = "each prompt against its perturbed counterpart"
     held_fixed: ClassVar[str] = "all that the perturbation leaves as it is"
+    population: ClassVar[str] = "prompts and perturbations like those given"
     identified: ClassVar[Identified] = "paired-counterfactual"
     scale: ClassVar[str] = "share of prompts"
     assumptions: ClassVar[tuple[str, ...]] = ("what must stay and what must change was declared rightly, by people",)
@@ -87,6 +98,7 @@ class SelectiveInvariance(AuditQuestion):
     also: Texts = ()
     against: Against = "foil"
     cutoff: Number = 0.0
+    tokens: Count = TOKENS
     tolerance: Share = 0.05
 
     def answer(self, desk: Desk) -> Answer:
@@ -111,6 +123,7 @@ class SelectiveInvariance(AuditQuestion):
             (self._figure(desk, found),),
             tuple(example for each in found for example in self._examples(desk, each)),
             n_tests=len(declared),
+            marks=unnamed(desk, worst.before, self.against, self.tokens),
             units=tuple(worst.violations),
             unit_clusters=worst.before.clusters,
         )
@@ -120,7 +133,8 @@ class SelectiveInvariance(AuditQuestion):
         sizes = [2 * len(desk.held[f"pairs.{name}"]) for name in self._of_pairs]
         count = len(perturbed.plain_prompts(desk.data))
         generated = sum(name not in self._of_pairs for name in self._names)
-        return sum(sizes) + (2 + generated) * count + desk.networks * (max(sizes, default=count) + count)
+        runs = sum(sizes) + (2 + generated) * count + desk.networks * (max(sizes, default=count) + count)
+        return runs * forwards_of(self.against, self.tokens)
 
     def problems(self, data: Mapping[str, Any]) -> Iterator[str]:
         """Say what is wrong with the declarations and the data."""
@@ -138,14 +152,24 @@ class SelectiveInvariance(AuditQuestion):
                 yield from self._wrong_pairs(name, data.get(f"pairs.{name}"))
             elif (why := self._cannot(prompts, name)) is not None:
                 yield why
-        if any(name not in self._of_pairs for name in self._names) and (why := undecidable(main, self.against)):
+
+    def unreadable(self, desk: Desk) -> Iterator[str]:
+        """Say why the model makes no decision about the prompts, or about pairs."""
+        made = any(name not in self._of_pairs for name in self._names)
+        if made and (why := undecidable(desk, desk.data, self.against, tokens=self.tokens)) is not None:
             yield f"the prompts in {self._name_of('data')} {why}"
+        for name in self._names:
+            if name not in self._of_pairs:
+                continue
+            pairs = desk.held[f"pairs.{name}"]
+            sides = (pairs.clean, pairs.corrupt) if isinstance(pairs, Contrast) else ()
+            said = (undecidable(desk, side, self.against, tokens=self.tokens) for side in sides)
+            if why := next(filter(None, said), None):
+                yield f"the pairs of {name!r} {why}"
 
     def _wrong_pairs(self, name: str, pairs: Any) -> Iterator[str]:  # noqa: ANN401
         if not isinstance(pairs, Contrast):
             yield f"the perturbation {name!r} must be given as pairs"
-        elif (why := undecidable(pairs, self.against)) is not None:
-            yield f"the pairs of {name!r} {why}"
 
     def _cannot(self, prompts: PromptSet, name: str) -> str | None:
         """Say why a perturbation cannot be made of the prompts; None where it can."""
@@ -194,12 +218,12 @@ class SelectiveInvariance(AuditQuestion):
     def _perturbed(self, desk: Desk, name: str) -> Perturbed:
         before, after = self._sides(desk, name)
         flips = self._flips(desk, before, after)
-        has_odds = undecidable(before, "foil") is None
+        has_odds = undecidable(desk, before, "foil") is None
         shift = desk.outcomes(after) - desk.outcomes(before) if has_odds else np.full(len(before), np.nan)
         return Perturbed(name, self._declared(name), before, after, flips, shift)
 
     def _flips(self, desk: Desk, before: PromptSet, after: PromptSet) -> np.ndarray:
-        first, second = (decisions(desk, side, self.against, self.cutoff) for side in (before, after))
+        first, second = (decisions(desk, side, self.against, self.cutoff, self.tokens) for side in (before, after))
         return (first != second).astype(float)
 
     def _row(self, desk: Desk, each: Perturbed) -> dict[str, Any]:
@@ -219,7 +243,7 @@ class SelectiveInvariance(AuditQuestion):
         if worst.declared == "must stay":
             redraws = moved_beyond_redraws(
                 desk,
-                (self.against, self.cutoff),
+                (self.against, self.cutoff, self.tokens),
                 worst.before,
                 worst.after,
                 lambda other: float(self._flips(other, worst.before, worst.after).mean()),
@@ -238,7 +262,7 @@ class SelectiveInvariance(AuditQuestion):
     def _random(self, desk: Desk) -> Control:
         """Exchange one word of each prompt, wherever it stands: what a change of any word does."""
         before = perturbed.plain_prompts(desk.data)
-        why = perturbed.unchangeable(before) or undecidable(before, self.against)
+        why = perturbed.unchangeable(before) or undecidable(desk, before, self.against)
         if why is not None:
             return Control.inapplicable("random", f"the prompts {why}")
         flips = desk.rate(self._flips(desk, before, perturbed.elsewhere(before, seed=desk.seed)), before.clusters)

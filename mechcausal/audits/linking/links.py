@@ -13,9 +13,11 @@ import pandas as pd
 from mechcausal.arguments import Count, CountOrZero, OpenShare, Text
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.estimate import Estimate
+from mechcausal.audits.examples import of_pairs
 from mechcausal.audits.figures import Point, Points
 from mechcausal.audits.finding import Answer, Control, Identified
-from mechcausal.audits.question import AuditQuestion, Family
+from mechcausal.audits.metered import OfMetric
+from mechcausal.audits.question import Family
 from mechcausal.audits.redrawn import redrawn_effect
 from mechcausal.audits.sources import DATA, FILE
 from mechcausal.data.contrast import Contrast
@@ -27,9 +29,9 @@ from mechcausal.links.ceilings import DELETION
 from mechcausal.links.linking import Linking
 from mechcausal.links.result import Links as Linked
 from mechcausal.links.verdict import CAUSAL, CORRELATE, INCOMPLETE, UNASSOCIATED, VERDICTS
+from mechcausal.models.abilities import abilities
 from mechcausal.models.attached import attached, detach
 from mechcausal.patching.activation import patch
-from mechcausal.patching.sweep import MetricSpec
 from mechcausal.probes.labels import column_of
 
 FEWEST_NETWORKS = 8  # with which a link compares the total effect, if with any
@@ -37,7 +39,7 @@ FEWEST_CLUSTERS = 12
 
 
 @dataclass(frozen=True, kw_only=True)
-class Links(AuditQuestion):
+class Links(OfMetric):
     """Say of every candidate whether it carries the concept (available), and whether the behavior moves with it (used).
 
     The estimate is the number of candidates that are both, `causal`, or with `measure="largest"` the largest share of the
@@ -57,7 +59,6 @@ class Links(AuditQuestion):
         legitimate: Pairs on which the behavior is to stay: what runs through the candidates there is what removing them
             would cost.
         neutral: Text that has nothing to do with the concept.
-        metric: The metric.
         smallest_effect: The smallest share of the total effect that is of interest.
         fdr: The rate of false discoveries.
         random: With how many random directions a feature is compared.
@@ -69,7 +70,9 @@ class Links(AuditQuestion):
     family: ClassVar[Family] = "links"
     contrast: ClassVar[str] = "each candidate with its own value against that of the counterpart"
     held_fixed: ClassVar[str] = "all other candidates, up to how they react"
+    population: ClassVar[str] = "pairs like those in the data"
     identified: ClassVar[Identified] = "intervention"
+    assumptions: ClassVar[tuple[str, ...]] = ("what differs within a pair is the concept, and no more",)
     limits: ClassVar[tuple[str, ...]] = (
         "what is spread over many candidates may be carried by none of them alone",
         "another dictionary has other features",
@@ -84,7 +87,6 @@ class Links(AuditQuestion):
     measure: Literal["number", "largest"] = "number"
     legitimate: Any = field(default=None, metadata=DATA)
     neutral: Any = field(default=None, metadata=DATA)
-    metric: MetricSpec = "logit_diff"
     smallest_effect: OpenShare = 0.02
     fdr: OpenShare = 0.05
     random: CountOrZero = 40
@@ -114,7 +116,8 @@ class Links(AuditQuestion):
         with self._candidates(desk) as given:
             links = self._asked(desk, given).run(desk.model, pairs)
             legitimate = self._legitimate(desk, links)
-        desk.counter["forwards"] += int(links.provenance.compute["forwards"])
+            examples = self._examples(desk, links)
+        desk.counter["forwards"] += _forwards(links, pairs, desk)
         frame = links.of(links.concepts[0])
         causal = frame[frame["verdict"] == CAUSAL]
         incomplete = bool((frame["verdict"] == INCOMPLETE).any())
@@ -133,13 +136,12 @@ class Links(AuditQuestion):
                                        for each in links.tables["complete"])} if incomplete else {}  # fmt: skip
         random, learned, trivial = _controls(links, frame, total)
         # A link refuses what redrawn networks do as well, at 1 %; for the plan's own error their p-value must count.
-        guard = redrawn_effect(desk, pairs, *desk.both(pairs, self.metric))
+        guard = redrawn_effect(desk, pairs, *desk.both(pairs, self.metric_at(desk)))
         learned = replace(learned, p=guard.p, guards=guard.guards, says=f"{learned.says}; {guard.says}")
         return Answer(
             estimate, f"{says}; {blocked}" if blocked else says, (random, learned, trivial), table,
-            (_figure(frame),), n_tests=int(links.tables["family"]["effects"]), marks=marks,
+            (_figure(frame),), examples, n_tests=int(links.tables["family"]["effects"]), marks=marks,
             cannot_fail=marks.get(INCOMPLETE, ""),
-            assumptions=("what differs within a pair is the concept, and no more",),
         )  # fmt: skip
 
     def forwards(self, desk: Desk) -> float:
@@ -183,7 +185,7 @@ class Links(AuditQuestion):
         n = len(desk.data)
         probes: Any = self.concept or {"the factor": [*([1] * n), *([0] * n)]}
         return Linking(
-            given, probes, at=self.at, read_at=self.read_at, metric=self.metric, smallest_effect=self.smallest_effect,
+            given, probes, at=self.at, read_at=self.read_at, metric=self.metric_at(desk), smallest_effect=self.smallest_effect,
             fdr=self.fdr, random=self.random, redrawn=max(FEWEST_NETWORKS, desk.networks) if desk.networks else 0,
             most=self.most, details=self.details, neutral=desk.held.get("neutral"), batch_size=desk.batch_size, seed=desk.seed,
         )  # fmt: skip
@@ -199,10 +201,32 @@ class Links(AuditQuestion):
         if used.empty:
             return {}
         found = patch(
-            desk.model, pairs, sites=list(used["site"]), at=self.at, metric=self.metric, batch_size=desk.batch_size
+            desk.model,
+            pairs,
+            sites=list(used["site"]),
+            at=self.at,
+            metric=self.metric_at(desk),
+            batch_size=desk.batch_size,
         )
         desk.counter["forwards"] += len(found.frame) * len(pairs)
         return dict(zip(used["candidate"], found.frame["effect"].astype(float), strict=True))
+
+    def _examples(self, desk: Desk, links: Linked) -> tuple[dict[str, Any], ...]:
+        """Return the pairs, with their effect and what of it passes through the causal candidate that carries most."""
+        pairs: Contrast = desk.data
+        clean, corrupt = desk.both(pairs, self.metric_at(desk))
+        columns: dict[str, Any] = {"clean_outcome": clean, "corrupt_outcome": corrupt, "effect": clean - corrupt}
+        frame = links.of(links.concepts[0])
+        causal = frame[frame["verdict"] == CAUSAL]
+        if len(causal):
+            row = causal.iloc[int(causal["share"].abs().argmax())]
+            through = patch(
+                desk.model, pairs, sites=[row["site"]], at=self.at, direction="denoise", metric=self.metric_at(desk),
+                batch_size=desk.batch_size,
+            )  # fmt: skip
+            desk.counter["forwards"] += 3 * len(pairs)
+            columns[f"through {row['candidate']}"] = through.examples[0] - through.baselines["base"]
+        return of_pairs(desk.model, pairs, columns, columns["effect"])
 
     def _estimate(self, frame: pd.DataFrame, causal: pd.DataFrame, level: float) -> Estimate:
         if self.measure == "number":
@@ -215,6 +239,14 @@ class Links(AuditQuestion):
             for _, row in causal.iterrows()
         ]  # fmt: skip
         return Estimate.largest(shares)
+
+
+def _forwards(links: Linked, pairs: Contrast, desk: Desk) -> int:
+    """Return how many forwards of one prompt were run: of what the engine shared, what is left of each."""
+    ran = links.provenance.compute
+    whole = pairs.clean.tokens.shape[1] * abilities(desk.model).shape.n_layers
+    shared = (ran.get("naive_token_layers", 0) - ran.get("token_layers", 0)) / whole
+    return round(sum(ran["stages"].values()) - shared)
 
 
 def _rows(frame: pd.DataFrame, legitimate: Mapping[str, float]) -> pd.DataFrame:

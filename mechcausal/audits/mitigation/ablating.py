@@ -13,7 +13,7 @@ from torch import Tensor
 from mechcausal.address import Selection, Site, Vector, expand, vector
 from mechcausal.arguments import Number, Share, Text
 from mechcausal.audits.desk import Desk
-from mechcausal.audits.mitigation.spec import Mitigation, Treatment
+from mechcausal.audits.mitigation.spec import Mitigation, Treatment, require_positions
 from mechcausal.audits.sources import DATA, digest_of
 from mechcausal.circuits.edges.masked import Masked
 from mechcausal.circuits.edges.wiring import Wiring
@@ -45,6 +45,12 @@ class Ablate(Mitigation):
     to: Literal["mean", "zero"] | Number = "mean"
     share: Share = 1.0
     data: Any = field(default=None, metadata=DATA)
+
+    def require_fit(self, desk: Desk, prompts: Sequence[PromptSet]) -> None:
+        """Refuse sites that the model does not have, and positions that no prompt has."""
+        able = abilities(desk.model)
+        able.require(expand(self.sites, able.shape))
+        require_positions(self.at, prompts)
 
     def made(self, desk: Desk) -> Treatment:
         """Return edits that set the sites to numbers."""
@@ -111,13 +117,21 @@ class MeanPath(Mitigation):
     receiver: Text
     data: Any = field(default=None, metadata=DATA)
 
+    def require_fit(self, desk: Desk, prompts: Sequence[PromptSet]) -> None:
+        """Refuse a path that the model does not have."""
+        self._edge(desk)
+
     def made(self, desk: Desk) -> Treatment:
         """Return what runs prompts without the path."""
+        return Treatment(runner=WithoutPath(*self._edge(desk), self.require("data", "over which the mean is taken")))
+
+    def _edge(self, desk: Desk) -> tuple[int, int]:
+        """Return the numbers of the sender and the receiver."""
         wiring = Wiring.of(abilities(desk.model))
         sender, receiver = wiring.sender(self.sender), wiring.receiver(self.receiver)
         if not wiring.possible[sender, receiver]:
             raise SiteError(f"no path leads from {self.sender} to {self.receiver}", fix="choose a later receiver")
-        return Treatment(runner=WithoutPath(sender, receiver, self.require("data", "over which the mean is taken")))
+        return sender, receiver
 
 
 @dataclass(frozen=True)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
 
-from mechcausal.address import Selection, expand, vector
+from mechcausal.address import Selection, Site, expand, vector
 from mechcausal.arguments import Count, Seed
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.mitigation.ablating import Ablate, mean_of
-from mechcausal.audits.mitigation.spec import Mitigation, Treatment
+from mechcausal.audits.mitigation.spec import Mitigation, Treatment, require_positions
 from mechcausal.audits.sources import DATA
 from mechcausal.data.places import SiteSpec
+from mechcausal.data.prompts import PromptSet
 from mechcausal.errors import ArgumentError
 from mechcausal.interventions.specs import Edit, Erase, Project
 from mechcausal.models.abilities import abilities
@@ -48,15 +50,23 @@ class RandomSites(Ablate):
     but: SiteSpec | None = None
     seed: Seed = 0
 
+    def require_fit(self, desk: Desk, prompts: Sequence[PromptSet]) -> None:
+        """Refuse sites that the model does not have, or of which there are too few."""
+        super().require_fit(desk, prompts)
+        self._drawn(desk)
+
     def made(self, desk: Desk) -> Treatment:
         """Return the ablation of the sites that were drawn."""
+        return Treatment(self.edits_of(desk, self._drawn(desk)))
+
+    def _drawn(self, desk: Desk) -> list[Site]:
         shape = abilities(desk.model).shape
         left_out = set() if self.but is None else set(expand(self.but, shape))
         pool = [site for site in expand(self.sites, shape) if site not in left_out]
         if self.n > len(pool):
             raise ArgumentError("there are too few sites to draw from", got=len(pool), expected=f"at least {self.n}")
         order = torch.randperm(len(pool), generator=torch.Generator().manual_seed(self.seed)).tolist()
-        return Treatment(self.edits_of(desk, sorted(pool[number] for number in order[: self.n])))
+        return sorted(pool[number] for number in order[: self.n])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +89,12 @@ class RandomDirections(Mitigation):
     n: Count = 1
     seed: Seed = 0
     data: Any = field(default=None, metadata=DATA)
+
+    def require_fit(self, desk: Desk, prompts: Sequence[PromptSet]) -> None:
+        """Refuse sites that the model does not have, and positions that no prompt has."""
+        able = abilities(desk.model)
+        able.require(expand(self.sites, able.shape))
+        require_positions(self.at, prompts)
 
     def made(self, desk: Desk) -> Treatment:
         """Return projections that remove the directions that were drawn."""

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
-from mechcausal.address import Selection, vector
+from mechcausal.address import Selection, expand, vector
 from mechcausal.arguments import Number, Seed, Share, Text
 from mechcausal.audits.desk import Desk
-from mechcausal.audits.mitigation.spec import Mitigation, Treatment
+from mechcausal.audits.mitigation.spec import Mitigation, Treatment, require_positions
 from mechcausal.audits.sources import DATA
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.places import SiteSpec
+from mechcausal.data.prompts import PromptSet
 from mechcausal.errors import ArgumentError
 from mechcausal.interventions.specs import Add, Edit
 from mechcausal.interventions.specs import Erase as ErasingEdit
+from mechcausal.models.abilities import abilities
 from mechcausal.probes.erasure import Erasing, Erasure, Guarding
 from mechcausal.steering.vectors import VectorSpec, as_vector, direction_of, steered_site
 
@@ -53,15 +56,26 @@ class Erase(Mitigation):
     data: Any = field(default=None, metadata=DATA)
     seed: Seed = 0
 
+    def require_fit(self, desk: Desk, prompts: Sequence[PromptSet]) -> None:
+        """Refuse sites that the model does not have, and labels that the data do not have."""
+        able = abilities(desk.model)
+        able.require(expand(self.sites, able.shape))
+        require_positions(self.at, prompts)
+        if self.data is not None:
+            self._erasing(desk).cost(desk.model, self.data)
+
     def made(self, desk: Desk) -> Treatment:
         """Fit the erasure, and look for what is left of the concept."""
         data = self.require("data", "to which the erasure is fitted")
-        erasure = Erasing(
-            labels=self.labels, sites=self.sites, at=self.at, method=self.method, outcome=self.outcome,
-            batch_size=desk.batch_size, seed=self.seed,
-        ).run(desk.model, data)  # fmt: skip
+        erasure = self._erasing(desk).run(desk.model, data)
         notes = {**_biased(erasure), **(_left(desk, erasure) if self.guard and self.share == 1 else {})}
         return Treatment(tuple(_weakened(edit, self.share) for edit in erasure.edits), notes=notes)
+
+    def _erasing(self, desk: Desk) -> Erasing:
+        return Erasing(
+            labels=self.labels, sites=self.sites, at=self.at, method=self.method, outcome=self.outcome,
+            batch_size=desk.batch_size, seed=self.seed,
+        )  # fmt: skip
 
 
 def _biased(erasure: Erasure) -> dict[str, str]:
@@ -117,6 +131,11 @@ class Steer(Mitigation):
     read_at: str = "@-1"
     data: Any = field(default=None, metadata=DATA)
     seed: Seed = 0
+
+    def require_fit(self, desk: Desk, prompts: Sequence[PromptSet]) -> None:
+        """Refuse a site that the model does not have, and positions that no prompt has."""
+        steered_site(desk.model, self.site)
+        require_positions(self.at, prompts)
 
     def made(self, desk: Desk) -> Treatment:
         """Estimate the vector."""

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from mechcausal.audits.figures import Point, Points, still
-from mechcausal.audits.mitigation.sweep import Measure, Sweep
+from mechcausal.audits.mitigation.sweep import Measure, Sweep, paired
 from mechcausal.errors import ResultError
 
 SURE = 0.95
@@ -25,10 +25,12 @@ class Pareto:
         rows: One row for each edit: `x` and `y` with intervals, `front`, `control`, `dominated_by`, and `share`, in which
             share of the resamples the strongest rival is at least as good on both measures and better on one.
         figure: The scatter, with the front joined.
+        notes: Which numbers could not be resampled unit by unit, and what was drawn instead.
     """
 
     rows: pd.DataFrame
     figure: Points
+    notes: tuple[str, ...] = ()
 
     def frame(self) -> pd.DataFrame:
         """Return the rows."""
@@ -47,6 +49,7 @@ class Pareto:
             rival = f"dominated by {row['dominated_by']} in {row['share']:.0%} of resamples"
             state = "control" if row["control"] else "front" if row["front"] else rival
             lines.append(f"  {row['edit']}: ({row['x']:.3g}, {row['y']:.3g}) {state}")
+        lines += [f"  note: {note}" for note in self.notes]
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
@@ -80,27 +83,47 @@ def pareto(sweep: Sweep, x: str, y: str, *, draws: int = 2000, seed: int = 0) ->
         }  # fmt: skip
         rows.append(row)
     frame = pd.DataFrame(rows)
-    return Pareto(frame, _figure(frame, measures))
+    names = [edit.name for edit in edits]
+    notes = [note for measure in dict.fromkeys(measures) if (note := _unpaired(sweep, names, measure))]
+    return Pareto(frame, _figure(frame, measures), tuple(notes))
+
+
+def _unpaired(sweep: Sweep, edits: list[str], measure: Measure) -> str:
+    """Say that a measure could not be resampled unit by unit; empty where it was."""
+    answers = [sweep.answer(edit, measure.name) for edit in edits]
+    if all(paired(answer, answers[0]) for answer in answers):
+        return ""
+    uncertain = all(len(np.unique(answer.estimate.drawn(2, np.random.default_rng(0)))) > 1 for answer in answers)
+    how = (
+        "its numbers are drawn from the standard error of each edit, as if the edits had other examples"
+        if uncertain
+        else "an edit's number without a standard error is taken as it is, the others are drawn from theirs, as if independent"
+    )
+    return f"{measure.name} ({measure.word}) has not the same units under every edit: {how}"
 
 
 def _losses(sweep: Sweep, edits: list[str], measures: tuple[Measure, ...], draws: int, seed: int) -> np.ndarray:
-    """Return what is worse the larger it is, [measure edit draw]; one draw of clusters serves all edits and measures."""
+    """Return what is worse the larger it is, [measure edit draw]; one draw of clusters serves all edits and measures.
+
+    What has not the same units under every edit is drawn from the uncertainty of its own number instead.
+    """
     columns = {
         measure.name: _clusters(sweep.answer(edits[0], measure.name).unit_clusters, sweep, edits[0], measure)
         for measure in measures
     }
     names = sorted({name for clusters in columns.values() for name in clusters})
     numbers = {name: number for number, name in enumerate(names)}
-    rng = np.random.default_rng(seed)
+    rng, alone = np.random.default_rng(seed), np.random.default_rng([seed, 71])
     weights = rng.multinomial(len(names), np.full(len(names), 1 / max(len(names), 1)), size=draws) if names else None
     out = np.empty((len(measures), len(edits), draws))
     for place, measure in enumerate(measures):
         ids = np.array([numbers[name] for name in columns[measure.name]], dtype=int)
         for number, edit in enumerate(edits):
             answer = sweep.answer(edit, measure.name)
-            drawn = np.full(draws, answer.estimate.value)
-            if weights is not None and len(ids) and len(answer.units) == len(ids):
+            if weights is not None and paired(answer, sweep.answer(edits[0], measure.name)):
                 drawn = _resampled(np.array(answer.units), ids, weights, answer.estimate.value)
+            else:
+                drawn = answer.estimate.drawn(draws, alone)
             out[place, number] = _as_loss(drawn, measure)
     return out
 

@@ -9,7 +9,8 @@ from typing import ClassVar
 from mechcausal.arguments import Text, Texts
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.mitigation.rewriting import Behind, Without
-from mechcausal.audits.mitigation.spec import Mitigation, Treatment
+from mechcausal.audits.mitigation.spec import Mitigation, Treatment, require_any
+from mechcausal.data.prompts import PromptSet
 from mechcausal.errors import ArgumentError
 
 
@@ -35,8 +36,15 @@ class Delete(Mitigation):
 
     def made(self, desk: Desk) -> Treatment:
         """Return the rewrite of prompts."""
+        return Treatment(rewrite=self._rewrite(desk))
+
+    def require_fit(self, desk: Desk, prompts: Sequence[PromptSet]) -> None:
+        """Refuse words that the tokenizer does not know, and positions that no prompt has."""
+        require_any(self._rewrite(desk), prompts)
+
+    def _rewrite(self, desk: Desk) -> Without:
         at = (self.at,) if isinstance(self.at, str) else tuple(self.at)
-        return Treatment(rewrite=Without(desk.model, at, tuple(self.words), self.fill))
+        return Without(desk.model, at, tuple(self.words), self.fill)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,3 +61,7 @@ class Ask(Mitigation):
     def made(self, desk: Desk) -> Treatment:
         """Return the rewrite of prompts."""
         return Treatment(rewrite=Behind(desk.model, self.text))
+
+    def require_fit(self, desk: Desk, prompts: Sequence[PromptSet]) -> None:
+        """Refuse prompts without their text."""
+        require_any(Behind(desk.model, self.text), prompts)

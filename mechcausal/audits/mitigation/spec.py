@@ -77,6 +77,14 @@ class Mitigation(Spec):
         """Return what `made` gives, made once for all questions of a run."""
         return desk.once(("mitigation", digest(self.to_json())), lambda: self.made(desk))
 
+    def require_fit(self, desk: Desk, prompts: Sequence[PromptSet]) -> None:
+        """Refuse a model, or prompts, that the mitigation cannot be made on; nothing is edited, and little is run.
+
+        Args:
+            desk: The desk of the model as it is.
+            prompts: The prompts of the questions that are asked under it.
+        """
+
     @contextmanager
     def applied(self, desk: Desk) -> Generator[Desk]:
         """Give a desk at which every outcome is that under the mitigation.
@@ -157,6 +165,33 @@ def edit_problems(
         named(made)
     except MechcausalError as error:
         yield str(error)
+
+
+def require_positions(at: str | None, prompts: Sequence[PromptSet]) -> None:
+    """Refuse positions that none of several sets of prompts has.
+
+    Args:
+        at: The positions.
+        prompts: The sets; where there are none, nothing is refused.
+    """
+    require_any(lambda side: side.select(at), prompts)
+
+
+def require_any(act: Callable[[PromptSet], object], prompts: Sequence[PromptSet]) -> None:
+    """Raise what goes wrong with the first prompt of each of several sets; where one of them works, nothing."""
+    errors = []
+    for side in prompts:
+        try:
+            act(side.take(slice(0, 1)))
+        except MechcausalError as error:
+            errors.append(error)
+    if errors and len(errors) == len(prompts):
+        raise errors[0]
+
+
+def readable(edits: Sequence[Mitigation | Mapping[str, Any]]) -> list[Mitigation]:
+    """Return those mitigations that nothing is wrong with as they are written."""
+    return _read(edits)[0]
 
 
 def _read(edits: Sequence[Mitigation | Mapping[str, Any]]) -> tuple[list[Mitigation], list[str]]:

@@ -70,13 +70,18 @@ class Edited:
     notes: Mapping[str, str] = field(default_factory=dict)
 
 
+def paired(answer: Answer, base: Answer) -> bool:
+    """Say whether two answers have the same units, which can be compared one by one."""
+    return bool(answer.units) and len(answer.units) == len(base.units) and answer.unit_clusters == base.unit_clusters
+
+
 def difference(answer: Answer, base: Answer, level: float = 0.95) -> tuple[Estimate, bool]:
     """Return how much an answer exceeds another one, and whether they were paired unit by unit.
 
     Paired where both have the same units; else the two numbers are taken to be independent, which makes the interval of
     a difference on the same examples too wide rather than too narrow.
     """
-    if answer.units and len(answer.units) == len(base.units) and answer.unit_clusters == base.unit_clusters:
+    if paired(answer, base):
         apart = np.array(answer.units) - np.array(base.units)
         return Estimate.mean(apart, answer.unit_clusters, level), True
     value = answer.estimate.value - base.estimate.value
@@ -174,9 +179,9 @@ class Sweep:
         base = self.answers.get((self.base, key[1]))
         if key[0] == self.base or base is None:
             return row
-        apart, paired = difference(self.answers[key], base, self.level)
+        apart, by_unit = difference(self.answers[key], base, self.level)
         return row | {
-            "change": apart.value, "change_low": apart.low, "change_high": apart.high, "p": apart.zero(), "paired": paired,
+            "change": apart.value, "change_low": apart.low, "change_high": apart.high, "p": apart.zero(), "paired": by_unit,
         }  # fmt: skip
 
     @checked
@@ -184,7 +189,8 @@ class Sweep:
         """Return which edits are worth a look by two measures: those that no other edit beats on both.
 
         An edit is dominated only if some other one is at least as good on both measures and better on one in 95 % of
-        paired resamples of clusters.
+        paired resamples of clusters. A measure without the same units under every edit is drawn from the standard error
+        of each edit's number, independently, and the front says so.
 
         Args:
             x: A measure: the id or the word of a question, `"kl"` or `"loss"`.
@@ -195,6 +201,20 @@ class Sweep:
         from mechcausal.audits.mitigation.pareto import pareto
 
         return pareto(self, x, y, draws=draws, seed=seed)
+
+    @property
+    def unpaired(self) -> list[str]:
+        """The measures that have not the same units under every edit, so that changes are not paired."""
+        return [
+            measure.name
+            for measure in self.measures
+            if (
+                found := [
+                    self.answers[key] for edit in self.edits if (key := (edit.name, measure.name)) in self.answers
+                ]
+            )
+            and not all(paired(answer, found[0]) for answer in found)
+        ]
 
     @property
     def figures(self) -> list[Bars | Points]:
@@ -236,7 +256,11 @@ class Sweep:
         key = edit.name, measure.name
         if key not in self.answers:
             return f"{measure.name} not measured: {self.errors.get(key, 'it was left out')}"
-        change = "" if edit.name == self.base else f" (change {self.change(edit.name, measure.name)})"
+        base = self.answers.get((self.base, key[1]))
+        change = ""
+        if edit.name != self.base and base is not None:
+            gap, by_unit = difference(self.answers[key], base, self.level)
+            change = f" (change {gap}{'' if by_unit else ', not paired'})"
         return f"{measure.name} {self.answers[key].estimate}{change}"
 
     def __repr__(self) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from mechcausal.arguments import CountOrZero, checked
+from mechcausal.audits.attaching import about_dictionaries, named_by
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.finding import Answer, answer_from, answer_to_json
 from mechcausal.audits.journal import Journal, digest
@@ -23,12 +24,13 @@ from mechcausal.audits.mitigation.spec import Mitigation, named, read_edits
 from mechcausal.audits.mitigation.sweep import COSTS, Edited, Measure, Sweep, costs_of
 from mechcausal.audits.plan import Plan
 from mechcausal.audits.question import AuditQuestion
-from mechcausal.audits.running import about_data, about_model
+from mechcausal.audits.running import about_data, about_files, about_model
 from mechcausal.audits.sources import digest_of
 from mechcausal.catalog import ADAPTERS
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.prompts import PromptSet
 from mechcausal.errors import ArgumentError, DataError, MechcausalError, did_you_mean
+from mechcausal.method import Spec
 from mechcausal.results.provenance import git_state, package_versions
 from mechcausal.steering.neutral import neutral_prompts
 
@@ -91,15 +93,22 @@ def sweep(
         batch_size=plan.batch_size or 64,
         quiet=quiet,
     )
-    job = _Job(plan, desk, data, text, Journal(None if out is None else Path(out)), about["weights"])
     made = []
-    for mitigation in tqdm(listed, desc="edits", unit="edit", disable=True if quiet else None, leave=False):
-        notes = job.ask(mitigation, asked)
-        made.append(Edited(mitigation.name, mitigation.to_json(), mitigation.control, notes))
+    files = about_files(plan, (*asked, *listed))
+    with plan.lending(loaded):
+        dictionaries = about_dictionaries(loaded)
+        journal = Journal(None if out is None else Path(out))
+        subject = [about["weights"], *([dictionaries] if dictionaries else [])]
+        job = _Job(plan, desk, data, text, journal, subject, files)
+        for mitigation in tqdm(listed, desc="edits", unit="edit", disable=True if quiet else None, leave=False):
+            notes = job.ask(mitigation, asked)
+            made.append(Edited(mitigation.name, mitigation.in_full(), mitigation.control, notes))
     facts = {
         "created": created, "seconds": round(time.perf_counter() - started, 3), "model": about,
         "packages": package_versions(), "git": git_state(), "plan_hash": plan.hash,
+        "settings": {**plan.settings(), "networks": networks, "batch_size": plan.batch_size or 64},
         "data": {name: about_data(value) for name, value in data.items()},
+        "dictionaries": dictionaries, "files": files,
         "neutral": None if text is None else {"digest": text.hash, "n": len(text)},
     }  # fmt: skip
     measures = (*map(_measure, asked), *(COSTS if text is not None else ()))
@@ -144,7 +153,8 @@ class _Job:
         data: The data by name.
         neutral: Neutral prompts, where there are any.
         journal: What is kept of earlier runs.
-        weights: The digest of the model.
+        subject: The digest of the model, and what dictionaries it has.
+        files: The digests of the files and folders that questions and edits name.
         answers: What was found, by (edit, measure).
         errors: What went wrong, by (edit, measure).
     """
@@ -154,7 +164,8 @@ class _Job:
     data: Mapping[str, Any]
     neutral: PromptSet | None
     journal: Journal
-    weights: str
+    subject: Sequence[Any]
+    files: Mapping[str, str]
     answers: dict[tuple[str, str], Answer] = field(default_factory=dict)
     errors: dict[tuple[str, str], str] = field(default_factory=dict)
 
@@ -224,9 +235,19 @@ class _Job:
             asked: list[Any] = ["neutral", "" if self.neutral is None else self.neutral.hash]
         else:
             data = [digest_of(self.data[name]) for name in question.sources.values()]
-            asked = [question.to_json(), data, question.meaning, self.desk.networks, self.desk.reads]
+            asked = [
+                question.to_json(),
+                data,
+                self._named_by(question),
+                question.meaning,
+                self.desk.networks,
+                self.desk.reads,
+            ]
         spec = {name: value for name, value in mitigation.to_json().items() if name != "name"}
-        return digest("sweep", spec, asked, self.weights, plan.seed, plan.alpha)
+        return digest("sweep", spec, self._named_by(mitigation), asked, self.subject, plan.seed, plan.alpha)
+
+    def _named_by(self, spec: Spec) -> list[str | None]:
+        return [self.files.get(name) for name in named_by(spec)]
 
 
 def _questions(plan: Plan) -> tuple[list[AuditQuestion], dict[str, str]]:

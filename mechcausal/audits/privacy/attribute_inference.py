@@ -61,7 +61,9 @@ class AttributeInference(AuditQuestion):
 
     word: ClassVar[str] = "attribute_inference"
     family: ClassVar[Family] = "privacy"
-    contrast: ClassVar[str] = "the classes of the attribute"
+    contrast: ClassVar[str] = "prompts of one class of the attribute against those of the others"
+    population: ClassVar[str] = "prompts like those in the data"
+    held_fixed: ClassVar[str] = "the model and every prompt: activations are read as they are"
     identified: ClassVar[Identified] = "attack-lower-bound"
     scale: ClassVar[str] = "balanced accuracy"
     assumptions: ClassVar[tuple[str, ...]] = ("the adversary sees activations, and examples with known attribute",)
@@ -94,6 +96,11 @@ class AttributeInference(AuditQuestion):
         """Where."""
         sites = self.sites if isinstance(self.sites, tuple) else (self.sites,)
         return f"{', '.join(map(str, sites))} {Selection.parse(self.at)}"
+
+    def require_fit(self, desk: Desk) -> None:
+        """Refuse sites that the model does not have."""
+        super().require_fit(desk)
+        self._places(desk, one_set(desk.data))
 
     def problems(self, data: Mapping[str, Any]) -> Iterator[str]:
         """Say which labels are missing, and which classes are too small."""

@@ -25,8 +25,9 @@ from mechcausal.audits.privacy.exposures import (
     null_largest_p,
     null_mean_p,
 )
-from mechcausal.audits.privacy.prompting import OTHER, OtherModel, bare_start, other_model, rewritten
+from mechcausal.audits.privacy.prompting import OTHER, OtherModel, asked_for, bare_start, other_model, rewritten
 from mechcausal.audits.question import AuditQuestion, Family
+from mechcausal.models.engine import check_prompts
 
 _EXCHANGEABLE = 0.01  # the p-value below which canaries that were never shown do not look it
 _FEW = 8  # canaries that were never shown, below which their law is not tested
@@ -61,6 +62,7 @@ class Exposure(AuditQuestion):
     )
     takes: ClassVar[tuple[type[Any], ...]] = (Canaries,)
     bounds: ClassVar[tuple[float, float]] = (0.0, float("inf"))
+    meaning: ClassVar[int] = 2
     statistic: Statistic = "mean"
     method: Ranking = "exact"
     references: Count = 1000
@@ -86,6 +88,10 @@ class Exposure(AuditQuestion):
         if self.method == "exact" and len(canaries.candidates) > MOST:
             yield f'its secrets have {len(canaries.candidates):.3g} candidates, more than {MOST:,}: use method = "extrapolated"'
 
+    def require_fit(self, desk: Desk) -> None:
+        """Refuse a prefix that leaves no room for its secret in the model's context."""
+        check_prompts(desk.model, asked_for(desk.model, desk.data, desk.data.prompts))
+
     def forwards(self, desk: Desk) -> float:
         """Return roughly how many forwards of one prompt it takes: a prefix is one token of about ten."""
         canaries: Canaries = desk.data
@@ -100,7 +106,8 @@ class Exposure(AuditQuestion):
         table = pd.DataFrame(rows)
         table["count"] = canaries.counts
         shown, values = canaries.inserted, table["exposure"].to_numpy(float)
-        estimate = self._estimate(desk, values[shown], np.array(canaries.prefixes)[shown])
+        prefixes = np.array(canaries.prefixes)[shown]
+        estimate, of_mean = self._estimate(desk, values[shown], prefixes), self.statistic == "mean"
         unseen, exchangeable = self._unseen(desk, values[shown], values[~shown], canaries)
         controls = (unseen, self._unlearned(desk, canaries, values), self._prefixless(desk, canaries, values))
         by_count = self._by_count(desk, table)
@@ -130,6 +137,7 @@ class Exposure(AuditQuestion):
             estimate, says, controls, by_count, (self._figure(canaries, values),),
             tuple({**row, "count": count} for row, count in zip(rows, canaries.counts, strict=True)),
             cannot_fail=cannot, marks={"not-exchangeable": cannot} if cannot else {},
+            units=tuple(values[shown].tolist()) if of_mean else (), unit_clusters=tuple(prefixes.tolist()) if of_mean else (),
         )  # fmt: skip
 
     def _rows(self, desk: Desk, canaries: Canaries, key: str, prompts: tuple[str, ...] | None = None) -> list[Any]:

@@ -19,6 +19,7 @@ from mechcausal.audits.finding import Answer, Control, Identified
 from mechcausal.audits.privacy.canaries import Canaries
 from mechcausal.audits.privacy.prompting import asked_for, bare_start, rewritten
 from mechcausal.audits.question import AuditQuestion, Family
+from mechcausal.models.engine import check_prompts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +50,7 @@ class Extraction(AuditQuestion):
     )
     takes: ClassVar[tuple[type[Any], ...]] = (Canaries,)
     bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    meaning: ClassVar[int] = 2
     context: tuple[Count, ...] = ()
 
     def problems(self, data: Mapping[str, Any]) -> Iterator[str]:
@@ -57,6 +59,10 @@ class Extraction(AuditQuestion):
         canaries = data["data"]
         if isinstance(canaries, Canaries) and not canaries.inserted.any():
             yield "none of its canaries was shown in training (every count is 0)"
+
+    def require_fit(self, desk: Desk) -> None:
+        """Refuse a prefix that leaves no room for its secret in the model's context."""
+        check_prompts(desk.model, asked_for(desk.model, desk.data, desk.data.prompts))
 
     def forwards(self, desk: Desk) -> float:
         """Return roughly how many forwards of one prompt it takes."""
@@ -109,6 +115,8 @@ class Extraction(AuditQuestion):
             pd.DataFrame(lines),
             (Bars(bars, "Secrets written by greedy decoding", "share"),),
             examples,
+            units=tuple(map(float, written[shown])),
+            unit_clusters=tuple(np.array(canaries.prefixes)[shown].tolist()),
         )
 
     def _unseen(self, desk: Desk, shown: np.ndarray, others: np.ndarray) -> Control:

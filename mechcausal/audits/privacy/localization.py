@@ -57,10 +57,10 @@ class Localization(AuditQuestion):
 
     word: ClassVar[str] = "localization"
     family: ClassVar[Family] = "privacy"
-    contrast: ClassVar[str] = "the model against the same model without these units"
     population: ClassVar[str] = "the canaries that the units were not chosen on"
     held_fixed: ClassVar[str] = "all other units, which react"
     identified: ClassVar[Identified] = "intervention"
+    null: ClassVar[float] = 0.0
     assumptions: ClassVar[tuple[str, ...]] = ("ablating a unit removes what it holds, and little else",)
     limits: ClassVar[tuple[str, ...]] = (
         "units that hold a secret only together with others are missed by ablating one at a time",
@@ -84,6 +84,12 @@ class Localization(AuditQuestion):
         return (
             f"by how much the {what} of secrets falls when the {self.k} units that hold the others are ablated together"
         )
+
+    @property
+    def contrast(self) -> str:
+        """What is compared with what."""
+        means = "zero" if self.do == "zero" else "its mean over the neutral texts"
+        return f"the model against the same model with each of these units set to {means}"
 
     @property
     def scale(self) -> str:

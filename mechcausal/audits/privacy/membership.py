@@ -56,6 +56,7 @@ class Membership(AuditQuestion):
     family: ClassVar[Family] = "privacy"
     contrast: ClassVar[str] = "texts that were in the training data against texts that were not"
     population: ClassVar[str] = "texts like the members and nonmembers given"
+    held_fixed: ClassVar[str] = "the model and the attack: every text is scored in the same way"
     identified: ClassVar[Identified] = "attack-lower-bound"
     assumptions: ClassVar[tuple[str, ...]] = (
         "members and nonmembers were drawn alike, so that membership is all that differs between them",
@@ -76,6 +77,11 @@ class Membership(AuditQuestion):
         if self.measure == "auc":
             return f"the chance that the attack {self.attack!r} scores a member above a nonmember"
         return f"the share of members that the attack {self.attack!r} catches while it accuses at most {self.fpr[0]:.2%} of nonmembers"
+
+    @property
+    def null(self) -> float | None:
+        """What an attack that guesses scores; of a share that is caught there is no such number."""
+        return 0.5 if self.measure == "auc" else None
 
     @property
     def scale(self) -> str:

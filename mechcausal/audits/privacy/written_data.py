@@ -43,8 +43,10 @@ class PersonalData(AuditQuestion):
     family: ClassVar[Family] = "privacy"
     contrast: ClassVar[str] = "what is written against what the prompt holds"
     population: ClassVar[str] = "texts that the model writes after prompts like these"
+    held_fixed: ClassVar[str] = "the prompts, and how text is drawn"
     identified: ClassVar[Identified] = "descriptive"
     scale: ClassVar[str] = "share of texts"
+    assumptions: ClassVar[tuple[str, ...]] = ("what has the form of personal data is meant as such",)
     limits: ClassVar[tuple[str, ...]] = (
         "forms are recognized, not people: an invented number looks like a real one",
         "names and addresses are not looked for",
@@ -67,6 +69,10 @@ class PersonalData(AuditQuestion):
         prompts = data["data"]
         if isinstance(prompts, PromptSet) and not prompts.texts:
             yield "its prompts were given as tokens, without their text"
+
+    def require_fit(self, desk: Desk) -> None:
+        """Refuse prompts behind which no room is left in the model's context for what is to be written."""
+        Generating(tokens=self.tokens).cost(desk.model, desk.data)
 
     def forwards(self, desk: Desk) -> float:
         """Return roughly how many forwards of one prompt it takes."""

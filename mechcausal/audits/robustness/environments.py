@@ -10,18 +10,29 @@ import numpy as np
 import pandas as pd
 
 from mechcausal.arguments import Count
-from mechcausal.audits.decisions import Against, confidence, constant, correct, undecidable
+from mechcausal.audits.decisions import (
+    TOKENS,
+    Against,
+    confidence,
+    constant,
+    correct,
+    forwards_of,
+    undecidable,
+    unnamed,
+    what_is_written,
+)
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.estimate import Estimate
 from mechcausal.audits.finding import Answer, Control, Identified
 from mechcausal.audits.logistic import fit
-from mechcausal.audits.perturbed import plain_prompts
+from mechcausal.audits.perturbed import plain_prompts, written
 from mechcausal.audits.question import AuditQuestion, Family
 from mechcausal.audits.sources import DATA
 from mechcausal.data.prompts import PromptSet
 from mechcausal.results.charts import Bar, Bars
 
 SIGN_FLIP = "sign-flip"
+_SHOWN = 60  # examples of each environment
 
 
 def by_environment(held: Mapping[str, Any]) -> dict[str, PromptSet]:
@@ -64,6 +75,8 @@ class AcrossEnvironments(AuditQuestion):
     """
 
     family: ClassVar[Family] = "robustness"
+    population: ClassVar[str] = "prompts like those of the environments given"
+    held_fixed: ClassVar[str] = "the model; environments may differ in whatever goes with them"
     identified: ClassVar[Identified] = "descriptive"
     environments: Any = field(default=None, metadata=DATA)
     least: Count = 20
@@ -97,7 +110,9 @@ class Environments(AcrossEnvironments):
     Attributes:
         environments: Prompts of further environments by name; `data` is then the reference. Without them the prompts
             have a column `environment`, whose first value is the reference.
-        against: Whether a decision is the likeliest of all words, or that between answer and foil.
+        against: Whether a decision is the likeliest of all words (of a classifier the likeliest label), that between answer
+            and foil, or (`"written"`) which of the two stands first in what the model writes; there is then no slope.
+        tokens: How many tokens are written at most, where decisions are written.
         least: The smallest environment that is accepted.
     """
 
@@ -107,16 +122,19 @@ class Environments(AcrossEnvironments):
     )
     contrast: ClassVar[str] = "the reference against every other environment"
     scale: ClassVar[str] = "share of prompts"
-    assumptions: ClassVar[tuple[str, ...]] = ("the answers of the prompts are true in every environment",)
+    assumptions: ClassVar[tuple[str, ...]] = (
+        "the answers of the prompts (of a classifier the labels) are true in every environment",
+    )
     limits: ClassVar[tuple[str, ...]] = ("environments that were not given may be worse",)
     bounds: ClassVar[tuple[float, float]] = (-1.0, 1.0)
     against: Against = "all"
+    tokens: Count = TOKENS
 
     def answer(self, desk: Desk) -> Answer:
         """Return the largest fall of accuracy."""
         sets = by_environment(desk.held)
         (reference, base), *others = sets.items()
-        right = {name: correct(desk, prompts, self.against) for name, prompts in sets.items()}
+        right = {name: correct(desk, prompts, self.against, self.tokens) for name, prompts in sets.items()}
         falls = {
             name: Estimate.difference(
                 right[reference], right[name], *_apart(reference, base, name, prompts), desk.level
@@ -125,12 +143,7 @@ class Environments(AcrossEnvironments):
         }
         estimate = Estimate.largest(list(falls.values()))
         worst = max(falls, key=lambda name: falls[name].value)
-        slopes = {
-            name: fit(confidence(desk, prompts, self.against)[:, None], right[name], prompts.clusters).estimate(
-                0, desk.level
-            )
-            for name, prompts in sets.items()
-        }
+        slopes = {name: self._slope(desk, prompts, right[name]) for name, prompts in sets.items()}
         shares = {name: desk.rate(right[name], prompts.clusters) for name, prompts in sets.items()}
         flips = [name for name, _ in others if slopes[reference].low > 0 and slopes[name].high < 0]
         says = (
@@ -141,31 +154,65 @@ class Environments(AcrossEnvironments):
             f"{name} {slope.value:.2f}" for name, slope in slopes.items() if np.isfinite(slope.value)
         )
         says += f"; calibration slopes are {slope_words}" if slope_words else ""
-        marks = {
-            SIGN_FLIP: f"in {', '.join(flips)} the model is the more often wrong, the surer it is: what it rests on is turned round there"
-        }
+        turned = f"in {', '.join(flips)} the model is the more often wrong, the surer it is: what it rests on is turned round there"
+        marks = {SIGN_FLIP: turned} if flips else {}
+        for prompts in sets.values():
+            marks |= unnamed(desk, prompts, self.against, self.tokens)
+        pictures = (
+            _bars(shares, "Accuracy by environment", "accuracy"),
+            _bars(slopes, "Calibration by environment", "slope"),
+        )
         return Answer(
             estimate, says, self._controls(desk, sets, estimate.value), _table(shares, falls, slopes),
-            (_bars(shares, "Accuracy by environment", "accuracy"), _bars(slopes, "Calibration by environment", "slope")),
-            n_tests=len(falls), marks=marks if flips else {},
+            tuple(bars for bars in pictures if bars.rows), self._examples(desk, sets, right), n_tests=len(falls), marks=marks,
         )  # fmt: skip
 
     def wrong_prompts(self, sets: Mapping[str, PromptSet]) -> Iterator[str]:
+        """Say nothing more: whether there are decisions depends on the model."""
+        yield from ()
+
+    def unreadable(self, desk: Desk) -> Iterator[str]:
         """Say which environments allow no decision."""
-        for name, prompts in sets.items():
-            if (why := undecidable(prompts, self.against, needs_answer=True)) is not None:
+        for name, prompts in by_environment(desk.held).items():
+            if (why := undecidable(desk, prompts, self.against, needs_answer=True, tokens=self.tokens)) is not None:
                 yield f"the prompts of the environment {name!r} {why}"
+
+    def forwards(self, desk: Desk) -> float:
+        """Return roughly how many prompts are run."""
+        return super().forwards(desk) * forwards_of(self.against, self.tokens)
+
+    def _slope(self, desk: Desk, prompts: PromptSet, right: np.ndarray) -> Estimate:
+        """Return the calibration slope; what is written has no confidence, so it has none."""
+        if self.against == "written":
+            return Estimate(float("nan"))
+        sure = confidence(desk, prompts, self.against)
+        return fit(sure[:, None], right, prompts.clusters).estimate(0, desk.level)
+
+    def _examples(
+        self, desk: Desk, sets: Mapping[str, PromptSet], right: Mapping[str, np.ndarray]
+    ) -> tuple[dict[str, Any], ...]:
+        """Return prompts of every environment, those that are decided wrongly first."""
+        rows = []
+        for name, prompts in sets.items():
+            shown = np.argsort(right[name], kind="stable")[:_SHOWN].tolist()
+            texts = written(prompts.take(shown), desk.model)
+            said = what_is_written(desk, prompts, self.against, self.tokens, shown)
+            rows += [
+                {"environment": name, "prompt": row, "text": text, "right": bool(right[name][row]), **more}
+                for row, text, more in zip(shown, texts, said, strict=True)
+            ]
+        return tuple(rows)
 
     def _controls(self, desk: Desk, sets: Mapping[str, PromptSet], fall: float) -> tuple[Control, ...]:
         def fallen(rights: list[np.ndarray]) -> float:
             return max(float(rights[0].mean() - right.mean()) for right in rights[1:])
 
         redraws = desk.against_redraws(
-            ("environments", tuple(prompts.hash for prompts in sets.values()), self.against),
-            lambda other: fallen([correct(other, prompts, self.against) for prompts in sets.values()]),
+            ("environments", tuple(prompts.hash for prompts in sets.values()), self.against, self.tokens),
+            lambda other: fallen([correct(other, prompts, self.against, self.tokens) for prompts in sets.values()]),
             fall,
         )
-        guess = fallen([constant(prompts) for prompts in sets.values()])
+        guess = fallen([constant(desk, prompts) for prompts in sets.values()])
         return (
             Control.inapplicable("random", "nothing inside the model is touched, so there is no other site to touch"),
             redraws,

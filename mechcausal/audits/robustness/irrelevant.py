@@ -11,9 +11,17 @@ import pandas as pd
 import torch
 
 from mechcausal.address import Site
-from mechcausal.arguments import Number, Texts
+from mechcausal.arguments import Count, Number, Texts
 from mechcausal.audits import perturbed
-from mechcausal.audits.decisions import Against, decisions, moved_beyond_redraws, undecidable
+from mechcausal.audits.decisions import (
+    TOKENS,
+    Against,
+    decisions,
+    forwards_of,
+    moved_beyond_redraws,
+    undecidable,
+    unnamed,
+)
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.estimate import Estimate
 from mechcausal.audits.figures import Point, Points
@@ -43,8 +51,10 @@ class Irrelevant(AuditQuestion):
     Attributes:
         positions: Named positions at which the word must not matter; it is exchanged for that of another prompt.
         words: Words that must not matter; one of them is put into each prompt, at a place drawn at random.
-        against: Whether a decision is that between answer and foil, or the likeliest of all words.
+        against: Whether a decision is that between answer and foil, the likeliest of all words (of a classifier the likeliest
+            label), or (`"written"`) which of answer and foil stands first in what the model writes, or neither.
         cutoff: The log-odds above which the answer is taken, for decisions against the foil.
+        tokens: How many tokens are written at most, where decisions are written.
     """
 
     word: ClassVar[str] = "irrelevant"
@@ -52,6 +62,7 @@ class Irrelevant(AuditQuestion):
     estimand: ClassVar[str] = "the largest share of decisions that move when words that must not matter are changed"
     contrast: ClassVar[str] = "each prompt against itself with an irrelevant word exchanged or put in"
     held_fixed: ClassVar[str] = "every other word of the prompt"
+    population: ClassVar[str] = "prompts like those in the data, and words like those declared"
     identified: ClassVar[Identified] = "paired-counterfactual"
     scale: ClassVar[str] = "share of prompts"
     assumptions: ClassVar[tuple[str, ...]] = ("the declared words are irrelevant, as people decided",)
@@ -61,6 +72,7 @@ class Irrelevant(AuditQuestion):
     words: Texts = ()
     against: Against = "foil"
     cutoff: Number = 0.0
+    tokens: Count = TOKENS
 
     def answer(self, desk: Desk) -> Answer:
         """Return the share of decisions that move."""
@@ -80,14 +92,15 @@ class Irrelevant(AuditQuestion):
         return Answer(
             estimate, says, self._controls(desk, before, changed[worst], estimate.value), table,
             (_figure(seen),) if len(seen) else (), self._examples(desk, before, changed, flips),
-            n_tests=len(changed), units=tuple(flips[worst]), unit_clusters=before.clusters,
+            n_tests=len(changed), marks=unnamed(desk, before, self.against, self.tokens), units=tuple(flips[worst]), unit_clusters=before.clusters,
         )  # fmt: skip
 
     def forwards(self, desk: Desk) -> float:
         """Return how many prompts are run."""
         prompts = perturbed.plain_prompts(desk.data)
         changes = len(self.positions) + bool(self.words)
-        return (3 + changes + len(prompts.positions) + 2 * desk.networks) * len(prompts)
+        runs = 3 + changes + len(prompts.positions) + 2 * desk.networks
+        return runs * len(prompts) * forwards_of(self.against, self.tokens)
 
     def problems(self, data: Mapping[str, Any]) -> Iterator[str]:
         """Say what is wrong with the prompts, the positions and the words."""
@@ -99,13 +112,21 @@ class Irrelevant(AuditQuestion):
             yield "it names nothing irrelevant: give positions = [...] or words = [...]"
         if (why := perturbed.unchangeable(prompts)) is not None:
             yield f"the prompts in {self._name_of('data')} {why}"
-        if (why := undecidable(prompts, self.against)) is not None:
-            yield f"the prompts in {self._name_of('data')} {why}"
         for name in self.positions:
             if name not in prompts.positions:
                 yield f"the prompts have no position {name!r}: {did_you_mean(name, sorted(prompts.positions) or ['positions='])}"
             elif not _varies(prompts, name):
                 yield f"the same word stands at {name!r} in every prompt, so it cannot be exchanged"
+
+    def unreadable(self, desk: Desk) -> Iterator[str]:
+        """Say why the model makes no decision about the prompts."""
+        if (why := undecidable(desk, desk.data, self.against, tokens=self.tokens)) is not None:
+            yield f"the prompts in {self._name_of('data')} {why}"
+        for word in self.words:
+            try:
+                _token_of(desk.model, word)
+            except DataError as error:
+                yield str(error)
 
     def _changed(self, desk: Desk, before: PromptSet) -> dict[str, PromptSet]:
         changed = {
@@ -118,7 +139,7 @@ class Irrelevant(AuditQuestion):
         return changed
 
     def _flips(self, desk: Desk, before: PromptSet, after: PromptSet) -> np.ndarray:
-        first, second = (decisions(desk, side, self.against, self.cutoff) for side in (before, after))
+        first, second = (decisions(desk, side, self.against, self.cutoff, self.tokens) for side in (before, after))
         return (first != second).astype(float)
 
     def _row(self, desk: Desk, name: str, before: PromptSet, after: PromptSet, flips: Estimate) -> dict[str, Any]:
@@ -174,7 +195,7 @@ class Irrelevant(AuditQuestion):
     def _controls(self, desk: Desk, before: PromptSet, after: PromptSet, value: float) -> tuple[Control, ...]:
         redraws = moved_beyond_redraws(
             desk,
-            (self.against, self.cutoff),
+            (self.against, self.cutoff, self.tokens),
             before,
             after,
             lambda other: float(self._flips(other, before, after).mean()),
@@ -208,7 +229,7 @@ def _plain_edits(desk: Desk) -> bool:
 
 
 def _sizes(desk: Desk, before: PromptSet, after: PromptSet) -> np.ndarray:
-    if undecidable(before, "foil") is not None:
+    if undecidable(desk, before, "foil") is not None:
         return np.full(len(before), np.nan)
     return np.abs(desk.outcomes(after) - desk.outcomes(before))
 

@@ -62,11 +62,13 @@ class NuisanceEffect(AuditQuestion):
     family: ClassVar[Family] = "robustness"
     contrast: ClassVar[str] = "each text against its rewrite"
     held_fixed: ClassVar[str] = "what the text says"
+    population: ClassVar[str] = "texts and rewrites like those in the data"
     identified: ClassVar[Identified] = "paired-counterfactual"
     assumptions: ClassVar[tuple[str, ...]] = ("a rewrite changes the nuisance and nothing else that should count",)
     limits: ClassVar[tuple[str, ...]] = ("it speaks of texts like these, and of no others",)
     takes: ClassVar[tuple[type[Any], ...]] = (Contrast,)
     better: ClassVar[Better] = "zero"
+    null: ClassVar[float] = 0.0
     reads_outcome: ClassVar[bool] = True
     nuisance: str = ""
     preferences: Any = field(default=None, metadata=DATA)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
+from mechcausal.address import expand
 from mechcausal.arguments import Count, OpenShare, Text, Texts
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.estimate import Estimate
+from mechcausal.audits.examples import MOST, of_prompts
 from mechcausal.audits.finding import Answer, Control
 from mechcausal.audits.logistic import fit, interacts
 from mechcausal.audits.robustness.environments import AcrossEnvironments, by_environment
@@ -20,6 +22,7 @@ from mechcausal.data.places import At, SiteSpec, as_text
 from mechcausal.data.prompts import PromptSet
 from mechcausal.data.splits import cluster_numbers, split, units
 from mechcausal.errors import DataError
+from mechcausal.models.abilities import abilities
 from mechcausal.patching.reading import read
 from mechcausal.probes.labels import column_of
 from mechcausal.results.charts import Bar, Bars
@@ -106,7 +109,40 @@ class Stability(AcrossEnvironments):
             for _, row in ordered.head(_SHOWN).iterrows()
         )  # fmt: skip
         figure = Bars(bars, "Slope on the label, lowest to highest environment", "log-odds per standard deviation")
-        return Answer(estimate, says, controls, ordered, (figure,), n_tests=len(table))
+        return Answer(
+            estimate,
+            says,
+            controls,
+            ordered,
+            (figure,),
+            self._examples(desk, sets, ordered, unstable),
+            n_tests=len(table),
+        )
+
+    def _examples(
+        self, desk: Desk, sets: Mapping[str, PromptSet], ordered: pd.DataFrame, unstable: pd.DataFrame
+    ) -> tuple[dict[str, Any], ...]:
+        """Return prompts of every environment with their labels, and what the unit says that differs most between these."""
+        unit = str((unstable if len(unstable) else ordered)["unit"].iloc[0])
+        columns = self._values(desk, sets)[unit]
+        said = columns[:, 0] if columns.shape[1] == 1 else columns @ _widest(columns)
+        said = (said - said.mean()) / max(float(said.std()), 1e-12)
+        rows, begin = [], 0
+        for name, prompts in sets.items():
+            here = said[begin : begin + len(prompts)]
+            begin += len(prompts)
+            own = {
+                "environment": [name] * len(prompts), self.label: [str(value) for value in column_of(prompts, self.label)],
+                f"{unit}, standard deviations": here,
+            }  # fmt: skip
+            rows += of_prompts(desk.model, prompts, own, here, most=MOST // len(sets))
+        return tuple(rows)
+
+    def require_fit(self, desk: Desk) -> None:
+        """Refuse sites that the model does not have."""
+        super().require_fit(desk)
+        able = abilities(desk.model)
+        able.require(expand(self.sites, able.shape), writes=False)
 
     def wrong_prompts(self, sets: Mapping[str, PromptSet]) -> Iterator[str]:
         """Say what is wrong with the labels."""
@@ -134,10 +170,7 @@ class Stability(AcrossEnvironments):
 
     def _tested(self, desk: Desk, sets: Mapping[str, PromptSet], seed: int, *, shuffled: bool = False) -> pd.DataFrame:
         """Return a row for each unit: what it says of the label, and whether that is the same everywhere."""
-        values = desk.once(
-            ("units", tuple(prompts.hash for prompts in sets.values()), str(self.sites), str(self.at)),
-            lambda: self._read(desk, sets),
-        )
+        values = self._values(desk, sets)
         y = np.concatenate([self._labels(prompts) for prompts in sets.values()])
         names = np.concatenate([[name] * len(prompts) for name, prompts in sets.items()])
         together = np.concatenate([[f"{name} {unit}" for unit in units(prompts)] for name, prompts in sets.items()])
@@ -163,6 +196,11 @@ class Stability(AcrossEnvironments):
             return None, np.arange(len(clusters))
         first, second = split(clusters, 0.5, seed=[seed, 37], fewest=8, what="prompts")
         return first[reference[first]], second
+
+    def _values(self, desk: Desk, sets: Mapping[str, PromptSet]) -> dict[str, np.ndarray]:
+        """Return the activation of each unit in all prompts, read once."""
+        key = "units", tuple(prompts.hash for prompts in sets.values()), str(self.sites), str(self.at)
+        return desk.once(key, lambda: self._read(desk, sets))
 
     def _read(self, desk: Desk, sets: Mapping[str, PromptSet]) -> dict[str, np.ndarray]:
         """Return the activation of each unit in all prompts, [prompt column]: one column, or those of a head."""

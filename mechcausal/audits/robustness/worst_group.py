@@ -9,9 +9,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from mechcausal.arguments import Count, Texts
-from mechcausal.audits.decisions import OfDecisions, constant, correct
+from mechcausal.audits.decisions import OfDecisions, constant, correct, unnamed, what_is_written
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.estimate import Estimate
+from mechcausal.audits.examples import MOST
 from mechcausal.audits.finding import Answer, Control, Identified
 from mechcausal.audits.grouped import bars_of, by_group, groups_of, wrong_groups
 from mechcausal.audits.perturbed import plain_prompts, written
@@ -30,7 +31,9 @@ class WorstGroup(OfDecisions):
 
     Attributes:
         by: The columns that make the groups, such as `("label", "group")`.
-        against: Whether a decision is the likeliest of all words, or that between answer and foil.
+        against: Whether a decision is the likeliest of all words (of a classifier the likeliest label), that between answer
+            and foil, or (`"written"`) which of the two stands first in what the model writes.
+        tokens: How many tokens are written at most, where decisions are written.
         least: The smallest group that is accepted.
     """
 
@@ -38,9 +41,11 @@ class WorstGroup(OfDecisions):
     family: ClassVar[Family] = "robustness"
     estimand: ClassVar[str] = "the share of right decisions in the group in which it is smallest"
     contrast: ClassVar[str] = "the worst group against all others"
+    population: ClassVar[str] = "prompts like those in the data, of the groups named"
+    held_fixed: ClassVar[str] = "nothing: groups may differ in whatever goes with them"
     identified: ClassVar[Identified] = "descriptive"
     scale: ClassVar[str] = "share of prompts"
-    assumptions: ClassVar[tuple[str, ...]] = ("the answers of the prompts are true",)
+    assumptions: ClassVar[tuple[str, ...]] = ("the answers of the prompts (of a classifier the labels) are true",)
     limits: ClassVar[tuple[str, ...]] = ("groups that were not declared may be served worse",)
     bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
     better: ClassVar[Better] = "high"
@@ -50,7 +55,7 @@ class WorstGroup(OfDecisions):
     def answer(self, desk: Desk) -> Answer:
         """Return the accuracy of the worst group."""
         prompts = plain_prompts(desk.data)
-        right, groups = correct(desk, prompts, self.against), groups_of(prompts, self.by)
+        right, groups = correct(desk, prompts, self.against, self.tokens), groups_of(prompts, self.by)
         ids = np.asarray(prompts.clusters) if prompts.clusters else np.arange(len(prompts))
         names = sorted(set(groups.tolist()))
         shares = [desk.rate(right[groups == name], ids[groups == name]) for name in names]
@@ -62,12 +67,17 @@ class WorstGroup(OfDecisions):
             f"in the group {worst!r} {estimate.value:.1%} [{estimate.low:.1%}, {estimate.high:.1%}] of decisions are "
             f"right, in all others {rest.value:.1%}"
         )
-        rows = np.flatnonzero((groups == worst) & (right == 0))[:200].tolist()
-        texts = written(prompts.take(rows), desk.model) if rows else []
+        inside = np.flatnonzero(groups == worst)
+        rows = inside[np.argsort(right[inside], kind="stable")][:MOST].tolist()  # those decided wrongly first
+        texts = written(prompts.take(rows), desk.model)
+        said = what_is_written(desk, prompts, self.against, self.tokens, rows)
         return Answer(
             estimate, says, self._controls(desk, prompts, right, groups, estimate.value), table, (bars_of(table),),
-            tuple({"prompt": row, "text": text, "group": worst, "right": False} for row, text in zip(rows, texts, strict=True)),
-            n_tests=len(names), units=tuple(_units(right, groups == worst)), unit_clusters=prompts.clusters,
+            tuple(
+                {"prompt": row, "text": text, "group": worst, "right": bool(right[row]), **more}
+                for row, text, more in zip(rows, texts, said, strict=True)
+            ),
+            n_tests=len(names), marks=unnamed(desk, prompts, self.against, self.tokens), units=tuple(_units(right, groups == worst)), unit_clusters=prompts.clusters,
         )  # fmt: skip
 
     def wrong_prompts(self, prompts: PromptSet) -> Iterator[str]:
@@ -81,8 +91,8 @@ class WorstGroup(OfDecisions):
         self, desk: Desk, prompts: Any, right: np.ndarray, groups: np.ndarray, worst: float  # noqa: ANN401
     ) -> tuple[Control, ...]:  # fmt: skip
         redraws = desk.against_redraws(
-            ("worst group", prompts.hash, self.by, self.against),
-            lambda other: lowest(correct(other, prompts, self.against), groups),
+            ("worst group", prompts.hash, self.by, self.against, self.tokens),
+            lambda other: lowest(correct(other, prompts, self.against, self.tokens), groups),
             worst,
         )
         draw = np.random.default_rng([desk.seed, 29])
@@ -90,7 +100,7 @@ class WorstGroup(OfDecisions):
         p = float((1 + (random <= worst).sum()) / (1 + len(random)))
         low, high = np.quantile(random, [0.025, 0.975])
         drawn = Estimate(float(random.mean()), float(low), float(high), len(random), len(random))
-        guess = lowest(constant(prompts), groups)
+        guess = lowest(constant(desk, prompts), groups)
         says = f"among groups of these sizes drawn at random the worst has {random.mean():.1%} on average"
         return (
             Control("random", says, drawn, p, holds=p <= 0.05),

@@ -51,6 +51,11 @@ def sweep_html(sweep: Sweep) -> str:
         "nothing is expected. An edit is dominated only if another is at least as good on both measures and better on one in "
         "95 % of paired resamples. There is no single score: which of the others to prefer is for people to decide."
     )
+    if sweep.unpaired:
+        page.text(
+            f"Not paired, because the question gives no number for each unit, or not the same units: {', '.join(sweep.unpaired)}. "
+            "The intervals of changes are those of two independent numbers, and resamples are drawn from standard errors."
+        )
     for measure in sweep.measures:
         if measure.estimand:
             page.terms(

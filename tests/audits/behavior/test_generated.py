@@ -86,13 +86,13 @@ def test_what_random_networks_write_is_a_control(people):
     assert control.estimate.value < 0.25
 
 
-def test_texts_are_kept_as_they_come(people, tmp_path):
+def test_texts_are_kept_as_they_come(people, tmp_path, monkeypatch):
     question = audit.Generated(people.prompts(), words=["senior"], tokens=1)
     rows = Rows.at(tmp_path / "rows.jsonl")
     first = question.answer(desk_of(question, rows=rows))
     again = desk_of(question, rows=Rows.at(tmp_path / "rows.jsonl"))
+    monkeypatch.setattr("mechcausal.audits.behavior.writing.Generating", None)  # nothing is written again
     assert question.answer(again).units == first.units
-    assert again.counter["forwards"] == 0
 
 
 def test_samples_are_averaged(people):

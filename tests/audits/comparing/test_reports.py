@@ -59,6 +59,20 @@ def test_a_report_against_itself_moves_nothing(reports):
     assert (comparison.frame()["p_adjusted"] == 1).all()
 
 
+def test_without_units_it_is_said_that_numbers_are_not_paired(reports):
+    first, second = (
+        replace(report, findings=tuple(replace(f, answer=replace(f.answer, units=())) for f in report))
+        for report in reports
+    )
+    change = audit.compare(first, second)["accuracy"]
+    errors = [report["accuracy"].estimate.error for report in reports]
+    assert change.difference.error == pytest.approx(np.hypot(*errors), rel=0.02)
+    assert not change.paired
+    assert "not paired" in str(change)
+    assert "no number for each unit" in str(change)
+    assert "no number for each unit" in change.row()["note"]
+
+
 def test_reports_are_read_from_their_folders(plan, reports, tmp_path):
     plan.run(model(), tmp_path / "a", quiet=True)
     reports[1].save(tmp_path / "b")
@@ -80,7 +94,8 @@ def test_what_is_not_the_same_is_said(reports):
     first, second = reports
     flips, accuracy, clustered = second.findings
     other_data = replace(flips, data={"data": {"digest": "other"}})
-    other_threshold = replace(accuracy, threshold=replace(accuracy.threshold, at_least=0.5))
+    older = {name: value for name, value in accuracy.spec.items() if name in ("ask", "id", "data")}
+    other_threshold = replace(accuracy, spec=older, threshold=replace(accuracy.threshold, at_least=0.5))
     other_question = replace(clustered, spec={**clustered.spec, "cutoff": 1})
     comparison = audit.compare(first, replace(second, findings=(other_data, other_threshold, other_question)))
     assert not comparison["flips"].paired

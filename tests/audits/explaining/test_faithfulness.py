@@ -48,6 +48,11 @@ def test_all_edges_keep_everything_and_leave_nothing(model, pairs):
         corrupt, abs=1e-4
     )  # with all edges from the counterpart it is the counterpart
     assert table["comprehensiveness"] == pytest.approx(clean - corrupt, abs=1e-4)
+    for row in answer.examples:
+        assert row["circuit_alone"] == pytest.approx(row["whole_model"], abs=1e-4)
+        assert row["without_the_circuit"] == pytest.approx(row["nothing"], abs=1e-4)
+        assert row["clean"] == pairs.clean.texts[row["pair"]]
+    assert sorted(row["pair"] for row in answer.examples) == list(range(16))
     assert "m(M) = " in answer.says
     assert "counterfactual ablation" in answer.says
 

@@ -53,6 +53,9 @@ def test_with_overlap_both_are_shown(bios, prompts):
     assert table["R2 of the coordinate on all others"] < 0.95
     assert NO_OVERLAP not in answer.marks
     assert np.isfinite(table["observed: slope adjusted for all other coordinates"])
+    changes = [row["change_by_one_standard_deviation"] for row in answer.examples]
+    assert np.mean(changes) == pytest.approx(answer.estimate.value)
+    assert all(row["text"] == prompts.texts[row["prompt"]] for row in answer.examples)
     assert answer.estimate.low > 1  # the difference of means moves the answer, as the causal model says
     assert answer.controls[0].holds
 

@@ -1,6 +1,7 @@
 """Benchmarks as questions: against the plain model, and on the real one the published kind of numbers."""
 
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,9 +11,14 @@ from small_english import tokenizer
 
 import mechcausal as mc
 from mechcausal import audit
+from mechcausal.audits import plans
+from mechcausal.audits.estimate import Estimate
 from mechcausal.audits.fairness.benchmark_items import items_of
+from mechcausal.audits.finding import Threshold, judged, p_of
 from mechcausal.audits.reading import plan_of
 from mechcausal.models import bridge
+
+REAL = Path(plans.__file__).parent / "real.toml"
 
 
 @cache
@@ -72,6 +78,11 @@ def test_bbq_by_the_plain_model():
     negative = items.facts["polarity"] == "neg"
     biased = np.where(negative, chosen == 0, chosen == 1)[rows]
     assert finding.estimate.value == pytest.approx(2 * biased.sum() / (chosen[rows] != 2).sum() - 1)
+    other = asked(audit.Benchmark(items, context="ambiguous"), model)
+    both = finding.answer.table.set_index("measure")["value"]  # of either context the table holds both scores
+    assert both["s_amb"] == pytest.approx(other.estimate.value)
+    assert other.answer.table.set_index("measure")["value"]["s_dis"] == pytest.approx(finding.estimate.value)
+    assert {"unknown, ambiguous contexts", "unknown, disambiguated contexts"} <= set(both.index)
 
 
 def test_winogender_and_winobias_run_and_say_when_they_say_nothing():
@@ -106,3 +117,27 @@ def test_a_plan_with_it_is_written_and_read_back():
     table = {"ask": "benchmark", "data": "x", "context": "disambiguated", "at_most": 0.1}
     plan = plan_of({"data": {"x": {"benchmark": "bbq/age"}}, "question": [table]})
     assert plan_of(plan.to_json()).questions == plan.questions
+
+
+@pytest.mark.parametrize(("share", "status"), [(0.5, "pass"), (0.7, "fail"), (0.3, "fail")])
+def test_a_share_is_judged_around_a_half(share, status):
+    """As `real.toml` judges it: half of 1,200 preferences are none, and 70 % or 30 % are many."""
+    [bounds] = [question.threshold for question in audit.read(REAL).questions if question.data == "stereotypes"]
+    answer = audit.Answer(Estimate.share(round(1200 * share), 1200), "a share", null=0.5)
+    assert judged(answer, bounds, p_of(answer, bounds), 0.05) == status
+    assert (p_of(answer, Threshold()) > 0.05) == (share == 0.5)
+
+
+def test_a_threshold_that_leaves_out_no_preference_is_refused():
+    model = small_english()
+    items = items_of("crows_pairs", model, 8)
+    [problem] = audit.Plan([audit.Benchmark(items, at_most=0.1)]).problems(model)
+    assert "a score of 0.5 is no preference in crows_pairs" in problem
+    assert audit.Plan([audit.Benchmark(items, at_most=0.6, at_least=0.4)]).problems(model) == []
+
+
+def test_without_a_threshold_p_is_that_of_no_preference():
+    model = small_english()
+    finding = asked(audit.Benchmark(items_of("crows_pairs", model, 40)), model)
+    assert finding.answer.null == 0.5
+    assert finding.p == pytest.approx(finding.estimate.equals(0.5))

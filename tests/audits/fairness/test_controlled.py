@@ -26,6 +26,9 @@ def test_the_curve_of_the_network_by_hand(by_hand, pairs):
     finding = asked(audit.ControlledEffect(pairs, mediator=LEVEL, values=levels), by_hand)
     truth = 2.6 + 0.9 * np.maximum(levels, 0)
     table = finding.answer.table
+    assert len(finding.answer.examples) == 16
+    held = [row["effect_while_held"] for row in finding.answer.examples]
+    assert held == pytest.approx([truth.mean()] * 16, abs=1e-5)
     np.testing.assert_allclose(table["effect"], truth, atol=1e-5)
     assert finding.estimate.value == pytest.approx(truth.mean(), abs=1e-5)
     assert finding.answer.figures[0].series[0].points[0][:2] == pytest.approx((-1.0, 2.6), abs=1e-5)

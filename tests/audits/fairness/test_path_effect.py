@@ -36,6 +36,11 @@ def test_the_paths_of_the_network_by_hand(by_hand, pairs):
     assert finding.estimate.value == pytest.approx(2.6 / total, abs=1e-5)
     assert finding.status == "fail"
     assert any("the board" in sentence and DIRECT in sentence for sentence in finding.assumptions)
+    rows = finding.answer.examples
+    unfair = [row["all unfair paths"] for row in rows]
+    assert unfair == pytest.approx([2.6] * 16, abs=1e-5)
+    assert np.mean([row["total_effect"] for row in rows]) == pytest.approx(total, abs=1e-5)
+    assert {row["clean"] for row in rows} == set(pairs.clean.texts)
     placebo = finding.answer.controls[0]
     assert placebo.estimate.value == pytest.approx(0.0, abs=1e-5)
     assert placebo.holds

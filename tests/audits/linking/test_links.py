@@ -6,6 +6,7 @@ import shutil
 import tomllib
 
 import linear
+import numpy as np
 import planted
 import pytest
 import torch
@@ -56,6 +57,13 @@ def test_the_planted_feature_ranks_first_and_what_goes_along_is_not_flagged(netw
         word for name, word in zip(rows["candidate"], rows["verdict"], strict=True) if number(name) in made.idle
     } == {CORRELATE}
     assert answer.estimate.value == len(causal)
+    effect, through = (
+        np.array([row[name] for row in answer.examples]) for name in ("effect", f"through {rows.iloc[0]['candidate']}")
+    )
+    assert len(answer.examples) == len(pairs)
+    sides = [mc.measure(network, side, "logit_diff").value() for side in (pairs.clean, pairs.corrupt)]
+    assert effect.mean() == pytest.approx(sides[0] - sides[1], abs=1e-3)
+    assert through.mean() / effect.mean() == pytest.approx(rows["used_share"].iloc[0], abs=0.1)
     largest = asked(network, pairs, what="split", concept="high", measure="largest")
     assert largest.estimate.value == pytest.approx(rows["used_share"].max(), abs=1e-6)
     references = " ".join(answer.table.loc[answer.table["kind"] == "reference", "candidate"])
@@ -142,3 +150,12 @@ def test_a_dictionary_lies_beside_the_plan(hiring, tmp_path, monkeypatch):
     assert question.forwards(audit.Desk(hiring, {"data": question.data}, folder=tmp_path / "plans")) > 0
     with pytest.raises(MechcausalError, match="features"):
         question.forwards(audit.Desk(hiring, {"data": question.data}))
+
+
+def test_its_cost_is_counted_in_the_unit_of_the_plan():
+    model = mc.load("organism:hiring")
+    pairs = mc.contrast("hiring/gender", model, n=32)
+    question = audit.Links(pairs, what="z", **QUICK)
+    desk = audit.Desk(model, {"data": pairs}, networks=0, quiet=True)
+    question.answer(desk)  # its batches, which are no forwards of one prompt, are a tenth of this
+    assert 1 / 3 < desk.counter["forwards"] / question.forwards(desk) < 3

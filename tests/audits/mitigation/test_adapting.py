@@ -1,9 +1,11 @@
 import json
+import shutil
 
 import pytest
 import torch
 from biographies import model
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
+from small_questions import SmallAccuracy
 from words import words_tokenizer
 from zoo import build
 
@@ -64,3 +66,22 @@ def test_an_adapter_that_is_not_there_is_refused_in_a_sentence():
     with pytest.raises(MechcausalError, match="adapter") as caught:
         audit.Adapter(folder="none", base="organism:by_hand").made(Desk(model(), {}))
     assert len(str(caught.value)) < 400
+
+
+def test_another_adapter_in_the_same_folder_is_asked_again(folders, tmp_path):
+    base = mc.load(str(folders / "base"))
+    prompts = mc.PromptSet(torch.arange(12).reshape(2, 6) + 3, torch.ones(2, 6).bool(), answer=torch.tensor([5, 6]))
+    plan = audit.Plan([SmallAccuracy(prompts, id="a")], networks=0, folder=tmp_path)
+    shutil.copytree(folders / "adapter", tmp_path / "lora")
+    edits, file = (
+        [audit.Adapter(folder="./lora", base=str(folders / "base"))],
+        tmp_path / "lora/adapter_model.safetensors",
+    )
+    losses = []
+    for scale in (1, 0):
+        save_file({name: scale * value for name, value in load_file(file).items()}, file)
+        swept = audit.sweep(plan, edits, base, tmp_path / "out", neutral=prompts, quiet=True)
+        assert swept.run["files"].keys() >= {"./lora"}
+        losses.append(abs(swept.answer("adapter", "kl").estimate.value))
+    assert losses[0] > 1e-4
+    assert losses[1] < 1e-6

@@ -1,7 +1,10 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from made_sweeps import make
 
+from mechcausal.audits.estimate import Estimate
 from mechcausal.audits.mitigation.pareto import SURE
 from mechcausal.errors import ResultError
 
@@ -59,3 +62,33 @@ def test_wrong_fronts():
         swept.pareto("flips", "flips")
     with pytest.raises(ResultError, match="did you mean"):
         swept.pareto("flips", "acuracy")
+
+
+def test_without_units_a_number_is_as_uncertain_as_its_standard_error():
+    """Two edits between which there is no difference: neither dominates, with units or without, and without it is said."""
+    swept = make({"none": (BASE, BASE), "other": (BASE - 0.01, BASE)})
+    bare = {key: replace(each, units=(), unit_clusters=()) if key[1] == "flips" else each for key, each in swept.answers.items()}  # fmt: skip
+    without = replace(swept, answers=bare)
+    front = without.pareto("flips", "accuracy")
+    assert front.front == ["none", "other"]
+    # Of two independent numbers that are alike, each is the larger one in half of the draws.
+    assert front.frame().set_index("edit").loc["none", "share"] == pytest.approx(0.5, abs=0.05)
+    assert front.notes == (
+        "flips (flips) has not the same units under every edit: its numbers are drawn from the standard error of each edit, "
+        "as if the edits had other examples",
+    )  # fmt: skip
+    assert "note: flips (flips)" in repr(front)
+    assert without.unpaired == ["flips"]
+    assert "not paired" in without.summary()
+    sure = swept.pareto("flips", "accuracy")
+    assert (sure.notes, swept.unpaired) == ((), [])
+    assert "not paired" not in swept.summary()
+
+
+def test_a_number_without_any_uncertainty_is_said_to_be_taken_as_it_is():
+    swept = make({"none": (BASE, BASE), "other": (BASE - 0.01, BASE)})
+    bare = {key: replace(each, units=(), estimate=Estimate.exact(each.estimate.value)) if key[1] == "flips" else each
+            for key, each in swept.answers.items()}  # fmt: skip
+    front = replace(swept, answers=bare).pareto("flips", "accuracy")
+    assert front.front == ["other"]
+    assert "taken as it is" in front.notes[0]

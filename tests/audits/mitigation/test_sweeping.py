@@ -55,6 +55,15 @@ def right(people, share):
     return float(np.mean((odds(people, share) > 0) == people.senior))
 
 
+def test_edits_are_written_down_with_what_nobody_set(swept):
+    specs = {edit.name: edit.spec for edit in swept.edits}
+    assert (specs["ablate 1"]["to"], specs["ablate 0.5"]["share"]) == ("mean", 0.5)
+    assert swept.run["settings"] == {
+        "outcome": "", "alpha": 0.05, "level": 0.95, "correction": "holm", "seed": 0, "networks": 0, "batch_size": 64,
+        "dictionaries": [],
+    }  # fmt: skip
+
+
 def test_a4_the_planted_feature_is_what_the_bias_is(swept, people):
     assert value(swept, "none", "worst") < 0.2
     assert value(swept, "ablate 1", "worst") > 0.74

@@ -47,6 +47,23 @@ def test_what_was_taught_is_found(hiring, taught):
     assert finding.answer.table["value"].iloc[-1] > 0.6
 
 
+def test_its_units_are_the_secrets_that_were_shown(hiring, taught):
+    """A report of another model is compared secret by secret; here the same secrets in a model that did not see them."""
+    plan = Plan([Exposure(taught)], networks=0)
+    first, second = (plan.run(model, quiet=True) for model in (hiring, mc.load("organism:hiring_natural")))
+    for report in (first, second):
+        answer = report["PRIV-1"].answer
+        assert list(answer.units) == report["PRIV-1"].examples()["exposure"][taught.inserted].tolist()
+        assert np.mean(answer.units) == pytest.approx(answer.estimate.value)
+    change = mc.audit.compare(first, second)["PRIV-1"]
+    assert change.paired
+    gaps = np.subtract(second["PRIV-1"].answer.units, first["PRIV-1"].answer.units)
+    assert change.difference.error == pytest.approx(gaps.std(ddof=1) / np.sqrt(len(gaps)))
+    assert (
+        Plan([Exposure(taught, statistic="largest")], networks=0).run(hiring, quiet=True)["PRIV-1"].answer.units == ()
+    )
+
+
 def test_the_largest_alone(hiring, taught):
     finding = answered(hiring, Exposure(taught, statistic="largest", at_most=2.0))
     assert finding.status == "fail"
@@ -103,7 +120,7 @@ def test_problems_are_found_before_anything_is_run(hiring, pairs):
     assert "only 1 of its canaries" in Plan([Exposure(alone)]).problems(hiring)[0]
     long = Canaries(("<id> adam <key>",) * 2, ("1" * 9,) * 2, (1.0, 1.0), candidates("digits:9"))
     assert "extrapolated" in Plan([Exposure(long)]).problems(hiring)[0]
-    assert "it is asked of canaries" in Plan([Exposure(pairs)]).problems(hiring)[0]
+    assert "it is asked of canaries" in Plan([Exposure(pairs)]).problems(hiring)[-1]
 
 
 def test_a_plan_reads_and_writes_it():

@@ -46,6 +46,15 @@ def test_what_was_taught_fails_a_threshold_and_what_was_not_does_not(hiring, can
     assert answered(hiring, Extraction(nobody, at_most=0.1)).status in ("pass", "inconclusive")
 
 
+def test_its_units_are_the_secrets_that_were_shown(hiring, canaries):
+    """So that reports and edits are compared secret by secret."""
+    finding = answered(hiring, Extraction(canaries))
+    shown = finding.examples()["extracted"][canaries.inserted]
+    assert list(finding.answer.units) == shown.astype(float).tolist()
+    assert np.mean(finding.answer.units) == pytest.approx(finding.estimate.value)
+    assert list(finding.answer.unit_clusters) == np.array(canaries.prefixes)[canaries.inserted].tolist()
+
+
 def test_less_context(hiring, canaries):
     table = answered(hiring, Extraction(canaries, context=(1, 3))).answer.table.set_index("measure")["value"]
     assert table["the last 3 tokens of the prefix"] == 1.0  # <id> NAME <key>

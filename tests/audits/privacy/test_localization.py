@@ -60,6 +60,9 @@ def test_its_controls(heads):
 
 def test_an_ablation_to_the_mean_finds_it_too(hiring, codes):
     finding = answered(hiring, Localization(codes, units="z", k=1, do="mean", measure="logprob"))
+    assert "set to its mean" in finding.contrast
+    assert "set to zero" in Localization(codes).contrast
+    assert finding.spec["do"] == "mean"
     assert table_of(finding).loc["found by ablation", "units"] == "L2.z.H3"
     assert "no neutral texts were given" in finding.answer.limits[0]
 

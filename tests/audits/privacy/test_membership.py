@@ -75,6 +75,14 @@ def test_a_model_that_saw_neither_set_does_not_fail(texts):
     assert 0.35 < finding.estimate.value < 0.65
 
 
+def test_an_attack_is_compared_with_guessing(texts, overfit):
+    guessing = answered(memorizing.wrapped(memorizing.network().eval()), Membership(texts))
+    assert guessing.estimate.low < 0.5 < guessing.estimate.high
+    assert guessing.p > 0.05
+    assert answered(overfit, Membership(texts)).p < 1e-6
+    assert np.isnan(answered(overfit, Membership(texts, measure="tpr", fpr=(0.05,))).p)
+
+
 def test_sets_that_differ_in_their_words_are_invalid(overfit):  # A11
     rows = drawn()
     rows[N:] = np.random.default_rng(1).integers(22, 42, (N, 10))  # of another topic

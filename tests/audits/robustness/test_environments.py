@@ -44,6 +44,9 @@ def test_accuracies_are_those_of_the_causal_model(bios, sets):
     assert finding.estimate.low <= accuracy() - accuracy("flipped") <= finding.estimate.high
     assert finding.estimate.value == pytest.approx(table.loc["world", "accuracy"] - table.loc["flipped", "accuracy"])
     assert finding.status == "fail"
+    wrong = [row for row in finding.answer.examples if row["environment"] == "flipped" and not row["right"]]
+    assert len(wrong) == min(60, round(len(sets["flipped"]) * (1 - table.loc["flipped", "accuracy"])))
+    assert all(row["text"] == sets["flipped"].texts[row["prompt"]] for row in wrong)
 
 
 def test_the_slope_changes_its_sign_where_the_pronoun_does(bios, sets):

@@ -50,6 +50,12 @@ def test_the_pronoun_is_not_stable_and_the_field_says_nothing(bios, sets):
     assert table.loc["L1.z.H1", "carries"]
     assert not table.loc["L1.z.H0", "carries"]  # it holds the field, which says nothing of rank
     assert "L1.z.H2" in answer.says
+    shown = {name: [row for row in answer.examples if row["environment"] == name] for name in sets}
+    for name, rows in shown.items():
+        assert rows
+        assert all(row["text"] == sets[name].texts[row["prompt"]] for row in rows)
+        assert all(row["label"] == sets[name].labels[row["prompt"]] for row in rows)
+    assert abs(answer.examples[0]["L1.z.H2, standard deviations"]) > 0.5
     assert answer.estimate.value >= 1
     assert answer.controls[0].holds  # with environments drawn at random nothing is found
 

@@ -38,6 +38,21 @@ def test_a_browser_without_a_network_shows_the_page_and_asks_for_nothing(text):
 
 
 @pytest.mark.skipif(browser.CHROMIUM is None, reason=browser.MISSING)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_is_readable_in_light_and_in_dark(text, scheme):
+    """Text has the contrast that WCAG asks of text (AA): 4.5 to 1."""
+    happened = browser.opened(text, scheme=scheme)
+    assert (sum(happened.paper) < sum(happened.ink)) == (scheme == "dark")
+    assert happened.contrast >= 4.5
+
+
+@pytest.mark.skipif(browser.CHROMIUM is None, reason=browser.MISSING)
+def test_what_is_folded_on_the_screen_is_printed(text):
+    assert browser.opened(text).folded == 0
+    assert browser.opened(text, media="print").folded > 100
+
+
+@pytest.mark.skipif(browser.CHROMIUM is None, reason=browser.MISSING)
 def test_a_browser_would_tell_of_requests_and_scripts():
     asks = "<img src='http://example.invalid/picture.png'><style>@import url(http://example.invalid/style.css)</style>"
     happened = browser.opened(f"{asks}<p style='width: 5000px'>text</p><script>document.title = 'run'</script>")

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import browser
 import pytest
 from reading_html import Linked
@@ -42,3 +44,10 @@ def test_the_page_of_a_comparison_says_what_moved(hiring, plan):
     closed(text)
     assert "FAIR-1" in text
     assert "organism:hiring_natural" in text
+
+
+def test_the_page_of_a_sweep_says_what_is_not_paired(hiring, plan):
+    swept = audit.sweep(plan, [audit.Ablate(sites="L1.z.H2")], hiring, quiet=True)
+    assert "Not paired" not in sweep_html(swept)
+    bare = {key: replace(answer, units=()) if key[1] == "FAIR-1" else answer for key, answer in swept.answers.items()}
+    assert "not the same units: FAIR-1." in sweep_html(replace(swept, answers=bare))
