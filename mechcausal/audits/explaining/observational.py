@@ -61,7 +61,7 @@ class Observational(AuditQuestion):
     contrast: ClassVar[str] = "half a standard deviation to one side against half of one to the other"
     held_fixed: ClassVar[str] = "all other coordinates of the activation, and all other positions"
     identified: ClassVar[Identified] = "intervention"
-    null: ClassVar[float] = 0.0
+    null: ClassVar[float | None] = 0.0
     scale: ClassVar[str] = "log-odds per standard deviation"
     limits: ClassVar[tuple[str, ...]] = ("a direction that reads a label need not be the one that carries it",)
     under_edits: ClassVar[bool] = False

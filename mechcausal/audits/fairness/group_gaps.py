@@ -61,7 +61,7 @@ class GroupGaps(AuditQuestion):
     contrast: ClassVar[str] = "one group against another"
     held_fixed: ClassVar[str] = "nothing: groups may differ in whatever goes with them"
     identified: ClassVar[Identified] = "descriptive"
-    null: ClassVar[float] = 0.0
+    null: ClassVar[float | None] = 0.0
     limits: ClassVar[tuple[str, ...]] = (
         "a gap says nothing about its cause: groups may differ in what the decision is rightly about",
         "no gap on average does not exclude that single decisions depend on the group",
