@@ -45,7 +45,7 @@ def of_prompts(
     columns: Mapping[str, Sequence[Any] | np.ndarray],
     by: np.ndarray,
     most: int = MOST,
-    rows: Sequence[int] | None = None,
+    rows: Sequence[int] | np.ndarray | None = None,
 ) -> tuple[dict[str, Any], ...]:
     """Return a row for each prompt.
 
