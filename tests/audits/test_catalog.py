@@ -76,7 +76,9 @@ def findings(asked):
 
 
 def test_every_question_of_the_catalog_is_here(asked):
-    shipped = {word for word in QUESTIONS if QUESTIONS[word].__module__.startswith("mechcausal.")}  # other tests add some
+    shipped = {
+        word for word in QUESTIONS if QUESTIONS[word].__module__.startswith("mechcausal.")
+    }  # other tests add some
     assert {question.word for _, question in asked} == shipped
 
 
