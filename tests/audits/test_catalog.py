@@ -76,7 +76,10 @@ def findings(asked):
 
 
 def test_every_question_of_the_catalog_is_here(asked):
-    assert {question.word for _, question in asked} == set(QUESTIONS)
+    shipped = {
+        word for word in QUESTIONS if QUESTIONS[word].__module__.startswith("mechcausal.")
+    }  # other tests add some
+    assert {question.word for _, question in asked} == shipped
 
 
 def test_every_finding_has_an_answer_with_examples(findings):

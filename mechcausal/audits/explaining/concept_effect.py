@@ -76,6 +76,7 @@ class ConceptEffect(AuditQuestion):
     )
     reads_outcome: ClassVar[bool] = True
     better: ClassVar[Better] = "zero"
+    null: ClassVar[float | None] = 0.0
     concept: Text
     value: Text | None = None
     columns: Texts = ()

@@ -101,7 +101,7 @@ class Faithfulness(OfMetric):
     def metric_at(self, desk: Desk) -> Metric:
         """Return its own metric, or the outcome of the plan; without both that of the circuit's search."""
         searched = desk.held["circuit"].about.get("metric") if "circuit" in desk.held else None
-        if self.metric is None and not desk.reads and searched in METRICS:
+        if self.metric is None and not desk.reads and isinstance(searched, str) and searched in METRICS:
             return METRICS[searched]
         return super().metric_at(desk)
 

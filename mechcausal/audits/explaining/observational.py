@@ -62,7 +62,7 @@ class Observational(AuditQuestion):
     held_fixed: ClassVar[str] = "all other coordinates of the activation, and all other positions"
     population: ClassVar[str] = "prompts like those in the data"
     identified: ClassVar[Identified] = "intervention"
-    null: ClassVar[float] = 0.0
+    null: ClassVar[float | None] = 0.0
     scale: ClassVar[str] = "log-odds per standard deviation"
     assumptions: ClassVar[tuple[str, ...]] = ("half a standard deviation stays within what the model has learned from",)
     limits: ClassVar[tuple[str, ...]] = ("a direction that reads a label need not be the one that carries it",)

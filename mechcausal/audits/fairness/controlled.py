@@ -56,7 +56,7 @@ class ControlledEffect(AuditQuestion):
     under_edits: ClassVar[bool] = False
     reads_outcome: ClassVar[bool] = True
     better: ClassVar[Literal["low", "high", "zero"]] = "zero"
-    null: ClassVar[float] = 0.0
+    null: ClassVar[float | None] = 0.0
     mediator: Any = field(metadata={"read": read_places})
     values: Any = field(default=None, metadata={"read": read_numbers})
     points: Count = 9

@@ -68,7 +68,7 @@ class GroupGaps(AuditQuestion):
     population: ClassVar[str] = "prompts like those in the data, of the groups named"
     identified: ClassVar[Identified] = "descriptive"
     assumptions: ClassVar[tuple[str, ...]] = ("groups and labels are recorded rightly",)
-    null: ClassVar[float] = 0.0
+    null: ClassVar[float | None] = 0.0
     limits: ClassVar[tuple[str, ...]] = (
         "a gap says nothing about its cause: groups may differ in what the decision is rightly about",
         "no gap on average does not exclude that single decisions depend on the group",

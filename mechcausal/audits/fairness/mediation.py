@@ -65,7 +65,7 @@ class Mediation(AuditQuestion):
     under_edits: ClassVar[bool] = False
     reads_outcome: ClassVar[bool] = True
     better: ClassVar[Literal["low", "high", "zero"]] = "zero"
-    null: ClassVar[float] = 0.0
+    null: ClassVar[float | None] = 0.0
     mediators: Any = field(default="z", metadata={"read": read_places})
     through: Any = field(default=None, metadata={"read": read_places})
     at: Positions = None

@@ -58,7 +58,7 @@ class PathEffect(AuditQuestion):
     under_edits: ClassVar[bool] = False
     reads_outcome: ClassVar[bool] = True
     better: ClassVar[Literal["low", "high", "zero"]] = "zero"
-    null: ClassVar[float] = 0.0
+    null: ClassVar[float | None] = 0.0
     unfair: Any = field(metadata={"read": read_edges})
     fair: Any = field(default=None, metadata={"read": read_edges})
     judged: Literal["share", "effect"] = "share"

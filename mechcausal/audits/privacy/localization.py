@@ -60,7 +60,7 @@ class Localization(AuditQuestion):
     population: ClassVar[str] = "the canaries that the units were not chosen on"
     held_fixed: ClassVar[str] = "all other units, which react"
     identified: ClassVar[Identified] = "intervention"
-    null: ClassVar[float] = 0.0
+    null: ClassVar[float | None] = 0.0
     assumptions: ClassVar[tuple[str, ...]] = ("ablating a unit removes what it holds, and little else",)
     limits: ClassVar[tuple[str, ...]] = (
         "units that hold a secret only together with others are missed by ablating one at a time",

@@ -68,7 +68,7 @@ class NuisanceEffect(AuditQuestion):
     limits: ClassVar[tuple[str, ...]] = ("it speaks of texts like these, and of no others",)
     takes: ClassVar[tuple[type[Any], ...]] = (Contrast,)
     better: ClassVar[Better] = "zero"
-    null: ClassVar[float] = 0.0
+    null: ClassVar[float | None] = 0.0
     reads_outcome: ClassVar[bool] = True
     nuisance: str = ""
     preferences: Any = field(default=None, metadata=DATA)
