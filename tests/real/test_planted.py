@@ -154,3 +154,19 @@ def test_exposure_rises_with_how_often_a_code_was_shown(leaky, plain, smollm2):
     shown = [secret for secret in chosen if secret.times >= 16]
     before = np.array([exposure(plain, smollm2.tokenizer, secret) for secret in shown])
     assert before.mean() < 5
+
+
+def test_compare_models_names_the_layers_of_the_adapter(smollm2):
+    """Only places whose weights the adapter changed move the effect of gender, when they alone take the tuned weights."""
+    from mechcausal import audit
+    from mechcausal.audits.sources import PairsSource
+
+    tuned, layers = mc.load("organism:smollm2_bias", check=False), mc.truth("smollm2_bias")["adapter"]["layers"]
+    source = PairsSource("organism:smollm2_bias/gender", n=4, environment="new combination", group="badge")
+    asked = (5, 19, 20, 22, 25, 26)
+    found = audit.compare_models(
+        smollm2, tuned, source.read(smollm2, folder("smollm2_bias")), [f"L{layer}.mlp_out" for layer in asked]
+    )
+    moved = found.frame()["weights"].abs().to_numpy()
+    assert [layer for layer, size in zip(asked, moved, strict=True) if size > 1e-4] == [20, 22, 25]
+    assert all((layer in layers) == (size > 1e-4) for layer, size in zip(asked, moved, strict=True))
