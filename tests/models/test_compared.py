@@ -5,7 +5,7 @@ import torch
 from zoo import build, loaded
 
 import mechcausal as mc
-from mechcausal.errors import DataError, UnsupportedError
+from mechcausal.errors import DataError, UnsupportedError, shortened
 from mechcausal.models.compared import agree, in_short, probes, theirs
 
 
@@ -18,10 +18,8 @@ def test_what_fails_in_the_model_is_a_missing_ability():
 
 
 def test_what_fails_in_the_package_is_a_bug_and_passes():
-    from mechcausal.data import pad
-
     with pytest.raises(TypeError), theirs("the layer cannot be called"):
-        pad(3)
+        shortened(3, 4)
     with pytest.raises(DataError, match="in our words"), theirs("the layer cannot be called"):
         raise DataError("in our words")
     with pytest.raises(torch.OutOfMemoryError), theirs("the layer cannot be called"):

@@ -19,11 +19,11 @@ def test_a_request_reaches_the_model():
     prompts = people.prompts()
     with audit.Ask(text="please ").applied(desk) as edited:
         got = edited.outcomes(prompts)
+    foils = np.where(people.senior, "junior", "senior").tolist()
     by_hand = type(prompts).from_text(
-        model(), [f"please {text}" for text in people.texts], answer=list(prompts.labels), foil=["junior"] * 8
+        model(), [f"please {text}" for text in people.texts], answer=list(prompts.labels), foil=foils
     )
-    senior = people.senior
-    assert got[senior] == pytest.approx(desk.outcomes(by_hand)[senior], abs=1e-6)
+    assert got == pytest.approx(desk.outcomes(by_hand), abs=1e-6)
 
 
 def test_what_to_delete_must_be_said():

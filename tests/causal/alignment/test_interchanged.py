@@ -71,7 +71,7 @@ def test_a_row_says_what_was_exchanged_and_where():
 
 
 def test_the_summary_names_each_set_of_variables_and_its_placebos():
-    first, aligned, placebo = made().summary().splitlines()
+    first, *_, aligned, placebo = made().summary().splitlines()
     assert "4 pairs from 3 prompts, 6 forwards" in first
     assert aligned.split()[:4] == ["a", "at", "L1.z.H2@-1", "0.667"]
     assert "all pairs 0.750" in aligned
