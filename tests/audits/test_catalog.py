@@ -82,11 +82,13 @@ def test_every_question_of_the_catalog_is_here(asked):
     assert {question.word for _, question in asked} == shipped
 
 
+@pytest.mark.slow
 def test_every_finding_has_an_answer_with_examples(findings):
     assert {word: finding.error for word, finding in findings.items() if finding.error} == {}
     assert [word for word, finding in findings.items() if not finding.answer.examples] == []
 
 
+@pytest.mark.slow
 def test_every_finding_says_what_a_sceptic_asks(findings):
     for word, finding in findings.items():
         empty = [name for name in WORDS if not getattr(finding, name).strip()]
@@ -97,6 +99,7 @@ def test_every_finding_says_what_a_sceptic_asks(findings):
         assert finding.identified, word
 
 
+@pytest.mark.slow
 def test_every_finding_has_three_controls_each_with_what_was_done_or_why_not(findings):
     for word, finding in findings.items():
         kinds = [control.kind for control in finding.answer.controls]

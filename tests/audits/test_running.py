@@ -208,6 +208,7 @@ def test_a_report_says_what_nobody_set(by_hand, pairs, tmp_path):
     assert set(spec) == {"ask", *(part.name for part in fields(audit.Flips))}
 
 
+@pytest.mark.slow
 def test_what_questions_share_counts_for_each_and_a_run_in_parts_counts_the_same(tmp_path):
     model = mc.load("organism:hiring")
     prompts, gender = mc.task("hiring").prompts(model, 60), mc.contrast("hiring/gender", model, n=16)

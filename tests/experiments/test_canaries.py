@@ -18,6 +18,7 @@ def found(run):
     return script("canaries").answer(run)
 
 
+@pytest.mark.slow
 def test_only_what_was_shown_often_is_given_away(found):
     """The card of the organism says that numbers shown 64 times come out, and the others do not."""
     means = {count: mean for count, (mean, _, _) in found["counted"]["by_count"].items()}
@@ -28,6 +29,7 @@ def test_only_what_was_shown_often_is_given_away(found):
     assert "random" in found["counted"]["controls"]
 
 
+@pytest.mark.slow
 def test_the_head_is_the_one_that_keeps_them(found):
     located = found["located"]
     assert located["units"] == [located["true"]] == ["L2.z.H3"]
@@ -37,6 +39,7 @@ def test_the_head_is_the_one_that_keeps_them(found):
     assert without["random units"]["logprob_fall"] < 0.01
 
 
+@pytest.mark.slow
 def test_the_answer_is_said_and_drawn(run, found):
     analysis = script("canaries")
     assert "the organism keeps them at L2.z.H3" in analysis.say(found)

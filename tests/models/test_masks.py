@@ -20,6 +20,7 @@ def double(name):
     return mc.load(build(name).double())
 
 
+@pytest.mark.slow
 def test_padding_in_double_changes_nothing(architecture):
     model = double(architecture)
     right, left = (make_pairs(LENGTHS, side=side) for side in ("right", "left"))

@@ -139,6 +139,7 @@ def with_none(name):
     return made(name, lambda n: ())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(KINDS.keys() - REFUSE - {"generate"}))
 def test_few_clusters_are_said(name):
     said = with_few(name).summary()
@@ -154,12 +155,14 @@ def test_or_refused(name):
         with_few(name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(KINDS))
 def test_undeclared_templates_are_said(name):
     said = with_none(name).summary()
     assert said.count(f"note: {TEMPLATES}, but the ") == 1, said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(KINDS))
 def test_the_family_is_said_and_survivors_are_marked(name):
     found = with_none(name)

@@ -60,6 +60,7 @@ def test_where_the_effect_differs_the_two_models_are_two_means_of_it():
     assert EFFECT.mean() - weighted > 0.3
 
 
+@pytest.mark.slow
 def test_intervals_cover_and_those_that_count_rows_do_not():
     """Of 200 draws of 60 clusters of 6 they cover in 96 %, those of rows in 69 %; here are 20 of them."""
     hits, rows = 0, 0

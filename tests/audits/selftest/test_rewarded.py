@@ -87,6 +87,7 @@ def test_a_head_on_the_last_state_finds_grade_and_length():
     assert [better - base, longer - base] == pytest.approx([grade, length], abs=1e-3)
 
 
+@pytest.mark.slow
 def test_what_is_learned_is_told_from_what_is_true():
     found = list(run_checks(["A17"], quick=True))
     assert len(found) == 14
