@@ -17,6 +17,7 @@ FACES = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_every_name_works_in_a_fresh_interpreter():
     code = "import mechcausal as mc; [getattr(mc, n) for n in dir(mc)]; [getattr(mc.features, n) for n in dir(mc.features)]"
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, cwd=Path(mc.__file__).parent.parent)

@@ -27,14 +27,14 @@ _WARM_UP = 0.1  # of all steps, for the learning rate and for what makes feature
 PRICES = {"standard": 1.0, "gated": 1.0, "transcoder": 1.0}
 
 
-def sae_lens() -> ModuleType:
-    """Return the package, or say why it is not there."""
+def sae_lens(what: str = "this") -> ModuleType:
+    """Return the package, or say why it is not there for what needs it."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # about parts of transformer-lens that it uses
             import sae_lens
     except ImportError as error:
-        raise UnsupportedError(_why_not(), fix=_FIX) from error
+        raise UnsupportedError(f"{what} needs sae-lens, {_why_not()}", fix=_FIX) from error
     return sae_lens
 
 
@@ -46,8 +46,8 @@ def _why_not() -> str:
     try:
         installed = version("sae-lens")
     except PackageNotFoundError:
-        return "this needs sae-lens, which is not installed"
-    return f"this needs sae-lens, and sae-lens {installed} cannot be imported beside transformer-lens {lens}"
+        return "which is not installed"
+    return f"and sae-lens {installed} cannot be imported beside transformer-lens {lens}"
 
 
 def from_disk(path: str | Path) -> Any:  # noqa: ANN401 - an SAE
@@ -61,7 +61,7 @@ def from_disk(path: str | Path) -> Any:  # noqa: ANN401 - an SAE
 
 def from_release(release: str, sae_id: str | None) -> Any:  # noqa: ANN401 - an SAE
     """Load a dictionary that is published under a release name."""
-    package = sae_lens()
+    package = sae_lens(f"{shortened(release)!r} is no folder here, and a release of that name")
     releases = _releases()
     if release not in releases and "/" not in release:
         close = get_close_matches(release, releases, n=1, cutoff=0.55)

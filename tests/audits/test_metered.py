@@ -79,6 +79,7 @@ def test_a_circuit_is_searched_and_judged_by_the_outcome(hiring):
         assert answer.table.set_index("measure")["value"]["m(M)"] == pytest.approx(plain.mean(), abs=1e-5)
 
 
+@pytest.mark.slow
 def test_a_metric_of_its_own_is_read_whatever_the_plan_says(hiring):
     pairs = mc.contrast("hiring/gender", hiring, n=24)
     question = audit.Rationale(pairs, metric="logprob", random=1)

@@ -12,6 +12,9 @@ SMALL = {
 }
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     return run_small("hiring_patching", tmp_path_factory.mktemp("run") / "run", **SMALL)

@@ -181,6 +181,7 @@ def test_the_family_is_said_and_survivors_are_marked(name):
     assert marks == 0 if not found.survives.any() else marks > 0
 
 
+@pytest.mark.slow
 def test_every_kind_is_tried():
     from mechcausal.method import METHODS
 

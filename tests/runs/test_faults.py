@@ -147,6 +147,7 @@ def test_two_drivers_work_in_one_folder(out, reference):
     assert {line["process"] for line in lines} == {process.pid for process in processes}
 
 
+@pytest.mark.slow
 def test_one_of_two_drivers_is_killed(out, reference):
     first, second = driver_of(out), driver_of(out)
     kill_when(out, 10, first)

@@ -62,6 +62,7 @@ def test_crows_pairs_by_the_plain_model():
     assert finding.answer.cannot_fail
 
 
+@pytest.mark.slow
 def test_bbq_by_the_plain_model():
     model = small_english()
     items = items_of("bbq/age", model, 24)

@@ -152,6 +152,7 @@ def test_a_dictionary_lies_beside_the_plan(hiring, tmp_path, monkeypatch):
         question.forwards(audit.Desk(hiring, {"data": question.data}))
 
 
+@pytest.mark.slow
 def test_its_cost_is_counted_in_the_unit_of_the_plan():
     model = mc.load("organism:hiring")
     pairs = mc.contrast("hiring/gender", model, n=32)

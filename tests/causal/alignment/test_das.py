@@ -119,6 +119,7 @@ def test_losses_fall_to_what_the_true_direction_has(adder, sums):
 # The organism whose variables are in subspaces
 
 
+@pytest.mark.slow
 def test_the_organism(merit):
     assert merit.changed >= 0.98
     assert merit.test_iia >= 0.98

@@ -130,6 +130,7 @@ def test_the_page_shows_what_there_is():
     assert made(SCRUBBED).plot("accuracy").data[0].z.size > 0
 
 
+@pytest.mark.slow
 def test_what_an_organism_gives(hiring, tmp_path):
     prompts = mc.task("hiring").prompts(hiring, 120, environment="broad")
     options = {"n": 24, "seeds": 1, "lonely": "keep"}
