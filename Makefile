@@ -10,7 +10,7 @@ ENV := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE HF_HUB_OFFLINE=1 TOKENIZERS_PAR
 PYTEST := -m pytest -q -n 2 --dist loadfile --durations=15
 # What shows a version of a dependency that is too old: every library is used, at a small price.
 SMOKE := tests/address tests/test_errors.py tests/runs/test_config.py tests/runs/test_store.py tests/cli/test_runs.py tests/cli/test_models.py tests/cli/test_patching.py tests/data \
-	tests/interventions tests/metrics tests/organisms/test_by_hand.py tests/patching/test_activation.py $(filter-out %/test_result.py,$(wildcard tests/results/test_*.py))
+	tests/interventions tests/metrics tests/organisms/test_by_hand.py tests/patching/test_activation.py $(filter-out %/test_result.py %/test_every_kind.py,$(wildcard tests/results/test_*.py))
 
 .PHONY: demo real test test-slow test-real test-tl4 test-lowest notebooks coverage wheel lint format hooks clean
 
