@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import is_integer_dtype
 
 from mechcausal.arguments import checked
 from mechcausal.audits.estimate import Estimate
@@ -26,6 +27,8 @@ VERSION = 1
 ALPHA = 0.05
 """From which adjusted p-value on a finding is said to have moved."""
 _RANK = {"pass": 0, "measured": 0, "not-run": 1, "inconclusive": 1, "fail": 2, "error": 3}
+_NUMBERS = ("unit", "pair", "prompt", "item")
+"""The columns of examples that say which unit of the data they are."""
 _FREE = ("id", "at_most", "at_least", "data")  # what may differ between two questions about the same number
 
 
@@ -140,12 +143,14 @@ class Comparison:
             raise ResultError(
                 f"the examples of {name} are not the same in both reports", got=change.note or "not paired"
             )
+        if not change.before.answer.units:
+            raise ResultError(f"no single example has a part of {name}, which was compared draw by draw")
         first, second = (np.array(finding.answer.units) for finding in (change.before, change.after) if finding.answer)
         table = pd.DataFrame(
             {"unit": np.arange(len(first)), "before": first, "after": second, "change": second - first}
         )
-        sides = [finding.examples() for finding in (change.before, change.after)]
-        if all(len(side) == len(first) for side in sides):
+        sides = [_by_unit(finding, len(first)) for finding in (change.before, change.after)]
+        if sides[0] is not None and sides[1] is not None:
             table = table.join(sides[0].add_suffix("_before")).join(sides[1].add_suffix("_after"))
         return table.sort_values("change", key=np.abs, ascending=False, kind="stable").reset_index(drop=True)
 
@@ -280,6 +285,20 @@ def _apart(before: Finding, after: Finding) -> Estimate:
     from dataclasses import replace
 
     return difference(replace(after.answer, units=()), replace(before.answer, units=()))[0]
+
+
+def _by_unit(finding: Finding, count: int) -> pd.DataFrame | None:
+    """Return the examples in the order of the units; None where they are not one for each.
+
+    Examples stand with the largest first, so it is their number in the data that says which unit they are.
+    """
+    examples = finding.examples()
+    if len(examples) != count or "site" in examples:  # of sites, of which there may be as many
+        return None
+    numbers = next((examples[name] for name in _NUMBERS if name in examples and is_integer_dtype(examples[name])), None)
+    if numbers is None:
+        return examples
+    return None if numbers.duplicated().any() else examples.loc[numbers.sort_values().index].reset_index(drop=True)
 
 
 def _digests(finding: Finding) -> dict[str, Any]:

@@ -7,7 +7,9 @@ from biographies import PRONOUN_HEAD, model, population
 from small_questions import SmallAccuracy
 
 from mechcausal import audit
+from mechcausal.audits.accuracy.accuracy import Accuracy
 from mechcausal.audits.estimate import Estimate
+from mechcausal.audits.robustness.environments import Environments
 from mechcausal.errors import ArgumentError, ResultError
 
 
@@ -88,6 +90,22 @@ def test_the_examples_that_changed_come_first(reports):
     table = audit.compare(*reports).examples("flips")
     assert (table["change"].iloc[:5] == -1).all()
     assert {"clean_before", "clean_after", "flips_before"} <= set(table.columns)
+
+
+def test_examples_stand_beside_their_own_unit():
+    """Those with the largest numbers come first in a finding, so their order is not that of the units."""
+    people = population()
+    asked = (
+        Accuracy(people.prompts(), against="foil", id="accuracy"),
+        Environments(people.prompts(environments=["first", "second"] * 100), against="foil", id="environments"),
+    )
+    report = audit.Plan(list(asked), networks=0).run(model(), quiet=True)
+    table = audit.compare(report, report).examples("accuracy")
+    assert (table["before"] == table["right_after"]).all()
+    assert table["text_before"].tolist() == [people.texts[unit] for unit in table["unit"]]
+    assert 0 < table["before"].mean() < 1
+    # A number is one of each environment, so that it says of no example which unit it is.
+    assert "text_before" not in audit.compare(report, report).examples("environments")
 
 
 def test_what_is_not_the_same_is_said(reports):
