@@ -80,7 +80,7 @@ def of_caught(score: np.ndarray, positive: np.ndarray, fpr: float) -> np.ndarray
     """Return the units of the share of positives above the cutoff that at most a share of negatives exceeds.
 
     A negative above the cutoff moves the cutoff, and with it the share of positives by the slope of the ROC curve there. The
-    slope is taken over as many negatives as chance moves the cutoff by, the root of their number.
+    slope is taken over twice as many negatives, on either side, as chance moves the cutoff by: the root of their number.
 
     Args:
         score: The score of each.
@@ -94,7 +94,7 @@ def of_caught(score: np.ndarray, positive: np.ndarray, fpr: float) -> np.ndarray
     def caught(accused: int) -> np.ndarray:
         return (score > negatives[accused]).astype(float)
 
-    reach = int(np.ceil(np.sqrt(allowed)))
+    reach = int(np.ceil(2 * np.sqrt(allowed)))
     ends = max(0, allowed - reach), min(count, allowed + reach)
     rates = [float(caught(end)[positive].mean()) for end in ends]
     slope = (rates[1] - rates[0]) * count / max(1, ends[1] - ends[0])

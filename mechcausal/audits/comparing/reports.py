@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -272,8 +272,9 @@ def _set(spec: Mapping[str, Any]) -> dict[str, Any]:
     kind = QUESTIONS[spec["ask"]] if spec.get("ask") in QUESTIONS else None
     try:
         defaults = {} if kind is None else plain(kind("data").in_full())
-    except MechcausalError:  # it needs more than data
-        defaults = {part.name: part.default for part in fields(kind)} if kind is not None else {}
+    except (MechcausalError, TypeError):  # it needs more than data: labels, a mediator
+        listed = () if kind is None else fields(kind)
+        defaults = {part.name: plain(part.default) for part in listed if part.default is not MISSING}
     kept = [name for name in spec if name == "ask" or name not in defaults or spec[name] != defaults[name]]
     return {name: spec[name] for name in kept if name not in _FREE}
 

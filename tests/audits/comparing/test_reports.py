@@ -1,6 +1,7 @@
 import json
 from dataclasses import replace
 
+import alike
 import numpy as np
 import pytest
 from biographies import PRONOUN_HEAD, model, population
@@ -9,6 +10,8 @@ from small_questions import SmallAccuracy
 from mechcausal import audit
 from mechcausal.audits.accuracy.accuracy import Accuracy
 from mechcausal.audits.estimate import Estimate
+from mechcausal.audits.finding import Finding
+from mechcausal.audits.report import Report
 from mechcausal.audits.robustness.environments import Environments
 from mechcausal.errors import ArgumentError, ResultError
 
@@ -106,6 +109,45 @@ def test_examples_stand_beside_their_own_unit():
     assert 0 < table["before"].mean() < 1
     # A number is one of each environment, so that it says of no example which unit it is.
     assert "text_before" not in audit.compare(report, report).examples("environments")
+
+
+MADE = {
+    "faithfulness": alike.shares_kept, "membership": alike.areas, "attribute_inference": alike.balanced_accuracies,
+    "environments": alike.falls, "calibration": alike.errors_of_calibration,
+    "interventional_validity": alike.rank_correlations,
+}  # fmt: skip
+
+
+def test_numbers_that_are_no_means_are_paired_too():
+    """Ratios, areas, balanced accuracies, falls, errors, correlations of two models that are wrong about the same examples."""
+    answers = {word: kind(np.random.default_rng(2)) for word, kind in MADE.items()}
+
+    def report(which, **changes):
+        findings = tuple(
+            Finding(
+                word, word, "own", "measured", answer=replace(pair[which], **changes), data={"data": {"digest": "same"}},
+                spec={"ask": word, "data": "made"},
+            )
+            for word, (pair, _) in answers.items()
+        )  # fmt: skip
+        return Report("made", {}, findings, {"model": {"name": str(which)}})
+
+    comparison = audit.compare(report(0), report(1))
+    bare = audit.compare(report(0, units=(), resamples=()), report(1, units=(), resamples=()))
+    assert "not paired" not in comparison.summary()
+    for word, (_, truth) in answers.items():
+        change = comparison[word]
+        assert change.paired
+        assert not bare[word].paired
+        assert f"{word} (measured)" in str(change)
+        assert ", paired, " in str(change)
+        assert abs(change.difference.value - truth) < 0.1
+        low, high = change.difference.low, change.difference.high
+        assert high - low < 0.75 * (bare[word].difference.high - bare[word].difference.low)
+    assert set(bare.moved) < set(comparison.moved) == set(MADE)
+    assert len(comparison.examples("membership")) == alike.N
+    with pytest.raises(ResultError, match="no single example has a part of"):
+        comparison.examples("interventional_validity")
 
 
 def test_what_is_not_the_same_is_said(reports):
