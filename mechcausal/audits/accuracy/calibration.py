@@ -15,7 +15,7 @@ from mechcausal.audits.decisions import OfDecisions, confidence, correct
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.estimate import Estimate
 from mechcausal.audits.figures import Point, Points
-from mechcausal.audits.finding import Answer, Control, Identified
+from mechcausal.audits.finding import Answer, Control
 from mechcausal.audits.linear import as_units
 from mechcausal.audits.logistic import fit
 from mechcausal.audits.perturbed import plain_prompts, written
@@ -63,12 +63,9 @@ class Calibration(OfDecisions):
         "the expected calibration error of the decisions, less that of a calibrated model with the same confidences"
     )
     contrast: ClassVar[str] = "how sure the model is against how often it is right"
-    population: ClassVar[str] = "prompts like those in the data"
-    held_fixed: ClassVar[str] = "every prompt, which is asked as it is"
-    identified: ClassVar[Identified] = "descriptive"
     scale: ClassVar[str] = "probability"
     assumptions: ClassVar[tuple[str, ...]] = (
-        "the answers of the prompts (of a classifier the labels) are true",
+        *OfDecisions.assumptions,
         "given the confidence, the prompts are independent (for the simulated error alone)",
     )
     limits: ClassVar[tuple[str, ...]] = ("what a calibrated model exceeds is small, not known to be nothing",)

@@ -13,7 +13,7 @@ from mechcausal.audits.decisions import OfDecisions, constant, correct, unnamed,
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.estimate import Estimate
 from mechcausal.audits.examples import MOST
-from mechcausal.audits.finding import Answer, Control, Identified
+from mechcausal.audits.finding import Answer, Control
 from mechcausal.audits.grouped import bars_of, by_group, groups_of, wrong_groups
 from mechcausal.audits.linear import as_units, of_part
 from mechcausal.audits.perturbed import plain_prompts, written
@@ -44,9 +44,7 @@ class WorstGroup(OfDecisions):
     contrast: ClassVar[str] = "the worst group against all others"
     population: ClassVar[str] = "prompts like those in the data, of the groups named"
     held_fixed: ClassVar[str] = "nothing: groups may differ in whatever goes with them"
-    identified: ClassVar[Identified] = "descriptive"
     scale: ClassVar[str] = "share of prompts"
-    assumptions: ClassVar[tuple[str, ...]] = ("the answers of the prompts (of a classifier the labels) are true",)
     limits: ClassVar[tuple[str, ...]] = ("groups that were not declared may be served worse",)
     bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
     better: ClassVar[Better] = "high"
