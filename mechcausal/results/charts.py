@@ -93,7 +93,18 @@ class Line:
 
 @dataclass(frozen=True)
 class Lines:
-    """A line chart before it is drawn; `marks` are horizontal lines with a name, `ticks` those of x where they are given."""
+    """A line chart before it is drawn.
+
+    Attributes:
+        series: The curves.
+        title: The title.
+        x_label: What is varied.
+        y_label: What is measured.
+        marks: Horizontal lines with a name.
+        ticks: Places along x with their names, where those are given.
+        ringed: Where along x the points of the first curve have a ring around them.
+        note: What stands below, such as what a ring means.
+    """
 
     series: tuple[Line, ...]
     title: str
@@ -101,6 +112,12 @@ class Lines:
     y_label: str
     marks: tuple[tuple[str, float], ...] = ()
     ticks: tuple[tuple[float, str], ...] = ()
+    ringed: tuple[float, ...] = ()
+    note: str = ""
+
+    def has_ring(self, line: Line, at: float) -> bool:
+        """Say whether a point of a curve has a ring around it."""
+        return line is self.series[0] and at in self.ringed
 
     def describe(self) -> str:
         """Say in words what the picture shows, for those who cannot see it."""
@@ -110,6 +127,11 @@ class Lines:
             start, end = (dict(self.ticks).get(point[0], f"{point[0]:g}") for point in (first, last))
             parts.append(f"{line.name} from {_number(first[1])} at {start} to {_number(last[1])} at {end}")
         parts += [f"{name} is {_number(value)}" for name, value in self.marks]
+        if self.ringed:
+            places = ", ".join(dict(self.ticks).get(at, f"{at:g}") for at in self.ringed)
+            parts.append(f"ringed at {places}")
+        if self.note:
+            parts.append(self.note)
         return f"{self.title} ({self.y_label} by {self.x_label}): {'; '.join(parts)}"
 
 
@@ -131,13 +153,17 @@ def line_chart(
     y_label: str,
     *,
     marks: Sequence[tuple[str, float]] = (),
-    ticks: Sequence[tuple[float, str]] = (),
+    **options: Any,  # noqa: ANN401
 ) -> Lines:
-    """Lay out curves from (name, [(x, value, low, high), ...])."""
+    """Lay out curves from (name, [(x, value, low, high), ...]).
+
+    The options are the further attributes of `Lines`.
+    """
     made = tuple(Line(name, tuple(sorted(points))) for name, points in series if len(points))
     if not made:
         raise ResultError("there is nothing to draw", fix="give at least one curve with one point")
-    return Lines(made, title, x_label, y_label, tuple(marks), tuple(ticks))
+    given = {name: value if isinstance(value, str) else tuple(value) for name, value in options.items()}
+    return Lines(made, title, x_label, y_label, tuple(marks), **given)
 
 
 def bars(rows: Sequence[Row | Bar], title: str, x_label: str) -> str:
@@ -283,6 +309,7 @@ def _lines_svg(chart: Lines) -> str:
     across, down, left, top = 440.0, 260.0, 74.0, 60.0
     named = [(f"{name} {_number(value)}", value) for name, value in chart.marks]
     wide, tall = left + across + 24 + svg.LETTER * max((len(name) for name, _ in named), default=0), top + down + 60
+    wide = max(wide, left + svg.LETTER * len(chart.note) + 14)
     points = np.array([point for line in chart.series for point in line.points], dtype=float)
     x_low, x_high, x_ticks = svg.axis(points[:, 0].tolist(), zero=False)
     y_low, y_high, y_ticks = svg.axis([0.0, *points[:, 1:].ravel().tolist(), *(value for _, value in chart.marks)])
@@ -323,7 +350,12 @@ def _lines_svg(chart: Lines) -> str:
             out.append(
                 f'<circle cx="{x(p[0]):.1f}" cy="{y(p[1]):.1f}" r="3.2" fill="{color}"><title>{tip}</title></circle>'
             )
+            if chart.has_ring(line, p[0]):
+                out.append(svg.ring(x(p[0]), y(p[1])))
     out.append(svg.text(left + across / 2, tall - 22, chart.x_label, "middle"))
+    if chart.note:
+        out.append(svg.text(left, tall + 2, chart.note, "start"))
+        tall += 18
     # The vertical axis is named on top of it, where it reads without turning the head.
     out.append(svg.text(left, 44, chart.y_label, "start"))
     if len(chart.series) > 1:
@@ -353,6 +385,7 @@ def _live_lines(chart: Lines) -> Figure:
         drawn.add_trace(
             go.Scatter(
                 x=xs, y=values, name=line.name, mode="lines+markers", line={"color": color},
+                marker={"size": 7, "line": {"color": "black", "width": [2 if chart.has_ring(line, at) else 0 for at in xs]}},
                 text=[f"{_number(p[1])}{_interval(p[2], p[3])}" for p in line.points],
                 hovertemplate="%{x}: %{text}<extra>%{fullData.name}</extra>",
                 showlegend=len(chart.series) > 1,
@@ -360,7 +393,8 @@ def _live_lines(chart: Lines) -> Figure:
         )  # fmt: skip
     for name, value in chart.marks:
         drawn.add_hline(y=value, line_dash="dash", annotation_text=name)
-    drawn.update_xaxes(title_text=chart.x_label)
+    below = f"<br><sub>{chart.note}</sub>" if chart.note else ""
+    drawn.update_xaxes(title_text=f"{chart.x_label}{below}")
     if chart.ticks:
         drawn.update_xaxes(tickvals=[at for at, _ in chart.ticks], ticktext=[words for _, words in chart.ticks])
     drawn.update_yaxes(title_text=chart.y_label, rangemode="tozero")

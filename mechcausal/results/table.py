@@ -137,7 +137,8 @@ def notes_of(result: Result) -> list[str]:
     frame, notes = result.frame, []
     templates = result.provenance.prompts.get("undeclared_templates")
     if templates:
-        n = result.provenance.prompts.get("n", "the")
+        stated = result.provenance.prompts
+        n = stated.get("n_with_templates", stated.get("n", "the"))
         notes.append(
             f"no clusters are declared, but the {n} texts look like {templates} "
             f"{'template' if templates == 1 else 'templates'}: intervals count every text as independent; declare "

@@ -88,6 +88,25 @@ def test_several_lines_have_a_legend_and_no_band_without_intervals():
     assert len(parts(picture, "polygon")) == 1
 
 
+def test_points_with_a_ring():
+    other = ("b", [(0.5, 1, NONE, NONE)])
+    chart = line_chart([("a", CURVE), other], "t", "x", "y", ringed=[0.5], note="ringed: survives")
+    picture = still(chart)
+    dots, rings = (
+        [node for node in parts(picture, "circle") if (node.attrib["fill"] == "none") == ring] for ring in (0, 1)
+    )
+    assert len(dots) == 4
+    assert [node.attrib["cx"] for node in rings] == [dots[1].attrib["cx"]]
+    assert [node.attrib["cy"] for node in rings] == [dots[1].attrib["cy"]]
+    assert "ringed: survives" in texts(picture)
+    assert chart.describe().endswith("ringed at 0.5; ringed: survives")
+    drawn = figure(chart)
+    widths = {trace.name: trace.marker.line.width for trace in drawn.data if trace.name}
+    assert widths == {"a": (0, 2, 0), "b": (0,)}
+    assert "ringed: survives" in drawn.layout.xaxis.title.text
+    assert "ringed" not in line_chart([("a", CURVE)], "t", "x", "y").describe()
+
+
 def test_live_figures():
     drawn = figure(bar_chart(ROWS, "What it does", "log-odds"))
     assert [trace.name for trace in drawn.data] == ["direct", "indirect"]
