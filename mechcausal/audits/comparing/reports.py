@@ -14,7 +14,7 @@ from pandas.api.types import is_integer_dtype
 from mechcausal.arguments import checked
 from mechcausal.audits.estimate import Estimate
 from mechcausal.audits.filed import write_document
-from mechcausal.audits.finding import Finding
+from mechcausal.audits.finding import Answer, Finding
 from mechcausal.audits.mitigation.sweep import difference
 from mechcausal.audits.plain import plain
 from mechcausal.audits.question import QUESTIONS
@@ -262,9 +262,20 @@ def _change(before: Finding, after: Finding) -> Change:
     gap, paired = difference(after.answer, before.answer) if same else (_apart(before, after), False)
     notes = [] if same else ["the data differ"]
     if same and not paired:
-        notes.append("there is no number for each unit, so the two standard errors are combined as if independent")
+        notes.append(_why_not_paired(after.answer, before.answer))
     notes += ["the thresholds differ"] if before.threshold != after.threshold else []
     return Change(before, after, gap, paired, note=", ".join(notes))
+
+
+def _why_not_paired(*answers: Answer) -> str:
+    """Say why two numbers from the same data are not compared unit by unit."""
+    if all(answer.estimate.law == "exact" for answer in answers):
+        return "the number is a count or a maximum without a standard error, so whether it moved by chance is not known"
+    if all(answer.units or answer.resamples for answer in answers):
+        return (
+            "other examples of the data were judged (another seed chose them), so the numbers are taken as independent"
+        )
+    return "there is no number for each unit, so the two standard errors are combined as if independent"
 
 
 def _set(spec: Mapping[str, Any]) -> dict[str, Any]:

@@ -82,8 +82,9 @@ def paired(answer: Answer, base: Answer) -> bool:
 def difference(answer: Answer, base: Answer, level: float = 0.95) -> tuple[Estimate, bool]:
     """Return how much an answer exceeds another one, and whether they were paired unit by unit.
 
-    Paired where both have the same units, or were computed on the same draws of them; else the two numbers are taken to be independent, which makes the interval of
-    a difference on the same examples too wide rather than too narrow.
+    Paired where both have the same units, or were computed on the same draws of them; else the two numbers are taken to be
+    independent, which makes the interval of a difference on the same examples too wide rather than too narrow. Of two
+    counts, which have no standard error, the difference has no interval.
     """
     value = answer.estimate.value - base.estimate.value
     if paired(answer, base):
@@ -98,6 +99,8 @@ def difference(answer: Answer, base: Answer, level: float = 0.95) -> tuple[Estim
     widths = [np.array([each.value - each.low, each.high - each.value]) for each in (answer.estimate, base.estimate)]
     reach = [float(np.hypot(widths[0][0], widths[1][1])), float(np.hypot(widths[0][1], widths[1][0]))]
     n = min(answer.estimate.n, base.estimate.n)
+    if answer.estimate.law == base.estimate.law == "exact":
+        return Estimate(value, n=n, level=level), False
     return Estimate.interval(value, value - reach[0], value + reach[1], n, level=level), False
 
 

@@ -78,6 +78,23 @@ def test_without_units_it_is_said_that_numbers_are_not_paired(reports):
     assert "no number for each unit" in change.row()["note"]
 
 
+def test_it_is_said_why_numbers_of_the_same_data_are_not_paired(reports):
+    def changed(report, **changes):
+        return replace(report, findings=tuple(replace(f, answer=replace(f.answer, **changes)) for f in report))
+
+    counts = [
+        changed(report, units=(), estimate=Estimate.exact(number, 12))
+        for report, number in zip(reports, (3, 4), strict=True)
+    ]
+    change = audit.compare(*counts)["accuracy"]
+    assert change.difference.value == 1
+    assert np.isnan(change.difference.low)
+    assert not change.moved
+    assert "whether it moved by chance is not known" in change.note
+    other_half = changed(reports[1], unit_clusters=tuple(f"row {row}" for row in range(200)))
+    assert "other examples of the data were judged" in audit.compare(reports[0], other_half)["accuracy"].note
+
+
 def test_reports_are_read_from_their_folders(plan, reports, tmp_path):
     plan.run(model(), tmp_path / "a", quiet=True)
     reports[1].save(tmp_path / "b")
