@@ -128,7 +128,7 @@ class Faithfulness(OfMetric):
 
     def answer(self, desk: Desk) -> Answer:
         """Return how faithful the circuit is."""
-        pairs, circuit, rows = self._found(desk)
+        pairs, circuit, judging = self._found(desk)
         found = self._judge(desk, circuit).run(desk.model, pairs)
         desk.counter["forwards"] += int(found.provenance.compute["forwards"])
         numbers = measures(found, desk.level)
@@ -157,7 +157,7 @@ class Faithfulness(OfMetric):
         return Answer(
             estimate, says, self._controls(found), pd.DataFrame(rows), (bars,), of_pairs(desk.model, pairs, runs, lost),
             marks=notes, units=as_units(above if below is None else of_ratio(above, below)),
-            unit_clusters=named(found.clusters, rows),
+            unit_clusters=named(found.clusters, judging),
         )  # fmt: skip
 
     def forwards(self, desk: Desk) -> float:
