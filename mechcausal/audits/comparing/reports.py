@@ -270,7 +270,7 @@ def _change(before: Finding, after: Finding) -> Change:
 def _why_not_paired(*answers: Answer) -> str:
     """Say why two numbers from the same data are not compared unit by unit."""
     if all(answer.estimate.law == "exact" for answer in answers):
-        return "the number is a count or a maximum without a standard error, so whether it moved by chance is not known"
+        return "the number is a count or a maximum without a standard error, so whether it moved by more than chance is not known"
     if all(answer.units or answer.resamples for answer in answers):
         return (
             "other examples of the data were judged (another seed chose them), so the numbers are taken as independent"

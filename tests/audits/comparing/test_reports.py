@@ -90,7 +90,7 @@ def test_it_is_said_why_numbers_of_the_same_data_are_not_paired(reports):
     assert change.difference.value == 1
     assert np.isnan(change.difference.low)
     assert not change.moved
-    assert "whether it moved by chance is not known" in change.note
+    assert "whether it moved by more than chance is not known" in change.note
     other_half = changed(reports[1], unit_clusters=tuple(f"row {row}" for row in range(200)))
     assert "other examples of the data were judged" in audit.compare(reports[0], other_half)["accuracy"].note
 
