@@ -249,9 +249,9 @@ class Links(OfMetric):
         row = causal.loc[causal["share"].idxmax()]
         places = (links.frame["concept"] == row["concept"]) & (links.frame["candidate"] == row["candidate"])
         through = links.examples[int(np.flatnonzero(places)[0])] - links.baselines["base"]
-        whole = links.baselines["clean"] + links.baselines["corrupt"] - 2 * links.baselines["base"]
+        total = links.baselines["clean"] + links.baselines["corrupt"] - 2 * links.baselines["base"]
         judging = np.isfinite(through)
-        return among(of_ratio(through[judging], whole[judging]), judging)
+        return among(of_ratio(through[judging], total[judging]), judging)
 
 
 def _forwards(links: Linked, pairs: Contrast, desk: Desk) -> int:

@@ -75,7 +75,8 @@ def paired(answer: Answer, base: Answer) -> bool:
     if answer.unit_clusters != base.unit_clusters:
         return False
     return any(
-        len(own) == len(other) > 0 for own, other in ((answer.units, base.units), (answer.resamples, base.resamples))
+        len(these) == len(those) > 0
+        for these, those in ((answer.units, base.units), (answer.resamples, base.resamples))
     )
 
 
