@@ -1,6 +1,6 @@
 """Charts of estimates with intervals: horizontal bars and curves, each drawn twice: a live plotly figure and a still SVG.
 
-    bars([("L1.z.H2@end", 0.19, 0.12, 0.26, "direct"), ...], "what gender does", "log-odds")
+    still(bar_chart([("L1.z.H2@end", 0.19, 0.12, 0.26, "direct"), ...], "what gender does", "log-odds"))
 
 Rows of one label stand together; the optional last entry is the group that colors the bar.
 """
@@ -38,6 +38,11 @@ class Bar:
     low: float
     high: float
     group: str = ""
+
+    @property
+    def name(self) -> str:
+        """Its label, and its group where there is one."""
+        return f"{self.label}, {self.group}" if self.group else self.label
 
 
 @dataclass(frozen=True)
@@ -78,7 +83,7 @@ class Bars:
 
     def describe(self) -> str:
         """Say in words what the picture shows, for those who cannot see it."""
-        parts = [f"{_name(row)} {_number(row.value)}{_interval(row.low, row.high)}" for row in self.rows]
+        parts = [f"{row.name} {_number(row.value)}{_interval(row.low, row.high)}" for row in self.rows]
         note = f"; {self.note}" if self.note else ""
         return f"{self.title} ({self.x_label}): {'; '.join(parts)}{note}"
 
@@ -162,25 +167,8 @@ def line_chart(
     made = tuple(Line(name, tuple(sorted(points))) for name, points in series if len(points))
     if not made:
         raise ResultError("there is nothing to draw", fix="give at least one curve with one point")
-    given = {name: value if isinstance(value, str) else tuple(value) for name, value in options.items()}
+    given: dict[str, Any] = {name: each if isinstance(each, str) else tuple(each) for name, each in options.items()}
     return Lines(made, title, x_label, y_label, tuple(marks), **given)
-
-
-def bars(rows: Sequence[Row | Bar], title: str, x_label: str) -> str:
-    """Return horizontal bars with intervals as a self-contained SVG."""
-    return still(bar_chart(rows, title, x_label))
-
-
-def lines(
-    series: Sequence[tuple[str, Sequence[Point]]],
-    title: str,
-    x_label: str,
-    y_label: str,
-    *,
-    marks: Sequence[tuple[str, float]] = (),
-) -> str:
-    """Return curves with their bands as a self-contained SVG."""
-    return still(line_chart(series, title, x_label, y_label, marks=marks))
 
 
 def still(chart: Bars | Lines) -> str:
@@ -193,9 +181,6 @@ def figure(chart: Bars | Lines) -> Figure:
     drawn = _live_bars(chart) if isinstance(chart, Bars) else _live_lines(chart)
     drawn.update_layout(title=chart.title, paper_bgcolor="rgba(0,0,0,0)", meta={"still": still(chart)})
     return drawn
-
-
-# Bars
 
 
 def _bars_svg(chart: Bars) -> str:
@@ -238,7 +223,7 @@ def _bars_svg(chart: Bars) -> str:
 
 
 def _bar_svg(chart: Bars, row: Bar, number: str, x: Callable[[float], float], y: float, left: float) -> str:
-    tip = html.escape(f"{_name(row)}: {number}")
+    tip = html.escape(f"{row.name}: {number}")
     if not math.isfinite(row.value):
         return f"<g><title>{tip}</title>{svg.text(left + _PLOT + 14, y + 12, number, 'start')}</g>"
     start, end = sorted((x(0.0), x(row.value)))
@@ -300,9 +285,6 @@ def _live_bars(chart: Bars) -> Figure:
     drawn.update_yaxes(type="category", autorange="reversed", categoryorder="array", categoryarray=labels)
     drawn.update_layout(barmode="group", height=max(320, 140 + 24 * len(chart.rows)))
     return drawn
-
-
-# Lines
 
 
 def _lines_svg(chart: Lines) -> str:
@@ -372,16 +354,10 @@ def _live_lines(chart: Lines) -> Figure:
         if np.isfinite([*lows, *highs]).all():
             drawn.add_trace(
                 go.Scatter(
-                    x=[*xs, *reversed(xs)],
-                    y=[*highs, *reversed(lows)],
-                    fill="toself",
-                    fillcolor=color,
-                    opacity=0.18,
-                    line={"width": 0},
-                    hoverinfo="skip",
-                    showlegend=False,
+                    x=[*xs, *reversed(xs)], y=[*highs, *reversed(lows)], fill="toself", fillcolor=color, opacity=0.18,
+                    line={"width": 0}, hoverinfo="skip", showlegend=False,
                 )
-            )
+            )  # fmt: skip
         drawn.add_trace(
             go.Scatter(
                 x=xs, y=values, name=line.name, mode="lines+markers", line={"color": color},
@@ -401,19 +377,12 @@ def _live_lines(chart: Lines) -> Figure:
     return drawn
 
 
-# What both share
-
-
 def _bar(row: Row) -> Bar:
     if len(row) not in (4, 5):
         raise ResultError("a bar is (label, value, low, high) or (label, value, low, high, group)", got=tuple(row))
     label, *numbers = row[:4]
     value, low, high = map(float, numbers)
     return Bar(str(label), value, low, high, str(row[4]) if len(row) == 5 else "")
-
-
-def _name(row: Bar) -> str:
-    return f"{row.label}, {row.group}" if row.group else row.label
 
 
 def _number(value: float) -> str:

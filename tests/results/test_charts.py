@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mechcausal.errors import ResultError
-from mechcausal.results.charts import PALETTE, bar_chart, bars, figure, line_chart, lines, still
+from mechcausal.results.charts import PALETTE, bar_chart, figure, line_chart, still
 
 NONE = float("nan")
 ROWS = [
@@ -18,6 +18,14 @@ ROWS = [
     ("second", NONE, NONE, NONE, "indirect"),
 ]
 CURVE = [(1.0, 3.0, 2.0, 4.0), (0.0, 1.0, 0.5, 1.5), (0.5, 2.0, 1.0, 3.0)]
+
+
+def bars(rows, *labels):
+    return still(bar_chart(rows, *labels))
+
+
+def lines(series, *labels, **options):
+    return still(line_chart(series, *labels, **options))
 
 
 def parts(picture, kind):
