@@ -19,7 +19,7 @@ from mechcausal.audits.desk import Desk
 from mechcausal.audits.plan import NOT_IN_A_FILE, TABLES, Plan, PlanError
 from mechcausal.audits.question import QUESTIONS, AuditQuestion, Family
 from mechcausal.audits.sources import source
-from mechcausal.errors import MechcausalError, did_you_mean
+from mechcausal.errors import MechcausalError, did_you_mean, sentences
 from mechcausal.method import read_spec
 
 
@@ -200,5 +200,5 @@ def _tried(make: Any, where: str, problems: list[str]) -> Any:  # noqa: ANN401
     try:
         return make()
     except MechcausalError as error:
-        problems.append(f"{where}: {error}")
+        problems += [f"{where}: {what}" for what in sentences(error)]
     return None

@@ -53,8 +53,7 @@ class Restorer:
         }
         differing = {part: members[part] for part in self.parts if self.changed[part]}
         self._swaps = {
-            part: [(own[name], own[name].clone(), others[name]) for name in names]
-            for part, names in differing.items()
+            part: [(own[name], own[name].clone(), others[name]) for name in names] for part, names in differing.items()
         }
 
     @torch.no_grad()
