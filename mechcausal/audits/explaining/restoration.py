@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import pandas as pd
@@ -28,12 +29,13 @@ from mechcausal.audits.sources import DATA
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.prompts import PromptSet
 from mechcausal.data.splits import FEWEST, split
-from mechcausal.models.abilities import abilities
 from mechcausal.models.restored import OUTSIDE, Parts, Restorer, restoring
 from mechcausal.results.multiplicity import holm, t_test
 from mechcausal.steering.neutral import neutral_prompts
 
 _NAMED = 12  # parts that the sentence names
+# How many parts of a model differ from those of a base, so that what it costs is said without loading the base again.
+_differing: WeakKeyDictionary[Any, dict[tuple[str, str], int]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -137,15 +139,25 @@ class Restoration(AuditQuestion):
 
     def require_fit(self, desk: Desk) -> None:
         """Refuse a base of other sizes, or with another tokenizer."""
-        Restorer(desk.model, other_model(desk, self.base), self.by)
+        _differing.setdefault(desk.model, {})[self._key] = self._count(desk)
 
     def forwards(self, desk: Desk) -> float:
-        """Return at most how many forwards of one prompt it takes, as if the weights of all layers differed."""
-        count = abilities(desk.model).shape.n_layers * (1 if self.by == "layer" else 2)
+        """Return roughly how many forwards of one prompt it takes."""
+        known = _differing.get(desk.model, {})
+        count = known[self._key] if self._key in known else self._count(desk)
         ranked = isinstance(desk.data, Canaries) and self.measure == "exposure"
         prefixes = 1.1 * len(desk.data.candidates) / 10 / 10 if ranked else 0  # a prefix is one token of about ten
         rows = (1 + OTHERS) * len(desk.data) if isinstance(desk.data, Canaries) else desk.size
         return rows * (count + 6) / 2 + prefixes * len(shown_of(desk.data)) / 2
+
+    @property
+    def _key(self) -> tuple[str, str]:
+        return str(OTHER["write"](self.base)), self.by
+
+    def _count(self, desk: Desk) -> int:
+        """Return how many parts have other weights than in the base."""
+        restorer = Restorer(desk.model, other_model(desk, self.base), self.by)
+        return sum(restorer.changed[part] > 0 for part in restorer.parts)
 
     def answer(self, desk: Desk) -> Answer:
         """Return what restoring the layers does to the data that they were not chosen on."""
