@@ -139,20 +139,19 @@ class Restoration(AuditQuestion):
 
     def require_fit(self, desk: Desk) -> None:
         """Refuse a base of other sizes, or with another tokenizer."""
-        _differing.setdefault(desk.model, {})[self._key] = self._count(desk)
+        _differing.setdefault(desk.model, {})[self._key(desk)] = self._count(desk)
 
     def forwards(self, desk: Desk) -> float:
         """Return roughly how many forwards of one prompt it takes."""
-        known = _differing.get(desk.model, {})
-        count = known[self._key] if self._key in known else self._count(desk)
+        known, key = _differing.get(desk.model, {}), self._key(desk)
+        count = known[key] if key in known else self._count(desk)
         ranked = isinstance(desk.data, Canaries) and self.measure == "exposure"
         prefixes = 1.1 * len(desk.data.candidates) / 10 / 10 if ranked else 0  # a prefix is one token of about ten
         rows = (1 + OTHERS) * len(desk.data) if isinstance(desk.data, Canaries) else desk.size
         return rows * (count + 6) / 2 + prefixes * len(shown_of(desk.data)) / 2
 
-    @property
-    def _key(self) -> tuple[str, str]:
-        return str(OTHER["write"](self.base)), self.by
+    def _key(self, desk: Desk) -> tuple[str, str]:
+        return desk.path(self.base) if isinstance(self.base, str) else OTHER["write"](self.base), self.by
 
     def _count(self, desk: Desk) -> int:
         """Return how many parts have other weights than in the base."""
@@ -251,19 +250,20 @@ class Restoration(AuditQuestion):
         if self.measure != "exposure" or not isinstance(data, Canaries):
             return np.empty(0)
         speller, rows = Speller(desk.model, data.candidates), []
-        for name, parts in (("as it is", ()), (", ".join(found), tuple(found))):
+        for name, parts in (("as it is", ()), (", ".join(found), tuple(found)))[: 1 + bool(found)]:
             rankers: list[Ranker] = []
 
-            def row(unit: int, parts: Sequence[str] = parts, rankers: list[Ranker] = rankers) -> float:
+            def row(unit: int, parts: Sequence[str] = parts, rankers: list[Ranker] = rankers) -> dict[str, Any]:
                 if not rankers:
                     restore(parts)
                     rankers.append(Ranker(desk.model, data, batch_size=max(256, desk.batch_size), speller=speller))
-                return rankers[0].row(unit)["exposure"]
+                return rankers[0].row(unit)
 
             numbers = desk.bar(range(len(data)), f"exposure, {name or 'as it is'}", "canary")
-            rows.append([desk.rows.row(f"exposure {name} {unit}", lambda unit=unit: row(unit)) for unit in numbers])
-            desk.counter["forwards"] += sum(each.tree.evaluations for each in rankers)
-        return np.array(rows)
+            kept = [desk.rows.row(f"exposure {name} {unit}", lambda unit=unit: row(unit)) for unit in numbers]
+            desk.counter["forwards"] += sum(int(each["evaluations"]) for each in kept)
+            rows.append([number(each["exposure"]) for each in kept])
+        return np.array(rows if found else rows * 2)
 
     def _losses(
         self, desk: Desk, restore: Restorer, neutral: PromptSet | None, cells: Sequence[Sequence[str]]

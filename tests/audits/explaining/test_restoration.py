@@ -6,6 +6,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import mechcausal as mc
 from mechcausal import audit
+from mechcausal.audits.desk import Desk
+from mechcausal.audits.journal import Rows
 from mechcausal.audits.perturbed import written
 from mechcausal.audits.plan import Plan
 from mechcausal.audits.privacy.canaries import SHIPPED, Canaries
@@ -113,6 +115,15 @@ def test_the_layer_that_a_bias_was_put_into_is_named_and_carries_all_of_it(hirin
     assert finding.estimate.value == pytest.approx((examples["as_it_is"] - examples["restored"]).mean())
     assert "the loss on neutral text was not measured" in finding.answer.limits[0]
     assert all(map(torch.equal, weights, hiring.original_model.parameters()))
+
+
+def test_what_is_read_back_costs_what_it_costs(hiring, before, codes):
+    rows, question = Rows(), audit.Restoration(codes, base=before)
+    whole = Desk(hiring, {"data": codes}, rows=rows, quiet=True)
+    first = question.answer(whole)
+    again = Desk(hiring, {"data": codes}, rows=Rows(done=rows.done, took=rows.took), quiet=True)
+    assert question.answer(again).says == first.says
+    assert whole.counter["forwards"] == again.counter["forwards"] > len(codes)
 
 
 def test_of_the_same_model_there_is_nothing_to_name(hiring, codes):
