@@ -43,7 +43,7 @@ class Adapter(Mitigation):
         """Refuse an adapter that is not there, or is for other weights than those audited; its files are read, nothing is run."""
         base, adapter = adapted(*self._sources(desk))
         audited = origin_of(desk.model)
-        self._require_same(audited.files, files_of(base))
+        _require_same(audited.files, files_of(base))
         if adapter is None or audited.adapter:
             return  # of the weights beneath the audited model's own adapter only the files are known
         module = bridge.underlying(desk.model)
@@ -56,7 +56,7 @@ class Adapter(Mitigation):
         """Load the model with the adapter."""
         base, folder = self._sources(desk)
         changed = load(base, adapter=folder)
-        self._require_same(origin_of(desk.model).files, origin_of(changed).files)
+        _require_same(origin_of(desk.model).files, origin_of(changed).files)
         return Treatment(model=changed)
 
     def _sources(self, desk: Desk) -> tuple[str, str | None]:
@@ -64,16 +64,8 @@ class Adapter(Mitigation):
         if self.folder in ADAPTERS and self.base is None:
             return f"{PREFIX}{self.folder}", None
         if self.base is None:
-            raise ArgumentError(f"the edit {self.called!r} needs base=, the model that the adapter is added to")
+            raise ArgumentError("an adapter of one's own needs base=, the model that it is added to")
         return desk.path(self.base), desk.path(self.folder)
-
-    def _require_same(self, audited: Mapping[str, str], changed: Mapping[str, str]) -> None:
-        """Refuse files of weights that are not those of the audited model, where both are known."""
-        if audited and changed and audited != changed:
-            raise ModelError(
-                f"the edit {self.called!r} adds an adapter to other weights than those that are audited",
-                got=", ".join(changed)[:80], fix="give base= the model of the plan",
-            )  # fmt: skip
 
 
 def files_of(source: str) -> dict[str, str]:
@@ -93,3 +85,12 @@ def files_of(source: str) -> dict[str, str]:
         return {}
     converted_from = None if (path / "config.json").exists() else gguf_in(path)
     return {file.name: sha256(file) for file in ([converted_from] if converted_from else weight_files(path))}
+
+
+def _require_same(audited: Mapping[str, str], changed: Mapping[str, str]) -> None:
+    """Refuse files of weights that are not those of the audited model, where both are known."""
+    if audited and changed and audited != changed:
+        raise ModelError(
+            "the adapter is added to other weights than those that are audited",
+            got=", ".join(changed)[:80], fix="give base= the model of the plan",
+        )  # fmt: skip
