@@ -11,7 +11,7 @@ import numpy as np
 from mechcausal.arguments import Count, Texts
 from mechcausal.audits.decisions import OfDecisions, constant, correct, unnamed, what_is_written
 from mechcausal.audits.desk import Desk
-from mechcausal.audits.finding import Answer, Control, Identified
+from mechcausal.audits.finding import Answer, Control
 from mechcausal.audits.grouped import bars_of, by_group, groups_of, wrong_groups
 from mechcausal.audits.perturbed import plain_prompts, written
 from mechcausal.audits.question import Better, Family
@@ -37,11 +37,7 @@ class Accuracy(OfDecisions):
     family: ClassVar[Family] = "accuracy"
     estimand: ClassVar[str] = "the share of prompts whose decision is the right answer"
     contrast: ClassVar[str] = "what the model decides against the answer that is declared right"
-    population: ClassVar[str] = "prompts like those in the data"
-    held_fixed: ClassVar[str] = "every prompt, which is asked as it is"
-    identified: ClassVar[Identified] = "descriptive"
     scale: ClassVar[str] = "share of prompts"
-    assumptions: ClassVar[tuple[str, ...]] = ("the answers of the prompts (of a classifier the labels) are true",)
     limits: ClassVar[tuple[str, ...]] = ("it speaks of prompts like these, and of no others",)
     bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
     better: ClassVar[Better] = "high"

@@ -14,9 +14,10 @@ from mechcausal.arguments import described
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.estimate import Estimate
 from mechcausal.audits.examples import of_pairs
-from mechcausal.audits.fairness.controls import cluster_problem, detectable, embedding_alone, linearized, unclear
+from mechcausal.audits.fairness.controls import cluster_problem, detectable, embedding_alone, unclear
 from mechcausal.audits.finding import Answer, Control, Identified
 from mechcausal.audits.journal import digest
+from mechcausal.audits.linear import as_units, of_ratio
 from mechcausal.audits.question import AuditQuestion, Family
 from mechcausal.audits.redrawn import redrawn_effect
 from mechcausal.causal.mediation.arrows import Arrow, graphs_of, read_edges
@@ -115,8 +116,8 @@ class PathEffect(AuditQuestion):
         effect = desk.mean(effects[ALL_UNFAIR], names)
         table = self._table(desk, pairs, effects, high - low, {*unfair, ALL_UNFAIR}, {*fair})
         estimate = share if self.judged == "share" else effect
-        unfair_effects = tuple(map(float, effects[ALL_UNFAIR]))
-        units = linearized(effects[ALL_UNFAIR], high - low) if self.judged == "share" else unfair_effects
+        part = effects[ALL_UNFAIR]
+        units = as_units(of_ratio(part, high - low) if self.judged == "share" else part)
         controls = (
             self._random_heads(desk, pairs, sets[ALL_UNFAIR], effects[ALL_UNFAIR], high - low),
             redrawn_effect(desk, pairs, high, low),

@@ -13,8 +13,9 @@ from mechcausal.audits.decisions import OfDecisions, constant, correct, unnamed,
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.estimate import Estimate
 from mechcausal.audits.examples import MOST
-from mechcausal.audits.finding import Answer, Control, Identified
+from mechcausal.audits.finding import Answer, Control
 from mechcausal.audits.grouped import bars_of, by_group, groups_of, wrong_groups
+from mechcausal.audits.linear import as_units, of_part
 from mechcausal.audits.perturbed import plain_prompts, written
 from mechcausal.audits.question import Better, Family
 from mechcausal.data.prompts import PromptSet
@@ -43,9 +44,7 @@ class WorstGroup(OfDecisions):
     contrast: ClassVar[str] = "the worst group against all others"
     population: ClassVar[str] = "prompts like those in the data, of the groups named"
     held_fixed: ClassVar[str] = "nothing: groups may differ in whatever goes with them"
-    identified: ClassVar[Identified] = "descriptive"
     scale: ClassVar[str] = "share of prompts"
-    assumptions: ClassVar[tuple[str, ...]] = ("the answers of the prompts (of a classifier the labels) are true",)
     limits: ClassVar[tuple[str, ...]] = ("groups that were not declared may be served worse",)
     bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
     better: ClassVar[Better] = "high"
@@ -77,7 +76,7 @@ class WorstGroup(OfDecisions):
                 {"prompt": row, "text": text, "group": worst, "right": bool(right[row]), **more}
                 for row, text, more in zip(rows, texts, said, strict=True)
             ),
-            n_tests=len(names), marks=unnamed(desk, prompts, self.against, self.tokens), units=tuple(_units(right, groups == worst)), unit_clusters=prompts.clusters,
+            n_tests=len(names), marks=unnamed(desk, prompts, self.against, self.tokens), units=as_units(of_part(right, groups == worst)), unit_clusters=prompts.clusters,
         )  # fmt: skip
 
     def wrong_prompts(self, prompts: PromptSet) -> Iterator[str]:
@@ -110,12 +109,6 @@ class WorstGroup(OfDecisions):
                 Estimate.exact(guess, len(prompts)),
             ),
         )  # fmt: skip
-
-
-def _units(right: np.ndarray, member: np.ndarray) -> np.ndarray:
-    """Return numbers for all prompts whose mean is the share in a group, to first order with its uncertainty."""
-    share = float(right[member].mean())
-    return share + member / member.mean() * (right - share)
 
 
 def lowest(right: np.ndarray, groups: np.ndarray) -> float:
