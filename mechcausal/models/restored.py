@@ -42,26 +42,27 @@ class Restorer:
 
     def __init__(self, model: Any, base: Any, by: Parts = "layer") -> None:  # noqa: ANN401 - TransformerBridges
         self._model = model
-        own, others = _weights(model), _weights(base)
-        _refuse_other_sizes(model, base, own, others)
+        weights, before = _weights(model), _weights(base)
+        _refuse_other_sizes(model, base, weights, before)
         self._able: Abilities = abilities(model)
-        members = _members(model, list(own), by)
+        members = _members(model, list(weights), by)
         self.parts = tuple(members)
         self.changed = {
-            part: _distance([own[name] for name in names], [others[name] for name in names])
+            part: _distance([weights[name] for name in names], [before[name] for name in names])
             for part, names in members.items()
         }
         differing = {part: members[part] for part in self.parts if self.changed[part]}
         self._swaps = {
-            part: [(own[name], own[name].clone(), others[name]) for name in names] for part, names in differing.items()
+            part: [(weights[name], weights[name].clone(), before[name]) for name in names]
+            for part, names in differing.items()
         }
 
     @torch.no_grad()
     def __call__(self, parts: Sequence[str]) -> None:
         """Give these parts the weights of the model before, and all others their own."""
         for part, swaps in self._swaps.items():
-            for weight, own, before in swaps:
-                weight.copy_(before if part in parts else own)
+            for weight, trained, before in swaps:
+                weight.copy_(before if part in parts else trained)
         hand_on(self._model, self._able)
 
 
@@ -87,12 +88,12 @@ def _weights(model: Any) -> dict[str, Tensor]:  # noqa: ANN401 - a TransformerBr
     return {name.replace("_original_component.", ""): weight.detach() for name, weight in named}
 
 
-def _refuse_other_sizes(model: Any, base: Any, own: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> None:  # noqa: ANN401
-    odd = sorted(own.keys() ^ others.keys())
-    odd += [name for name in own.keys() & others.keys() if own[name].shape != others[name].shape]
+def _refuse_other_sizes(model: Any, base: Any, weights: Mapping[str, Tensor], before: Mapping[str, Tensor]) -> None:  # noqa: ANN401
+    odd = sorted(weights.keys() ^ before.keys())
+    odd += [name for name in weights.keys() & before.keys() if weights[name].shape != before[name].shape]
     if odd:
         raise ModelError(
-            f"the model before has other weights than the model: {len(odd)} of {len(own | others)} do not fit",
+            f"the model before has other weights than the model: {len(odd)} of {len(weights | before)} do not fit",
             got=odd[0][-80:], fix="give the model that it was trained from",
         )  # fmt: skip
     tokenizers = [tokenizer_fingerprint(getattr(each, "tokenizer", None)) for each in (model, base)]
@@ -125,11 +126,11 @@ def _members(model: Any, names: Sequence[str], by: Parts) -> dict[str, list[str]
     return members
 
 
-def _distance(own: Sequence[Tensor], before: Sequence[Tensor]) -> float:
+def _distance(weights: Sequence[Tensor], before: Sequence[Tensor]) -> float:
     """Return the length of the difference over the length of the weights before; 0 only where all are equal."""
-    pairs = [(one, other.to(one)) for one, other in zip(own, before, strict=True)]
-    if all(torch.equal(one, other) for one, other in pairs):
+    pairs = [(weight, old.to(weight)) for weight, old in zip(weights, before, strict=True)]
+    if all(torch.equal(weight, old) for weight, old in pairs):
         return 0.0
-    moved = sum(float((one - other).double().square().sum()) for one, other in pairs)
-    size = sum(float(other.double().square().sum()) for _, other in pairs)
+    moved = sum(float((weight - old).double().square().sum()) for weight, old in pairs)
+    size = sum(float(old.double().square().sum()) for _, old in pairs)
     return max((moved / size) ** 0.5 if size else float("inf"), 1e-300)

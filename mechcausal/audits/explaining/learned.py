@@ -41,10 +41,12 @@ def learned(desk: Desk, data: Any) -> np.ndarray:  # noqa: ANN401 - pairs or can
     if isinstance(data, Contrast):
         clean, corrupt = desk.both(data)
         return clean - corrupt
-    own = desk.outcomes(asked_for(desk.model, data, data.prompts), "logprob")
+    secrets = desk.outcomes(asked_for(desk.model, data, data.prompts), "logprob")
     rows = np.repeat(np.arange(len(data)), OTHERS)
     others = replace(data.take(rows), secrets=_others(data.take(rows), desk.seed))
-    return own - desk.outcomes(asked_for(desk.model, others, others.prompts), "logprob").reshape(len(data), -1).mean(1)
+    return secrets - desk.outcomes(asked_for(desk.model, others, others.prompts), "logprob").reshape(
+        len(data), -1
+    ).mean(1)
 
 
 def _others(canaries: Canaries, seed: int) -> tuple[str, ...]:

@@ -143,8 +143,8 @@ class Restoration(AuditQuestion):
 
     def forwards(self, desk: Desk) -> float:
         """Return roughly how many forwards of one prompt it takes."""
-        known, key = _differing.get(desk.model, {}), self._key(desk)
-        count = known[key] if key in known else self._count(desk)
+        counts, key = _differing.get(desk.model, {}), self._key(desk)
+        count = counts[key] if key in counts else self._count(desk)
         ranked = isinstance(desk.data, Canaries) and self.measure == "exposure"
         prefixes = 1.1 * len(desk.data.candidates) / 10 / 10 if ranked else 0  # a prefix is one token of about ten
         rows = (1 + OTHERS) * len(desk.data) if isinstance(desk.data, Canaries) else desk.size
@@ -168,42 +168,42 @@ class Restoration(AuditQuestion):
             cells = [(), *((part,) for part in differing), tuple(differing)]
             first = self._measured(desk, restore, data.take(sides.first), cells, "first half")
             tested = self._tested(desk, restore, differing, first)
-            found = [part for part in restore.parts if tested.get(part, {}).get("chosen")]
-            drawn = self._drawn(desk, [part for part in differing if part not in found], found, restore.parts)
-            cells = [(), tuple(found), tuple(differing), drawn, (OUTSIDE,)]
+            named = [part for part in restore.parts if tested.get(part, {}).get("chosen")]
+            drawn = self._drawn(desk, [part for part in differing if part not in named], named, restore.parts)
+            cells = [(), tuple(named), tuple(differing), drawn, (OUTSIDE,)]
             second = self._measured(desk, restore, data.take(sides.second), cells, "second half")
-            exposed = self._exposures(desk, restore, second.data, found)
+            exposed = self._exposures(desk, restore, second.data, named)
             loss = self._losses(desk, restore, neutral, cells[:2])
             unseen = self._never_shown(desk, restore, cells[:2])
         values = exposed if len(exposed) else second.values
         fall = values[0] - values[1]
-        estimate = desk.mean(fall, second.clusters) if found else Estimate.exact(0.0, len(fall))
+        estimate = desk.mean(fall, second.clusters) if named else Estimate.exact(0.0, len(fall))
         before, after = desk.mean(values[0], second.clusters), desk.mean(values[1], second.clusters)
         cost = desk.mean(loss[1] - loss[0], neutral.clusters) if neutral is not None else None
         controls = (
-            self._random(desk, second, drawn, bool(found)),
+            self._random(desk, second, drawn, bool(named)),
             self._as_in_the_base(desk, second, exposed, unseen),
             self._outside(desk, second, restore),
         )
         rows = [self._row(desk, second, name, row) for row, name in enumerate(("none", "found", "all that differ"))]
-        rows[1] |= {"parts": ", ".join(found)}
+        rows[1] |= {"parts": ", ".join(named)}
         if len(exposed):
             rows[0] |= {"exposure": before.value}
             rows[1] |= {"exposure": after.value}
         if cost is not None:
             rows[1] |= {"loss_rise": cost.value, "loss_low": cost.low, "loss_high": cost.high}
         return Answer(
-            estimate, self._says(desk, restore, differing, found, (before, after, estimate, cost), len(second.data)), controls,
+            estimate, self._says(desk, restore, differing, named, (before, after, estimate, cost), len(second.data)), controls,
             pd.DataFrame([*rows, *tested.values()]), self._figures(tested, first.data), self._examples(desk, second, exposed),
             n_tests=len(differing), units=tuple(map(float, fall)), unit_clusters=tuple(second.clusters),
             smallest_detectable=detectable(estimate),
             limits=(f"the loss on neutral text was not measured: {no_neutral}",) if no_neutral else (),
         )  # fmt: skip
 
-    def _drawn(self, desk: Desk, spared: Sequence[str], found: Sequence[str], parts: Sequence[str]) -> tuple[str, ...]:
+    def _drawn(self, desk: Desk, spared: Sequence[str], named: Sequence[str], parts: Sequence[str]) -> tuple[str, ...]:
         """Return as many other parts, drawn at random: of those that training changed too, as far as there are any."""
-        draw, count = np.random.default_rng([desk.seed, 42]), max(1, len(found))
-        rest = [part for part in parts if part not in (*found, *spared)]
+        draw, count = np.random.default_rng([desk.seed, 42]), max(1, len(named))
+        rest = [part for part in parts if part not in (*named, *spared)]
         pool = [
             *(spared[row] for row in draw.permutation(len(spared))),
             *(rest[row] for row in draw.permutation(len(rest))),
@@ -245,12 +245,12 @@ class Restoration(AuditQuestion):
             }  # fmt: skip
         return rows
 
-    def _exposures(self, desk: Desk, restore: Restorer, data: Any, found: Sequence[str]) -> np.ndarray:  # noqa: ANN401
+    def _exposures(self, desk: Desk, restore: Restorer, data: Any, named: Sequence[str]) -> np.ndarray:  # noqa: ANN401
         """Return the exposure of each secret as the model is, and with the parts restored, [2 secret]; empty where none is asked for."""
         if self.measure != "exposure" or not isinstance(data, Canaries):
             return np.empty(0)
         speller, rows = Speller(desk.model, data.candidates), []
-        for name, parts in (("as it is", ()), (", ".join(found), tuple(found)))[: 1 + bool(found)]:
+        for name, parts in (("as it is", ()), (", ".join(named), tuple(named)))[: 1 + bool(named)]:
             rankers: list[Ranker] = []
 
             def row(unit: int, parts: Sequence[str] = parts, rankers: list[Ranker] = rankers) -> dict[str, Any]:
@@ -263,7 +263,7 @@ class Restoration(AuditQuestion):
             kept = [desk.rows.row(f"exposure {name} {unit}", lambda unit=unit: row(unit)) for unit in numbers]
             desk.counter["forwards"] += sum(int(each["evaluations"]) for each in kept)
             rows.append([number(each["exposure"]) for each in kept])
-        return np.array(rows if found else rows * 2)
+        return np.array(rows if named else rows * 2)
 
     def _losses(
         self, desk: Desk, restore: Restorer, neutral: PromptSet | None, cells: Sequence[Sequence[str]]
@@ -287,13 +287,13 @@ class Restoration(AuditQuestion):
         half = self._measured(desk, restore, unseen, cells, "never shown")
         return desk.mean(half.values[0] - half.values[1], half.clusters)
 
-    def _random(self, desk: Desk, second: _Half, drawn: Sequence[str], found: bool) -> Control:
+    def _random(self, desk: Desk, second: _Half, drawn: Sequence[str], named: bool) -> Control:
         lost = desk.mean(second.values[0] - second.values[3], second.clusters)
         sign = 1.0 if (second.values[0] - second.values[1]).mean() >= 0 else -1.0
         gap = desk.mean(sign * (second.values[3] - second.values[1]), second.clusters)
         says = f"with other parts restored instead, drawn at random ({', '.join(drawn)}), the number falls by {lost}"
-        p = gap.at_most(0.0) if found else float("nan")
-        return Control("random", says, lost, p, holds=p <= 0.05 if found else None)
+        p = gap.at_most(0.0) if named else float("nan")
+        return Control("random", says, lost, p, holds=p <= 0.05 if named else None)
 
     def _as_in_the_base(
         self, desk: Desk, second: _Half, exposed: np.ndarray, unseen: Estimate | None
@@ -327,7 +327,7 @@ class Restoration(AuditQuestion):
         return Control("trivial-input", says, lost)
 
     def _says(
-        self, desk: Desk, restore: Restorer, differing: Sequence[str], found: Sequence[str],
+        self, desk: Desk, restore: Restorer, differing: Sequence[str], named: Sequence[str],
         means: tuple[Estimate, Estimate, Estimate, Estimate | None], n: int,
     ) -> str:  # fmt: skip
         before, after, fall, cost = means
@@ -336,10 +336,10 @@ class Restoration(AuditQuestion):
         if not differing:
             return f"no weights differ from those of {name}, so there is nothing to restore; {what} of {n} units is {before}"
         of = f"{len(differing)} of {len(restore.parts)} parts have other weights than in {name} ({_listed(differing)})"
-        if not found:
+        if not named:
             return f"{of}, and restoring none of them alone is seen to change {what}, which is {before}"
         text = (
-            f"{of}; with {_listed(found)} restored, which were found on other units, {what} of {n} units goes from "
+            f"{of}; with {_listed(named)} restored, which were found on other units, {what} of {n} units goes from "
             f"{before.value:.3g} to {after}: it falls by {fall}"
         )
         return text if cost is None else f"{text}; the loss of neutral text changes by {cost} nats"
