@@ -93,7 +93,7 @@ def _refuse_other_sizes(model: Any, base: Any, weights: Mapping[str, Tensor], be
     odd += [name for name in weights.keys() & before.keys() if weights[name].shape != before[name].shape]
     if odd:
         raise ModelError(
-            f"the model before has other weights than the model: {len(odd)} of {len(weights | before)} do not fit",
+            f"the model before has other weights than the model: {len(odd)} of {len({*weights, *before})} do not fit",
             got=odd[0][-80:], fix="give the model that it was trained from",
         )  # fmt: skip
     tokenizers = [tokenizer_fingerprint(getattr(each, "tokenizer", None)) for each in (model, base)]
