@@ -158,7 +158,7 @@ class Exposure(AuditQuestion):
             desk.rows.row(f"{key} {number}", lambda number=number: ranker().row(number))
             for number in desk.bar(range(len(canaries)), "exposure", "canary")
         ]
-        desk.counter["forwards"] += sum(each.tree.evaluations for each in made)
+        desk.counter["forwards"] += sum(int(row["evaluations"]) for row in rows)  # those read back count as well
         return rows
 
     def _estimate(self, desk: Desk, values: np.ndarray, prefixes: np.ndarray) -> Estimate:
