@@ -32,6 +32,7 @@ T = TypeVar("T")
 _NUMBER = "the number of this memory"  # no key, which are tuples
 _numbers = count()
 MetricSpec = str | MetricFunction | Metric
+NO_NETWORKS = "the plan asks for no networks with redrawn weights"
 NETWORKS = 16
 """How many networks with redrawn weights a finding is compared with, unless the plan says otherwise."""
 
@@ -113,7 +114,6 @@ class Desk:
             given = prompts if self.rewrite is None else self.rewrite(prompts)
             chosen.check(given)
             order = by_length(given)
-            self.counter["forwards"] += len(prompts)
             if self.runner is not None:
                 return self.runner(self, given, chosen)
             plan = Plan(given.take(order), [self.edits], chosen)
@@ -182,18 +182,28 @@ class Desk:
             sign: 1 where a large number is a finding, -1 where a small one is.
         """
         if self.networks < 2:
-            return Control.inapplicable("no-learning", "the plan asks for no networks with redrawn weights")
+            return Control.inapplicable("no-learning", NO_NETWORKS)
+        return self.beyond(self.in_redraws(key, lambda other: float(statistic(other))), own, sign=sign)
 
-        def draw() -> list[float]:
+    def in_redraws(self, key: tuple[Any, ...], statistic: Callable[[Desk], Any]) -> np.ndarray:
+        """Return a number, or a list of numbers, in each network with redrawn weights, [network ...]; each is kept as a row.
+
+        Args:
+            key: What the statistic is, so that questions share it.
+            statistic: Computes the number, or the list, at a desk.
+        """
+
+        def draw() -> list[Any]:
             with self.redrawn() as network:
                 return [
-                    self.rows.row(
-                        f"redrawn {digest(key)} {number}", lambda number=number: float(statistic(network(number)))
-                    )
+                    self.rows.row(f"redrawn {digest(key)} {number}", lambda number=number: statistic(network(number)))
                     for number in self.bar(range(self.networks), "networks with redrawn weights", "network")
                 ]
 
-        values = np.array(self.once(("redrawn", key, self.treatment), draw), dtype=float)
+        return np.array(self.once(("redrawn", key, self.treatment), draw), dtype=float)
+
+    def beyond(self, values: np.ndarray, own: float, *, sign: int = 1) -> Control:
+        """Return the control "no larger than these numbers of networks that have learned nothing"; see `against_redraws`."""
         n, mean, spread = len(values), float(values.mean()), float(values.std(ddof=1))
         if spread <= 1e-12 * max(1.0, abs(mean)):
             p = 0.0 if sign * (own - mean) > 1e-9 * max(1.0, abs(mean)) else 1.0

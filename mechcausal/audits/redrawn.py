@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from scipy import stats
 
-from mechcausal.audits.desk import Desk
+from mechcausal.audits.desk import NO_NETWORKS, Desk
 from mechcausal.audits.estimate import Estimate
 from mechcausal.audits.finding import Control
 from mechcausal.audits.journal import digest
@@ -34,7 +34,7 @@ def redrawn_effect(desk: Desk, pairs: Contrast, high: np.ndarray, low: np.ndarra
         by_size: Whether the effect is the mean size of the difference within a pair, in place of its mean.
     """
     rows = some_of(desk, len(pairs), MOST_PAIRS)
-    some, two_scales = pairs.take(rows.tolist()), _sizes if by_size else scales
+    some, two_scales = pairs.take(rows.tolist()), sizes if by_size else scales
     return on_two_scales(
         desk, "effect", f"{two_scales.__name__} {some.hash}",
         lambda other: two_scales(*reversed(other.both(some))), two_scales(low[rows], high[rows]),
@@ -59,18 +59,14 @@ def on_two_scales(
         own: The numbers of the model itself.
     """
     if desk.networks < 2:
-        return Control.inapplicable("no-learning", "the plan asks for no networks with redrawn weights")
+        return Control.inapplicable("no-learning", NO_NETWORKS)
     chosen = desk.outcome
     name = digest(what, key, chosen.name, desk.treatment)
+    return two_scales_of(desk.in_redraws((name,), statistic), what, own)
 
-    def draw() -> list[list[float]]:
-        with desk.redrawn() as network:
-            return [
-                desk.rows.row(f"redrawn {name} {number}", lambda number=number: statistic(network(number)))
-                for number in desk.bar(range(desk.networks), "networks with redrawn weights", "network")
-            ]
 
-    drawn = np.array(desk.once(("redrawn", name, id(chosen.function)), draw), dtype=float)
+def two_scales_of(drawn: np.ndarray, what: str, own: tuple[float, float]) -> Control:
+    """Return the control of `on_two_scales` from the numbers of redrawn networks, [network scale]."""
     chances = [beyond_zero(float(value), column) for value, column in zip(own, drawn.T, strict=True)]
     finite = [chance for chance in chances if np.isfinite(chance)]
     p = min(1.0, len(finite) * min(finite)) if finite else 1.0
@@ -92,7 +88,7 @@ def beyond_zero(own: float, drawn: np.ndarray) -> float:
     return float(2 * stats.t.sf(abs(own) / (spread * np.sqrt(1 + 1 / len(drawn))), len(drawn)))
 
 
-def _sizes(low: np.ndarray, high: np.ndarray) -> tuple[float, float]:
+def sizes(low: np.ndarray, high: np.ndarray) -> tuple[float, float]:
     """Return the mean size of the difference within a pair, and the same in spreads of the outcome."""
     return over_spread(float(np.abs(high - low).mean()), low, high)
 

@@ -26,6 +26,7 @@ from mechcausal.metrics import is_finite
 from mechcausal.models import bridge
 from mechcausal.models.abilities import abilities
 from mechcausal.models.condition import condition
+from mechcausal.models.counting import count, uncounted
 from mechcausal.models.fingerprint import weights_fingerprint
 from mechcausal.models.finite import refuse_nan
 from mechcausal.models.hooked import forward
@@ -107,6 +108,7 @@ class Growing:
         else:
             last = self._through_bridge(PromptSet(tokens=tokens, mask=mask, side="left"), *given)
         self.forwards += 1
+        count(float((mask.sum(1) / self.mask.sum(1)).sum()))
         if not bool(is_finite(last).all()):  # else something would be written all the same
             texts = PromptSet(tokens=self.tokens, mask=self.mask, side="left")
             refuse_nan(self.model, texts, abilities(self.model).components)
@@ -150,6 +152,7 @@ def why_no_cache(model: Any, state: Any = None) -> str:  # noqa: ANN401 - a Tran
     return _cacheable[model][1]
 
 
+@uncounted()
 @torch.no_grad()
 def _measured(model: Any) -> str:  # noqa: ANN401
     if not bridge.has_head(model):
@@ -204,6 +207,7 @@ def fast_way(model: Any, edits: Sequence[Edit], state: Any = None) -> Fast | Non
     return reasons[sites]
 
 
+@uncounted()
 @torch.no_grad()
 def _compared(model: Any, sites: Sequence[Site]) -> Fast | None:  # noqa: ANN401
     """Write two tokens both ways, with the activations at the sites made smaller, and compare the logits."""

@@ -180,7 +180,7 @@ def test_what_a_head_cannot_decide_is_refused_before_the_run(classifier, labeled
     torch.manual_seed(0)
     reward = mc.load(hf.LlamaForSequenceClassification(hf.LlamaConfig(**SIZES, num_labels=1)).eval())
     for question in (audit.Accuracy(prompts), audit.Calibration(prompts), audit.WorstGroup(prompts)):
-        assert "no decision that could be right or wrong" in wrong(question, reward)
+        assert "give pairs, clean chosen and corrupt rejected" in wrong(question, reward)
     assert "chooses no word" in wrong(audit.Irrelevant(prompts, positions=["word"], against="all"), reward)
     asked = [audit.Irrelevant(prompts, positions=["word"]), audit.Observational(prompts, place="L1.resid_post")]
     report = audit.Plan(asked, networks=0).run(reward, quiet=True)

@@ -17,7 +17,8 @@ from mechcausal.audits.estimate import Estimate
 from mechcausal.audits.figures import Point, Points
 from mechcausal.audits.finding import Answer, Control, Identified
 from mechcausal.audits.logistic import fit
-from mechcausal.audits.perturbed import plain_prompts, written
+from mechcausal.audits.perturbed import plain_prompts
+from mechcausal.audits.preferred import asked_of, shown
 from mechcausal.audits.question import Family
 from mechcausal.data.prompts import PromptSet
 from mechcausal.data.splits import cluster_numbers
@@ -48,6 +49,9 @@ class Calibration(OfDecisions):
     confidences. The estimate is what the ECE exceeds the mean of that by: 0 is calibrated. The slope says in which way:
     1 is calibrated, below 1 too sure, above 1 not sure enough, below 0 the surer the more often wrong.
 
+    A reward model is asked about pairs of a chosen (clean) and a rejected (corrupt) text: its log-odds are the difference of the
+    rewards (Bradley and Terry 1952), and the slope is that of a logistic regression of the choice on it.
+
     Attributes:
         bins: The number of bins.
         against: Whether a decision is the likeliest of all words (of a classifier the likeliest label), or that between
@@ -67,7 +71,7 @@ class Calibration(OfDecisions):
     identified: ClassVar[Identified] = "descriptive"
     scale: ClassVar[str] = "probability"
     assumptions: ClassVar[tuple[str, ...]] = (
-        "the answers of the prompts (of a classifier the labels) are true",
+        "the answers of the prompts (of a classifier the labels, of a reward model the choices) are true",
         "given the confidence, the prompts are independent (for the simulated error alone)",
     )
     limits: ClassVar[tuple[str, ...]] = ("what a calibrated model exceeds is small, not known to be nothing",)
@@ -77,8 +81,9 @@ class Calibration(OfDecisions):
 
     def answer(self, desk: Desk) -> Answer:
         """Return the error beyond that of a calibrated model, and the slope."""
-        prompts = plain_prompts(desk.data)
-        right, log_odds = correct(desk, prompts, self.against), confidence(desk, prompts, self.against)
+        asked = asked_of(desk, desk.data)
+        prompts = plain_prompts(asked)
+        right, log_odds = correct(desk, asked, self.against), confidence(desk, asked, self.against)
         sure = special.expit(log_odds)
         ece, null = expected_error(sure, right, self.bins), simulated(sure, self.bins, self.draws, desk.seed)
         estimate = _excess(ece - null.mean, sure, right, prompts.clusters, self.bins, desk.level)
@@ -92,7 +97,7 @@ class Calibration(OfDecisions):
             ("confidence less accuracy", gap.value, gap.low, gap.high),
         ]
         table = pd.DataFrame(rows, columns=["measure", "value", "low", "high"])
-        intercepts = preference(desk, prompts, desk.level) if self.against == "foil" else None
+        intercepts = preference(desk, prompts, desk.level) if self.against == "foil" and asked is prompts else None
         if intercepts is not None:
             each = {"measure": "intercept", "value": intercepts.value, "low": intercepts.low, "high": intercepts.high}
             table = pd.concat([table, pd.DataFrame([each])], ignore_index=True)
@@ -103,12 +108,11 @@ class Calibration(OfDecisions):
             f"(at most {null.quantile:.3f} in 95 %){sure_of}"
         )
         order = np.argsort(-np.abs(sure - right), kind="stable")[:200].tolist()
-        texts = written(prompts.take(order), desk.model)
         return Answer(
             estimate, says, self._controls(desk, ece, null, right), table, (self._figure(sure, right),),
             tuple(
-                {"prompt": row, "text": texts[place], "confidence": float(sure[row]), "right": bool(right[row])}
-                for place, row in enumerate(order)
+                {**beginning, "confidence": float(sure[row]), "right": bool(right[row] > 0.5)}
+                for row, beginning in zip(order, shown(desk, asked, order), strict=True)
             ),
         )  # fmt: skip
 

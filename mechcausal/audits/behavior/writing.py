@@ -44,7 +44,6 @@ def written_after(
             edits=desk.edits, tokens=tokens, temperature=temperature, samples=samples, batch_size=desk.batch_size,
             seed=desk.seed,
         ).run(desk.model, part)  # fmt: skip
-        desk.counter["forwards"] += len(part) * samples
         return [made.texts[row : row + samples] for row in range(0, len(made.texts), samples)]
 
     def write() -> list[list[str]]:

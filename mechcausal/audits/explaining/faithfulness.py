@@ -129,7 +129,6 @@ class Faithfulness(OfMetric):
         """Return how faithful the circuit is."""
         pairs, circuit = self._found(desk)
         found = self._judge(desk, circuit).run(desk.model, pairs)
-        desk.counter["forwards"] += int(found.provenance.compute["forwards"])
         numbers = measures(found, desk.level)
         estimate = numbers[self.measure]
         asked = found.provenance.arguments

@@ -89,7 +89,6 @@ class Observational(AuditQuestion):
             .cpu()
             .numpy()
         )
-        desk.counter["forwards"] += len(prompts)
         if x.ndim != 2 or not np.isfinite(x).all():
             raise DataError(
                 "one vector is needed for each prompt",
@@ -169,7 +168,6 @@ class Observational(AuditQuestion):
         site, at = Site.parse(self.place), Selection.parse(self.at)
         cells = [(Edit(site, Add(vector((sign * step / 2).tolist())), at),) for sign in (1, -1)]
         values = evaluate(desk.model, Plan(prompts, cells, desk.outcome), batch_size=desk.batch_size).values
-        desk.counter["forwards"] += 2 * len(prompts)
         return values[0] - values[1]
 
     def _controls(self, desk: Desk, prompts: PromptSet, x: np.ndarray, own: float) -> tuple[Control, ...]:

@@ -113,7 +113,6 @@ class Rationale(OfMetric):
     def _attributed(self, desk: Desk, pairs: Contrast) -> tuple[list[str], np.ndarray]:
         """Return the sites, and what the metric is predicted to lose without each."""
         made = attribute(desk.model, pairs, sites=self.sites, steps=self.steps, **self._options(desk))
-        desk.counter["forwards"] += (2 + self.steps) * len(pairs)
         names = list(made.frame["site"])
         if len(names) < 4:
             raise DataError(
@@ -129,7 +128,6 @@ class Rationale(OfMetric):
         sets |= {side: None for order in orders for count in counts for side in _sides(names, order, count)}
         cells = [sites if len(sites) > 1 else sites[0] for sites in sets]
         found = patch(desk.model, pairs, sites=cells, **self._options(desk))
-        desk.counter["forwards"] += len(found.frame) * len(pairs)
         whole = found.baselines["clean"]
         return {sites: whole - values for sites, values in zip(sets, found.examples, strict=True)}, whole
 

@@ -100,7 +100,6 @@ class InterventionalValidity(OfMetric):
         names = [f"{site}{at if at != '@all' else ''}" for site, at in _places(result.frame)]
         measured = _changes(result)
         predicted = self._predictions(desk, seen, judged, result.frame)
-        desk.counter["forwards"] += len(result.frame) * len(judged) + 2 * len(judged)
         usable = np.array(np.isfinite(predicted).any(axis=1) & np.isfinite(measured).any(axis=1))
         if usable.sum() < 3:
             raise DataError(
@@ -234,7 +233,6 @@ class InterventionalValidity(OfMetric):
         whole = site.partition(".H")[0] if ".H" in site else site
 
         def run() -> Any:  # noqa: ANN401
-            desk.counter["forwards"] += len(prompts)
             return read(desk.model, prompts, whole, at=at or None, batch_size=desk.batch_size)
 
         readings = desk.once(("validity", prompts.hash, whole, at), run)

@@ -155,7 +155,6 @@ class ControlledEffect(AuditQuestion):
                 seed=desk.seed,
                 metric=desk.outcome,
             )
-            desk.counter["forwards"] += int((2 + 2 * len(result)) * len(pairs))
             frame = result.frame
             columns = {
                 "held_at": "clamp", "level": "level", "effect": "change", "effect_low": "change_low",

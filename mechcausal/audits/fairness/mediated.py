@@ -117,7 +117,6 @@ def mediated(
     def run(few: Sequence[Mediator]) -> dict[str, Any]:
         named = {mediator.name: list(mediator.parts) for mediator in few}
         result = mediate(desk.model, pairs, named, metric=desk.outcome, batch_size=desk.batch_size, seed=desk.seed)
-        desk.counter["forwards"] += (2 + 2 * len(few)) * len(pairs)
         base = result.baselines
         return {"high": base["clean"], "low": base["corrupt"], "through": result.examples, "past": base["reversed"]}
 

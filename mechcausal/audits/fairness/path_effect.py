@@ -161,7 +161,6 @@ class PathEffect(AuditQuestion):
         result = path_effects(
             desk.model, pairs, dict(sets), metric=desk.outcome, batch_size=desk.batch_size, seed=desk.seed
         )
-        desk.counter["forwards"] += (2 + 3 * len(sets)) * len(pairs)
         base = result.baselines
         rows = zip(sets, result.examples - base["corrupt"], strict=True)
         return {

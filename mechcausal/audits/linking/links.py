@@ -29,7 +29,6 @@ from mechcausal.links.ceilings import DELETION
 from mechcausal.links.linking import Linking
 from mechcausal.links.result import Links as Linked
 from mechcausal.links.verdict import CAUSAL, CORRELATE, INCOMPLETE, UNASSOCIATED, VERDICTS
-from mechcausal.models.abilities import abilities
 from mechcausal.models.attached import attached, detach
 from mechcausal.patching.activation import patch
 from mechcausal.probes.labels import column_of
@@ -117,7 +116,6 @@ class Links(OfMetric):
             links = self._asked(desk, given).run(desk.model, pairs)
             legitimate = self._legitimate(desk, links)
             examples = self._examples(desk, links)
-        desk.counter["forwards"] += _forwards(links, pairs, desk)
         frame = links.of(links.concepts[0])
         causal = frame[frame["verdict"] == CAUSAL]
         incomplete = bool((frame["verdict"] == INCOMPLETE).any())
@@ -208,7 +206,6 @@ class Links(OfMetric):
             metric=self.metric_at(desk),
             batch_size=desk.batch_size,
         )
-        desk.counter["forwards"] += len(found.frame) * len(pairs)
         return dict(zip(used["candidate"], found.frame["effect"].astype(float), strict=True))
 
     def _examples(self, desk: Desk, links: Linked) -> tuple[dict[str, Any], ...]:
@@ -224,7 +221,6 @@ class Links(OfMetric):
                 desk.model, pairs, sites=[row["site"]], at=self.at, direction="denoise", metric=self.metric_at(desk),
                 batch_size=desk.batch_size,
             )  # fmt: skip
-            desk.counter["forwards"] += 3 * len(pairs)
             columns[f"through {row['candidate']}"] = through.examples[0] - through.baselines["base"]
         return of_pairs(desk.model, pairs, columns, columns["effect"])
 
@@ -239,14 +235,6 @@ class Links(OfMetric):
             for _, row in causal.iterrows()
         ]  # fmt: skip
         return Estimate.largest(shares)
-
-
-def _forwards(links: Linked, pairs: Contrast, desk: Desk) -> int:
-    """Return how many forwards of one prompt were run: of what the engine shared, what is left of each."""
-    ran = links.provenance.compute
-    whole = pairs.clean.tokens.shape[1] * abilities(desk.model).shape.n_layers
-    shared = (ran.get("naive_token_layers", 0) - ran.get("token_layers", 0)) / whole
-    return round(sum(ran["stages"].values()) - shared)
 
 
 def _rows(frame: pd.DataFrame, legitimate: Mapping[str, float]) -> pd.DataFrame:

@@ -203,7 +203,6 @@ class AttributeInference(AuditQuestion):
     def _activations(self, desk: Desk, prompts: PromptSet, where: Mapping[str, Place]) -> dict[str, np.ndarray]:
         given = prompts if desk.rewrite is None else desk.rewrite(prompts)
         read = readings(desk.model, given, list(where.values()), edits=desk.edits, batch_size=desk.batch_size)
-        desk.counter["forwards"] += len(prompts)
         short = next((name for name, each in zip(where, read, strict=True) if len(each.rows) < len(prompts)), None)
         if short is not None:
             raise MechcausalError(f"some prompts are too short for {short}", fix="choose another position")

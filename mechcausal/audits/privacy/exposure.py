@@ -153,12 +153,10 @@ class Exposure(AuditQuestion):
                 )  # fmt: skip
             return made[0]
 
-        rows = [
+        return [
             desk.rows.row(f"{key} {number}", lambda number=number: ranker().row(number))
             for number in desk.bar(range(len(canaries)), "exposure", "canary")
         ]
-        desk.counter["forwards"] += sum(each.tree.evaluations for each in made)
-        return rows
 
     def _estimate(self, desk: Desk, values: np.ndarray, prefixes: np.ndarray) -> Estimate:
         if self.statistic == "mean":

@@ -56,7 +56,6 @@ class Ablator:
         made = [(*desk.edits, *self.edits(units)) for units in cells]
         plan = Plan(given, made, metric_of(metric), means=self._means_of(cells))
         values = evaluate(desk.model, plan, batch_size=desk.batch_size, progress="ablating")
-        desk.counter["forwards"] += len(cells) * len(prompts)
         return values.values
 
     def _means_of(self, cells: Sequence[Sequence[Site]]) -> dict[Site, torch.Tensor]:
@@ -106,7 +105,6 @@ def attributed(
             for number in chosen:
                 credit[number] = float(view(product, units[number]).sum()) / len(rows)
                 active[number] = float(view(size, units[number]).sum()) / len(rows)
-    desk.counter["forwards"] += 2 * steps * len(wholes) * len(rows)
     return credit, active
 
 

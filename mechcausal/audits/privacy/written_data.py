@@ -88,7 +88,6 @@ class PersonalData(AuditQuestion):
             samples=self.samples if self.temperature else 1,
         )  # fmt: skip
         made = desk.once(("written", given.hash, str(writing.to_json())), lambda: writing.run(desk.model, given).frame)
-        desk.counter["forwards"] += len(made)
         rows, copied = [], 0
         for _, line in made.iterrows():
             number = int(line["prompt"])

@@ -188,7 +188,6 @@ class Irrelevant(AuditQuestion):
         if not kept:
             return {}
         values, _ = in_batches(len(given), desk.batch_size, one_batch, progress="attention")
-        desk.counter["forwards"] += len(given)
         heads = values.reshape(len(kept), -1, len(given)).mean(axis=2).max(axis=1)
         return dict(zip(kept, heads.tolist(), strict=True)) | {name: float("nan") for name in names if name not in kept}
 
