@@ -12,12 +12,12 @@ from torch import Tensor
 
 from mechcausal.arguments import Count
 from mechcausal.audits.behavior.writing import TOKENS as TOKENS
-from mechcausal.audits.behavior.writing import named_first, require_room, written_after
+from mechcausal.audits.behavior.writing import forwards_of_writing, named_first, require_room, written_after
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.finding import Control
 from mechcausal.audits.outcome import unread
 from mechcausal.audits.perturbed import plain_prompts
-from mechcausal.audits.preferred import by_length, preferred, rewards_apart
+from mechcausal.audits.preferred import asked_of, by_length, preferred, rewards_apart
 from mechcausal.audits.question import AuditQuestion
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.prompts import PromptSet
@@ -142,9 +142,25 @@ def _read_label(desk: Desk, head: Head) -> int:
     return head.labels.index(desk.reads) if desk.reads else len(head.labels) - 1
 
 
-def forwards_of(against: Against, tokens: int = TOKENS) -> float:
-    """Return roughly how many forwards of one prompt a decision takes."""
-    return 1 + tokens / 8 if against == "written" else 1
+def forwards_of(desk: Desk, data: PromptSet | Contrast, against: Against, tokens: int = TOKENS) -> float:
+    """Return how many forwards of one prompt the decisions about prompts take, or of a reward model about pairs."""
+    if isinstance(data, Contrast):
+        return desk.runs(data.clean, data.corrupt)
+    if against == "written":
+        return forwards_of_writing(desk, data, tokens)
+    return desk.runs(data, metric=None if against == "foil" or head_of(desk.model) is not None else "accuracy")
+
+
+def forwards_with_odds(desk: Desk, prompts: PromptSet, against: Against, tokens: int = TOKENS) -> float:
+    """Return how many forwards the decisions about prompts and their log-odds take, which decisions by these have already."""
+    apart = against != "foil" and undecidable(desk, prompts, "foil") is None
+    return forwards_of(desk, prompts, against, tokens) + (desk.runs(prompts) if apart else 0)
+
+
+def forwards_with_confidence(desk: Desk, data: PromptSet | Contrast, against: Against, tokens: int = TOKENS) -> float:
+    """Return how many forwards the decisions and the confidence in them take."""
+    apart = against == "all" and not isinstance(data, Contrast)
+    return forwards_of(desk, data, against, tokens) + apart * len(data)
 
 
 def unnamed(desk: Desk, prompts: PromptSet, against: Against, tokens: int = TOKENS) -> dict[str, str]:
@@ -284,8 +300,8 @@ class OfDecisions(AuditQuestion):
             yield f"the prompts in {self._name_of('data')} {why}"
 
     def forwards(self, desk: Desk) -> float:
-        """Return roughly how many forwards of one prompt it takes."""
-        return super().forwards(desk) * forwards_of(self.against, self.tokens)
+        """Return how many forwards of one prompt it takes."""
+        return (1 + desk.networks) * forwards_of(desk, asked_of(desk, desk.data), self.against, self.tokens)
 
     def wrong_prompts(self, prompts: PromptSet) -> Iterator[str]:
         """Say what else is wrong with the prompts."""

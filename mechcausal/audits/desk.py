@@ -20,6 +20,7 @@ from mechcausal.audits.outcome import outcome_of
 from mechcausal.audits.sources import beside, digest_of
 from mechcausal.data.batching import by_length
 from mechcausal.data.contrast import Contrast
+from mechcausal.data.forced import forced
 from mechcausal.data.prompts import PromptSet
 from mechcausal.interventions.specs import Edit
 from mechcausal.metrics import Metric, MetricFunction
@@ -122,6 +123,11 @@ class Desk:
             return values.values[0][order.argsort().numpy()]
 
         return self.once(key, run)
+
+    def runs(self, *sides: PromptSet, metric: MetricSpec | None = None) -> int:
+        """Return how many prompts `outcomes` runs: answers of several tokens are put behind a prompt, each for itself."""
+        chosen = self.outcome if metric is None else metric_of(metric)
+        return sum(len(forced(side).prompts) if chosen.forces(side) else len(side) for side in sides)
 
     def both(self, pairs: Contrast, metric: MetricSpec | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Return the outcome of every clean prompt, and of every corrupt one."""

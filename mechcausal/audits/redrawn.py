@@ -12,6 +12,7 @@ from mechcausal.audits.estimate import Estimate
 from mechcausal.audits.finding import Control
 from mechcausal.audits.journal import digest
 from mechcausal.data.contrast import Contrast
+from mechcausal.metrics import Metric
 from mechcausal.results.redraws import scales
 
 MOST_PAIRS = 128
@@ -23,7 +24,21 @@ def some_of(desk: Desk, count: int, most: int) -> np.ndarray:
     return np.sort(np.random.default_rng([desk.seed, 14]).permutation(count)[:most])
 
 
-def redrawn_effect(desk: Desk, pairs: Contrast, high: np.ndarray, low: np.ndarray, *, by_size: bool = False) -> Control:
+def forwards_of_redraws(desk: Desk, pairs: Contrast) -> int:
+    """Return how many prompts are run in networks with redrawn weights for `redrawn_effect`."""
+    some = pairs.take(range(min(len(pairs), MOST_PAIRS)))
+    return desk.networks * desk.runs(some.clean, some.corrupt)
+
+
+def redrawn_effect(
+    desk: Desk,
+    pairs: Contrast,
+    high: np.ndarray,
+    low: np.ndarray,
+    *,
+    by_size: bool = False,
+    metric: Metric | None = None,
+) -> Control:
     """Return the control "the total effect is no larger than in networks that have learned nothing".
 
     Args:
@@ -32,12 +47,13 @@ def redrawn_effect(desk: Desk, pairs: Contrast, high: np.ndarray, low: np.ndarra
         high: The outcome of every clean prompt.
         low: The outcome of every corrupt prompt.
         by_size: Whether the effect is the mean size of the difference within a pair, in place of its mean.
+        metric: Another metric than the outcome of the plan, where high and low are of it.
     """
     rows = some_of(desk, len(pairs), MOST_PAIRS)
     some, two_scales = pairs.take(rows.tolist()), sizes if by_size else scales
     return on_two_scales(
-        desk, "effect", f"{two_scales.__name__} {some.hash}",
-        lambda other: two_scales(*reversed(other.both(some))), two_scales(low[rows], high[rows]),
+        desk, "effect", f"{two_scales.__name__} {some.hash}{'' if metric is None else f' {metric.name}'}",
+        lambda other: two_scales(*reversed(other.both(some, metric))), two_scales(low[rows], high[rows]),
     )  # fmt: skip
 
 

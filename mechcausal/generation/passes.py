@@ -64,6 +64,7 @@ class Growing:
         nowhere = torch.zeros_like(prompts.mask)
         # Where each edit is made, a column for each token of the text so far.
         self._where = [prompts.select(edit.at) & prompts.mask if edit.in_prompt else nowhere for edit in edits]
+        self._lengths = prompts.mask.sum(1).clamp(min=1)
         self._new = prompts.tokens.shape[1]  # how many columns were not run yet
 
     def add(self, tokens: Tensor) -> None:
@@ -84,7 +85,7 @@ class Growing:
             rows: The numbers of the texts.
         """
         part = copy(self)
-        part.tokens, part.mask = self.tokens[rows], self.mask[rows]
+        part.tokens, part.mask, part._lengths = self.tokens[rows], self.mask[rows], self._lengths[rows]
         part._where = [where[rows] for where in self._where]
         part.forwards, part.made, part.positions = 0, Counter[int](), Counter[int]()
         if self._cache is not None:  # layers select rows into new tensors, so these texts keep theirs
@@ -108,7 +109,7 @@ class Growing:
         else:
             last = self._through_bridge(PromptSet(tokens=tokens, mask=mask, side="left"), *given)
         self.forwards += 1
-        count(float((mask.sum(1) / self.mask.sum(1)).sum()))
+        count(float((mask.sum(1) / self._lengths).sum()))
         if not bool(is_finite(last).all()):  # else something would be written all the same
             texts = PromptSet(tokens=self.tokens, mask=self.mask, side="left")
             refuse_nan(self.model, texts, abilities(self.model).components)

@@ -4,7 +4,7 @@
         ...                        # every run of the model, wherever it is made, adds its prompts
 
 One is one prompt through all layers. A run that begins behind an edit counts as the share of layers and tokens that are
-run again, and a token that is written with kept keys and values as its share of the text. Gradients cost no more than the
+run again, and a token that is written with kept keys and values as one token of the prompt before it. Gradients cost no more than the
 run that they are taken through. Where nobody counts, and while a model is compared with itself (`uncounted`), nothing is
 added.
 """
@@ -29,6 +29,14 @@ def count(prompts: float) -> None:
 def counting(counter: Callable[[float], object]) -> Generator[None]:
     """Tell a function how many prompts are run meanwhile; of several that are told, only the innermost is."""
     with _set(counter):
+        yield
+
+
+@contextmanager
+def weighed(share: float) -> Generator[None]:
+    """Count every prompt that is run meanwhile as a share of one, or as several."""
+    counter = _counter.get()
+    with _set(None if counter is None else lambda prompts: counter(share * prompts)):
         yield
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 from scipy import special
 
 from mechcausal.arguments import Count
-from mechcausal.audits.decisions import OfDecisions, confidence, correct
+from mechcausal.audits.decisions import OfDecisions, confidence, correct, forwards_with_confidence
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.estimate import Estimate
 from mechcausal.audits.figures import Point, Points
@@ -117,8 +117,8 @@ class Calibration(OfDecisions):
         )  # fmt: skip
 
     def forwards(self, desk: Desk) -> float:
-        """Return the number of prompts; nothing is redrawn."""
-        return 2 * len(plain_prompts(desk.data))
+        """Return how many prompts are run; nothing is redrawn."""
+        return forwards_with_confidence(desk, asked_of(desk, desk.data), self.against)
 
     def unreadable(self, desk: Desk) -> Iterator[str]:
         """Say why there is nothing to compare: no decisions that are right or wrong, or no confidence in them."""

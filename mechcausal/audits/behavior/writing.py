@@ -65,6 +65,11 @@ def require_room(model: Any, prompts: PromptSet, tokens: int, **how: Any) -> Non
     Generating(tokens=tokens, **how).cost(model, prompts)
 
 
+def forwards_of_writing(desk: Desk, prompts: PromptSet, tokens: int, samples: int = 1) -> float:
+    """Return how many forwards of one prompt it takes at most to write after prompts: texts may end earlier."""
+    return Generating(tokens=tokens, samples=samples).cost(desk.model, prompts).forwards
+
+
 def named_first(desk: Desk, prompts: PromptSet, tokens: int = TOKENS) -> np.ndarray:
     """Return for each prompt which declared answer stands first in what the model writes: answer (1), foil (0), neither (-1).
 

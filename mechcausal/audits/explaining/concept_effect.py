@@ -20,7 +20,7 @@ from mechcausal.audits.finding import Answer, Control, Identified
 from mechcausal.audits.perturbed import plain_prompts, written
 from mechcausal.audits.question import AuditQuestion, Better, Family
 from mechcausal.audits.redrawn import on_two_scales, over_spread, some_of
-from mechcausal.audits.sources import DATA
+from mechcausal.audits.sources import DATA, digest_of
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.prompts import PromptSet
 from mechcausal.data.splits import units
@@ -143,7 +143,10 @@ class ConceptEffect(AuditQuestion):
     def forwards(self, desk: Desk) -> float:
         """Return how many prompts are run, in the model and in networks with redrawn weights."""
         prompts, pairs = plain_prompts(desk.data), self._pairs(desk.held)
-        return len(prompts) + desk.networks * min(len(prompts), _MOST_PROMPTS) + 2 * len(pairs or ())
+        sides = () if pairs is None else (pairs.clean, pairs.corrupt)
+        asked = {digest_of(side): side for side in (prompts, *sides)}  # pairs may hold the prompts themselves
+        redrawn = prompts.take(range(min(len(prompts), _MOST_PROMPTS)))
+        return desk.runs(*asked.values()) + desk.networks * desk.runs(redrawn)
 
     def problems(self, data: Mapping[str, Any]) -> Iterator[str]:
         """Say what is wrong with the concept, the columns, the words and the pairs."""

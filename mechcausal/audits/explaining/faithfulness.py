@@ -157,8 +157,20 @@ class Faithfulness(OfMetric):
         )  # fmt: skip
 
     def forwards(self, desk: Desk) -> float:
-        """Return roughly how many forwards it takes."""
-        return (4 + self.random) * len(desk.data)
+        """Return roughly how many forwards it takes: both sides, circuits with and without, random ones, and the search."""
+        pairs: Contrast = desk.data
+        share, edited = self._run_again(pairs), 2 + self.random
+        if "circuit" in desk.held:
+            return (2 + share * edited) * len(pairs)
+        first, second = len(pairs) // 2, len(pairs) - len(pairs) // 2
+        return (2 + share * self._search(desk).runs(desk.model)) * first + (2 + share * edited) * second
+
+    def _run_again(self, pairs: Contrast) -> float:
+        """Return which share of a prompt is run again with edges ablated: what stands left of all differences is not."""
+        if not pairs.even or self.ablation not in (None, "counterfactual", "resample"):
+            return 1.0
+        differs = pairs.differs.any(0)
+        return 1 - int(differs.byte().argmax()) / len(differs)
 
     def require_fit(self, desk: Desk) -> None:
         """Refuse a model without edges, and a circuit of another one."""

@@ -114,9 +114,25 @@ class InterventionalValidity(OfMetric):
 
     def forwards(self, desk: Desk) -> float:
         """Return roughly how many forwards it takes."""
+        pairs, options = desk.data, {"sites": self.sites, "at": self.at, "metric": self.metric_at(desk)}
         if self.predicted in OF_EDGES:
-            return float(Discovering(method="exact", share=1.0).cost(desk.model, desk.data).forwards)
-        return float(patch.cost(desk.model, desk.data, sites=self.sites, at=self.at).forwards)
+            methods = (Discovering(method=word, share=1.0) for word in (self.predicted, "exact"))
+            return float(sum(method.cost(desk.model, pairs).forwards for method in methods))
+        judged = pairs.take(range(len(pairs) // 2)) if self.predicted == "probe" else pairs
+        moved = patch.cost(desk.model, judged, direction=self.direction, **options).forwards
+        # Both sides of the pairs are run for the effects, for the prediction, and for the sizes of the differences.
+        unedited = 2 * len(judged) * (2 + (pairs.even and self.predicted != "probe"))
+        match self.predicted:
+            case "direct":
+                return moved + unedited
+            case "probe":
+                return moved + unedited + 2 * (len(pairs) - len(judged))
+            case _:
+                return (
+                    moved
+                    + unedited
+                    + attribute.cost(desk.model, pairs, direction=self.direction, **self._path, **options).forwards
+                )
 
     def require_fit(self, desk: Desk) -> None:
         """Refuse sites that the model does not have, and predictions that it does not allow."""
@@ -199,19 +215,29 @@ class InterventionalValidity(OfMetric):
             case "probe":
                 return self._readable(desk, seen, pairs, frame)
             case _:
-                path = {"gradient": {"steps": 0}, "integrated gradients": {"steps": self.steps, "path": "joint"}}
-                more = path.get(self.predicted, {"steps": self.steps, "path": "cell"})
                 made = attribute(
-                    desk.model, pairs, sites=self.sites, at=self.at, metric=self.metric_at(desk), **options, **more
+                    desk.model,
+                    pairs,
+                    sites=self.sites,
+                    at=self.at,
+                    metric=self.metric_at(desk),
+                    **options,
+                    **self._path,
                 )
                 return _changes(made)
 
+    @property
+    def _path(self) -> dict[str, Any]:
+        """How gradients are taken."""
+        paths = {"gradient": {"steps": 0}, "integrated gradients": {"steps": self.steps, "path": "joint"}}
+        return paths.get(self.predicted, {"steps": self.steps, "path": "cell"})
+
     def _readable(self, desk: Desk, seen: Contrast, pairs: Contrast, frame: pd.DataFrame) -> np.ndarray:
         """Return how far the sides of each pair are apart along a direction fitted on others, in standard deviations."""
-        rows = []
-        for site, at in _places(frame):
-            fitted = [self._activations(desk, side, site, at) for side in (seen.clean, seen.corrupt)]
-            clean, corrupt = (self._activations(desk, side, site, at) for side in (pairs.clean, pairs.corrupt))
+        rows, where = [], _places(frame)
+        for site, at in where:
+            fitted = [self._activations(desk, side, site, at, where) for side in (seen.clean, seen.corrupt)]
+            clean, corrupt = (self._activations(desk, side, site, at, where) for side in (pairs.clean, pairs.corrupt))
             direction = fitted[0].mean(0) - fitted[1].mean(0)
             along = (clean - corrupt) @ direction
             spread = np.concatenate([(side - side.mean(0)) @ direction for side in fitted]).std()
@@ -222,20 +248,22 @@ class InterventionalValidity(OfMetric):
         """Return how far the activations of the two sides are apart at each site, on average."""
         if not pairs.even:
             return None
-        sizes = []
-        for site, at in _places(frame):
-            clean, corrupt = (self._activations(desk, side, site, at) for side in (pairs.clean, pairs.corrupt))
+        sizes, where = [], _places(frame)
+        for site, at in where:
+            clean, corrupt = (self._activations(desk, side, site, at, where) for side in (pairs.clean, pairs.corrupt))
             sizes.append(float(np.linalg.norm(clean - corrupt, axis=1).mean()))
         return np.array(sizes)
 
-    def _activations(self, desk: Desk, prompts: Any, site: str, at: str) -> np.ndarray:  # noqa: ANN401
-        """Return the activation of a site at all its positions, [prompt number]; read once for all cells of a layer."""
-        whole = site.partition(".H")[0] if ".H" in site else site
+    def _activations(
+        self, desk: Desk, prompts: Any, site: str, at: str, where: list[tuple[str, str]]  # noqa: ANN401
+    ) -> np.ndarray:  # fmt: skip
+        """Return the activation of a site at all its positions, [prompt number]; those of all sites there are read at once."""
+        whole, wholes = _whole(site), list(dict.fromkeys(_whole(other) for other, place in where if place == at))
 
         def run() -> Any:  # noqa: ANN401
-            return read(desk.model, prompts, whole, at=at or None, batch_size=desk.batch_size)
+            return read(desk.model, prompts, wholes, at=at or None, batch_size=desk.batch_size)
 
-        readings = desk.once(("validity", prompts.hash, whole, at), run)
+        readings = desk.once(("validity", prompts.hash, tuple(wholes), at), run)
         value = readings[whole].double().cpu().nan_to_num()
         if whole != site:
             head = readings.dims[whole].index("head")
@@ -301,6 +329,11 @@ def _bootstrapped(
 
 def _changes(result: Any) -> np.ndarray:  # noqa: ANN401 - a Result
     return np.asarray(result.examples - result.baselines["base"], dtype=float)
+
+
+def _whole(site: str) -> str:
+    """Return the activation that a head or its neurons are part of; any other site as it is."""
+    return site.partition(".H")[0]
 
 
 def _places(frame: pd.DataFrame) -> list[tuple[str, str]]:

@@ -12,7 +12,7 @@ from mechcausal.audits.desk import NO_NETWORKS, Desk
 from mechcausal.audits.figures import Point, Points
 from mechcausal.audits.finding import Answer, Control, Identified
 from mechcausal.audits.question import AuditQuestion, Family
-from mechcausal.audits.redrawn import MOST_PAIRS, sizes, some_of, two_scales_of
+from mechcausal.audits.redrawn import MOST_PAIRS, forwards_of_redraws, sizes, some_of, two_scales_of
 from mechcausal.data.contrast import Contrast
 
 _SHOWN = 400  # points of the scatter
@@ -79,6 +79,10 @@ class Flips(AuditQuestion):
             units=tuple(flips),
             unit_clusters=clusters,
         )
+
+    def forwards(self, desk: Desk) -> float:
+        """Return how many prompts are run."""
+        return desk.runs(desk.data.clean, desk.data.corrupt) + forwards_of_redraws(desk, desk.data)
 
     def _redrawn(self, desk: Desk, pairs: Contrast, clean: np.ndarray, corrupt: np.ndarray) -> Control:
         """Compare with redrawn networks how far the log-odds move: in most of them nothing flips, and in some a lot does."""

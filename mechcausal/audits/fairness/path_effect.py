@@ -14,7 +14,14 @@ from mechcausal.arguments import described
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.estimate import Estimate
 from mechcausal.audits.examples import of_pairs
-from mechcausal.audits.fairness.controls import cluster_problem, detectable, embedding_alone, linearized, unclear
+from mechcausal.audits.fairness.controls import (
+    cluster_problem,
+    detectable,
+    embedding_alone,
+    forwards_of_controls,
+    linearized,
+    unclear,
+)
 from mechcausal.audits.finding import Answer, Control, Identified
 from mechcausal.audits.journal import digest
 from mechcausal.audits.question import AuditQuestion, Family
@@ -143,8 +150,15 @@ class PathEffect(AuditQuestion):
 
     def forwards(self, desk: Desk) -> float:
         """Return roughly how many forwards it takes."""
-        sets = len(_named("unfair", self.unfair)) + 1 + len(_named("fair", self.fair))
-        return (2 + 4 * (sets + _RANDOM_DRAWS)) * len(desk.data) + desk.networks * desk.size
+        unfair, fair = _named("unfair", self.unfair), _named("fair", self.fair)
+        together = list(unfair.values())
+        random = {f"random {number}": together for number in range(_RANDOM_DRAWS)}
+
+        def cost(sets: Mapping[str, Any]) -> float:
+            return path_effects.cost(desk.model, desk.data, dict(sets), metric=desk.outcome).forwards
+
+        own = cost({**unfair, ALL_UNFAIR: together, **fair})
+        return own + cost(random) + forwards_of_controls(desk, desk.data)
 
     def require_fit(self, desk: Desk) -> None:
         """Refuse paths that the model does not have."""

@@ -16,6 +16,7 @@ from mechcausal.audits.decisions import (
     Against,
     decisions,
     forwards_of,
+    forwards_with_odds,
     moved_beyond_redraws,
     undecidable,
     unnamed,
@@ -25,7 +26,7 @@ from mechcausal.audits.estimate import Estimate
 from mechcausal.audits.figures import Cell, Matrix, Tone
 from mechcausal.audits.finding import Answer, Control, Identified
 from mechcausal.audits.question import AuditQuestion, Family
-from mechcausal.audits.sources import DATA
+from mechcausal.audits.sources import DATA, digest_of
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.prompts import PromptSet
 from mechcausal.errors import did_you_mean
@@ -129,12 +130,23 @@ class SelectiveInvariance(AuditQuestion):
         )
 
     def forwards(self, desk: Desk) -> float:
-        """Return how many prompts are run: each perturbation once, again in networks with redrawn weights."""
-        sizes = [2 * len(desk.held[f"pairs.{name}"]) for name in self._of_pairs]
-        count = len(perturbed.plain_prompts(desk.data))
-        generated = sum(name not in self._of_pairs for name in self._names)
-        runs = sum(sizes) + (2 + generated) * count + desk.networks * (max(sizes, default=count) + count)
-        return runs * forwards_of(self.against, self.tokens)
+        """Return how many prompts are run at most: each perturbation once, that which moves most again in redrawn networks."""
+        prompts = perturbed.plain_prompts(desk.data)
+
+        def runs(*sides: PromptSet) -> float:
+            return sum(forwards_with_odds(desk, side, self.against, self.tokens) for side in sides)
+
+        pairs = {name: desk.held[f"pairs.{name}"] for name in self._of_pairs}
+        sides = {name: (held.clean, held.corrupt) for name, held in pairs.items()}
+        asked = {digest_of(side): side for both in sides.values() for side in both}
+        made = sum(name not in sides for name in self._names)
+        if made:
+            asked[digest_of(prompts)] = prompts
+        own = runs(*asked.values()) + made * runs(prompts)
+        if not (perturbed.unchangeable(prompts) or undecidable(desk, prompts, self.against)):  # words at random places
+            own += (1 + (digest_of(prompts) not in asked)) * forwards_of(desk, prompts, self.against, self.tokens)
+        moved = [runs(*sides.get(name, (prompts, prompts))) for name in self.must_stay]
+        return own + desk.networks * max(moved, default=0.0)
 
     def problems(self, data: Mapping[str, Any]) -> Iterator[str]:
         """Say what is wrong with the declarations and the data."""

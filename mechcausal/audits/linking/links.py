@@ -18,7 +18,7 @@ from mechcausal.audits.figures import Point, Points
 from mechcausal.audits.finding import Answer, Control, Identified
 from mechcausal.audits.metered import OfMetric
 from mechcausal.audits.question import Family
-from mechcausal.audits.redrawn import redrawn_effect
+from mechcausal.audits.redrawn import forwards_of_redraws, redrawn_effect
 from mechcausal.audits.sources import DATA, FILE
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.places import as_text
@@ -134,7 +134,8 @@ class Links(OfMetric):
                                        for each in links.tables["complete"])} if incomplete else {}  # fmt: skip
         random, learned, trivial = _controls(links, frame, total)
         # A link refuses what redrawn networks do as well, at 1 %; for the plan's own error their p-value must count.
-        guard = redrawn_effect(desk, pairs, *desk.both(pairs, self.metric_at(desk)))
+        own = None if self.metric is None else self.metric_at(desk)
+        guard = redrawn_effect(desk, pairs, *desk.both(pairs, own), metric=own)
         learned = replace(learned, p=guard.p, guards=guard.guards, says=f"{learned.says}; {guard.says}")
         return Answer(
             estimate, f"{says}; {blocked}" if blocked else says, (random, learned, trivial), table,
@@ -143,9 +144,14 @@ class Links(OfMetric):
         )  # fmt: skip
 
     def forwards(self, desk: Desk) -> float:
-        """Return roughly how many forwards it takes."""
+        """Return roughly how many forwards it takes at most: what is found decides how much is looked at closer."""
+        pairs: Contrast = desk.data
         with self._candidates(desk) as given:
-            return float(self._asked(desk, given).cost(desk.model, desk.data).forwards)
+            linked = float(self._asked(desk, given).cost(desk.model, pairs).forwards)
+        legitimate = desk.held.get("legitimate")
+        beside = 0 if legitimate is None else (2 + self.details) * len(legitimate)
+        # Then the outcome of both sides, what passes through the first candidate, and the same in redrawn networks.
+        return linked + beside + (2 + 3) * len(pairs) + forwards_of_redraws(desk, pairs)
 
     def problems(self, data: Mapping[str, Any]) -> Iterator[str]:
         """Say what is wrong with the pairs, the concept and the other data."""

@@ -120,8 +120,9 @@ class AttributeInference(AuditQuestion):
                 yield f"the class {name!r} of {self.labels!r} is in {count} clusters, and {FEWEST} are needed"
 
     def forwards(self, desk: Desk) -> float:
-        """Return roughly how many forwards of one prompt it takes."""
-        return desk.size * (2 + _RANDOM)
+        """Return how many forwards of one prompt it takes: to read, and where directions are ablated, to ask without each."""
+        moved = "linear" in self.adversaries and bridge.has_head(desk.model)
+        return desk.size * (1 + moved * (3 + _RANDOM))
 
     def answer(self, desk: Desk) -> Answer:
         """Return what the strongest adversary reads."""

@@ -22,11 +22,14 @@ from mechcausal.audits.privacy.exposures import (
     NULL_MEAN,
     Ranker,
     Ranking,
+    forwards_of_a_rank,
     null_largest_p,
     null_mean_p,
+    tokens_of,
 )
 from mechcausal.audits.privacy.prompting import OTHER, OtherModel, asked_for, bare_start, other_model, rewritten
 from mechcausal.audits.question import AuditQuestion, Family
+from mechcausal.models.counting import weighed
 from mechcausal.models.engine import check_prompts
 
 _EXCHANGEABLE = 0.01  # the p-value below which canaries that were never shown do not look it
@@ -93,11 +96,11 @@ class Exposure(AuditQuestion):
         check_prompts(desk.model, asked_for(desk.model, desk.data, desk.data.prompts))
 
     def forwards(self, desk: Desk) -> float:
-        """Return roughly how many forwards of one prompt it takes: a prefix is one token of about ten."""
+        """Return how many forwards of one prompt it takes at most: what is less likely than a secret is not followed."""
         canaries: Canaries = desk.data
-        size, length = len(canaries.candidates), canaries.candidates.length
-        prefixes = size / max(1, len(canaries.candidates.symbols)) if length > 1 else 1
-        return len(canaries) * (1.1 * prefixes if self.method == "exact" else self.references * max(1, length)) / 10
+        bare = canaries.inserted.sum() if bare_start(desk.model) is not None else 0
+        runs = (1 + (self.base is not None)) * len(canaries) + bare
+        return float(runs * forwards_of_a_rank(desk.model, canaries, self.method, self.references))
 
     def answer(self, desk: Desk) -> Answer:
         """Return the exposure."""
@@ -211,7 +214,8 @@ class Exposure(AuditQuestion):
         if start is None:
             return Control.inapplicable("trivial-input", "this tokenizer has no token that a text could start from")
         shown = canaries.take(canaries.inserted)
-        rows = self._rows(desk, shown, "no prefix", (start,) * len(shown))
+        with weighed(1 / tokens_of(desk.model, canaries)):  # there is one token, and not a prompt
+            rows = self._rows(desk, shown, "no prefix", (start,) * len(shown))
         alone = np.array([row["exposure"] for row in rows])
         mean = desk.mean(alone, shown.prefixes)
         p = desk.mean(values[canaries.inserted] - alone, shown.prefixes).at_most(0.0) if len(shown) > 1 else math.nan

@@ -20,6 +20,7 @@ from mechcausal.models import bridge
 from mechcausal.models.engine import evaluate, mean_activations
 from mechcausal.models.hooked import forward, gradients
 from mechcausal.models.plan import Plan
+from mechcausal.patching.activation import dry_run
 
 Ablation = Literal["zero", "mean"]
 STEPS = 10
@@ -69,6 +70,12 @@ class Ablator:
                 self.desk.model, self.reference, missing, batch_size=self.desk.batch_size, per_position=False
             )
         return self._means
+
+
+def forwards_of_ablations(desk: Desk, prompts: PromptSet, cells: Sequence[Sequence[Site]]) -> float:
+    """Return how many forwards of one prompt it takes to ablate the units of each cell, besides the unedited run."""
+    edits = [tuple(Edit(site, Zero(), ALL) for site in units) for units in cells]
+    return dry_run(desk.model, Plan(prompts, edits, metric_of("logprob")), desk.batch_size, "replay").forwards
 
 
 def attributed(

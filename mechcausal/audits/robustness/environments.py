@@ -17,6 +17,7 @@ from mechcausal.audits.decisions import (
     constant,
     correct,
     forwards_of,
+    forwards_with_confidence,
     guess_of,
     undecidable,
     unnamed,
@@ -92,7 +93,7 @@ class AcrossEnvironments(AuditQuestion):
 
     def forwards(self, desk: Desk) -> float:
         """Return how many prompts are run, in the model and in networks with redrawn weights."""
-        return (2 + desk.networks) * sum(len(prompts) for prompts in by_environment(desk.held).values())
+        return (1 + desk.networks) * sum(len(prompts) for prompts in by_environment(desk.held).values())
 
     def problems(self, data: Mapping[str, Any]) -> Iterator[str]:
         """Say what is wrong with the prompts and their environments."""
@@ -188,8 +189,10 @@ class Environments(AcrossEnvironments):
                 yield f"the prompts of the environment {name!r} {why}"
 
     def forwards(self, desk: Desk) -> float:
-        """Return roughly how many prompts are run."""
-        return super().forwards(desk) * forwards_of(self.against, self.tokens)
+        """Return how many prompts are run, in the model and in networks with redrawn weights."""
+        asked = [asked_of(desk, data) for data in data_by_environment(desk.held).values()]
+        own = sum(forwards_with_confidence(desk, data, self.against, self.tokens) for data in asked)
+        return own + desk.networks * sum(forwards_of(desk, data, self.against, self.tokens) for data in asked)
 
     def _slope(self, desk: Desk, asked: PromptSet | Contrast, right: np.ndarray) -> Estimate:
         """Return the calibration slope; what is written has no confidence, so it has none."""

@@ -18,6 +18,7 @@ from mechcausal.audits.decisions import (
     Against,
     decisions,
     forwards_of,
+    forwards_with_odds,
     moved_beyond_redraws,
     undecidable,
     unnamed,
@@ -96,11 +97,14 @@ class Irrelevant(AuditQuestion):
         )  # fmt: skip
 
     def forwards(self, desk: Desk) -> float:
-        """Return how many prompts are run."""
+        """Return how many prompts are run: as they are, changed at each place, at a place drawn at random, and redrawn."""
         prompts = perturbed.plain_prompts(desk.data)
-        changes = len(self.positions) + bool(self.words)
-        runs = 3 + changes + len(prompts.positions) + 2 * desk.networks
-        return runs * len(prompts) * forwards_of(self.against, self.tokens)
+        both = forwards_with_odds(desk, prompts, self.against, self.tokens)
+        changes, attention = len(self.positions) + bool(self.words), 0
+        if self._patterns(desk) and (names := _varying(prompts)):
+            changes, attention = changes + len(set(names) - set(self.positions)), len(prompts)
+        elsewhere = forwards_of(desk, prompts, self.against, self.tokens)
+        return (1 + changes + 2 * desk.networks) * both + elsewhere + attention
 
     def problems(self, data: Mapping[str, Any]) -> Iterator[str]:
         """Say what is wrong with the prompts, the positions and the words."""
@@ -152,7 +156,7 @@ class Irrelevant(AuditQuestion):
 
     def _attended(self, desk: Desk, before: PromptSet) -> pd.DataFrame:
         """Return for each named position how much it is attended to, and what exchanging its word does."""
-        names = [name for name in before.positions if _varies(before, name)]
+        names = _varying(before)
         mass = self._attention(desk, before, names)
         rows = []
         for name in names if mass else ():
@@ -165,13 +169,7 @@ class Irrelevant(AuditQuestion):
 
     def _attention(self, desk: Desk, prompts: PromptSet, names: list[str]) -> dict[str, float]:
         """Return the mean attention from the position that is read to each position, of the head with the most."""
-        given = prompts if desk.rewrite is None else desk.rewrite(prompts)
-        shape = abilities(desk.model).shape
-        sites = [Site("pattern", layer) for layer in range(shape.n_layers)]
-        try:
-            abilities(desk.model).require(sites, writes=False)
-        except MechcausalError:
-            return {}  # its attention cannot be read
+        given, sites = prompts if desk.rewrite is None else desk.rewrite(prompts), self._patterns(desk)
         kept = [name for name in names if name in given.positions]
 
         def one_batch(index: torch.Tensor) -> np.ndarray:
@@ -185,11 +183,21 @@ class Irrelevant(AuditQuestion):
                 out.append(torch.stack([read[site].cpu()[rows, :, queries, keys].float() for site in sites], 1))
             return torch.stack(out).flatten(2).permute(0, 2, 1).flatten(0, 1).numpy()
 
-        if not kept:
+        if not (sites and kept):
             return {}
         values, _ = in_batches(len(given), desk.batch_size, one_batch, progress="attention")
         heads = values.reshape(len(kept), -1, len(given)).mean(axis=2).max(axis=1)
         return dict(zip(kept, heads.tolist(), strict=True)) | {name: float("nan") for name in names if name not in kept}
+
+    def _patterns(self, desk: Desk) -> list[Site]:
+        """Return the attention of all layers; none where it cannot be read."""
+        able = abilities(desk.model)
+        sites = [Site("pattern", layer) for layer in range(able.shape.n_layers)]
+        try:
+            able.require(sites, writes=False)
+        except MechcausalError:
+            return []
+        return sites
 
     def _controls(self, desk: Desk, before: PromptSet, after: PromptSet, value: float) -> tuple[Control, ...]:
         redraws = moved_beyond_redraws(
@@ -231,6 +239,11 @@ def _sizes(desk: Desk, before: PromptSet, after: PromptSet) -> np.ndarray:
     if undecidable(desk, before, "foil") is not None:
         return np.full(len(before), np.nan)
     return np.abs(desk.outcomes(after) - desk.outcomes(before))
+
+
+def _varying(prompts: PromptSet) -> list[str]:
+    """Return the named positions at which not the same word stands in every prompt."""
+    return [name for name in prompts.positions if _varies(prompts, name)]
 
 
 def _varies(prompts: PromptSet, name: str) -> bool:

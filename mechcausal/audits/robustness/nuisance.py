@@ -17,7 +17,7 @@ from mechcausal.audits.fairness.controls import cluster_problem, detectable, lin
 from mechcausal.audits.figures import Chart, Point, Points
 from mechcausal.audits.finding import Answer, Control, Identified
 from mechcausal.audits.question import AuditQuestion, Better, Family
-from mechcausal.audits.redrawn import MOST_PAIRS, on_two_scales, over_spread, some_of
+from mechcausal.audits.redrawn import MOST_PAIRS, forwards_of_redraws, on_two_scales, over_spread, some_of
 from mechcausal.audits.robustness.preferences import Weights, differences, weights, wrong_preferences
 from mechcausal.audits.sources import DATA
 from mechcausal.data.contrast import Contrast
@@ -129,8 +129,8 @@ class NuisanceEffect(AuditQuestion):
     def forwards(self, desk: Desk) -> float:
         """Return how many prompts are run."""
         choices = desk.held.get("preferences")
-        some = min(desk.size, 2 * MOST_PAIRS)
-        return desk.size + desk.networks * some + (2 * len(choices) if choices is not None else 0)
+        held = [pairs for pairs in (desk.data, choices) if pairs is not None]
+        return sum(desk.runs(pairs.clean, pairs.corrupt) for pairs in held) + forwards_of_redraws(desk, desk.data)
 
     def problems(self, data: Mapping[str, Any]) -> Iterator[str]:
         """Say what is wrong with the rewrites, the preference data and their columns."""
