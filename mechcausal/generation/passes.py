@@ -119,7 +119,9 @@ class Growing:
         return last.float() if last.dtype in (torch.float16, torch.bfloat16) else last
 
     def _through_bridge(self, batch: PromptSet, edits: Sequence[Edit], masks: Sequence[Tensor]) -> Tensor:
-        run = None if self._cache is None else partial(bridge.step, self.model, batch.tokens, self.mask, self._cache)
+        run = partial(bridge.run, self.model, batch.tokens, batch.mask)
+        if self._cache is not None:
+            run = partial(bridge.step, self.model, batch.tokens, self.mask, self._cache)
         output = forward(self.model, batch, edits, masks=masks, keys=self.mask, run=run).logits
         return output if output.ndim == 2 else output[:, -1]
 

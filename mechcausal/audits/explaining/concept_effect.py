@@ -32,6 +32,7 @@ from mechcausal.probes.labels import column_of, labels_of
 FEWEST = 8
 """Clusters of each value of the concept that are needed."""
 DIFFERS = "differs-from-do"
+_ALONE = 0.05  # of the texts, with a concept that is certain, above which there is no mean over all
 _SHUFFLES = 199
 _MOST_PROMPTS = 256  # that every network with redrawn weights is run on
 
@@ -55,8 +56,9 @@ class ConceptEffect(AuditQuestion):
         without: Words that are the concept, and are not counted; words that differ within pairs are not counted either.
         pairs: Pairs in which the concept alone is edited; if `data` holds pairs, these are taken, and their clean
             prompts are the texts as they are.
-        model: `"partially_linear"`, where the effect is the same in all texts, or `"interactive"`, where it may differ;
-            the other one stands in the table.
+        model: `"partially_linear"`, where the effect is the same in all texts, or `"interactive"`, where it may differ and
+            the plain mean over all texts is asked for, which do() gives; the other one stands in the table. The interactive
+            one is refused where the concept is certain in more than a twentieth of the texts.
         overlap: The AUC of the concept from columns and words above which no number is given.
         folds: How many folds.
     """
@@ -115,14 +117,11 @@ class ConceptEffect(AuditQuestion):
             seed=desk.seed, level=desk.level,
         )  # fmt: skip
         edited = None if pairs is None else self._edited(desk, pairs, value)
-        refused = not fitted.auc <= self.overlap
+        why = self._without_overlap(fitted, x, concept, names)
+        refused = bool(why)
         adjusted = Estimate(float("nan")) if refused else getattr(fitted, self.model)
         do = None if edited is None or pairs is None else desk.mean(edited, pairs.clean.clusters)
         rows = self._rows(fitted, refused, do, edited if pairs is not None and pairs is data else None)
-        why = (
-            f"the rest of the text tells {self.concept!r} with an AUC of {fitted.auc:.3f}, above {self.overlap:g}; what "
-            f"tells it most: {_telling(x, concept, names)}"
-        )
         marks = {NO_OVERLAP: why} if refused else {}
         if do is not None and not refused and not adjusted.low <= do.value <= adjusted.high:
             marks[DIFFERS] = (
@@ -139,6 +138,23 @@ class ConceptEffect(AuditQuestion):
             unit_clusters=() if refused else tuple(prompts.clusters),
             assumptions=() if self.model == "interactive" else ("the concept adds the same to the outcome in every text",),
         )  # fmt: skip
+
+    def _without_overlap(self, fitted: Double, x: np.ndarray, concept: np.ndarray, names: tuple[str, ...]) -> str:
+        """Say why there are no texts to compare; empty where there are.
+
+        The partially linear number leaves out texts whose concept is certain; a mean over all texts cannot.
+        """
+        if not fitted.auc <= self.overlap:
+            return (
+                f"the rest of the text tells {self.concept!r} with an AUC of {fitted.auc:.3f}, above {self.overlap:g}; what "
+                f"tells it most: {_telling(x, concept, names)}"
+            )
+        if self.model == "interactive" and fitted.alone > _ALONE:
+            return (
+                f"in {fitted.alone:.1%} of the texts, more than {_ALONE:.0%}, the rest makes {self.concept!r} certain, and nothing "
+                'shows what its other value would do there: model = "partially_linear" leaves these texts out'
+            )
+        return ""
 
     def forwards(self, desk: Desk) -> float:
         """Return how many prompts are run, in the model and in networks with redrawn weights."""

@@ -110,6 +110,11 @@ class Double:
         return float(np.mean((self.chance.values < SURE) | (self.chance.values > 1 - SURE)))
 
     @property
+    def alone(self) -> float:
+        """The share of examples whose concept is certain from the columns: what the other value would do there is unseen."""
+        return float(np.mean((self.chance.values < _CLIP) | (self.chance.values > 1 - _CLIP)))
+
+    @property
     def robustness(self) -> float:
         """What an omitted cause must explain of what is left of both concept and outcome to bring the estimate to zero.
 

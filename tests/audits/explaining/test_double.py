@@ -46,6 +46,7 @@ def test_the_naive_difference_is_wrong_by_the_formula_and_the_adjusted_one_is_no
         assert estimate.low <= 2 <= estimate.high
     assert found.left[0].var() == pytest.approx((CHANCE * (1 - CHANCE)).mean(), abs=0.01)
     assert found.nearly_certain == 0  # .1 and .9 are not beyond .05 and .95
+    assert found.alone == 0
     assert CHANCE.min() > SURE
 
 
