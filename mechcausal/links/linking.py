@@ -158,11 +158,12 @@ class Linking(Method[Contrast, Links]):
             "neutral text": 0 if self.neutral is None else min(self.details, count) * len(self.neutral),
         }
         fast = _dry(bench, gathered.candidates[:count])
-        rest = sum(stages.values()) - stages["candidates"]
+        shared = stages["candidates"] + stages["chosen set"]  # sets are run as candidates are, so they share as much
+        rest = sum(stages.values()) - shared
         return LinkCost(
             cells=count,
             examples=len(data),
-            forwards=fast + rest,
+            forwards=fast * shared / max(1, stages["candidates"]) + rest,
             naive_forwards=sum(stages.values()),
             stages={name: number for name, number in stages.items() if number},
         )

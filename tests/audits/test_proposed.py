@@ -53,7 +53,9 @@ PAIRS = {"clean": sentence, "corrupt": lambda n: sentence(n, "he"), **LABELED}
 TEXTS = {"text": sentence, **LABELED}
 REVIEWS = {
     **PAIRS,
-    "corrupt": lambda n: sentence(n, "he") if n < 6 else sentence(n).replace(*sorted(("joy", "bore"), reverse=n % 2 == 0)),
+    "corrupt": lambda n: (
+        sentence(n, "he") if n < 6 else sentence(n).replace(*sorted(("joy", "bore"), reverse=n % 2 == 0))
+    ),
     "corrupt_label": lambda n: LABELS[(n + (n >= 6)) % 2],
 }
 CHOICES = {
