@@ -86,9 +86,9 @@ def pairs_of(n: int, changed: tuple[int, ...]) -> Contrast:
     corrupt = clean.clone()
     for column in changed:
         corrupt[:, column] = (clean[:, column] + 17) % (VOCABULARY - 3) + 3
-    told = {"answer": torch.arange(n) % 500 + 3, "foil": torch.arange(n) % 500 + 400}
+    answers = {"answer": torch.arange(n) % 500 + 3, "foil": torch.arange(n) % 500 + 400}
     mask = torch.ones_like(clean, dtype=torch.bool)
-    return Contrast(PromptSet(clean, mask, **told), PromptSet(corrupt, mask, **told), "some tokens")
+    return Contrast(PromptSet(clean, mask, **answers), PromptSet(corrupt, mask, **answers), "some tokens")
 
 
 class WrittenOut:
@@ -122,17 +122,17 @@ class WrittenOut:
 
         def read(count: int) -> Tensor:
             nonlocal number
-            own = stream[:, :, None].expand(-1, -1, count, -1)
+            streams = stream[:, :, None].expand(-1, -1, count, -1)
             if cut is not None and other is not None:
                 now = torch.cat(added, dim=2)
                 some = cut[: now.shape[2], number : number + count]
                 if some.any():
-                    own = own + torch.einsum("sd,bpsm->bpdm", some, other[:, :, : now.shape[2]] - now)
+                    streams = streams + torch.einsum("sd,bpsm->bpdm", some, other[:, :, : now.shape[2]] - now)
             if hold:
-                own = own.clone()
-                inputs.append(own)
+                streams = streams.clone()
+                inputs.append(streams)
             number += count
-            return own
+            return streams
 
         for block in self.body.h:
             made = []
@@ -219,12 +219,12 @@ class Program:
         def read(count: int) -> Tensor:
             nonlocal number
             now = torch.cat(added, dim=2)
-            own = now.sum(2)[:, :, None].expand(-1, -1, count, -1)
+            streams = now.sum(2)[:, :, None].expand(-1, -1, count, -1)
             if cut is not None and other is not None:
                 some = cut[: now.shape[2], number : number + count]
-                own = own + torch.einsum("srp,bpsm->bprm", some, other[:, :, : now.shape[2]] - now)
+                streams = streams + torch.einsum("srp,bpsm->bprm", some, other[:, :, : now.shape[2]] - now)
             number += count
-            return own
+            return streams
 
         for layer in range(self.wiring.n_layers):
             block = f"blocks.{layer}."
@@ -297,11 +297,11 @@ def peak_mb(act: Callable[[], Any]) -> float:
     """Return the most memory that tensors take while something runs, over what there was before."""
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
         act()
-    held = most = 0
+    current = most = 0
     for event in profile.profiler.kineto_results.events():
         if event.name() == "[memory]":
-            held += event.nbytes()
-            most = max(most, held)
+            current += event.nbytes()
+            most = max(most, current)
     return most / 2**20
 
 
@@ -313,9 +313,9 @@ def interleaved(ours: Callable[[], Any], theirs: Callable[[], Any], runs: int) -
 
 def line(case: str, ratio: float, floor: float, *, most: bool = False, **more: Any) -> bool:  # noqa: ANN401
     """Print one line of JSON, and say whether the bar is held."""
-    held = ratio <= floor if most else ratio >= floor
-    print(json.dumps({"case": case, "ratio": round(ratio, 2), "floor": floor, "held": held, **more}), flush=True)
-    return held
+    passed = ratio <= floor if most else ratio >= floor
+    print(json.dumps({"case": case, "ratio": round(ratio, 2), "floor": floor, "held": passed, **more}), flush=True)
+    return passed
 
 
 def eap(runs: int) -> bool:
@@ -330,8 +330,8 @@ def eap(runs: int) -> bool:
     def theirs() -> Tensor:
         return written.eap(pairs)
 
-    found = ours()
-    gap = float(np.nanmax(np.abs(found - theirs().numpy())) / np.nanmax(np.abs(found)))
+    scores = ours()
+    gap = float(np.nanmax(np.abs(scores - theirs().numpy())) / np.nanmax(np.abs(scores)))
     mine, other = interleaved(ours, theirs, runs)
     memory = peak_mb(theirs) / peak_mb(ours)
     about = {"seconds": round(mine, 3), "peer_seconds": round(other, 3), "max_diff": gap}
@@ -355,9 +355,9 @@ def exact(runs: int) -> bool:
     some = edges[:: max(1, len(edges) // 60)]
 
     def ours() -> np.ndarray:
-        found = np.full(possible.shape, np.nan)
-        found[tuple(edges.T)] = exact_effects(Masked(model, pairs), [(s, r, 0) for s, r in edges]).mean(1)
-        return found
+        values = np.full(possible.shape, np.nan)
+        values[tuple(edges.T)] = exact_effects(Masked(model, pairs), [(s, r, 0) for s, r in edges]).mean(1)
+        return values
 
     def theirs() -> list[float]:
         clean = written.without(pairs, other, torch.zeros(possible.shape))
@@ -368,13 +368,13 @@ def exact(runs: int) -> bool:
             effects.append(float((clean - written.without(pairs, other, cut)).mean()))
         return effects
 
-    found = ours()
-    gap = float(np.abs(found[tuple(some.T)] - theirs()).max() / np.nanmax(np.abs(found)))
+    scores = ours()
+    gap = float(np.abs(scores[tuple(some.T)] - theirs()).max() / np.nanmax(np.abs(scores)))
     mine, sample = interleaved(ours, theirs, runs)
-    whole = sample * len(edges) / len(some)
+    peer_seconds = sample * len(edges) / len(some)
     return line(
-        "exact, all edges of organism:hiring, 8 pairs", whole / mine, FLOORS["exact"], edges=len(edges),
-        seconds=round(mine, 3), peer_seconds=round(whole, 3), peer_edges=len(some), max_diff=gap,
+        "exact, all edges of organism:hiring, 8 pairs", peer_seconds / mine, FLOORS["exact"], edges=len(edges),
+        seconds=round(mine, 3), peer_seconds=round(peer_seconds, 3), peer_edges=len(some), max_diff=gap,
     )  # fmt: skip
 
 
@@ -387,29 +387,29 @@ def acdc(runs: int) -> bool:
         ("acdc, organism:hiring, 8 pairs, one threshold", model, pairs, written, FLOORS["acdc"]),
         ("acdc, random weights, 8 pairs, one threshold", mc.load(plain), pairs_of(8, (3, 9)), WrittenOut(plain), 0.0),
     ]
-    held = []
+    passed = []
     for name, model, pairs, written, floor in questions:
         masked = Masked(model, pairs, "kl")
         threshold = share * float(masked.corrupt.mean())
         possible = masked.wiring.possible
 
         def ours(model: Any = model, pairs: Contrast = pairs, threshold: float = threshold) -> np.ndarray:  # noqa: ANN401
-            found = SCORERS["acdc"](Masked(model, pairs, "kl"), Scoring(progress=False, threshold=threshold))
-            assert found.kept is not None
-            return found.kept[..., 0]
+            result = SCORERS["acdc"](Masked(model, pairs, "kl"), Scoring(progress=False, threshold=threshold))
+            assert result.kept is not None
+            return result.kept[..., 0]
 
         theirs = partial(written.acdc, pairs, threshold, possible)
         kept = ours()
         differ = int((kept != theirs()).sum())
         mine, other = interleaved(ours, theirs, runs)
         about = {"seconds": round(mine, 3), "peer_seconds": round(other, 3), "kept": int(kept.sum())}
-        held.append(line(name, other / mine, floor, **about, edges_that_differ=differ))
-    return all(held)
+        passed.append(line(name, other / mine, floor, **about, edges_that_differ=differ))
+    return all(passed)
 
 
 def compiled(runs: int) -> bool:
     """Compare discovery with the published settings on the two programs of the published benchmark."""
-    held = []
+    passed = []
     length = 6  # of the prompts, BOS included
     for name, contrast in (("reverse", "reverse/letters"), ("fraction_linear", "fraction/letters")):
         model = mc.load(f"organism:{name}")
@@ -438,8 +438,8 @@ def compiled(runs: int) -> bool:
             more = {"area": area, "written_out_area": peer_area, "written_out_ratio": round(times * other / mine, 2)}
             case = f"{method}, organism:{name}, {len(pairs)} pairs, positions told apart"
             floor = FLOORS["compiled"]
-            held.append(line(case, PUBLISHED[name, method] / mine, floor, **more, **about) and area >= 0.995)
-    return all(held)
+            passed.append(line(case, PUBLISHED[name, method] / mine, floor, **more, **about) and area >= 0.995)
+    return all(passed)
 
 
 def positions_of_truth(wiring: Wiring, pairs: Contrast) -> np.ndarray:
@@ -503,8 +503,8 @@ def main() -> None:
     warnings.simplefilter("ignore")
     cases = {"eap-ig": eap_ig, "eap": eap, "exact": exact, "acdc": acdc, "compiled": compiled}
     chosen = [name for name in cases if options.only in name and not (options.quick and name == "eap-ig")]
-    held = [cases[name](1 if options.quick or name == "eap-ig" else 3) for name in chosen]
-    sys.exit(0 if all(held) else 1)
+    passed = [cases[name](1 if options.quick or name == "eap-ig" else 3) for name in chosen]
+    sys.exit(0 if all(passed) else 1)
 
 
 if __name__ == "__main__":

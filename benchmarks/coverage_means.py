@@ -85,10 +85,10 @@ def _measured(
     truth = ablated(model, sample(POPULATION, POPULATION, 10**6), sites).frame["change"].to_numpy()
     for n, clusters in designs:
         hits = np.stack([covered(model, sample(n, clusters, seed), sites, truth) for seed in range(times)])
-        for site, (counted, known) in zip(sites, 100 * hits.mean(0).T, strict=True):
+        for site, (counted, fixed_mean) in zip(sites, 100 * hits.mean(0).T, strict=True):
             yield {
                 "table": "means", "what": "change", "model": name, "site": site, "prompts": n, "clusters": clusters,
-                "times": times, "mean_as_known": round(float(known), 2), "coverage": round(float(counted), 2),
+                "times": times, "mean_as_known": round(float(fixed_mean), 2), "coverage": round(float(counted), 2),
             }  # fmt: skip
 
 
@@ -100,6 +100,6 @@ def ablated(model: Any, prompts: PromptSet, sites: Sequence[str]) -> mc.Result: 
 def covered(model: Any, prompts: PromptSet, sites: Sequence[str], truth: np.ndarray) -> np.ndarray:  # noqa: ANN401
     """Say of each site whether its interval holds the true change, and whether one that takes the mean as known does."""
     result = ablated(model, prompts, sites)
-    known = mean_intervals(result.examples - result.baselines["base"], result.clusters)
-    ends = [(result.frame["change_low"], result.frame["change_high"]), (known["low"], known["high"])]
+    fixed_mean = mean_intervals(result.examples - result.baselines["base"], result.clusters)
+    ends = [(result.frame["change_low"], result.frame["change_high"]), (fixed_mean["low"], fixed_mean["high"])]
     return np.stack([(np.asarray(low) <= truth) & (np.asarray(high) >= truth) for low, high in ends])

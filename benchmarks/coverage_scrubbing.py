@@ -62,8 +62,8 @@ def drawn(sampler: Sampler, n: int, draws: int, seed: int, spared: tuple[str, st
     each = [sampler.draw(np.arange(n), seed * 1000 + number, exact=exact) for number in range(draws)]
     return {
         name: Draw(
-            np.concatenate([one[name].x for one in each]),
-            None if first.o is None else np.concatenate([np.asarray(one[name].o) for one in each]),
+            np.concatenate([draw[name].x for draw in each]),
+            None if first.o is None else np.concatenate([np.asarray(draw[name].o) for draw in each]),
         )
         for name, first in each[0].items()
     }
@@ -79,8 +79,8 @@ class Scores:
     """
 
     def __init__(self, n: int, alike: bool, draw: np.random.Generator) -> None:
-        own, common = draw.normal(size=(12, n)), draw.normal(size=n)
-        self.parts = np.sqrt(0.5) * own + np.sqrt(0.5) * common if alike else own
+        specific, common = draw.normal(size=(12, n)), draw.normal(size=n)
+        self.parts = np.sqrt(0.5) * specific + np.sqrt(0.5) * common if alike else specific
         self.draw = draw
 
     def of(self, mean: float, references: np.ndarray, rows: list[np.ndarray], table: np.ndarray) -> np.ndarray:

@@ -106,11 +106,11 @@ def in_turns(runs: int, *functions: Callable[[], Any]) -> list[float]:
     """Return the median seconds of each function, called one after the other, again and again."""
     seconds: list[list[float]] = [[] for _ in functions]
     for _ in range(runs):
-        for function, own in zip(functions, seconds, strict=True):
+        for function, times in zip(functions, seconds, strict=True):
             start = time.perf_counter()
             function()
-            own.append(time.perf_counter() - start)
-    return [statistics.median(own) for own in seconds]
+            times.append(time.perf_counter() - start)
+    return [statistics.median(times) for times in seconds]
 
 
 def peak_gb() -> float:
@@ -120,7 +120,7 @@ def peak_gb() -> float:
 
 def screening(model: Any, n_features: int, runs: int) -> Iterator[dict[str, Any]]:  # noqa: ANN401
     """Screen a dictionary: features set to zero, and features taken from the other prompt."""
-    known = mc.features.attach(model, TopK(n_features, 64), SITE, name="large")
+    bound = mc.features.attach(model, TopK(n_features, 64), SITE, name="large")
     both = pairs()
 
     def alone() -> None:
@@ -129,62 +129,62 @@ def screening(model: Any, n_features: int, runs: int) -> Iterator[dict[str, Any]
             gradients(logit_diff(run.logits, both.clean).sum(), run, [Site("embed")])
 
     for name, prompts in (("zero", both.clean), ("pairs", both)):
-        found = mc.features.attribute(model, prompts, known, direction="noise")
+        scores = mc.features.attribute(model, prompts, bound, direction="noise")
         seconds, once = in_turns(
-            runs, lambda prompts=prompts: mc.features.attribute(model, prompts, known, direction="noise"), alone
+            runs, lambda prompts=prompts: mc.features.attribute(model, prompts, bound, direction="noise"), alone
         )
         yield {
             "case": f"screening, {name}",
             "features": n_features,
-            "tokens": found.tokens,
-            "active": int((found.active > 0).sum()),
+            "tokens": scores.tokens,
+            "active": int((scores.active > 0).sum()),
             "seconds": round(seconds, 3),
             "forward_backward_seconds": round(once, 3),
             "times": round(seconds / once, 2),
             "most_times": MOST_TIMES,
             "peak_gb": round(peak_gb(), 3),
             "most_gb": MOST_GB,
-            "max_diff": gap_to_autograd(model, known, prompts.take([0])),
+            "max_diff": gap_to_autograd(model, bound, prompts.take([0])),
         }
     mc.features.detach(model, "large")
 
 
-def gap_to_autograd(model: Any, known: Bound, prompts: PromptSet | Contrast) -> float:  # noqa: ANN401
+def gap_to_autograd(model: Any, bound: Bound, prompts: PromptSet | Contrast) -> float:  # noqa: ANN401
     """Return how far scores are from autograd through the dictionary spliced in, over the largest score."""
     base, other = (prompts.clean, prompts.corrupt) if isinstance(prompts, Contrast) else (prompts, None)
-    run = forward(model, base, read=[known.features], grad=True)
+    run = forward(model, base, read=[bound.features], grad=True)
     with torch.enable_grad():
         total = logit_diff(run.logits, base).sum()
-    slope = torch.autograd.grad(total, run.read[known.features])[0]
-    goal = 0 if other is None else forward(model, other, read=[known.features]).read[known.features]
-    expected = ((goal - run.read[known.features].detach()) * slope).double().sum((0, 1)).numpy()
-    found = mc.features.attribute(model, prompts, known, direction="noise").scores[0]
-    return float(np.abs(found - expected).max() / np.abs(expected).max())
+    slope = torch.autograd.grad(total, run.read[bound.features])[0]
+    goal = 0 if other is None else forward(model, other, read=[bound.features]).read[bound.features]
+    expected = ((goal - run.read[bound.features].detach()) * slope).double().sum((0, 1)).numpy()
+    scores = mc.features.attribute(model, prompts, bound, direction="noise").scores[0]
+    return float(np.abs(scores - expected).max() / np.abs(expected).max())
 
 
 def exact(model: Any, bare: GPT2LMHeadModel, n_features: int, k: int, runs: int) -> dict[str, Any]:  # noqa: ANN401
     """Measure the effects of likely and of random features exactly."""
-    known = mc.features.attach(model, TopK(n_features, k), SITE, name="measured")
+    bound = mc.features.attach(model, TopK(n_features, k), SITE, name="measured")
     both = pairs()
-    scores = mc.features.attribute(model, both, known, direction="noise")
+    scores = mc.features.attribute(model, both, bound, direction="noise")
     order = np.argsort(-np.abs(scores.scores[0]), kind="stable")
     others = np.random.default_rng(0).permutation(np.setdiff1d(np.flatnonzero(scores.moved), order[:TOP]))
     chosen = [int(number) for number in (*order[:TOP], *others[:RANDOM])]
     sample = slice(None, None, len(chosen) // SAMPLE)
     plan = Plan(
-        both.clean, [(Edit(known.feature(j), Patch()),) for j in chosen], metric("logit_diff"), rows=both.corrupt
+        both.clean, [(Edit(bound.feature(j), Patch()),) for j in chosen], metric("logit_diff"), rows=both.corrupt
     )
-    found: dict[str, np.ndarray] = {}
+    values: dict[str, np.ndarray] = {}
 
     def stacked() -> None:
-        found["stacked"] = evaluate(model, plan, batch_size=BATCH).values
+        values["stacked"] = evaluate(model, plan, batch_size=BATCH).values
 
     def one_by_one() -> None:
-        found["plain"] = by_hooks(bare, known, chosen[sample], both)
+        values["plain"] = by_hooks(bare, bound, chosen[sample], both)
 
     stacked()  # the engine compares itself with the loop when it first sees a dictionary
     seconds, plain = in_turns(runs, stacked, one_by_one)
-    each, plain_each = seconds / len(chosen), plain / len(found["plain"])
+    each, plain_each = seconds / len(chosen), plain / len(values["plain"])
     mc.features.detach(model, "measured")
     return {
         "case": f"exact effects, {k} of {n_features} features active at a token",
@@ -193,13 +193,13 @@ def exact(model: Any, bare: GPT2LMHeadModel, n_features: int, k: int, runs: int)
         "seconds_each": round(each, 4),
         "plain_seconds_each": round(plain_each, 4),
         "ratio": round(plain_each / each, 2),
-        "max_diff": float(np.abs(found["stacked"][sample] - found["plain"]).max()),
+        "max_diff": float(np.abs(values["stacked"][sample] - values["plain"]).max()),
         "peak_gb": round(peak_gb(), 3),
     }
 
 
 @torch.no_grad()
-def by_hooks(bare: GPT2LMHeadModel, known: Bound, chosen: list[int], both: Contrast) -> np.ndarray:
+def by_hooks(bare: GPT2LMHeadModel, bound: Bound, chosen: list[int], both: Contrast) -> np.ndarray:
     """Return the metric with each feature taken from the other prompt: one full forward of the bare model for each."""
     seen: list[Tensor] = []
     block = bare.transformer.h[SITE.layer]
@@ -208,10 +208,10 @@ def by_hooks(bare: GPT2LMHeadModel, known: Bound, chosen: list[int], both: Contr
     for side in (both.clean, both.corrupt):
         bare(side.tokens)
     handle.remove()
-    here, there = (known.encode(x)[..., chosen] for x in seen)
+    here, there = (bound.encode(x)[..., chosen] for x in seen)
     values = []
     for number, j in enumerate(chosen):
-        added = (there - here)[..., number, None] * known.W_dec[j]
+        added = (there - here)[..., number, None] * bound.W_dec[j]
         handle = block.register_forward_hook(
             lambda _, __, out, added=added: (out[0] + added, *out[1:]) if isinstance(out, tuple) else out + added
         )
@@ -299,11 +299,11 @@ def main() -> None:
         random = torch.randint(3, VOCABULARY, (tokens // TOKENS, TOKENS), generator=draw)
         hiring = mc.load("organism:hiring")
         applicants = mc.task("hiring").prompts(hiring, 4096).tokens
-        for name, own, rows in (
+        for name, host, rows in (
             ("organism:hiring", hiring, applicants),
             (f"{LAYERS} layers, {WIDTH} wide", model, random),
         ):
-            line = training(name, own, rows, tokens, runs) | {"floor": TRAINING_FLOOR}
+            line = training(name, host, rows, tokens, runs) | {"floor": TRAINING_FLOOR}
             print(json.dumps(line), flush=True)
             missed += [line["case"]] * (line["ratio"] < TRAINING_FLOOR)
     if missed:

@@ -103,9 +103,9 @@ def main() -> int:
         with asked.out.open("a", encoding="utf-8") as file:
             file.write(json.dumps(done[number]) + "\n")
         print(json.dumps(done[number]), flush=True)
-    found = summary([done[number] for number in range(asked.models)], plan.alpha)
-    print(json.dumps(found))
-    return int(not found["passed"])
+    totals = summary([done[number] for number in range(asked.models)], plan.alpha)
+    print(json.dumps(totals))
+    return int(not totals["passed"])
 
 
 if __name__ == "__main__":

@@ -95,7 +95,7 @@ NULLS: dict[str, Null] = {"redrawn": redrawn, "labels": labels, "answers": answe
 def line(case: str, run: Null, models: dict[str, Any], count: int) -> dict[str, Any]:
     """Run the links of a case, and return its line."""
     started, claims, candidates = time.process_time(), [], 0
-    moved = told = 0
+    moved = available = 0
     verdicts: Counter[str] = Counter()
     for seed in range(count):
         question = QUESTIONS[seed % len(QUESTIONS)]
@@ -104,12 +104,13 @@ def line(case: str, run: Null, models: dict[str, Any], count: int) -> dict[str, 
         verdicts.update(links.frame["verdict"])
         candidates += len(links.frame)
         moved += bool((links.frame["used"] == "yes").any())
-        told += bool((links.frame["available"] == "yes").any())
+        available += bool((links.frame["available"] == "yes").any())
         claims.append(bool((links.frame["verdict"] == "causal").any()))
     most = count * NOMINAL + 2 * np.sqrt(count * NOMINAL * (1 - NOMINAL))
     return {
         "case": case, "links": count, "candidates": candidates, "verdicts": dict(verdicts.most_common()),
-        "links_with_one_used": moved, "links_with_one_available": told, "links_with_a_claim": sum(claims), "most": round(float(most), 1) if case != "real" else None,
+        "links_with_one_used": moved, "links_with_one_available": available,
+        "links_with_a_claim": sum(claims), "most": round(float(most), 1) if case != "real" else None,
         "cpu_seconds": round(time.process_time() - started),
         "passed": all(claims) if case == "real" else bool(sum(claims) <= most),
     }  # fmt: skip
@@ -125,9 +126,9 @@ def main() -> int:
     models = {name: mc.load(f"organism:{name}") for name in (question.split("/")[0] for question in QUESTIONS)}
     missed = 0
     for case in asked.cases.split(","):
-        found = line(case, NULLS.get(case, real), models, REAL if case == "real" else asked.links)
-        print(json.dumps(found), flush=True)
-        missed += not found["passed"]
+        result = line(case, NULLS.get(case, real), models, REAL if case == "real" else asked.links)
+        print(json.dumps(result), flush=True)
+        missed += not result["passed"]
     return int(missed > 0)
 
 

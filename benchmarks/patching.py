@@ -130,7 +130,7 @@ class Bench:
     model: Any
     cells: list[tuple[int, ...]]
     checked: list[tuple[int, ...]]
-    found: dict[str, Values] = field(default_factory=dict)
+    peer_values: dict[str, Values] = field(default_factory=dict)
 
     def ours(self) -> mc.results.Result:
         """Run the whole sweep through the public function."""
@@ -167,7 +167,7 @@ class Bench:
             model, tokens, activations, partial(self.metric, kept=kept), setter, self.case.sweep,
             index_df=pd.DataFrame(self.checked, columns=list(self.case.axes)),
         )  # fmt: skip
-        self.found[name] = dict(zip(self.checked, kept, strict=True))
+        self.peer_values[name] = dict(zip(self.checked, kept, strict=True))
 
     def activations(self, model: Any) -> dict[str, Tensor]:  # noqa: ANN401
         """Return what a loop puts in: the clean activations, or the mean over both sides."""
@@ -220,7 +220,7 @@ class Bench:
             source = {key: self.handed(model, component, layer)[:, position : position + 1]}
             _, out = ready[layer](inputs, source_representations=source, unit_locations={"base": position})
             self.metric(out.logits, kept)
-        self.found["pyvene"] = dict(zip(self.checked, kept, strict=True))
+        self.peer_values["pyvene"] = dict(zip(self.checked, kept, strict=True))
 
     def nnsight(self, model: Any) -> None:  # noqa: ANN401
         """Run nnsight on the checked cells, one trace for each, with activations that it is handed."""
@@ -239,7 +239,7 @@ class Bench:
                 value[:, position] = source[:, position]
                 logits = traced.lm_head.output.save()
             self.metric(logits, kept)
-        self.found["nnsight"] = dict(zip(self.checked, kept, strict=True))
+        self.peer_values["nnsight"] = dict(zip(self.checked, kept, strict=True))
 
     def handed(self, model: Any, component: str, layer: int) -> Tensor:  # noqa: ANN401
         """Return the clean activation at one layer of the bare model, from memory after the first time."""
@@ -363,8 +363,8 @@ def flops_and_peak(function: Callable[[], Any]) -> tuple[int, float]:
     with torch.profiler.profile(activities=cpu, profile_memory=True) as profile, counter:
         function()
     events = [event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]
-    held = np.cumsum([event.nbytes() for event in events])
-    return counter.get_total_flops(), float(held.max(initial=0)) / 2**20
+    in_use = np.cumsum([event.nbytes() for event in events])
+    return counter.get_total_flops(), float(in_use.max(initial=0)) / 2**20
 
 
 @cache
@@ -388,17 +388,21 @@ def measure(case: Case, runs: int, peer_cells: int) -> dict[str, Any]:
         turns |= {f"{name} unedited": unedited, name: loop}
     seconds = in_turns(runs, turns)
     scale = len(cells) / len(bench.checked)
-    whole = {
+    peer_seconds = {
         name: [a + scale * b for a, b in zip(seconds[f"{name} unedited"], seconds[name], strict=True)] for name in peers
     }
-    faster = [min(pair) for pair in zip(*(whole[name] for name in list(peers)[:2]), strict=True)]
+    faster = [min(pair) for pair in zip(*(peer_seconds[name] for name in list(peers)[:2]), strict=True)]
 
     def ratio(peer: Sequence[float]) -> float:
         return round(statistics.median(b / a for a, b in zip(seconds["ours"], peer, strict=True)), 2)
 
-    found = bench.our_values(result)
-    everything = np.stack(list(found.values()))
-    gaps = [np.abs(found[cell] - value).max() for values in bench.found.values() for cell, value in values.items()]
+    our_values = bench.our_values(result)
+    everything = np.stack(list(our_values.values()))
+    gaps = [
+        np.abs(our_values[cell] - value).max()
+        for values in bench.peer_values.values()
+        for cell, value in values.items()
+    ]
     ours = statistics.median(seconds["ours"])
     machine = 2 * len(left) ** 3 / min(seconds["product"])
     return {
@@ -409,7 +413,7 @@ def measure(case: Case, runs: int, peer_cells: int) -> dict[str, Any]:
         "peak_mb": round(peak_mb, 1),
         "flops_ratio": round(len(cells) * one_forward / executed, 2),
         "matmul_share": round(executed / ours / machine, 3),
-        "peers": {name: ratio(own) for name, own in whole.items()},
+        "peers": {name: ratio(times) for name, times in peer_seconds.items()},
         "seconds": round(ours, 4),
         "cells": len(cells),
         "peer_cells": len(bench.checked),

@@ -163,12 +163,12 @@ class _OneExample:
 
         For an estimate it is what is to be added where the parent runs its other input.
         """
-        own = int(self.draws[node.name].x[self.number])
+        row = int(self.draws[node.name].x[self.number])
         if node.estimate is not None:
-            return [self._estimated(node, own) - self._estimated(node, other)]
+            return [self._estimated(node, row) - self._estimated(node, other)]
         if not node.children:
-            seen = self.model(*self._real(own))
-            return [_view(seen, part.site)[0, self._places(part, own)] for part in node.parts]
+            seen = self.model(*self._real(row))
+            return [_view(seen, part.site)[0, self._places(part, row)] for part in node.parts]
         mine = self._other(node)
         shift = self._shift(node, mine)
         runs = self._runs(node, [_entry(part.site) for part in node.parts])
@@ -178,8 +178,8 @@ class _OneExample:
 
     def _estimated(self, node: Node, row: int) -> Tensor:
         (part,) = node.parts
-        told = torch.as_tensor(node.estimate(self.prompts.take([row])))[0]
-        return told.reshape(len(self._places(part, row)), *_feature_shape(self.model, part.site))
+        estimate = torch.as_tensor(node.estimate(self.prompts.take([row])))[0]
+        return estimate.reshape(len(self._places(part, row)), *_feature_shape(self.model, part.site))
 
     def _runs(self, node: Node, readers: Sequence[str]) -> dict[str, Seen]:
         """Run the node's other input with its children in place; one run for each stream at which it reads."""
@@ -290,20 +290,20 @@ class _Batched:
 
     def values(self, node: Node, numbers: np.ndarray, other: np.ndarray) -> list[Tensor]:
         """Return the value of each part at the positions it selects, [example position ...]."""
-        own = self.draws[node.name].x[numbers]
+        rows = self.draws[node.name].x[numbers]
         if node.estimate is not None:
-            return [self._estimated(node, own) - self._estimated(node, other)]
+            return [self._estimated(node, rows) - self._estimated(node, other)]
         if not node.children:
             last = max(0 if part.site.layer is None else part.site.layer for part in node.parts)
-            seen = self.model(self.prompts.tokens[own], self.prompts.mask[own], n_layers=last + 1)
-            return [self._cut(seen, part, own) for part in node.parts]
+            seen = self.model(self.prompts.tokens[rows], self.prompts.mask[rows], n_layers=last + 1)
+            return [self._cut(seen, part, rows) for part in node.parts]
         runs = self._runs(node, numbers, [_entry(part.site) for part in node.parts])
         return [self._cut(runs[_entry(part.site)], part, self._other(node, numbers)) for part in node.parts]
 
     def _estimated(self, node: Node, rows: np.ndarray) -> Tensor:
         (part,) = node.parts
-        told = torch.as_tensor(node.estimate(self.prompts.take(rows)))
-        return told.reshape(
+        estimate = torch.as_tensor(node.estimate(self.prompts.take(rows)))
+        return estimate.reshape(
             len(rows), int(self._selected(part.at)[rows][0].sum()), *_feature_shape(self.model, part.site)
         )
 
@@ -313,9 +313,9 @@ class _Batched:
         tokens, mask = self.prompts.tokens[other], self.prompts.mask[other]
         writes: Writes = {}
         for site, rows in self.draws[node.name].components.items():
-            own = rows[numbers]
-            seen = self.model(self.prompts.tokens[own], self.prompts.mask[own], n_layers=site.layer + 1)
-            self._put(writes, Place(site), self._cut(seen, Place(site), own), other)
+            source_rows = rows[numbers]
+            seen = self.model(self.prompts.tokens[source_rows], self.prompts.mask[source_rows], n_layers=site.layer + 1)
+            self._put(writes, Place(site), self._cut(seen, Place(site), source_rows), other)
         direct = []
         for child in node.children:
             if child.is_mask:
@@ -403,11 +403,11 @@ def distinct_inputs(root: Node, draws: Mapping[str, Draw]) -> int:
 
 def _view(seen: Seen, site: Site) -> Tensor:
     """Return the view of a site, [batch position ...]; the positions of an attention pattern are its queries."""
-    whole = seen[str(site.whole)]
-    whole = whole.movedim(1, 2) if site.component == "pattern" else whole
+    values = seen[str(site.whole)]
+    values = values.movedim(1, 2) if site.component == "pattern" else values
     if site.head is not None:
-        return whole[:, :, site.head]
-    return whole if site.neuron is None else whole[..., site.neuron]
+        return values[:, :, site.head]
+    return values if site.neuron is None else values[..., site.neuron]
 
 
 def _feature_shape(model: PlainGPT2, site: Site) -> tuple[int, ...]:

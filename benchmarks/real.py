@@ -128,7 +128,7 @@ class Bench:
         index = np.linspace(0, len(self.cells) - 1, min(peer_cells, len(self.cells))).round().astype(int)
         self.checked = [self.cells[number] for number in index]
         self.source: dict[int, Tensor] = {}
-        self.found: dict[str, dict[Cell, np.ndarray]] = {}
+        self.peer_values: dict[str, dict[Cell, np.ndarray]] = {}
 
     def ours(self) -> Any:  # noqa: ANN401
         """Run the whole sweep through the public function."""
@@ -155,7 +155,7 @@ class Bench:
         values = (logits[rows, side.answer] - logits[rows, side.foil]).numpy().astype(float)
         if self.case.sweep != "z":
             values[(self.starts + cell[1] >= self.tokens.shape[1]).numpy()] = np.nan
-        self.found.setdefault(peer, {})[cell] = values
+        self.peer_values.setdefault(peer, {})[cell] = values
 
     def options(self) -> dict[str, Any]:
         """Return what padding asks of transformers."""
@@ -280,20 +280,24 @@ def measure(case: Case, n_pairs: int, runs: int, peer_cells: int) -> dict[str, A
         turns |= {f"{name} unedited": unedited, name: loop}
     seconds = in_turns(runs, turns)
     scale = len(bench.cells) / len(bench.checked)
-    whole = {
+    peer_seconds = {
         name: [a + scale * b for a, b in zip(seconds[f"{name} unedited"], seconds[name], strict=True)] for name in peers
     }
-    fastest = [min(each) for each in zip(*whole.values(), strict=True)]
+    fastest = [min(each) for each in zip(*peer_seconds.values(), strict=True)]
     axis = "head" if case.sweep == "z" else "position"
     keys = zip(result.frame["layer"].astype(int), result.frame[axis].astype(int), strict=True)
     values = dict(zip(keys, result.examples, strict=True))
-    gaps = [np.nanmax(np.abs(values[cell] - own)) for loop in bench.found.values() for cell, own in loop.items()]
+    gaps = [
+        np.nanmax(np.abs(values[cell] - peer_values))
+        for loop in bench.peer_values.values()
+        for cell, peer_values in loop.items()
+    ]
     return {
         "case": case.name,
         "ratio": median_ratio(fastest, seconds["ours"]),
         "floor": case.floor,
         "max_diff": float(np.max(gaps) / np.ptp(result.examples[np.isfinite(result.examples)])),
-        "peers": {name: median_ratio(each, seconds["ours"]) for name, each in whole.items()},
+        "peers": {name: median_ratio(each, seconds["ours"]) for name, each in peer_seconds.items()},
         "seconds": round(statistics.median(seconds["ours"]), 3),
         "first_seconds": round(first, 3),
         "engine": result.provenance.compute["engine"],
@@ -429,13 +433,13 @@ def tuned(runs: int) -> dict[str, Any]:
         fitted, shown = streams(train.tokens), streams(test.tokens)
         learn, judge = (fitted[layers[-1]][rows].flatten(0, 1) for rows in inner)
         few = torch.randperm(len(judge), generator=torch.Generator().manual_seed(0))[:192]
-        told, outputs = read(judge[few]), read(shown[layers[-1]])
+        target, outputs = read(judge[few]), read(shown[layers[-1]])
         values, table = [], []
         for layer in layers:
             here, there = (fitted[layer][rows].flatten(0, 1) for rows in inner)
             candidates = [(torch.zeros(576, 576), torch.zeros(576))]
             candidates += ridge(here, learn) if layer != layers[-1] else []
-            losses = [divergence(read(there[few] + there[few] @ a + b), told) for a, b in candidates]
+            losses = [divergence(read(there[few] + there[few] @ a + b), target) for a, b in candidates]
             matrix, shift = candidates[int(np.argmin(losses))]
             lens = read(shown[layer] + shown[layer] @ matrix + shift)
             table.append((divergence(read(shown[layer]), outputs), divergence(lens, outputs)))

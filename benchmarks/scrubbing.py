@@ -81,11 +81,11 @@ def brackets() -> Iterator[Case]:
     count = Node("count", place["elevation"], "level")
     horizon = Node("horizon", place["horizon"], "horizon")
     first = Node("first", place["first_open"], "first_open")
-    one = Node("answer", children=[count, horizon])
-    yield Case("brackets 1a: count and horizon", "brackets", one)
-    two = Node("answer", children=[count, horizon, first])
-    yield Case("brackets 1b: and the first bracket", "brackets", two)
-    inputs = two.changed("count", feature="elevation")
+    without_first = Node("answer", children=[count, horizon])
+    yield Case("brackets 1a: count and horizon", "brackets", without_first)
+    with_first = Node("answer", children=[count, horizon, first])
+    yield Case("brackets 1b: and the first bracket", "brackets", with_first)
+    inputs = with_first.changed("count", feature="elevation")
     inputs = inputs.changed("first", children=[Node("first < p1", "embed@p1", "p1")])
     yield Case("brackets 2a: what the heads read", "brackets", inputs)
 
@@ -93,7 +93,9 @@ def brackets() -> Iterator[Case]:
         below = at.replace("p", "below_")
         return below if below in mc.task("brackets").scm.mechanisms else at
 
-    split = two.changed("horizon", children=[Node(f"horizon < {at}", f"L1.resid_pre@{at}", told(at)) for at in strings])
+    split = with_first.changed(
+        "horizon", children=[Node(f"horizon < {at}", f"L1.resid_pre@{at}", told(at)) for at in strings]
+    )
     yield Case("brackets 3a: horizon split by position", "brackets", split)
 
 
@@ -101,11 +103,11 @@ def in_turns(runs: int, *functions: Callable[[], Any]) -> list[float]:
     """Return the median seconds of each function, called one after the other, again and again."""
     seconds: list[list[float]] = [[] for _ in functions]
     for _ in range(runs):
-        for function, own in zip(functions, seconds, strict=True):
+        for function, times in zip(functions, seconds, strict=True):
             start = time.perf_counter()
             function()
-            own.append(time.perf_counter() - start)
-    return [statistics.median(own) for own in seconds]
+            times.append(time.perf_counter() - start)
+    return [statistics.median(times) for times in seconds]
 
 
 @torch.no_grad()
@@ -118,11 +120,14 @@ def measure(case: Case, n: int, runs: int) -> dict[str, Any]:
     sampler = Sampler(case.root, prompts)
     drawn = [sampler.draw(np.arange(n), seed) for seed in range(SEEDS)]
     draws = {
-        name: Draw(*(None if getattr(own, of) is None else np.concatenate([getattr(d[name], of) for d in drawn]) for of in "xo"))
-        for name, own in drawn[0].items()
+        name: Draw(*(
+            None if getattr(node_draw, of) is None else np.concatenate([getattr(d[name], of) for d in drawn])
+            for of in "xo"
+        ))
+        for name, node_draw in drawn[0].items()
     }  # fmt: skip
     references = draws[case.root.name].x
-    whole = prompts.tokens.shape[1] * tree.able.shape.n_layers
+    per_forward = prompts.tokens.shape[1] * tree.able.shape.n_layers
 
     def shared() -> np.ndarray:
         return tree.run(tree.schedule(draws), draws, lambda logits, which: logits.T.numpy()).T
@@ -130,7 +135,7 @@ def measure(case: Case, n: int, runs: int) -> dict[str, Any]:
     def plain() -> Evaluation:
         return evaluate_batched(written_out, case.root, prompts, draws, references, BATCH)
 
-    found = shared()
+    scores = shared()
     executed = tree.executed
     expected = plain()
     checked = evaluate(written_out, case.root, prompts, draws, references[:CHECKED])
@@ -141,17 +146,17 @@ def measure(case: Case, n: int, runs: int) -> dict[str, Any]:
         "nodes": len(list(case.root.walk())),
         "inner_nodes": sum(bool(node.children) for node in case.root.walk()),
         "examples": len(references),
-        "forwards": round(executed / whole, 1),
+        "forwards": round(executed / per_forward, 1),
         "plain_forwards": expected.forwards,
-        "forwards_ratio": round(expected.forwards * whole / executed, 2),
+        "forwards_ratio": round(expected.forwards * per_forward / executed, 2),
         "token_layers_ratio": round(expected.token_layers / executed, 2),
         "distinct_pairs": distinct_inputs(case.root, draws),
         "seconds": round(seconds, 3),
         "plain_seconds": round(plain_seconds, 3),
         "ratio": round(plain_seconds / seconds, 2),
         "max_diff": max(
-            float(np.abs(found - expected.logits.numpy()).max()),
-            float(np.abs(found[:CHECKED] - checked.logits.numpy()).max()),
+            float(np.abs(scores - expected.logits.numpy()).max()),
+            float(np.abs(scores[:CHECKED] - checked.logits.numpy()).max()),
         ),
         "recovered": round(float(result.recovered.estimate), 4),
         "floor": FLOOR,

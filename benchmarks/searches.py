@@ -41,30 +41,34 @@ def three(interval: Any) -> list[float]:  # noqa: ANN401 - an interval of some r
     return [round(float(value), 4) for value in (interval.estimate, interval.low, interval.high)]
 
 
-def judged(model: Any, found: Circuit, pairs: Contrast) -> dict[str, Any]:  # noqa: ANN401 - a TransformerBridge
+def judged(model: Any, circuit: Circuit, pairs: Contrast) -> dict[str, Any]:  # noqa: ANN401 - a TransformerBridge
     """Return how large a circuit is, and how faithful on other pairs."""
-    evaluation = found.evaluate(model, pairs, sizes=[], random=0, minimality=0, parts=0)
-    return {"edges": len(found), "connected": len(found.connected()), "faithfulness": three(evaluation.faithfulness)}
+    evaluation = circuit.evaluate(model, pairs, sizes=[], random=0, minimality=0, parts=0)
+    return {
+        "edges": len(circuit),
+        "connected": len(circuit.connected()),
+        "faithfulness": three(evaluation.faithfulness),
+    }
 
 
 def searched(model: Any, method: str, pairs: Contrast, others: Contrast, **options: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401
     """Search by a method, and by EAP-IG for as many edges; give a line for each."""
     started = time.process_time()
-    found = mc.discover(model, pairs, method=method, **options)
+    circuit = mc.discover(model, pairs, method=method, **options)
     seconds = time.process_time() - started
-    told = {name: found.about[name] for name in ("runs", "sequential_runs", "mask") if name in found.about}
+    facts = {name: circuit.about[name] for name in ("runs", "sequential_runs", "mask") if name in circuit.about}
     yield {
         "case": method,
         "method": method,
         "n": len(pairs),
         "seconds": round(seconds),
-        **judged(model, found, others),
-        **told,
+        **judged(model, circuit, others),
+        **facts,
     }
     started = time.process_time()
-    fast = mc.discover(model, pairs, method="eap-ig", edges=len(found))
+    fast = mc.discover(model, pairs, method="eap-ig", edges=len(circuit))
     seconds = time.process_time() - started
-    both = int((fast.kept & found.kept).sum())
+    both = int((fast.kept & circuit.kept).sum())
     yield {
         "case": method, "method": "eap-ig", "n": len(pairs), "seconds": round(seconds),
         **judged(model, fast, others), "in_both": both,
@@ -73,10 +77,10 @@ def searched(model: Any, method: str, pairs: Contrast, others: Contrast, **optio
 
 def scrubbed(model: Any, others: Contrast) -> Iterator[dict[str, Any]]:  # noqa: ANN401 - a TransformerBridge
     """Scrub small circuits of EAP-IG; give a line for each."""
-    found = mc.discover(model, mc.contrast("ioi", model, n=32), share=SHARE)
+    circuit = mc.discover(model, mc.contrast("ioi", model, n=32), share=SHARE)
     prompts = one_template(mc.contrast("ioi", model, n=300, seed=2).clean, 32)
     for size in (10, 20, 40):
-        small = found.keep(grown(found.wiring, found.scores, size))
+        small = circuit.keep(grown(circuit.wiring, circuit.scores, size))
         tree = mc.claims.tree(small)
         started = time.process_time()
         result = mc.scrub(model, prompts, tree, metric="logit_diff", report=False, controls=False)

@@ -85,7 +85,7 @@ def timed(function: Callable[[], Any]) -> tuple[float, float, Any]:
 def overhead(name: str, sweep: Callable[[], Any], runs: int) -> dict[str, Any]:
     """Measure the store beside a sweep."""
     sweep()  # what is done once, such as a comparison with the loop, is not counted
-    shares, whole, waits, seconds = [], [], [], []
+    shares, clock_shares, waits, seconds = [], [], [], []
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
         for number in range(runs):
             sweep_clock, sweep_processor, result = timed(sweep)
@@ -95,7 +95,7 @@ def overhead(name: str, sweep: Callable[[], Any], runs: int) -> dict[str, Any]:
                 lambda at=Path(folder) / str(number), kept=kept, n=n_shards: stored(at, *kept, n)
             )
             shares.append(processor / sweep_processor)
-            whole.append(clock / sweep_clock)
+            clock_shares.append(clock / sweep_clock)
             waits.append((clock - processor) / n_shards)
             seconds.append((sweep_processor, processor))
     rows = kept[-1]
@@ -104,7 +104,8 @@ def overhead(name: str, sweep: Callable[[], Any], runs: int) -> dict[str, Any]:
         "case": f"overhead, {name}", "rows": len(rows), "shards": n_shards,
         "sweep_seconds": round(scale * statistics.median(sweep for sweep, _ in seconds), 3),
         "store_seconds": round(scale * statistics.median(store for _, store in seconds), 4),
-        "share": round(100 * statistics.median(shares), 2), "share_with_waiting": round(100 * statistics.median(whole), 2),
+        "share": round(100 * statistics.median(shares), 2),
+        "share_with_waiting": round(100 * statistics.median(clock_shares), 2),
         "waiting_ms": round(1e3 * statistics.median(waits), 1), "bar": BARS["share"],
     }  # fmt: skip
 
@@ -217,9 +218,10 @@ def actors(quick: bool) -> dict[str, Any]:
             clock[workers].append(seconds)
             processor[workers].append(sum(each) / workers)
             loads.append(os.getloadavg()[0])
-    one, two = (statistics.mean(clock[workers]) for workers in (1, 2))
+    seconds_one, seconds_two = (statistics.mean(clock[workers]) for workers in (1, 2))
     return {
-        "case": "ray", "seconds_one": round(one, 1), "seconds_two": round(two, 1), "faster": round(one / two, 2),
+        "case": "ray", "seconds_one": round(seconds_one, 1), "seconds_two": round(seconds_two, 1),
+        "faster": round(seconds_one / seconds_two, 2),
         "faster_by_processor": round(statistics.mean(processor[1]) / statistics.mean(processor[2]), 2),
         "load": [round(load, 1) for load in loads], "bar": BARS["faster"],
     }  # fmt: skip

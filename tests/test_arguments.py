@@ -84,7 +84,7 @@ TRIED = {
     "circuits.bench_model": {"model": None, "task": "by_hand/gender", "methods": ["random"], "n": 4, "progress": False},
 }
 MADE = (
-    "PromptSet", "PromptSet.take", "PromptSet.select", "Contrast", "Contrast.take", "Task", "Task.table", "Task.prompts",
+    "PromptSet", "PromptSet.take", "PromptSet.select", "PromptSet.padded", "PromptSet.to", "Contrast", "Contrast.take", "Task", "Task.table", "Task.prompts",
     "Task.contrast", "SCM", "SCM.sample", "Hypothesis", "Hypothesis.from_json", "Site.parse", "Place.parse", "Result.top",
     "Result.load", "methods.read", "Experiment", "pad",
 )  # fmt: skip
@@ -236,6 +236,8 @@ def made_things(model, pairs):
         "PromptSet": (mc.PromptSet, columns),
         "PromptSet.take": (clean.take, {"rows": [0]}),
         "PromptSet.select": (clean.select, {"selection": "@-1"}),
+        "PromptSet.padded": (clean.padded, {"width": 9, "side": "left"}),
+        "PromptSet.to": (clean.to, {"device": "cpu"}),
         "Contrast": (mc.Contrast, sides),
         "Contrast.take": (pairs.take, {"rows": [0]}),
         "Task": (type(task), parts),
@@ -255,7 +257,7 @@ def made_things(model, pairs):
         "Result.load": (mc.Result.load, {"path": "none.parquet"}),
         "methods.read": (mc.methods.read, {"data": {"run": "patch"}}),
         "Experiment": (mc.Experiment, {"config": None}),
-        "pad": (pad, {"rows": [[1]]}),
+        "pad": (pad, {"rows": [[1]], "width": 2, "side": "left"}),
     }  # fmt: skip
 
 

@@ -20,23 +20,23 @@ LOCATED = {"located": "organism", "removed": "SmolLM2 with an adapter"}
 
 def answer(run: mc.Run) -> dict[str, Any]:
     """Return what was found by the steps that were run, beside what is true."""
-    found: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     for step in COUNTED:
         if step in run.plan.steps:
-            found[step] = counted(_finding(run, step))
+            results[step] = counted(_finding(run, step))
     for step in LOCATED:
         if step in run.plan.steps:
-            found[step] = located(_finding(run, step))
-    if "planted" in found:
-        found["planted"]["stated"] = {
+            results[step] = located(_finding(run, step))
+    if "planted" in results:
+        results["planted"]["stated"] = {
             int(count): value
             for count, value in mc.truth("smollm2_canaries")["measured"]["adapted"]["mean_exposure"].items()
         }
-    if "located" in found:
-        found["located"]["true"] = mc.truth("hiring")["variables"]["secret"]["site"]
-    if "removed" in found:
-        found["removed"]["changed_layers"] = mc.truth("smollm2_canaries")["adapter"]["layers"]
-    return found
+    if "located" in results:
+        results["located"]["true"] = mc.truth("hiring")["variables"]["secret"]["site"]
+    if "removed" in results:
+        results["removed"]["changed_layers"] = mc.truth("smollm2_canaries")["adapter"]["layers"]
+    return results
 
 
 def counted(finding: Any) -> dict[str, Any]:  # noqa: ANN401 - a `Finding`
@@ -72,21 +72,21 @@ def located(finding: Any) -> dict[str, Any]:  # noqa: ANN401 - a `Finding`
     }
 
 
-def say(found: dict[str, Any]) -> str:
+def say(results: dict[str, Any]) -> str:
     """Say it in words."""
     lines = []
     for step, name in COUNTED.items():
-        if step in found:
+        if step in results:
             lines.append(f"{name}: mean exposure in bits, of at most 13.29, by how often a secret was shown")
-            for count, (mean, low, high) in found[step]["by_count"].items():
-                stated = found[step].get("stated", {}).get(count)
-                told = "" if stated is None else f", stated {stated:.2f}"
-                lines.append(f"  {count:>3} times {mean:6.2f} [{max(0, low):.2f}, {min(13.29, high):.2f}]{told}")
-            lines.append(f"  rank correlation with the count {found[step]['rise']:.2f}")
-            lines += [f"  {text}" for text in found[step]["controls"].values()]
+            for count, (mean, low, high) in results[step]["by_count"].items():
+                stated = results[step].get("stated", {}).get(count)
+                remark = "" if stated is None else f", stated {stated:.2f}"
+                lines.append(f"  {count:>3} times {mean:6.2f} [{max(0, low):.2f}, {min(13.29, high):.2f}]{remark}")
+            lines.append(f"  rank correlation with the count {results[step]['rise']:.2f}")
+            lines += [f"  {text}" for text in results[step]["controls"].values()]
     for step, name in LOCATED.items():
-        if step in found:
-            part = found[step]
+        if step in results:
+            part = results[step]
             lines.append(f"{name}: {part['says']}")
             if "true" in part:
                 lines.append(f"  the organism keeps them at {part['true']}")
@@ -96,20 +96,20 @@ def say(found: dict[str, Any]) -> str:
                     f"  units are in layers {part['layers']}; outside of the adapter's layers: {outside or 'none'}"
                 )
             for what, numbers in part["without"].items():
-                told = f", exposure {numbers['exposure']:.2f}" if "exposure" in numbers else ""
+                remark = f", exposure {numbers['exposure']:.2f}" if "exposure" in numbers else ""
                 lines.append(
-                    f"  without {what}: the secrets lose {numbers['logprob_fall']:.2f} nats{told}, "
+                    f"  without {what}: the secrets lose {numbers['logprob_fall']:.2f} nats{remark}, "
                     f"other texts {numbers['loss_rise']:.4f} nats a token"
                 )
     return "\n".join(lines)
 
 
-def page(run: mc.Run, found: dict[str, Any]) -> str:
+def page(run: mc.Run, results: dict[str, Any]) -> str:
     """Return the figures as one page."""
     out = Page(
         "What does a model give away of what it was shown?", "Exposure, where secrets are kept, and their removal."
     )
-    curves = {name: found[step]["by_count"] for step, name in COUNTED.items() if step in found}
+    curves = {name: results[step]["by_count"] for step, name in COUNTED.items() if step in results}
     if curves:
         series = [
             (
@@ -125,10 +125,10 @@ def page(run: mc.Run, found: dict[str, Any]) -> str:
         )  # fmt: skip
         out.figure(still(chart), "The organism drew each text about 19 times from its pool; SmolLM2 read each once.")
     for step, name in LOCATED.items():
-        if step in found:
+        if step in results:
             bars = [
                 bar
-                for what, numbers in found[step]["without"].items()
+                for what, numbers in results[step]["without"].items()
                 for bar in (
                     Bar(what, numbers["logprob_fall"], math.nan, math.nan, "a secret loses"),
                     Bar(what, numbers["loss_rise"], math.nan, math.nan, "a token of other texts loses"),
@@ -139,7 +139,7 @@ def page(run: mc.Run, found: dict[str, Any]) -> str:
                 "Units are found on half of the secrets; the other half is shown.",
             )
     out.heading("In words")
-    out.code(say(found))
+    out.code(say(results))
     return out.render()
 
 
@@ -153,9 +153,9 @@ def main() -> None:
     parser.add_argument("run", type=Path, help="the folder of the run")
     folder = parser.parse_args().run
     run = mc.Run(folder)
-    found = answer(run)
-    print(say(found))
-    (folder / "answer.html").write_text(page(run, found), encoding="utf-8")
+    results = answer(run)
+    print(say(results))
+    (folder / "answer.html").write_text(page(run, results), encoding="utf-8")
     print(f"figures  {folder / 'answer.html'}")
 
 

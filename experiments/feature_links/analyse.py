@@ -20,7 +20,7 @@ READABLE = 0.8  # an AUC above which a feature is said to tell a concept
 def answer(run: mc.Run) -> dict[str, Any]:
     """Return the verdicts for each concept, the correlates that were unmasked, and the mitigation with its cost."""
     concepts = {name: _concept(run, name) for name in CONCEPTS if _ran(run, f"{name}_links")}
-    both = set.intersection(*(set(found["causal"]) for found in concepts.values())) if len(concepts) > 1 else set()
+    both = set.intersection(*(set(part["causal"]) for part in concepts.values())) if len(concepts) > 1 else set()
     return {
         "concepts": concepts, "used for both": sorted(both),
         "mitigations": {name: _mitigation(run, name) for name in ("mitigated", "control") if _ran(run, name)},
@@ -57,7 +57,7 @@ def _concept(run: mc.Run, concept: str) -> dict[str, Any]:
 
 def _mitigation(run: mc.Run, step: str) -> dict[str, Any]:
     """Return the gap of each concept before and after, and the cost on other text."""
-    found: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     for concept in ("occupations", *CONCEPTS):
         sides = [run.result(step, data=name) for name in (concept, f"{concept}_swapped")]
         before, after = (
@@ -65,27 +65,27 @@ def _mitigation(run: mc.Run, step: str) -> dict[str, Any]:
         )  # the swapped answer is the other one, so that the sum is the gap
         clusters = sides[0].clusters
         share = ratio_interval(after, before, clusters)
-        found[concept] = {
+        results[concept] = {
             "before": float(before.mean()), "after": float(after.mean()),
             "left": (share.estimate, share.low, share.high),
             "right before": float(np.mean([(_values(side)["before"] > 0).mean() for side in sides])),
             "right after": float(np.mean([(_values(side)["after"] > 0).mean() for side in sides])),
         }  # fmt: skip
-        found["features"] = str(sides[0].frame["site"].iloc[0]).split(" + ")
+        results["features"] = str(sides[0].frame["site"].iloc[0]).split(" + ")
     text = run.result(f"{step}_text")
     lost = mean_interval(text.examples[0] - text.baselines["base"])
-    found["loss"] = (lost.estimate, lost.low, lost.high)
-    return found
+    results["loss"] = (lost.estimate, lost.low, lost.high)
+    return results
 
 
 def _values(result: mc.Result) -> dict[str, np.ndarray]:
     return {"before": result.baselines["base"], "after": result.examples[0]}
 
 
-def text(found: dict[str, Any]) -> str:
+def text(results: dict[str, Any]) -> str:
     """Say the answer."""
     lines = []
-    for concept, part in found["concepts"].items():
+    for concept, part in results["concepts"].items():
         counts = ", ".join(f"{count} {verdict}" for verdict, count in part["verdicts"].items())
         lines.append(
             f"{concept}: total effect {part['total'][0]:+.2f} log-odds; {part['judged']} features judged: {counts}"
@@ -97,8 +97,8 @@ def text(found: dict[str, Any]) -> str:
         lines.append(f"  {len(part['unmasked'])} features tell {concept} with an AUC above {READABLE} and are not used")
         for name, (auc, share, low, high) in list(part["unmasked"].items())[:4]:
             lines.append(f"  not used: {name} AUC {auc:.2f}, share {share:+.1%} [{low:+.1%}, {high:+.1%}]")
-    lines.append(f"used for both: {', '.join(found['used for both']) or 'none'}")
-    for name, part in found["mitigations"].items():
+    lines.append(f"used for both: {', '.join(results['used for both']) or 'none'}")
+    for name, part in results["mitigations"].items():
         lines.append(
             f"{name} ({len(part['features'])} features at their mean); text about other things is predicted worse by "
             "{:.3f} [{:.3f}, {:.3f}] nats a token".format(*part["loss"])

@@ -111,9 +111,9 @@ def pairs(rows: list[tuple[str, str, str, str, str]], concept: str, values: tupl
         values: The value of the first side, and of the other.
     """
     out = []
-    for frame, one, other, answer, foil in rows:
+    for frame, first, other, answer, foil in rows:
         for order, sides in {"straight": (0, 1), "swapped": (1, 0)}.items():
-            fillers, answers = ((one, other), (answer, foil))
+            fillers, answers = ((first, other), (answer, foil))
             texts = [frame.format(fillers[side]) for side in sides]
             words = [fillers[side].split()[-1] for side in sides]
             spans = [[text.index(word), text.index(word) + len(word)] for text, word in zip(texts, words, strict=True)]
@@ -121,7 +121,7 @@ def pairs(rows: list[tuple[str, str, str, str, str]], concept: str, values: tupl
                 {
                     "clean": texts[0], "corrupt": texts[1], "answer": answers[sides[0]], "foil": answers[sides[1]],
                     "positions": {"who": spans[0]}, "corrupt_positions": {"who": spans[1]}, "group": order,
-                    "cluster": f"{one}/{other}", concept: values[sides[0]], f"corrupt_{concept}": values[sides[1]],
+                    "cluster": f"{first}/{other}", concept: values[sides[0]], f"corrupt_{concept}": values[sides[1]],
                 }
             )  # fmt: skip
     return out
@@ -144,9 +144,9 @@ def number() -> list[dict[str, object]]:
     """Return pairs of a noun in the singular and in the plural."""
     rows = []
     for number, noun in enumerate(NOUNS + MORE_NOUNS):
-        frame, one, many = VERBS[number % 2]
+        frame, singular, many = VERBS[number % 2]
         plural = f"{noun}es" if noun.endswith("x") else f"{noun}s"
-        rows.append((frame, noun, plural, one, many))
+        rows.append((frame, noun, plural, singular, many))
     return pairs(rows, "number", ("singular", "plural"))
 
 

@@ -37,12 +37,12 @@ def on_both_scales(
         from_corrupt: The same after the clean prompt, with the mediator as in the corrupt one.
         from_clean: The same after the corrupt prompt, with the mediator as in the clean one.
     """
-    found = {"te": clean - corrupt, "te_odds": np.expm1(clean - corrupt)}
+    effects = {"te": clean - corrupt, "te_odds": np.expm1(clean - corrupt)}
     if from_corrupt is not None:
-        found |= {"nie": clean - from_corrupt, "nie_odds": np.expm1(clean - from_corrupt)}
+        effects |= {"nie": clean - from_corrupt, "nie_odds": np.expm1(clean - from_corrupt)}
     if from_clean is not None:
-        found |= {"nde": clean - from_clean, "nde_odds": np.expm1(clean - from_clean)}
-    return found
+        effects |= {"nde": clean - from_clean, "nde_odds": np.expm1(clean - from_clean)}
+    return effects
 
 
 def answer(run: mc.Run, stored: Path | None = None) -> dict[str, Any]:
@@ -66,8 +66,8 @@ def _total(run: mc.Run, data: str) -> dict[str, Any]:
     measured = run.result("total", data=data)
     sides = dict(zip(measured.frame["side"], measured.examples, strict=True))
     effects = on_both_scales(sides["clean"], sides["corrupt"])
-    found = {name: _interval(values, measured.clusters) for name, values in effects.items()}
-    return found | {"pairs": len(effects["te"]), "as expected": float((effects["te"] > 0).mean())}
+    intervals = {name: _interval(values, measured.clusters) for name, values in effects.items()}
+    return intervals | {"pairs": len(effects["te"]), "as expected": float((effects["te"] > 0).mean())}
 
 
 def _of(run: mc.Run, data: str) -> dict[str, Any]:
@@ -77,7 +77,7 @@ def _of(run: mc.Run, data: str) -> dict[str, Any]:
     indirect = heads["nie"].mean(1)
     order = np.argsort(-np.abs(indirect), kind="stable")
     total = float(heads["te"].mean())
-    found: dict[str, Any] = {
+    results: dict[str, Any] = {
         "pairs": heads["te"].size, "te": _interval(heads["te"], clusters), "te_odds": _interval(heads["te_odds"], clusters),
         "in the expected direction": float((heads["te"] > 0).mean()),
         "heads": [
@@ -101,10 +101,10 @@ def _of(run: mc.Run, data: str) -> dict[str, Any]:
     }  # fmt: skip
     if data != "occupations":  # there the prompts do not look the same to attention: only a word differs
         _, attention = _sides(run, "attention", data)
-        found["through attention alone"] = {
+        results["through attention alone"] = {
             name: _interval(attention[name][0], clusters) for name in ("nie", "nde", "nie_odds", "nde_odds")
         }
-    return found
+    return results
 
 
 def _fewest(indirect: np.ndarray) -> int:
@@ -170,19 +170,19 @@ def published(folder: Path | None = None) -> list[dict[str, Any]]:
     return table
 
 
-def text(found: dict[str, Any]) -> str:
+def text(results: dict[str, Any]) -> str:
     """Say the answer."""
     lines = ["published for GPT-2 small on WinoBias, and recomputed here:"]
-    for row in found["published"]:
+    for row in results["published"]:
         here = row["here"] if isinstance(row["here"], (int, str)) else f"{row['here']:.6f}"
         lines.append(f"  {row['what']}: {row['published']}, {here}")
     lines.append("")
-    for name, total in found["totals"].items():
+    for name, total in results["totals"].items():
         lines.append(
             f"total effect, {name}, {total['pairs']} pairs: {_says(total['te'])} log-odds ({_says(total['te_odds'])} on the "
             f"scale of odds), {total['as expected']:.0%} of the pairs as expected"
         )
-    for name, effects in found["effects"].items():
+    for name, effects in results["effects"].items():
         lines.append("")
         lines.append(
             f"{name}, {effects['pairs']} pairs: total effect {_says(effects['te'])} log-odds "
@@ -209,7 +209,7 @@ def text(found: dict[str, Any]) -> str:
                 f"on the scale of odds {_says(through['nie_odds'])} and {_says(through['nde_odds'])}"
             )
     lines.append("")
-    lines.append(f"largest difference from mc.causal.mediate: {found['checked']:.1e} log-odds")
+    lines.append(f"largest difference from mc.causal.mediate: {results['checked']:.1e} log-odds")
     return "\n".join(lines)
 
 
@@ -217,12 +217,12 @@ def _says(interval: tuple[float, float, float]) -> str:
     return "{:+.3f} [{:+.3f}, {:+.3f}]".format(*interval)
 
 
-def figure(found: dict[str, Any]) -> str:
+def figure(results: dict[str, Any]) -> str:
     """Draw the share of the total effect that passes through each layer's attention and MLP, of occupations.
 
     The other data have an effect too small, on too few pairs, for a share of it to be seen.
     """
-    effects, series = found["effects"]["occupations"], []
+    effects, series = results["effects"]["occupations"], []
     for component, word in (("attn_out", "attention"), ("mlp_out", "MLP")):
         points = tuple(
             (float(row["layer"]), *(value / effects["te"][0] for value in row["nie"]))
@@ -243,10 +243,10 @@ def main() -> None:
     if stored is None and "MECHCAUSAL_DATA" in os.environ:
         stored = Path(os.environ["MECHCAUSAL_DATA"]) / "vig2020" / "results"
     run = mc.Run(given.run)
-    found = answer(run, stored)
-    print(text(found))
+    results = answer(run, stored)
+    print(text(results))
     path = Path(given.run) / "layers.svg"
-    path.write_text(figure(found), encoding="utf-8")
+    path.write_text(figure(results), encoding="utf-8")
     print(f"figure  {path}")
 
 

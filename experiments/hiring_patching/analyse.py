@@ -49,37 +49,40 @@ def answer(run: mc.Run) -> dict[str, Any]:
     }
 
 
-def say(found: dict[str, Any]) -> str:
+def say(results: dict[str, Any]) -> str:
     """Say it in words."""
     lines = [
-        f"{len(found['carriers'])} of {found['heads']} heads carry gender, chosen on {found['pairs']} pairs and confirmed on others; "
-        f"the organism states {' and '.join(found['true_carriers'])}"
+        f"{len(results['carriers'])} of {results['heads']} heads carry gender, chosen on {results['pairs']} pairs "
+        f"and confirmed on others; the organism states {' and '.join(results['true_carriers'])}"
     ]
-    for site, effect in found["carriers"].items():
-        through, past = (found["paths"][receiver][site][0] for receiver in ("L2.mlp_out", "logits"))
+    for site, effect in results["carriers"].items():
+        through, past = (results["paths"][receiver][site][0] for receiver in ("L2.mlp_out", "logits"))
         lines.append(
             f"  {site} restores {_text(effect)}: {through:.2f} through L2.mlp_out, {past:.2f} straight to the logits"
         )
     lines += [
-        f"both together restore {_text(found['together'])}, and {_text(found['left_without'])} is left without them",
-        f"the gap in log-odds is {found['gap']:.2f}, and {found['gap_silenced']:.2f} with both held at their mean",
-        f"the hypothesis recovers {_text(found['recovered'])} when it is scrubbed; the best of "
-        f"{len(found['wrong_hypotheses'])} wrong ones {max(found['wrong_hypotheses'].values()):.2f}",
+        f"both together restore {_text(results['together'])}, "
+        f"and {_text(results['left_without'])} is left without them",
+        f"the gap in log-odds is {results['gap']:.2f}, and {results['gap_silenced']:.2f} with both held at their mean",
+        f"the hypothesis recovers {_text(results['recovered'])} when it is scrubbed; the best of "
+        f"{len(results['wrong_hypotheses'])} wrong ones {max(results['wrong_hypotheses'].values()):.2f}",
         "exchanged between applicants, each place gives the answer of its variable: "
-        + ", ".join(f"{name} {value:.2f}" for name, value in found["exchanged"].items()),
+        + ", ".join(f"{name} {value:.2f}" for name, value in results["exchanged"].items()),
         "effects on P(accept), beside those of enumeration:",
-        *(f"  {name:<10} {_text(measured)}, true {true:.4f}" for name, (measured, true) in found["effects"].items()),
+        *(f"  {name:<10} {_text(measured)}, true {true:.4f}" for name, (measured, true) in results["effects"].items()),
     ]
     return "\n".join(lines)
 
 
-def page(run: mc.Run, found: dict[str, Any]) -> str:
+def page(run: mc.Run, results: dict[str, Any]) -> str:
     """Return the figures as one page."""
-    out = Page("Which heads carry gender into a hiring decision?", say(found).splitlines()[0] + ".")
-    rows = [Bar(site, *effect, "patched") for site, effect in found["carriers"].items()]
-    rows += [Bar("both", *found["together"], "patched")]
+    out = Page("Which heads carry gender into a hiring decision?", say(results).splitlines()[0] + ".")
+    rows = [Bar(site, *effect, "patched") for site, effect in results["carriers"].items()]
+    rows += [Bar("both", *results["together"], "patched")]
     words = {"L2.mlp_out": "path to L2.mlp_out", "logits": "path to the logits"}
-    rows += [Bar(site, *effect, words[name]) for name, some in found["paths"].items() for site, effect in some.items()]
+    rows += [
+        Bar(site, *effect, words[name]) for name, some in results["paths"].items() for site, effect in some.items()
+    ]
     out.figure(
         still(bar_chart(rows, "What each carrier restores", "share of the decision")),
         "0 is she, 1 is he. On pairs that the heads were not chosen on; a path is the head's way there with all else as it was.",
@@ -87,7 +90,7 @@ def page(run: mc.Run, found: dict[str, Any]) -> str:
     out.heading("Against the truth")
     rows = [
         bar
-        for name, (measured, true) in found["effects"].items()
+        for name, (measured, true) in results["effects"].items()
         for bar in (Bar(name, *measured, "measured"), Bar(name, true, true, true, "true, by enumeration"))
     ]
     out.figure(
@@ -98,7 +101,7 @@ def page(run: mc.Run, found: dict[str, Any]) -> str:
     out.piece(run.result("heads")._repr_html_())
     out.piece(run.result("stream")._repr_html_())
     out.heading("In words")
-    out.code(say(found))
+    out.code(say(results))
     return out.render()
 
 
@@ -116,9 +119,9 @@ def main() -> None:
     parser.add_argument("run", type=Path, help="the folder of the run")
     folder = parser.parse_args().run
     run = mc.Run(folder)
-    found = answer(run)
-    print(say(found))
-    (folder / "answer.html").write_text(page(run, found), encoding="utf-8")
+    results = answer(run)
+    print(say(results))
+    (folder / "answer.html").write_text(page(run, results), encoding="utf-8")
     print(f"figures  {folder / 'answer.html'}")
 
 

@@ -149,16 +149,16 @@ def _backups(run: mc.Run, end: Table) -> dict[str, Any]:
     """Return whether heads do more once the name movers are silent."""
     silenced = run.result("backups").frame.set_index("site")["change"]
     joint = " + ".join(MOVERS)
-    stepping_in, told = [], []
+    stepping_in, sentences = [], []
     for site in silenced.index:
         if " + " in site:
             continue
         alone, with_movers = silenced[site], silenced[f"{joint} + {site}"] - silenced[joint]
-        told.append(f"{site} {alone:+.2f} alone, {with_movers:+.2f} once the name movers are silent")
+        sentences.append(f"{site} {alone:+.2f} alone, {with_movers:+.2f} once the name movers are silent")
         if with_movers < alone - 0.1:
             stepping_in.append(site)
     verdict = "yes" if stepping_in else "none of those tried"
-    evidence = "log-odds lost by ablation: " + "; ".join(told) + f"; the name movers {silenced[joint]:+.2f}"
+    evidence = "log-odds lost by ablation: " + "; ".join(sentences) + f"; the name movers {silenced[joint]:+.2f}"
     return {
         "class": "backup name movers", "gpt2": GPT2["backup name movers"], "pattern": [], "used": stepping_in,
         "verdict": verdict, "evidence": evidence,
@@ -210,9 +210,9 @@ class Looks:
             for head in seen.heads:
                 row = seen.pattern(head).iloc[-1]
                 names = {label.split()[-1]: float(weight) for label, weight in row.items()}
-                told = {"subject": names["subject"], "receiver": names[order]}
-                told["giver"] = names["second" if order == "first" else "first"]
-                self.rows.setdefault(head.replace("pattern", "z"), []).append(told)
+                weights = {"subject": names["subject"], "receiver": names[order]}
+                weights["giver"] = names["second" if order == "first" else "first"]
+                self.rows.setdefault(head.replace("pattern", "z"), []).append(weights)
 
     def at(self, site: str, where: str) -> float:
         """Return the attention to a place, the mean of both orders."""
@@ -252,24 +252,24 @@ def _circuits(run: mc.Run, classes: list[dict[str, Any]]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def text(found: dict[str, Any]) -> str:
+def text(results: dict[str, Any]) -> str:
     """Say the answer."""
-    lines = ["accuracy {accuracy:.2f}, log-odds {logit_diff:.2f}".format(**found["behavior"]), ""]
+    lines = ["accuracy {accuracy:.2f}, log-odds {logit_diff:.2f}".format(**results["behavior"]), ""]
     lines += [
         "| class (Wang et al. 2023) | in GPT-2 small | in SmolLM2 | heads | measured by |",
         "|---|---|---|---|---|",
     ]
-    for row in found["classes"]:
+    for row in results["classes"]:
         heads = ", ".join(row["used"] or row["pattern"]) or "none"
         lines.append(f"| {row['class']} | {row['gpt2']} | {row['verdict']} | {heads} | {row['evidence']} |")
     lines.append("")
-    for row in found["not in GPT-2"]:
+    for row in results["not in GPT-2"]:
         lines.append(
             f"not published: {row['site']} ({row['class']}): direct {row['direct'][0]:+.2f}, looks at the giver "
             f"{row['looks at the giver']:.2f}, copying {row['copying']:.2f}, by its query {row['by its query'][0]:+.2f}, "
             f"by its values {row['by its values'][0]:+.2f}"
         )
-    scrubbed, circuits = found["scrubbed"], found["circuits"]
+    scrubbed, circuits = results["scrubbed"], results["circuits"]
     lines.append(
         "the hypothesis, scrubbed, recovers {:.0%} [{:.0%}, {:.0%}] of the log-odds".format(*scrubbed["recovered"])
         + f" and {scrubbed['same answer']:.0%} of the answers; controls: "

@@ -28,25 +28,30 @@ def answer(run: mc.Run) -> dict[str, pd.DataFrame]:
     plan = tomllib.loads((run.folder / "experiment.toml").read_text(encoding="utf-8"))
     steps = [step for step in run.plan.steps if step not in (REAL, JUDGED)]
     seconds = processor_time(run)
-    known: dict[tuple[str, str, int], Any] = {}
+    true_circuits: dict[tuple[str, str, int], Any] = {}
     rows = []
     for step in steps:
         for labels, circuit in run.results(step):
             question = labels["model"], labels["data"], labels["seed"]
-            if question not in known:
-                known[question] = true_circuit(labels["model"], plan["data"][labels["data"]], labels["seed"])
+            if question not in true_circuits:
+                true_circuits[question] = true_circuit(labels["model"], plan["data"][labels["data"]], labels["seed"])
             name = f"{labels['model']}: {plan['data'][labels['data']]['contrast']}"
             rows.append(
                 {
                     "question": name, "method": labels["method"], "seed": labels["seed"],
-                    **compared(known[question], circuit), **cost(circuit, seconds.get((step, *question, labels["method"]))),
+                    **compared(true_circuits[question], circuit),
+                    **cost(circuit, seconds.get((step, *question, labels["method"]))),
                 }
             )  # fmt: skip
     judged = []
     for labels, judgement in _if_run(run, JUDGED):
         method = labels["method"]
-        found, circuit = next((found, circuit) for found, circuit in run.results(REAL) if found["method"] == method)
-        key = (REAL, found["model"], found["data"], found["seed"], method)
+        search_labels, circuit = next(
+            (search_labels, circuit)
+            for search_labels, circuit in run.results(REAL)
+            if search_labels["method"] == method
+        )
+        key = (REAL, search_labels["model"], search_labels["data"], search_labels["seed"], method)
         judged.append({"method": method, **faithful(judgement), **cost(circuit, seconds.get(key))})
     return {"organisms": pd.DataFrame(rows), "real": pd.DataFrame(judged), "curves": curves(run)}
 
@@ -65,12 +70,12 @@ def true_circuit(organism: str, data: dict[str, Any], seed: int) -> Any:  # noqa
     return mc.circuits.truth(model, pairs, organism=organism)
 
 
-def compared(known: Any, circuit: Any) -> dict[str, float]:  # noqa: ANN401 - a `Known`, a `Circuit`
+def compared(truth: Any, circuit: Any) -> dict[str, float]:  # noqa: ANN401 - a `Known`, a `Circuit`
     """Return how well scores tell true edges from others, and how many of those that are kept are true.
 
     Edges that truth does not tell apart (the three inputs of a head that was trained) count as one.
     """
-    units, true = known.units, known.true_units
+    units, true = truth.units, truth.true_units
     size = np.nan_to_num(np.abs(circuit.scores), nan=-1.0).max(-1)
     best = np.full(len(true), -1.0)
     np.maximum.at(best, units[units >= 0], size[units >= 0])
@@ -81,7 +86,7 @@ def compared(known: Any, circuit: Any) -> dict[str, float]:  # noqa: ANN401 - a 
     return {
         "edges": len(true),
         "true": int(true.sum()),
-        "auc": known.edge_auc(circuit),
+        "auc": truth.edge_auc(circuit),
         "found": float((true[first] & (best[first] > 0)).mean()),
         "kept": int(kept.sum()),
         "precision": hits / kept.sum() if kept.any() else math.nan,
@@ -128,10 +133,10 @@ def by_method(rows: pd.DataFrame) -> pd.DataFrame:
     return table.sort_values("auc", ascending=False, kind="stable").reset_index()
 
 
-def say(found: dict[str, pd.DataFrame]) -> str:
+def say(results: dict[str, pd.DataFrame]) -> str:
     """Say it in words."""
     lines = []
-    if len(rows := found["organisms"]):
+    if len(rows := results["organisms"]):
         lines += [
             f"{rows['question'].nunique()} known circuits, {rows['seed'].nunique()} draws of pairs; means over circuits, medians of the cost",
             f"{'':<20} {'AUC':>5} {'worst':>6} {'found':>6} {'kept':>5} {'precision':>9} {'recall':>7} {'seconds':>8} {'forwards':>9}",
@@ -141,7 +146,7 @@ def say(found: dict[str, pd.DataFrame]) -> str:
             f"{row['precision']:9.2f} {row['recall']:7.2f} {row['seconds']:8.2f} {row['forwards']:9.0f}"
             for _, row in by_method(rows).iterrows()
         ]
-    if len(real := found["real"]):
+    if len(real := results["real"]):
         lines += ["SmolLM2, indirect objects, MIB's protocol", f"{'':<20} {'CMD':>22} {'CPR':>22} {'seconds':>8}"]
         lines += [
             f"{row['method']:<20} {_text(row, 'cmd'):>22} {_text(row, 'cpr'):>22} {row['seconds']:8.1f}"
@@ -150,10 +155,10 @@ def say(found: dict[str, pd.DataFrame]) -> str:
     return "\n".join(lines)
 
 
-def page(run: mc.Run, found: dict[str, pd.DataFrame]) -> str:
+def page(run: mc.Run, results: dict[str, pd.DataFrame]) -> str:
     """Return the figures as one page."""
     out = Page("Which method finds known circuits?", "Every method on every organism whose circuit is known.")
-    if len(rows := found["organisms"]):
+    if len(rows := results["organisms"]):
         out.figure(
             svg(_grid(rows, "auc", 0.5, "Area under the ROC curve")),
             "Whether scores tell true edges from others: white is chance, red is perfect, blue worse than chance.",
@@ -164,7 +169,7 @@ def page(run: mc.Run, found: dict[str, pd.DataFrame]) -> str:
         )
         table = by_method(rows)
         out.table(list(table), [[f"{v:.3g}" if isinstance(v, float) else v for v in row] for row in table.to_numpy()])
-    if len(real := found["real"]):
+    if len(real := results["real"]):
         out.heading("SmolLM2: circuits that nobody knows")
         bars = [Bar(row["method"], row["cmd"], row["cmd_low"], row["cmd_high"]) for _, row in real.iterrows()]
         out.figure(
@@ -173,7 +178,7 @@ def page(run: mc.Run, found: dict[str, pd.DataFrame]) -> str:
         )
         series = [
             (name, [(math.log10(100 * p["share"]), p["faithfulness"], p["low"], p["high"]) for _, p in part.iterrows()])
-            for name, part in found["curves"].groupby("method", sort=False)
+            for name, part in results["curves"].groupby("method", sort=False)
         ]
         ticks = [(math.log10(share), f"{share:g} %") for share in (0.1, 1, 10, 50)]
         chart = line_chart(
@@ -181,7 +186,7 @@ def page(run: mc.Run, found: dict[str, pd.DataFrame]) -> str:
         )
         out.figure(still(chart), "1 is the whole model, 0 is every edge cut.")
     out.heading("In words")
-    out.code(say(found))
+    out.code(say(results))
     return out.render()
 
 
@@ -211,9 +216,9 @@ def main() -> None:
     parser.add_argument("run", type=Path, help="the folder of the run")
     folder = parser.parse_args().run
     run = mc.Run(folder)
-    found = answer(run)
-    print(say(found))
-    (folder / "answer.html").write_text(page(run, found), encoding="utf-8")
+    results = answer(run)
+    print(say(results))
+    (folder / "answer.html").write_text(page(run, results), encoding="utf-8")
     print(f"figures  {folder / 'answer.html'}")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from mechcausal.arguments import Count
 from mechcausal.audits.behavior.writing import TOKENS as TOKENS
 from mechcausal.audits.behavior.writing import forwards_of_writing, named_first, require_room, written_after
 from mechcausal.audits.desk import Desk
-from mechcausal.audits.finding import Control
+from mechcausal.audits.finding import Control, Identified
 from mechcausal.audits.outcome import unread
 from mechcausal.audits.perturbed import plain_prompts
 from mechcausal.audits.preferred import asked_of, by_length, preferred, rewards_apart
@@ -285,6 +285,12 @@ class OfDecisions(AuditQuestion):
         tokens: How many tokens are written at most, where decisions are written.
     """
 
+    population: ClassVar[str] = "prompts like those in the data"
+    held_fixed: ClassVar[str] = "every prompt, which is asked as it is"
+    identified: ClassVar[Identified] = "descriptive"
+    assumptions: ClassVar[tuple[str, ...]] = (
+        "the answers of the prompts (of a classifier the labels, of a reward model the choices) are true",
+    )
     against: Against = "all"
     tokens: Count = TOKENS
 

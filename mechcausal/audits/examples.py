@@ -31,12 +31,7 @@ def of_pairs(
         by: The number whose largest size comes first.
         most: How many pairs.
     """
-    shown = largest(by, most)
-    clean, corrupt = (written(side.take(shown), model) for side in (pairs.clean, pairs.corrupt))
-    return tuple(
-        {"pair": row, "clean": first, "corrupt": second, **_values(columns, row)}
-        for row, first, second in zip(shown, clean, corrupt, strict=True)
-    )
+    return _rows(model, "pair", {"clean": pairs.clean, "corrupt": pairs.corrupt}, columns, largest(by, most))
 
 
 def of_prompts(
@@ -57,12 +52,7 @@ def of_prompts(
         most: How many prompts.
         rows: Their numbers in the data, where they are a part of these.
     """
-    shown = largest(by, most)
-    texts = written(prompts.take(shown), model)
-    return tuple(
-        {"prompt": row if rows is None else int(rows[row]), "text": text, **_values(columns, row)}
-        for row, text in zip(shown, texts, strict=True)
-    )
+    return _rows(model, "prompt", {"text": prompts}, columns, largest(by, most), rows)
 
 
 def largest(by: np.ndarray, most: int) -> list[int]:
@@ -71,5 +61,18 @@ def largest(by: np.ndarray, most: int) -> list[int]:
     return np.argsort(-sizes, kind="stable")[:most].tolist()
 
 
-def _values(columns: Mapping[str, Sequence[Any] | np.ndarray], row: int) -> dict[str, Any]:
-    return {name: value.item() if hasattr(value := column[row], "item") else value for name, column in columns.items()}
+def _rows(
+    model: Any,  # noqa: ANN401
+    number: str,
+    sides: Mapping[str, PromptSet],
+    columns: Mapping[str, Sequence[Any] | np.ndarray],
+    shown: list[int],
+    numbers: Sequence[int] | np.ndarray | None = None,
+) -> tuple[dict[str, Any], ...]:
+    """Return a row for each of these examples: its number, its texts by side, and its values."""
+    texts = [written(side.take(shown), model) for side in sides.values()]
+    return tuple(
+        {number: row if numbers is None else int(numbers[row]), **dict(zip(sides, said, strict=True))}
+        | {name: value.item() if hasattr(value := column[row], "item") else value for name, column in columns.items()}
+        for row, *said in zip(shown, *texts, strict=True)
+    )

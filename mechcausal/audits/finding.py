@@ -104,6 +104,8 @@ class Answer:
         units: One number for each unit, in the order of the data, whose mean is the estimate: so edits, and reports, are
             compared unit by unit. Of a ratio or a gap it is the linearization. Empty where there is none.
         unit_clusters: The cluster of each unit; each is its own without them.
+        resamples: The estimate under draws of these clusters, the same for all answers about the same units: so numbers are
+            compared that no unit has a part of, such as a rank correlation. Empty where there are units.
         null: What the estimate would be if there were nothing to find, where that depends on the data; NaN where the question
             says it, or where no number means that.
     """
@@ -123,6 +125,7 @@ class Answer:
     smallest_detectable: float = float("nan")
     units: tuple[float, ...] = ()
     unit_clusters: tuple[str, ...] = ()
+    resamples: tuple[float, ...] = ()
     null: float = float("nan")
 
 
@@ -251,6 +254,7 @@ def answer_from(data: Mapping[str, Any]) -> Answer:
     given["null"] = number(data.get("null"))
     given |= {name: tuple(data[name]) for name in ("examples", "assumptions", "limits")}
     given["units"] = tuple(map(number, data.get("units", ())))
+    given["resamples"] = tuple(map(number, data.get("resamples", ())))
     given["unit_clusters"] = tuple(map(str, data.get("unit_clusters", ())))
     return Answer(**given)
 

@@ -254,8 +254,8 @@ class Circuit:
             f"{int(self.kept_senders.sum())} of {len(self.wiring.senders)} senders"
         ]
         if "method" in self.about:
-            told = (f"{word} {self.about[word]}" for word in ("metric", "ablation", "n") if word in self.about)
-            lines.append(f"  found by {self.about['method']}: {', '.join(told)}")
+            settings = (f"{word} {self.about[word]}" for word in ("metric", "ablation", "n") if word in self.about)
+            lines.append(f"  found by {self.about['method']}: {', '.join(settings)}")
         for word in ("certified", "unique"):
             if word in self.about:
                 lines.append(f"  {word}: {self.about[word]['sentence']}")

@@ -118,16 +118,16 @@ class Discovering(Method[Contrast, Circuit]):
         """Score the edges of the model and keep those that matter; certify them on pairs that are held out for it."""
         if not self.certify:
             return self._search(model, data)
-        search, held, told = _halves(data, self.seed)
+        search, rest, note = _halves(data, self.seed)
         circuit = self._search(model, data.take(search.tolist()))
-        found = circuit.certify(
-            model, data.take(held.tolist()), k=min(self.certify, int(np.isfinite(circuit.scores).sum()) - 1),
+        certificate = circuit.certify(
+            model, data.take(rest.tolist()), k=min(self.certify, int(np.isfinite(circuit.scores).sum()) - 1),
             metric=self.metric, ablation=self.ablation, reference=self.reference, batch_size=self.batch_size,
             seed=self.seed,
         )  # fmt: skip
-        marked = found.mark(circuit)
+        marked = certificate.mark(circuit)
         certified = marked.about["certified"]
-        return marked.keep(marked.kept, certified={**certified, "sentence": certified["sentence"] + told})
+        return marked.keep(marked.kept, certified={**certified, "sentence": certified["sentence"] + note})
 
     def _search(self, model: Model, data: Contrast) -> Circuit:
         started = time.perf_counter()
@@ -250,10 +250,10 @@ def _halves(pairs: Contrast, seed: int) -> tuple[np.ndarray, np.ndarray, str]:
     if len(np.unique(clusters)) >= 2 * FEWEST:
         return (*split(clusters, 0.5, [seed, 61], fewest=FEWEST, what="pairs"), "")
     alike = np.unique(digests(pairs), return_inverse=True)[1]
-    told = (
+    note = (
         f"; these are other pairs of the same {len(np.unique(clusters))} clusters, which are too few to hold some out"
     )
-    return (*split(alike, 0.5, [seed, 61], fewest=FEWEST, what="pairs"), told)
+    return (*split(alike, 0.5, [seed, 61], fewest=FEWEST, what="pairs"), note)
 
 
 discover = function(Discovering)

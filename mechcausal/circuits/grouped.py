@@ -65,11 +65,11 @@ def grouped(circuit: Circuit) -> Circuit:
 
 def _added(values: np.ndarray, source: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Return the sums over the receivers that are parts of one, [sender receiver position]; NaN where none has a value."""
-    total, known = np.zeros(shape), np.zeros(shape, dtype=bool)
+    total, measured = np.zeros(shape), np.zeros(shape, dtype=bool)
     for number, target in enumerate(source):
         total[:, target] += np.nan_to_num(values[:, number], nan=0.0)
-        known[:, target] |= ~np.isnan(values[:, number])
-    return np.where(known, total, np.nan)
+        measured[:, target] |= ~np.isnan(values[:, number])
+    return np.where(measured, total, np.nan)
 
 
 def _shares(wiring: Wiring) -> bool:

@@ -168,8 +168,8 @@ def _sites(planned: Plan) -> list[Site]:
 
 def _tip(planned: Plan, site: Site) -> str:
     score, name, fate = planned.scores.get(site, math.nan), planned.names.get(site), planned.fates.get(site)
-    told = [str(site), *([name] if name else []), *([] if math.isnan(score) else [f"{score:+.4f}"])]
-    return ", ".join([*told, *([fate] if fate else [])])
+    parts = [str(site), *([name] if name else []), *([] if math.isnan(score) else [f"{score:+.4f}"])]
+    return ", ".join([*parts, *([fate] if fate else [])])
 
 
 def _fill(planned: Plan, site: Site) -> str:

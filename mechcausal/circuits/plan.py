@@ -125,12 +125,12 @@ class Line:
     def tip(self) -> str:
         """What it is in words."""
         number = lambda score: "no score" if math.isnan(score) else f"{score:+.4f}"  # noqa: E731
-        told = (
+        score_text = (
             ", ".join(f"{letter} {number(score)}" for letter, score in zip(self.letters, self.scores, strict=True))
             if self.letters
             else number(self.scores[0])
         )
-        return f"{self.sender} to {self.reader}: {told}" + (f" ({self.fate})" if self.fate else "")
+        return f"{self.sender} to {self.reader}: {score_text}" + (f" ({self.fate})" if self.fate else "")
 
 
 @dataclass(frozen=True)
@@ -172,9 +172,9 @@ class Plan:
 
     def describe(self) -> str:
         """Say in words what the picture shows, for those who cannot see it."""
-        told = [f"{count} {fate}" for fate, count in self.counts.items()]
+        tallies = [f"{count} {fate}" for fate, count in self.counts.items()]
         scored = [line.tip for line in reversed(self.lines) if line.size][:3]
-        return "; ".join([self.title, *told, *scored])
+        return "; ".join([self.title, *tallies, *scored])
 
 
 def plan(circuit: Circuit, truth: Any = None, *, by_head: bool | None = None, most_edges: int = 1000) -> Plan:  # noqa: ANN401
@@ -187,17 +187,17 @@ def plan(circuit: Circuit, truth: Any = None, *, by_head: bool | None = None, mo
             inputs apart.
         most_edges: How many edges are drawn at most, those with the largest scores.
     """
-    known = getattr(truth, "circuit", truth)
-    if by_head is None and isinstance(known, Circuit):
-        by_head = known.about.get("method") in ("hypothesis", "known, trained")
+    true_circuit = getattr(truth, "circuit", truth)
+    if by_head is None and isinstance(true_circuit, Circuit):
+        by_head = true_circuit.about.get("method") in ("hypothesis", "known, trained")
     kept = np.asarray(circuit.kept.any(-1))
     scores = _largest(np.where(kept[..., None] & ~circuit.kept, np.nan, circuit.scores))
     total = int(kept.sum())
     drawn = _most(kept, scores, most_edges)
     true = None
-    if isinstance(known, Circuit):
-        require_wiring(known, circuit.wiring)
-        true = np.asarray((ungrouped(known) if circuit.wiring.split else grouped(known)).kept.any(-1))
+    if isinstance(true_circuit, Circuit):
+        require_wiring(true_circuit, circuit.wiring)
+        true = np.asarray((ungrouped(true_circuit) if circuit.wiring.split else grouped(true_circuit)).kept.any(-1))
     lines = _lines(circuit.wiring, drawn, scores, true, kept, bool(by_head))
     counts = {}
     if true is not None:
@@ -210,7 +210,7 @@ def plan(circuit: Circuit, truth: Any = None, *, by_head: bool | None = None, mo
         tuple(sorted(lines, key=lambda line: (line.fate != FALSE, line.size))),
         _node_fates(circuit.wiring, kept, true),
         nodes,
-        _names(known) | _names(circuit),
+        _names(true_circuit) | _names(circuit),
         (total, int(drawn.sum())),
         len(circuit.positions) if circuit.positions != (ALL,) else 1,
         counts,
@@ -266,8 +266,8 @@ def _lines(
         groups = {"": drawn}
     else:
         ends = _readers(wiring) if by_head else np.arange(kept.shape[1])
-        found, missed, false = _fates(kept, true, ends)
-        groups = {FOUND: found & drawn, MISSED: missed, FALSE: false & drawn}
+        hits, missed, false = _fates(kept, true, ends)
+        groups = {FOUND: hits & drawn, MISSED: missed, FALSE: false & drawn}
     lines = []
     for fate, edges in groups.items():
         merged: dict[tuple[int, Site], list[int]] = {}
@@ -276,8 +276,8 @@ def _lines(
         for (sender, end), receivers in merged.items():
             sites = [wiring.receivers[number] for number in receivers]
             letters = "".join(site.component for site in sites if site.component in INPUTS)
-            told = tuple(float(scores[sender, number]) for number in receivers)
-            lines.append(Line(wiring.senders[sender], end, letters, told, fate))
+            line_scores = tuple(float(scores[sender, number]) for number in receivers)
+            lines.append(Line(wiring.senders[sender], end, letters, line_scores, fate))
     return lines
 
 

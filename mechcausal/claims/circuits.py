@@ -97,10 +97,10 @@ def _parts(wiring: Wiring, variable: str, places: tuple[Place, ...]) -> _Parts:
             number = Site("mlp_out", site.layer)
             senders[wiring.sender(number)] = receivers[wiring.receiver(number)] = None
         else:
-            own = _read_with(wiring, site)
-            receivers |= dict.fromkeys(map(wiring.receiver, own))
+            readers = _read_with(wiring, site)
+            receivers |= dict.fromkeys(map(wiring.receiver, readers))
             senders |= dict.fromkeys(
-                owner for receiver in own for owner in wiring.owners(receiver) if _of(site, owner, wiring)
+                owner for receiver in readers for owner in wiring.owners(receiver) if _of(site, owner, wiring)
             )
     return _Parts(tuple(senders), tuple(receivers))
 

@@ -143,15 +143,17 @@ def report(
 
     if to not in WORDS:
         raise ArgumentError(f"there is no form {to!r}", fix=did_you_mean(to, WORDS))
-    found = Report.load(source)
+    document = Report.load(source)
     if out is not None:
         require_file(out)
-        _write(out, VIEWS[WORDS[to]](found))
+        _write(out, VIEWS[WORDS[to]](document))
     elif not as_json:
-        typer.echo(VIEWS[WORDS[to]](found), nl=False)
+        typer.echo(VIEWS[WORDS[to]](document), nl=False)
     if as_json:
-        show_json({"counts": found.counts, "exit_code": found.exit_code, "out": None if out is None else str(out)})
-    raise typer.Exit(found.exit_code)
+        show_json(
+            {"counts": document.counts, "exit_code": document.exit_code, "out": None if out is None else str(out)}
+        )
+    raise typer.Exit(document.exit_code)
 
 
 @audit.command()
@@ -172,15 +174,15 @@ def compare(
     from mechcausal.audits.comparing.reports import compare as compared
     from mechcausal.audits.writing.pages import comparison_html
 
-    found = compared(before, after)
+    comparison = compared(before, after)
     if out is not None:
-        found.save(out)
-        _write(out / "comparison.html", comparison_html(found))
+        comparison.save(out)
+        _write(out / "comparison.html", comparison_html(comparison))
     if as_json:
-        show_json(found.to_json())
+        show_json(comparison.to_json())
     else:
-        typer.echo(found.summary())
-    raise typer.Exit(1 if found.worse else 0)
+        typer.echo(comparison.summary())
+    raise typer.Exit(1 if comparison.worse else 0)
 
 
 @audit.command()

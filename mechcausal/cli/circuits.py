@@ -107,12 +107,12 @@ def discover(
     if dry_run:
         show_cost(spec.cost(loaded, data), as_json=as_json)
         return
-    found = spec.run(loaded, data)
-    path = found.save(out)
+    result = spec.run(loaded, data)
+    path = result.save(out)
     if as_json:
-        show_json({"circuit": str(path), **_document(found)})
+        show_json({"circuit": str(path), **_document(result)})
         return
-    typer.echo(f"{found.summary()}\n\ncircuit  {path}")
+    typer.echo(f"{result.summary()}\n\ncircuit  {path}")
 
 
 @circuit.command()
@@ -238,19 +238,19 @@ def show(
     """Say what a circuit is, and draw it."""
     if picture is not None:
         require_file(picture, ".svg", ".html")
-    found, known = _read(file), None if truth is None else _read(truth)
+    graph, true_circuit = _read(file), None if truth is None else _read(truth)
     if picture is not None:
         from mechcausal.circuits.formats.files import write_text
         from mechcausal.circuits.picture import still
 
-        drawn = still(found, known)
+        drawn = still(graph, true_circuit)
         page = f'<!doctype html><meta charset="utf-8"><title>{file.stem}</title>{drawn}'
         write_text(picture, page if picture.suffix == ".html" else drawn)
     if as_json:
         written = {} if picture is None else {"picture": str(picture)}
-        show_json({"circuit": str(file), **_document(found), **written})
+        show_json({"circuit": str(file), **_document(graph), **written})
         return
-    typer.echo(found.summary(k) + ("" if picture is None else f"\n\npicture  {picture}"))
+    typer.echo(graph.summary(k) + ("" if picture is None else f"\n\npicture  {picture}"))
 
 
 @circuit.command()
@@ -279,12 +279,12 @@ def convert(
 
     reading: dict[str, Any] = {"score_of": score_of, "n_kv_heads": n_kv_heads, "join": join}
     writing: dict[str, Any] = {"format": format, "d_model": d_model, "join": join}
-    found = read(file, **reading)
-    path = write(found, out, **writing)
+    graph = read(file, **reading)
+    path = write(graph, out, **writing)
     if as_json:
         show_json({"circuit": str(path)})
         return
-    typer.echo(f"{found.summary()}\n\ncircuit  {path}")
+    typer.echo(f"{graph.summary()}\n\ncircuit  {path}")
 
 
 @circuit.command()
@@ -358,28 +358,28 @@ def _read(file: Path) -> Circuit:
     """Return the circuit in a file; a graph of places is none."""
     from mechcausal.circuits import Circuit, read
 
-    found = read(file)
-    if not isinstance(found, Circuit):
+    graph = read(file)
+    if not isinstance(graph, Circuit):
         raise ArgumentError(
             f"{file} is a graph of places",
             expected="a circuit of heads and MLPs",
             fix="mechcausal circuit convert reads it",
         )
-    return found
+    return graph
 
 
-def _model_of(found: Circuit, file: Path) -> str:
+def _model_of(graph: Circuit, file: Path) -> str:
     """Return the name of the model that a circuit was found in."""
-    provenance = found.about.get("provenance")
-    model = provenance.get("model") if isinstance(provenance, dict) else found.about.get("model")
+    provenance = graph.about.get("provenance")
+    model = provenance.get("model") if isinstance(provenance, dict) else graph.about.get("model")
     name = model.get("name") if isinstance(model, dict) else model
     if not isinstance(name, str) or not name:
         raise ArgumentError(f"{file} does not say which model the circuit is of", fix="give --model NAME")
     return name
 
 
-def _document(found: Circuit) -> dict[str, Any]:
-    kept = found.frame[found.frame["kept"]]
-    about = {name: value for name, value in found.about.items() if name not in ("found_on", "provenance")}
-    sizes = {"edges": len(found), "of_edges": found.wiring.count * len(found.positions)}
+def _document(graph: Circuit) -> dict[str, Any]:
+    kept = graph.frame[graph.frame["kept"]]
+    about = {name: value for name, value in graph.about.items() if name not in ("found_on", "provenance")}
+    sizes = {"edges": len(graph), "of_edges": graph.wiring.count * len(graph.positions)}
     return {**sizes, "about": about, "rows": records(kept.drop(columns="kept").head(_MOST_ROWS))}

@@ -91,20 +91,21 @@ def status(folder: Folder, as_json: Json = False) -> None:
     from mechcausal.runs.page import said
     from mechcausal.runs.run import Run
 
-    found = Run(folder)
-    parts, at_work = found.status(), driver(folder)
+    stored_run = Run(folder)
+    parts, at_work = stored_run.status(), driver(folder)
     planned, done = sum(part.planned or 0 for part in parts), sum(part.done for part in parts)
     pace = 0.0 if at_work is None else float(at_work.get("rows_per_second", 0.0))
     seconds = (planned - done) / pace if pace > 0 else None
-    damaged = [list(each) for each in found.store.damaged]
+    damaged = [list(each) for each in stored_run.store.damaged]
     if as_json:
         show_json(
-            {"name": found.plan.name, "planned": planned, "done": done, "complete": found.complete, "running": at_work is not None,
-             "seconds_left": seconds, "damaged": damaged, "steps": [_record(part) for part in parts]}
+            {"name": stored_run.plan.name, "planned": planned, "done": done, "complete": stored_run.complete,
+             "running": at_work is not None, "seconds_left": seconds, "damaged": damaged,
+             "steps": [_record(part) for part in parts]}
         )  # fmt: skip
         return
     rows = [(part.step, part.method, said(part)) for part in parts]
-    typer.echo(f"{found.plan.name}: {done:,} of {planned:,} rows\n\n{columns(['step', 'method', 'state'], rows)}")
+    typer.echo(f"{stored_run.plan.name}: {done:,} of {planned:,} rows\n\n{columns(['step', 'method', 'state'], rows)}")
     for part in parts:
         for error, count in part.errors.items():
             typer.echo(f"\n{part.step}: {count} rows failed: {error}")
@@ -113,7 +114,7 @@ def status(folder: Folder, as_json: Json = False) -> None:
     if at_work is not None:
         left = "" if seconds is None else f", about {_time(seconds)} left"
         typer.echo(f"\nprocess {at_work['process']} on {at_work['host']} is at work{left}")
-    elif not found.complete:
+    elif not stored_run.complete:
         typer.echo("\nnobody is at work on it: run the experiment again, which goes on from here")
 
 
@@ -157,10 +158,10 @@ def collect(
     from mechcausal.runs.run import Run
 
     require_file(out, ".parquet", ".csv")
-    found = Run(folder)
-    wrong = problems(found)
+    stored_run = Run(folder)
+    wrong = problems(stored_run)
     written = not wrong or partial
-    table = found.table(step) if written else None
+    table = stored_run.table(step) if written else None
     if table is not None:
         write_table(table, out)
     if as_json:
@@ -193,12 +194,12 @@ def diff(
     from mechcausal.runs.diffing import difference
     from mechcausal.runs.run import Run
 
-    found = difference(Run(first), Run(second), tolerance)
+    comparison = difference(Run(first), Run(second), tolerance)
     if as_json:
-        show_json(found.to_json())
+        show_json(comparison.to_json())
     else:
-        typer.echo(str(found))
-    raise typer.Exit(0 if found.identical else 1)
+        typer.echo(str(comparison))
+    raise typer.Exit(0 if comparison.identical else 1)
 
 
 @runs.command("ls")
@@ -206,9 +207,9 @@ def ls(as_json: Json = False) -> None:
     """List the runs that are on this machine."""
     from mechcausal.runs.listing import listed
 
-    found = listed()
+    entries = listed()
     if as_json:
-        show_json(found)
+        show_json(entries)
         return
     rows = [
         (
@@ -218,7 +219,7 @@ def ls(as_json: Json = False) -> None:
             "yes" if each["running"] else "no",
             each["folder"],
         )
-        for each in found
+        for each in entries
     ]
     typer.echo(
         columns(["name", "rows", "failed", "at work", "folder"], rows) if rows else "there are no runs on this machine"
@@ -227,7 +228,7 @@ def ls(as_json: Json = False) -> None:
 
 def _sets(words: list[str]) -> dict[str, Any]:
     """Return what `--set key=value` says; a value that is no TOML is a text."""
-    found: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     for word in words:
         key, sign, text = word.partition("=")
         if not sign or not key.strip():
@@ -236,8 +237,8 @@ def _sets(words: list[str]) -> dict[str, Any]:
             value = tomllib.loads(f"value = {text}")["value"]
         except tomllib.TOMLDecodeError:
             value = text
-        found[key.strip()] = value
-    return found
+        settings[key.strip()] = value
+    return settings
 
 
 def _bad(experiment: Path, problems: tuple[str, ...], as_json: bool) -> None:

@@ -13,6 +13,8 @@ from mechcausal.arguments import described
 from mechcausal.errors import DataError
 
 Side = Literal["left", "right"]
+WIDEST = 1_000_000
+"""Beyond the context of any model: a larger width is a mistake, and would fill the memory."""
 
 
 def pad(rows: Sequence[Sequence[int]], *, width: int | None = None, side: Side = "right") -> tuple[Tensor, Tensor]:
@@ -29,8 +31,12 @@ def pad(rows: Sequence[Sequence[int]], *, width: int | None = None, side: Side =
     check_side(side)
     longest = max(len(row) for row in rows)
     width = longest if width is None else width
-    if width < longest:
-        raise DataError("the padded width is too small", got=width, expected=f"at least {longest}")
+    if not isinstance(width, Integral) or isinstance(width, bool) or not longest <= width <= WIDEST:
+        raise DataError(
+            "prompts cannot be padded to this width",
+            got=described(width),
+            expected=f"a whole number, {longest} to {WIDEST:,}",
+        )
     tokens, mask = torch.zeros(len(rows), width, dtype=torch.long), torch.zeros(len(rows), width, dtype=torch.bool)
     for i, row in enumerate(rows):
         begin = width - len(row) if side == "left" else 0

@@ -17,12 +17,13 @@ from mechcausal.address import Selection
 from mechcausal.arguments import Column, Reader, Texts, checked
 from mechcausal.data.chat import AsWritten, Chats, written_out
 from mechcausal.data.checking import check_answers, check_columns, rows_of
+from mechcausal.data.devices import device_called
 from mechcausal.data.padding import Side as Side
 from mechcausal.data.padding import laid_out, read_position
 from mechcausal.data.padding import pad as pad
 from mechcausal.data.targets import Words, each_of, for_each, targets
 from mechcausal.data.tokens import encode_all, span_of, tokenizer_of, wants_bos
-from mechcausal.errors import DataError, SiteError, did_you_mean
+from mechcausal.errors import ArgumentError, DataError, SiteError, did_you_mean
 
 _HASHED_AS = {"read_at": "read"}  # its name when hashes were first written down
 _LATER = ("answers", "foils", "spans", "aligned", "forced")  # left out of the hash where there is nothing
@@ -330,19 +331,22 @@ class PromptSet:
 
     def padded(self, width: int, side: Side | None = None) -> PromptSet:
         """Return the same prompts padded to `width` columns on `side`; padding tokens copy a real one."""
-        side = side or self.side
-        if width == self.tokens.shape[1] and side == self.side:
+        side = self.side if side is None else side
+        if isinstance(width, int) and isinstance(side, str) and (width, side) == (self.tokens.shape[1], self.side):
             return self
         tokens, mask = pad(self.real_tokens, width=width, side=side)
         return replace(self, tokens=tokens.to(self.tokens.device), mask=mask.to(self.mask.device), side=side)
 
     def to(self, device: torch.device | str) -> PromptSet:
         """Return the same prompts on another device."""
+        place = device_called(device, "PromptSet.to")
+        if place is None:
+            raise ArgumentError("PromptSet.to cannot take this 'device'", got="None", fix='device="cpu"')
 
         def move(value: Any) -> Any:  # noqa: ANN401 - one of the field types
             if isinstance(value, dict):
                 return {name: move(column) for name, column in value.items()}
-            return value.to(device) if isinstance(value, Tensor) else value
+            return value.to(place) if isinstance(value, Tensor) else value
 
         return replace(self, **{part.name: move(getattr(self, part.name)) for part in fields(self)})
 

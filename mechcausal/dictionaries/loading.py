@@ -8,6 +8,7 @@ from typing import Any
 
 from mechcausal.address import Site
 from mechcausal.arguments import Model, checked
+from mechcausal.catalog import ORGANISMS
 from mechcausal.dictionaries import folder
 from mechcausal.dictionaries.saelens import Renormalised, from_disk, from_release
 from mechcausal.errors import DataError, ModelError, SiteError
@@ -57,6 +58,8 @@ def load(
         made = kept.coder() if kept.is_plain else from_disk(source)
         hooks = kept.facts.get("site") or kept.hook, kept.facts.get("site_out") or kept.hook_out
         name = name or Path(source).resolve().name
+    elif text in ORGANISMS:
+        raise ModelError(f"{text!r} is no folder of a dictionary", fix=f'the one that ships: "organism:{text}"')
     else:
         made = from_release(text, sae_id)
         hooks = made.cfg.metadata.hook_name, made.cfg.metadata.hook_name_out

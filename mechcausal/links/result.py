@@ -109,8 +109,8 @@ class Links(Result):
 
     def _cell_lines(self, k: int = 5) -> list[str]:
         """Say what was found of each concept, of the chosen set, and in other dictionaries."""
-        found = [line for concept in self.concepts for line in self._concept_lines(concept, k)]
-        return [*found, *self._chosen_lines(), *filter(None, [compared_with(self.tables)])]
+        lines = [line for concept in self.concepts for line in self._concept_lines(concept, k)]
+        return [*lines, *self._chosen_lines(), *filter(None, [compared_with(self.tables)])]
 
     def _concept_lines(self, concept: str, k: int) -> list[str]:
         rows = self.of(concept)

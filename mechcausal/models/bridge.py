@@ -98,10 +98,10 @@ def _share_alike(model: nn.Module, twin: nn.Module) -> None:
         if storage not in largest or weight.numel() > names[0][largest[storage]].numel():
             largest[storage] = name
     for name, weight in names[0].items():
-        whole = largest[weight.untyped_storage().data_ptr()]
-        if weight.numel() < names[0][whole].numel() and names[1][whole].stride() == names[0][whole].stride():
-            start = weight.storage_offset() - names[0][whole].storage_offset() + names[1][whole].storage_offset()
-            names[1][name].data = names[1][whole].data.as_strided(weight.size(), weight.stride(), start)
+        parent = largest[weight.untyped_storage().data_ptr()]
+        if weight.numel() < names[0][parent].numel() and names[1][parent].stride() == names[0][parent].stride():
+            start = weight.storage_offset() - names[0][parent].storage_offset() + names[1][parent].storage_offset()
+            names[1][name].data = names[1][parent].data.as_strided(weight.size(), weight.stride(), start)
 
 
 def is_bridge(model: object) -> bool:

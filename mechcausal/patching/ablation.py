@@ -26,7 +26,7 @@ from mechcausal.models.engine import Exact, Plan, check_prompts, evaluate, mean_
 from mechcausal.models.facts import source_facts
 from mechcausal.models.sources import SourceRun, check_source
 from mechcausal.patching.activation import SweepCost, dry_run
-from mechcausal.patching.estimated import MeanInfluence, why_known
+from mechcausal.patching.estimated import MeanInfluence, off_by_themselves, why_known
 from mechcausal.patching.sweep import CellSpec, MetricSpec, Positions, Recorder, Swept, as_text, plain, sites_of, swept
 from mechcausal.results.result import Result
 
@@ -104,8 +104,6 @@ class Ablating(Method[PromptSet | Contrast, Result]):
         cells, plans, notes = self._plans(model, data, recorder.metric)
         baselines = recorder.baselines("clean", self.batch_size)
         plans = self._with_means(model, data, plans, recorder.batch_size)
-        influence, uncertainty = self._influence(model, data, plans, recorder.batch_size)
-        recorder.arguments.update(notes | uncertainty)
         parts = [
             evaluate(model, plan, batch_size=recorder.batch_size, progress="ablating", exact=self.exact)
             for plan in plans.values()
@@ -113,6 +111,11 @@ class Ablating(Method[PromptSet | Contrast, Result]):
         values = np.empty((len(cells), len(baselines["base"])))
         for numbers, part in zip(plans, parts, strict=True):
             values[list(numbers)] = part.values
+        influence, uncertainty = self._influence(model, data, plans, recorder.batch_size)
+        if influence is not None:
+            clusters = recorder.sides["clean"].clusters
+            uncertainty |= off_by_themselves(values - baselines["base"], influence, clusters)
+        recorder.arguments.update(notes | uncertainty)
         return recorder.result(
             [cell.row() for cell in cells],
             values,

@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 from mechcausal.address import Place, Site, expand
 from mechcausal.arguments import CountOrZero, Model
 from mechcausal.data.places import SiteSpec, places, plain
+from mechcausal.data.templates import undeclared_templates
 from mechcausal.errors import DataError
 from mechcausal.method import function
 from mechcausal.metrics import metric
@@ -133,6 +134,8 @@ class ProbingSuite(ProbingMethod[Suite, SuiteResult]):
                     bar.update()
             parts.append((rows, cells, question))
         bar.close()
+        stated = facts(model, data.questions[0].prompts, started=started, forwards=forwards, batch_size=size)
+        stated["prompts"] |= _templates_of_any(data)
         provenance = Provenance(
             method=self.word,
             arguments={
@@ -141,7 +144,7 @@ class ProbingSuite(ProbingMethod[Suite, SuiteResult]):
                 "settings": {"C": self.C, "k": self.k},
             },
             seed=self.seed,
-            **facts(model, data.questions[0].prompts, started=started, forwards=forwards, batch_size=size),
+            **stated,
         )  # fmt: skip
         results = [gathered(rows, cells, question.prompts, self.score, provenance) for rows, cells, question in parts]
         frame = pd.concat([result.frame for result in results], ignore_index=True)
@@ -175,6 +178,14 @@ class ProbingSuite(ProbingMethod[Suite, SuiteResult]):
                 "there is nothing to answer", fix="give a suite with questions, and at least one kind of probe"
             )
         return expand(self.sites, abilities(model).shape)
+
+
+def _templates_of_any(data: Suite) -> dict[str, int]:
+    """Return what to state where the texts of a question, each with its own, come from templates that nobody declared."""
+    for question in data:
+        if templates := undeclared_templates(question.prompts):
+            return {"undeclared_templates": templates, "n_with_templates": len(question.prompts)}
+    return {}
 
 
 def _asked(question: Question, place: Place, kind: str) -> dict[str, Any]:

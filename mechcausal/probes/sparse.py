@@ -58,7 +58,7 @@ class SparseProbes(ProbeSweep):
         concept, place = self.frame["concept"].iloc[0], sparse["site"].iloc[0] + sparse["at"].iloc[0]
         return line_chart(
             [(str(concept), points)], f"{concept} at {place}", "coordinates read", "held-out accuracy",
-            marks=[*marks, ("guessing", float(self.frame["guess"].iloc[0]))],
+            marks=[*marks, ("guessing", float(self.frame["guess"].iloc[0]))], **self._ringed(sparse, "reads"),
         )  # fmt: skip
 
     def plot(self, column: str | None = None) -> go.Figure:

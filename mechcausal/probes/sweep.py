@@ -248,7 +248,8 @@ def gathered(
             table[number] = _by_prompt(values, rows_of, len(prompts))
         if isinstance(held_out, HeldOutNumbers):
             # Errors are shares of the mean error of guessing, which is estimated on the same examples: R2 is a ratio.
-            influence[number] = np.nanmean(hits[number] - guesses[number]) * (guesses[number] - 1)
+            share = np.nanmean(hits[number] - guesses[number])
+            influence[number] = share * (guesses[number] - np.nanmean(guesses[number]))
             perfect[number] = guesses[number] + 1  # so that the whole way from guessing to reading without error is 1
     if not any(np.isfinite(row.get("p", np.nan)) for row in rows):
         rows = [{name: value for name, value in row.items() if name != "p"} for row in rows]

@@ -1,6 +1,6 @@
 """Charts of estimates with intervals: horizontal bars and curves, each drawn twice: a live plotly figure and a still SVG.
 
-    bars([("L1.z.H2@end", 0.19, 0.12, 0.26, "direct"), ...], "what gender does", "log-odds")
+    still(bar_chart([("L1.z.H2@end", 0.19, 0.12, 0.26, "direct"), ...], "what gender does", "log-odds"))
 
 Rows of one label stand together; the optional last entry is the group that colors the bar.
 """
@@ -38,6 +38,11 @@ class Bar:
     low: float
     high: float
     group: str = ""
+
+    @property
+    def name(self) -> str:
+        """Its label, and its group where there is one."""
+        return f"{self.label}, {self.group}" if self.group else self.label
 
 
 @dataclass(frozen=True)
@@ -78,7 +83,7 @@ class Bars:
 
     def describe(self) -> str:
         """Say in words what the picture shows, for those who cannot see it."""
-        parts = [f"{_name(row)} {_number(row.value)}{_interval(row.low, row.high)}" for row in self.rows]
+        parts = [f"{row.name} {_number(row.value)}{_interval(row.low, row.high)}" for row in self.rows]
         note = f"; {self.note}" if self.note else ""
         return f"{self.title} ({self.x_label}): {'; '.join(parts)}{note}"
 
@@ -93,7 +98,18 @@ class Line:
 
 @dataclass(frozen=True)
 class Lines:
-    """A line chart before it is drawn; `marks` are horizontal lines with a name, `ticks` those of x where they are given."""
+    """A line chart before it is drawn.
+
+    Attributes:
+        series: The curves.
+        title: The title.
+        x_label: What is varied.
+        y_label: What is measured.
+        marks: Horizontal lines with a name.
+        ticks: Places along x with their names, where those are given.
+        ringed: Where along x the points of the first curve have a ring around them.
+        note: What stands below, such as what a ring means.
+    """
 
     series: tuple[Line, ...]
     title: str
@@ -101,6 +117,12 @@ class Lines:
     y_label: str
     marks: tuple[tuple[str, float], ...] = ()
     ticks: tuple[tuple[float, str], ...] = ()
+    ringed: tuple[float, ...] = ()
+    note: str = ""
+
+    def has_ring(self, line: Line, at: float) -> bool:
+        """Say whether a point of a curve has a ring around it."""
+        return line is self.series[0] and at in self.ringed
 
     def describe(self) -> str:
         """Say in words what the picture shows, for those who cannot see it."""
@@ -110,6 +132,11 @@ class Lines:
             start, end = (dict(self.ticks).get(point[0], f"{point[0]:g}") for point in (first, last))
             parts.append(f"{line.name} from {_number(first[1])} at {start} to {_number(last[1])} at {end}")
         parts += [f"{name} is {_number(value)}" for name, value in self.marks]
+        if self.ringed:
+            places = ", ".join(dict(self.ticks).get(at, f"{at:g}") for at in self.ringed)
+            parts.append(f"ringed at {places}")
+        if self.note:
+            parts.append(self.note)
         return f"{self.title} ({self.y_label} by {self.x_label}): {'; '.join(parts)}"
 
 
@@ -131,30 +158,17 @@ def line_chart(
     y_label: str,
     *,
     marks: Sequence[tuple[str, float]] = (),
-    ticks: Sequence[tuple[float, str]] = (),
+    **options: Any,  # noqa: ANN401
 ) -> Lines:
-    """Lay out curves from (name, [(x, value, low, high), ...])."""
+    """Lay out curves from (name, [(x, value, low, high), ...]).
+
+    The options are the further attributes of `Lines`.
+    """
     made = tuple(Line(name, tuple(sorted(points))) for name, points in series if len(points))
     if not made:
         raise ResultError("there is nothing to draw", fix="give at least one curve with one point")
-    return Lines(made, title, x_label, y_label, tuple(marks), tuple(ticks))
-
-
-def bars(rows: Sequence[Row | Bar], title: str, x_label: str) -> str:
-    """Return horizontal bars with intervals as a self-contained SVG."""
-    return still(bar_chart(rows, title, x_label))
-
-
-def lines(
-    series: Sequence[tuple[str, Sequence[Point]]],
-    title: str,
-    x_label: str,
-    y_label: str,
-    *,
-    marks: Sequence[tuple[str, float]] = (),
-) -> str:
-    """Return curves with their bands as a self-contained SVG."""
-    return still(line_chart(series, title, x_label, y_label, marks=marks))
+    given: dict[str, Any] = {name: each if isinstance(each, str) else tuple(each) for name, each in options.items()}
+    return Lines(made, title, x_label, y_label, tuple(marks), **given)
 
 
 def still(chart: Bars | Lines) -> str:
@@ -167,9 +181,6 @@ def figure(chart: Bars | Lines) -> Figure:
     drawn = _live_bars(chart) if isinstance(chart, Bars) else _live_lines(chart)
     drawn.update_layout(title=chart.title, paper_bgcolor="rgba(0,0,0,0)", meta={"still": still(chart)})
     return drawn
-
-
-# Bars
 
 
 def _bars_svg(chart: Bars) -> str:
@@ -212,7 +223,7 @@ def _bars_svg(chart: Bars) -> str:
 
 
 def _bar_svg(chart: Bars, row: Bar, number: str, x: Callable[[float], float], y: float, left: float) -> str:
-    tip = html.escape(f"{_name(row)}: {number}")
+    tip = html.escape(f"{row.name}: {number}")
     if not math.isfinite(row.value):
         return f"<g><title>{tip}</title>{svg.text(left + _PLOT + 14, y + 12, number, 'start')}</g>"
     start, end = sorted((x(0.0), x(row.value)))
@@ -276,13 +287,11 @@ def _live_bars(chart: Bars) -> Figure:
     return drawn
 
 
-# Lines
-
-
 def _lines_svg(chart: Lines) -> str:
     across, down, left, top = 440.0, 260.0, 74.0, 60.0
     named = [(f"{name} {_number(value)}", value) for name, value in chart.marks]
     wide, tall = left + across + 24 + svg.LETTER * max((len(name) for name, _ in named), default=0), top + down + 60
+    wide = max(wide, left + svg.LETTER * len(chart.note) + 14)
     points = np.array([point for line in chart.series for point in line.points], dtype=float)
     x_low, x_high, x_ticks = svg.axis(points[:, 0].tolist(), zero=False)
     y_low, y_high, y_ticks = svg.axis([0.0, *points[:, 1:].ravel().tolist(), *(value for _, value in chart.marks)])
@@ -323,7 +332,12 @@ def _lines_svg(chart: Lines) -> str:
             out.append(
                 f'<circle cx="{x(p[0]):.1f}" cy="{y(p[1]):.1f}" r="3.2" fill="{color}"><title>{tip}</title></circle>'
             )
+            if chart.has_ring(line, p[0]):
+                out.append(svg.ring(x(p[0]), y(p[1])))
     out.append(svg.text(left + across / 2, tall - 22, chart.x_label, "middle"))
+    if chart.note:
+        out.append(svg.text(left, tall + 2, chart.note, "start"))
+        tall += 18
     # The vertical axis is named on top of it, where it reads without turning the head.
     out.append(svg.text(left, 44, chart.y_label, "start"))
     if len(chart.series) > 1:
@@ -340,19 +354,14 @@ def _live_lines(chart: Lines) -> Figure:
         if np.isfinite([*lows, *highs]).all():
             drawn.add_trace(
                 go.Scatter(
-                    x=[*xs, *reversed(xs)],
-                    y=[*highs, *reversed(lows)],
-                    fill="toself",
-                    fillcolor=color,
-                    opacity=0.18,
-                    line={"width": 0},
-                    hoverinfo="skip",
-                    showlegend=False,
+                    x=[*xs, *reversed(xs)], y=[*highs, *reversed(lows)], fill="toself", fillcolor=color, opacity=0.18,
+                    line={"width": 0}, hoverinfo="skip", showlegend=False,
                 )
-            )
+            )  # fmt: skip
         drawn.add_trace(
             go.Scatter(
                 x=xs, y=values, name=line.name, mode="lines+markers", line={"color": color},
+                marker={"size": 7, "line": {"color": "black", "width": [2 if chart.has_ring(line, at) else 0 for at in xs]}},
                 text=[f"{_number(p[1])}{_interval(p[2], p[3])}" for p in line.points],
                 hovertemplate="%{x}: %{text}<extra>%{fullData.name}</extra>",
                 showlegend=len(chart.series) > 1,
@@ -360,14 +369,12 @@ def _live_lines(chart: Lines) -> Figure:
         )  # fmt: skip
     for name, value in chart.marks:
         drawn.add_hline(y=value, line_dash="dash", annotation_text=name)
-    drawn.update_xaxes(title_text=chart.x_label)
+    below = f"<br><sub>{chart.note}</sub>" if chart.note else ""
+    drawn.update_xaxes(title_text=f"{chart.x_label}{below}")
     if chart.ticks:
         drawn.update_xaxes(tickvals=[at for at, _ in chart.ticks], ticktext=[words for _, words in chart.ticks])
     drawn.update_yaxes(title_text=chart.y_label, rangemode="tozero")
     return drawn
-
-
-# What both share
 
 
 def _bar(row: Row) -> Bar:
@@ -376,10 +383,6 @@ def _bar(row: Row) -> Bar:
     label, *numbers = row[:4]
     value, low, high = map(float, numbers)
     return Bar(str(label), value, low, high, str(row[4]) if len(row) == 5 else "")
-
-
-def _name(row: Bar) -> str:
-    return f"{row.label}, {row.group}" if row.group else row.label
 
 
 def _number(value: float) -> str:

@@ -71,9 +71,9 @@ class Means:
         """How many clusters of equal size would give the same degrees of freedom."""
         return self.freedom + 1
 
-    def interval(self, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
-        """Return the ends of the t-interval."""
-        reach = t_quantile(0.5 + level / 2, self.freedom) * self.error
+    def interval(self, level: float = 0.95, bias: np.ndarray | float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+        """Return the ends of the t-interval; it reaches further where the mean is known to be off by about a `bias`."""
+        reach = t_quantile(0.5 + level / 2, self.freedom) * np.hypot(self.error, bias)
         return self.mean - reach, self.mean + reach
 
 
@@ -154,15 +154,21 @@ def mean_intervals(
         level: The level of the intervals.
         influence: What each example adds to the mean of its row through something that was estimated on the same
             examples, [row example], to first order (see `influences`); it widens or narrows the interval and leaves
-            the estimate.
+            the estimate. Its mean is the bias of the estimate: what examples add to their own numbers.
     """
     means = clustered_means(*cluster_sums(values, clusters))
     low, high = means.interval(level)
     if influence is not None:
-        around = influence - np.nanmean(influence, axis=1, keepdims=True)
-        wider = clustered_means(*cluster_sums(values + around, clusters)).interval(level)
+        around, bias = around_and_bias(influence)
+        wider = clustered_means(*cluster_sums(values + around, clusters)).interval(level, bias)
         low, high = (means.mean + (end - sum(wider) / 2) for end in wider)
     return _fields(means, means.mean, low, high)
+
+
+def around_and_bias(influence: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return what each example adds to a mean, around zero [cell example], and the bias of the mean [cell]."""
+    bias = np.nanmean(influence, axis=1)
+    return influence - bias[:, None], bias
 
 
 def influences(
@@ -187,7 +193,7 @@ def influences(
     """
     ids = np.unique(np.asarray(clusters), return_inverse=True)[1]
     slope = (np.asarray(changed) - np.asarray(unchanged)[None]) / step
-    return slope.T[:, ids]
+    return around_and_bias(slope.T[:, ids])[0]
 
 
 def ratio_interval(
@@ -198,11 +204,19 @@ def ratio_interval(
 
 
 def ratio_intervals(
-    numerator: np.ndarray, denominator: np.ndarray, clusters: Sequence[Any] | np.ndarray = (), level: float = 0.95
+    numerator: np.ndarray,
+    denominator: np.ndarray,
+    clusters: Sequence[Any] | np.ndarray = (),
+    level: float = 0.95,
+    bias: np.ndarray | float = 0.0,
 ) -> dict[str, np.ndarray]:
-    """Return the fields of the `Interval` of mean(numerator) / mean(denominator) for each row, [row example]."""
+    """Return the fields of the `Interval` of mean(numerator) / mean(denominator) for each row, [row example].
+
+    A `bias` of the mean of the numerator lets the interval reach further.
+    """
     ratio, spread = ratio_means(numerator, denominator, clusters)
-    low, high = spread.interval(level)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        low, high = spread.interval(level, bias / np.nanmean(denominator, axis=-1) if np.any(bias) else 0.0)
     return _fields(spread, ratio, ratio + low, ratio + high)
 
 

@@ -119,7 +119,7 @@ def check_networks(count: int) -> None:
 
 
 def compared(
-    own: tuple[float, float], networks: Callable[[int], tuple[float, float]], count: int
+    effects: tuple[float, float], networks: Callable[[int], tuple[float, float]], count: int
 ) -> tuple[Scale, Scale]:
     """Return both scales of a model against at most `count` redrawn networks.
 
@@ -127,17 +127,17 @@ def compared(
     of the redrawn networks on both scales.
 
     Args:
-        own: The model's effect on both scales.
+        effects: The model's effect on both scales.
         networks: From a number to the effect of that redrawn network on both scales.
         count: How many networks at most; none gives no bound.
     """
     drawn: list[tuple[float, float]] = []
-    moments, scales_so_far = looks(count), tuple(Scale(value) for value in own)
+    moments, scales_so_far = looks(count), tuple(Scale(value) for value in effects)
     for number in range(count):
         drawn.append(networks(number))
         if number + 1 not in moments:
             continue
-        by_scale = zip(own, zip(*drawn, strict=True), strict=True)
+        by_scale = zip(effects, zip(*drawn, strict=True), strict=True)
         scales_so_far = tuple(Scale(value, values, bound(values, moments[number + 1])) for value, values in by_scale)
         if any(scale.beyond for scale in scales_so_far) or all(abs(s.effect) <= s.typical for s in scales_so_far):
             break

@@ -193,6 +193,16 @@ class Result(Kept):
         """What charts write below marked labels; empty where nothing is marked."""
         return f"{MARK}survives the correction for all {self.family} cells" if self.survives.any() else ""
 
+    @property
+    def _ring_legend(self) -> str:
+        """What charts write below ringed points."""
+        return f"ringed: {self._legend.removeprefix(MARK)}"
+
+    def _ringed(self, rows: pd.DataFrame, column: str) -> dict[str, Any]:
+        """Return the options of a line chart of rows that ring the survivors, at their places along a column."""
+        survivors = rows.loc[self.survives[rows.index], column].astype(float).tolist()
+        return {"ringed": survivors, "note": self._ring_legend} if survivors else {}
+
     def _survival_lines(self) -> list[str]:
         """Say how many cells survive the correction for all of them."""
         if not self._tested or not self.family:

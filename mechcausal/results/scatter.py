@@ -25,7 +25,7 @@ _NAN = float("nan")
 
 @dataclass(frozen=True)
 class Point:
-    """One point, what it is called, its interval on each axis where there is one, and the group that colors it."""
+    """One point, what it is called, its interval on each axis where there is one, the group that colors it, and a ring."""
 
     label: str
     x: float
@@ -35,6 +35,7 @@ class Point:
     y_low: float = _NAN
     y_high: float = _NAN
     group: str = ""
+    ringed: bool = False
 
     @property
     def drawn(self) -> bool:
@@ -90,7 +91,9 @@ class Points:
         sentences = [f"{self.title}: {len(self.points)} points, {self.y_label} against {self.x_label}", self.note]
         shown = [point for point in self.points if point.drawn]
         if len(shown) <= _DESCRIBED:
-            sentences += [f"{point.label} ({point.x:.3g}, {point.y:.3g})" for point in shown]
+            sentences += [
+                f"{point.label} ({point.x:.3g}, {point.y:.3g}{', ringed' if point.ringed else ''})" for point in shown
+            ]
         else:
             far = max(shown, key=lambda point: abs(point.x))
             sentences.append(f"furthest out {far.label} at {far.x:.3g}, {far.y:.3g}")
@@ -155,7 +158,8 @@ def _point(scatter: Points, point: Point, left: float, top: float, x: Any, y: An
     if math.isfinite(point.y_low) and math.isfinite(point.y_high):
         cross += f"M{left:.1f} {y(point.y_low):.1f}V{y(point.y_high):.1f}"
     drawn = f'<path d="{cross}" stroke="{color}" stroke-width="1.2" opacity=".6"/>' if cross else ""
-    return f'<g><title>{tip}</title>{drawn}<circle cx="{left:.1f}" cy="{top:.1f}" r="3.4" fill="{color}" opacity=".75"/></g>'
+    dot = f'<circle cx="{left:.1f}" cy="{top:.1f}" r="3.4" fill="{color}" opacity=".75"/>'
+    return f"<g><title>{tip}</title>{drawn}{dot}{svg.ring(left, top) if point.ringed else ''}</g>"
 
 
 def _beside(places: list[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -188,7 +192,11 @@ def figure(scatter: Points) -> Figure:
         drawn.add_trace(
             go.Scatter(
                 x=[point.x for point in points], y=[point.y for point in points], name=group, showlegend=bool(group),
-                mode="lines+markers" if front else "markers", marker={"color": scatter.color(group), "opacity": 0.75},
+                mode="lines+markers" if front else "markers",
+                marker={
+                    "color": scatter.color(group), "opacity": 0.75,
+                    "line": {"color": "black", "width": [2 if point.ringed else 0 for point in points]},
+                },
                 error_x=_reach([(p.x, p.x_low, p.x_high) for p in points]),
                 error_y=_reach([(p.y, p.y_low, p.y_high) for p in points]),
                 text=[point.label for point in points],

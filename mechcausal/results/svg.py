@@ -67,3 +67,8 @@ def cut(label: str) -> str:
 def short(value: float) -> str:
     """Return a number as a tick shows it."""
     return f"{value:.6g}"
+
+
+def ring(x: float, y: float) -> str:
+    """Return a ring around a point: what it stands for survives the correction for all cells."""
+    return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="6.5" fill="none" stroke="currentColor" stroke-width="1.4"/>'

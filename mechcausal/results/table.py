@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from mechcausal.results.intervals import FEW, mean_intervals, ratio_intervals
+from mechcausal.results.intervals import FEW, around_and_bias, mean_intervals, ratio_intervals
 from mechcausal.results.multiplicity import benjamini_hochberg, max_t, smallest_p, t_test
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def tabulate(
     clean, corrupt = baselines.get("clean"), baselines.get("corrupt")
     finite = np.isfinite(examples)
     moved = examples - baselines["base"]
-    around = np.zeros(1) if influence is None else influence - np.nanmean(influence, axis=1, keepdims=True)
+    around, bias = (np.zeros(1), 0.0) if influence is None else around_and_bias(influence)
     change = mean_intervals(moved, clusters, influence=influence)
     with np.errstate(invalid="ignore"):  # cells without a value: NaN
         value = np.where(finite, examples, 0.0).sum(1) / finite.sum(1)
@@ -78,7 +78,9 @@ def tabulate(
         ("effect", "effect_low", "effect_high"), np.full(len(examples), np.nan)
     )
     if clean is not None and corrupt is not None:
-        computed |= _named("effect", ratio_intervals(examples - corrupt + around, _between(clean, corrupt), clusters))
+        computed |= _named(
+            "effect", ratio_intervals(examples - corrupt + around, _between(clean, corrupt), clusters, bias=bias)
+        )
     names = dict.fromkeys(name for place in where for name in place)
     given = {name: [place.get(name, np.nan) for place in where] for name in names}
     computed |= _tests(moved + around, examples, baselines["base"], clusters, given)
@@ -137,12 +139,15 @@ def notes_of(result: Result) -> list[str]:
     frame, notes = result.frame, []
     templates = result.provenance.prompts.get("undeclared_templates")
     if templates:
-        n = result.provenance.prompts.get("n", "the")
+        stated = result.provenance.prompts
+        n = stated.get("n_with_templates", stated.get("n", "the"))
         notes.append(
             f"no clusters are declared, but the {n} texts look like {templates} "
             f"{'template' if templates == 1 else 'templates'}: intervals count every text as independent; declare "
             "clusters=[...], one template (or person) each"
         )
+    if rough := result.provenance.arguments.get("mean_note"):
+        notes.append(str(rough))
     if not len(frame) or "n_clusters" not in frame:
         return notes
     clusters = int(frame["n_clusters"].max())

@@ -108,10 +108,10 @@ class Bench:
         from mechcausal.models.binding import attached
 
         about = about_model(self.model(name))
-        known = {key: about[key] for key in _FACTS if key in about}
-        known["device"] = str(about["device"]).partition(":")[0]
+        model_facts = {key: about[key] for key in _FACTS if key in about}
+        model_facts["device"] = str(about["device"]).partition(":")[0]
         names = {bound.name: bound.digest for bound in attached(self.model(name)).values()}
-        return known | ({"dictionaries": names} if names else {})
+        return model_facts | ({"dictionaries": names} if names else {})
 
     @cached_property
     def store(self) -> Store:

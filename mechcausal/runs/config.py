@@ -152,8 +152,8 @@ class Config(Table):
             for name, table in plain.get(word, {}).items():
                 lines += ["", f"[{word}.{toml(name)}]", *(f"{key} = {toml(value)}" for key, value in table.items())]
         for step in plain["steps"]:
-            own = {key: value for key, value in step.items() if key != "fields"} | step.get("fields", {})
-            lines += ["", "[[step]]", *(f"{key} = {toml(value)}" for key, value in own.items())]
+            entries = {key: value for key, value in step.items() if key != "fields"} | step.get("fields", {})
+            lines += ["", "[[step]]", *(f"{key} = {toml(value)}" for key, value in entries.items())]
         return "\n".join(lines) + "\n"
 
 
@@ -168,8 +168,8 @@ def read(path: str | Path, sets: Mapping[str, Any] | None = None) -> Config:
     try:
         content = tomllib.loads(file.read_text(encoding="utf-8"))
     except (FileNotFoundError, IsADirectoryError):
-        found = [f"{file} is a folder: name the file in it" if file.is_dir() else f"there is no file {file}"]
-        raise ExperimentError(found, "run") from None
+        problems = [f"{file} is a folder: name the file in it" if file.is_dir() else f"there is no file {file}"]
+        raise ExperimentError(problems, "run") from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ExperimentError([f"it is not TOML: {error}"], file.name) from None
     return config_of(content, file.parent, sets, file.name)
@@ -196,8 +196,8 @@ def config_of(
     }
     if "seeds" in given and isinstance(given["seeds"], list):
         given["seeds"] = tuple(given["seeds"])
-    known = [*(name for name in Config.model_fields if name not in parsed), "model", *TABLES]
-    config = _parsed(Config, given | parsed, "", problems, known)
+    valid_keys = [*(name for name in Config.model_fields if name not in parsed), "model", *TABLES]
+    config = _parsed(Config, given | parsed, "", problems, valid_keys)
     problems += _problems(parsed["models"], parsed["data"], parsed["steps"], folder)
     if problems:
         raise ExperimentError(list(dict.fromkeys(problems)), where)
@@ -280,22 +280,28 @@ def _steps(content: Any, problems: list[str]) -> tuple[Step, ...]:  # noqa: ANN4
         if not isinstance(table, dict):
             problems.append(f"{where}: a step is a table")
             continue
-        own = {key: value for key, value in table.items() if key in Step.model_fields and key != "fields"}
-        if isinstance(own.get("seeds"), int):  # how often a method draws is its own field: `seeds = 3` of scrub
-            del own["seeds"]
+        entries = {key: value for key, value in table.items() if key in Step.model_fields and key != "fields"}
+        if isinstance(entries.get("seeds"), int):  # how often a method draws is its own field: `seeds = 3` of scrub
+            del entries["seeds"]
         for key in ("data", "models", "dictionaries"):
-            if isinstance(own.get(key), (str, list)):
-                own[key] = tuple(_listed(own[key]))
-        if isinstance(own.get("seeds"), list):
-            own["seeds"] = tuple(own["seeds"])
-        own["fields"] = {key: value for key, value in table.items() if key not in own}
-        step = _parsed(Step, own, where, problems)
+            if isinstance(entries.get(key), (str, list)):
+                entries[key] = tuple(_listed(entries[key]))
+        if isinstance(entries.get("seeds"), list):
+            entries["seeds"] = tuple(entries["seeds"])
+        entries["fields"] = {key: value for key, value in table.items() if key not in entries}
+        step = _parsed(Step, entries, where, problems)
         if step is not None:
             steps.append(step)
     return tuple(steps)
 
 
-def _parsed(kind: type[Table], content: Any, where: str, problems: list[str], known: Sequence[str] = ()) -> Any:  # noqa: ANN401
+def _parsed(
+    kind: type[Table],
+    content: Any,  # noqa: ANN401
+    where: str,
+    problems: list[str],
+    valid_keys: Sequence[str] = (),
+) -> Any:  # noqa: ANN401
     """Return a table, or None after adding what is wrong with it."""
     try:
         return kind.model_validate(content)
@@ -304,7 +310,7 @@ def _parsed(kind: type[Table], content: Any, where: str, problems: list[str], kn
             key = ".".join(str(part) for part in item["loc"])
             place = f"{where}: " if where else ""
             if item["type"] == "extra_forbidden":
-                names = known or [name for name in kind.model_fields if name != "fields"]
+                names = valid_keys or [name for name in kind.model_fields if name != "fields"]
                 problems.append(f"{place}there is no key {key!r}: {did_you_mean(key, names)}")
             elif item["type"] == "missing":
                 problems.append(f"{place}it has no {key}")

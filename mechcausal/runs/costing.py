@@ -75,14 +75,14 @@ def cost(experiment: Experiment) -> ExperimentCost:
 
 def _cost(local: Local, experiment: Experiment) -> ExperimentCost:
     bench, config = local.worker.bench, experiment.config
-    found: dict[str, dict[str, float | None]] = {}
+    costs: dict[str, dict[str, float | None]] = {}
     problems: list[str] = []
     paces: dict[str, float] = {}
     memory = 0
     for step in config.steps:
         if step.earlier:
             problems += local.problems(step.id)
-            found[step.id] = dict.fromkeys(("rows", "forwards", "seconds"))
+            costs[step.id] = dict.fromkeys(("rows", "forwards", "seconds"))
             continue
         groups, wrong = local.plan(step.id)
         problems += wrong
@@ -95,14 +95,14 @@ def _cost(local: Local, experiment: Experiment) -> ExperimentCost:
             count = _forwards(local, group, data)
             forwards += count
             seconds += count * paces.get(group.model, float("nan"))
-        known = forwards == forwards
-        found[step.id] = {
-            "rows": sum(group.rows for group in groups), "forwards": forwards if known else None,
-            "seconds": seconds if seconds == seconds and known else None,
+        is_counted = forwards == forwards
+        costs[step.id] = {
+            "rows": sum(group.rows for group in groups), "forwards": forwards if is_counted else None,
+            "seconds": seconds if seconds == seconds and is_counted else None,
         }  # fmt: skip
     if problems:
         raise ExperimentError(list(dict.fromkeys(problems)), config.name)
-    return ExperimentCost(found, memory)
+    return ExperimentCost(costs, memory)
 
 
 def _forwards(local: Local, group: Group, data: Any) -> float:  # noqa: ANN401

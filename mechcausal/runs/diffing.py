@@ -82,11 +82,11 @@ def difference(a: Run, b: Run, tolerance: float = 0.0) -> Difference:
             continue
         second = groups[1][name]
         if first.kind in ("whole", "audit"):
-            count, found, alone = _of_results(a, first, b, second, tolerance)
+            count, changes, alone = _of_results(a, first, b, second, tolerance)
         else:
-            count, found, alone = _of_rows(a, first, b, second, tolerance)
+            count, changes, alone = _of_rows(a, first, b, second, tolerance)
         same += count
-        changed += [{"step": first.step, **row} for row in found]
+        changed += [{"step": first.step, **row} for row in changes]
         for which, extra in zip(only, alone, strict=True):
             if extra:
                 which[name] = extra
@@ -106,7 +106,7 @@ def _of_rows(
     left, right = (run.rows_of(group) for run, group in ((a, first), (b, second)))
     joined = left.merge(right, on=_KEY, how="outer", suffixes=("_a", "_b"), indicator=True)
     both = joined[joined["_merge"] == "both"]
-    found: list[dict[str, Any]] = []
+    changes: list[dict[str, Any]] = []
     differs = np.zeros(len(both), dtype=bool)
     for name in ("value", *SIDES, "more"):
         mine, theirs = both[f"{name}_a"], both[f"{name}_b"]
@@ -118,11 +118,11 @@ def _of_rows(
             apart = _apart(mine.to_numpy(float), theirs.to_numpy(float), tolerance)
         differs |= apart
         for _, row in both[apart].iterrows():
-            found.append(
+            changes.append(
                 {key: row[key] for key in _KEY} | {"column": name, "a": row[f"{name}_a"], "b": row[f"{name}_b"]}
             )
     alone = joined["_merge"].value_counts()
-    return int((~differs).sum()), found, (int(alone["left_only"]), int(alone["right_only"]))
+    return int((~differs).sum()), changes, (int(alone["left_only"]), int(alone["right_only"]))
 
 
 def _apart(mine: np.ndarray, theirs: np.ndarray, tolerance: float) -> np.ndarray:
@@ -140,7 +140,7 @@ def _of_results(
     if not all(done):
         return 0, [], (int(done[0]), int(done[1]))
     left, right = (flat(run.result_of(group)) for run, group in ((a, first), (b, second)))
-    found = []
+    changes = []
     for name in dict.fromkeys([*left, *right]):
         mine, theirs = left.get(name), right.get(name)
         if isinstance(mine, float) and isinstance(theirs, float):
@@ -148,8 +148,8 @@ def _of_results(
         else:
             apart = mine != theirs
         if apart:
-            found.append({"site": "", "at": "", "prompt": "", "column": name, "a": mine, "b": theirs})
-    return int(not found), found, (0, 0)
+            changes.append({"site": "", "at": "", "prompt": "", "column": name, "a": mine, "b": theirs})
+    return int(not changes), changes, (0, 0)
 
 
 def flat(result: Any) -> dict[str, Any]:  # noqa: ANN401 - any result
@@ -157,11 +157,11 @@ def flat(result: Any) -> dict[str, Any]:  # noqa: ANN401 - any result
     frame = getattr(result, "frame", None)
     frame = frame() if callable(frame) else frame
     if isinstance(frame, pd.DataFrame):
-        found = {f"{column}[{row}]": _plain(value) for column in frame for row, value in enumerate(frame[column])}
+        values = {f"{column}[{row}]": _plain(value) for column in frame for row, value in enumerate(frame[column])}
         examples = getattr(result, "examples", None)
         if isinstance(examples, np.ndarray):
-            found |= {f"examples{list(index)}": float(value) for index, value in np.ndenumerate(examples)}
-        return found
+            values |= {f"examples{list(index)}": float(value) for index, value in np.ndenumerate(examples)}
+        return values
     if hasattr(result, "archive"):
         return {"files": result.archive}
     return dict(_walked(result.to_json() if hasattr(result, "to_json") else repr(result), ""))

@@ -159,8 +159,8 @@ def _planned(plan: Plan, config: Config, out: Path, store: Store, workers: Engin
             continue
         if config.step(step).earlier:
             workers.know(plan)
-        groups, found = workers.plan(step)
-        problems += found
+        groups, wrong = workers.plan(step)
+        problems += wrong
         plan = plan.with_groups(step, groups)
     if problems:
         raise ExperimentError(list(dict.fromkeys(problems)), config.name)

@@ -29,7 +29,7 @@ _NOT_KEPT = {
 @cache
 def method_of(word: str) -> type[Method[Any, Any]]:
     """Return the specification that goes by a word, or raise with the words there are."""
-    words = [known for known in (*_words(), AUDIT) if known not in _NOT_KEPT]
+    words = [name for name in (*_words(), AUDIT) if name not in _NOT_KEPT]
     if word in _NOT_KEPT:
         raise ArgumentError(
             f"the result of {word!r} cannot be kept in a run",

@@ -26,7 +26,7 @@ def note(folder: Path) -> None:
 
 def listed() -> list[dict[str, Any]]:
     """Return the runs that are still there: folder, name, rows planned, done and failed, and whether one is under way."""
-    found = []
+    runs = []
     with suppress(OSError, MechcausalError):
         for file in sorted(cache_folder("runs").glob("*.json")):
             try:
@@ -35,7 +35,7 @@ def listed() -> list[dict[str, Any]]:
             except (OSError, ValueError, KeyError, MechcausalError):
                 continue
             parts = run.status()
-            found.append(
+            runs.append(
                 {
                     "folder": str(folder), "name": run.plan.name,
                     "planned": sum(part.planned or 0 for part in parts), "done": sum(part.done for part in parts),
@@ -43,7 +43,7 @@ def listed() -> list[dict[str, Any]]:
                     "running": driver(folder) is not None,
                 }
             )  # fmt: skip
-    return found
+    return runs
 
 
 def driver(folder: Path) -> dict[str, Any] | None:

@@ -47,21 +47,21 @@ def _said(model: str, data: str, labels: Mapping[str, Any]) -> str:
 
 def _seeds(bench: Bench, step: Step, data: str) -> tuple[int, ...]:
     """Return the seeds a step is run with: all where its method or its data draw, else one."""
-    own = takes_seed(step.run) and "seed" not in step.fields and "seed" not in step.each
+    method_draws = takes_seed(step.run) and "seed" not in step.fields and "seed" not in step.each
     inherits = bool(step.earlier)
     seeds = bench.config.seeds if step.seeds is None else step.seeds
-    return seeds if own or inherits or (data and bench.draws(data)) else seeds[:1]
+    return seeds if method_draws or inherits or (data and bench.draws(data)) else seeds[:1]
 
 
 def _settings(bench: Bench, step: Step, model: str, seed: int) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     """Yield the labels and fields of each combination: of the step's own lists, and of those of the steps it takes."""
     names = step.earlier
     run = bench.run() if names else None
-    found = {name: run.labels(name, model=model, seed=seed) or [{}] for name in names} if run else {}
-    for own in step.combinations():
-        for settings in product(*found.values()):
-            labels, values = dict(own), {**step.fields, **own}
-            for name, earlier in zip(found, settings, strict=True):
+    labels_of = {name: run.labels(name, model=model, seed=seed) or [{}] for name in names} if run else {}
+    for combination in step.combinations():
+        for settings in product(*labels_of.values()):
+            labels, values = dict(combination), {**step.fields, **combination}
+            for name, earlier in zip(labels_of, settings, strict=True):
                 for key, value in earlier.items():
                     if key in values:  # the step says otherwise, and so this is a label of the earlier step alone
                         labels[f"{name}_{key}"] = value

@@ -62,8 +62,12 @@ class Answer:
         """Return the value, or raise the error."""
         if self.error is None:
             return self.value
-        found = getattr(errors, self.kind, None)
-        raise (found if isinstance(found, type) and issubclass(found, MechcausalError) else MechcausalError)(self.error)
+        error_class = getattr(errors, self.kind, None)
+        raise (
+            error_class
+            if isinstance(error_class, type) and issubclass(error_class, MechcausalError)
+            else MechcausalError
+        )(self.error)
 
 
 class Seat:
@@ -93,18 +97,18 @@ class Seat:
         """Return the id of the machine, or say why nothing can be computed there."""
         return self._answer(self._ready, f"worker {self._number} began")
 
-    def plan(self, known: Sequence[Any], step: str) -> Answer:
+    def plan(self, plan_refs: Sequence[Any], step: str) -> Answer:
         """Return the groups of a step, and what is wrong with it."""
-        return self._answer(lambda: self._informed(known).plan(step), f"step {step} was planned")
+        return self._answer(lambda: self._informed(plan_refs).plan(step), f"step {step} was planned")
 
-    def problems(self, known: Sequence[Any], step: str) -> Answer:
+    def problems(self, plan_refs: Sequence[Any], step: str) -> Answer:
         """Return what is wrong with the models and data of a step that waits for others."""
-        return self._answer(lambda: self._informed(known).problems(step), f"the data of step {step} were read")
+        return self._answer(lambda: self._informed(plan_refs).problems(step), f"the data of step {step} were read")
 
-    def do(self, known: Sequence[Any], units: Sequence[Unit]) -> Answer:
+    def do(self, plan_refs: Sequence[Any], units: Sequence[Unit]) -> Answer:
         """Compute units; return what became of them."""
         what = key_of([asdict(unit) for unit in units])[:8]
-        return self._answer(lambda: self._informed(known).do(units), f"shard {what} was computed")
+        return self._answer(lambda: self._informed(plan_refs).do(units), f"shard {what} was computed")
 
     def _answer(self, function: Callable[[], Any], what: str) -> Answer:
         try:
@@ -152,20 +156,20 @@ class Seat:
             self._informed(()).bench.model(next(iter(self._about[1].models)))
         return ray.get_runtime_context().get_node_id()
 
-    def _informed(self, known: Sequence[Any]) -> Worker:
+    def _informed(self, plan_refs: Sequence[Any]) -> Worker:
         """Return the worker, which knows the plan.
 
         Args:
-            known: The plan as Ray keeps it, in a list, because Ray would otherwise send it with every shard; or nothing.
+            plan_refs: The plan as Ray keeps it, in a list, as Ray would otherwise send it with each shard; or nothing.
         """
         import ray
 
         if self._worker is None:
             folder, config, base, device = self._about
             self._worker = Worker(folder, config, base, device)
-        if known and known[0] != self._known:
-            self._worker.bench.know(ray.get(known[0]))
-            self._known = known[0]
+        if plan_refs and plan_refs[0] != self._known:
+            self._worker.bench.know(ray.get(plan_refs[0]))
+            self._known = plan_refs[0]
         return self._worker
 
 
@@ -317,16 +321,16 @@ class Ray:
         """Wait a little, and return what workers answered; those that have just begun are ready then."""
         waiting = {hand.answer: hand for hand in self._hands if hand.answer is not None}
         arrived, _ = self._ray.wait(list(waiting), num_returns=1, timeout=_LOOK)
-        found = []
+        answers = []
         for answer in arrived:
             hand = waiting[answer]
             hand.answer = None
             value = self._value(answer)
             if hand.node:
-                found.append((hand, value))
+                answers.append((hand, value))
             else:
                 hand.node = value
-        return found
+        return answers
 
     def _value(self, answer: Any) -> Any:  # noqa: ANN401 - what a method of an actor returns
         try:

@@ -191,19 +191,19 @@ class Run:
                 else "was skipped: an earlier step left nothing to take"
             )
             raise ResultError(f"step {step!r} {what}", fix="see run.status()")
-        known = dict.fromkeys(name for group in groups for name in group.labels)
+        names = dict.fromkeys(name for group in groups for name in group.labels)
         for name in labels:
-            if name not in known:
+            if name not in names:
                 raise ArgumentError(
-                    f"the results of step {step!r} have no label {name!r}", fix=did_you_mean(name, known)
+                    f"the results of step {step!r} have no label {name!r}", fix=did_you_mean(name, names)
                 )
-        found = [
+        matches = [
             group for group in groups if all(same(group.labels.get(name), value) for name, value in labels.items())
         ]
-        if not found:
+        if not matches:
             there = "; ".join(dict.fromkeys(_said(group, labels) for group in groups))
             raise ArgumentError(f"step {step!r} has no result with {_pairs(labels)}", expected=there)
-        return found
+        return matches
 
     def one(self, step: str, *, among: Mapping[str, Any] | None = None, **labels: Any) -> Group:  # noqa: ANN401
         """Return the one group of a step with these labels.
@@ -213,22 +213,23 @@ class Run:
             among: Labels that count only where the step has them.
             **labels: Labels it must have.
         """
-        found = self._found(step, labels)
+        matches = self._found(step, labels)
         if among:
-            for name in found[0].each:
+            for name in matches[0].each:
                 wanted = among.get(f"{step}_{name}", among.get(name))
-                found = [group for group in found if wanted is None or same(group.each[name], wanted)]
-        if len(found) != 1:
+                matches = [group for group in matches if wanted is None or same(group.each[name], wanted)]
+        if len(matches) != 1:
             apart = (
-                [name for name in found[0].labels if len({json.dumps(g.labels.get(name)) for g in found}) > 1]
-                if found
+                [name for name in matches[0].labels if len({json.dumps(g.labels.get(name)) for g in matches}) > 1]
+                if matches
                 else []
             )
             raise ArgumentError(
-                f"step {step!r} has {len(found)} results", expected=f"one: say which by {', '.join(apart) or 'its labels'}",
+                f"step {step!r} has {len(matches)} results",
+                expected=f"one: say which by {', '.join(apart) or 'its labels'}",
                 fix="run.results(...) returns all of them",
             )  # fmt: skip
-        return found[0]
+        return matches[0]
 
     def labels(self, step: str, **labels: Any) -> list[dict[str, Any]]:  # noqa: ANN401
         """Return what the lists in `each` came to in a step, for each of its groups once."""

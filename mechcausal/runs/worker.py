@@ -74,15 +74,15 @@ class Worker:
 
     def problems(self, step: str) -> list[str]:
         """Return what is wrong with the models and data of a step that waits for others."""
-        found = []
+        problems = []
         for name in self.config.step(step).models or self.config.models:
             try:
                 self.bench.model(name)
                 for data in self.config.step(step).data:
                     self.bench.data(name, data, self.config.seeds[0])
             except MechcausalError as error:
-                found.append(f"step {step}: {error}")
-        return found
+                problems.append(f"step {step}: {error}")
+        return problems
 
     def do(self, units: Sequence[Unit]) -> Done:
         """Compute units and commit their rows as one shard; what a unit cannot compute becomes rows that say why.

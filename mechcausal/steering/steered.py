@@ -91,7 +91,7 @@ class Steered(Charted):
         """Say what each dose does and costs."""
         lines = []
         for _, row in self.frame.head(k).iterrows():
-            what = "asked     " if row["vector"] == "asked" else f"dose {row['dose']:+5.1f}"
+            what = "asked     " if row["vector"] == "asked" else f"dose {row['dose']:+5.3g}"
             text = f"{mark_of(row)}{what} change {row['change']:+.3f} [{row['change_low']:+.3f}, {row['change_high']:+.3f}]"
             if self.normalized:
                 text += f" effect {row['effect']:.2f}"
@@ -113,7 +113,8 @@ class Steered(Charted):
             series.append(("random directions", _points(middle, "random", "random_low", "random_high")))
         marks = [("asked", float(self.asked["change"].iloc[0]))] if len(self.asked) else []
         metric = str(self.provenance.arguments.get("metric", "metric"))
-        return line_chart(series, f"steering at {self.site}", "dose", f"change of {metric}", marks=marks)
+        ringed = self._ringed(rows, "dose")
+        return line_chart(series, f"steering at {self.site}", "dose", f"change of {metric}", marks=marks, **ringed)
 
     def cost_chart(self) -> Lines:
         """Lay out what the vector costs on neutral text by dose."""

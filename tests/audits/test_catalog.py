@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,10 @@ from small_english import small_english
 import mechcausal as mc
 from mechcausal import audit
 from mechcausal.audits.catalog import QUESTIONS
+from mechcausal.audits.estimate import Estimate
 from mechcausal.audits.fairness.benchmark_items import items_of
+from mechcausal.audits.finding import finding_from
+from mechcausal.audits.mitigation.sweep import paired
 from mechcausal.audits.privacy.canaries import SHIPPED
 from mechcausal.audits.privacy.members import Members
 from mechcausal.audits.question import AuditQuestion
@@ -115,6 +119,45 @@ def test_every_finding_has_three_controls_each_with_what_was_done_or_why_not(fin
         kinds = [control.kind for control in finding.answer.controls]
         assert sorted(kinds) == ["no-learning", "random", "trivial-input"], (word, kinds)
         assert all(len(control.says) > 20 for control in finding.answer.controls), word
+
+
+UNPAIRED = {
+    "links": "a number of candidates is no mean over pairs; with measure = 'largest' there are units",
+    "stability": "a number of heads is no mean over prompts",
+}
+"""The questions whose number has no part for each unit, as they are asked here, and why."""
+
+
+@pytest.mark.slow
+def test_every_number_can_be_compared_unit_by_unit_or_it_is_known_why_not(findings):
+    for word, finding in findings.items():
+        answer = finding.answer
+        if word in UNPAIRED:
+            assert not paired(answer, answer), word
+            continue
+        assert paired(answer, answer), word
+        clusters = answer.unit_clusters
+        assert all(isinstance(name, str) for name in clusters), word
+        assert len(clusters) in (0, len(answer.units)) or answer.resamples, word
+        mean = np.mean(answer.units or answer.estimate.value)
+        assert mean == pytest.approx(answer.estimate.value, abs=1e-9), word
+        again = finding_from(json.loads(json.dumps(finding.to_json())))
+        assert paired(again.answer, answer), word
+
+
+@pytest.mark.slow
+def test_units_have_the_error_of_their_estimate(findings):
+    """Where the interval is a clustered one; a largest of several has a wider one, and a share of trials an exact one."""
+    for word, finding in findings.items():
+        own = finding.answer.estimate
+        if finding.answer.units and own.law == "t" and own.error > 0:
+            units = Estimate.mean(finding.answer.units, finding.answer.unit_clusters)
+            if (
+                word == "attribute_inference"
+            ):  # all is read here, and its interval counts how many of each class there are
+                assert units.error <= own.error
+            else:
+                assert units.error == pytest.approx(own.error, rel=0.15, abs=1e-7), word
 
 
 @pytest.mark.slow

@@ -23,7 +23,7 @@ def test_it_is_the_curve_of_python(tmp_path, hiring):
 
 
 def test_text_dry_runs_and_errors():
-    assert "dose  +1.0" in run(*WORDS).output
+    assert "dose    +1 " in run(*WORDS).output
     assert run(*WORDS, "--dry-run").output.startswith("2 cells")
     assert "name the data" in refused("steer", "organism:hiring", "--site", "L2.resid_post")
     assert "ends in .safetensors" in refused(*WORDS, "--direction", "x.pt")

@@ -25,7 +25,7 @@ def test_bad_input():
     for rows, options, said in (
         ([], {}, "without tokens"),
         ([[1], []], {}, "without tokens"),
-        ([[1, 2]], {"width": 1}, "too small"),
+        ([[1, 2]], {"width": 1}, "padded to this width"),
         ([[1]], {"side": "top"}, "one of two sides"),
     ):
         with pytest.raises(DataError, match=said):

@@ -37,6 +37,10 @@ def test_decoder_rows_have_length_one_unless_asked_otherwise(hiring, saved):
 
 
 def test_what_is_refused(hiring, saved):
+    with pytest.raises(
+        ModelError, match=r"'hiring' is no folder of a dictionary: the one that ships: \"organism:hiring\""
+    ):
+        mc.features.load(hiring, "hiring")
     with pytest.raises(DataError, match=r"another site \(got L2.resid_post; expected L1.resid_post\)"):
         mc.features.load(hiring, saved, site="L2.resid_post")
     with pytest.raises(ModelError, match="no dictionary ships with organism:by_hand"):

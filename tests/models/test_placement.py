@@ -1,4 +1,4 @@
-"""Names of precisions and devices."""
+"""Names of precisions, and one device for a model."""
 
 from types import SimpleNamespace
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mechcausal.errors import ArgumentError, UnsupportedError
-from mechcausal.models.placement import DTYPES, device_called, dtype_called, require_one_device
+from mechcausal.models.placement import DTYPES, dtype_called, require_one_device
 
 
 @pytest.mark.parametrize("name", DTYPES)
@@ -18,30 +18,6 @@ def test_a_precision_by_any_of_its_names(name):
 def test_what_is_no_precision(dtype):
     with pytest.raises(ArgumentError, match="load cannot take this 'dtype'"):
         dtype_called(dtype)
-
-
-def test_a_device_of_this_machine():
-    assert device_called(None) is None
-    assert device_called("cpu") == device_called(torch.device("cpu")) == torch.device("cpu")
-
-
-@pytest.mark.parametrize("device", ["cpuu", True, 1.5, "meta"])
-def test_what_is_no_device(device):
-    with pytest.raises(ArgumentError, match="load cannot take this 'device'"):
-        device_called(device)
-
-
-def test_a_device_that_is_not_here(monkeypatch):
-    with pytest.raises(UnsupportedError, match="there is no device cpu:1"):
-        device_called("cpu:1")
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(UnsupportedError, match="torch finds no cuda device"):
-        device_called("cuda")
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert device_called("cuda:1") == torch.device("cuda", 1)
-    with pytest.raises(UnsupportedError, match=r"there is no device cuda:2 .got 2 cuda devices"):
-        device_called("cuda:2")
 
 
 def test_a_model_is_on_one_device():

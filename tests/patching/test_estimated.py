@@ -13,6 +13,7 @@ from mechcausal.interventions import Edit, Mean
 from mechcausal.metrics import metric
 from mechcausal.models.engine import Plan, evaluate, mean_activations
 from mechcausal.patching.estimated import MeanInfluence, why_known
+from mechcausal.results.intervals import mean_intervals
 
 
 @pytest.fixture(scope="module")
@@ -28,16 +29,22 @@ def plan_of(model, base, pool, sites, at, *, per_position, name="logit_diff"):
 
 
 def moved_by_each(model, plan, pool, *, per_position, step):
-    """Return the influence by brute force: the mean of every cell with the weight of one example raised."""
-    unchanged, moved = evaluate(model, plan, batch_size=64).values.mean(1), []
+    """Return influence and bias by brute force: every cell with the weight of one example raised.
+
+    The influence is how the mean of all examples moves, the bias how the example itself does, a share of all of them.
+    """
+    unchanged, moved = evaluate(model, plan, batch_size=64).values, []
     for row in range(len(plan.base)):
         its = pool.take(list(range(row, len(pool), len(plan.base))))
         # Over positions a long prompt has a larger share of the mean.
         share = 1.0 if per_position else float(its.mask.sum() / pool.mask.sum()) * len(plan.base)
         own = mean_activations(model, its, list(plan.means), batch_size=16, per_position=per_position)
         means = {site: mean + step * share * (own[site] - mean) for site, mean in plan.means.items()}
-        moved.append(evaluate(model, replace(plan, means=means), batch_size=64).values.mean(1))
-    return (np.stack(moved) - unchanged).T / step
+        moved.append((evaluate(model, replace(plan, means=means), batch_size=64).values - unchanged) / step)
+    by_example = np.stack(moved, axis=1)  # [cell moved example]
+    bias = np.trace(by_example, axis1=1, axis2=2) / len(plan.base) ** 2
+    around = by_example.mean(2)
+    return around - around.mean(1, keepdims=True) + bias[:, None]
 
 
 @pytest.mark.parametrize("at", ["@-1", "@1:3"])
@@ -56,7 +63,7 @@ def test_it_is_the_finite_difference_where_the_model_is_linear(by_hand, at):
     influence = MeanInfluence(by_hand, plan, pairs.pooled, by_hand, True, 3).of_examples()
     expected = moved_by_each(by_hand, plan, pairs.pooled, per_position=True, step=1e-2)
     np.testing.assert_allclose(influence, expected, atol=2e-3)
-    np.testing.assert_allclose(influence.mean(1), 0, atol=1e-5)
+    np.testing.assert_allclose(influence.mean(1), expected.mean(1), atol=2e-4)
 
 
 @pytest.mark.parametrize("lengths", [(7,) * 6, (7, 5, 6, 7, 5, 6)])
@@ -83,6 +90,8 @@ def test_it_is_the_finite_difference_of_whole_activations_and_joint_cells(length
     influence = MeanInfluence(model, plan, prompts, model, per_position, 4).of_examples()
     expected = moved_by_each(model, plan, prompts, per_position=per_position, step=1e-3)
     np.testing.assert_allclose(influence, expected, atol=0.02 * np.abs(expected).max(), rtol=0.02)
+    bias = expected.mean(1)
+    np.testing.assert_allclose(influence.mean(1), bias, atol=0.02 * np.abs(bias).max(), rtol=0.02)
 
 
 def test_the_interval_counts_it():
@@ -94,6 +103,23 @@ def test_the_interval_counts_it():
     assert (np.abs(widths[0] - widths[1]) > 1e-6).all()
     assert "mean_taken_as_known" not in counted.provenance.arguments
     assert "other prompts" in known.provenance.arguments["mean_taken_as_known"]
+
+
+def test_it_is_said_where_prompts_are_much_of_their_own_mean():
+    model, task = mc.load("organism:hiring"), mc.task("hiring")
+    few = mc.ablate(model, task.prompts(model, 12), sites=["L2.mlp_out", "L2.z.H3"], do="mean")
+    assert "note: each of the 12 examples is a part of the mean that replaces it, which takes 1 cell " in few.summary()
+    others = mc.ablate(
+        model, task.prompts(model, 12), sites="L2.mlp_out", do="mean", reference=task.prompts(model, 50, seed=1)
+    )
+    many = mc.ablate(model, task.prompts(model, 400), sites="L2.mlp_out", do="mean")
+    for result in (others, many):
+        assert "part of the mean" not in result.summary()
+    # As wide as the same without the bias, and the bias at a right angle.
+    around = few.influence - few.influence.mean(1, keepdims=True)
+    narrower = mean_intervals(few.examples - few.baselines["base"], few.clusters, influence=around)
+    width = (few.frame["change_high"] - few.frame["change_low"]).to_numpy()
+    assert (width > narrower["high"] - narrower["low"]).all()
 
 
 def test_what_is_taken_as_known_is_said():

@@ -1,5 +1,7 @@
 """Answers to suites: the association of a stereotype, questions about numbers, and what it would cost."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -48,6 +50,16 @@ def test_a_question_about_a_number_is_answered_by_ridge_beside_one_about_classes
     cost = probe_suite.cost(hiring, asked, sites=["embed", "L1.resid_post"], kinds=["logistic", "means"])
     assert cost.cells == 2 * (1 + 2)
     assert cost.forwards == 2 * 160
+
+
+def test_templates_of_any_question_are_said(hiring):
+    declared = mc.task("hiring").prompts(hiring, 40)
+    bare = replace(declared, clusters=())
+    ask = lambda prompts: privacy(prompts, identity="gender", at="@decision").questions  # noqa: E731
+    both = probe_suite(hiring, Suite("both", ask(declared) + ask(bare)), sites="L1.resid_post", control=False)
+    assert "note: no clusters are declared, but the 40 texts look like" in both.summary()
+    told = probe_suite(hiring, Suite("told", ask(declared)), sites="L1.resid_post", control=False)
+    assert "no clusters are declared" not in told.summary()
 
 
 def test_nothing_to_answer_is_refused(hiring):

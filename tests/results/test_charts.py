@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mechcausal.errors import ResultError
-from mechcausal.results.charts import PALETTE, bar_chart, bars, figure, line_chart, lines, still
+from mechcausal.results.charts import PALETTE, bar_chart, figure, line_chart, still
 
 NONE = float("nan")
 ROWS = [
@@ -18,6 +18,14 @@ ROWS = [
     ("second", NONE, NONE, NONE, "indirect"),
 ]
 CURVE = [(1.0, 3.0, 2.0, 4.0), (0.0, 1.0, 0.5, 1.5), (0.5, 2.0, 1.0, 3.0)]
+
+
+def bars(rows, *labels):
+    return still(bar_chart(rows, *labels))
+
+
+def lines(series, *labels, **options):
+    return still(line_chart(series, *labels, **options))
 
 
 def parts(picture, kind):
@@ -86,6 +94,25 @@ def test_several_lines_have_a_legend_and_no_band_without_intervals():
     picture = lines([("a", [(0, 1, NONE, NONE), (1, 2, NONE, NONE)]), ("b", CURVE)], "t", "x", "y")
     assert {"a", "b"} <= set(texts(picture))
     assert len(parts(picture, "polygon")) == 1
+
+
+def test_points_with_a_ring():
+    other = ("b", [(0.5, 1, NONE, NONE)])
+    chart = line_chart([("a", CURVE), other], "t", "x", "y", ringed=[0.5], note="ringed: survives")
+    picture = still(chart)
+    dots, rings = (
+        [node for node in parts(picture, "circle") if (node.attrib["fill"] == "none") == ring] for ring in (0, 1)
+    )
+    assert len(dots) == 4
+    assert [node.attrib["cx"] for node in rings] == [dots[1].attrib["cx"]]
+    assert [node.attrib["cy"] for node in rings] == [dots[1].attrib["cy"]]
+    assert "ringed: survives" in texts(picture)
+    assert chart.describe().endswith("ringed at 0.5; ringed: survives")
+    drawn = figure(chart)
+    widths = {trace.name: trace.marker.line.width for trace in drawn.data if trace.name}
+    assert widths == {"a": (0, 2, 0), "b": (0,)}
+    assert "ringed: survives" in drawn.layout.xaxis.title.text
+    assert "ringed" not in line_chart([("a", CURVE)], "t", "x", "y").describe()
 
 
 def test_live_figures():

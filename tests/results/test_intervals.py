@@ -153,3 +153,20 @@ def test_an_estimate_from_the_same_examples_widens_the_interval():
             hits[name] += found["low"][0] <= 0 <= found["high"][0]
     assert 0.92 <= hits["with"] / runs <= 0.98
     assert hits["without"] / runs < 0.7
+
+
+def test_the_mean_of_an_influence_is_a_bias_that_widens_the_interval():
+    """A mean that is known to be off by about as much as its error: its interval covers, and stays around the mean."""
+    draw, hits = np.random.default_rng(0), {"with": 0, "without": 0}
+    for _ in range(800):
+        values = draw.normal(size=(1, 25)) + 0.2
+        for name, bias in (("with", 0.2), ("without", 0.0)):
+            found = mean_intervals(values, influence=np.full((1, 25), bias))
+            hits[name] += found["low"][0] <= 0 <= found["high"][0]
+            assert (found["low"] + found["high"])[0] / 2 == pytest.approx(values.mean())
+    assert 0.92 <= hits["with"] / 800 <= 0.98
+    assert hits["without"] / 800 < 0.88
+    below = np.full(25, 2.0)
+    ratio = ratio_intervals(values, below, bias=np.array([0.2]))
+    same = mean_intervals(values / below, influence=np.full((1, 25), 0.1))
+    assert (ratio["low"][0], ratio["high"][0]) == pytest.approx((same["low"][0], same["high"][0]))

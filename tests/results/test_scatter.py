@@ -85,3 +85,13 @@ def test_the_live_figure_has_a_trace_for_the_diagonal_and_for_each_group(scatter
 def test_nothing_is_not_drawn():
     with pytest.raises(ResultError, match="nothing to draw"):
         still(Points((), "T", "x", "y"))
+
+
+def test_a_ring_around_a_point():
+    points = (Point("a", 0, 1), Point("b", 1, 2, ringed=True))
+    scatter = Points(points, "t", "x", "y", note="ringed: survives")
+    rings = re.findall(r'<circle cx="([\d.]+)" cy="([\d.]+)" r="[\d.]+" fill="none"', still(scatter))
+    dots = re.findall(r'<circle cx="([\d.]+)" cy="([\d.]+)" r="3.4"', still(scatter))
+    assert rings == dots[1:]
+    assert "b (1, 2, ringed)" in scatter.describe()
+    assert figure(scatter).data[0].marker.line.width == (0, 2)

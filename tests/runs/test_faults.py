@@ -12,6 +12,7 @@ import subprocess
 import time
 from contextlib import contextmanager, suppress
 from datetime import datetime
+from functools import partial
 
 import pytest
 from small_runs import assert_sound, bits, content, drive, driver_of, finish, kill_when, said, shards, wait_for
@@ -189,7 +190,9 @@ def set_back():
 def test_ctrl_c_stops_with_how_to_go_on(out, reference, tmp_path):
     file = tmp_path / "experiment.toml"
     file.write_text(Experiment.of(content()).config.to_toml())
-    process = driver_of(out, words=["run", str(file), "-o", str(out)])
+    # A shell gives what it starts in the background, these tests perhaps, no Ctrl-C.
+    hear = partial(signal.signal, signal.SIGINT, signal.default_int_handler)
+    process = driver_of(out, words=["run", str(file), "-o", str(out)], before=hear)
     wait_for(lambda: shards(out) >= 5)
     os.kill(process.pid, signal.SIGINT)
     process.join()

@@ -11,7 +11,7 @@ import numpy as np
 from mechcausal.arguments import Count, Texts
 from mechcausal.audits.decisions import OfDecisions, constant, correct, guess_of, unnamed, what_is_written
 from mechcausal.audits.desk import Desk
-from mechcausal.audits.finding import Answer, Control, Identified
+from mechcausal.audits.finding import Answer, Control
 from mechcausal.audits.grouped import bars_of, by_group, groups_of, wrong_groups
 from mechcausal.audits.perturbed import plain_prompts
 from mechcausal.audits.preferred import asked_of, shown
@@ -40,13 +40,7 @@ class Accuracy(OfDecisions):
     family: ClassVar[Family] = "accuracy"
     estimand: ClassVar[str] = "the share of prompts (of a reward model, of pairs) whose decision is the right one"
     contrast: ClassVar[str] = "what the model decides against the answer that is declared right"
-    population: ClassVar[str] = "prompts like those in the data"
-    held_fixed: ClassVar[str] = "every prompt, which is asked as it is"
-    identified: ClassVar[Identified] = "descriptive"
     scale: ClassVar[str] = "share of prompts"
-    assumptions: ClassVar[tuple[str, ...]] = (
-        "the answers of the prompts (of a classifier the labels, of a reward model the choices) are true",
-    )
     limits: ClassVar[tuple[str, ...]] = ("it speaks of prompts like these, and of no others",)
     bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
     better: ClassVar[Better] = "high"

@@ -15,7 +15,8 @@ from mechcausal.audits.decisions import OfDecisions, confidence, correct, forwar
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.estimate import Estimate
 from mechcausal.audits.figures import Point, Points
-from mechcausal.audits.finding import Answer, Control, Identified
+from mechcausal.audits.finding import Answer, Control
+from mechcausal.audits.linear import as_units
 from mechcausal.audits.logistic import fit
 from mechcausal.audits.perturbed import plain_prompts
 from mechcausal.audits.preferred import asked_of, shown
@@ -66,12 +67,9 @@ class Calibration(OfDecisions):
         "the expected calibration error of the decisions, less that of a calibrated model with the same confidences"
     )
     contrast: ClassVar[str] = "how sure the model is against how often it is right"
-    population: ClassVar[str] = "prompts like those in the data"
-    held_fixed: ClassVar[str] = "every prompt, which is asked as it is"
-    identified: ClassVar[Identified] = "descriptive"
     scale: ClassVar[str] = "probability"
     assumptions: ClassVar[tuple[str, ...]] = (
-        "the answers of the prompts (of a classifier the labels, of a reward model the choices) are true",
+        *OfDecisions.assumptions,
         "given the confidence, the prompts are independent (for the simulated error alone)",
     )
     limits: ClassVar[tuple[str, ...]] = ("what a calibrated model exceeds is small, not known to be nothing",)
@@ -86,7 +84,8 @@ class Calibration(OfDecisions):
         right, log_odds = correct(desk, asked, self.against), confidence(desk, asked, self.against)
         sure = special.expit(log_odds)
         ece, null = expected_error(sure, right, self.bins), simulated(sure, self.bins, self.draws, desk.seed)
-        estimate = _excess(ece - null.mean, sure, right, prompts.clusters, self.bins, desk.level)
+        moved = signed(sure, right, self.bins)
+        estimate = _excess(ece - null.mean, moved, prompts.clusters, desk.level)
         slope = calibration_slope(log_odds, right, prompts.clusters, desk.level)
         gap = desk.mean(sure - right, prompts.clusters)
         rows = [
@@ -114,6 +113,7 @@ class Calibration(OfDecisions):
                 {**beginning, "confidence": float(sure[row]), "right": bool(right[row] > 0.5)}
                 for row, beginning in zip(order, shown(desk, asked, order), strict=True)
             ),
+            units=as_units(moved - null.mean), unit_clusters=prompts.clusters,
         )  # fmt: skip
 
     def forwards(self, desk: Desk) -> float:
@@ -207,16 +207,19 @@ def _members(sure: np.ndarray, bins: int) -> list[np.ndarray]:
     return [number == each for each in np.unique(number)]
 
 
-def _excess(
-    value: float, sure: np.ndarray, right: np.ndarray, clusters: Sequence[Any] | np.ndarray, bins: int, level: float
-) -> Estimate:
-    """Return the excess with an interval: each prompt moves the error by its distance, signed as that of its bin."""
-    signed = np.zeros(len(sure))
+def signed(sure: np.ndarray, right: np.ndarray, bins: int = 15) -> np.ndarray:
+    """Return by how much each prompt moves the error: its distance, signed as that of its bin; their mean is the error."""
+    out = np.zeros(len(sure))
     for here in _members(sure, bins):
-        signed[here] = np.sign(sure[here].mean() - right[here].mean()) * (sure[here] - right[here])
-    spread = Estimate.mean(signed, clusters, level)
+        out[here] = np.sign(sure[here].mean() - right[here].mean()) * (sure[here] - right[here])
+    return out
+
+
+def _excess(value: float, moved: np.ndarray, clusters: Sequence[Any] | np.ndarray, level: float) -> Estimate:
+    """Return the excess with an interval, from what each prompt moves the error by."""
+    spread = Estimate.mean(moved, clusters, level)
     reach = (spread.high - spread.low) / 2
-    n_clusters = int(cluster_numbers(clusters, len(sure)).max()) + 1
+    n_clusters = int(cluster_numbers(clusters, len(moved)).max()) + 1
     return Estimate(
-        value, value - reach, value + reach, len(sure), n_clusters, level, "t", spread.error, spread.freedom
+        value, value - reach, value + reach, len(moved), n_clusters, level, "t", spread.error, spread.freedom
     )

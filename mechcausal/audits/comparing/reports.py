@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import is_integer_dtype
 
 from mechcausal.arguments import checked
 from mechcausal.audits.estimate import Estimate
 from mechcausal.audits.filed import write_document
-from mechcausal.audits.finding import Finding
+from mechcausal.audits.finding import Answer, Finding
 from mechcausal.audits.mitigation.sweep import difference
 from mechcausal.audits.plain import plain
 from mechcausal.audits.question import QUESTIONS
@@ -26,6 +27,8 @@ VERSION = 1
 ALPHA = 0.05
 """From which adjusted p-value on a finding is said to have moved."""
 _RANK = {"pass": 0, "measured": 0, "not-run": 1, "inconclusive": 1, "fail": 2, "error": 3}
+_NUMBERS = ("unit", "pair", "prompt", "item")
+"""The columns of examples that say which unit of the data they are."""
 _FREE = ("id", "at_most", "at_least", "data")  # what may differ between two questions about the same number
 
 
@@ -140,12 +143,14 @@ class Comparison:
             raise ResultError(
                 f"the examples of {name} are not the same in both reports", got=change.note or "not paired"
             )
+        if not change.before.answer.units:
+            raise ResultError(f"no single example has a part of {name}, which was compared draw by draw")
         first, second = (np.array(finding.answer.units) for finding in (change.before, change.after) if finding.answer)
         table = pd.DataFrame(
             {"unit": np.arange(len(first)), "before": first, "after": second, "change": second - first}
         )
-        sides = [finding.examples() for finding in (change.before, change.after)]
-        if all(len(side) == len(first) for side in sides):
+        sides = [_by_unit(finding, len(first)) for finding in (change.before, change.after)]
+        if sides[0] is not None and sides[1] is not None:
             table = table.join(sides[0].add_suffix("_before")).join(sides[1].add_suffix("_after"))
         return table.sort_values("change", key=np.abs, ascending=False, kind="stable").reset_index(drop=True)
 
@@ -257,9 +262,20 @@ def _change(before: Finding, after: Finding) -> Change:
     gap, paired = difference(after.answer, before.answer) if same else (_apart(before, after), False)
     notes = [] if same else ["the data differ"]
     if same and not paired:
-        notes.append("there is no number for each unit, so the two standard errors are combined as if independent")
+        notes.append(_why_not_paired(after.answer, before.answer))
     notes += ["the thresholds differ"] if before.threshold != after.threshold else []
     return Change(before, after, gap, paired, note=", ".join(notes))
+
+
+def _why_not_paired(*answers: Answer) -> str:
+    """Say why two numbers from the same data are not compared unit by unit."""
+    if all(answer.estimate.law == "exact" for answer in answers):
+        return "the number is a count or a maximum without a standard error, so whether it moved by more than chance is not known"
+    if all(answer.units or answer.resamples for answer in answers):
+        return (
+            "other examples of the data were judged (another seed chose them), so the numbers are taken as independent"
+        )
+    return "there is no number for each unit, so the two standard errors are combined as if independent"
 
 
 def _set(spec: Mapping[str, Any]) -> dict[str, Any]:
@@ -267,8 +283,9 @@ def _set(spec: Mapping[str, Any]) -> dict[str, Any]:
     kind = QUESTIONS[spec["ask"]] if spec.get("ask") in QUESTIONS else None
     try:
         defaults = {} if kind is None else plain(kind("data").in_full())
-    except MechcausalError:  # it needs more than data
-        defaults = {part.name: part.default for part in fields(kind)} if kind is not None else {}
+    except (MechcausalError, TypeError):  # it needs more than data: labels, a mediator
+        listed = () if kind is None else fields(kind)
+        defaults = {part.name: plain(part.default) for part in listed if part.default is not MISSING}
     kept = [name for name in spec if name == "ask" or name not in defaults or spec[name] != defaults[name]]
     return {name: spec[name] for name in kept if name not in _FREE}
 
@@ -280,6 +297,20 @@ def _apart(before: Finding, after: Finding) -> Estimate:
     from dataclasses import replace
 
     return difference(replace(after.answer, units=()), replace(before.answer, units=()))[0]
+
+
+def _by_unit(finding: Finding, count: int) -> pd.DataFrame | None:
+    """Return the examples in the order of the units; None where they are not one for each.
+
+    Examples stand with the largest first, so it is their number in the data that says which unit they are.
+    """
+    examples = finding.examples()
+    if len(examples) != count or "site" in examples:  # of sites, of which there may be as many
+        return None
+    numbers = next((examples[name] for name in _NUMBERS if name in examples and is_integer_dtype(examples[name])), None)
+    if numbers is None:
+        return examples
+    return None if numbers.duplicated().any() else examples.loc[numbers.sort_values().index].reset_index(drop=True)
 
 
 def _digests(finding: Finding) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from mechcausal.audits.explaining.nuisances import described, differing, held_ou
 from mechcausal.audits.explaining.observational import NO_OVERLAP
 from mechcausal.audits.figures import Bar, Bars
 from mechcausal.audits.finding import Answer, Control, Identified
+from mechcausal.audits.linear import as_units, of_ratio
 from mechcausal.audits.perturbed import plain_prompts, written
 from mechcausal.audits.question import AuditQuestion, Better, Family
 from mechcausal.audits.redrawn import on_two_scales, over_spread, some_of
@@ -128,13 +129,13 @@ class ConceptEffect(AuditQuestion):
                 f"the edit itself changes the outcome by {do}, outside the interval of the adjusted number: a cause is "
                 "missing, or the effect differs between texts; the edit is the reference"
             )
-        psi = fitted.scores if self.model == "interactive" else _linearized(*fitted.parts)
+        psi = fitted.scores if self.model == "interactive" else of_ratio(*fitted.parts)
         return Answer(
             adjusted, self._says(fitted, adjusted, do, value, labels.classes, why if refused else "", x.shape[1]),
             self._controls(desk, prompts, fitted), pd.DataFrame(rows, columns=["what", "value", "low", "high"]),
             (_figure(rows),), _examples(desk, prompts, labels.classes, labels.codes[kept], fitted),
             dropped=() if whole else (("prompts without a label", len(labels.codes) - len(kept)),), marks=marks,
-            cannot_fail=why if refused else "", units=() if refused else tuple(map(float, psi)),
+            cannot_fail=why if refused else "", units=() if refused else as_units(psi),
             unit_clusters=() if refused else tuple(prompts.clusters),
             assumptions=() if self.model == "interactive" else ("the concept adds the same to the outcome in every text",),
         )  # fmt: skip
@@ -328,12 +329,6 @@ def _telling(x: np.ndarray, concept: np.ndarray, names: tuple[str, ...]) -> str:
     """Return the columns that tell the concept most."""
     apart = separation(x, concept)
     return ", ".join(repr(names[column]) for column in np.argsort(-apart, kind="stable")[:3] if apart[column] > 0)
-
-
-def _linearized(above: np.ndarray, below: np.ndarray) -> np.ndarray:
-    """Return one number for each text whose mean is the ratio of the means, and which vary as that ratio does."""
-    ratio = above.mean() / below.mean()
-    return ratio + (above - ratio * below) / below.mean()
 
 
 def _figure(rows: list[tuple[str, float, float, float]]) -> Bars:

@@ -15,6 +15,7 @@ from mechcausal.audits.desk import Desk
 from mechcausal.audits.estimate import Estimate
 from mechcausal.audits.examples import of_pairs
 from mechcausal.audits.finding import Answer, Control, Identified
+from mechcausal.audits.linear import as_units, named, of_ratio
 from mechcausal.audits.metered import OfMetric
 from mechcausal.audits.question import Family
 from mechcausal.audits.sources import DATA, Source
@@ -127,9 +128,10 @@ class Faithfulness(OfMetric):
 
     def answer(self, desk: Desk) -> Answer:
         """Return how faithful the circuit is."""
-        pairs, circuit = self._found(desk)
+        pairs, circuit, judging = self._found(desk)
         found = self._judge(desk, circuit).run(desk.model, pairs)
         numbers = measures(found, desk.level)
+        above, below = parts(found)[self.measure]
         estimate = numbers[self.measure]
         asked = found.provenance.arguments
         anchors = {
@@ -153,7 +155,8 @@ class Faithfulness(OfMetric):
         lost = runs["whole_model"] - runs["circuit_alone"]
         return Answer(
             estimate, says, self._controls(found), pd.DataFrame(rows), (bars,), of_pairs(desk.model, pairs, runs, lost),
-            marks=notes,
+            marks=notes, units=as_units(above if below is None else of_ratio(above, below)),
+            unit_clusters=named(found.clusters, judging),
         )  # fmt: skip
 
     def forwards(self, desk: Desk) -> float:
@@ -195,13 +198,14 @@ class Faithfulness(OfMetric):
         elif isinstance(pairs, Contrast) and len(np.unique(units(pairs))) < 2 * FEWEST:
             yield f"{self._name_of('data')} has too few clusters to find a circuit on one half and judge it on the other: bring at least {2 * FEWEST}"
 
-    def _found(self, desk: Desk) -> tuple[Contrast, Circuit]:
-        """Return the pairs to judge on, and the circuit."""
+    def _found(self, desk: Desk) -> tuple[Contrast, Circuit, np.ndarray]:
+        """Return the pairs to judge on, the circuit, and which of the data these pairs are."""
         pairs: Contrast = desk.data
         if "circuit" in desk.held:
-            return pairs, desk.held["circuit"]
+            return pairs, desk.held["circuit"], np.arange(len(pairs))
         first, second = split(units(pairs), 0.5, seed=[desk.seed, 53], fewest=FEWEST, what="pairs")
-        return pairs.take(second.tolist()), self._search(desk).run(desk.model, pairs.take(first.tolist()))
+        circuit = self._search(desk).run(desk.model, pairs.take(first.tolist()))
+        return pairs.take(second.tolist()), circuit, second
 
     def _search(self, desk: Desk) -> Discovering:
         return Discovering(method=self.method, share=self.share, metric=self.metric_at(desk))
@@ -233,14 +237,22 @@ def alone(found: Evaluation) -> dict[str, np.ndarray]:
     }
 
 
-def measures(found: Evaluation, level: float = 0.95) -> dict[str, Estimate]:
-    """Return the four measures with their intervals."""
+def parts(found: Evaluation) -> dict[str, tuple[np.ndarray, np.ndarray | None]]:
+    """Return the numerator and the denominator of the four measures in each pair; a loss has no denominator."""
     whole, nothing = found.baselines["clean"], found.baselines["corrupt"]
     circuit, rest = alone(found).values()
     behavior = whole - nothing
     return {
-        "faithfulness": Estimate.ratio(circuit - nothing, behavior, found.clusters, level),
-        "completeness": Estimate.ratio(rest - nothing, behavior, found.clusters, level),
-        "comprehensiveness": Estimate.mean(whole - rest, found.clusters, level),
-        "sufficiency": Estimate.mean(whole - circuit, found.clusters, level),
+        "faithfulness": (circuit - nothing, behavior), "completeness": (rest - nothing, behavior),
+        "comprehensiveness": (whole - rest, None), "sufficiency": (whole - circuit, None),
+    }  # fmt: skip
+
+
+def measures(found: Evaluation, level: float = 0.95) -> dict[str, Estimate]:
+    """Return the four measures with their intervals."""
+    return {
+        name: Estimate.mean(above, found.clusters, level)
+        if below is None
+        else Estimate.ratio(above, below, found.clusters, level)
+        for name, (above, below) in parts(found).items()
     }

@@ -15,6 +15,7 @@ from mechcausal.audits.desk import Desk
 from mechcausal.audits.estimate import Estimate
 from mechcausal.audits.examples import of_prompts
 from mechcausal.audits.finding import Answer, Control, Identified
+from mechcausal.audits.linear import as_units, named
 from mechcausal.audits.perturbed import plain_prompts
 from mechcausal.audits.question import AuditQuestion, Family
 from mechcausal.data.places import At, as_text
@@ -136,7 +137,7 @@ class Observational(AuditQuestion):
                 },
                 effects, rows=second,
             ),
-            marks=marks,
+            marks=marks, units=as_units(effects), unit_clusters=named(judged.clusters, second),
             assumptions=() if refused else ("for the observed slopes: nothing outside this activation moves both",),
         )  # fmt: skip
 

@@ -13,6 +13,7 @@ from mechcausal.arguments import Count, OpenShare
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.estimate import Estimate
 from mechcausal.audits.finding import Answer, Control, Identified
+from mechcausal.audits.linear import as_units, named, of_ratio
 from mechcausal.audits.metered import OfMetric
 from mechcausal.audits.question import Family
 from mechcausal.data.contrast import Contrast
@@ -108,6 +109,7 @@ class Rationale(OfMetric):
         return Answer(
             estimate, says, self._controls(drawn, estimate), _table(points, counts, anchors, len(names)),
             (_figure(points, counts),), ranked,
+            units=as_units(of_ratio(np.mean(curves[self.measure], axis=0), everything)), unit_clusters=named(clusters, second),
         )  # fmt: skip
 
     def _attributed(self, desk: Desk, pairs: Contrast) -> tuple[list[str], np.ndarray]:

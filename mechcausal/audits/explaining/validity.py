@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -15,6 +15,7 @@ from mechcausal.audits.desk import Desk
 from mechcausal.audits.estimate import Estimate
 from mechcausal.audits.figures import Point, Points
 from mechcausal.audits.finding import Answer, Control, Identified
+from mechcausal.audits.linear import named, resampled
 from mechcausal.audits.metered import OfMetric
 from mechcausal.audits.question import Family
 from mechcausal.circuits.discover import Discovering
@@ -91,10 +92,10 @@ class InterventionalValidity(OfMetric):
         pairs: Contrast = desk.data
         if self.predicted in OF_EDGES:
             return self._of_edges(desk, pairs)
-        seen = judged = pairs
+        seen, judged, rows = pairs, pairs, np.arange(len(pairs))
         if self.predicted == "probe":
-            first, second = split(units(pairs), 0.5, seed=[desk.seed, 41], fewest=FEWEST, what="pairs")
-            seen, judged = pairs.take(first.tolist()), pairs.take(second.tolist())
+            first, rows = split(units(pairs), 0.5, seed=[desk.seed, 41], fewest=FEWEST, what="pairs")
+            seen, judged = pairs.take(first.tolist()), pairs.take(rows.tolist())
         result = patch(desk.model, judged, sites=self.sites, at=self.at, direction=self.direction,
                        metric=self.metric_at(desk), batch_size=desk.batch_size)  # fmt: skip
         names = [f"{site}{at if at != '@all' else ''}" for site, at in _places(result.frame)]
@@ -110,7 +111,11 @@ class InterventionalValidity(OfMetric):
         estimate = _bootstrapped(predicted, measured, judged.clean.clusters, desk.seed, desk.level)
         size = self._sizes(desk, judged, result.frame)
         baseline = float("nan") if size is None else spearman(size[usable], np.abs(np.nanmean(measured, 1)))
-        return self._answered(desk, names, np.nanmean(predicted, 1), np.nanmean(measured, 1), estimate, baseline)
+        answer = self._answered(desk, names, np.nanmean(predicted, 1), np.nanmean(measured, 1), estimate, baseline)
+        clusters = named(judged.clean.clusters, rows)
+        # Ranks jump when pairs are drawn again, so no pair has a part of their correlation.
+        again = resampled(_weighted(predicted, measured, clusters), clusters, len(judged))
+        return replace(answer, resamples=again, unit_clusters=clusters)
 
     def forwards(self, desk: Desk) -> float:
         """Return roughly how many forwards it takes."""
@@ -314,17 +319,24 @@ def _bootstrapped(
     predicted: np.ndarray, measured: np.ndarray, clusters: Sequence[Any], seed: int, level: float
 ) -> Estimate:
     """Return the rank correlation with an interval: whole clusters of pairs are drawn again, for both alike."""
-    draw = np.random.default_rng([seed, 47])
-    ids = cluster_numbers(clusters, predicted.shape[1])
-    member = np.eye(int(ids.max()) + 1)[ids]
-    sums = [(np.nan_to_num(values) @ member, np.isfinite(values) @ member) for values in (predicted, measured)]
-    size, values = member.shape[1], []
-    for _ in range(_DRAWS):
-        weight = draw.multinomial(size, np.full(size, 1 / size))
-        values.append(spearman(*((total @ weight) / np.maximum(count @ weight, 1e-12) for total, count in sums)))
+    draw, size = np.random.default_rng([seed, 47]), int(cluster_numbers(clusters, predicted.shape[1]).max()) + 1
+    weighted = _weighted(predicted, measured, clusters)
+    values = [weighted(draw.multinomial(size, np.full(size, 1 / size))) for _ in range(_DRAWS)]
     value = spearman(np.nanmean(predicted, 1), np.nanmean(measured, 1))
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     return Estimate.interval(value, min(float(low), value), max(float(high), value), len(predicted), size, level)
+
+
+def _weighted(predicted: np.ndarray, measured: np.ndarray, clusters: Sequence[Any]) -> Callable[[np.ndarray], float]:
+    """Return the function that gives the rank correlation from how often each cluster of pairs is counted."""
+    ids = cluster_numbers(clusters, predicted.shape[1])
+    member = np.eye(int(ids.max()) + 1)[ids]
+    sums = [(np.nan_to_num(values) @ member, np.isfinite(values) @ member) for values in (predicted, measured)]
+
+    def correlation(weight: np.ndarray) -> float:
+        return spearman(*((total @ weight) / np.maximum(count @ weight, 1e-12) for total, count in sums))
+
+    return correlation
 
 
 def _changes(result: Any) -> np.ndarray:  # noqa: ANN401 - a Result

@@ -18,6 +18,7 @@ from mechcausal.audits.fairness.benchmark_items import OF_PAIRS, ROLES, Benchmar
 from mechcausal.audits.fairness.benchmark_scores import Score
 from mechcausal.audits.fairness.controls import detectable
 from mechcausal.audits.finding import Answer, Control, Identified
+from mechcausal.audits.linear import as_units
 from mechcausal.audits.question import AuditQuestion, Family
 from mechcausal.audits.redrawn import MOST_PAIRS, on_two_scales, some_of
 from mechcausal.data.contrast import Contrast
@@ -87,7 +88,7 @@ class Benchmark(AuditQuestion):
             score.estimate, f"{says}; {score.vacuous}" if score.vacuous else says, controls, table,
             (bar_chart(bars, f"Scores of {items.name}", "score"),), self._examples(items), dropped=tuple(items.dropped),
             marks=marks, cannot_fail=score.vacuous, smallest_detectable=detectable(score.estimate),
-            units=tuple(map(float, score.units)), unit_clusters=tuple(map(str, items.clusters)) if len(score.units) else (),
+            units=as_units(np.asarray(score.units)), unit_clusters=tuple(map(str, items.clusters)),
             null=score.ideal,
         )  # fmt: skip
 

@@ -106,13 +106,6 @@ def detectable(estimate: Estimate) -> float:
     )
 
 
-def linearized(above: np.ndarray, below: np.ndarray) -> tuple[float, ...]:
-    """Return one number for each unit whose mean is mean(above) / mean(below), and which vary as that ratio does."""
-    ratio = above.mean() / below.mean() if below.mean() else float("nan")
-    values = ratio + (above - ratio * below) / below.mean() if np.isfinite(ratio) else np.full(len(above), np.nan)
-    return tuple(map(float, values)) if np.isfinite(values).all() else ()
-
-
 def cluster_problem(pairs: Any) -> str:  # noqa: ANN401 - what the plan gives
     """Return what is wrong with the clusters of pairs; empty if nothing is."""
     if isinstance(pairs, Contrast) and pairs.clean.n_clusters < 2:

@@ -13,6 +13,7 @@ from mechcausal.audits.desk import Desk
 from mechcausal.audits.estimate import Estimate
 from mechcausal.audits.fairness.controls import cluster_problem, detectable
 from mechcausal.audits.finding import Answer, Control, Identified
+from mechcausal.audits.linear import as_units, of_difference
 from mechcausal.audits.question import AuditQuestion, Family
 from mechcausal.audits.redrawn import forwards_of_redraws, redrawn_effect
 from mechcausal.audits.sources import DATA
@@ -64,6 +65,7 @@ class EntitySwaps(AuditQuestion):
         shift = clean - corrupt
         entities = desk.mean(np.abs(shift), names)
         rows = [("entities, mean size", entities), ("entities, mean with its sign", desk.mean(shift, names))]
+        units, unit_clusters = np.abs(shift), tuple(names)
         estimate, says = entities, f"a swap of entities moves the log-odds by {entities} in size"
         random = Control.inapplicable(
             "random", "no swaps of random names were given: neutral = the name of pairs with them"
@@ -74,6 +76,11 @@ class EntitySwaps(AuditQuestion):
             other = desk.mean(moved, held.clean.clusters)
             clusters = self._clusters(pairs, held)
             estimate = Estimate.difference(np.abs(shift), moved, *clusters, level=desk.level)
+            entity = np.arange(len(pairs) + len(held)) < len(pairs)
+            units, unit_clusters = (
+                of_difference(np.r_[np.abs(shift), moved], entity, ~entity),
+                (*clusters[0], *clusters[1]),
+            )
             p = estimate.at_most(0.0)
             rows += [("random names, mean size", other), ("entities less random names", estimate)]
             says += f"; a swap of random names by {other}, which is {estimate} less"
@@ -92,8 +99,8 @@ class EntitySwaps(AuditQuestion):
         return Answer(
             estimate, says, controls, pd.concat([table, groups], ignore_index=True),
             (bar_chart(bars, "What a swap moves", "shift of the log-odds"),), self._examples(pairs, shift),
-            dropped=tuple(pairs.dropped), smallest_detectable=detectable(estimate), units=tuple(map(float, np.abs(shift))) if held is None else (),
-            unit_clusters=tuple(names) if held is None else (),
+            dropped=tuple(pairs.dropped), smallest_detectable=detectable(estimate), units=as_units(units),
+            unit_clusters=tuple(map(str, unit_clusters)),
         )  # fmt: skip
 
     def forwards(self, desk: Desk) -> float:

@@ -21,6 +21,7 @@ from mechcausal.audits.fairness.impossibility import forced, identity, picture, 
 from mechcausal.audits.fairness.metric_frame import GroupMetrics
 from mechcausal.audits.figures import Point, Points
 from mechcausal.audits.finding import Answer, Control, Identified
+from mechcausal.audits.linear import among, as_units
 from mechcausal.audits.question import AuditQuestion, Family
 from mechcausal.audits.redrawn import MOST_PAIRS, on_two_scales, over_spread, some_of
 from mechcausal.data.prompts import PromptSet
@@ -37,6 +38,7 @@ Rate = Literal[
     "calibration",
 ]
 _SHUFFLES = 199
+_FEW_CLUSTERS = "with so few clusters the groups that lie farthest apart cannot be chosen on one half alone"
 _BINS = 8  # of predicted chances, in the figure of calibration
 
 
@@ -103,7 +105,9 @@ class GroupGaps(AuditQuestion):
         """Return the gaps."""
         prompts: PromptSet = desk.data
         metrics = self._metrics(desk, prompts)
-        estimate, says, cannot_fail = self._judged(metrics, desk.seed, desk.level)
+        half, first, second, chosen = self._compared(metrics, desk.seed)
+        gap = half.gap(self.metric, first, second)
+        estimate, says, cannot_fail = self._judged(metrics, gap, (first, second), chosen)
         table, limits = self._by_group(metrics), ()
         figures: list[Any] = [self._bars(metrics)]
         if metrics.table["y_true"].notna().all():
@@ -112,14 +116,14 @@ class GroupGaps(AuditQuestion):
             limits = (sentence(metrics),)
             if metrics.table["y_score"].notna().all():
                 figures += [self._calibration(metrics)]
-        units = self._units(metrics)
+        units = self._units(half, first, second)
         marks = unnamed(desk, prompts, self.against, self.tokens) if self.decisions is None else {}
         controls = self._shuffled(metrics, desk.seed), self._redrawn(desk, prompts), self._perfect(metrics)
         return Answer(
             estimate, says, controls, table, tuple(figures),
             self._examples(prompts, metrics), limits=limits, marks=marks, cannot_fail=cannot_fail,
             smallest_detectable=detectable(estimate), units=units,
-            unit_clusters=tuple(map(str, metrics.table["cluster"])) if units else (),
+            unit_clusters=tuple(map(str, half.table["cluster"])) if units else (),
         )  # fmt: skip
 
     def forwards(self, desk: Desk) -> float:
@@ -209,23 +213,21 @@ class GroupGaps(AuditQuestion):
             fix="say it with positive=",
         )
 
-    def _judged(self, metrics: GroupMetrics, seed: int, level: float) -> tuple[Estimate, str, str]:
+    def _compared(self, metrics: GroupMetrics, seed: int) -> tuple[GroupMetrics, Any, Any, bool]:
+        """Return the units that are judged, the two groups, and whether these were chosen on other units if there are more."""
+        if len(metrics.groups) == 2:
+            return metrics, *metrics.groups, True
+        halves = self._halves(metrics, seed)
+        return halves[1] if halves else metrics, *self._apart(halves[0] if halves else metrics), bool(halves)
+
+    def _judged(
+        self, metrics: GroupMetrics, gap: Estimate, pair: tuple[Any, Any], chosen: bool
+    ) -> tuple[Estimate, str, str]:
         """Return the gap that is judged, a sentence, and why it cannot be judged."""
-        word, groups = self.metric.replace("_", " "), metrics.groups
+        word, groups, (first, second) = self.metric.replace("_", " "), metrics.groups, pair
         difference = float(metrics.difference()[self.metric])
-        cannot_fail, half = "", metrics
-        if len(groups) == 2:
-            first, second, how = groups[0], groups[1], ""
-        else:
-            halves = self._halves(metrics, seed)
-            first, second = self._apart(halves[0] if halves else metrics)
-            half = halves[1] if halves else metrics
-            how = ", the groups farthest apart on the other half of the clusters" if halves else ""
-            if not halves:
-                cannot_fail = (
-                    "with so few clusters the groups that lie farthest apart cannot be chosen on one half alone"
-                )
-        gap = half.gap(self.metric, first, second)
+        how = ", the groups farthest apart on the other half of the clusters" if chosen and len(groups) > 2 else ""
+        cannot_fail = "" if chosen else _FEW_CLUSTERS
         estimate = gap.size() if len(groups) == 2 else gap
         if not np.isfinite(estimate.value):
             cannot_fail = f"a group has no unit of which the {word} is a rate"
@@ -235,12 +237,11 @@ class GroupGaps(AuditQuestion):
         )
         return estimate, says, cannot_fail
 
-    def _units(self, metrics: GroupMetrics) -> tuple[float, ...]:
-        """Return what each prompt adds to the gap of two groups, with the sign of the gap as it was found."""
-        if len(metrics.groups) != 2:
-            return ()
-        values = metrics.gap_units(self.metric, *metrics.groups).to_numpy()
-        return tuple(map(float, np.sign(values.mean()) * values)) if len(values) else ()
+    def _units(self, half: GroupMetrics, first: Any, second: Any) -> tuple[float, ...]:  # noqa: ANN401
+        """Return what each prompt adds to the gap of two groups; of two in all with the sign of the gap as it was found."""
+        values = half.gap_units(self.metric, first, second)
+        sign = -1.0 if len(half.groups) == 2 and values.mean() < 0 else 1.0
+        return as_units(among(sign * values.to_numpy(), half.table.index.isin(values.index)))
 
     def _halves(self, metrics: GroupMetrics, seed: int) -> tuple[GroupMetrics, GroupMetrics] | None:
         numbers = cluster_numbers(metrics.table["cluster"].to_numpy(), len(metrics.table))

@@ -19,11 +19,11 @@ from mechcausal.audits.fairness.controls import (
     embedding_alone,
     forwards_of_controls,
     halves,
-    linearized,
     unclear,
 )
 from mechcausal.audits.fairness.mediated import Mediated, forwards_of_mediation, incomplete, mediated
 from mechcausal.audits.finding import Answer, Control, Identified
+from mechcausal.audits.linear import as_units, of_ratio
 from mechcausal.audits.question import AuditQuestion, Family
 from mechcausal.audits.redrawn import redrawn_effect
 from mechcausal.causal.fields import read_places
@@ -118,7 +118,7 @@ class Mediation(AuditQuestion):
             )
             table = pd.concat([self._rows(together, desk), table], ignore_index=True)
             share = Estimate.ratio(together.nie_total[0], together.te, clusters, desk.level)
-            units = linearized(together.nie_total[0], together.te)
+            units = as_units(of_ratio(together.nie_total[0], together.te))
             random = self._random_sites(desk, pairs, declared, together)
         controls = (
             random,

@@ -19,11 +19,11 @@ from mechcausal.audits.fairness.controls import (
     detectable,
     embedding_alone,
     forwards_of_controls,
-    linearized,
     unclear,
 )
 from mechcausal.audits.finding import Answer, Control, Identified
 from mechcausal.audits.journal import digest
+from mechcausal.audits.linear import as_units, of_ratio
 from mechcausal.audits.question import AuditQuestion, Family
 from mechcausal.audits.redrawn import redrawn_effect
 from mechcausal.causal.mediation.arrows import Arrow, graphs_of, read_edges
@@ -122,8 +122,8 @@ class PathEffect(AuditQuestion):
         effect = desk.mean(effects[ALL_UNFAIR], names)
         table = self._table(desk, pairs, effects, high - low, {*unfair, ALL_UNFAIR}, {*fair})
         estimate = share if self.judged == "share" else effect
-        unfair_effects = tuple(map(float, effects[ALL_UNFAIR]))
-        units = linearized(effects[ALL_UNFAIR], high - low) if self.judged == "share" else unfair_effects
+        part = effects[ALL_UNFAIR]
+        units = as_units(of_ratio(part, high - low) if self.judged == "share" else part)
         controls = (
             self._random_heads(desk, pairs, sets[ALL_UNFAIR], effects[ALL_UNFAIR], high - low),
             redrawn_effect(desk, pairs, high, low),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -25,6 +25,7 @@ from mechcausal.audits.desk import Desk
 from mechcausal.audits.estimate import Estimate
 from mechcausal.audits.figures import Cell, Matrix, Tone
 from mechcausal.audits.finding import Answer, Control, Identified
+from mechcausal.audits.linear import as_units, of_part
 from mechcausal.audits.question import AuditQuestion, Family
 from mechcausal.audits.sources import DATA, digest_of
 from mechcausal.data.contrast import Contrast
@@ -125,8 +126,8 @@ class SelectiveInvariance(AuditQuestion):
             tuple(example for each in found for example in self._examples(desk, each)),
             n_tests=len(declared),
             marks=unnamed(desk, worst.before, self.against, self.tokens),
-            units=tuple(worst.violations),
-            unit_clusters=worst.before.clusters,
+            units=as_units(of_part(np.concatenate([each.violations for each in declared]), _rows_of(worst, declared))),
+            unit_clusters=_clusters(declared),
         )
 
     def forwards(self, desk: Desk) -> float:
@@ -317,3 +318,16 @@ class SelectiveInvariance(AuditQuestion):
             }
             for place, number in enumerate(few)
         ]  # fmt: skip
+
+
+def _rows_of(worst: Perturbed, declared: Sequence[Perturbed]) -> np.ndarray:
+    """Return which of the prompts of all declared perturbations are those of the worst, which need not be it in all models."""
+    return np.repeat([each is worst for each in declared], [len(each.flips) for each in declared])
+
+
+def _clusters(declared: Sequence[Perturbed]) -> tuple[str, ...]:
+    """Return the clusters of the prompts of all declared perturbations."""
+    if len(declared) == 1:
+        return declared[0].before.clusters
+    names = [each.before.clusters or [f"{each.name} {row}" for row in range(len(each.flips))] for each in declared]
+    return tuple(str(name) for clusters in names for name in clusters)

@@ -16,6 +16,7 @@ from mechcausal.audits.estimate import Estimate
 from mechcausal.audits.examples import of_pairs
 from mechcausal.audits.figures import Point, Points
 from mechcausal.audits.finding import Answer, Control, Identified
+from mechcausal.audits.linear import among, as_units, of_ratio
 from mechcausal.audits.metered import OfMetric
 from mechcausal.audits.question import Family
 from mechcausal.audits.redrawn import forwards_of_redraws, redrawn_effect
@@ -42,7 +43,8 @@ class Links(OfMetric):
     """Say of every candidate whether it carries the concept (available), and whether the behavior moves with it (used).
 
     The estimate is the number of candidates that are both, `causal`, or with `measure="largest"` the largest share of the
-    total effect that one of them carries. That a candidate tells the concept never makes it one of these. Further
+    total effect that one of them carries. Reports compare that share pair by pair, and a number of candidates, which is no
+    mean over pairs, without that. That a candidate tells the concept never makes it one of these. Further
     columns say what else it does: the share of the effect on legitimate pairs that goes through it, how far text that
     has nothing to do with the concept changes, and whether it has the same effect on the other half of the pairs and in
     other dictionaries. Where the error of a dictionary carries more than a fifth of the effect at its place, the table is
@@ -140,7 +142,7 @@ class Links(OfMetric):
         return Answer(
             estimate, f"{says}; {blocked}" if blocked else says, (random, learned, trivial), table,
             (_figure(frame),), examples, n_tests=int(links.tables["family"]["effects"]), marks=marks,
-            cannot_fail=marks.get(INCOMPLETE, ""),
+            cannot_fail=marks.get(INCOMPLETE, ""), units=as_units(self._units(links, causal)), unit_clusters=tuple(map(str, links.clusters)),
         )  # fmt: skip
 
     def forwards(self, desk: Desk) -> float:
@@ -241,6 +243,17 @@ class Links(OfMetric):
             for _, row in causal.iterrows()
         ]  # fmt: skip
         return Estimate.largest(shares)
+
+    def _units(self, links: Linked, causal: pd.DataFrame) -> np.ndarray:
+        """Return the units of the largest share over the pairs that judge; a count of candidates is no mean over pairs."""
+        if self.measure == "number" or causal.empty:
+            return np.array([])
+        row = causal.loc[causal["share"].idxmax()]
+        places = (links.frame["concept"] == row["concept"]) & (links.frame["candidate"] == row["candidate"])
+        through = links.examples[int(np.flatnonzero(places)[0])] - links.baselines["base"]
+        total = links.baselines["clean"] + links.baselines["corrupt"] - 2 * links.baselines["base"]
+        judging = np.isfinite(through)
+        return among(of_ratio(through[judging], total[judging]), judging)
 
 
 def _rows(frame: pd.DataFrame, legitimate: Mapping[str, float]) -> pd.DataFrame:

@@ -113,6 +113,7 @@ def _losses(sweep: Sweep, edits: list[str], measures: tuple[Measure, ...], draws
     }
     names = sorted({name for clusters in columns.values() for name in clusters})
     numbers = {name: number for number, name in enumerate(names)}
+    picks = np.random.default_rng([seed, 73]).integers(np.iinfo(np.int64).max, size=draws)
     rng, alone = np.random.default_rng(seed), np.random.default_rng([seed, 71])
     weights = rng.multinomial(len(names), np.full(len(names), 1 / max(len(names), 1)), size=draws) if names else None
     out = np.empty((len(measures), len(edits), draws))
@@ -120,8 +121,11 @@ def _losses(sweep: Sweep, edits: list[str], measures: tuple[Measure, ...], draws
         ids = np.array([numbers[name] for name in columns[measure.name]], dtype=int)
         for number, edit in enumerate(edits):
             answer = sweep.answer(edit, measure.name)
-            if weights is not None and paired(answer, sweep.answer(edits[0], measure.name)):
+            joined = paired(answer, sweep.answer(edits[0], measure.name))
+            if joined and weights is not None and answer.units:
                 drawn = _resampled(np.array(answer.units), ids, weights, answer.estimate.value)
+            elif joined and answer.resamples:
+                drawn = np.array(answer.resamples)[picks % len(answer.resamples)]
             else:
                 drawn = answer.estimate.drawn(draws, alone)
             out[place, number] = _as_loss(drawn, measure)

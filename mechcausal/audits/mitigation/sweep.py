@@ -71,23 +71,37 @@ class Edited:
 
 
 def paired(answer: Answer, base: Answer) -> bool:
-    """Say whether two answers have the same units, which can be compared one by one."""
-    return bool(answer.units) and len(answer.units) == len(base.units) and answer.unit_clusters == base.unit_clusters
+    """Say whether two answers have the same units, which can be compared one by one, or the same draws of these."""
+    if answer.unit_clusters != base.unit_clusters:
+        return False
+    return any(
+        len(these) == len(those) > 0
+        for these, those in ((answer.units, base.units), (answer.resamples, base.resamples))
+    )
 
 
 def difference(answer: Answer, base: Answer, level: float = 0.95) -> tuple[Estimate, bool]:
     """Return how much an answer exceeds another one, and whether they were paired unit by unit.
 
-    Paired where both have the same units; else the two numbers are taken to be independent, which makes the interval of
-    a difference on the same examples too wide rather than too narrow.
+    Paired where both have the same units, or were computed on the same draws of them; else the two numbers are taken to be
+    independent, which makes the interval of a difference on the same examples too wide rather than too narrow. Of two
+    counts, which have no standard error, the difference has no interval.
     """
-    if paired(answer, base):
-        apart = np.array(answer.units) - np.array(base.units)
-        return Estimate.mean(apart, answer.unit_clusters, level), True
     value = answer.estimate.value - base.estimate.value
+    if paired(answer, base):
+        if answer.units:
+            return Estimate.mean(np.subtract(answer.units, base.units), answer.unit_clusters, level), True
+        apart = np.subtract(answer.resamples, base.resamples)
+        low, high = np.quantile(apart, [(1 - level) / 2, (1 + level) / 2])
+        count = len(set(answer.unit_clusters)) or answer.estimate.n_clusters
+        return Estimate.interval(
+            value, min(float(low), value), max(float(high), value), answer.estimate.n, count, level
+        ), True
     widths = [np.array([each.value - each.low, each.high - each.value]) for each in (answer.estimate, base.estimate)]
     reach = [float(np.hypot(widths[0][0], widths[1][1])), float(np.hypot(widths[0][1], widths[1][0]))]
     n = min(answer.estimate.n, base.estimate.n)
+    if answer.estimate.law == base.estimate.law == "exact":
+        return Estimate(value, n=n, level=level), False
     return Estimate.interval(value, value - reach[0], value + reach[1], n, level=level), False
 
 

@@ -15,6 +15,7 @@ from mechcausal.audits.desk import Desk
 from mechcausal.audits.estimate import Estimate
 from mechcausal.audits.figures import Bar, Bars
 from mechcausal.audits.finding import Answer, Control, Identified
+from mechcausal.audits.linear import as_units, of_balanced
 from mechcausal.audits.privacy.adversaries import ADVERSARIES, KIND, Adversary, Reader, readers
 from mechcausal.audits.privacy.words import word_counts
 from mechcausal.audits.question import AuditQuestion, Family
@@ -190,7 +191,8 @@ class AttributeInference(AuditQuestion):
                 }
                 for number, row in enumerate(second.tolist())
             ),
-            n_tests=len(found), marks=marks, cannot_fail=cannot,
+            n_tests=len(found), marks=marks, cannot_fail=cannot, units=as_units(of_balanced(best.held_out.hits, best.held_out.y)),
+            unit_clusters=tuple(map(str, best.held_out.clusters.tolist())),
             dropped=(("prompts without a label", len(labels.codes) - len(kept)),) if len(kept) < len(labels.codes) else (),
         )  # fmt: skip
 

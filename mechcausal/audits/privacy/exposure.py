@@ -46,7 +46,8 @@ class Exposure(AuditQuestion):
     of 0 test that; those without a count are taken to have been shown.
 
     Attributes:
-        statistic: `"mean"` of the canaries that were shown, or the `"largest"` of them.
+        statistic: `"mean"` of the canaries that were shown, or the `"largest"` of them, which is no mean over secrets, so that
+            reports cannot compare it secret by secret.
         method: `"exact"` ranks, or `"extrapolated"` from a skew-normal law, for more candidates than can be ranked.
         references: How many random candidates that law is fitted to.
         base: A model that did not see the canaries, as `mc.load` takes it; a control.

@@ -17,6 +17,7 @@ from mechcausal.audits.desk import Desk
 from mechcausal.audits.estimate import Estimate
 from mechcausal.audits.figures import Bar, Bars
 from mechcausal.audits.finding import Answer, Control, Identified
+from mechcausal.audits.linear import as_units
 from mechcausal.audits.plain import number
 from mechcausal.audits.privacy.canaries import Canaries
 from mechcausal.audits.privacy.exposures import MOST, Ranker, forwards_of_a_rank
@@ -214,6 +215,7 @@ class Localization(AuditQuestion):
                      "exposure_without": float(exposed["found by ablation"][row])} if exposed else {})}
                 for row in range(len(second))
             ),
+            units=as_units(fall), unit_clusters=tuple(map(str, clusters)),
             limits=() if self.neutral is not None else ("no neutral texts were given; the prefixes stand for them",),
         )  # fmt: skip
 

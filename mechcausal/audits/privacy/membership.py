@@ -15,6 +15,7 @@ from mechcausal.audits.desk import Desk
 from mechcausal.audits.estimate import Estimate
 from mechcausal.audits.figures import Line, Lines
 from mechcausal.audits.finding import Answer, Control, Identified
+from mechcausal.audits.linear import as_units, of_area, of_caught
 from mechcausal.audits.privacy.attacks import ATTACKS, Attack, attack_scores
 from mechcausal.audits.privacy.curves import auc, operating_point
 from mechcausal.audits.privacy.members import Members
@@ -166,8 +167,12 @@ class Membership(AuditQuestion):
                 for row, (text, member) in enumerate(zip(texts.texts, members, strict=True))
             ),
             n_tests=len(areas), limits=limits, marks={"invalid": invalid} if shifted else {},
-            cannot_fail=invalid if shifted else "",
+            cannot_fail=invalid if shifted else "", units=as_units(self._units(chosen, members)),
+            unit_clusters=tuple(map(str, texts.clusters)),
         )  # fmt: skip
+
+    def _units(self, score: np.ndarray, members: np.ndarray) -> np.ndarray:
+        return of_area(score, members) if self.measure == "auc" else of_caught(score, members, self.fpr[0])
 
     def _null(self, score: np.ndarray, members: np.ndarray, clusters: np.ndarray, seed: int) -> np.ndarray:
         draw, labels = np.random.default_rng([seed, 11]), members.astype(int)

@@ -15,6 +15,7 @@ from mechcausal.audits.desk import Desk
 from mechcausal.audits.estimate import Estimate
 from mechcausal.audits.figures import Bar, Bars
 from mechcausal.audits.finding import Answer, Control, Identified
+from mechcausal.audits.linear import as_units
 from mechcausal.audits.privacy.patterns import PERSONAL_KINDS, Personal, PersonalKind, personal_data
 from mechcausal.audits.question import AuditQuestion, Family
 from mechcausal.data.prompts import PromptSet
@@ -126,6 +127,7 @@ class PersonalData(AuditQuestion):
                  "text": _hidden(str(line["text"]), new)}
                 for number, line, new in rows
             ),
+            units=as_units(_by_prompt(rows, len(prompts))), unit_clusters=prompts.clusters,
         )  # fmt: skip
 
     def _share(self, desk: Desk, hits: np.ndarray, clusters: list[str]) -> Estimate:
@@ -135,6 +137,13 @@ class PersonalData(AuditQuestion):
             n = len(set(clusters))
             return Estimate.share(round(float(hits.mean()) * n), n, desk.level)
         return desk.mean(hits.astype(float), clusters)
+
+
+def _by_prompt(rows: list[tuple[int, Any, list[Personal]]], n: int) -> np.ndarray:
+    """Return the share of the texts behind each prompt that hold personal data; each has as many."""
+    numbers = np.array([number for number, _, _ in rows])
+    hits = np.bincount(numbers, weights=[bool(new) for _, _, new in rows], minlength=n)
+    return hits / np.bincount(numbers, minlength=n)
 
 
 def _hidden(text: str, found: list[Personal]) -> str:

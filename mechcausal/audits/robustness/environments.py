@@ -26,6 +26,7 @@ from mechcausal.audits.decisions import (
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.estimate import Estimate
 from mechcausal.audits.finding import Answer, Control, Identified
+from mechcausal.audits.linear import as_units, of_difference
 from mechcausal.audits.logistic import fit
 from mechcausal.audits.perturbed import plain_prompts
 from mechcausal.audits.preferred import asked_of, shown
@@ -176,6 +177,7 @@ class Environments(AcrossEnvironments):
         return Answer(
             estimate, says, self._controls(desk, asked, estimate.value), _table(shares, falls, slopes),
             tuple(bars for bars in pictures if bars.rows), self._examples(desk, asked, right), n_tests=len(falls), marks=marks,
+            units=as_units(_units(right, reference, worst)), unit_clusters=_clusters(sets),
         )  # fmt: skip
 
     def wrong_prompts(self, sets: Mapping[str, PromptSet]) -> Iterator[str]:
@@ -245,6 +247,19 @@ def _apart(reference: str, base: PromptSet, name: str, prompts: PromptSet) -> tu
         [f"{word} {cluster}" for cluster in (side.clusters or range(len(side)))] for word, side in sides
     )  # fmt: skip
     return first, second
+
+
+def _units(right: Mapping[str, np.ndarray], reference: str, worst: str) -> np.ndarray:
+    """Return the units of the largest fall over the prompts of all environments, so that they are the same in all models."""
+    names = np.repeat(list(right), [len(each) for each in right.values()])
+    return of_difference(np.concatenate(list(right.values())), names == reference, names == worst)
+
+
+def _clusters(sets: Mapping[str, PromptSet]) -> tuple[str, ...]:
+    """Return the clusters of the prompts of all environments, as `_apart` tells them."""
+    (reference, base), *others = sets.items()
+    sides = [_apart(reference, base, name, prompts) for name, prompts in others]
+    return tuple(str(cluster) for side in (sides[0][0], *(second for _, second in sides)) for cluster in side)
 
 
 def _numbered(clusters: tuple[Any, ...]) -> bool:

@@ -13,9 +13,10 @@ from mechcausal.arguments import OpenShare, Texts
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.estimate import Estimate
 from mechcausal.audits.explaining.observational import NO_OVERLAP
-from mechcausal.audits.fairness.controls import cluster_problem, detectable, linearized
+from mechcausal.audits.fairness.controls import cluster_problem, detectable
 from mechcausal.audits.figures import Chart, Point, Points
 from mechcausal.audits.finding import Answer, Control, Identified
+from mechcausal.audits.linear import as_units, of_ratio
 from mechcausal.audits.question import AuditQuestion, Better, Family
 from mechcausal.audits.redrawn import MOST_PAIRS, forwards_of_redraws, on_two_scales, over_spread, some_of
 from mechcausal.audits.robustness.preferences import Weights, differences, weights, wrong_preferences
@@ -103,7 +104,7 @@ class NuisanceEffect(AuditQuestion):
             estimate, f"{what} moves the log-odds by {estimate}", controls,
             _table({EFFECT: estimate, f"{EFFECT}, in spreads of the log-odds": spreads}),
             (_changes(units, change, self.nuisance),), self._examples(pairs, units, change), dropped=tuple(pairs.dropped),
-            smallest_detectable=detectable(estimate), units=linearized(units * change, units**2),
+            smallest_detectable=detectable(estimate), units=as_units(of_ratio(units * change, units**2)),
             unit_clusters=tuple(pairs.clean.clusters),
         )  # fmt: skip
         choices = desk.held.get("preferences")

@@ -39,7 +39,8 @@ class Stability(AcrossEnvironments):
     does not. Each unit that tells the labels apart is tested by a likelihood ratio, of a logistic model with an
     intercept and a slope in each environment against one for all; Benjamini and Hochberg correct for the number of
     units. A head is read as one number: along the direction in which it varies most, or along the one that tells the labels
-    apart in the reference, which is fitted on one half of the clusters and tested on the other.
+    apart in the reference, which is fitted on one half of the clusters and tested on the other. The estimate is a number of
+    units of the network and no mean over prompts, so that reports cannot compare it prompt by prompt.
 
     Attributes:
         environments: Prompts of further environments by name; see `environments`.

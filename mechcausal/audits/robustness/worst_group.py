@@ -13,8 +13,9 @@ from mechcausal.audits.decisions import OfDecisions, constant, correct, guess_of
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.estimate import Estimate
 from mechcausal.audits.examples import MOST
-from mechcausal.audits.finding import Answer, Control, Identified
+from mechcausal.audits.finding import Answer, Control
 from mechcausal.audits.grouped import bars_of, by_group, groups_of, wrong_groups
+from mechcausal.audits.linear import as_units, of_part
 from mechcausal.audits.perturbed import plain_prompts
 from mechcausal.audits.preferred import asked_of, shown
 from mechcausal.audits.question import Better, Family
@@ -45,11 +46,7 @@ class WorstGroup(OfDecisions):
     contrast: ClassVar[str] = "the worst group against all others"
     population: ClassVar[str] = "prompts like those in the data, of the groups named"
     held_fixed: ClassVar[str] = "nothing: groups may differ in whatever goes with them"
-    identified: ClassVar[Identified] = "descriptive"
     scale: ClassVar[str] = "share of prompts"
-    assumptions: ClassVar[tuple[str, ...]] = (
-        "the answers of the prompts (of a classifier the labels, of a reward model the choices) are true",
-    )
     limits: ClassVar[tuple[str, ...]] = ("groups that were not declared may be served worse",)
     bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
     better: ClassVar[Better] = "high"
@@ -81,7 +78,7 @@ class WorstGroup(OfDecisions):
                 {**beginning, "group": worst, "right": bool(right[row] > 0.5), **more}
                 for row, beginning, more in zip(rows, shown(desk, asked, rows), said, strict=True)
             ),
-            n_tests=len(names), marks=unnamed(desk, prompts, self.against, self.tokens), units=tuple(_units(right, groups == worst)), unit_clusters=prompts.clusters,
+            n_tests=len(names), marks=unnamed(desk, prompts, self.against, self.tokens), units=as_units(of_part(right, groups == worst)), unit_clusters=prompts.clusters,
         )  # fmt: skip
 
     def wrong_prompts(self, prompts: PromptSet) -> Iterator[str]:
@@ -114,12 +111,6 @@ class WorstGroup(OfDecisions):
                 Estimate.exact(guess, len(asked)),
             ),
         )  # fmt: skip
-
-
-def _units(right: np.ndarray, member: np.ndarray) -> np.ndarray:
-    """Return numbers for all prompts whose mean is the share in a group, to first order with its uncertainty."""
-    share = float(right[member].mean())
-    return share + member / member.mean() * (right - share)
 
 
 def lowest(right: np.ndarray, groups: np.ndarray) -> float:

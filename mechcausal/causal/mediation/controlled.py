@@ -64,6 +64,7 @@ class Controlled(Charted):
                 arguments["scale"],
                 axis,
                 marks=[("total effect", total)],
+                **self._ringed(frame, "level"),
             )
         rows = [
             Bar(marked(row, row["clamp"]), row["change"], row["change_low"], row["change_high"])

@@ -284,10 +284,10 @@ class Job:
         self, tree: Tree, schedule: Schedule, drawn: Mapping[str, Draw], made: Forced, references: np.ndarray
     ) -> np.ndarray:
         """Return the scores of examples from a run for each text of their answers, [4 example]."""
-        owner, own = made.owner.numpy(), drawn[tree.root.name].x
+        owner, root_rows = made.owner.numpy(), drawn[tree.root.name].x
 
         def score(logits: Tensor, which: np.ndarray) -> np.ndarray:
-            return self._row_scores(logits, tree.pool.take(own[which]), references[owner[which]])
+            return self._row_scores(logits, tree.pool.take(root_rows[which]), references[owner[which]])
 
         return self._of_examples(tree.run(schedule, drawn, score), made)
 

@@ -85,11 +85,13 @@ def questions(organisms: Sequence[str] | None, *, quick: bool = False) -> tuple[
     asked = list(dict.fromkeys(question.organism for question in QUESTIONS))
     for name in organisms or ():
         if name not in asked:
-            known = name in ORGANISMS
+            is_organism = name in ORGANISMS
             raise ArgumentError(
-                f"the circuit of organism:{name} is not known" if known else f"there is no organism called {name!r}",
-                expected=", ".join(asked) if known else None,
-                fix=None if known else did_you_mean(name, asked),
+                f"the circuit of organism:{name} is not known"
+                if is_organism
+                else f"there is no organism called {name!r}",
+                expected=", ".join(asked) if is_organism else None,
+                fix=None if is_organism else did_you_mean(name, asked),
             )
     chosen = [question for question in QUESTIONS if organisms is None or question.organism in organisms]
     if quick:

@@ -105,11 +105,12 @@ def _measured(
     first = 1000 * QUESTIONS.index(question)  # a method that draws draws anew for each question
     for draw in range(settings["draws"]):
         pairs = contrast(question.contrast, model, settings["n"], seed=settings["seed"] + draw)
-        known = truth(model, pairs, organism=question.organism)
+        true_circuit = truth(model, pairs, organism=question.organism)
         row: dict[str, Any] = {
             "question": question.name, "organism": question.organism, "contrast": question.contrast,
-            "kind": f"{known.kind}, flat" if question.flat else known.kind, "method": method, "draw": draw,
-            "true": int(known.true_units.sum()), "edges": len(known.true_units),
+            "kind": f"{true_circuit.kind}, flat" if question.flat else true_circuit.kind,
+            "method": method, "draw": draw,
+            "true": int(true_circuit.true_units.sum()), "edges": len(true_circuit.true_units),
         }  # fmt: skip
         try:
             began = time.perf_counter()
@@ -117,7 +118,7 @@ def _measured(
             row["seconds"] = time.perf_counter() - began
         except MechcausalError as error:
             return [row | {"not_run": str(error)}]
-        row |= {"edge_auc": known.edge_auc(circuit), "node_auc": known.node_auc(circuit)}
+        row |= {"edge_auc": true_circuit.edge_auc(circuit), "node_auc": true_circuit.node_auc(circuit)}
         row["forwards"] = forwards_of(circuit)
         others = contrast(question.contrast, model, settings["n"], seed=settings["seed"] + draw + _HELD_OUT)
         rows.append(row | {"cmd": distance(model, circuit, others, question.metric)})

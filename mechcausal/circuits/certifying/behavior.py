@@ -52,9 +52,9 @@ def behavior(
     rows = np.sort(np.random.default_rng([seed, 41]).permutation(len(pairs))[:_MOST_PAIRS])
     some = pairs.take(rows.tolist())
     # A redrawn network is run on both prompts; what an ablation leaves in it would say nothing of the pairs.
-    own = scales(*sides(model, some, metric, batch_size))
+    model_scales = scales(*sides(model, some, metric, batch_size))
     if not redrawn:
-        return TotalEffect(effect, Scale(own[0]), Scale(own[1])), 2 * len(some)
+        return TotalEffect(effect, Scale(model_scales[0]), Scale(model_scales[1])), 2 * len(some)
     bar = tqdm(total=redrawn, desc="certify: redrawn networks", unit="network", disable=None, leave=False)
     with redrawing(model) as draw:
 
@@ -63,7 +63,7 @@ def behavior(
             bar.update(1)
             return scales(*sides(model, some, metric, batch_size))
 
-        raw, relative = compared(own, network, redrawn)
+        raw, relative = compared(model_scales, network, redrawn)
     bar.close()
     return TotalEffect(effect, raw, relative), 2 * len(some) * (1 + len(raw.redrawn))
 

@@ -116,12 +116,12 @@ class Certificate(Result):
         """Return the circuit with what was certified written into what it says of itself."""
         edges = [[row["sender"], row["receiver"], row["at"]] for _, row in self.certified.iterrows()]
         rate = self.false_negatives
-        told = {
+        statement = {
             "sentence": self.sentence, "edges": edges, "k": len(self._of(TOP)), "precision": self.precision,
             "flips": self.flips, "calibration": self.calibration, "reason": self.blocked,
             "false_negatives": [rate.estimate, rate.low, rate.high], "pairs": self.provenance.prompts["hash"],
         }  # fmt: skip
-        return circuit.keep(circuit.kept, certified=_finite(told))
+        return circuit.keep(circuit.kept, certified=_finite(statement))
 
     def _of(self, role: str) -> pd.DataFrame:
         return self.frame[self.frame["role"] == role]

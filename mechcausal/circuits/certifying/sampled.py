@@ -92,19 +92,19 @@ def shared(sample: int, sizes: Sequence[int]) -> list[int]:
 
 
 def missed(
-    hits: Sequence[int], drawn: Sequence[int], sizes: Sequence[int], found: int, level: float = 0.95
+    hits: Sequence[int], drawn: Sequence[int], sizes: Sequence[int], top_hits: int, level: float = 0.95
 ) -> Interval:
     """Return the estimated share of all edges that matter that are not among the best, with its interval.
 
-    Of stratum h with N_h edges, n_h were measured and x_h matter. With M = sum of N_h x_h / n_h, the false-negative rate is
-    M / (found + M). The ends take the exact binomial bounds of every stratum at once, corrected for their number, so that
-    the interval is wide where few were drawn of many.
+    Of stratum h with N_h edges, n_h were measured and x_h matter. With M = sum of N_h x_h / n_h, the false-negative
+    rate is M / (top_hits + M). The ends take the exact binomial bounds of every stratum at once, corrected for their
+    number, so that the interval is wide where few were drawn of many.
 
     Args:
         hits: How many of those measured matter, in each stratum.
         drawn: How many were measured.
         sizes: How many edges there are.
-        found: How many of the best edges matter.
+        top_hits: How many of the best edges matter.
         level: The level of the interval.
     """
     if not sum(drawn):
@@ -127,7 +127,7 @@ def missed(
         )
 
     def rate(count: float) -> float:
-        return count / (found + count) if found + count > 0 else np.nan
+        return count / (top_hits + count) if top_hits + count > 0 else np.nan
 
     total = sum(drawn)
     return Interval(rate(middle), 0.0 if low == 0 else rate(low), rate(high), total, total)

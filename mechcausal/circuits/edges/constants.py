@@ -50,7 +50,7 @@ def optimal(
     """
     start = means(inputs, [prompts], per_position=False)
     size = _spreads(inputs, prompts, start)
-    found, draw = start.clone(), np.random.default_rng([seed, 59])
+    best, draw = start.clone(), np.random.default_rng([seed, 59])
     layers = range(EMBEDDING, len(inputs.layers))
     before, after = np.zeros(len(wiring.senders)), np.zeros(len(wiring.senders))
     for layer in tqdm(layers, desc="optimal constants", disable=None if progress else True, leave=False):
@@ -74,9 +74,9 @@ def optimal(
             for values, constants in ((before, start), (after, learned)):
                 values[senders] = _mean_losses(inputs, wiring, prompts, constants, senders, layer)
             better = torch.as_tensor(after[senders] < before[senders])
-            found[senders] = torch.where(better[:, None], learned[senders], start[senders])
+            best[senders] = torch.where(better[:, None], learned[senders], start[senders])
     after = np.minimum(after, before)
-    return found, {"divergence_of_means": float(before.mean()), "divergence_of_constants": float(after.mean())}
+    return best, {"divergence_of_means": float(before.mean()), "divergence_of_constants": float(after.mean())}
 
 
 def learned_alternative(
@@ -93,10 +93,10 @@ def learned_alternative(
     """
     pool = pairs if reference is None else reference
     prompts = pool.clean if isinstance(pool, Contrast) else pool
-    known, key = _known.setdefault(inputs, {}), (prompts.hash, seed, weights_of(inputs))
-    if key not in known:
-        known[key] = optimal(inputs, wiring, prompts, seed=seed, progress=True)
-    constants, about = known[key]
+    cache, key = _known.setdefault(inputs, {}), (prompts.hash, seed, weights_of(inputs))
+    if key not in cache:
+        cache[key] = optimal(inputs, wiring, prompts, seed=seed, progress=True)
+    constants, about = cache[key]
     return Alternative(
         "optimal", constants=constants, about={"optimal_constants": {**about, "learned_on": prompts.hash}}
     )

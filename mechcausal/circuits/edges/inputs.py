@@ -104,8 +104,8 @@ class Inputs:
         attention = f"{block.name}.{parts['attn'].name}"
         separate = [(kind, module(parts["attn"], kind, attention)) for kind in INPUTS]
         joint = module(parts["attn"], "qkv", attention)
-        if all(found is not None for _, found in separate):
-            projections = tuple(Projection(found, (kind,)) for kind, found in separate if found is not None)
+        if all(submodule is not None for _, submodule in separate):
+            projections = tuple(Projection(submodule, (kind,)) for kind, submodule in separate if submodule is not None)
         elif joint is not None:
             projections = (Projection(joint, INPUTS),)
         else:
@@ -337,10 +337,10 @@ def inputs_of(model: Any) -> Inputs:  # noqa: ANN401 - a TransformerBridge
     if engine not in _known:
         inputs = Inputs(engine)
         _known[engine] = _arranged(model, inputs) or inputs
-    known = _known[engine]
-    if isinstance(known, str):
-        raise UnsupportedError(f"edges of this model cannot be computed: {known}", fix=_FIX)
-    return known
+    entry = _known[engine]
+    if isinstance(entry, str):
+        raise UnsupportedError(f"edges of this model cannot be computed: {entry}", fix=_FIX)
+    return entry
 
 
 def _arranged(model: Any, inputs: Inputs) -> str:  # noqa: ANN401
@@ -375,15 +375,17 @@ def _disagreement(model: Any, inputs: Inputs) -> str:  # noqa: ANN401
                 out = twin.layer(base, layer, stream, rows, 0)
             for kind in INPUTS:
                 number = next(i for i, p in enumerate(inputs.layers[layer].projections) if kind in p.kinds)
-                whole = inputs.of_kind(seen[f"p{number}"], layer, kind)
+                projected = inputs.of_kind(seen[f"p{number}"], layer, kind)
                 heads = range(inputs.heads[kind])
                 streams = stream[None].expand(len(heads), -1, -1, -1)
-                if not agree(inputs.project(layer, kind, list(heads), streams)[batch.mask], whole[batch.mask], model):
+                if not agree(
+                    inputs.project(layer, kind, list(heads), streams)[batch.mask], projected[batch.mask], model
+                ):
                     return f"{kind} is not a linear map of the normed stream"
                 if len(inputs.layers[layer].projections) == 1:
                     site = Site(kind, layer)
                     given = forward(model, batch, read=[site]).read[site]
-                    if not agree(whole.reshape(given.shape)[batch.mask], given[batch.mask], model):
+                    if not agree(projected.reshape(given.shape)[batch.mask], given[batch.mask], model):
                         return "its joint map of queries, keys and values is arranged in a way that is not known"
             added = inputs.contributions(layer, taken, stream).sum(2)
             shared = out - stream - added  # the bias of attention: the same everywhere

@@ -175,9 +175,9 @@ class Masked:
     def _at_once(self, tile: Tile, cut: Tensor, first: int) -> int:
         """Return how many variants are run together: as many as the budget allows."""
         later = self.wiring.senders_of(first).start
-        held = int((cut[:, later:] != 0).any(0).any(-1).any(-1).sum()) if later < cut.shape[1] else 0
+        n_senders = int((cut[:, later:] != 0).any(0).any(-1).any(-1).sum()) if later < cut.shape[1] else 0
         columns = tile.base.width - tile.start
-        per_row = 4 * columns * self.inputs.able.shape.d_model * (_WORK + held)
+        per_row = 4 * columns * self.inputs.able.shape.d_model * (_WORK + n_senders)
         return max(1, self.budget // (per_row * len(tile)))
 
     def run(self, tile: Tile, cut: Tensor, first: int = 0) -> Tensor:

@@ -161,11 +161,11 @@ class Cutting:
         def call() -> Tensor:
             return inputs.twin.layer(tile.base, layer, stream, self.rows, tile.start)
 
-        own = self._own(layer, stream, by_kind) if into_heads else {}
-        if self.wiring.split and own.keys() & KV_COMPONENTS:
-            projected, z = None, by_query_head(self.inputs, wiring, layer, call, own)
+        made_by_kind = self._own(layer, stream, by_kind) if into_heads else {}
+        if self.wiring.split and made_by_kind.keys() & KV_COMPONENTS:
+            projected, z = None, by_query_head(self.inputs, wiring, layer, call, made_by_kind)
         else:
-            projected, z = partial(_put, own) if own else None, None
+            projected, z = partial(_put, made_by_kind) if made_by_kind else None, None
         with inputs.during(layer, projected, mlp if into_mlp else None, taken=taken, z=z):
             out = call()
         if wants_senders:
@@ -245,16 +245,16 @@ def _weighted(cut: Tensor, cells: Tensor, *, shared: bool) -> Tensor:
     return made.reshape(*weights.shape[:2], *cells.shape[-2:])
 
 
-def _put(own: Mapping[str, Own], kind: str, value: Tensor) -> Tensor | None:
+def _put(made_by_kind: Mapping[str, Own], kind: str, value: Tensor) -> Tensor | None:
     """Return what the heads of a layer make of the stream, with that of some heads in its place."""
-    if kind not in own:
+    if kind not in made_by_kind:
         return None
-    heads, made = own[kind]
+    heads, made = made_by_kind[kind]
     return value.index_copy(-2, torch.tensor(heads, device=value.device), made.to(value.dtype))
 
 
 def by_query_head(
-    inputs: Inputs, wiring: Wiring, layer: int, call: Callable[[], Tensor], own: Mapping[str, Own]
+    inputs: Inputs, wiring: Wiring, layer: int, call: Callable[[], Tensor], made_by_kind: Mapping[str, Own]
 ) -> Tensor:
     """Return what the heads of a layer compute where each reads keys and values of its own, [row pos head d_head].
 
@@ -266,14 +266,14 @@ def by_query_head(
         wiring: Its edges.
         layer: The layer.
         call: What runs the layer.
-        own: What heads make of what they read; `k` and `v` by query head.
+        made_by_kind: What heads make of what they read; `k` and `v` by query head.
     """
     shared = wiring.n_heads // wiring.n_kv_heads
     parts = []
     for turn in range(shared):
-        chosen = {kind: made for kind, made in own.items() if kind == "q"}
-        for kind in own.keys() - chosen.keys():
-            heads, made = own[kind]
+        chosen = {kind: made for kind, made in made_by_kind.items() if kind == "q"}
+        for kind in made_by_kind.keys() - chosen.keys():
+            heads, made = made_by_kind[kind]
             some = [number for number, head in enumerate(heads) if head % shared == turn]
             if some:
                 chosen[kind] = [heads[number] // shared for number in some], made[:, :, some]

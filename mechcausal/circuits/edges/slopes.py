@@ -106,13 +106,13 @@ def slopes(tile: Tile, seen: Seen) -> Slopes:
     for layer, parts in seen.parts.items():
         wanted |= {(layer, name): value for name, value in parts.items() if name != "mlp"}
     given = torch.autograd.grad(seen.values.sum(), list(wanted.values()), allow_unused=True)
-    found = {
+    by_part = {
         key: torch.zeros_like(value) if slope is None else slope.detach()
         for (key, value), slope in zip(wanted.items(), given, strict=True)
     }
     streams = {layer: stream.detach() for layer, stream in seen.streams.items()}
     middles = {layer: parts["mlp"].detach() for layer, parts in seen.parts.items() if "mlp" in parts}
-    return Slopes(tile, found, streams, middles)
+    return Slopes(tile, by_part, streams, middles)
 
 
 @dataclass
@@ -121,13 +121,13 @@ class Slopes:
 
     Attributes:
         tile: The batch.
-        found: By layer and word: of what projections gave, of the normed input of the MLP, of the final stream.
+        gradients: By layer and word: of what projections gave, of the normed input of the MLP, of the final stream.
         streams: The input of each layer.
         middles: What the MLP of each layer read.
     """
 
     tile: Tile
-    found: dict[tuple[int, str], Tensor]
+    gradients: dict[tuple[int, str], Tensor]
     streams: dict[int, Tensor]
     middles: dict[int, Tensor]
 
@@ -144,25 +144,27 @@ class Slopes:
         """Return the gradient by what each receiver of a layer reads, [row receiver pos model]."""
         inputs = self.tile.inputs
         if layer == len(inputs.layers):
-            return self.found[layer, "stream"][:, None]
+            return self.gradients[layer, "stream"][:, None]
         made = []
         for kind in INPUTS:
             number = next(i for i, p in enumerate(inputs.layers[layer].projections) if kind in p.kinds)
             weight, _ = inputs.rows(layer, kind)
             if wiring.split:
                 shared = wiring.n_heads // wiring.n_kv_heads
-                turns = [inputs.of_kind(self.found[layer, f"p{number}@{turn}"], layer, kind) for turn in range(shared)]
+                turns = [
+                    inputs.of_kind(self.gradients[layer, f"p{number}@{turn}"], layer, kind) for turn in range(shared)
+                ]
                 # A query belongs to one turn and has no gradient in the others.
                 slope = sum(turns[1:], turns[0]) if kind == "q" else torch.stack(turns, dim=3).flatten(2, 3)
                 weight = weight if kind == "q" else weight.repeat_interleave(shared, 0)
             else:
-                slope = inputs.of_kind(self.found[layer, f"p{number}"], layer, kind)
+                slope = inputs.of_kind(self.gradients[layer, f"p{number}"], layer, kind)
             made.append(torch.einsum("bpnk,nkd->bnpd", slope, weight.to(slope.dtype)))
         into_heads = _through(inputs.layers[layer].norm, self.streams[layer], torch.cat(made, dim=1))
         if not wiring.mlps:
             return into_heads
         shape = self.streams[layer].shape
-        slope = self.found[layer, "normed mlp"].reshape(shape)[:, None]
+        slope = self.gradients[layer, "normed mlp"].reshape(shape)[:, None]
         into_mlp = _through(inputs.layers[layer].norm_mlp, self.middles[layer].reshape(shape), slope)
         return torch.cat([into_heads, into_mlp], dim=1)
 
@@ -178,20 +180,20 @@ def _through(norm: nn.Module | None, stream: Tensor, slope: Tensor) -> Tensor:
 
 @torch.no_grad()
 def edge_scores(
-    tile: Tile, wiring: Wiring, found: Slopes, senders: range | None = None, budget: int = _BUDGET
+    tile: Tile, wiring: Wiring, run_slopes: Slopes, senders: range | None = None, budget: int = _BUDGET
 ) -> Tensor:
     """Return the first-order effect of every edge, [row sender receiver position].
 
     Args:
         tile: The batch.
         wiring: The edges of the model.
-        found: The gradients.
+        run_slopes: The gradients of the run.
         senders: The layers whose senders are scored, `EMBEDDING` for the embedding; all if None.
         budget: How many bytes gradients of one block of receivers may take.
     """
     out = _no_scores(tile, wiring)
-    for block in _blocks(tile, wiring, found.layers, budget):
-        _score(out, tile, wiring, found.of(wiring, block), block, senders)
+    for block in _blocks(tile, wiring, run_slopes.layers, budget):
+        _score(out, tile, wiring, run_slopes.of(wiring, block), block, senders)
     return out
 
 
@@ -211,11 +213,11 @@ def path_scores(
     """
     sums: list[Tensor] = []
     block: list[int] = []
-    for found, counts in path:
-        if not block and (1 + len(counts)) * _bytes(tile, wiring, found.layers) <= budget:
-            block = list(found.layers)
+    for run_slopes, counts in path:
+        if not block and (1 + len(counts)) * _bytes(tile, wiring, run_slopes.layers) <= budget:
+            block = list(run_slopes.layers)
         with torch.no_grad():
-            part = found.of(wiring, block) if block else edge_scores(tile, wiring, found, budget=budget)
+            part = run_slopes.of(wiring, block) if block else edge_scores(tile, wiring, run_slopes, budget=budget)
             sums = sums or [torch.zeros_like(part) for _ in counts]
             for total, count in zip(sums, counts, strict=True):
                 total.add_(part, alpha=count)
@@ -244,10 +246,10 @@ def _score(
         if skipped == len(block):
             continue
         some = slice(receivers.start + skipped * wiring.per_layer[1], receivers.stop)
-        own = wiring.senders_of(layer) if layer != EMBEDDING else slice(0, 1)
+        layer_senders = wiring.senders_of(layer) if layer != EMBEDDING else slice(0, 1)
         met = _met(tile.lost(layer), slope[:, some.start - receivers.start :], tile.places)
-        possible = torch.as_tensor(wiring.possible[own, some], device=out.device)[None, :, :, None]
-        out[:, own, some] = met * possible
+        possible = torch.as_tensor(wiring.possible[layer_senders, some], device=out.device)[None, :, :, None]
+        out[:, layer_senders, some] = met * possible
 
 
 def _met(change: Tensor, slope: Tensor, places: Tensor | None) -> Tensor:

@@ -103,7 +103,7 @@ def state_metric(
                 f"this probe takes the {reads.pool} of several positions, and a metric their mean", fix="give at='@-1'"
             )
     where = None if at is None else Selection.parse(at)
-    told = name or (
+    label = name or (
         f"probe of {reads.concept}" if isinstance(reads, Probe) else getattr(reads, "__name__", "direction")
     )
     wide = _width(reads)
@@ -117,7 +117,7 @@ def state_metric(
         return _scores(reads, at_read_position(states, batch) if where is None else _mean(states, batch, where))
 
     return StateMetric(
-        f"{told} at {stream}{'' if where is None else where}", function,
+        f"{label} at {stream}{'' if where is None else where}", function,
         reads="position" if where is None else "all", needs_logits=False, site=stream,
     )  # fmt: skip
 

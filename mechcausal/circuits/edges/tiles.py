@@ -50,7 +50,7 @@ class Tile:
         other: The prompts whose run gives it, row against row; None where it is constants.
         metric: The metric of a row.
         answers: Whose rows these are, where answers are several tokens.
-        whole: The metric of a prompt.
+        prompt_metric: The metric of a prompt.
         positions: The selections that are told apart.
     """
 
@@ -61,7 +61,7 @@ class Tile:
     other: PromptSet | None
     metric: Metric
     answers: Forced | None
-    whole: Metric
+    prompt_metric: Metric
     positions: tuple[Selection, ...]
 
     @classmethod
@@ -173,5 +173,5 @@ class Tile:
         """Return the metric of prompts from that of their rows, [... prompt]."""
         if self.answers is None:
             return values
-        assert self.whole.answers is not None  # else there would be one row for each prompt
-        return combined(self.whole.answers, values, self.answers)
+        assert self.prompt_metric.answers is not None  # else there would be one row for each prompt
+        return combined(self.prompt_metric.answers, values, self.answers)

@@ -213,7 +213,7 @@ class EvaluatingCircuit(Method[Contrast, Evaluation]):
     def _variants(self) -> list[Variant]:
         circuit = self.circuit
         possible = np.broadcast_to(circuit.wiring.possible[..., None], circuit.kept.shape)
-        own = [
+        main = [
             Variant(CIRCUIT, circuit.kept, "circuit"),
             Variant(REST, possible & ~circuit.kept, "all but the circuit"),
         ]
@@ -221,7 +221,7 @@ class EvaluatingCircuit(Method[Contrast, Evaluation]):
         random = drawn(circuit, self.sizes if curve else (), self._order, self.random, self.seed)
         halved = parts(circuit, self.parts, self.seed)
         return [
-            *own,
+            *main,
             *halved,
             *curve,
             *random,
@@ -293,8 +293,8 @@ def require_behavior(model: np.ndarray, nothing: np.ndarray, metric: Metric) -> 
 
 def other_weights(circuit: Circuit, model: Any) -> str:  # noqa: ANN401 - a TransformerBridge
     """Say if a circuit was found in other weights than those of the model; nothing where it was not, or does not say."""
-    told = circuit.about.get("provenance")
-    weights = told.get("model", {}).get("weights") if isinstance(told, dict) else None
+    provenance = circuit.about.get("provenance")
+    weights = provenance.get("model", {}).get("weights") if isinstance(provenance, dict) else None
     if not weights or weights == weights_fingerprint(model):
         return ""
     return "the circuit was found in other weights than these"

@@ -90,12 +90,12 @@ class Evaluation(Charted):
     @property
     def cmd_of_random(self) -> tuple[float, float, float]:
         """The mean, the smallest and the largest CMD of random circuits; NaN where none were drawn."""
-        frame, found = self.frame, []
+        frame, distances = self.frame, []
         for draw in sorted(set(frame.loc[self._rows(RANDOM), "draw"])):
             rows = self._rows(RANDOM) & (frame["draw"] == draw) & frame["share"].notna()
             if rows.any():
-                found.append(self._areas_of(rows)["cmd"].estimate)
-        return (float(np.mean(found)), min(found), max(found)) if found else (np.nan, np.nan, np.nan)
+                distances.append(self._areas_of(rows)["cmd"].estimate)
+        return (float(np.mean(distances)), min(distances), max(distances)) if distances else (np.nan, np.nan, np.nan)
 
     @property
     def of_random(self) -> tuple[float, float, float]:
@@ -162,8 +162,8 @@ class Evaluation(Charted):
                 [*rows, ("random circuits", *self.of_random)], self._title, "share of the behavior", reach=1.0
             )
         at = np.log10(100 * curve["share"])
-        own = list(zip(at, curve["faithfulness"], curve["low"], curve["high"], strict=True))
-        series = [("circuit", own)]
+        points = list(zip(at, curve["faithfulness"], curve["low"], curve["high"], strict=True))
+        series = [("circuit", points)]
         if curve["random"].notna().all():
             series.append(
                 ("random", list(zip(at, curve["random"], curve["random_low"], curve["random_high"], strict=True)))

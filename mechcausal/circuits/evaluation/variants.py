@@ -59,8 +59,8 @@ def drawn(circuit: Circuit, sizes: Sequence[float], how: Order, draws: int, seed
     for draw in range(draws):
         scores = random_scores(circuit.wiring, circuit.scores.shape, np.random.default_rng([seed, 31, draw]))
         order = ordered(circuit.wiring, scores, how)
-        own = first(circuit.wiring, order, len(circuit), circuit.kept.shape)
-        variants.append(Variant(RANDOM, own, f"random {draw}", {"draw": draw}))
+        mask = first(circuit.wiring, order, len(circuit), circuit.kept.shape)
+        variants.append(Variant(RANDOM, mask, f"random {draw}", {"draw": draw}))
         variants += [
             Variant(RANDOM, kept, f"random {draw}, {share:.1%} of edges", {"draw": draw, "share": share})
             for share, kept in zip(sizes, _of_sizes(circuit, order, sizes), strict=True)

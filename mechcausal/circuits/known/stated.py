@@ -69,15 +69,15 @@ class Mechanism:
     @property
     def read_by_answer(self) -> tuple[str, ...]:
         """The variables from which the answer is computed, those between being computed through."""
-        found: dict[str, None] = {}
+        names: dict[str, None] = {}
         open_ends = list(self.task.scm.parents(self.task.outcome))
         while open_ends:
             name = open_ends.pop(0)
             if name in self.sites:
-                found[name] = None
+                names[name] = None
             else:
                 open_ends += self.task.scm.parents(name)
-        return tuple(found)
+        return tuple(names)
 
     def links(self, clean: Table, corrupt: Table) -> set[Link]:
         """Return which site reads which in these pairs: (sender, reader), the logits among the readers.
@@ -117,8 +117,8 @@ class Mechanism:
                 if _differ(base[variable], other[variable]):
                     return True
                 continue
-            held = {source: (other if source in carried else base)[source] for source in sources}
-            if _differ(self.task.scm.counterfactual(base, **held)[variable], base[variable]):
+            interventions = {source: (other if source in carried else base)[source] for source in sources}
+            if _differ(self.task.scm.counterfactual(base, **interventions)[variable], base[variable]):
                 return True
         return False
 

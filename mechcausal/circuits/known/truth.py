@@ -136,10 +136,10 @@ class Known:
 
     def summary(self) -> str:
         """Say how many edges are true of how many, and which."""
-        told = "q, k and v told apart" if self.kind == "compiled" else "the inputs of a head count as one"
+        resolution = "q, k and v told apart" if self.kind == "compiled" else "the inputs of a head count as one"
         lines = [
             f"organism:{self.organism}, {self.contrast}: {int(self.true_units.sum())} of {len(self.true_units)} edges are "
-            f"true ({self.kind}; {told}), {int(self.nodes[1:].sum())} of {len(self.nodes) - 1} nodes"
+            f"true ({self.kind}; {resolution}), {int(self.nodes[1:].sum())} of {len(self.nodes) - 1} nodes"
         ]
         return "\n".join([*lines, *(f"  {sender} -> {reader}" for sender, reader in self.edges)])
 

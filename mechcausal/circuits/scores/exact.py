@@ -170,9 +170,9 @@ def _of_heads(masked: Masked, tile: Tile, site: Site, edges: Sequence[Index], ch
     start = masked.wiring.senders_of(site.layer).start
     for receiver in dict.fromkeys(receiver for _, receiver, _ in edges):
         heads = [owner - start for owner in masked.wiring.owners(masked.wiring.receivers[receiver])]
-        own = [number for number, edge in enumerate(edges) if edge[1] == receiver]
-        which = [shared[edges[number][0], edges[number][2]] for number in own]
-        made[own] = torch.einsum("erphd,hdm->erpm", z[which][:, :, :, heads], matrix[heads])
+        numbers = [number for number, edge in enumerate(edges) if edge[1] == receiver]
+        which = [shared[edges[number][0], edges[number][2]] for number in numbers]
+        made[numbers] = torch.einsum("erphd,hdm->erpm", z[which][:, :, :, heads], matrix[heads])
     return made
 
 
@@ -190,14 +190,14 @@ def _of_mlp(masked: Masked, layer: int, middle: Tensor, out: Tensor, changes: Te
 
 def _differences(masked: Masked, tile: Tile, senders: Sequence[int]) -> Iterator[Tensor]:
     """Yield how what stands in for each sender differs from what it adds, [row pos model]."""
-    known: tuple[int, Tensor] | None = None
+    cached: tuple[int, Tensor] | None = None
     for number in senders:
         site = masked.wiring.senders[number]
         layer = EMBEDDING if site.layer is None else site.layer
-        if known is None or known[0] != layer:
-            known = layer, tile.differences(layer)
+        if cached is None or cached[0] != layer:
+            cached = layer, tile.differences(layer)
         first = 0 if site.layer is None else masked.wiring.senders_of(site.layer).start
-        yield known[1][:, :, number - first]
+        yield cached[1][:, :, number - first]
 
 
 def _place(tile: Tile, position: int) -> Tensor | float:
@@ -212,14 +212,14 @@ def node_effects(masked: Masked, *, progress: bool = False) -> np.ndarray:
     layers = [EMBEDDING, *range(len(masked.inputs.layers))]
     bar = tqdm(total=senders, desc="exact nodes", unit="node", disable=None if progress else True, leave=False)
     for layer in layers:
-        own = slice(0, 1) if layer == EMBEDDING else masked.wiring.senders_of(layer)
-        numbers = range(own.start, own.stop)
+        layer_senders = slice(0, 1) if layer == EMBEDDING else masked.wiring.senders_of(layer)
+        numbers = range(layer_senders.start, layer_senders.stop)
         cut = torch.zeros(len(numbers), places, *masked.shape)
         for row, number in enumerate(numbers):
             for place in range(places):
                 cut[row, place, number, masked.wiring.possible[number], place] = 1
         values = masked.of(cut.flatten(0, 1).to(masked.inputs.device), max(layer, 0))
-        out[own] = masked.clean - values.reshape(len(numbers), places, -1)
+        out[layer_senders] = masked.clean - values.reshape(len(numbers), places, -1)
         bar.update(len(numbers))
     bar.close()
     return out
@@ -239,7 +239,7 @@ def exact(masked: Masked, scoring: Scoring) -> Scored:
         sums.add_all(effects.T)
         index = tuple(np.array(some).T)
         means[index] = sums.mean()
-        found = sums.spread()
-        spread[index] = np.nan if found is None else found
+        some_spread = sums.spread()
+        spread[index] = np.nan if some_spread is None else some_spread
     nodes = node_effects(masked, progress=scoring.progress).mean(-1)
     return Scored(impossible(masked, means), nodes, spread if np.isfinite(spread).any() else None)

@@ -55,11 +55,11 @@ def _scored(masked: Masked, scoring: Scoring, steps: int, name: str, *, by_subla
             "integrated gradients are compared with half their steps", got=f"steps={steps}", expected="an even number"
         )
     _prepared(masked, at_clean=steps == 0)
-    points, whole, half = weights(steps)
+    points, full, half = weights(steps)
     sums, halves = Sums(masked, masked.shape), Sums(masked, masked.shape)
     for tile in tiles_of(masked, scoring, f"scoring edges ({name})"):
         make = _along_sublayers if by_sublayer else _along_inputs
-        made, coarse = make(masked, tile, points, whole, half)
+        made, coarse = make(masked, tile, points, full, half)
         sums.add(tile, made)
         if steps > 1:
             halves.add(tile, coarse)
@@ -81,14 +81,14 @@ def _change(fine: np.ndarray, coarse: np.ndarray) -> float:
 
 
 def _along_inputs(
-    masked: Masked, tile: Tile, points: Sequence[float], whole: Sequence[float], half: Sequence[float]
+    masked: Masked, tile: Tile, points: Sequence[float], full: Sequence[float], half: Sequence[float]
 ) -> tuple[Tensor, Tensor]:
     """Return the scores of a tile with gradients along the path of the input, and those from half the points."""
     embedded = tile.base.hidden[0][:, tile.start :]
     towards = tile.differences(EMBEDDING)[:, :, 0]
 
     def path() -> Iterator[tuple[Slopes, tuple[float, float]]]:
-        for point, *counts in zip(points, whole, half, strict=True):
+        for point, *counts in zip(points, full, half, strict=True):
             masked.forwards += 3 * len(tile)  # a backward costs about two forwards
             yield slopes(tile, passed(tile, masked.wiring, 0, embedded + point * towards)), (counts[0], counts[1])
 
@@ -97,27 +97,27 @@ def _along_inputs(
 
 
 def _along_sublayers(
-    masked: Masked, tile: Tile, points: Sequence[float], whole: Sequence[float], half: Sequence[float]
+    masked: Masked, tile: Tile, points: Sequence[float], full: Sequence[float], half: Sequence[float]
 ) -> tuple[Tensor, Tensor]:
     """Return the scores of a tile with gradients along the path of each sublayer, and those from half the points."""
     wiring, n_layers = masked.wiring, len(masked.inputs.layers)
     made = coarse = torch.zeros(())
     for layer in range(EMBEDDING, n_layers):
         differs = tile.differences(layer)
-        own = wiring.senders_of(layer) if layer != EMBEDDING else slice(0, 1)
+        layer_senders = wiring.senders_of(layer) if layer != EMBEDDING else slice(0, 1)
         heads = 0 if layer == EMBEDDING else wiring.n_heads
-        parts = [(range(own.start, own.start + heads), True)] if heads else []
+        parts = [(range(layer_senders.start, layer_senders.start + heads), True)] if heads else []
         if differs.shape[2] > heads:
-            parts.append((range(own.start + heads, own.stop), False))
+            parts.append((range(layer_senders.start + heads, layer_senders.stop), False))
         for senders, inside in parts:
-            chosen = differs[:, :, senders.start - own.start : senders.stop - own.start].sum(2)
+            chosen = differs[:, :, senders.start - layer_senders.start : senders.stop - layer_senders.start].sum(2)
             if not bool(chosen.any()):
                 continue
             first = layer if inside else layer + 1
             ahead = (n_layers - first) / n_layers
             picked = torch.zeros(len(wiring.senders), 1, 1)
             picked[list(senders)] = 1
-            for point, weight, half_weight in zip(points, whole, half, strict=True):
+            for point, weight, half_weight in zip(points, full, half, strict=True):
                 masked.forwards += 3 * ahead * len(tile)
                 if inside:
                     seen = passed(tile, wiring, first, attention=point * chosen)

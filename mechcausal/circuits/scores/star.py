@@ -37,7 +37,7 @@ def star(masked: Masked, scoring: Scoring) -> Scored:
         for dropped in (None, *range(n_layers)):
             masked.forwards += 3 * len(tile)
             runs.append(slopes(tile, passed(tile, masked.wiring, dropped=dropped)))
-        made = [edge_scores(tile, masked.wiring, found) for found in runs]
+        made = [edge_scores(tile, masked.wiring, run) for run in runs]
         _fix(masked, tile, runs, made)
         plain.add(tile, made[0])
         sizes += torch.stack([part.sum(0) for part in made[1:]]).float().cpu()
@@ -52,7 +52,7 @@ def _fix(masked: Masked, tile: Tile, runs: Sequence[Slopes], made: Sequence[Tens
     """Put the scores of edges into queries and keys in the place of their linear ones."""
     wiring = masked.wiring
     for layer in range(len(masked.inputs.layers)):
-        slope = torch.stack([found.found[layer, "z"] for found in runs])
+        slope = torch.stack([run.gradients[layer, "z"] for run in runs])
         slope = slope.reshape(len(runs), *tile.base.hidden[0][:, tile.start :].shape[:2], wiring.n_heads, -1)
         attention = Attention(tile, layer)
         for sending in range(EMBEDDING, layer):

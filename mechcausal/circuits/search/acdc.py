@@ -192,12 +192,12 @@ def stages(wiring: Wiring) -> list[tuple[int, list[int]]]:
 
 def _joined(walks: list[_Walk]) -> list[_Walk]:
     """Join walks that have come to the same circuit with the same losses on record."""
-    found: dict[bytes, _Walk] = {}
+    by_state: dict[bytes, _Walk] = {}
     for walk in walks:
-        same = found.setdefault(np.packbits(walk.kept).tobytes() + walk.losses.tobytes(), walk)
+        same = by_state.setdefault(np.packbits(walk.kept).tobytes() + walk.losses.tobytes(), walk)
         if same is not walk:
             same.thresholds = tuple(sorted({*same.thresholds, *walk.thresholds}))
-    return list(found.values())
+    return list(by_state.values())
 
 
 def acdc(masked: Masked, thresholds: Sequence[float], *, most: int = _LARGEST, progress: bool = False) -> Removed:
@@ -217,10 +217,11 @@ def score_by_acdc(masked: Masked, scoring: Scoring) -> Scored:
     """Score edges by the largest threshold at which ACDC keeps them; with a threshold, keep what it keeps there."""
     total = whole(masked)
     chosen = [share * total for share in THRESHOLDS] if scoring.threshold is None else [scoring.threshold]
-    found = acdc(masked, chosen, progress=scoring.progress)
+    result = acdc(masked, chosen, progress=scoring.progress)
     about = {
-        "thresholds": list(found.thresholds), "edges_at_threshold": found.kept.sum((1, 2, 3)).tolist(),
-        "loss_at_threshold": found.damage.tolist(), "runs": found.runs, "sequential_runs": found.tried, "signed": False,
+        "thresholds": list(result.thresholds), "edges_at_threshold": result.kept.sum((1, 2, 3)).tolist(),
+        "loss_at_threshold": result.damage.tolist(), "runs": result.runs, "sequential_runs": result.tried,
+        "signed": False,
     }  # fmt: skip
-    kept = found.kept[0] if scoring.threshold is not None else None
-    return Scored(impossible(masked, found.scores), about=about, kept=kept)
+    kept = result.kept[0] if scoring.threshold is not None else None
+    return Scored(impossible(masked, result.scores), about=about, kept=kept)

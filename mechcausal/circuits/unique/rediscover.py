@@ -96,21 +96,21 @@ class Rediscovering(Method[Contrast, Uniqueness]):
         metric = metric_for(circuit, None)
         masked = masked_for(model, data, circuit, metric, spec.ablation, seed=self.seed, batch_size=self.batch_size)
         require_behavior(masked.clean, masked.corrupt, metric)
-        found = [Again(GIVEN, GIVEN, circuit, self._own_rows(data)), *self._found(model, data, spec, halves)]
+        circuits = [Again(GIVEN, GIVEN, circuit, self._own_rows(data)), *self._found(model, data, spec, halves)]
         forwards = masked.forwards
         if self.rival is not None:
             some = data.take(halves[0][0].tolist())
             search = masked_for(model, some, circuit, metric, spec.ablation, seed=self.seed, batch_size=self.batch_size)
             best = rival(search, circuit, by=self.rival, steps=self.steps, seed=self.seed, progress=True)
-            found.append(Again(RIVAL, f"rival (by {best.by})", best.circuit, halves[0][0]))
+            circuits.append(Again(RIVAL, f"rival (by {best.by})", best.circuit, halves[0][0]))
             forwards += search.forwards
-        values = masked.metric(np.stack([each.circuit.kept for each in found]))
-        for number, each in enumerate(found):
+        values = masked.metric(np.stack([each.circuit.kept for each in circuits]))
+        for number, each in enumerate(circuits):
             if len(each.rows) < len(data):  # what it was found on does not judge it
                 values[number, each.rows] = np.nan
         clusters = data.clean.clusters
         baselines = {"base": masked.clean, "clean": masked.clean, "corrupt": masked.corrupt}
-        frame = tabulate([self._row(each) for each in found], values, baselines, clusters)
+        frame = tabulate([self._row(each) for each in circuits], values, baselines, clusters)
         provenance = Provenance(
             self.word,
             {
@@ -123,7 +123,7 @@ class Rediscovering(Method[Contrast, Uniqueness]):
             ),
         )  # fmt: skip
         return Uniqueness(
-            frame, provenance, values, baselines, data.clean.groups, clusters, self._tables(found, data)
+            frame, provenance, values, baselines, data.clean.groups, clusters, self._tables(circuits, data)
         )  # fmt: skip
 
     def cost(self, model: Model, data: Contrast) -> Cost:
@@ -139,8 +139,8 @@ class Rediscovering(Method[Contrast, Uniqueness]):
     def _asked(self, model: Model) -> Discovering:
         """Return the search that found the circuit, with the circuit's own size; refuse what cannot be searched again."""
         circuit = self.circuit
-        told = circuit.about.get("provenance")
-        arguments = told.get("arguments", {}) if isinstance(told, dict) else {}
+        provenance = circuit.about.get("provenance")
+        arguments = provenance.get("arguments", {}) if isinstance(provenance, dict) else {}
         if "method" not in arguments:
             raise ArgumentError(
                 "this circuit does not say how it was found, so it cannot be found again",
@@ -190,22 +190,23 @@ class Rediscovering(Method[Contrast, Uniqueness]):
             "jaccard_nodes": of_nodes(self.circuit, each.circuit), "split": each.number,
         }  # fmt: skip
 
-    def _tables(self, found: Sequence[Again], data: Contrast) -> dict[str, Any]:
-        circuit, halves = self.circuit, [each for each in found if each.role == HALF]
+    def _tables(self, circuits: Sequence[Again], data: Contrast) -> dict[str, Any]:
+        circuit, halves = self.circuit, [each for each in circuits if each.role == HALF]
         sides = list(zip(halves[::2], halves[1::2], strict=True))
-        kept = np.logical_and.reduce([each.circuit.kept for each in found if each.role != RIVAL])
+        kept = np.logical_and.reduce([each.circuit.kept for each in circuits if each.role != RIVAL])
         core = [
             [str(sender.site), str(receiver.site), str(receiver.at)] for sender, receiver in circuit.keep(kept).edges
         ]
-        own = len(self._own_rows(data))
+        n_rows = len(self._own_rows(data))
         return {
             "between_halves": spread([of_edges(a.circuit, b.circuit) for a, b in sides]),
             "nodes_between_halves": spread([of_nodes(a.circuit, b.circuit) for a, b in sides]),
             "by_chance": by_chance(len(circuit), len(circuit), circuit.wiring.count * len(circuit.positions)),
             "core": core,
             "notes": [
-                f"the circuit was found on {own} of these {len(data)} pairs: its own faithfulness is no test on held-out pairs"
-                if own == len(data) else ""
+                f"the circuit was found on {n_rows} of these {len(data)} pairs: "
+                "its own faithfulness is no test on held-out pairs"
+                if n_rows == len(data) else ""
             ],
         }  # fmt: skip
 

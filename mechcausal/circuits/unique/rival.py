@@ -47,19 +47,19 @@ def rival(
         seed: The seed of the mask.
         progress: Whether a progress bar is shown.
     """
-    found: list[Rival] = []
+    rivals: list[Rival] = []
     others = np.where(circuit.kept, np.nan, circuit.scores)
     free = int((masked.wiring.possible[..., None] & ~circuit.kept).sum())
     size = min(len(circuit), free - 1)
 
     def tried(kept: np.ndarray, word: By, scores: np.ndarray) -> None:
         lost = float(damage(masked, masked.metric(kept)[None])[0])
-        told = {**circuit.about, "method": f"rival by {word}"}
-        found.append(Rival(Circuit(circuit.wiring, kept, scores, None, circuit.positions, told), word, lost))
+        about = {**circuit.about, "method": f"rival by {word}"}
+        rivals.append(Rival(Circuit(circuit.wiring, kept, scores, None, circuit.positions, about), word, lost))
 
     if np.isfinite(others).any():
         tried(grown(circuit.wiring, others, size), "scores", others)
-    if (by == "mask" or not found) and size > 0:
+    if (by == "mask" or not rivals) and size > 0:
         learned = prune(masked, size, steps=steps, seed=seed, forbidden=circuit.kept, progress=progress)
         tried(learned.kept, "mask", learned.scores)
-    return min(found, key=lambda each: each.damage)
+    return min(rivals, key=lambda each: each.damage)

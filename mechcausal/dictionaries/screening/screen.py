@@ -118,13 +118,16 @@ class Screened(Result):
     def scatter(self) -> Points:
         """Lay out estimates against exact effects."""
         points = tuple(
-            Point(row["site"], row["estimate"], row["change"], group=row["chosen"]) for _, row in self.frame.iterrows()
+            Point(row["site"], row["estimate"], row["change"], group=row["chosen"], ringed=survives)
+            for (_, row), survives in zip(self.frame.iterrows(), self.survives, strict=True)
         )
         metric, both = self.provenance.arguments["metric"], self.calibration
         note = f"all: slope {both.slope:.3f}, r {both.r:.4f}"
         if (self.frame["chosen"] == RANDOM).sum() > 2:
             drawn = self.calibration_of_random
             note += f"; random alone: slope {drawn.slope:.3f}, r {drawn.r:.4f}"
+        if self.survives.any():
+            note += f"; {self._ring_legend}"
         labels = f"attribution ({metric})", f"exact change of {metric}"
         return Points(points, "Attribution against exact effects", *labels, diagonal=True, note=note)
 

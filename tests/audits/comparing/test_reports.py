@@ -1,13 +1,18 @@
 import json
 from dataclasses import replace
 
+import alike
 import numpy as np
 import pytest
 from biographies import PRONOUN_HEAD, model, population
 from small_questions import SmallAccuracy
 
 from mechcausal import audit
+from mechcausal.audits.accuracy.accuracy import Accuracy
 from mechcausal.audits.estimate import Estimate
+from mechcausal.audits.finding import Finding
+from mechcausal.audits.report import Report
+from mechcausal.audits.robustness.environments import Environments
 from mechcausal.errors import ArgumentError, ResultError
 
 
@@ -73,6 +78,23 @@ def test_without_units_it_is_said_that_numbers_are_not_paired(reports):
     assert "no number for each unit" in change.row()["note"]
 
 
+def test_it_is_said_why_numbers_of_the_same_data_are_not_paired(reports):
+    def changed(report, **changes):
+        return replace(report, findings=tuple(replace(f, answer=replace(f.answer, **changes)) for f in report))
+
+    counts = [
+        changed(report, units=(), estimate=Estimate.exact(number, 12))
+        for report, number in zip(reports, (3, 4), strict=True)
+    ]
+    change = audit.compare(*counts)["accuracy"]
+    assert change.difference.value == 1
+    assert np.isnan(change.difference.low)
+    assert not change.moved
+    assert "whether it moved by more than chance is not known" in change.note
+    other_half = changed(reports[1], unit_clusters=tuple(f"row {row}" for row in range(200)))
+    assert "other examples of the data were judged" in audit.compare(reports[0], other_half)["accuracy"].note
+
+
 def test_reports_are_read_from_their_folders(plan, reports, tmp_path):
     plan.run(model(), tmp_path / "a", quiet=True)
     reports[1].save(tmp_path / "b")
@@ -88,6 +110,61 @@ def test_the_examples_that_changed_come_first(reports):
     table = audit.compare(*reports).examples("flips")
     assert (table["change"].iloc[:5] == -1).all()
     assert {"clean_before", "clean_after", "flips_before"} <= set(table.columns)
+
+
+def test_examples_stand_beside_their_own_unit():
+    """Those with the largest numbers come first in a finding, so their order is not that of the units."""
+    people = population()
+    asked = (
+        Accuracy(people.prompts(), against="foil", id="accuracy"),
+        Environments(people.prompts(environments=["first", "second"] * 100), against="foil", id="environments"),
+    )
+    report = audit.Plan(list(asked), networks=0).run(model(), quiet=True)
+    table = audit.compare(report, report).examples("accuracy")
+    assert (table["before"] == table["right_after"]).all()
+    assert table["text_before"].tolist() == [people.texts[unit] for unit in table["unit"]]
+    assert 0 < table["before"].mean() < 1
+    # A number is one of each environment, so that it says of no example which unit it is.
+    assert "text_before" not in audit.compare(report, report).examples("environments")
+
+
+MADE = {
+    "faithfulness": alike.shares_kept, "membership": alike.areas, "attribute_inference": alike.balanced_accuracies,
+    "environments": alike.falls, "calibration": alike.errors_of_calibration,
+    "interventional_validity": alike.rank_correlations,
+}  # fmt: skip
+
+
+def test_numbers_that_are_no_means_are_paired_too():
+    """Ratios, areas, balanced accuracies, falls, errors, correlations of two models that are wrong about the same examples."""
+    answers = {word: kind(np.random.default_rng(2)) for word, kind in MADE.items()}
+
+    def report(which, **changes):
+        findings = tuple(
+            Finding(
+                word, word, "own", "measured", answer=replace(pair[which], **changes), data={"data": {"digest": "same"}},
+                spec={"ask": word, "data": "made"},
+            )
+            for word, (pair, _) in answers.items()
+        )  # fmt: skip
+        return Report("made", {}, findings, {"model": {"name": str(which)}})
+
+    comparison = audit.compare(report(0), report(1))
+    bare = audit.compare(report(0, units=(), resamples=()), report(1, units=(), resamples=()))
+    assert "not paired" not in comparison.summary()
+    for word, (_, truth) in answers.items():
+        change = comparison[word]
+        assert change.paired
+        assert not bare[word].paired
+        assert f"{word} (measured)" in str(change)
+        assert ", paired, " in str(change)
+        assert abs(change.difference.value - truth) < 0.1
+        low, high = change.difference.low, change.difference.high
+        assert high - low < 0.75 * (bare[word].difference.high - bare[word].difference.low)
+    assert set(bare.moved) < set(comparison.moved) == set(MADE)
+    assert len(comparison.examples("membership")) == alike.N
+    with pytest.raises(ResultError, match="no single example has a part of"):
+        comparison.examples("interventional_validity")
 
 
 def test_what_is_not_the_same_is_said(reports):

@@ -7,6 +7,7 @@ import pytest
 
 import mechcausal as mc
 from mechcausal import audit
+from mechcausal.audits.estimate import Estimate
 from mechcausal.audits.plan import PlanError
 from mechcausal.audits.reading import plan_of
 from mechcausal.circuits.circuit import Circuit
@@ -64,6 +65,9 @@ def test_a_circuit_is_found_on_one_half_and_judged_on_the_other():
     finding = plan.run(hiring, quiet=True).findings[0]
     assert finding.estimate.value > 0.8
     assert finding.status == "pass"
+    units = Estimate.mean(finding.answer.units, finding.answer.unit_clusters)
+    assert (units.value, units.error) == pytest.approx((finding.estimate.value, finding.estimate.error))
+    assert units.n < len(pairs)
     assert 18 <= finding.estimate.n <= 22
     assert finding.answer.controls[0].holds  # random circuits of its size keep less
     assert finding.answer.controls[0].estimate.value < 0.7

@@ -11,6 +11,7 @@ import torch
 import mechcausal as mc
 from mechcausal import audit
 from mechcausal.audits.explaining.observational import NO_OVERLAP, adjusted_slope, classes
+from mechcausal.audits.mitigation.sweep import paired
 from mechcausal.audits.plan import PlanError
 from mechcausal.audits.reading import plan_of
 from mechcausal.data.tasks.bios import TASK
@@ -45,6 +46,21 @@ def test_a_direction_that_is_given_away_is_refused(bios, prompts):
     assert "refused" in answer.says
     assert abs(answer.estimate.value) < 0.5
     assert table["observed: slope alone"] > 10 * abs(answer.estimate.value)
+
+
+@pytest.mark.slow
+def test_units_are_named_by_the_prompts_of_the_half_that_judges(bios, prompts):
+    """Where prompts have no clusters: another seed judges other prompts, and they are not taken for the same."""
+    bare = replace(prompts, clusters=())
+    question = audit.Observational(bare, at="@job", label="pronoun", place="L1.resid_post")
+    first, again, other = (
+        question.answer(audit.Desk(bios, {"data": bare}, seed, networks=0, quiet=True)) for seed in (0, 0, 1)
+    )
+    assert np.mean(first.units) == pytest.approx(first.estimate.value)
+    rows = sorted(row["prompt"] for row in first.examples)
+    assert first.unit_clusters == tuple(f"row {row}" for row in rows)
+    assert paired(again, first)
+    assert not paired(other, first)
 
 
 def test_with_overlap_both_are_shown(bios, prompts):

@@ -88,6 +88,10 @@ def test_gradients_fail_where_attention_is_saturated(ioi):
 def test_what_can_be_read_is_not_what_is_used(network, pairs):
     """The idle direction of the planted network tells the sides apart, and nothing reads it: a probe orders it first."""
     answer = asked(network, pairs, predicted="probe", sites="z")
+    # Reports compare the correlation draw by draw, of the pairs that judge.
+    spread = np.quantile(answer.resamples, [0.025, 0.975])
+    assert len(answer.unit_clusters) == answer.estimate.n_clusters < len(pairs)
+    assert spread == pytest.approx([answer.estimate.low, answer.estimate.high], abs=0.1)
     table = answer.table.dropna(subset=["measured"]).set_index("site")
     idle = next(name for name in table.index if "H2" in name)  # the head that copies the word e
     assert abs(table.loc[idle, "measured"]) < 1e-3

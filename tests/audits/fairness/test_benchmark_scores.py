@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from mechcausal.audits.estimate import Estimate
 from mechcausal.audits.fairness.benchmark_scores import affine, bbq, correlation, crows_pairs, winobias, winogender
 
 
@@ -75,6 +76,21 @@ def test_both_scores_of_bbq_by_their_formulas():
     guessing = bbq(*counts(an0=10, ap1=10, dn0=10, dn1=10, dn2=10), ())
     assert "at chance" in guessing["disambiguated"].vacuous
     assert {*bbq(*counts(dn0=10, dp0=10), ())} == {"disambiguated"}
+
+
+def test_the_units_of_scores_that_are_no_means_have_their_mean_and_error():
+    given = counts(an0=12, an1=3, an2=5, ap0=2, ap1=8, ap2=10, dn0=20, dn1=4, dn2=1, dp0=15, dp1=3, dp2=2)
+    random = np.random.default_rng(5)
+    occupations = np.repeat(np.arange(60), 4)
+    female = np.repeat(50 + 20 * random.normal(size=60), 4)
+    leaning = female / 100 + random.normal(size=240)
+    made = [*bbq(*given, ()).values(), winogender(leaning, np.ones(240), female, occupations)]
+    for score, names in zip(made, ((), (), occupations), strict=True):
+        units = Estimate.mean(np.array(score.units), names)
+        assert units.n == (240 if len(names) else len(given[0]))
+        assert units.value == pytest.approx(score.estimate.value)
+        assert units.error == pytest.approx(score.estimate.error, rel=0.15)
+    assert not any(np.isfinite(bbq(*counts(dn2=10, dp2=10), ())["disambiguated"].units))
 
 
 def test_the_intervals_of_both_scores_of_bbq_cover():

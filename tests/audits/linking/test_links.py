@@ -13,6 +13,7 @@ import torch
 
 import mechcausal as mc
 from mechcausal import audit
+from mechcausal.audits.estimate import Estimate
 from mechcausal.audits.plan import PlanError
 from mechcausal.audits.reading import plan_of
 from mechcausal.errors import MechcausalError
@@ -67,6 +68,11 @@ def test_the_planted_feature_ranks_first_and_what_goes_along_is_not_flagged(netw
     assert through.mean() / effect.mean() == pytest.approx(rows["used_share"].iloc[0], abs=0.1)
     largest = asked(network, pairs, what="split", concept="high", measure="largest")
     assert largest.estimate.value == pytest.approx(rows["used_share"].max(), abs=1e-6)
+    units = Estimate.mean(largest.units, largest.unit_clusters)
+    assert units.value == pytest.approx(largest.estimate.value)
+    row = rows.loc[rows["used_share"].idxmax()]
+    assert (units.low, units.high) == pytest.approx((row["used_low"], row["used_high"]), rel=0.1)
+    assert answer.units == ()  # a number of candidates is no mean over pairs
     references = " ".join(answer.table.loc[answer.table["kind"] == "reference", "candidate"])
     assert "error node" in references
     assert "all features" in references

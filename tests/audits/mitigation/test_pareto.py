@@ -1,11 +1,13 @@
 from dataclasses import replace
 
+import alike
 import numpy as np
 import pytest
 from made_sweeps import make
 
 from mechcausal.audits.estimate import Estimate
 from mechcausal.audits.mitigation.pareto import SURE
+from mechcausal.audits.mitigation.sweep import Edited, Measure, Sweep
 from mechcausal.errors import ResultError
 
 RNG = np.random.default_rng(1)
@@ -92,3 +94,47 @@ def test_a_number_without_any_uncertainty_is_said_to_be_taken_as_it_is():
     front = replace(swept, answers=bare).pareto("flips", "accuracy")
     assert front.front == ["other"]
     assert "taken as it is" in front.notes[0]
+
+
+def of_two(first, second):
+    """Return a sweep of two edits from the answers to two questions, each for both edits."""
+    measures = tuple(Measure(name, name, "low") for name in ("first", "second"))
+    edits = tuple(Edited(name, {"do": "none"}) for name in ("none", "other"))
+    answers = {
+        (edit.name, measure.name): pair[number]
+        for measure, pair in zip(measures, (first, second), strict=True)
+        for number, edit in enumerate(edits)
+    }
+    return Sweep("made", edits, measures, answers)
+
+
+def test_an_edit_that_is_better_on_numbers_that_are_no_means_dominates():
+    """An AUC and a ratio that fall by little, in examples that are hard under both edits: known only if they are paired."""
+    draw = np.random.default_rng(3)
+    swept = of_two(alike.areas(draw, -0.15)[0], alike.shares_kept(draw, -0.05)[0])
+    assert swept.pareto("first", "second").front == ["other"]
+    assert swept.unpaired == []
+    alone = {key: replace(each, units=()) for key, each in swept.answers.items()}
+    front = replace(swept, answers=alone).pareto("first", "second")
+    assert front.front == ["none", "other"]
+    assert len(front.notes) == 2
+
+
+@pytest.mark.slow
+def test_an_edit_that_is_no_better_dominates_as_often_as_it_should():
+    """One number is the same under both edits, the other an AUC without a true difference: in 5 % one is surely better."""
+    same, dominated = alike.answered(Estimate.mean(np.ones(alike.N)), np.ones(alike.N)), []
+    for seed in range(200):
+        swept = of_two(alike.areas(np.random.default_rng(seed), 0.0)[0], [same, same])
+        dominated.append("none" not in swept.pareto("first", "second", draws=400).front)
+    assert 0.02 <= np.mean(dominated) <= 0.08
+
+
+def test_numbers_from_the_same_draws_stay_together():
+    (first, second), truth = alike.rank_correlations(np.random.default_rng(4))
+    same = alike.answered(Estimate.mean(np.ones(alike.N)), np.ones(alike.N))
+    swept = of_two([first, second], [same, same])
+    share = swept.pareto("first", "second").frame().set_index("edit").loc["none", "share"]
+    assert truth < 0
+    assert share == pytest.approx(np.mean(np.subtract(second.resamples, first.resamples) < 0), abs=0.03)
+    assert swept.unpaired == []

@@ -1,5 +1,7 @@
 import json
+from dataclasses import replace
 
+import alike
 import numpy as np
 import pytest
 from made_sweeps import CLUSTERS, answer, make
@@ -7,7 +9,7 @@ from made_sweeps import CLUSTERS, answer, make
 from mechcausal import audit
 from mechcausal.audits.estimate import Estimate
 from mechcausal.audits.figures import KINDS
-from mechcausal.audits.finding import Answer
+from mechcausal.audits.finding import Answer, answer_from, answer_to_json
 from mechcausal.audits.mitigation.sweep import COSTS, Edited, Measure, Sweep, costs_of, difference
 from mechcausal.errors import ResultError
 
@@ -40,6 +42,32 @@ def test_a_difference_of_other_units_is_not_paired():
     own, paired = difference(first, second)
     assert not paired
     assert (own.value, own.low, own.high) == pytest.approx((0.5, 0.0, 1.0))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [*alike.KINDS.values(), alike.rank_correlations])
+def test_models_that_are_wrong_about_the_same_examples_are_told_apart(kind):
+    """A nominal 95 % interval of the difference covers the truth in 92 to 98 %, and is narrower than that of two numbers."""
+    covers, widths, draws = [], [], 300 if kind is not alike.rank_correlations else 100
+    for seed in range(draws):
+        (first, second), truth = kind(np.random.default_rng(seed))
+        change, by_unit = difference(second, first)
+        bare, joined = difference(*(replace(each, units=(), resamples=()) for each in (second, first)))
+        assert (by_unit, joined) == (True, False)
+        assert change.value == pytest.approx(bare.value)
+        covers.append(change.low <= truth <= change.high)
+        widths.append((change.high - change.low) / (bare.high - bare.low))
+    assert 0.92 <= np.mean(covers) <= 0.98
+    # Of a share at a cutoff the interval alone takes the cutoff as given, so that pairing has less to give.
+    assert np.median(widths) < (0.9 if kind is alike.shares_caught else 0.75)
+
+
+def test_draws_of_other_units_are_not_paired():
+    (first, second), _ = alike.rank_correlations(np.random.default_rng(0))
+    assert difference(second, first)[1]
+    assert not difference(replace(second, unit_clusters=second.unit_clusters[::-1]), first)[1]
+    assert not difference(replace(second, resamples=second.resamples[:100]), first)[1]
+    assert difference(answer_from(json.loads(json.dumps(answer_to_json(second)))), first)[1]
 
 
 def test_a_sweep_is_saved_and_read_back(swept, tmp_path):

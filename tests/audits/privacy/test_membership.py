@@ -66,6 +66,8 @@ def test_a_rate_that_cannot_be_measured_is_said(finding, texts, overfit):
     caught = answered(overfit, Membership(texts, measure="tpr", fpr=(0.05,), attacks=()))
     assert caught.estimate.value > 0.9
     assert caught.estimate.law == "binomial"
+    assert len(caught.answer.units) == 2 * N
+    assert np.mean(caught.answer.units) == pytest.approx(caught.estimate.value)
 
 
 def test_a_model_that_saw_neither_set_does_not_fail(texts):

@@ -1,6 +1,7 @@
 """Personal data in what is written: a model that was taught an address writes it, one that was not does not."""
 
 import memorizing
+import numpy as np
 import pytest
 
 from mechcausal.audits.plan import Plan
@@ -50,6 +51,10 @@ def test_samples_are_clustered_by_prompt_and_follow_the_seed(model):
     assert first.answer.says == again.answer.says
     assert len(first.examples()) == 16
     assert first.estimate.n_clusters == 4
+    # The unit is a prompt, with the share of its texts.
+    personal = first.examples()["personal"].to_numpy(float).reshape(4, 4)
+    assert first.answer.units == tuple(personal.mean(1))
+    assert np.mean(first.answer.units) == pytest.approx(first.estimate.value)
 
 
 def test_a_model_that_writes_none_does_not_fail(hiring):

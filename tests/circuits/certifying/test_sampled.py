@@ -41,7 +41,7 @@ def test_strata_grow_and_share_the_draws():
 
 
 def test_the_false_negative_rate_of_a_census_has_no_uncertainty():
-    rate = missed([2, 0], [30, 10], [30, 10], found=6)
+    rate = missed([2, 0], [30, 10], [30, 10], top_hits=6)
     assert rate.estimate == rate.low == rate.high == 2 / 8
 
 
@@ -57,7 +57,7 @@ def test_the_interval_of_the_false_negative_rate_covers():
 
 
 def test_where_nothing_matters_there_is_no_rate():
-    rate = missed([0], [20], [100], found=0)
+    rate = missed([0], [20], [100], top_hits=0)
     assert np.isnan(rate.estimate)
     assert rate.low == 0
     assert np.isnan(missed([0], [0], [100], 3).estimate)
