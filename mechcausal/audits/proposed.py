@@ -29,10 +29,10 @@ def pairs_of(name: str, rows: Rows, labels: Labels) -> list[str]:
         rows: Its rows.
         labels: The labels of the model.
     """
-    whole = _of_other_lengths(rows)
+    uneven = _of_other_lengths(rows)
     table = [
         f"pairs = {toml(name)}",
-        *(["whole = true               # the texts of a pair differ in length"] if whole else []),
+        *(["whole = true               # the texts of a pair differ in length"] if uneven else []),
     ]
     lines = ["[data.pairs]", *table, *_clusters(rows), ""]
     if len(labels) == 1:
@@ -44,7 +44,7 @@ def pairs_of(name: str, rows: Rows, labels: Labels) -> list[str]:
             "",
         ]
     lines += question("flips", "pairs", "# at_most = 0.05   # the share of decisions that may change")
-    if whole:
+    if uneven:
         lines += ["# mediation needs pairs whose texts correspond token by token: name positions, see data.md", ""]
     elif (count := _cluster_count(rows)) < 2:
         lines += [f"# mediation needs pairs of at least 2 clusters: here is {count}", ""]

@@ -95,8 +95,8 @@ class Generated(AuditQuestion):
     def forwards(self, desk: Desk) -> float:
         """Return how many forwards of one prompt it takes at most: answers may end earlier."""
         sides = (desk.data.clean, desk.data.corrupt) if isinstance(desk.data, Contrast) else (desk.data,)
-        own = sum(forwards_of_writing(desk, side, self.tokens, self.samples) for side in sides)
-        return own * (1 + (desk.networks if self.outcome == "contains" else 0))
+        unedited = sum(forwards_of_writing(desk, side, self.tokens, self.samples) for side in sides)
+        return unedited * (1 + (desk.networks if self.outcome == "contains" else 0))
 
     def require_fit(self, desk: Desk) -> None:
         """Refuse prompts behind which no room is left in the model's context for what is to be written."""

@@ -263,15 +263,15 @@ class InterventionalValidity(OfMetric):
         self, desk: Desk, prompts: Any, site: str, at: str, where: list[tuple[str, str]]  # noqa: ANN401
     ) -> np.ndarray:  # fmt: skip
         """Return the activation of a site at all its positions, [prompt number]; those of all sites there are read at once."""
-        whole, wholes = _whole(site), list(dict.fromkeys(_whole(other) for other, place in where if place == at))
+        activation, wholes = _whole(site), list(dict.fromkeys(_whole(other) for other, place in where if place == at))
 
         def run() -> Any:  # noqa: ANN401
             return read(desk.model, prompts, wholes, at=at or None, batch_size=desk.batch_size)
 
         readings = desk.once(("validity", prompts.hash, tuple(wholes), at), run)
-        value = readings[whole].double().cpu().nan_to_num()
-        if whole != site:
-            head = readings.dims[whole].index("head")
+        value = readings[activation].double().cpu().nan_to_num()
+        if activation != site:
+            head = readings.dims[activation].index("head")
             value = value.select(head, int(site.partition(".H")[2].partition(".")[0]))
         return value.reshape(len(prompts), -1).numpy()
 

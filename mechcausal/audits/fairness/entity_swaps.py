@@ -106,8 +106,8 @@ class EntitySwaps(AuditQuestion):
     def forwards(self, desk: Desk) -> float:
         """Return how many forwards it takes."""
         both = [pairs for name in ("data", "neutral") if (pairs := desk.held.get(name)) is not None]
-        own = sum(desk.runs(pairs.clean, pairs.corrupt) for pairs in both)
-        return own + forwards_of_redraws(desk, desk.data)
+        asked = sum(desk.runs(pairs.clean, pairs.corrupt) for pairs in both)
+        return asked + forwards_of_redraws(desk, desk.data)
 
     def problems(self, data: Mapping[str, Any]) -> Iterator[str]:
         """Say what is wrong with the pairs."""

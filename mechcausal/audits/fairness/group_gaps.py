@@ -131,8 +131,8 @@ class GroupGaps(AuditQuestion):
         if self.decisions is not None:
             return 0.0
         prompts: PromptSet = desk.data
-        own = forwards_with_odds(desk, prompts, self.against, self.tokens)
-        return own + desk.networks * min(len(prompts), 2 * MOST_PAIRS)
+        asked = forwards_with_odds(desk, prompts, self.against, self.tokens)
+        return asked + desk.networks * min(len(prompts), 2 * MOST_PAIRS)
 
     def problems(self, data: Mapping[str, Any]) -> Iterator[str]:
         """Say what is wrong with the prompts."""

@@ -157,8 +157,8 @@ class PathEffect(AuditQuestion):
         def cost(sets: Mapping[str, Any]) -> float:
             return path_effects.cost(desk.model, desk.data, dict(sets), metric=desk.outcome).forwards
 
-        own = cost({**unfair, ALL_UNFAIR: together, **fair})
-        return own + cost(random) + forwards_of_controls(desk, desk.data)
+        declared = cost({**unfair, ALL_UNFAIR: together, **fair})
+        return declared + cost(random) + forwards_of_controls(desk, desk.data)
 
     def require_fit(self, desk: Desk) -> None:
         """Refuse paths that the model does not have."""

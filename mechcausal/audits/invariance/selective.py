@@ -143,11 +143,11 @@ class SelectiveInvariance(AuditQuestion):
         made = sum(name not in sides for name in self._names)
         if made:
             asked[digest_of(prompts)] = prompts
-        own = runs(*asked.values()) + made * runs(prompts)
+        runs_once = runs(*asked.values()) + made * runs(prompts)
         if not (perturbed.unchangeable(prompts) or undecidable(desk, prompts, self.against)):  # words at random places
-            own += (1 + (digest_of(prompts) not in asked)) * forwards_of(desk, prompts, self.against, self.tokens)
+            runs_once += (1 + (digest_of(prompts) not in asked)) * forwards_of(desk, prompts, self.against, self.tokens)
         moved = [runs(*sides.get(name, (prompts, prompts))) for name in self.must_stay]
-        return own + desk.networks * max(moved, default=0.0)
+        return runs_once + desk.networks * max(moved, default=0.0)
 
     def problems(self, data: Mapping[str, Any]) -> Iterator[str]:
         """Say what is wrong with the declarations and the data."""

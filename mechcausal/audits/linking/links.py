@@ -136,8 +136,8 @@ class Links(OfMetric):
                                        for each in links.tables["complete"])} if incomplete else {}  # fmt: skip
         random, learned, trivial = _controls(links, frame, total)
         # A link refuses what redrawn networks do as well, at 1 %; for the plan's own error their p-value must count.
-        own = None if self.metric is None else self.metric_at(desk)
-        guard = redrawn_effect(desk, pairs, *desk.both(pairs, own), metric=own)
+        metric = None if self.metric is None else self.metric_at(desk)
+        guard = redrawn_effect(desk, pairs, *desk.both(pairs, metric), metric=metric)
         learned = replace(learned, p=guard.p, guards=guard.guards, says=f"{learned.says}; {guard.says}")
         return Answer(
             estimate, f"{says}; {blocked}" if blocked else says, (random, learned, trivial), table,

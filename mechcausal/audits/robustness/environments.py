@@ -193,8 +193,8 @@ class Environments(AcrossEnvironments):
     def forwards(self, desk: Desk) -> float:
         """Return how many prompts are run, in the model and in networks with redrawn weights."""
         asked = [asked_of(desk, data) for data in data_by_environment(desk.held).values()]
-        own = sum(forwards_with_confidence(desk, data, self.against, self.tokens) for data in asked)
-        return own + desk.networks * sum(forwards_of(desk, data, self.against, self.tokens) for data in asked)
+        once = sum(forwards_with_confidence(desk, data, self.against, self.tokens) for data in asked)
+        return once + desk.networks * sum(forwards_of(desk, data, self.against, self.tokens) for data in asked)
 
     def _slope(self, desk: Desk, asked: PromptSet | Contrast, right: np.ndarray) -> Estimate:
         """Return the calibration slope; what is written has no confidence, so it has none."""

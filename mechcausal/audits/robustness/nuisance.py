@@ -130,8 +130,8 @@ class NuisanceEffect(AuditQuestion):
     def forwards(self, desk: Desk) -> float:
         """Return how many prompts are run."""
         choices = desk.held.get("preferences")
-        held = [pairs for pairs in (desk.data, choices) if pairs is not None]
-        return sum(desk.runs(pairs.clean, pairs.corrupt) for pairs in held) + forwards_of_redraws(desk, desk.data)
+        sets = [pairs for pairs in (desk.data, choices) if pairs is not None]
+        return sum(desk.runs(pairs.clean, pairs.corrupt) for pairs in sets) + forwards_of_redraws(desk, desk.data)
 
     def problems(self, data: Mapping[str, Any]) -> Iterator[str]:
         """Say what is wrong with the rewrites, the preference data and their columns."""
