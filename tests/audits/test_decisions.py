@@ -5,13 +5,13 @@ from __future__ import annotations
 import copy
 from dataclasses import replace
 
+import classifiers
 import numpy as np
 import pytest
 import torch
-import transformers as hf
 from biographies import PRONOUN_HEAD, ROYAL, odds, population, royals
 from biographies import model as model_by_hand
-from zoo import SIZES, make_pairs
+from zoo import make_pairs
 
 import mechcausal as mc
 from mechcausal import audit
@@ -92,9 +92,7 @@ def test_a_model_that_is_moved_far_is_beyond_networks_that_flip_by_chance(bios):
 
 @pytest.fixture(scope="module")
 def classifier():
-    torch.manual_seed(0)
-    labels = {"id2label": {0: "fine", 1: "toxic"}, "label2id": {"fine": 0, "toxic": 1}}
-    return hf.BertForSequenceClassification(hf.BertConfig(**SIZES, **labels)).eval()
+    return classifiers.classifier()
 
 
 @pytest.fixture(scope="module")
@@ -177,8 +175,7 @@ def test_what_a_head_cannot_decide_is_refused_before_the_run(classifier, labeled
     rude = audit.WorstGroup(replace(prompts, labels=("fine",) * 63 + ("rude",)))
     assert "'rude', and those of this classifier are fine, toxic" in wrong(rude)
     assert "classifier, which writes nothing" in wrong(audit.Irrelevant(prompts, positions=["word"], against="written"))
-    torch.manual_seed(0)
-    reward = mc.load(hf.LlamaForSequenceClassification(hf.LlamaConfig(**SIZES, num_labels=1)).eval())
+    reward = mc.load(classifiers.rewarding())
     for question in (audit.Accuracy(prompts), audit.Calibration(prompts), audit.WorstGroup(prompts)):
         assert "give pairs, clean chosen and corrupt rejected" in wrong(question, reward)
     assert "chooses no word" in wrong(audit.Irrelevant(prompts, positions=["word"], against="all"), reward)

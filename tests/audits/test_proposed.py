@@ -6,10 +6,8 @@ import json
 import tomllib
 
 import pytest
-import torch
-import transformers as hf
+from classifiers import classifier
 from commands import run
-from zoo import SIZES
 
 import mechcausal as mc
 from mechcausal.audits.proposed import pairs_of, prompts_of, question
@@ -24,15 +22,9 @@ LABELS = ("fine", "toxic", "odd")
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
     """The folders of a classifier with two labels, one with three, and a reward model."""
-    torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("models")
     for count in (2, 3):
-        names = {
-            "id2label": dict(enumerate(LABELS[:count])),
-            "label2id": {name: i for i, name in enumerate(LABELS[:count])},
-        }
-        config = hf.BertConfig(**{**SIZES, "vocab_size": 80}, **names)
-        hf.BertForSequenceClassification(config).save_pretrained(folder / f"classifier{count}")
+        classifier(LABELS[:count], vocab_size=80).save_pretrained(folder / f"classifier{count}")
         word_tokenizer(("<pad>", "<bos>", *WORDS), longest=16).save_pretrained(folder / f"classifier{count}")
     network().save_pretrained(folder / "rewards")
     word_tokenizer(VOCABULARY, longest=MOST + 4).save_pretrained(folder / "rewards")
