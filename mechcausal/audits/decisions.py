@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -14,8 +14,7 @@ from mechcausal.arguments import Count
 from mechcausal.audits.behavior.writing import TOKENS as TOKENS
 from mechcausal.audits.behavior.writing import forwards_of_writing, named_first, require_room, written_after
 from mechcausal.audits.desk import Desk
-from mechcausal.audits.finding import Control, Identified
-from mechcausal.audits.outcome import unread
+from mechcausal.audits.finding import Identified
 from mechcausal.audits.perturbed import plain_prompts
 from mechcausal.audits.preferred import asked_of, by_length, preferred, rewards_apart
 from mechcausal.audits.question import AuditQuestion
@@ -151,12 +150,6 @@ def forwards_of(desk: Desk, data: PromptSet | Contrast, against: Against, tokens
     return desk.runs(data, metric=None if against == "foil" or head_of(desk.model) is not None else "accuracy")
 
 
-def forwards_with_odds(desk: Desk, prompts: PromptSet, against: Against, tokens: int = TOKENS) -> float:
-    """Return how many forwards the decisions about prompts and their log-odds take, which decisions by these have already."""
-    apart = against != "foil" and undecidable(desk, prompts, "foil") is None
-    return forwards_of(desk, prompts, against, tokens) + (desk.runs(prompts) if apart else 0)
-
-
 def forwards_with_confidence(desk: Desk, data: PromptSet | Contrast, against: Against, tokens: int = TOKENS) -> float:
     """Return how many forwards the decisions and the confidence in them take."""
     apart = against == "all" and not isinstance(data, Contrast)
@@ -170,41 +163,6 @@ def unnamed(desk: Desk, prompts: PromptSet, against: Against, tokens: int = TOKE
     count = int((named_first(desk, prompts, tokens) < 0).sum())
     says = f"after {count} of {len(prompts)} prompts neither the answer nor the foil is written, which is never right"
     return {UNDECIDED: says} if count else {}
-
-
-def moved_beyond_redraws(
-    desk: Desk, key: tuple[Any, ...], before: PromptSet, after: PromptSet, flips: Callable[[Desk], float], own: float
-) -> Control:
-    """Return the control "networks with redrawn weights are moved as much", on two scales with one error between them.
-
-    The decision of a network that has learned nothing hangs by a thread, so it may flip as often as a learned one that
-    is moved far. So the model is beyond these networks if more of its decisions flip, or if its log-odds move further.
-
-    Args:
-        desk: The desk.
-        key: What the share of flips is, so that questions share it.
-        before: The prompts.
-        after: The same, changed.
-        flips: The share of decisions that flip, at a desk.
-        own: That of the model itself.
-    """
-    name = ("flips", before.hash, after.hash, *key)
-    if desk.networks < 2 or next(unread(desk.outcome, before), None) is not None:
-        return desk.against_redraws(name, flips, own)
-
-    def distance(other: Desk) -> float:
-        return float(np.abs(other.outcomes(after) - other.outcomes(before)).mean())
-
-    drawn = desk.in_redraws(("moved", *name), lambda other: [flips(other), distance(other)])
-    first = desk.beyond(drawn[:, 0], own)
-    p, says = min(1.0, 2 * first.p), first.says
-    if p > 1 - desk.level:
-        moved = distance(desk)
-        second = desk.beyond(drawn[:, 1], moved)
-        p = min(p, 2 * second.p)
-        assert second.estimate is not None  # as of the first
-        says += f"; the log-odds move by {moved:.3g}, there by {second.estimate.value:.3g}"
-    return replace(first, p=p, says=says, holds=p <= 1 - desk.level)
 
 
 def what_is_written(

@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 
 from mechcausal.arguments import Count, Number
-from mechcausal.audits.decisions import TOKENS, forwards_with_odds, undecidable, unnamed
+from mechcausal.audits.decisions import TOKENS, undecidable, unnamed
 from mechcausal.audits.decisions import decisions as decided
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.estimate import Estimate
@@ -22,6 +22,7 @@ from mechcausal.audits.fairness.metric_frame import GroupMetrics
 from mechcausal.audits.figures import Point, Points
 from mechcausal.audits.finding import Answer, Control, Identified
 from mechcausal.audits.linear import among, as_units
+from mechcausal.audits.moved import forwards_with_odds
 from mechcausal.audits.question import AuditQuestion, Family
 from mechcausal.audits.redrawn import MOST_PAIRS, on_two_scales, over_spread, some_of
 from mechcausal.data.prompts import PromptSet
