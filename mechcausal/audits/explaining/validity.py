@@ -119,7 +119,8 @@ class InterventionalValidity(OfMetric):
 
     def forwards(self, desk: Desk) -> float:
         """Return roughly how many forwards it takes."""
-        pairs, options = desk.data, {"sites": self.sites, "at": self.at, "metric": self.metric_at(desk)}
+        pairs: Contrast = desk.data
+        options: dict[str, Any] = {"sites": self.sites, "at": self.at, "metric": self.metric_at(desk)}
         if self.predicted in OF_EDGES:
             methods = (Discovering(method=word, share=1.0) for word in (self.predicted, "exact"))
             return float(sum(method.cost(desk.model, pairs).forwards for method in methods))
