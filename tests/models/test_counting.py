@@ -6,9 +6,11 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 import torch
+from written import several
 from zoo import loaded, make_pairs
 
 import mechcausal as mc
+from mechcausal.data.forced import forced
 from mechcausal.generation.generating import Generating
 from mechcausal.models import bridge
 from mechcausal.models.counting import count, counting, uncounted, weighed
@@ -62,6 +64,16 @@ def test_the_engine_runs_shares_of_prompts(pairs, sites):
     cost = mc.patch.cost(model, pairs, sites=sites)
     assert found == pytest.approx(cost.forwards + 2 * len(pairs))
     assert cost.forwards < cost.naive_forwards
+
+
+def test_answers_of_several_tokens_have_a_row_each():
+    model, pairs = loaded("llama"), several()
+    patched = counted(lambda: mc.patch(model, pairs, sites="z"))
+    cost = mc.patch.cost(model, pairs, sites="z")
+    rows = len(forced(pairs.clean).prompts)
+    assert rows > len(pairs) == cost.examples
+    assert patched == pytest.approx(cost.forwards + 2 * rows, rel=0.02)
+    assert cost.naive_forwards == cost.cells * rows
 
 
 def test_what_is_written_costs_tokens(pairs):

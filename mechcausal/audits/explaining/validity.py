@@ -13,6 +13,7 @@ from scipy.stats import rankdata
 from mechcausal.arguments import Count
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.estimate import Estimate
+from mechcausal.audits.explaining.faithfulness import run_again
 from mechcausal.audits.figures import Point, Points
 from mechcausal.audits.finding import Answer, Control, Identified
 from mechcausal.audits.linear import named, resampled
@@ -123,7 +124,8 @@ class InterventionalValidity(OfMetric):
         options: dict[str, Any] = {"sites": self.sites, "at": self.at, "metric": self.metric_at(desk)}
         if self.predicted in OF_EDGES:
             methods = (Discovering(method=word, share=1.0) for word in (self.predicted, "exact"))
-            return float(sum(method.cost(desk.model, pairs).forwards for method in methods))
+            share = run_again(pairs)
+            return sum(2 + share * method.runs(desk.model) for method in methods) * len(pairs)
         judged = pairs.take(range(len(pairs) // 2)) if self.predicted == "probe" else pairs
         moved = patch.cost(desk.model, judged, direction=self.direction, **options).forwards
         # Both sides of the pairs are run for the effects, for the prediction, and for the sizes of the differences.
@@ -134,11 +136,8 @@ class InterventionalValidity(OfMetric):
             case "probe":
                 return moved + unedited + 2 * (len(pairs) - len(judged))
             case _:
-                return (
-                    moved
-                    + unedited
-                    + attribute.cost(desk.model, pairs, direction=self.direction, **self._path, **options).forwards
-                )
+                slopes = attribute.cost(desk.model, pairs, direction=self.direction, **self._path, **options)
+                return moved + unedited + slopes.forwards
 
     def require_fit(self, desk: Desk) -> None:
         """Refuse sites that the model does not have, and predictions that it does not allow."""

@@ -147,6 +147,9 @@ class Exposure(AuditQuestion):
     def _rows(self, desk: Desk, canaries: Canaries, key: str, prompts: tuple[str, ...] | None = None) -> list[Any]:
         """Return the rows of all canaries, each kept as soon as it is there."""
         made: list[Ranker] = []
+        share = (
+            1.0 if prompts is None else 1 / tokens_of(desk.model, canaries)
+        )  # one token stands before them, no prompt
 
         def ranker() -> Ranker:
             if not made:
@@ -157,8 +160,12 @@ class Exposure(AuditQuestion):
                 )  # fmt: skip
             return made[0]
 
+        def row(number: int) -> dict[str, Any]:
+            with weighed(share):
+                return ranker().row(number)
+
         return [
-            desk.rows.row(f"{key} {number}", lambda number=number: ranker().row(number))
+            desk.rows.row(f"{key} {number}", lambda number=number: row(number))
             for number in desk.bar(range(len(canaries)), "exposure", "canary")
         ]
 
@@ -215,8 +222,7 @@ class Exposure(AuditQuestion):
         if start is None:
             return Control.inapplicable("trivial-input", "this tokenizer has no token that a text could start from")
         shown = canaries.take(canaries.inserted)
-        with weighed(1 / tokens_of(desk.model, canaries)):  # there is one token, and not a prompt
-            rows = self._rows(desk, shown, "no prefix", (start,) * len(shown))
+        rows = self._rows(desk, shown, "no prefix", (start,) * len(shown))
         alone = np.array([row["exposure"] for row in rows])
         mean = desk.mean(alone, shown.prefixes)
         p = desk.mean(values[canaries.inserted] - alone, shown.prefixes).at_most(0.0) if len(shown) > 1 else math.nan
