@@ -12,7 +12,7 @@ import pandas as pd
 from mechcausal.arguments import OpenShare, Text, Texts, number
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.estimate import Estimate
-from mechcausal.audits.explaining.double import SURE, Double, double
+from mechcausal.audits.explaining.double import SURE, Double, double, median_of_splits
 from mechcausal.audits.explaining.nuisances import described, differing, held_out, ridge
 from mechcausal.audits.explaining.observational import NO_OVERLAP
 from mechcausal.audits.figures import Bar, Bars
@@ -34,6 +34,7 @@ FEWEST = 8
 """Clusters of each value of the concept that are needed."""
 DIFFERS = "differs-from-do"
 _ALONE = 0.05  # of the texts, with a concept that is certain, above which there is no mean over all
+_SPLITS = 5  # into folds, of which the interactive model takes the median
 _SHUFFLES = 199
 _MOST_PROMPTS = 256  # that every network with redrawn weights is run on
 
@@ -59,7 +60,8 @@ class ConceptEffect(AuditQuestion):
             prompts are the texts as they are.
         model: `"partially_linear"`, where the effect is the same in all texts, or `"interactive"`, where it may differ and
             the plain mean over all texts is asked for, which do() gives; the other one stands in the table. The interactive
-            one is refused where the concept is certain in more than a twentieth of the texts.
+            one is the median over five splits into folds, and is refused where the concept is certain in more than a
+            twentieth of the texts.
         overlap: The AUC of the concept from columns and words above which no number is given.
         folds: How many folds.
     """
@@ -113,16 +115,20 @@ class ConceptEffect(AuditQuestion):
         concept = (labels.codes[kept] == labels.classes.index(value)).astype(int)
         pairs = self._pairs({**desk.held, "data": data})
         x, names = self._described(desk, prompts, pairs)
-        fitted = double(
-            concept, desk.outcomes(prompts), x, units(prompts), clusters=prompts.clusters, folds=self.folds,
-            seed=desk.seed, level=desk.level,
-        )  # fmt: skip
+        fits = [
+            double(
+                concept, desk.outcomes(prompts), x, units(prompts), clusters=prompts.clusters, folds=self.folds,
+                seed=desk.seed + number, level=desk.level,
+            )
+            for number in range(_SPLITS if self.model == "interactive" else 1)
+        ]  # fmt: skip
+        fitted, adjusted = median_of_splits(fits) if len(fits) > 1 else (fits[0], fits[0].partially_linear)
         edited = None if pairs is None else self._edited(desk, pairs, value)
         why = self._without_overlap(fitted, x, concept, names)
         refused = bool(why)
-        adjusted = Estimate(float("nan")) if refused else getattr(fitted, self.model)
+        adjusted = Estimate(float("nan")) if refused else adjusted
         do = None if edited is None or pairs is None else desk.mean(edited, pairs.clean.clusters)
-        rows = self._rows(fitted, refused, do, edited if pairs is not None and pairs is data else None)
+        rows = self._rows(fitted, adjusted, refused, do, edited if pairs is not None and pairs is data else None)
         marks = {NO_OVERLAP: why} if refused else {}
         if do is not None and not refused and not adjusted.low <= do.value <= adjusted.high:
             marks[DIFFERS] = (
@@ -226,12 +232,16 @@ class ConceptEffect(AuditQuestion):
         return signs(pairs, self.concept, value) * (clean - corrupt)
 
     def _rows(
-        self, fitted: Double, refused: bool, do: Estimate | None, edited: np.ndarray | None
+        self, fitted: Double, adjusted: Estimate, refused: bool, do: Estimate | None, edited: np.ndarray | None
     ) -> list[tuple[str, float, float, float]]:
         none = Estimate(float("nan"))
         shown = {
             "adjusted, partially linear": none if refused else fitted.partially_linear,
-            "adjusted, interactive": none if refused else fitted.interactive,
+            "adjusted, interactive": none
+            if refused
+            else adjusted
+            if self.model == "interactive"
+            else fitted.interactive,
             "not adjusted: difference of the means": fitted.naive,
         }
         if do is not None:

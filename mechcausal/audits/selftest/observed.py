@@ -101,4 +101,3 @@ def _where_effects_differ() -> Iterator[Check]:
     plain, _ = _asked(ConceptEffect(pairs, concept="pronoun", model="interactive"), model)
     inside = plain.estimate.low <= do <= plain.estimate.high
     yield yes("where effects differ: the interval of the interactive model holds the plain mean of the swap", inside)
-    yield near("where effects differ: the interactive model over that mean", 1, plain.estimate.value / do, CLOSE)
