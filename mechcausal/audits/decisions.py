@@ -1,9 +1,9 @@
-"""Decisions, and whether they are right: of answer against foil, of all words, of a classifier's labels, or in writing."""
+"""Decisions, and whether they are right: of answer against foil, of all words, of labels, in writing, or by rewards."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -12,12 +12,13 @@ from torch import Tensor
 
 from mechcausal.arguments import Count
 from mechcausal.audits.behavior.writing import TOKENS as TOKENS
-from mechcausal.audits.behavior.writing import named_first, require_room, written_after
+from mechcausal.audits.behavior.writing import forwards_of_writing, named_first, require_room, written_after
 from mechcausal.audits.desk import Desk
-from mechcausal.audits.finding import Control, Identified
-from mechcausal.audits.outcome import unread
+from mechcausal.audits.finding import Identified
 from mechcausal.audits.perturbed import plain_prompts
+from mechcausal.audits.preferred import asked_of, by_length, preferred, rewards_apart
 from mechcausal.audits.question import AuditQuestion
+from mechcausal.data.contrast import Contrast
 from mechcausal.data.prompts import PromptSet
 from mechcausal.errors import MechcausalError
 from mechcausal.metrics import Metric, at_read_position
@@ -27,7 +28,8 @@ UNDECIDED = "undecided"
 Against = Literal["foil", "all", "written"]
 """What a decision is: between the answer and its foil, the likeliest of all words, or which of the two is written first.
 
-Of a classifier it is between the label that the plan reads and all others (`"foil"`), or the likeliest label (`"all"`).
+Of a classifier it is between the label that the plan reads and all others (`"foil"`), or the likeliest label (`"all"`). Of a
+reward model that is to be right it is between the two texts of a pair (`preferred`), whichever of both is said.
 """
 
 
@@ -91,9 +93,18 @@ def decisions(
     return desk.outcomes(prompts, LIKELIEST if head_of(desk.model) is None else _of_labels(desk)[0])
 
 
-def correct(desk: Desk, prompts: PromptSet, against: Against, tokens: int = TOKENS) -> np.ndarray:
-    """Return 1 for each prompt whose decision is its answer (of a classifier its label), else 0."""
-    head = head_of(desk.model)
+def correct(desk: Desk, data: PromptSet | Contrast, against: Against, tokens: int = TOKENS) -> np.ndarray:
+    """Return 1 for each prompt whose decision is its answer (of a classifier its label), else 0; see `preferred` for rewards.
+
+    Args:
+        desk: The desk.
+        data: The prompts, or the pairs of a reward model: what `asked_of` gives.
+        against: What a decision is.
+        tokens: How many tokens are written at most, where decisions are written.
+    """
+    if isinstance(data, Contrast):
+        return preferred(desk, data)
+    prompts, head = data, head_of(desk.model)
     if head is not None:
         labels = label_numbers(head, prompts)
         if against == "all":
@@ -104,10 +115,15 @@ def correct(desk: Desk, prompts: PromptSet, against: Against, tokens: int = TOKE
     return (decisions(desk, prompts, against, tokens=tokens) == 1).astype(float)
 
 
-def confidence(desk: Desk, prompts: PromptSet, against: Against) -> np.ndarray:
-    """Return the log-odds that the model gives to its own decision about each prompt; NaN for what is written."""
+def confidence(desk: Desk, prompts: PromptSet | Contrast, against: Against) -> np.ndarray:
+    """Return the log-odds that the model gives to its own decision about each prompt; NaN for what is written.
+
+    Of a reward model they are the distance of the two rewards of each pair (Bradley and Terry 1952).
+    """
     if against == "written":
         return np.full(len(prompts), np.nan)
+    if isinstance(prompts, Contrast):
+        return np.abs(rewards_apart(desk, prompts))
     if against == "foil":
         return np.abs(desk.outcomes(prompts))
     return desk.outcomes(prompts, CONFIDENCE if head_of(desk.model) is None else _of_labels(desk)[1])
@@ -125,9 +141,19 @@ def _read_label(desk: Desk, head: Head) -> int:
     return head.labels.index(desk.reads) if desk.reads else len(head.labels) - 1
 
 
-def forwards_of(against: Against, tokens: int = TOKENS) -> float:
-    """Return roughly how many forwards of one prompt a decision takes."""
-    return 1 + tokens / 8 if against == "written" else 1
+def forwards_of(desk: Desk, data: PromptSet | Contrast, against: Against, tokens: int = TOKENS) -> float:
+    """Return how many forwards of one prompt the decisions about prompts take, or of a reward model about pairs."""
+    if isinstance(data, Contrast):
+        return desk.runs(data.clean, data.corrupt)
+    if against == "written":
+        return forwards_of_writing(desk, data, tokens)
+    return desk.runs(data, metric=None if against == "foil" or head_of(desk.model) is not None else "accuracy")
+
+
+def forwards_with_confidence(desk: Desk, data: PromptSet | Contrast, against: Against, tokens: int = TOKENS) -> float:
+    """Return how many forwards the decisions and the confidence in them take."""
+    apart = against == "all" and not isinstance(data, Contrast)
+    return forwards_of(desk, data, against, tokens) + apart * len(data)
 
 
 def unnamed(desk: Desk, prompts: PromptSet, against: Against, tokens: int = TOKENS) -> dict[str, str]:
@@ -137,39 +163,6 @@ def unnamed(desk: Desk, prompts: PromptSet, against: Against, tokens: int = TOKE
     count = int((named_first(desk, prompts, tokens) < 0).sum())
     says = f"after {count} of {len(prompts)} prompts neither the answer nor the foil is written, which is never right"
     return {UNDECIDED: says} if count else {}
-
-
-def moved_beyond_redraws(
-    desk: Desk, key: tuple[Any, ...], before: PromptSet, after: PromptSet, flips: Callable[[Desk], float], own: float
-) -> Control:
-    """Return the control "networks with redrawn weights are moved as much", on two scales with one error between them.
-
-    The decision of a network that has learned nothing hangs by a thread, so it may flip as often as a learned one that
-    is moved far. So the model is beyond these networks if more of its decisions flip, or if its log-odds move further.
-
-    Args:
-        desk: The desk.
-        key: What the share of flips is, so that questions share it.
-        before: The prompts.
-        after: The same, changed.
-        flips: The share of decisions that flip, at a desk.
-        own: That of the model itself.
-    """
-    first = desk.against_redraws(("flips", before.hash, after.hash, *key), flips, own)
-    if first.estimate is None or next(unread(desk.outcome, before), None) is not None:
-        return first
-    p, says = min(1.0, 2 * first.p), first.says
-    if p > 1 - desk.level:
-
-        def distance(other: Desk) -> float:
-            return float(np.abs(other.outcomes(after) - other.outcomes(before)).mean())
-
-        moved = distance(desk)
-        second = desk.against_redraws(("distance", before.hash, after.hash), distance, moved)
-        p = min(p, 2 * second.p)
-        assert second.estimate is not None  # as of the first
-        says += f"; the log-odds move by {moved:.3g}, there by {second.estimate.value:.3g}"
-    return replace(first, p=p, says=says, holds=p <= 1 - desk.level)
 
 
 def what_is_written(
@@ -196,7 +189,9 @@ def undecidable(
     """
     prompts, head = plain_prompts(data), head_of(desk.model)
     if head is not None:
-        return _undecided_by_a_head(head, prompts, against, needs_answer)
+        if len(head.labels) > 1:
+            return _undecided_by_a_classifier(head, prompts, against, needs_answer)
+        return _undecided_by_rewards(data, against, needs_answer)
     answer, foil = (getattr(prompts, name) is not None or getattr(prompts, f"{name}s") is not None
                     for name in ("answer", "foil"))  # fmt: skip
     if against != "all" and not (answer and foil):
@@ -211,14 +206,20 @@ def undecidable(
     return None
 
 
-def _undecided_by_a_head(head: Head, prompts: PromptSet, against: Against, needs_answer: bool) -> str | None:
-    one_number = len(head.labels) == 1
+def _undecided_by_rewards(data: PromptSet | Contrast, against: Against, needs_answer: bool) -> str | None:
     if against == "written":
-        return f"are asked of a {'reward model' if one_number else 'classifier'}, which writes nothing"
-    if one_number and needs_answer:
-        return "are asked of a reward model, whose single number is no decision that could be right or wrong"
-    if one_number and against == "all":
+        return "are asked of a reward model, which writes nothing"
+    if needs_answer:
+        right = "a reward model is right where it prefers the chosen text of a pair: give pairs, clean chosen and corrupt rejected"
+        return None if isinstance(data, Contrast) else f"have one text each, and {right}"
+    if against == "all":
         return "are asked of a reward model, which chooses no word: take against = 'foil', a reward above the cutoff"
+    return None
+
+
+def _undecided_by_a_classifier(head: Head, prompts: PromptSet, against: Against, needs_answer: bool) -> str | None:
+    if against == "written":
+        return "are asked of a classifier, which writes nothing"
     if not needs_answer:
         return None
     if not prompts.labels:
@@ -232,7 +233,9 @@ def _undecided_by_a_head(head: Head, prompts: PromptSet, against: Against, needs
 
 @dataclass(frozen=True, kw_only=True)
 class OfDecisions(AuditQuestion):
-    """A question about decisions that are right or wrong; of pairs the clean prompts are asked.
+    """A question about decisions that are right or wrong.
+
+    Of pairs the clean prompts are asked; a reward model is asked which text of a pair it prefers, and clean was chosen.
 
     Attributes:
         against: Whether a decision is the likeliest of all words (of a classifier the likeliest label), that between answer
@@ -243,7 +246,9 @@ class OfDecisions(AuditQuestion):
     population: ClassVar[str] = "prompts like those in the data"
     held_fixed: ClassVar[str] = "every prompt, which is asked as it is"
     identified: ClassVar[Identified] = "descriptive"
-    assumptions: ClassVar[tuple[str, ...]] = ("the answers of the prompts (of a classifier the labels) are true",)
+    assumptions: ClassVar[tuple[str, ...]] = (
+        "the answers of the prompts (of a classifier the labels, of a reward model the choices) are true",
+    )
     against: Against = "all"
     tokens: Count = TOKENS
 
@@ -259,16 +264,24 @@ class OfDecisions(AuditQuestion):
             yield f"the prompts in {self._name_of('data')} {why}"
 
     def forwards(self, desk: Desk) -> float:
-        """Return roughly how many forwards of one prompt it takes."""
-        return super().forwards(desk) * forwards_of(self.against, self.tokens)
+        """Return how many forwards of one prompt it takes."""
+        return (1 + desk.networks) * forwards_of(desk, asked_of(desk, desk.data), self.against, self.tokens)
 
     def wrong_prompts(self, prompts: PromptSet) -> Iterator[str]:
         """Say what else is wrong with the prompts."""
         raise NotImplementedError
 
 
-def constant(desk: Desk, prompts: PromptSet) -> np.ndarray:
+def guess_of(data: PromptSet | Contrast) -> str:
+    """Say what a guess without reading is."""
+    return "the longer text (or the shorter)" if isinstance(data, Contrast) else "the most frequent answer"
+
+
+def constant(desk: Desk, data: PromptSet | Contrast) -> np.ndarray:
     """Return 1 for each prompt whose answer is the most frequent one, else 0: what a guess without reading gets right."""
+    if isinstance(data, Contrast):
+        return by_length(data)
+    prompts = data
     head = head_of(desk.model)
     if head is not None:
         ids = label_numbers(head, prompts)

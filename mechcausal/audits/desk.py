@@ -20,6 +20,7 @@ from mechcausal.audits.outcome import outcome_of
 from mechcausal.audits.sources import beside, digest_of
 from mechcausal.data.batching import by_length
 from mechcausal.data.contrast import Contrast
+from mechcausal.data.forced import forced
 from mechcausal.data.prompts import PromptSet
 from mechcausal.interventions.specs import Edit
 from mechcausal.metrics import Metric, MetricFunction
@@ -32,6 +33,7 @@ T = TypeVar("T")
 _NUMBER = "the number of this memory"  # no key, which are tuples
 _numbers = count()
 MetricSpec = str | MetricFunction | Metric
+NO_NETWORKS = "the plan asks for no networks with redrawn weights"
 NETWORKS = 16
 """How many networks with redrawn weights a finding is compared with, unless the plan says otherwise."""
 
@@ -113,7 +115,6 @@ class Desk:
             given = prompts if self.rewrite is None else self.rewrite(prompts)
             chosen.check(given)
             order = by_length(given)
-            self.counter["forwards"] += len(prompts)
             if self.runner is not None:
                 return self.runner(self, given, chosen)
             plan = Plan(given.take(order), [self.edits], chosen)
@@ -122,6 +123,11 @@ class Desk:
             return values.values[0][order.argsort().numpy()]
 
         return self.once(key, run)
+
+    def runs(self, *sides: PromptSet, metric: MetricSpec | None = None) -> int:
+        """Return how many prompts `outcomes` runs: answers of several tokens are put behind a prompt, each for itself."""
+        chosen = self.outcome if metric is None else metric_of(metric)
+        return sum(len(forced(side).prompts) if chosen.forces(side) else len(side) for side in sides)
 
     def both(self, pairs: Contrast, metric: MetricSpec | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Return the outcome of every clean prompt, and of every corrupt one."""
@@ -182,18 +188,28 @@ class Desk:
             sign: 1 where a large number is a finding, -1 where a small one is.
         """
         if self.networks < 2:
-            return Control.inapplicable("no-learning", "the plan asks for no networks with redrawn weights")
+            return Control.inapplicable("no-learning", NO_NETWORKS)
+        return self.beyond(self.in_redraws(key, lambda other: float(statistic(other))), own, sign=sign)
 
-        def draw() -> list[float]:
+    def in_redraws(self, key: tuple[Any, ...], statistic: Callable[[Desk], Any]) -> np.ndarray:
+        """Return a number, or a list of numbers, in each network with redrawn weights, [network ...]; each is kept as a row.
+
+        Args:
+            key: What the statistic is, so that questions share it.
+            statistic: Computes the number, or the list, at a desk.
+        """
+
+        def draw() -> list[Any]:
             with self.redrawn() as network:
                 return [
-                    self.rows.row(
-                        f"redrawn {digest(key)} {number}", lambda number=number: float(statistic(network(number)))
-                    )
+                    self.rows.row(f"redrawn {digest(key)} {number}", lambda number=number: statistic(network(number)))
                     for number in self.bar(range(self.networks), "networks with redrawn weights", "network")
                 ]
 
-        values = np.array(self.once(("redrawn", key, self.treatment), draw), dtype=float)
+        return np.array(self.once(("redrawn", key, self.treatment), draw), dtype=float)
+
+    def beyond(self, values: np.ndarray, own: float, *, sign: int = 1) -> Control:
+        """Return the control "no larger than these numbers of networks that have learned nothing"; see `against_redraws`."""
         n, mean, spread = len(values), float(values.mean()), float(values.std(ddof=1))
         if spread <= 1e-12 * max(1.0, abs(mean)):
             p = 0.0 if sign * (own - mean) > 1e-9 * max(1.0, abs(mean)) else 1.0

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -18,36 +19,49 @@ from typing import Any, TypeVar
 
 from mechcausal.audits.plain import plain
 from mechcausal.errors import ResultError
+from mechcausal.models.counting import counting
 from mechcausal.results.storage import read_json, remove_leftovers, require_room, write_json
 
 T = TypeVar("T")
 _FOLDER = "progress"
 
 
-class Counter(dict[str, int]):
+class Counter(dict[str, float]):
     """How many forwards of one prompt a question takes, under `forwards`, however much of it was remembered or read back.
+
+    They are counted where the model runs (`models.counting`), so nothing that a question runs is left out.
 
     What is remembered counts as if it were run now, once in each question. So the count says nothing of what other questions
     of the same run had asked before, nor of where a run was stopped.
     """
 
     def __init__(self) -> None:
-        super().__init__(forwards=0)
+        super().__init__(forwards=0.0)
         self._counted: list[set[Any]] = [set()]
 
-    def counted(self, compute: Callable[[], T]) -> tuple[T, int]:
+    def add(self, forwards: float) -> None:
+        """Count what the model was run on just now."""
+        self["forwards"] += forwards
+
+    @property
+    def whole(self) -> int:
+        """The count as a whole number, the same in whatever order shares were added."""
+        return math.floor(self["forwards"] + 0.5 + 1e-6)
+
+    def counted(self, compute: Callable[[], T]) -> tuple[T, float]:
         """Return what `compute` gives, and how many forwards it takes by itself."""
         before = self["forwards"]
         self._counted.append(set())
         try:
-            return compute(), self["forwards"] - before
+            with counting(self.add):
+                return compute(), self["forwards"] - before
         finally:
             self._counted.pop()
 
-    def count(self, key: Any, forwards: int, *, remembered: bool) -> None:  # noqa: ANN401 - whatever names it
+    def count(self, key: Any, forwards: float, *, remembered: bool) -> None:  # noqa: ANN401 - whatever names it
         """Count something that was computed just now, and counted on the way, or that is remembered."""
         if remembered and key not in self._counted[-1]:
-            self["forwards"] += forwards
+            self.add(forwards)
         self._counted[-1].add(key)
 
 
@@ -65,7 +79,7 @@ class Rows:
 
     path: Path | None = None
     done: dict[str, Any] = field(default_factory=dict)
-    took: dict[str, int] = field(default_factory=dict)
+    took: dict[str, float] = field(default_factory=dict)
     counter: Counter = field(default_factory=Counter)
     number: int = field(default_factory=count().__next__)
 

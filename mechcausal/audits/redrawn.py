@@ -7,11 +7,12 @@ from collections.abc import Callable
 import numpy as np
 from scipy import stats
 
-from mechcausal.audits.desk import Desk
+from mechcausal.audits.desk import NO_NETWORKS, Desk
 from mechcausal.audits.estimate import Estimate
 from mechcausal.audits.finding import Control
 from mechcausal.audits.journal import digest
 from mechcausal.data.contrast import Contrast
+from mechcausal.metrics import Metric
 from mechcausal.results.redraws import scales
 
 MOST_PAIRS = 128
@@ -23,7 +24,21 @@ def some_of(desk: Desk, count: int, most: int) -> np.ndarray:
     return np.sort(np.random.default_rng([desk.seed, 14]).permutation(count)[:most])
 
 
-def redrawn_effect(desk: Desk, pairs: Contrast, high: np.ndarray, low: np.ndarray, *, by_size: bool = False) -> Control:
+def forwards_of_redraws(desk: Desk, pairs: Contrast) -> int:
+    """Return how many prompts are run in networks with redrawn weights for `redrawn_effect`."""
+    some = pairs.take(range(min(len(pairs), MOST_PAIRS)))
+    return desk.networks * desk.runs(some.clean, some.corrupt)
+
+
+def redrawn_effect(
+    desk: Desk,
+    pairs: Contrast,
+    high: np.ndarray,
+    low: np.ndarray,
+    *,
+    by_size: bool = False,
+    metric: Metric | None = None,
+) -> Control:
     """Return the control "the total effect is no larger than in networks that have learned nothing".
 
     Args:
@@ -32,12 +47,13 @@ def redrawn_effect(desk: Desk, pairs: Contrast, high: np.ndarray, low: np.ndarra
         high: The outcome of every clean prompt.
         low: The outcome of every corrupt prompt.
         by_size: Whether the effect is the mean size of the difference within a pair, in place of its mean.
+        metric: Another metric than the outcome of the plan, where high and low are of it.
     """
     rows = some_of(desk, len(pairs), MOST_PAIRS)
-    some, two_scales = pairs.take(rows.tolist()), _sizes if by_size else scales
+    some, two_scales = pairs.take(rows.tolist()), sizes if by_size else scales
     return on_two_scales(
-        desk, "effect", f"{two_scales.__name__} {some.hash}",
-        lambda other: two_scales(*reversed(other.both(some))), two_scales(low[rows], high[rows]),
+        desk, "effect", f"{two_scales.__name__} {some.hash}{'' if metric is None else f' {metric.name}'}",
+        lambda other: two_scales(*reversed(other.both(some, metric))), two_scales(low[rows], high[rows]),
     )  # fmt: skip
 
 
@@ -59,18 +75,14 @@ def on_two_scales(
         own: The numbers of the model itself.
     """
     if desk.networks < 2:
-        return Control.inapplicable("no-learning", "the plan asks for no networks with redrawn weights")
+        return Control.inapplicable("no-learning", NO_NETWORKS)
     chosen = desk.outcome
     name = digest(what, key, chosen.name, desk.treatment)
+    return two_scales_of(desk.in_redraws((name,), statistic), what, own)
 
-    def draw() -> list[list[float]]:
-        with desk.redrawn() as network:
-            return [
-                desk.rows.row(f"redrawn {name} {number}", lambda number=number: statistic(network(number)))
-                for number in desk.bar(range(desk.networks), "networks with redrawn weights", "network")
-            ]
 
-    drawn = np.array(desk.once(("redrawn", name, id(chosen.function)), draw), dtype=float)
+def two_scales_of(drawn: np.ndarray, what: str, own: tuple[float, float]) -> Control:
+    """Return the control of `on_two_scales` from the numbers of redrawn networks, [network scale]."""
     chances = [beyond_zero(float(value), column) for value, column in zip(own, drawn.T, strict=True)]
     finite = [chance for chance in chances if np.isfinite(chance)]
     p = min(1.0, len(finite) * min(finite)) if finite else 1.0
@@ -92,7 +104,7 @@ def beyond_zero(own: float, drawn: np.ndarray) -> float:
     return float(2 * stats.t.sf(abs(own) / (spread * np.sqrt(1 + 1 / len(drawn))), len(drawn)))
 
 
-def _sizes(low: np.ndarray, high: np.ndarray) -> tuple[float, float]:
+def sizes(low: np.ndarray, high: np.ndarray) -> tuple[float, float]:
     """Return the mean size of the difference within a pair, and the same in spreads of the outcome."""
     return over_spread(float(np.abs(high - low).mean()), low, high)
 

@@ -25,6 +25,7 @@ from mechcausal.method import Spec, once
 from mechcausal.models import bridge
 from mechcausal.models.classifier import head_of
 from mechcausal.models.condition import altered
+from mechcausal.models.counting import counting
 from mechcausal.models.fingerprint import tokenizer_fingerprint, weights_fingerprint
 from mechcausal.models.origin import origin_of
 from mechcausal.results.multiplicity import holm
@@ -122,12 +123,13 @@ def _asked(
         return _finding(plan, question, data, answer=answer_from(kept["answer"]), cost=kept["cost"])
     desk = plan.desk(question, model, data, rows=journal.rows(key), memory=memory, quiet=quiet)
     try:
-        answer = question.answer(desk)
+        with counting(desk.counter.add):
+            answer = question.answer(desk)
     except MechcausalError as error:
         return _finding(plan, question, data, status="error", error=str(error))
     except Exception as error:
         return _finding(plan, question, data, status="error", error=f"{type(error).__name__}: {error}"[:400])
-    cost = {"forwards": desk.counter["forwards"], "seconds": round(time.perf_counter() - begun, 3)}
+    cost = {"forwards": desk.counter.whole, "seconds": round(time.perf_counter() - begun, 3)}
     written = in_its_unit(answer_to_json(answer), desk.outcome)
     journal.keep(key, {"answer": written, "cost": cost})
     # What is read back is what is reported, whether the run was interrupted or not.

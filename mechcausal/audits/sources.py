@@ -116,6 +116,7 @@ class PairsSource(Source):
         n: How many of its first rows; all of them unless said.
         group: Only the pairs of this group.
         environment: Only the pairs of this environment.
+        perturbation: Only the pairs of which the column `perturbation` says this.
         factor: What differs within a pair.
         spans: What a span of several tokens counts as where lengths differ.
         drop_unfit: Whether rows that the tokenizer cannot take are dropped, and counted.
@@ -127,6 +128,7 @@ class PairsSource(Source):
     n: Count | None = None
     group: str | None = None
     environment: str | None = None
+    perturbation: str | None = None
     factor: str | None = None
     spans: Spans = "last"
     drop_unfit: bool = False
@@ -140,18 +142,23 @@ class PairsSource(Source):
         options: dict[str, Any] = {"factor": self.factor, "spans": self.spans, "unfit": unfit, "whole": self.whole}
         pairs = Contrast.read(self._path(folder), model, **options)
         kept = [True] * len(pairs)
-        for name, wanted in (("groups", self.group), ("environments", self.environment)):
-            if wanted is None:
+        columns = {"group": pairs.clean.groups, "environment": pairs.clean.environments,
+                   "perturbation": pairs.clean.given.get("perturbation", ())}  # fmt: skip
+        for name, column in columns.items():
+            if (wanted := getattr(self, name)) is None:
                 continue
-            there = getattr(pairs.clean, name) or ("",) * len(pairs)
+            there = [str(value) for value in column] or [""] * len(pairs)
             if wanted not in there:
                 raise DataError(
-                    f"{self.name} has no pairs of the {name[:-1]} {wanted!r}", fix=did_you_mean(wanted, set(there))
+                    f"{self.name} has no pairs of the {name} {wanted!r}", fix=did_you_mean(wanted, set(there))
                 )
             kept = [keep and value == wanted for keep, value in zip(kept, there, strict=True)]
         rows = [number for number, keep in enumerate(kept) if keep]
         if not rows:
-            raise DataError(f"{self.name} has no pairs of both {self.group!r} and {self.environment!r}")
+            asked = " and ".join(
+                f"{name} {getattr(self, name)!r}" for name in columns if getattr(self, name) is not None
+            )
+            raise DataError(f"{self.name} has no pairs of {asked} together")
         return _first(pairs if len(rows) == len(pairs) else pairs.take(rows), self.n)
 
     def missing(self, folder: Path) -> str | None:

@@ -17,6 +17,7 @@ from mechcausal.circuits.edges.alternatives import Ablation
 from mechcausal.circuits.edges.masked import Masked
 from mechcausal.circuits.edges.states import wiring_for
 from mechcausal.circuits.edges.ways import grown
+from mechcausal.circuits.edges.wiring import Wiring
 from mechcausal.circuits.held_out import digests
 from mechcausal.circuits.scores import SCORERS, Scored, Scoring
 from mechcausal.circuits.search.pruning import STEPS
@@ -142,17 +143,28 @@ class Discovering(Method[Contrast, Circuit]):
 
     def cost(self, model: Model, data: Contrast) -> Cost:
         """Return what it would take, in forwards of one pair; a backward counts as two."""
-        wiring = wiring_for(abilities(model), metric_of(self.metric), split=self.split)
-        layers = wiring.n_layers
-        paths = {
-            "eap": 1, "clean-corrupted": 2, "eap-ig": self.steps + 1, "atp*": layers + 1,
-            "eap-ig-activations": (self.steps + 1) * layers,
-        }  # fmt: skip
-        each = {"ifr": 1.0, "random": 0.0}.get(self.method, wiring.count / 2 if self.method not in paths else 0)
+        wiring, (differentiated, others) = self._wiring(model), self._runs(model)
         if self.method == "edge-pruning":  # a mask is learned on one batch at a time
-            each = 3 * STEPS * min(1.0, self.batch_size / len(data))
-        forwards = len(data) * (2 + 3 * paths.get(self.method, 0) + each)
+            others = 3 * STEPS * min(1.0, self.batch_size / len(data))
+        forwards = len(data) * (2 + 3 * differentiated + others)
         return Cost(wiring.count, len(data), forwards, len(data) * (2 + wiring.count))
+
+    def runs(self, model: Model) -> float:
+        """Return how many runs of a pair there are besides its two sides; what is differentiated counts as any other."""
+        return sum(self._runs(model))
+
+    def _runs(self, model: Model) -> tuple[float, float]:
+        """Return how many runs of a pair are differentiated, and how many others there are but of its two sides."""
+        wiring = self._wiring(model)
+        paths = {
+            "eap": 1, "clean-corrupted": 2, "eap-ig": self.steps + 1, "atp*": wiring.n_layers + 1,
+            "eap-ig-activations": (self.steps + 1) * wiring.n_layers,
+        }  # fmt: skip
+        others = {"ifr": 1.0, "random": 0.0}.get(self.method, wiring.count / 2 if self.method not in paths else 0)
+        return paths.get(self.method, 0), others
+
+    def _wiring(self, model: Model) -> Wiring:
+        return wiring_for(abilities(model), metric_of(self.metric), split=self.split)
 
     def _masked(self, model: Model, data: Contrast) -> Masked:
         return Masked(

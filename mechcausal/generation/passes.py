@@ -26,6 +26,7 @@ from mechcausal.metrics import is_finite
 from mechcausal.models import bridge
 from mechcausal.models.abilities import abilities
 from mechcausal.models.condition import condition
+from mechcausal.models.counting import count, uncounted
 from mechcausal.models.fingerprint import weights_fingerprint
 from mechcausal.models.finite import refuse_nan
 from mechcausal.models.hooked import forward
@@ -63,6 +64,7 @@ class Growing:
         nowhere = torch.zeros_like(prompts.mask)
         # Where each edit is made, a column for each token of the text so far.
         self._where = [prompts.select(edit.at) & prompts.mask if edit.in_prompt else nowhere for edit in edits]
+        self._lengths = prompts.mask.sum(1).clamp(min=1)
         self._new = prompts.tokens.shape[1]  # how many columns were not run yet
 
     def add(self, tokens: Tensor) -> None:
@@ -83,7 +85,7 @@ class Growing:
             rows: The numbers of the texts.
         """
         part = copy(self)
-        part.tokens, part.mask = self.tokens[rows], self.mask[rows]
+        part.tokens, part.mask, part._lengths = self.tokens[rows], self.mask[rows], self._lengths[rows]
         part._where = [where[rows] for where in self._where]
         part.forwards, part.made, part.positions = 0, Counter[int](), Counter[int]()
         if self._cache is not None:  # layers select rows into new tensors, so these texts keep theirs
@@ -107,6 +109,7 @@ class Growing:
         else:
             last = self._through_bridge(PromptSet(tokens=tokens, mask=mask, side="left"), *given)
         self.forwards += 1
+        count(float((mask.sum(1) / self._lengths).sum()))
         if not bool(is_finite(last).all()):  # else something would be written all the same
             texts = PromptSet(tokens=self.tokens, mask=self.mask, side="left")
             refuse_nan(self.model, texts, abilities(self.model).components)
@@ -116,7 +119,9 @@ class Growing:
         return last.float() if last.dtype in (torch.float16, torch.bfloat16) else last
 
     def _through_bridge(self, batch: PromptSet, edits: Sequence[Edit], masks: Sequence[Tensor]) -> Tensor:
-        run = None if self._cache is None else partial(bridge.step, self.model, batch.tokens, self.mask, self._cache)
+        run = partial(bridge.run, self.model, batch.tokens, batch.mask)
+        if self._cache is not None:
+            run = partial(bridge.step, self.model, batch.tokens, self.mask, self._cache)
         output = forward(self.model, batch, edits, masks=masks, keys=self.mask, run=run).logits
         return output if output.ndim == 2 else output[:, -1]
 
@@ -150,6 +155,7 @@ def why_no_cache(model: Any, state: Any = None) -> str:  # noqa: ANN401 - a Tran
     return _cacheable[model][1]
 
 
+@uncounted()
 @torch.no_grad()
 def _measured(model: Any) -> str:  # noqa: ANN401
     if not bridge.has_head(model):
@@ -204,6 +210,7 @@ def fast_way(model: Any, edits: Sequence[Edit], state: Any = None) -> Fast | Non
     return reasons[sites]
 
 
+@uncounted()
 @torch.no_grad()
 def _compared(model: Any, sites: Sequence[Site]) -> Fast | None:  # noqa: ANN401
     """Write two tokens both ways, with the activations at the sites made smaller, and compare the logits."""

@@ -336,6 +336,7 @@ class Bench:
         wholes = list(dict.fromkeys(site.whole for site in sites))
         taken = list(dict.fromkeys(edit.site.whole for cell in cells for edit in cell if edit.do.needs_source))
         parts: list[list[list[np.ndarray]]] = []
+        means = self.means([edit.site.whole for cell in cells for edit in cell if isinstance(edit.do, Mean)])
         places = list(zip(sites, at, strict=True))
         for rows, (base, source), (base_read, source_read) in self.recordings([*wholes, *taken], [ESTIMATE], stage):
             runs = [base_read, source_read]
@@ -343,7 +344,7 @@ class Bench:
             if not self.pairs.even:
                 put_in = {site: by_number(value, base, source) for site, value in put_in.items()}
             for cell in cells:
-                sources = [source_of(edit, put_in, self.means([edit.site.whole]), base) for edit in cell]
+                sources = [source_of(edit, put_in, means, base) for edit in cell]
                 runs.append(forward(self.model, base, cell, read=wholes, sources=sources).read)
             self.forwards += len(cells)
             self.stages[stage] = self.stages.get(stage, 0) + len(cells) * len(rows)

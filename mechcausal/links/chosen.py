@@ -12,7 +12,7 @@ from mechcausal.links.bench import ESTIMATE, Bench
 from mechcausal.links.measure import Readings, Used
 
 _LARGEST_SET = 8
-_MOST_SETS = 10
+MOST_SETS = 10
 
 
 def chosen_set(bench: Bench, readings: Readings, used: Used, judged: Sequence[Used], random: int) -> dict[str, Any]:
@@ -34,7 +34,7 @@ def chosen_set(bench: Bench, readings: Readings, used: Used, judged: Sequence[Us
         return {"members": []}
     draw = np.random.default_rng([bench.seed, 4])
     rest = [number for number in range(len(readings.candidates)) if number not in chosen]
-    count = min(random, _MOST_SETS) if len(rest) >= len(chosen) else 0
+    count = min(random, MOST_SETS) if len(rest) >= len(chosen) else 0
     sets = [draw.permutation(rest)[: len(chosen)].tolist() for _ in range(count)]
     cells = [_together(bench, readings, members) for members in (chosen, *sets)]
     together = bench.shares(bench.changes(cells, "chosen set"), bench.split[ESTIMATE])

@@ -17,11 +17,13 @@ from mechcausal.data.contrast import Contrast
 from mechcausal.data.prompts import PromptSet
 from mechcausal.data.questions import Generalize
 from mechcausal.links.bench import BOTH, Bench
+from mechcausal.links.chosen import MOST_SETS
 from mechcausal.links.gather import gather
 from mechcausal.links.judge import judge
 from mechcausal.links.measured import measure
 from mechcausal.links.outcome import outcome
 from mechcausal.links.result import Links
+from mechcausal.links.total import MOST_PAIRS
 from mechcausal.method import Cost, Method, function
 from mechcausal.models.binding import Bound
 from mechcausal.models.engine import Exact, Plan, evaluate
@@ -35,8 +37,8 @@ class LinkCost(Cost):
     """What a link would take.
 
     Attributes:
-        stages: For each stage how many cells and pairs are run, their product. Those of `candidates` are exact; the
-            others depend on what is found, and are the most that can be run.
+        stages: For each stage how many prompts are run. Those of `candidates` and of `unedited runs` are exact; the others
+            depend on what is found, and are the most that can be run.
     """
 
     stages: Mapping[str, int] = field(default_factory=dict)
@@ -144,21 +146,24 @@ class Linking(Method[Contrast, Links]):
         bench = gathered.bench
         _, estimated = (len(half) for half in bench.split)
         count = min(len(gathered.candidates), max(self.most, 1)) if _features(gathered) else len(gathered.candidates)
-        stages = {"candidates": count * len(data)}
+        stages = {"candidates": count * len(data), "unedited runs": 2 * len(data)}
         places = {c.site.dictionary for c in gathered.candidates if c.site.dictionary is not None}
         stages |= {
-            "redrawn networks": self.redrawn,
+            "redrawn networks": self.redrawn * 2 * min(MOST_PAIRS, estimated),
             "random directions": len(places) * self.random * estimated,
             "turned features": min(count, _features(gathered)) * self.random * estimated,
             "probes under interventions": min(self.details, count) * estimated,
+            "chosen set": (1 + min(self.random, MOST_SETS)) * estimated,
+            "tokens deleted": estimated,
             "neutral text": 0 if self.neutral is None else min(self.details, count) * len(self.neutral),
         }
         fast = _dry(bench, gathered.candidates[:count])
-        rest = sum(stages.values()) - stages["candidates"]
+        shared = stages["candidates"] + stages["chosen set"]  # sets are run as candidates are, so they share as much
+        rest = sum(stages.values()) - shared
         return LinkCost(
             cells=count,
             examples=len(data),
-            forwards=fast + rest,
+            forwards=fast * shared / max(1, stages["candidates"]) + rest,
             naive_forwards=sum(stages.values()),
             stages={name: number for name, number in stages.items() if number},
         )

@@ -23,7 +23,8 @@ from mechcausal.models.rows import of_prompts
 from mechcausal.results.intervals import mean_interval
 from mechcausal.results.redraws import Scale, TotalEffect, compared, scales
 
-_MOST_PAIRS = 128  # that every redrawn network is run on
+MOST_PAIRS = 128
+"""How many pairs every redrawn network is run on."""
 
 
 class Total(TotalEffect):
@@ -43,7 +44,7 @@ def total_effect(bench: Bench, count: int) -> Total:
     """
     rows = bench.split[ESTIMATE]
     effect = mean_interval(bench.total[rows], tuple(np.asarray(bench.clusters)[rows]))
-    some = rows[np.random.default_rng([bench.seed, 6]).permutation(len(rows))[:_MOST_PAIRS]]
+    some = rows[np.random.default_rng([bench.seed, 6]).permutation(len(rows))[:MOST_PAIRS]]
     scales_of_model = scales(*(values[some] for values in bench.unedited))
     if not count:
         return Total(effect, *(Scale(value) for value in scales_of_model))
@@ -58,7 +59,7 @@ def total_effect(bench: Bench, count: int) -> Total:
 
         raw, relative = compared(scales_of_model, network, count)
     bar.close()
-    bench.stages["redrawn networks"] = len(raw.redrawn)
+    bench.stages["redrawn networks"] = len(raw.redrawn) * len(runs.distinct)
     bench.forwards += runs.forwards
     return Total(effect, raw, relative)
 

@@ -27,6 +27,7 @@ from mechcausal.models import bridge
 from mechcausal.models.attached import with_dictionaries
 from mechcausal.models.cache import keep, recall, versions
 from mechcausal.models.condition import Condition, condition, digest_of, remember
+from mechcausal.models.counting import uncounted
 from mechcausal.models.fingerprint import weights_fingerprint
 from mechcausal.models.finite import refuse_nan
 from mechcausal.models.hooked import forward, readings
@@ -113,9 +114,8 @@ class Abilities:
         ability = self.components[site.component]
         if not ability.reads or (writes and not ability.writes):
             can = [name for name, other in self.components.items() if other.reads and (other.writes or not writes)]
-            verb = "written" if writes else "read"
             raise UnsupportedError(
-                f"{site} cannot be {verb} on {self.architecture}: {ability.note}",
+                f"{site} cannot be {'written' if writes else 'read'} on {self.architecture}: {ability.note}",
                 fix="use one of " + ", ".join(can),
             )
 
@@ -234,6 +234,7 @@ def _recalled_or_measured(model: Any, state: Condition) -> Abilities:  # noqa: A
     return able
 
 
+@uncounted()
 def _measure(model: Any) -> Abilities:  # noqa: ANN401
     shape = bridge.shape_of(model)
     batch = _probe_batch(model)

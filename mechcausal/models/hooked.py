@@ -26,6 +26,7 @@ from mechcausal.metrics import Metric
 from mechcausal.models import bridge
 from mechcausal.models.attached import bound as dictionary_of
 from mechcausal.models.attached import with_dictionaries
+from mechcausal.models.counting import count
 from mechcausal.models.heads import results
 from mechcausal.models.splice import Arrival, Latents, Splice, Step
 
@@ -181,9 +182,11 @@ def forward(
         grad: Keep the graph, and make every reading a point to differentiate by.
         masks: For each edit where it is made, [batch pos], instead of its own selection.
         keys: The tokens that can be attended to, [batch key], where they are more than those of the batch.
-        run: What runs the model on the batch, where it is not simply called: with a cache, say.
+        run: What runs the model on the batch, where it is not simply called: with a cache, say. It counts what it runs.
     """
     plan = _plan(_Plan(model, grad), batch, edits, read, sources or [None] * len(edits), masks, keys)
+    if run is None:
+        count(len(batch))
     with torch.set_grad_enabled(grad), _hooked(model, plan, grad):
         output = run() if run is not None else bridge.run(model, batch.tokens, batch.mask)
     _check_fired(plan)
@@ -204,6 +207,7 @@ def readings(model: Any, batch: PromptSet, sites: Sequence[Site]) -> dict[Site, 
     """
     plan = _plan(_Plan(model, grad=False), batch, (), sites, ())
     plan.leaves = bool(plan.points)
+    count(len(batch))
     with torch.no_grad(), _hooked(model, plan, grad=False), suppress(_Left):
         bridge.run(model, batch.tokens, batch.mask)
     _check_fired(plan)

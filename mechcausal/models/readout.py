@@ -17,6 +17,7 @@ from mechcausal.interventions.specs import Edit, Patch
 from mechcausal.models import bridge
 from mechcausal.models.abilities import Abilities
 from mechcausal.models.attached import bound
+from mechcausal.models.counting import uncounted
 from mechcausal.models.hooked import forward
 
 _ADDED = (*STREAM, *SUBLAYERS)  # what is in the stream as it is
@@ -85,6 +86,7 @@ class Readouts:
             self._maps[site] = self._measured(site, units, mixed).reshape(*shape, -1)
         return self._maps[site]
 
+    @uncounted()
     @torch.no_grad()
     def _measured(self, site: Site, units: Tensor, mixed: Tensor) -> Tensor:
         module, enters = self._modules.get(site, (None, False))

@@ -17,6 +17,7 @@ from mechcausal.metrics import metric as metric_of
 from mechcausal.models.abilities import abilities
 from mechcausal.models.engine import Exact, Plan, align, check_prompts, evaluate
 from mechcausal.models.facts import source_facts
+from mechcausal.models.rows import written_out
 from mechcausal.models.sources import SourceRun, check_source
 from mechcausal.patching.sweep import (
     CellSpec,
@@ -170,15 +171,16 @@ class Patching(Method[Contrast | PromptSet, Result]):
 def dry_run(model: Model, plan: Plan, batch_size: int, exact: Exact) -> SweepCost:
     """Return the cost of a plan; only the unedited runs are made."""
     dry = evaluate(model, replace(plan, dry=True), batch_size=batch_size, exact=exact).compute
-    n, cells = len(plan.base), len(plan.cells)
-    rows = plan.base if plan.rows is None or (plan.source and plan.source.at) else plan.rows
-    columns = (plan.base if plan.base.aligned else align(plan.base, rows)[0]).tokens.shape[1]
+    run, _ = written_out(plan)  # answers of several tokens have a row each, and are longer than their prompt
+    n, cells = len(run.base), len(run.cells)
+    rows = run.base if run.rows is None or (run.source and run.source.at) else run.rows
+    columns = (run.base if run.base.aligned else align(run.base, rows)[0]).tokens.shape[1]
     per_forward = columns * abilities(model).shape.n_layers
     naive = cells * n * per_forward
     computed = dry.get("token_layers", 0) + naive - dry.get("naive_token_layers", 0)
     return SweepCost(
         cells=cells,
-        examples=n,
+        examples=len(plan.base),
         forwards=computed / per_forward,
         naive_forwards=cells * n,
         token_layers=computed,

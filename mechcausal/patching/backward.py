@@ -17,6 +17,7 @@ from mechcausal.metrics import METRICS
 from mechcausal.models import bridge
 from mechcausal.models.bare import hooked
 from mechcausal.models.compared import agree, in_short, probes
+from mechcausal.models.counting import uncounted
 from mechcausal.models.hooked import forward, gradient_reads, gradients
 from mechcausal.models.replay.meter import Meter
 from mechcausal.models.replay.twin import Base, Twin
@@ -116,6 +117,7 @@ def differentiable(model: Model, components: Sequence[str]) -> tuple[Replayer | 
     return engine, {component: reasons[component] for component in components if reasons[component]}
 
 
+@uncounted()
 def _disagreement(model: Model, engine: Replayer, component: str) -> str:
     """Return how gradients at a component fail to be those of whole forwards; empty where they do not."""
     twin = engine.twin

@@ -24,6 +24,16 @@ from mechcausal.audits.question import AuditQuestion
 from mechcausal.audits.selftest.rewarded import rewrites, truthful
 from mechcausal.audits.sources import TaskSource
 
+NETWORKS = 2
+MOST = {
+    "exposure": "what is less likely than a secret is not followed",
+    "localization": "what is less likely than a secret is not followed",
+    "links": "what is found decides how much is looked at closer, and redrawn networks end where they suffice",
+    "selective_invariance": "what moves most is run again in redrawn networks",
+    "generated": "answers end where the model ends them",
+    "pii": "texts end where the model ends them",
+}
+"""Of these what is planned is the most that can be run, and why."""
 WORDS = ("estimand", "contrast", "population", "held_fixed", "scale")
 
 
@@ -75,7 +85,7 @@ def test_no_question_has_anything_against_its_data(asked):
 @pytest.fixture(scope="module")
 def findings(asked):
     return {
-        question.word: audit.Plan([question], networks=0).run(model, quiet=True).findings[0]
+        question.word: audit.Plan([question], networks=NETWORKS).run(model, quiet=True).findings[0]
         for model, question in asked
     }
 
@@ -149,3 +159,13 @@ def test_units_have_the_error_of_their_estimate(findings):
                 assert units.error <= own.error
             else:
                 assert units.error == pytest.approx(own.error, rel=0.15, abs=1e-7), word
+
+
+@pytest.mark.slow
+def test_as_many_forwards_are_planned_as_are_done(asked, findings):
+    for model, question in asked:
+        (planned,) = audit.Plan([question], networks=NETWORKS).cost(model).forwards.values()
+        done = findings[question.word].cost["forwards"]
+        assert done > 0, question.word
+        assert done <= 1.25 * planned, question.word
+        assert planned <= 1.25 * done or question.word in MOST, (question.word, planned, done)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import copy
 from dataclasses import replace
 
+import classifiers
 import numpy as np
 import pytest
 import torch
-import transformers as hf
 from biographies import PRONOUN_HEAD, ROYAL, odds, population, royals
 from biographies import model as model_by_hand
-from zoo import SIZES, make_pairs
+from zoo import make_pairs
 
 import mechcausal as mc
 from mechcausal import audit
@@ -20,14 +20,12 @@ from mechcausal.audits.decisions import (
     constant,
     correct,
     decisions,
-    moved_beyond_redraws,
     undecidable,
     unnamed,
 )
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.perturbed import swapped
 from mechcausal.data.tasks.bios import TASK
-from mechcausal.models.redrawn import redrawing
 
 
 @pytest.fixture(scope="module")
@@ -68,33 +66,9 @@ def test_what_cannot_be_decided(bios):
     assert "right or wrong" in undecidable(desk, plain, "all", needs_answer=True)
 
 
-@pytest.mark.slow
-def test_a_model_that_is_moved_far_is_beyond_networks_that_flip_by_chance(bios):
-    """Random decisions flip often, but their log-odds move by next to nothing; a redrawn network is not beyond the others."""
-    pairs = mc.contrast("bios/pronoun", bios, n=60, environment="broad")
-
-    def flips(desk):
-        return float((decisions(desk, pairs.clean, "all") != decisions(desk, pairs.corrupt, "all")).mean())
-
-    def control(desk):
-        return moved_beyond_redraws(desk, ("all",), pairs.clean, pairs.corrupt, flips, flips(desk))
-
-    found = control(Desk(bios, {"data": pairs}, networks=12, quiet=True))
-    assert found.guards
-    assert found.p < 0.05
-    with redrawing(bios) as draw:
-        alarms = []
-        for seed in (301, 302, 303):
-            draw(seed)
-            alarms.append(control(Desk(bios, {"data": pairs}, networks=12, seed=seed, quiet=True)).p <= 0.05)
-    assert sum(alarms) == 0
-
-
 @pytest.fixture(scope="module")
 def classifier():
-    torch.manual_seed(0)
-    labels = {"id2label": {0: "fine", 1: "toxic"}, "label2id": {"fine": 0, "toxic": 1}}
-    return hf.BertForSequenceClassification(hf.BertConfig(**SIZES, **labels)).eval()
+    return classifiers.classifier()
 
 
 @pytest.fixture(scope="module")
@@ -177,10 +151,9 @@ def test_what_a_head_cannot_decide_is_refused_before_the_run(classifier, labeled
     rude = audit.WorstGroup(replace(prompts, labels=("fine",) * 63 + ("rude",)))
     assert "'rude', and those of this classifier are fine, toxic" in wrong(rude)
     assert "classifier, which writes nothing" in wrong(audit.Irrelevant(prompts, positions=["word"], against="written"))
-    torch.manual_seed(0)
-    reward = mc.load(hf.LlamaForSequenceClassification(hf.LlamaConfig(**SIZES, num_labels=1)).eval())
+    reward = mc.load(classifiers.rewarding())
     for question in (audit.Accuracy(prompts), audit.Calibration(prompts), audit.WorstGroup(prompts)):
-        assert "no decision that could be right or wrong" in wrong(question, reward)
+        assert "give pairs, clean chosen and corrupt rejected" in wrong(question, reward)
     assert "chooses no word" in wrong(audit.Irrelevant(prompts, positions=["word"], against="all"), reward)
     asked = [audit.Irrelevant(prompts, positions=["word"]), audit.Observational(prompts, place="L1.resid_post")]
     report = audit.Plan(asked, networks=0).run(reward, quiet=True)
@@ -256,4 +229,8 @@ def test_what_is_written_has_no_confidence(people):
     long = audit.Plan([audit.Accuracy(prompts, against="written", tokens=9)]).problems(model_by_hand())
     assert len(long) == 1
     assert "are not written after" in long[0]
-    assert audit.Accuracy(prompts, against="written").forwards(Desk(model_by_hand(), {"data": prompts})) > 50 * 17
+    desk = Desk(
+        model_by_hand(), {"data": prompts}
+    )  # which keeps no keys and values, so a text is run again for each token
+    planned = audit.Accuracy(prompts, against="written", tokens=2).forwards(desk)
+    assert planned == pytest.approx(17 * len(prompts) * (1 + 8 / 7))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import classifiers
 import numpy as np
 import pytest
 import torch
-import transformers as hf
-from zoo import SIZES, make_pairs
+from zoo import make_pairs
 
 import mechcausal as mc
 from mechcausal import audit
@@ -15,9 +15,7 @@ from mechcausal.data.splits import split, units
 
 @pytest.fixture(scope="module")
 def classifier():
-    torch.manual_seed(0)
-    labels = {"id2label": {0: "fine", 1: "toxic"}, "label2id": {"fine": 0, "toxic": 1}}
-    return hf.BertForSequenceClassification(hf.BertConfig(**SIZES, **labels)).eval()
+    return classifiers.classifier()
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,8 @@
+import classifiers
 import numpy as np
 import pytest
 import torch
-import transformers as hf
-from zoo import SIZES, make_pairs
+from zoo import make_pairs
 
 import mechcausal as mc
 from mechcausal import audit
@@ -12,9 +12,7 @@ from mechcausal.errors import MechcausalError
 
 @pytest.fixture(scope="module")
 def classifier():
-    torch.manual_seed(0)
-    labels = {"id2label": {0: "fine", 1: "toxic"}, "label2id": {"fine": 0, "toxic": 1}}
-    return hf.BertForSequenceClassification(hf.BertConfig(**SIZES, **labels)).eval()
+    return classifiers.classifier()
 
 
 def test_the_outcome_is_what_kind_of_model_it_is(by_hand, classifier):
@@ -61,8 +59,7 @@ def test_mediation_splits_what_a_classifier_says(classifier):
 
 
 def test_a_reward_is_not_called_log_odds():
-    torch.manual_seed(0)
-    model = mc.load(hf.LlamaForSequenceClassification(hf.LlamaConfig(**SIZES, num_labels=1)).eval())
+    model = mc.load(classifiers.rewarding())
     question = audit.Mediation(make_pairs(), mediators=["L1.resid_post"], at="all")
     plan = audit.Plan([question], networks=0)
     assert plan.cost(model).seconds["FAIR-1"] > 0

@@ -27,11 +27,11 @@ FILES = {
     "documents.csv": "text,member\na,1\nb,0\n",
 }  # fmt: skip
 ASKED = {
-    "pairs.csv": {"flips", "mediation", "selective_invariance"},
-    "rewrites.csv": {"flips", "mediation", "nuisance_effect"},
-    "prompts.jsonl": {"accuracy", "group_gaps"},
+    "pairs.csv": {"flips", "selective_invariance"},
+    "rewrites.csv": {"flips", "nuisance_effect"},
+    "prompts.jsonl": {"accuracy"},
     "many.jsonl": {"accuracy", "calibration", "group_gaps", "worst_group", "environments"},
-    "unanswered.csv": {"flips", "mediation"},
+    "unanswered.csv": {"flips"},
     "bare.csv": {"irrelevant"},
     "codes.csv": {"exposure", "extraction"},
     "words.csv": {"exposure", "extraction"},
@@ -57,6 +57,7 @@ def test_what_must_be_filled_in_is_said(tmp_path):
         ("prompts.jsonl", "calibration needs at least 50 prompts: here are 2"),
         ("prompts.jsonl", "worst_group needs at least 10"), ("prompts.jsonl", "environments needs at least 20"),
         ("unanswered.csv", "only for a classifier"), ("bare.csv", "no column cluster"), ("rewrites.csv", 'nuisance = "length"'), ("rewrites.csv", "whole = true"),
+        ("pairs.csv", "mediation needs pairs of at least 2 clusters: here is 1"), ("prompts.jsonl", "one answer for all prompts"),
     ):  # fmt: skip
         (tmp_path / name).write_text(FILES[name])
         assert words in proposed(tmp_path / name)

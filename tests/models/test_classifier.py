@@ -3,7 +3,8 @@
 import pytest
 import torch
 import transformers as hf
-from zoo import GQA, SIZES, make_pairs
+from classifiers import classifier, named, rewarding
+from zoo import SIZES, make_pairs
 
 import mechcausal as mc
 from mechcausal.data import PromptSet
@@ -12,25 +13,21 @@ from mechcausal.models import bridge
 from mechcausal.models.classifier import head_of
 from mechcausal.models.hooked import forward
 
-LABELS = {"id2label": {0: "fine", 1: "toxic"}, "label2id": {"fine": 0, "toxic": 1}}
-THREE = {"id2label": {0: "a", 1: "b", 2: "c"}, "label2id": {"a": 0, "b": 1, "c": 2}}
-
 
 def made(name):
     torch.manual_seed(0)
     match name:
         case "bert":
-            return hf.BertForSequenceClassification(hf.BertConfig(**SIZES, **LABELS)).eval()
+            return classifier()
         case "three":
-            return hf.BertForSequenceClassification(hf.BertConfig(**SIZES, **THREE)).eval()
+            return classifier(("a", "b", "c"))
         case "gpt2":
             config = hf.GPT2Config(
-                n_layer=2, n_head=4, n_embd=32, vocab_size=SIZES["vocab_size"], n_positions=64, **LABELS
+                n_layer=2, n_head=4, n_embd=32, vocab_size=SIZES["vocab_size"], n_positions=64, **named()
             )
             return hf.GPT2ForSequenceClassification(config).eval()
         case "reward":
-            config = hf.LlamaConfig(**SIZES, **GQA, num_labels=1)
-            return hf.LlamaForSequenceClassification(config).eval()
+            return rewarding()
 
 
 @pytest.fixture(scope="module", params=["bert", "gpt2", "reward"])

@@ -11,14 +11,15 @@ import pandas as pd
 from scipy import special
 
 from mechcausal.arguments import Count
-from mechcausal.audits.decisions import OfDecisions, confidence, correct
+from mechcausal.audits.decisions import OfDecisions, confidence, correct, forwards_with_confidence
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.estimate import Estimate
 from mechcausal.audits.figures import Point, Points
 from mechcausal.audits.finding import Answer, Control
 from mechcausal.audits.linear import as_units
 from mechcausal.audits.logistic import fit
-from mechcausal.audits.perturbed import plain_prompts, written
+from mechcausal.audits.perturbed import plain_prompts
+from mechcausal.audits.preferred import asked_of, shown
 from mechcausal.audits.question import Family
 from mechcausal.data.prompts import PromptSet
 from mechcausal.data.splits import cluster_numbers
@@ -49,6 +50,9 @@ class Calibration(OfDecisions):
     confidences. The estimate is what the ECE exceeds the mean of that by: 0 is calibrated. The slope says in which way:
     1 is calibrated, below 1 too sure, above 1 not sure enough, below 0 the surer the more often wrong.
 
+    A reward model is asked about pairs of a chosen (clean) and a rejected (corrupt) text: its log-odds are the difference of the
+    rewards (Bradley and Terry 1952), and the slope is that of a logistic regression of the choice on it.
+
     Attributes:
         bins: The number of bins.
         against: Whether a decision is the likeliest of all words (of a classifier the likeliest label), or that between
@@ -75,8 +79,9 @@ class Calibration(OfDecisions):
 
     def answer(self, desk: Desk) -> Answer:
         """Return the error beyond that of a calibrated model, and the slope."""
-        prompts = plain_prompts(desk.data)
-        right, log_odds = correct(desk, prompts, self.against), confidence(desk, prompts, self.against)
+        asked = asked_of(desk, desk.data)
+        prompts = plain_prompts(asked)
+        right, log_odds = correct(desk, asked, self.against), confidence(desk, asked, self.against)
         sure = special.expit(log_odds)
         ece, null = expected_error(sure, right, self.bins), simulated(sure, self.bins, self.draws, desk.seed)
         moved = signed(sure, right, self.bins)
@@ -91,7 +96,7 @@ class Calibration(OfDecisions):
             ("confidence less accuracy", gap.value, gap.low, gap.high),
         ]
         table = pd.DataFrame(rows, columns=["measure", "value", "low", "high"])
-        intercepts = preference(desk, prompts, desk.level) if self.against == "foil" else None
+        intercepts = preference(desk, prompts, desk.level) if self.against == "foil" and asked is prompts else None
         if intercepts is not None:
             each = {"measure": "intercept", "value": intercepts.value, "low": intercepts.low, "high": intercepts.high}
             table = pd.concat([table, pd.DataFrame([each])], ignore_index=True)
@@ -102,19 +107,18 @@ class Calibration(OfDecisions):
             f"(at most {null.quantile:.3f} in 95 %){sure_of}"
         )
         order = np.argsort(-np.abs(sure - right), kind="stable")[:200].tolist()
-        texts = written(prompts.take(order), desk.model)
         return Answer(
             estimate, says, self._controls(desk, ece, null, right), table, (self._figure(sure, right),),
             tuple(
-                {"prompt": row, "text": texts[place], "confidence": float(sure[row]), "right": bool(right[row])}
-                for place, row in enumerate(order)
+                {**beginning, "confidence": float(sure[row]), "right": bool(right[row] > 0.5)}
+                for row, beginning in zip(order, shown(desk, asked, order), strict=True)
             ),
             units=as_units(moved - null.mean), unit_clusters=prompts.clusters,
         )  # fmt: skip
 
     def forwards(self, desk: Desk) -> float:
-        """Return the number of prompts; nothing is redrawn."""
-        return 2 * len(plain_prompts(desk.data))
+        """Return how many prompts are run; nothing is redrawn."""
+        return forwards_with_confidence(desk, asked_of(desk, desk.data), self.against)
 
     def unreadable(self, desk: Desk) -> Iterator[str]:
         """Say why there is nothing to compare: no decisions that are right or wrong, or no confidence in them."""

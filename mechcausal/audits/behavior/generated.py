@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from mechcausal.arguments import Count, NotNegative, Texts
-from mechcausal.audits.behavior.writing import TOKENS, pattern_of, require_room, written_after
+from mechcausal.audits.behavior.writing import TOKENS, forwards_of_writing, pattern_of, require_room, written_after
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.estimate import Estimate
 from mechcausal.audits.finding import Answer, Control, Identified
@@ -93,8 +93,10 @@ class Generated(AuditQuestion):
         )  # fmt: skip
 
     def forwards(self, desk: Desk) -> float:
-        """Return roughly how many forwards of one prompt it takes."""
-        return super().forwards(desk) * self.samples * (1 + self.tokens / 8)
+        """Return how many forwards of one prompt it takes at most: answers may end earlier."""
+        sides = (desk.data.clean, desk.data.corrupt) if isinstance(desk.data, Contrast) else (desk.data,)
+        unedited = sum(forwards_of_writing(desk, side, self.tokens, self.samples) for side in sides)
+        return unedited * (1 + (desk.networks if self.outcome == "contains" else 0))
 
     def require_fit(self, desk: Desk) -> None:
         """Refuse prompts behind which no room is left in the model's context for what is to be written."""

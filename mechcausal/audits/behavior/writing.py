@@ -44,7 +44,6 @@ def written_after(
             edits=desk.edits, tokens=tokens, temperature=temperature, samples=samples, batch_size=desk.batch_size,
             seed=desk.seed,
         ).run(desk.model, part)  # fmt: skip
-        desk.counter["forwards"] += len(part) * samples
         return [made.texts[row : row + samples] for row in range(0, len(made.texts), samples)]
 
     def write() -> list[list[str]]:
@@ -64,6 +63,11 @@ def written_after(
 def require_room(model: Any, prompts: PromptSet, tokens: int, **how: Any) -> None:  # noqa: ANN401 - a model, options
     """Refuse a model that cannot write, and prompts behind which its context has no room for so many tokens."""
     Generating(tokens=tokens, **how).cost(model, prompts)
+
+
+def forwards_of_writing(desk: Desk, prompts: PromptSet, tokens: int, samples: int = 1) -> float:
+    """Return how many forwards of one prompt it takes at most to write after prompts: texts may end earlier."""
+    return Generating(tokens=tokens, samples=samples).cost(desk.model, prompts).forwards
 
 
 def named_first(desk: Desk, prompts: PromptSet, tokens: int = TOKENS) -> np.ndarray:

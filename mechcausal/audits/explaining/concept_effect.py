@@ -12,7 +12,7 @@ import pandas as pd
 from mechcausal.arguments import OpenShare, Text, Texts, number
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.estimate import Estimate
-from mechcausal.audits.explaining.double import SURE, Double, double
+from mechcausal.audits.explaining.double import SURE, Double, double, median_of_splits
 from mechcausal.audits.explaining.nuisances import described, differing, held_out, ridge
 from mechcausal.audits.explaining.observational import NO_OVERLAP
 from mechcausal.audits.figures import Bar, Bars
@@ -21,7 +21,7 @@ from mechcausal.audits.linear import as_units, of_ratio
 from mechcausal.audits.perturbed import plain_prompts, written
 from mechcausal.audits.question import AuditQuestion, Better, Family
 from mechcausal.audits.redrawn import on_two_scales, over_spread, some_of
-from mechcausal.audits.sources import DATA
+from mechcausal.audits.sources import DATA, digest_of
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.prompts import PromptSet
 from mechcausal.data.splits import units
@@ -33,6 +33,8 @@ from mechcausal.probes.labels import column_of, labels_of
 FEWEST = 8
 """Clusters of each value of the concept that are needed."""
 DIFFERS = "differs-from-do"
+_ALONE = 0.05  # of the texts, with a concept that is certain, above which there is no mean over all
+_SPLITS = 5  # into folds, of which the interactive model takes the median
 _SHUFFLES = 199
 _MOST_PROMPTS = 256  # that every network with redrawn weights is run on
 
@@ -56,8 +58,10 @@ class ConceptEffect(AuditQuestion):
         without: Words that are the concept, and are not counted; words that differ within pairs are not counted either.
         pairs: Pairs in which the concept alone is edited; if `data` holds pairs, these are taken, and their clean
             prompts are the texts as they are.
-        model: `"partially_linear"`, where the effect is the same in all texts, or `"interactive"`, where it may differ;
-            the other one stands in the table.
+        model: `"partially_linear"`, where the effect is the same in all texts, or `"interactive"`, where it may differ and
+            the plain mean over all texts is asked for, which do() gives; the other one stands in the table. The interactive
+            one is the median over five splits into folds, and is refused where the concept is certain in more than a
+            twentieth of the texts.
         overlap: The AUC of the concept from columns and words above which no number is given.
         folds: How many folds.
     """
@@ -111,19 +115,20 @@ class ConceptEffect(AuditQuestion):
         concept = (labels.codes[kept] == labels.classes.index(value)).astype(int)
         pairs = self._pairs({**desk.held, "data": data})
         x, names = self._described(desk, prompts, pairs)
-        fitted = double(
-            concept, desk.outcomes(prompts), x, units(prompts), clusters=prompts.clusters, folds=self.folds,
-            seed=desk.seed, level=desk.level,
-        )  # fmt: skip
+        fits = [
+            double(
+                concept, desk.outcomes(prompts), x, units(prompts), clusters=prompts.clusters, folds=self.folds,
+                seed=desk.seed + number, level=desk.level,
+            )
+            for number in range(_SPLITS if self.model == "interactive" else 1)
+        ]  # fmt: skip
+        fitted, adjusted = median_of_splits(fits) if len(fits) > 1 else (fits[0], fits[0].partially_linear)
         edited = None if pairs is None else self._edited(desk, pairs, value)
-        refused = not fitted.auc <= self.overlap
-        adjusted = Estimate(float("nan")) if refused else getattr(fitted, self.model)
+        why = self._without_overlap(fitted, x, concept, names)
+        refused = bool(why)
+        adjusted = Estimate(float("nan")) if refused else adjusted
         do = None if edited is None or pairs is None else desk.mean(edited, pairs.clean.clusters)
-        rows = self._rows(fitted, refused, do, edited if pairs is not None and pairs is data else None)
-        why = (
-            f"the rest of the text tells {self.concept!r} with an AUC of {fitted.auc:.3f}, above {self.overlap:g}; what "
-            f"tells it most: {_telling(x, concept, names)}"
-        )
+        rows = self._rows(fitted, adjusted, refused, do, edited if pairs is not None and pairs is data else None)
         marks = {NO_OVERLAP: why} if refused else {}
         if do is not None and not refused and not adjusted.low <= do.value <= adjusted.high:
             marks[DIFFERS] = (
@@ -141,10 +146,30 @@ class ConceptEffect(AuditQuestion):
             assumptions=() if self.model == "interactive" else ("the concept adds the same to the outcome in every text",),
         )  # fmt: skip
 
+    def _without_overlap(self, fitted: Double, x: np.ndarray, concept: np.ndarray, names: tuple[str, ...]) -> str:
+        """Say why there are no texts to compare; empty where there are.
+
+        The partially linear number leaves out texts whose concept is certain; a mean over all texts cannot.
+        """
+        if not fitted.auc <= self.overlap:
+            return (
+                f"the rest of the text tells {self.concept!r} with an AUC of {fitted.auc:.3f}, above {self.overlap:g}; what "
+                f"tells it most: {_telling(x, concept, names)}"
+            )
+        if self.model == "interactive" and fitted.alone > _ALONE:
+            return (
+                f"in {fitted.alone:.1%} of the texts, more than {_ALONE:.0%}, the rest makes {self.concept!r} certain, and nothing "
+                'shows what its other value would do there: model = "partially_linear" leaves these texts out'
+            )
+        return ""
+
     def forwards(self, desk: Desk) -> float:
         """Return how many prompts are run, in the model and in networks with redrawn weights."""
         prompts, pairs = plain_prompts(desk.data), self._pairs(desk.held)
-        return len(prompts) + desk.networks * min(len(prompts), _MOST_PROMPTS) + 2 * len(pairs or ())
+        sides = () if pairs is None else (pairs.clean, pairs.corrupt)
+        asked = {digest_of(side): side for side in (prompts, *sides)}  # pairs may hold the prompts themselves
+        redrawn = prompts.take(range(min(len(prompts), _MOST_PROMPTS)))
+        return desk.runs(*asked.values()) + desk.networks * desk.runs(redrawn)
 
     def problems(self, data: Mapping[str, Any]) -> Iterator[str]:
         """Say what is wrong with the concept, the columns, the words and the pairs."""
@@ -207,12 +232,16 @@ class ConceptEffect(AuditQuestion):
         return signs(pairs, self.concept, value) * (clean - corrupt)
 
     def _rows(
-        self, fitted: Double, refused: bool, do: Estimate | None, edited: np.ndarray | None
+        self, fitted: Double, adjusted: Estimate, refused: bool, do: Estimate | None, edited: np.ndarray | None
     ) -> list[tuple[str, float, float, float]]:
         none = Estimate(float("nan"))
         shown = {
             "adjusted, partially linear": none if refused else fitted.partially_linear,
-            "adjusted, interactive": none if refused else fitted.interactive,
+            "adjusted, interactive": none
+            if refused
+            else adjusted
+            if self.model == "interactive"
+            else fitted.interactive,
             "not adjusted: difference of the means": fitted.naive,
         }
         if do is not None:

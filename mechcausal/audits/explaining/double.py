@@ -13,7 +13,7 @@ undecided the concept is, (d - m)^2; the second is the plain mean.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -110,6 +110,11 @@ class Double:
         return float(np.mean((self.chance.values < SURE) | (self.chance.values > 1 - SURE)))
 
     @property
+    def alone(self) -> float:
+        """The share of examples whose concept is certain from the columns: what the other value would do there is unseen."""
+        return float(np.mean((self.chance.values < _CLIP) | (self.chance.values > 1 - _CLIP)))
+
+    @property
     def robustness(self) -> float:
         """What an omitted cause must explain of what is left of both concept and outcome to bring the estimate to zero.
 
@@ -161,3 +166,21 @@ def double(
     chance = expected(x, concept.astype(float), fold, classes=True, seed=seed)
     mean = expected(x, outcome, fold, seed=seed)
     return Double(concept.astype(float), outcome, x, fold, clusters, level, chance, mean, seed)
+
+
+def median_of_splits(fits: Sequence[Double]) -> tuple[Double, Estimate]:
+    """Return the fit with the median of the interactive estimates, and that estimate with what splits add to its error.
+
+    How examples fall into folds is chance; a median over splits depends on it less (Chernozhukov et al. 2018, definition 3.3).
+
+    Args:
+        fits: An odd number of fits that differ in their folds alone.
+    """
+    estimates = [fit.interactive for fit in fits]
+    values = np.array([estimate.value for estimate in estimates])
+    chosen = int(np.argsort(values, kind="stable")[len(values) // 2])
+    middle = estimates[chosen]
+    errors = np.array([estimate.error for estimate in estimates])
+    error = float(np.sqrt(np.median(errors**2 + (values - middle.value) ** 2)))
+    reach = (middle.high - middle.low) / 2 * error / middle.error if middle.error > 0 else 0.0
+    return fits[chosen], replace(middle, low=middle.value - reach, high=middle.value + reach, error=error)

@@ -130,7 +130,6 @@ class Faithfulness(OfMetric):
         """Return how faithful the circuit is."""
         pairs, circuit, judging = self._found(desk)
         found = self._judge(desk, circuit).run(desk.model, pairs)
-        desk.counter["forwards"] += int(found.provenance.compute["forwards"])
         numbers = measures(found, desk.level)
         above, below = parts(found)[self.measure]
         estimate = numbers[self.measure]
@@ -161,8 +160,14 @@ class Faithfulness(OfMetric):
         )  # fmt: skip
 
     def forwards(self, desk: Desk) -> float:
-        """Return roughly how many forwards it takes."""
-        return (4 + self.random) * len(desk.data)
+        """Return roughly how many forwards it takes: both sides, circuits with and without, random ones, and the search."""
+        pairs: Contrast = desk.data
+        edited = 2 + self.random
+        share = run_again(pairs) if self.ablation in (None, "counterfactual", "resample") else 1.0
+        if "circuit" in desk.held:
+            return (2 + share * edited) * len(pairs)
+        first, second = len(pairs) // 2, len(pairs) - len(pairs) // 2
+        return (2 + share * self._search(desk).runs(desk.model)) * first + (2 + share * edited) * second
 
     def require_fit(self, desk: Desk) -> None:
         """Refuse a model without edges, and a circuit of another one."""
@@ -215,6 +220,14 @@ class Faithfulness(OfMetric):
             Control.inapplicable("no-learning", "a circuit can be faithful to a network that has learned nothing as well"),
             Control.inapplicable("trivial-input", "m(0), the model with every edge ablated, is the zero of the scale"),
         )  # fmt: skip
+
+
+def run_again(pairs: Contrast) -> float:
+    """Return which share of a prompt is run again where senders add what they add in the other: not what stands left of all differences."""
+    if not pairs.even:
+        return 1.0
+    differs = pairs.differs.any(0)
+    return 1 - int(differs.byte().argmax()) / len(differs)
 
 
 def alone(found: Evaluation) -> dict[str, np.ndarray]:

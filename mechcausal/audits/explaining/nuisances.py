@@ -28,7 +28,8 @@ from mechcausal.probes.labels import column_of
 LENGTH = "length of the text"
 _FEW = 10  # whole numbers with no more values than this are classes
 _TREES, _LEAF, _SEEN = 50, 5, 100  # of a forest; it sees the first columns alone, which are the most frequent words
-_PENALTIES = {"logistic": (1.0, 0.1, 0.01), "ridge": (1.0, 0.1, 0.01, 0.001)}  # values of C
+_PAIRED = 20  # columns whose products are looked at
+_PENALTIES = {"logistic": (1.0, 0.1, 0.01), "ridge": (1.0, 0.1, 0.01, 0.001), "products": (1.0, 0.1)}  # values of C
 _SHARES = (0.5, 0.25)  # of the penalty that chooses no column
 
 Learner = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
@@ -135,6 +136,21 @@ def _sparse(x: np.ndarray, y: np.ndarray, new: np.ndarray, share: float, classes
     return (_logistic if classes else ridge)(x[:, kept], y, new[:, kept], C=1.0)
 
 
+def _products(x: np.ndarray, y: np.ndarray, new: np.ndarray, C: float) -> np.ndarray:
+    """Expect what two columns say together: a ridge on products of the columns that go along with the number most.
+
+    Two words of which each turns the other round are seen by no sum over words, and by a forest in many examples only.
+    """
+    centered, spread = x - x.mean(0), np.maximum(x.std(0), 1e-12)
+    kept = np.argsort(-np.abs(centered.T @ (y - y.mean())) / spread, kind="stable")[:_PAIRED]
+    first, second = np.triu_indices(len(kept), 1)
+
+    def wide(columns: np.ndarray) -> np.ndarray:
+        return np.hstack([columns[:, kept], columns[:, kept[first]] * columns[:, kept[second]]])
+
+    return ridge(wide(x), y, wide(new), C)
+
+
 def _forest(x: np.ndarray, y: np.ndarray, new: np.ndarray, seed: int) -> np.ndarray:
     from sklearn.ensemble import RandomForestRegressor
 
@@ -148,6 +164,8 @@ def _learners(classes: bool, seed: int) -> Iterator[tuple[str, Learner]]:
     kind, learner = ("logistic", _logistic) if classes else ("ridge", ridge)
     for value in _PENALTIES[kind]:
         yield f"{kind}, C = {value:g}", partial(learner, C=value)
+    for value in () if classes else _PENALTIES["products"]:
+        yield f"products, C = {value:g}", partial(_products, C=value)
     for share in _SHARES:
         yield f"sparse, {share:g} of the penalty", partial(_sparse, share=share, classes=classes)
     yield "forest", partial(_forest, seed=seed)

@@ -26,6 +26,7 @@ from mechcausal.interventions.specs import Add, Edit
 from mechcausal.models.abilities import abilities
 from mechcausal.models.engine import evaluate
 from mechcausal.models.plan import Plan
+from mechcausal.patching.activation import dry_run
 from mechcausal.patching.reading import read
 from mechcausal.probes.labels import column_of
 from mechcausal.results.charts import Bar, Bars
@@ -90,7 +91,6 @@ class Observational(AuditQuestion):
             .cpu()
             .numpy()
         )
-        desk.counter["forwards"] += len(prompts)
         if x.ndim != 2 or not np.isfinite(x).all():
             raise DataError(
                 "one vector is needed for each prompt",
@@ -142,13 +142,16 @@ class Observational(AuditQuestion):
         )  # fmt: skip
 
     def forwards(self, desk: Desk) -> float:
-        """Return roughly how many forwards it takes."""
-        return (3 + _RANDOM) * len(plain_prompts(desk.data))
+        """Return how many forwards it takes: to read, to ask, and to move half of the prompts along each direction."""
+        prompts = plain_prompts(desk.data)
+        half = prompts.take(range(len(prompts) // 2))
+        moved = dry_run(desk.model, self._moves(desk, half, np.ones(self._width(desk))), desk.batch_size, "replay")
+        return 2 * len(prompts) + (1 + _RANDOM) * (len(half) + moved.forwards)
 
     def require_fit(self, desk: Desk) -> None:
         """Refuse a place that the model does not have."""
-        super().require_fit(desk)
         abilities(desk.model).require([Site.parse(self.place)])
+        super().require_fit(desk)
 
     def problems(self, data: Mapping[str, Any]) -> Iterator[str]:
         """Say what is wrong with the prompts, the label and the site."""
@@ -167,11 +170,17 @@ class Observational(AuditQuestion):
 
     def _do(self, desk: Desk, prompts: PromptSet, step: np.ndarray) -> np.ndarray:
         """Return the change of the log-odds of each prompt between half a step down and half a step up."""
+        values = evaluate(desk.model, self._moves(desk, prompts, step), batch_size=desk.batch_size).values
+        return values[0] - values[1]
+
+    def _moves(self, desk: Desk, prompts: PromptSet, step: np.ndarray) -> Plan:
+        """Return the runs of prompts half a step up and half a step down."""
         site, at = Site.parse(self.place), Selection.parse(self.at)
         cells = [(Edit(site, Add(vector((sign * step / 2).tolist())), at),) for sign in (1, -1)]
-        values = evaluate(desk.model, Plan(prompts, cells, desk.outcome), batch_size=desk.batch_size).values
-        desk.counter["forwards"] += 2 * len(prompts)
-        return values[0] - values[1]
+        return Plan(prompts, cells, desk.outcome)
+
+    def _width(self, desk: Desk) -> int:
+        return int(np.prod(abilities(desk.model).shape_at(Site.parse(self.place))))
 
     def _controls(self, desk: Desk, prompts: PromptSet, x: np.ndarray, own: float) -> tuple[Control, ...]:
         draw = np.random.default_rng([desk.seed, 71])

@@ -21,7 +21,7 @@ from mechcausal.data.places import as_text
 from mechcausal.data.splits import FEWEST, split, units
 from mechcausal.errors import DataError
 from mechcausal.patching.activation import patch
-from mechcausal.patching.attribution import attribute
+from mechcausal.patching.attribution import Attributing, attribute
 from mechcausal.patching.sweep import CellSpec
 from mechcausal.results.charts import Line, Lines
 
@@ -84,7 +84,7 @@ class Rationale(OfMetric):
         draw = np.random.default_rng([desk.seed, 61])
         order = np.argsort(-worth, kind="stable")
         random = [draw.permutation(len(names)) for _ in range(self.random)]
-        counts = sorted({max(1, round(share * len(names))) for share in self.shares} - {len(names)})
+        counts = self._counts(names)
         lost, whole = self._lost(desk, judged, names, [order, *random], counts)
         everything, clusters = lost[tuple(names)], judged.clean.clusters
         curves = {name: _curve(lost, names, order, counts, name) for name in MEASURES}
@@ -115,7 +115,6 @@ class Rationale(OfMetric):
     def _attributed(self, desk: Desk, pairs: Contrast) -> tuple[list[str], np.ndarray]:
         """Return the sites, and what the metric is predicted to lose without each."""
         made = attribute(desk.model, pairs, sites=self.sites, steps=self.steps, **self._options(desk))
-        desk.counter["forwards"] += (2 + self.steps) * len(pairs)
         names = list(made.frame["site"])
         if len(names) < 4:
             raise DataError(
@@ -127,13 +126,14 @@ class Rationale(OfMetric):
         self, desk: Desk, pairs: Contrast, names: list[str], orders: list[np.ndarray], counts: list[int]
     ) -> tuple[dict[tuple[str, ...], np.ndarray], np.ndarray]:
         """Return what the metric loses in each pair without each set of sites, and the metric of the whole model."""
-        sets = {tuple(names): None}
-        sets |= {side: None for order in orders for count in counts for side in _sides(names, order, count)}
-        cells = [sites if len(sites) > 1 else sites[0] for sites in sets]
-        found = patch(desk.model, pairs, sites=cells, **self._options(desk))
-        desk.counter["forwards"] += len(found.frame) * len(pairs)
+        sets = _sets(names, orders, counts)
+        found = patch(desk.model, pairs, sites=_written(sets), **self._options(desk))
         whole = found.baselines["clean"]
         return {sites: whole - values for sites, values in zip(sets, found.examples, strict=True)}, whole
+
+    def _counts(self, names: list[str]) -> list[int]:
+        """Return of how many sites sets are made."""
+        return sorted({max(1, round(share * len(names))) for share in self.shares} - {len(names)})
 
     def _options(self, desk: Desk) -> dict[str, Any]:
         return {
@@ -144,8 +144,14 @@ class Rationale(OfMetric):
         }
 
     def forwards(self, desk: Desk) -> float:
-        """Return roughly how many forwards it takes."""
-        return (1 + 2 * len(self.shares) * (1 + self.random)) * len(desk.data) / 2 + (2 + self.steps) * len(desk.data)
+        """Return roughly how many forwards it takes: which sites are ablated together decides how much is run again."""
+        half, draw = desk.data.take(range(len(desk.data) // 2)), np.random.default_rng([desk.seed, 61])
+        made = attribute.cost(desk.model, half, sites=self.sites, steps=self.steps, **self._options(desk))
+        names = [str(cell.sites[0]) for cell in Attributing(sites=self.sites, at="all").cells(desk.model, half)]
+        orders = [draw.permutation(len(names)) for _ in range(1 + self.random)]
+        cells = _written(_sets(names, orders, self._counts(names)))
+        sets = patch.cost(desk.model, half, sites=cells, **self._options(desk))
+        return 4 * len(half) + made.forwards + sets.forwards
 
     def require_fit(self, desk: Desk) -> None:
         """Refuse sites that the model does not have, or that have no gradient."""
@@ -169,6 +175,17 @@ class Rationale(OfMetric):
             Control.inapplicable("no-learning", "an attribution can be right about a network that has learned nothing as well"),
             Control.inapplicable("trivial-input", "sites inside the model are ranked, not words"),
         )  # fmt: skip
+
+
+def _sets(names: list[str], orders: list[np.ndarray], counts: list[int]) -> list[tuple[str, ...]]:
+    """Return every set of sites that is ablated, once: all of them, and of each ranking the first and all others."""
+    sides = [side for order in orders for count in counts for side in _sides(names, order, count)]
+    return list(dict.fromkeys([tuple(names), *sides]))
+
+
+def _written(sets: list[tuple[str, ...]]) -> list[Any]:
+    """Return sets of sites as `patch` takes them."""
+    return [sites if len(sites) > 1 else sites[0] for sites in sets]
 
 
 def _sides(names: list[str], order: np.ndarray, count: int) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -13,6 +13,7 @@ from scipy.stats import rankdata
 from mechcausal.arguments import Count
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.estimate import Estimate
+from mechcausal.audits.explaining.faithfulness import run_again
 from mechcausal.audits.figures import Point, Points
 from mechcausal.audits.finding import Answer, Control, Identified
 from mechcausal.audits.linear import named, resampled
@@ -101,7 +102,6 @@ class InterventionalValidity(OfMetric):
         names = [f"{site}{at if at != '@all' else ''}" for site, at in _places(result.frame)]
         measured = _changes(result)
         predicted = self._predictions(desk, seen, judged, result.frame)
-        desk.counter["forwards"] += len(result.frame) * len(judged) + 2 * len(judged)
         usable = np.array(np.isfinite(predicted).any(axis=1) & np.isfinite(measured).any(axis=1))
         if usable.sum() < 3:
             raise DataError(
@@ -120,9 +120,24 @@ class InterventionalValidity(OfMetric):
 
     def forwards(self, desk: Desk) -> float:
         """Return roughly how many forwards it takes."""
+        pairs: Contrast = desk.data
+        options: dict[str, Any] = {"sites": self.sites, "at": self.at, "metric": self.metric_at(desk)}
         if self.predicted in OF_EDGES:
-            return float(Discovering(method="exact", share=1.0).cost(desk.model, desk.data).forwards)
-        return float(patch.cost(desk.model, desk.data, sites=self.sites, at=self.at).forwards)
+            methods = (Discovering(method=word, share=1.0) for word in (self.predicted, "exact"))
+            share = run_again(pairs)
+            return sum(2 + share * method.runs(desk.model) for method in methods) * len(pairs)
+        judged = pairs.take(range(len(pairs) // 2)) if self.predicted == "probe" else pairs
+        moved = patch.cost(desk.model, judged, direction=self.direction, **options).forwards
+        # Both sides of the pairs are run for the effects, for the prediction, and for the sizes of the differences.
+        unedited = 2 * len(judged) * (2 + (pairs.even and self.predicted != "probe"))
+        match self.predicted:
+            case "direct":
+                return moved + unedited
+            case "probe":
+                return moved + unedited + 2 * (len(pairs) - len(judged))
+            case _:
+                slopes = attribute.cost(desk.model, pairs, direction=self.direction, **self._path, **options)
+                return moved + unedited + slopes.forwards
 
     def require_fit(self, desk: Desk) -> None:
         """Refuse sites that the model does not have, and predictions that it does not allow."""
@@ -205,19 +220,29 @@ class InterventionalValidity(OfMetric):
             case "probe":
                 return self._readable(desk, seen, pairs, frame)
             case _:
-                path = {"gradient": {"steps": 0}, "integrated gradients": {"steps": self.steps, "path": "joint"}}
-                more = path.get(self.predicted, {"steps": self.steps, "path": "cell"})
                 made = attribute(
-                    desk.model, pairs, sites=self.sites, at=self.at, metric=self.metric_at(desk), **options, **more
+                    desk.model,
+                    pairs,
+                    sites=self.sites,
+                    at=self.at,
+                    metric=self.metric_at(desk),
+                    **options,
+                    **self._path,
                 )
                 return _changes(made)
 
+    @property
+    def _path(self) -> dict[str, Any]:
+        """How gradients are taken."""
+        paths = {"gradient": {"steps": 0}, "integrated gradients": {"steps": self.steps, "path": "joint"}}
+        return paths.get(self.predicted, {"steps": self.steps, "path": "cell"})
+
     def _readable(self, desk: Desk, seen: Contrast, pairs: Contrast, frame: pd.DataFrame) -> np.ndarray:
         """Return how far the sides of each pair are apart along a direction fitted on others, in standard deviations."""
-        rows = []
-        for site, at in _places(frame):
-            fitted = [self._activations(desk, side, site, at) for side in (seen.clean, seen.corrupt)]
-            clean, corrupt = (self._activations(desk, side, site, at) for side in (pairs.clean, pairs.corrupt))
+        rows, where = [], _places(frame)
+        for site, at in where:
+            fitted = [self._activations(desk, side, site, at, where) for side in (seen.clean, seen.corrupt)]
+            clean, corrupt = (self._activations(desk, side, site, at, where) for side in (pairs.clean, pairs.corrupt))
             direction = fitted[0].mean(0) - fitted[1].mean(0)
             along = (clean - corrupt) @ direction
             spread = np.concatenate([(side - side.mean(0)) @ direction for side in fitted]).std()
@@ -228,24 +253,25 @@ class InterventionalValidity(OfMetric):
         """Return how far the activations of the two sides are apart at each site, on average."""
         if not pairs.even:
             return None
-        sizes = []
-        for site, at in _places(frame):
-            clean, corrupt = (self._activations(desk, side, site, at) for side in (pairs.clean, pairs.corrupt))
+        sizes, where = [], _places(frame)
+        for site, at in where:
+            clean, corrupt = (self._activations(desk, side, site, at, where) for side in (pairs.clean, pairs.corrupt))
             sizes.append(float(np.linalg.norm(clean - corrupt, axis=1).mean()))
         return np.array(sizes)
 
-    def _activations(self, desk: Desk, prompts: Any, site: str, at: str) -> np.ndarray:  # noqa: ANN401
-        """Return the activation of a site at all its positions, [prompt number]; read once for all cells of a layer."""
-        whole = site.partition(".H")[0] if ".H" in site else site
+    def _activations(
+        self, desk: Desk, prompts: Any, site: str, at: str, where: list[tuple[str, str]]  # noqa: ANN401
+    ) -> np.ndarray:  # fmt: skip
+        """Return the activation of a site at all its positions, [prompt number]; those of all sites there are read at once."""
+        activation, wholes = _whole(site), list(dict.fromkeys(_whole(other) for other, place in where if place == at))
 
         def run() -> Any:  # noqa: ANN401
-            desk.counter["forwards"] += len(prompts)
-            return read(desk.model, prompts, whole, at=at or None, batch_size=desk.batch_size)
+            return read(desk.model, prompts, wholes, at=at or None, batch_size=desk.batch_size)
 
-        readings = desk.once(("validity", prompts.hash, whole, at), run)
-        value = readings[whole].double().cpu().nan_to_num()
-        if whole != site:
-            head = readings.dims[whole].index("head")
+        readings = desk.once(("validity", prompts.hash, tuple(wholes), at), run)
+        value = readings[activation].double().cpu().nan_to_num()
+        if activation != site:
+            head = readings.dims[activation].index("head")
             value = value.select(head, int(site.partition(".H")[2].partition(".")[0]))
         return value.reshape(len(prompts), -1).numpy()
 
@@ -315,6 +341,11 @@ def _weighted(predicted: np.ndarray, measured: np.ndarray, clusters: Sequence[An
 
 def _changes(result: Any) -> np.ndarray:  # noqa: ANN401 - a Result
     return np.asarray(result.examples - result.baselines["base"], dtype=float)
+
+
+def _whole(site: str) -> str:
+    """Return the activation that a head or its neurons are part of; any other site as it is."""
+    return site.partition(".H")[0]
 
 
 def _places(frame: pd.DataFrame) -> list[tuple[str, str]]:

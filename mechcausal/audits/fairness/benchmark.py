@@ -95,9 +95,12 @@ class Benchmark(AuditQuestion):
     def forwards(self, desk: Desk) -> float:
         """Return roughly how many forwards it takes."""
         items = self._items(desk.data)
-        each = 2 if items.prompts is None else items.rows_an_item
-        beside = 2 * len(items.pairs) if items.prompts is not None and items.pairs is not None else 0
-        return each * (len(items) + desk.networks * min(MOST_PAIRS, len(items))) + beside
+        each = 2 if items.prompts is None else items.rows_an_item * (1 + (items.name == "winogender"))
+        beside = 0
+        if items.prompts is not None and items.pairs is not None:
+            beside = desk.runs(items.pairs.clean, items.pairs.corrupt, metric="logit_diff")
+        some = min(MOST_PAIRS, len(items))
+        return each * (len(items) + (desk.networks + (some < len(items))) * some) + beside
 
     def problems(self, data: Mapping[str, Any]) -> Iterator[str]:
         """Say what is wrong with the data."""
@@ -164,7 +167,7 @@ class Benchmark(AuditQuestion):
         return replace(score, vacuous=vacuous)
 
     def _redrawn(self, desk: Desk, items: BenchmarkItems) -> Control:
-        some = items.take(some_of(desk, len(items), MOST_PAIRS))
+        some = items if len(items) <= MOST_PAIRS else items.take(some_of(desk, len(items), MOST_PAIRS))
 
         def distance(other: Desk) -> tuple[float, float]:
             score = self._score(other, some)

@@ -13,7 +13,13 @@ from mechcausal.arguments import Count
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.estimate import Estimate
 from mechcausal.audits.examples import of_pairs
-from mechcausal.audits.fairness.controls import cluster_problem, detectable, drawn_places, embedding_alone
+from mechcausal.audits.fairness.controls import (
+    cluster_problem,
+    detectable,
+    drawn_places,
+    embedding_alone,
+    forwards_of_controls,
+)
 from mechcausal.audits.finding import Answer, Control, Identified
 from mechcausal.audits.journal import digest
 from mechcausal.audits.question import AuditQuestion, Family
@@ -25,6 +31,8 @@ from mechcausal.data.contrast import Contrast
 from mechcausal.errors import ArgumentError, MechcausalError
 from mechcausal.models.abilities import abilities
 from mechcausal.results.charts import Bar, Bars, Lines, bar_chart, line_chart
+
+_RANDOM_SETS = 2  # sets of random sites that are held in the place of the mediator
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +137,11 @@ class ControlledEffect(AuditQuestion):
 
     def forwards(self, desk: Desk) -> float:
         """Return how many forwards it takes."""
-        return (2 + 2 * self._count) * len(desk.data) + desk.networks * desk.size
+        asked = controlled.cost(
+            desk.model, desk.data, self._mediator, self._values, points=self.points, metric=desk.outcome
+        )
+        random = _RANDOM_SETS * 4 * len(desk.data) if asked.cells else 0
+        return asked.forwards + random + forwards_of_controls(desk, desk.data)
 
     def require_fit(self, desk: Desk) -> None:
         """Refuse a mediator that the model does not have."""
@@ -155,7 +167,6 @@ class ControlledEffect(AuditQuestion):
                 seed=desk.seed,
                 metric=desk.outcome,
             )
-            desk.counter["forwards"] += int((2 + 2 * len(result)) * len(pairs))
             frame = result.frame
             columns = {
                 "held_at": "clamp", "level": "level", "effect": "change", "effect_low": "change_low",
@@ -179,7 +190,7 @@ class ControlledEffect(AuditQuestion):
 
     def _random_sites(self, desk: Desk, pairs: Contrast) -> Control:
         """Hold random sites of the same kind as they are in the corrupt prompt."""
-        sets = drawn_places(desk, joint(self._mediator, abilities(desk.model)), 2)
+        sets = drawn_places(desk, joint(self._mediator, abilities(desk.model)), _RANDOM_SETS)
         if not sets:
             return Control.inapplicable("random", "the model has no other site of this kind to hold")
         values = []

@@ -12,6 +12,7 @@ from mechcausal.address import Place, Site, expand
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.estimate import Estimate
 from mechcausal.audits.finding import Control
+from mechcausal.audits.redrawn import forwards_of_redraws
 from mechcausal.causal.mediation.paths import path_effects
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.splits import FEWEST, Split, split, units
@@ -19,6 +20,8 @@ from mechcausal.errors import DataError, MechcausalError
 from mechcausal.models.abilities import Abilities, abilities
 from mechcausal.models.attached import bound
 from mechcausal.results.redraws import UNCLEAR
+
+_EMBEDDING = {"embedding": [("embed", "logits")]}
 
 
 def embedding_alone(desk: Desk, pairs: Contrast) -> Control:
@@ -29,12 +32,23 @@ def embedding_alone(desk: Desk, pairs: Contrast) -> Control:
         says = "the swapped words stand before the token that is read, so that without any layer the effect is 0"
         return Control(kind, says, Estimate.exact(0.0, len(pairs)), holds=True)
     try:
-        alone = path_effects(desk.model, pairs, {"embedding": [("embed", "logits")]}, metric=desk.outcome)
+        alone = path_effects(desk.model, pairs, _EMBEDDING, metric=desk.outcome)
     except MechcausalError as error:
         return Control.inapplicable(kind, f"the embedding has no direct path to the logits here: {error}"[:300])
     values = alone.examples[0] - alone.baselines["base"]
     estimate = desk.mean(values, pairs.clean.clusters)
     return Control(kind, f"the embedding alone, without any layer, moves the outcome by {estimate}", estimate)
+
+
+def forwards_of_controls(desk: Desk, pairs: Contrast) -> float:
+    """Return how many forwards `redrawn_effect` and `embedding_alone` take."""
+    redrawn = forwards_of_redraws(desk, pairs)
+    if not bool(pairs.differs[range(len(pairs)), pairs.clean.read_columns].any()):
+        return redrawn
+    try:
+        return redrawn + path_effects.cost(desk.model, pairs, _EMBEDDING, metric=desk.outcome).forwards
+    except MechcausalError:
+        return redrawn
 
 
 def others_like(site: Site, able: Abilities, model: Any) -> list[Site]:  # noqa: ANN401 - a TransformerBridge

@@ -15,7 +15,7 @@ from mechcausal.audits.fairness.controls import cluster_problem, detectable
 from mechcausal.audits.finding import Answer, Control, Identified
 from mechcausal.audits.linear import as_units, of_difference
 from mechcausal.audits.question import AuditQuestion, Family
-from mechcausal.audits.redrawn import redrawn_effect
+from mechcausal.audits.redrawn import forwards_of_redraws, redrawn_effect
 from mechcausal.audits.sources import DATA
 from mechcausal.data.contrast import Contrast
 from mechcausal.results.charts import Bar, bar_chart
@@ -105,8 +105,9 @@ class EntitySwaps(AuditQuestion):
 
     def forwards(self, desk: Desk) -> float:
         """Return how many forwards it takes."""
-        held = desk.held.get("neutral")
-        return (1 + desk.networks) * desk.size + (2 * len(held) if held is not None else 0)
+        both = [pairs for name in ("data", "neutral") if (pairs := desk.held.get(name)) is not None]
+        asked = sum(desk.runs(pairs.clean, pairs.corrupt) for pairs in both)
+        return asked + forwards_of_redraws(desk, desk.data)
 
     def problems(self, data: Mapping[str, Any]) -> Iterator[str]:
         """Say what is wrong with the pairs."""

@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from mechcausal.arguments import Number
-from mechcausal.audits.desk import Desk
+from mechcausal.audits.desk import NO_NETWORKS, Desk
 from mechcausal.audits.figures import Point, Points
 from mechcausal.audits.finding import Answer, Control, Identified
 from mechcausal.audits.question import AuditQuestion, Family
-from mechcausal.audits.redrawn import redrawn_effect
+from mechcausal.audits.redrawn import MOST_PAIRS, forwards_of_redraws, sizes, some_of, two_scales_of
 from mechcausal.data.contrast import Contrast
 
 _SHOWN = 400  # points of the scatter
@@ -53,17 +53,9 @@ class Flips(AuditQuestion):
         estimate = desk.rate(flips, clusters)
         shift = desk.mean(clean - corrupt, clusters)
         size = desk.mean(np.abs(clean - corrupt), clusters)
-        rate = desk.against_redraws(
-            ("flips", pairs.hash, self.cutoff),
-            lambda other: float(self._flips(*other.both(pairs)).mean()),
-            estimate.value,
-        )
-        # In most redrawn networks nothing flips, and in some a lot does; how far the log-odds move is what can be compared.
-        moved = redrawn_effect(desk, pairs, clean, corrupt, by_size=True)
-        moved = replace(moved, says=f"{moved.says}; the share of flips, {rate.says}")
         controls = (
             Control.inapplicable("random", "nothing inside the model is touched, so there is no other site to touch"),
-            moved,
+            self._redrawn(desk, pairs, clean, corrupt),
             Control.inapplicable("trivial-input", "without the swapped words the two prompts of a pair are the same"),
         )
         import pandas as pd
@@ -87,6 +79,26 @@ class Flips(AuditQuestion):
             units=tuple(flips),
             unit_clusters=clusters,
         )
+
+    def forwards(self, desk: Desk) -> float:
+        """Return how many prompts are run."""
+        return desk.runs(desk.data.clean, desk.data.corrupt) + forwards_of_redraws(desk, desk.data)
+
+    def _redrawn(self, desk: Desk, pairs: Contrast, clean: np.ndarray, corrupt: np.ndarray) -> Control:
+        """Compare with redrawn networks how far the log-odds move: in most of them nothing flips, and in some a lot does."""
+        rows = some_of(desk, len(pairs), MOST_PAIRS)
+        some = pairs.take(rows.tolist())
+
+        def moved(other: Desk) -> list[float]:
+            high, low = other.both(some)
+            return [*sizes(low, high), float(self._flips(high, low).mean())]
+
+        if desk.networks < 2:
+            return Control.inapplicable("no-learning", NO_NETWORKS)
+        drawn = desk.in_redraws(("flips", some.hash, self.cutoff), moved)
+        control = two_scales_of(drawn[:, :2], "effect", sizes(corrupt[rows], clean[rows]))
+        rate = desk.beyond(drawn[:, 2], float(self._flips(clean, corrupt).mean()))
+        return replace(control, says=f"{control.says}; the share of flips, {rate.says}")
 
     def _flips(self, clean: np.ndarray, corrupt: np.ndarray) -> np.ndarray:
         return ((clean > self.cutoff) != (corrupt > self.cutoff)).astype(float)

@@ -16,12 +16,13 @@ from mechcausal.audits.decisions import decisions as decided
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.estimate import Estimate
 from mechcausal.audits.fairness.controls import detectable
-from mechcausal.audits.fairness.group_metrics import SMALLEST, group_metrics, group_problem
+from mechcausal.audits.fairness.group_metrics import SMALLEST, TRUTHS, group_metrics, group_problem, zero_or_one
 from mechcausal.audits.fairness.impossibility import forced, identity, picture, sentence
 from mechcausal.audits.fairness.metric_frame import GroupMetrics
 from mechcausal.audits.figures import Point, Points
 from mechcausal.audits.finding import Answer, Control, Identified
 from mechcausal.audits.linear import among, as_units
+from mechcausal.audits.moved import forwards_with_odds
 from mechcausal.audits.question import AuditQuestion, Family
 from mechcausal.audits.redrawn import MOST_PAIRS, on_two_scales, over_spread, some_of
 from mechcausal.data.prompts import PromptSet
@@ -126,6 +127,14 @@ class GroupGaps(AuditQuestion):
             unit_clusters=tuple(map(str, half.table["cluster"])) if units else (),
         )  # fmt: skip
 
+    def forwards(self, desk: Desk) -> float:
+        """Return how many prompts are run at most, in the model and in networks with redrawn weights."""
+        if self.decisions is not None:
+            return 0.0
+        prompts: PromptSet = desk.data
+        asked = forwards_with_odds(desk, prompts, self.against, self.tokens)
+        return asked + desk.networks * min(len(prompts), 2 * MOST_PAIRS)
+
     def problems(self, data: Mapping[str, Any]) -> Iterator[str]:
         """Say what is wrong with the prompts."""
         yield from super().problems(data)
@@ -149,7 +158,7 @@ class GroupGaps(AuditQuestion):
     def _problems_of_decisions(self, prompts: PromptSet) -> Iterator[str]:
         if self.decisions is not None:
             try:
-                _zero_or_one(column_of(prompts, self.decisions), self.decisions)
+                zero_or_one(column_of(prompts, self.decisions), self.decisions)
             except DataError as error:
                 yield str(error)
             return
@@ -168,7 +177,7 @@ class GroupGaps(AuditQuestion):
     def _metrics(self, desk: Desk, prompts: PromptSet) -> GroupMetrics:
         """Return the metrics of the model at a desk."""
         if self.decisions is not None:
-            decisions, score = _zero_or_one(column_of(prompts, self.decisions), self.decisions), None
+            decisions, score = zero_or_one(column_of(prompts, self.decisions), self.decisions), None
         else:
             decisions = (decided(desk, prompts, self.against, self.cutoff, self.tokens) == 1).astype(int)
             score = 1 / (1 + np.exp(-desk.outcomes(prompts))) if self.against == "foil" else None
@@ -194,8 +203,8 @@ class GroupGaps(AuditQuestion):
             if self.positive not in kinds:
                 raise DataError(f"no prompt has the label {self.positive!r}", got=", ".join(sorted(kinds)[:5]))
             return np.array([int(label == self.positive) for label in labels])
-        if kinds <= set(_TRUTHS):
-            return np.array([_TRUTHS[label] for label in labels])
+        if kinds <= set(TRUTHS):
+            return np.array([TRUTHS[label] for label in labels])
         words = {str(word).strip() for word in prompts.given.get("answer", ()) if isinstance(word, str)}
         if len(words) == 1 and words < kinds and len(kinds) == 2:
             return np.array([int(label in words) for label in labels])
@@ -372,9 +381,6 @@ def _between(metrics: GroupMetrics) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-_TRUTHS = {"1": 1, "0": 0, "1.0": 1, "0.0": 0, "True": 1, "False": 0, "true": 1, "false": 0}
-
-
 def column_of(prompts: PromptSet, name: str) -> list[str]:
     """Return a column of the prompts as texts: groups, environments, a variable, or a column of a file."""
     if name in ("groups", "environments", "clusters", "labels"):
@@ -391,10 +397,3 @@ def column_of(prompts: PromptSet, name: str) -> list[str]:
     if not values:
         raise DataError(f"its prompts have no {name}", fix=f"add a column {name.removesuffix('s')!r}")
     return [str(value) for value in values]
-
-
-def _zero_or_one(values: list[str], name: str) -> np.ndarray:
-    wrong = sorted({value for value in values if value not in _TRUTHS})
-    if wrong:
-        raise DataError(f"the column {name!r} holds no decisions", got=", ".join(wrong[:3]), expected="1 or 0")
-    return np.array([_TRUTHS[value] for value in values])

@@ -171,3 +171,19 @@ def _column(values: Any, what: str, kind: type | None = None) -> np.ndarray:  # 
         pass
     wanted = "a number for each unit" if kind else "one entry for each unit"
     raise DataError(f"{what} is no column", got=described(values), expected=f"a list with {wanted}")
+
+
+TRUTHS = {"1": 1, "0": 0, "1.0": 1, "0.0": 0, "True": 1, "False": 0, "true": 1, "false": 0}
+
+
+def zero_or_one(values: list[str], name: str) -> np.ndarray:
+    """Return a column of decisions as numbers.
+
+    Args:
+        values: The column.
+        name: What it is called.
+    """
+    wrong = sorted({value for value in values if value not in TRUTHS})
+    if wrong:
+        raise DataError(f"the column {name!r} holds no decisions", got=", ".join(wrong[:3]), expected="1 or 0")
+    return np.array([TRUTHS[value] for value in values])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -117,7 +118,6 @@ def mediated(
     def run(few: Sequence[Mediator]) -> dict[str, Any]:
         named = {mediator.name: list(mediator.parts) for mediator in few}
         result = mediate(desk.model, pairs, named, metric=desk.outcome, batch_size=desk.batch_size, seed=desk.seed)
-        desk.counter["forwards"] += (2 + 2 * len(few)) * len(pairs)
         base = result.baselines
         return {"high": base["clean"], "low": base["corrupt"], "through": result.examples, "past": base["reversed"]}
 
@@ -135,6 +135,11 @@ def mediated(
     )
     high, low = (np.array(first[side], dtype=float) for side in ("high", "low"))
     return Mediated(tuple(chosen), high, low, through, past, pairs.clean.clusters, scale)
+
+
+def forwards_of_mediation(mediators: int, pairs: int) -> int:
+    """Return how many prompts `mediated` runs: both sides of the pairs for every few mediators, and two for each."""
+    return (2 * math.ceil(mediators / _AT_A_TIME) + 2 * mediators) * pairs
 
 
 @dataclass(frozen=True)

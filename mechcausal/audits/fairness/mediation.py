@@ -17,10 +17,11 @@ from mechcausal.audits.fairness.controls import (
     detectable,
     drawn_places,
     embedding_alone,
+    forwards_of_controls,
     halves,
     unclear,
 )
-from mechcausal.audits.fairness.mediated import Mediated, incomplete, mediated
+from mechcausal.audits.fairness.mediated import Mediated, forwards_of_mediation, incomplete, mediated
 from mechcausal.audits.finding import Answer, Control, Identified
 from mechcausal.audits.linear import as_units, of_ratio
 from mechcausal.audits.question import AuditQuestion, Family
@@ -147,11 +148,12 @@ class Mediation(AuditQuestion):
         """Return how many forwards it takes, with one mediator for each part of the model that is named."""
         from mechcausal.causal.mediation.mediate import Mediating
 
-        swept = (
-            Mediating(mediators=self.mediators, at=self.at, metric=desk.outcome).cost(desk.model, desk.data).forwards
-        )
-        declared = (2 + 2 * (1 + _RANDOM_SETS)) * len(desk.data) if self.through is not None else 0
-        return swept + declared + desk.networks * desk.size
+        asked = Mediating(mediators=self.mediators, at=self.at, metric=desk.outcome).cost(desk.model, desk.data)
+        rows = round(asked.forwards) // (2 + 2 * asked.cells)
+        swept, declared = forwards_of_mediation(asked.cells, rows), 0
+        if self.through is not None:
+            declared = sum(forwards_of_mediation(count, rows) for count in (1, _RANDOM_SETS))
+        return swept + declared + forwards_of_controls(desk, desk.data)
 
     def require_fit(self, desk: Desk) -> None:
         """Refuse mediators that the model does not have."""

@@ -14,7 +14,13 @@ from mechcausal.arguments import described
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.estimate import Estimate
 from mechcausal.audits.examples import of_pairs
-from mechcausal.audits.fairness.controls import cluster_problem, detectable, embedding_alone, unclear
+from mechcausal.audits.fairness.controls import (
+    cluster_problem,
+    detectable,
+    embedding_alone,
+    forwards_of_controls,
+    unclear,
+)
 from mechcausal.audits.finding import Answer, Control, Identified
 from mechcausal.audits.journal import digest
 from mechcausal.audits.linear import as_units, of_ratio
@@ -144,8 +150,15 @@ class PathEffect(AuditQuestion):
 
     def forwards(self, desk: Desk) -> float:
         """Return roughly how many forwards it takes."""
-        sets = len(_named("unfair", self.unfair)) + 1 + len(_named("fair", self.fair))
-        return (2 + 4 * (sets + _RANDOM_DRAWS)) * len(desk.data) + desk.networks * desk.size
+        unfair, fair = _named("unfair", self.unfair), _named("fair", self.fair)
+        together = list(unfair.values())
+        random = {f"random {number}": together for number in range(_RANDOM_DRAWS)}
+
+        def cost(sets: Mapping[str, Any]) -> float:
+            return path_effects.cost(desk.model, desk.data, dict(sets), metric=desk.outcome).forwards
+
+        declared = cost({**unfair, ALL_UNFAIR: together, **fair})
+        return declared + cost(random) + forwards_of_controls(desk, desk.data)
 
     def require_fit(self, desk: Desk) -> None:
         """Refuse paths that the model does not have."""
@@ -162,7 +175,6 @@ class PathEffect(AuditQuestion):
         result = path_effects(
             desk.model, pairs, dict(sets), metric=desk.outcome, batch_size=desk.batch_size, seed=desk.seed
         )
-        desk.counter["forwards"] += (2 + 3 * len(sets)) * len(pairs)
         base = result.baselines
         rows = zip(sets, result.examples - base["corrupt"], strict=True)
         return {

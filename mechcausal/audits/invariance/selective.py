@@ -9,24 +9,17 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import pandas as pd
 
-from mechcausal.arguments import Count, Number, Share, Texts
+from mechcausal.arguments import Share, Texts
 from mechcausal.audits import perturbed
-from mechcausal.audits.decisions import (
-    TOKENS,
-    Against,
-    decisions,
-    forwards_of,
-    moved_beyond_redraws,
-    undecidable,
-    unnamed,
-)
+from mechcausal.audits.decisions import forwards_of, undecidable, unnamed
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.estimate import Estimate
 from mechcausal.audits.figures import Cell, Matrix, Tone
 from mechcausal.audits.finding import Answer, Control, Identified
 from mechcausal.audits.linear import as_units, of_part
-from mechcausal.audits.question import AuditQuestion, Family
-from mechcausal.audits.sources import DATA
+from mechcausal.audits.moved import OfMoves
+from mechcausal.audits.question import Family
+from mechcausal.audits.sources import DATA, digest_of
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.prompts import PromptSet
 from mechcausal.errors import did_you_mean
@@ -55,7 +48,7 @@ class Perturbed:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SelectiveInvariance(AuditQuestion):
+class SelectiveInvariance(OfMoves):
     """Hold each perturbation of the input against what was declared: the decision must stay, must change, or neither.
 
     A decision that moves though it must stay is false sensitivity; one that stays though it must change is false
@@ -97,9 +90,6 @@ class SelectiveInvariance(AuditQuestion):
     must_stay: Texts = ()
     must_change: Texts = ()
     also: Texts = ()
-    against: Against = "foil"
-    cutoff: Number = 0.0
-    tokens: Count = TOKENS
     tolerance: Share = 0.05
 
     def answer(self, desk: Desk) -> Answer:
@@ -130,12 +120,19 @@ class SelectiveInvariance(AuditQuestion):
         )
 
     def forwards(self, desk: Desk) -> float:
-        """Return how many prompts are run: each perturbation once, again in networks with redrawn weights."""
-        sizes = [2 * len(desk.held[f"pairs.{name}"]) for name in self._of_pairs]
-        count = len(perturbed.plain_prompts(desk.data))
-        generated = sum(name not in self._of_pairs for name in self._names)
-        runs = sum(sizes) + (2 + generated) * count + desk.networks * (max(sizes, default=count) + count)
-        return runs * forwards_of(self.against, self.tokens)
+        """Return how many prompts are run at most: each perturbation once, that which moves most again in redrawn networks."""
+        prompts = perturbed.plain_prompts(desk.data)
+        pairs = {name: desk.held[f"pairs.{name}"] for name in self._of_pairs}
+        sides = {name: (swapped.clean, swapped.corrupt) for name, swapped in pairs.items()}
+        asked = {digest_of(side): side for both in sides.values() for side in both}
+        made = sum(name not in sides for name in self._names)
+        if made:
+            asked[digest_of(prompts)] = prompts
+        runs_once = self.forwards_of_sides(desk, *asked.values()) + made * self.forwards_of_sides(desk, prompts)
+        if not (perturbed.unchangeable(prompts) or undecidable(desk, prompts, self.against)):  # words at random places
+            runs_once += (1 + (digest_of(prompts) not in asked)) * forwards_of(desk, prompts, self.against, self.tokens)
+        moved = [self.forwards_of_sides(desk, *sides.get(name, (prompts, prompts))) for name in self.must_stay]
+        return runs_once + desk.networks * max(moved, default=0.0)
 
     def problems(self, data: Mapping[str, Any]) -> Iterator[str]:
         """Say what is wrong with the declarations and the data."""
@@ -218,14 +215,8 @@ class SelectiveInvariance(AuditQuestion):
 
     def _perturbed(self, desk: Desk, name: str) -> Perturbed:
         before, after = self._sides(desk, name)
-        flips = self._flips(desk, before, after)
-        has_odds = undecidable(desk, before, "foil") is None
-        shift = desk.outcomes(after) - desk.outcomes(before) if has_odds else np.full(len(before), np.nan)
-        return Perturbed(name, self._declared(name), before, after, flips, shift)
-
-    def _flips(self, desk: Desk, before: PromptSet, after: PromptSet) -> np.ndarray:
-        first, second = (decisions(desk, side, self.against, self.cutoff, self.tokens) for side in (before, after))
-        return (first != second).astype(float)
+        moves, shift = self.moves(desk, before, after), self.shift(desk, before, after)
+        return Perturbed(name, self._declared(name), before, after, moves, shift)
 
     def _row(self, desk: Desk, each: Perturbed) -> dict[str, Any]:
         clusters = each.before.clusters
@@ -242,14 +233,7 @@ class SelectiveInvariance(AuditQuestion):
 
     def _controls(self, desk: Desk, worst: Perturbed, estimate: Estimate) -> tuple[Control, ...]:
         if worst.declared == "must stay":
-            redraws = moved_beyond_redraws(
-                desk,
-                (self.against, self.cutoff, self.tokens),
-                worst.before,
-                worst.after,
-                lambda other: float(self._flips(other, worst.before, worst.after).mean()),
-                estimate.value,
-            )
+            redraws = self.beyond_redraws(desk, worst.before, worst.after, estimate.value)
         else:
             redraws = Control.inapplicable(
                 "no-learning", "a network that has learned nothing keeps its decision as well, and that is the failure"
@@ -261,14 +245,12 @@ class SelectiveInvariance(AuditQuestion):
         )
 
     def _random(self, desk: Desk) -> Control:
-        """Exchange one word of each prompt, wherever it stands: what a change of any word does."""
+        """Return the control of a word exchanged anywhere, where words can be."""
         before = perturbed.plain_prompts(desk.data)
         why = perturbed.unchangeable(before) or undecidable(desk, before, self.against)
         if why is not None:
             return Control.inapplicable("random", f"the prompts {why}")
-        flips = desk.rate(self._flips(desk, before, perturbed.elsewhere(before, seed=desk.seed)), before.clusters)
-        says = f"one word exchanged at a place drawn at random moves {flips.value:.1%} of the decisions"
-        return Control("random", says, flips)
+        return self.moved_anywhere(desk, before)
 
     def _figure(self, desk: Desk, found: list[Perturbed]) -> Matrix:
         rows = []

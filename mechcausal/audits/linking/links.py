@@ -19,7 +19,7 @@ from mechcausal.audits.finding import Answer, Control, Identified
 from mechcausal.audits.linear import among, as_units, of_ratio
 from mechcausal.audits.metered import OfMetric
 from mechcausal.audits.question import Family
-from mechcausal.audits.redrawn import redrawn_effect
+from mechcausal.audits.redrawn import forwards_of_redraws, redrawn_effect
 from mechcausal.audits.sources import DATA, FILE
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.places import as_text
@@ -30,7 +30,6 @@ from mechcausal.links.ceilings import DELETION
 from mechcausal.links.linking import Linking
 from mechcausal.links.result import Links as Linked
 from mechcausal.links.verdict import CAUSAL, CORRELATE, INCOMPLETE, UNASSOCIATED, VERDICTS
-from mechcausal.models.abilities import abilities
 from mechcausal.models.attached import attached, detach
 from mechcausal.patching.activation import patch
 from mechcausal.probes.labels import column_of
@@ -119,7 +118,6 @@ class Links(OfMetric):
             links = self._asked(desk, given).run(desk.model, pairs)
             legitimate = self._legitimate(desk, links)
             examples = self._examples(desk, links)
-        desk.counter["forwards"] += _forwards(links, pairs, desk)
         frame = links.of(links.concepts[0])
         causal = frame[frame["verdict"] == CAUSAL]
         incomplete = bool((frame["verdict"] == INCOMPLETE).any())
@@ -138,7 +136,8 @@ class Links(OfMetric):
                                        for each in links.tables["complete"])} if incomplete else {}  # fmt: skip
         random, learned, trivial = _controls(links, frame, total)
         # A link refuses what redrawn networks do as well, at 1 %; for the plan's own error their p-value must count.
-        guard = redrawn_effect(desk, pairs, *desk.both(pairs, self.metric_at(desk)))
+        metric = None if self.metric is None else self.metric_at(desk)
+        guard = redrawn_effect(desk, pairs, *desk.both(pairs, metric), metric=metric)
         learned = replace(learned, p=guard.p, guards=guard.guards, says=f"{learned.says}; {guard.says}")
         return Answer(
             estimate, f"{says}; {blocked}" if blocked else says, (random, learned, trivial), table,
@@ -147,9 +146,14 @@ class Links(OfMetric):
         )  # fmt: skip
 
     def forwards(self, desk: Desk) -> float:
-        """Return roughly how many forwards it takes."""
+        """Return roughly how many forwards it takes at most: what is found decides how much is looked at closer."""
+        pairs: Contrast = desk.data
         with self._candidates(desk) as given:
-            return float(self._asked(desk, given).cost(desk.model, desk.data).forwards)
+            linked = float(self._asked(desk, given).cost(desk.model, pairs).forwards)
+        legitimate = desk.held.get("legitimate")
+        beside = 0 if legitimate is None else (2 + self.details) * len(legitimate)
+        # Then the outcome of both sides, what passes through the first candidate, and the same in redrawn networks.
+        return linked + beside + (2 + 3) * len(pairs) + forwards_of_redraws(desk, pairs)
 
     def problems(self, data: Mapping[str, Any]) -> Iterator[str]:
         """Say what is wrong with the pairs, the concept and the other data."""
@@ -210,7 +214,6 @@ class Links(OfMetric):
             metric=self.metric_at(desk),
             batch_size=desk.batch_size,
         )
-        desk.counter["forwards"] += len(found.frame) * len(pairs)
         return dict(zip(used["candidate"], found.frame["effect"].astype(float), strict=True))
 
     def _examples(self, desk: Desk, links: Linked) -> tuple[dict[str, Any], ...]:
@@ -226,7 +229,6 @@ class Links(OfMetric):
                 desk.model, pairs, sites=[row["site"]], at=self.at, direction="denoise", metric=self.metric_at(desk),
                 batch_size=desk.batch_size,
             )  # fmt: skip
-            desk.counter["forwards"] += 3 * len(pairs)
             columns[f"through {row['candidate']}"] = through.examples[0] - through.baselines["base"]
         return of_pairs(desk.model, pairs, columns, columns["effect"])
 
@@ -252,14 +254,6 @@ class Links(OfMetric):
         total = links.baselines["clean"] + links.baselines["corrupt"] - 2 * links.baselines["base"]
         judging = np.isfinite(through)
         return among(of_ratio(through[judging], total[judging]), judging)
-
-
-def _forwards(links: Linked, pairs: Contrast, desk: Desk) -> int:
-    """Return how many forwards of one prompt were run: of what the engine shared, what is left of each."""
-    ran = links.provenance.compute
-    whole = pairs.clean.tokens.shape[1] * abilities(desk.model).shape.n_layers
-    shared = (ran.get("naive_token_layers", 0) - ran.get("token_layers", 0)) / whole
-    return round(sum(ran["stages"].values()) - shared)
 
 
 def _rows(frame: pd.DataFrame, legitimate: Mapping[str, float]) -> pd.DataFrame:

@@ -54,7 +54,6 @@ def _log_probabilities(desk: Desk, prompts: PromptSet, edits: tuple[Edit, ...]) 
     """Yield the tokens of each prompt, and the log-probabilities that follow each of them, [token vocabulary]."""
     batch = prompts.to(bridge.device_of(desk.model))
     logits = forward(desk.model, batch, edits).logits.float().log_softmax(-1).cpu()
-    desk.counter["forwards"] += len(prompts)
     for number in range(len(prompts)):
         yield prompts.real_tokens_of(number), logits[number][prompts.mask[number].cpu()]
 

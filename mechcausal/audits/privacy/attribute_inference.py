@@ -121,8 +121,9 @@ class AttributeInference(AuditQuestion):
                 yield f"the class {name!r} of {self.labels!r} is in {count} clusters, and {FEWEST} are needed"
 
     def forwards(self, desk: Desk) -> float:
-        """Return roughly how many forwards of one prompt it takes."""
-        return desk.size * (2 + _RANDOM)
+        """Return how many forwards of one prompt it takes: to read, and where directions are ablated, to ask without each."""
+        moved = "linear" in self.adversaries and bridge.has_head(desk.model)
+        return desk.size * (1 + moved * (3 + _RANDOM))
 
     def answer(self, desk: Desk) -> Answer:
         """Return what the strongest adversary reads."""
@@ -205,7 +206,6 @@ class AttributeInference(AuditQuestion):
     def _activations(self, desk: Desk, prompts: PromptSet, where: Mapping[str, Place]) -> dict[str, np.ndarray]:
         given = prompts if desk.rewrite is None else desk.rewrite(prompts)
         read = readings(desk.model, given, list(where.values()), edits=desk.edits, batch_size=desk.batch_size)
-        desk.counter["forwards"] += len(prompts)
         short = next((name for name, each in zip(where, read, strict=True) if len(each.rows) < len(prompts)), None)
         if short is not None:
             raise MechcausalError(f"some prompts are too short for {short}", fix="choose another position")

@@ -22,11 +22,14 @@ from mechcausal.audits.privacy.exposures import (
     NULL_MEAN,
     Ranker,
     Ranking,
+    forwards_of_a_rank,
     null_largest_p,
     null_mean_p,
+    tokens_of,
 )
 from mechcausal.audits.privacy.prompting import OTHER, OtherModel, asked_for, bare_start, other_model, rewritten
 from mechcausal.audits.question import AuditQuestion, Family
+from mechcausal.models.counting import weighed
 from mechcausal.models.engine import check_prompts
 
 _EXCHANGEABLE = 0.01  # the p-value below which canaries that were never shown do not look it
@@ -94,11 +97,11 @@ class Exposure(AuditQuestion):
         check_prompts(desk.model, asked_for(desk.model, desk.data, desk.data.prompts))
 
     def forwards(self, desk: Desk) -> float:
-        """Return roughly how many forwards of one prompt it takes: a prefix is one token of about ten."""
+        """Return how many forwards of one prompt it takes at most: what is less likely than a secret is not followed."""
         canaries: Canaries = desk.data
-        size, length = len(canaries.candidates), canaries.candidates.length
-        prefixes = size / max(1, len(canaries.candidates.symbols)) if length > 1 else 1
-        return len(canaries) * (1.1 * prefixes if self.method == "exact" else self.references * max(1, length)) / 10
+        bare = canaries.inserted.sum() if bare_start(desk.model) is not None else 0
+        runs = (1 + (self.base is not None)) * len(canaries) + bare
+        return float(runs * forwards_of_a_rank(desk.model, canaries, self.method, self.references))
 
     def answer(self, desk: Desk) -> Answer:
         """Return the exposure."""
@@ -144,6 +147,9 @@ class Exposure(AuditQuestion):
     def _rows(self, desk: Desk, canaries: Canaries, key: str, prompts: tuple[str, ...] | None = None) -> list[Any]:
         """Return the rows of all canaries, each kept as soon as it is there."""
         made: list[Ranker] = []
+        share = (
+            1.0 if prompts is None else 1 / tokens_of(desk.model, canaries)
+        )  # one token stands before them, no prompt
 
         def ranker() -> Ranker:
             if not made:
@@ -154,12 +160,14 @@ class Exposure(AuditQuestion):
                 )  # fmt: skip
             return made[0]
 
-        rows = [
-            desk.rows.row(f"{key} {number}", lambda number=number: ranker().row(number))
+        def row(number: int) -> dict[str, Any]:
+            with weighed(share):
+                return ranker().row(number)
+
+        return [
+            desk.rows.row(f"{key} {number}", lambda number=number: row(number))
             for number in desk.bar(range(len(canaries)), "exposure", "canary")
         ]
-        desk.counter["forwards"] += sum(int(row["evaluations"]) for row in rows)  # those read back count as well
-        return rows
 
     def _estimate(self, desk: Desk, values: np.ndarray, prefixes: np.ndarray) -> Estimate:
         if self.statistic == "mean":

@@ -18,6 +18,7 @@ from scipy import stats
 
 from mechcausal.arguments import Count, Model, Seed, checked
 from mechcausal.audits.privacy.canaries import Canaries
+from mechcausal.audits.privacy.prompting import asked_for
 from mechcausal.audits.privacy.ranks import Speller, Tree
 from mechcausal.data.prompts import PromptSet
 from mechcausal.errors import DataError
@@ -115,6 +116,27 @@ def exposures(
     """
     ranker = Ranker(model, canaries, method, references, edits, batch_size, seed)
     return pd.DataFrame([ranker.row(number) for number in range(len(canaries))])
+
+
+def tokens_of(model: Any, canaries: Canaries) -> float:  # noqa: ANN401 - a TransformerBridge
+    """Return how many tokens stand before a secret, on average."""
+    return float(asked_for(model, canaries, canaries.prompts).lengths.float().mean())
+
+
+def forwards_of_a_rank(model: Any, canaries: Canaries, method: Ranking, references: int) -> float:  # noqa: ANN401
+    """Return how many forwards of one prompt it takes at most to rank one canary; a prefix of the secret is one token.
+
+    Args:
+        model: The model.
+        canaries: The canaries, one of which stands for all.
+        method: How it is ranked.
+        references: How many random candidates there are where it is extrapolated.
+    """
+    choices = canaries.candidates if method == "exact" else canaries.candidates.draw(references, 0)
+    endings = Speller(model, choices)(canaries.prompts[0]).endings
+    alone = endings.tokens.shape[1] if method == "exact" else 0  # the secret by itself
+    prefixes = endings.evaluations - 1 + max(0, alone - 1)
+    return 1 + bool(alone) + prefixes / tokens_of(model, canaries)
 
 
 class Ranker:

@@ -65,8 +65,9 @@ class Extraction(AuditQuestion):
         check_prompts(desk.model, asked_for(desk.model, desk.data, desk.data.prompts))
 
     def forwards(self, desk: Desk) -> float:
-        """Return roughly how many forwards of one prompt it takes."""
-        return len(desk.data) * (3 + len(self.context) + desk.networks)
+        """Return how many forwards of one prompt it takes."""
+        bare = int(desk.data.inserted.sum()) if bare_start(desk.model) is not None else 0
+        return len(desk.data) * (2 + len(self.context) + desk.networks) + bare
 
     def answer(self, desk: Desk) -> Answer:
         """Return the share that is extracted."""

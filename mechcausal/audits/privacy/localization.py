@@ -20,11 +20,11 @@ from mechcausal.audits.finding import Answer, Control, Identified
 from mechcausal.audits.linear import as_units
 from mechcausal.audits.plain import number
 from mechcausal.audits.privacy.canaries import Canaries
-from mechcausal.audits.privacy.exposures import MOST, Ranker
+from mechcausal.audits.privacy.exposures import MOST, Ranker, forwards_of_a_rank
 from mechcausal.audits.privacy.members import Members
 from mechcausal.audits.privacy.prompting import asked_for
 from mechcausal.audits.privacy.ranks import Speller
-from mechcausal.audits.privacy.units import Ablation, Ablator, attributed, listed
+from mechcausal.audits.privacy.units import STEPS, Ablation, Ablator, attributed, forwards_of_ablations, listed
 from mechcausal.audits.question import AuditQuestion, Family
 from mechcausal.audits.sources import DATA
 from mechcausal.data.places import SiteSpec, as_text
@@ -32,6 +32,7 @@ from mechcausal.data.prompts import PromptSet
 from mechcausal.data.splits import split
 from mechcausal.models.abilities import abilities
 
+_SETS = "found by ablation", "found by attribution", "most active"
 _RANDOM = 16  # sets of random units
 _LOOKED_AT = 6  # times k: units whose effect on neutral texts is measured too
 _SHOWN = 20
@@ -118,9 +119,27 @@ class Localization(AuditQuestion):
             yield f'there are more than {MOST:,} candidates to rank: use measure = "logprob"'
 
     def forwards(self, desk: Desk) -> float:
-        """Return roughly how many forwards of one prompt it takes."""
-        units = len(self._units(desk))
-        return min(units, self.shortlist) * len(desk.data) / 2 + 24 * self.k + 40 * len(desk.data)
+        """Return roughly how many forwards of one prompt it takes: to rank the units, to ablate sets, and to rank secrets."""
+        shown, units = desk.data.take(desk.data.inserted), self._units(desk)
+        first, second = (shown.take(side) for side in split(_clusters(shown), 0.5, seed=[desk.seed, 31]))
+        prompts, neutral = (asked_for(desk.model, first, first.prompts), self._neutral(desk, shown))
+        tried, sets = min(len(units), self.shortlist), len(_SETS) + _RANDOM
+        looked, random = min(tried, _LOOKED_AT * self.k), np.random.default_rng([desk.seed, 32])
+        together = [
+            listed(units, random.choice(len(units), min(self.k, len(units)), replace=False)) for _ in range(sets)
+        ]
+        alone, joint = (
+            forwards_of_ablations(desk, prompts, cells) / len(cells) for cells in ([[unit] for unit in units], together)
+        )  # the same share of the layers is run again after any prompts
+        wholes, texts = len({unit.whole for unit in units}), len(neutral) / len(prompts)
+        ranking = wholes * (1 + STEPS) * len(prompts) + (1 + texts) * len(prompts) + (tried + looked * texts) * alone
+        others = len(second) / len(prompts)
+        ablating = len(second) + len(neutral) + sets * (others + texts) * joint
+        never = 2 * (len(desk.data) - len(shown))
+        ranked = 0.0
+        if self.measure == "exposure":
+            ranked = (len(_SETS) + 2) * len(second) * forwards_of_a_rank(desk.model, second, "exact", 0)
+        return ranking + ablating + never + ranked
 
     def answer(self, desk: Desk) -> Answer:
         """Return what ablating the units does to the secrets that they were not chosen on."""
@@ -132,11 +151,8 @@ class Localization(AuditQuestion):
         found = {name: np.array([number(value) for value in values]) for name, values in kept.items()}
         score, credit, active = found["score"], found["credit"], found["active"]
         top = listed(units, np.argsort(-score, kind="stable")[: self.k])
-        sets = {
-            "found by ablation": top,
-            "found by attribution": listed(units, np.argsort(-credit, kind="stable")[: self.k]),
-            "most active": listed(units, np.argsort(-active, kind="stable")[: self.k]),
-        }
+        by_others = (listed(units, np.argsort(-values, kind="stable")[: self.k]) for values in (credit, active))
+        sets = dict(zip(_SETS, (top, *by_others), strict=True))
         others = [row for row, unit in enumerate(units) if unit not in top]
         draw = np.random.default_rng([desk.seed, 32])
         drawn = [listed(units, draw.choice(others, min(self.k, len(others)), replace=False)) for _ in range(_RANDOM)]

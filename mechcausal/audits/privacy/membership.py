@@ -109,8 +109,9 @@ class Membership(AuditQuestion):
             yield f"with {nonmembers} nonmembers a share of {self.fpr[0]:.2%} of them cannot be measured: bring {int(np.ceil(1 / self.fpr[0]))}"
 
     def forwards(self, desk: Desk) -> float:
-        """Return roughly how many forwards of one prompt it takes."""
-        return len(desk.data) * (len({self.attack, *self.attacks}) + ("reference" in (self.attack, *self.attacks)))
+        """Return how many forwards of one prompt it takes: one for each attack, and of `reference` one in each model."""
+        asked = {self.attack, *self.attacks}
+        return len(desk.data) * (len(asked) + ("reference" in asked and "loss" not in asked))
 
     def answer(self, desk: Desk) -> Answer:
         """Return how well members are told from nonmembers."""

@@ -20,6 +20,7 @@ from mechcausal.models import bridge
 from mechcausal.models.engine import evaluate, mean_activations
 from mechcausal.models.hooked import forward, gradients
 from mechcausal.models.plan import Plan
+from mechcausal.patching.activation import dry_run
 
 Ablation = Literal["zero", "mean"]
 STEPS = 10
@@ -56,7 +57,6 @@ class Ablator:
         made = [(*desk.edits, *self.edits(units)) for units in cells]
         plan = Plan(given, made, metric_of(metric), means=self._means_of(cells))
         values = evaluate(desk.model, plan, batch_size=desk.batch_size, progress="ablating")
-        desk.counter["forwards"] += len(cells) * len(prompts)
         return values.values
 
     def _means_of(self, cells: Sequence[Sequence[Site]]) -> dict[Site, torch.Tensor]:
@@ -70,6 +70,12 @@ class Ablator:
                 self.desk.model, self.reference, missing, batch_size=self.desk.batch_size, per_position=False
             )
         return self._means
+
+
+def forwards_of_ablations(desk: Desk, prompts: PromptSet, cells: Sequence[Sequence[Site]]) -> float:
+    """Return how many forwards of one prompt it takes to ablate the units of each cell, besides the unedited run."""
+    edits = [tuple(Edit(site, Zero(), ALL) for site in units) for units in cells]
+    return dry_run(desk.model, Plan(prompts, edits, metric_of("logprob")), desk.batch_size, "replay").forwards
 
 
 def attributed(
@@ -106,7 +112,6 @@ def attributed(
             for number in chosen:
                 credit[number] = float(view(product, units[number]).sum()) / len(rows)
                 active[number] = float(view(size, units[number]).sum()) / len(rows)
-    desk.counter["forwards"] += 2 * steps * len(wholes) * len(rows)
     return credit, active
 
 

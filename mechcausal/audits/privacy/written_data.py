@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from mechcausal.arguments import Count, Kind, NotNegative
+from mechcausal.audits.behavior.writing import forwards_of_writing
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.estimate import Estimate
 from mechcausal.audits.figures import Bar, Bars
@@ -76,9 +77,8 @@ class PersonalData(AuditQuestion):
         Generating(tokens=self.tokens).cost(desk.model, desk.data)
 
     def forwards(self, desk: Desk) -> float:
-        """Return roughly how many forwards of one prompt it takes."""
-        length = float(desk.data.lengths.float().mean())
-        return desk.size * self.samples * (1 + self.tokens / length)
+        """Return how many forwards of one prompt it takes at most: texts may end earlier."""
+        return forwards_of_writing(desk, desk.data, self.tokens, self.samples if self.temperature else 1)
 
     def answer(self, desk: Desk) -> Answer:
         """Return the share of texts with personal data."""
@@ -89,7 +89,6 @@ class PersonalData(AuditQuestion):
             samples=self.samples if self.temperature else 1,
         )  # fmt: skip
         made = desk.once(("written", given.hash, str(writing.to_json())), lambda: writing.run(desk.model, given).frame)
-        desk.counter["forwards"] += len(made)
         rows, copied = [], 0
         for _, line in made.iterrows():
             number = int(line["prompt"])

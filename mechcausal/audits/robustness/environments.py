@@ -17,6 +17,8 @@ from mechcausal.audits.decisions import (
     constant,
     correct,
     forwards_of,
+    forwards_with_confidence,
+    guess_of,
     undecidable,
     unnamed,
     what_is_written,
@@ -26,9 +28,11 @@ from mechcausal.audits.estimate import Estimate
 from mechcausal.audits.finding import Answer, Control, Identified
 from mechcausal.audits.linear import as_units, of_difference
 from mechcausal.audits.logistic import fit
-from mechcausal.audits.perturbed import plain_prompts, written
+from mechcausal.audits.perturbed import plain_prompts
+from mechcausal.audits.preferred import asked_of, shown
 from mechcausal.audits.question import AuditQuestion, Family
 from mechcausal.audits.sources import DATA
+from mechcausal.data.contrast import Contrast
 from mechcausal.data.prompts import PromptSet
 from mechcausal.results.charts import Bar, Bars
 
@@ -37,17 +41,23 @@ _SHOWN = 60  # examples of each environment
 
 
 def by_environment(held: Mapping[str, Any]) -> dict[str, PromptSet]:
-    """Return the prompts of each environment, the reference first.
+    """Return the prompts of each environment, the reference first; of pairs the clean ones."""
+    return {name: plain_prompts(data) for name, data in data_by_environment(held).items()}
+
+
+def data_by_environment(held: Mapping[str, Any]) -> dict[str, PromptSet | Contrast]:
+    """Return the prompts or pairs of each environment, the reference first.
 
     Where the question names data for further environments, `data` is the reference; else its own column tells.
     """
-    others = {name.partition(".")[2]: plain_prompts(value) for name, value in held.items() if "." in name}
-    main = plain_prompts(held["data"])
+    others = {name.partition(".")[2]: value for name, value in held.items() if "." in name}
+    main = held["data"]
+    environments = plain_prompts(main).environments
     if others:
-        name = main.environments[0] if main.environments else "reference"
+        name = environments[0] if environments else "reference"
         return {name if name not in others else "reference": main, **others}
-    names = list(dict.fromkeys(main.environments))
-    column = np.asarray(main.environments, dtype=object)
+    names = list(dict.fromkeys(environments))
+    column = np.asarray(environments, dtype=object)
     return {name: main.take(np.flatnonzero(column == name).tolist()) for name in names}
 
 
@@ -84,7 +94,7 @@ class AcrossEnvironments(AuditQuestion):
 
     def forwards(self, desk: Desk) -> float:
         """Return how many prompts are run, in the model and in networks with redrawn weights."""
-        return (2 + desk.networks) * sum(len(prompts) for prompts in by_environment(desk.held).values())
+        return (1 + desk.networks) * sum(len(prompts) for prompts in by_environment(desk.held).values())
 
     def problems(self, data: Mapping[str, Any]) -> Iterator[str]:
         """Say what is wrong with the prompts and their environments."""
@@ -124,7 +134,7 @@ class Environments(AcrossEnvironments):
     contrast: ClassVar[str] = "the reference against every other environment"
     scale: ClassVar[str] = "share of prompts"
     assumptions: ClassVar[tuple[str, ...]] = (
-        "the answers of the prompts (of a classifier the labels) are true in every environment",
+        "the answers of the prompts (of a classifier the labels, of a reward model the choices) are true in every environment",
     )
     limits: ClassVar[tuple[str, ...]] = ("environments that were not given may be worse",)
     bounds: ClassVar[tuple[float, float]] = (-1.0, 1.0)
@@ -133,9 +143,10 @@ class Environments(AcrossEnvironments):
 
     def answer(self, desk: Desk) -> Answer:
         """Return the largest fall of accuracy."""
-        sets = by_environment(desk.held)
+        asked = {name: asked_of(desk, data) for name, data in data_by_environment(desk.held).items()}
+        sets = {name: plain_prompts(data) for name, data in asked.items()}
         (reference, base), *others = sets.items()
-        right = {name: correct(desk, prompts, self.against, self.tokens) for name, prompts in sets.items()}
+        right = {name: correct(desk, data, self.against, self.tokens) for name, data in asked.items()}
         falls = {
             name: Estimate.difference(
                 right[reference], right[name], *_apart(reference, base, name, prompts), desk.level
@@ -144,7 +155,7 @@ class Environments(AcrossEnvironments):
         }
         estimate = Estimate.largest(list(falls.values()))
         worst = max(falls, key=lambda name: falls[name].value)
-        slopes = {name: self._slope(desk, prompts, right[name]) for name, prompts in sets.items()}
+        slopes = {name: self._slope(desk, data, right[name]) for name, data in asked.items()}
         shares = {name: desk.rate(right[name], prompts.clusters) for name, prompts in sets.items()}
         flips = [name for name, _ in others if slopes[reference].low > 0 and slopes[name].high < 0]
         says = (
@@ -164,8 +175,8 @@ class Environments(AcrossEnvironments):
             _bars(slopes, "Calibration by environment", "slope"),
         )
         return Answer(
-            estimate, says, self._controls(desk, sets, estimate.value), _table(shares, falls, slopes),
-            tuple(bars for bars in pictures if bars.rows), self._examples(desk, sets, right), n_tests=len(falls), marks=marks,
+            estimate, says, self._controls(desk, asked, estimate.value), _table(shares, falls, slopes),
+            tuple(bars for bars in pictures if bars.rows), self._examples(desk, asked, right), n_tests=len(falls), marks=marks,
             units=as_units(_units(right, reference, worst)), unit_clusters=_clusters(sets),
         )  # fmt: skip
 
@@ -175,52 +186,54 @@ class Environments(AcrossEnvironments):
 
     def unreadable(self, desk: Desk) -> Iterator[str]:
         """Say which environments allow no decision."""
-        for name, prompts in by_environment(desk.held).items():
-            if (why := undecidable(desk, prompts, self.against, needs_answer=True, tokens=self.tokens)) is not None:
+        for name, data in data_by_environment(desk.held).items():
+            if (why := undecidable(desk, data, self.against, needs_answer=True, tokens=self.tokens)) is not None:
                 yield f"the prompts of the environment {name!r} {why}"
 
     def forwards(self, desk: Desk) -> float:
-        """Return roughly how many prompts are run."""
-        return super().forwards(desk) * forwards_of(self.against, self.tokens)
+        """Return how many prompts are run, in the model and in networks with redrawn weights."""
+        asked = [asked_of(desk, data) for data in data_by_environment(desk.held).values()]
+        once = sum(forwards_with_confidence(desk, data, self.against, self.tokens) for data in asked)
+        return once + desk.networks * sum(forwards_of(desk, data, self.against, self.tokens) for data in asked)
 
-    def _slope(self, desk: Desk, prompts: PromptSet, right: np.ndarray) -> Estimate:
+    def _slope(self, desk: Desk, asked: PromptSet | Contrast, right: np.ndarray) -> Estimate:
         """Return the calibration slope; what is written has no confidence, so it has none."""
         if self.against == "written":
             return Estimate(float("nan"))
-        sure = confidence(desk, prompts, self.against)
-        return fit(sure[:, None], right, prompts.clusters).estimate(0, desk.level)
+        sure = confidence(desk, asked, self.against)
+        return fit(sure[:, None], right, plain_prompts(asked).clusters).estimate(0, desk.level)
 
     def _examples(
-        self, desk: Desk, sets: Mapping[str, PromptSet], right: Mapping[str, np.ndarray]
+        self, desk: Desk, asked: Mapping[str, PromptSet | Contrast], right: Mapping[str, np.ndarray]
     ) -> tuple[dict[str, Any], ...]:
         """Return prompts of every environment, those that are decided wrongly first."""
         rows = []
-        for name, prompts in sets.items():
-            shown = np.argsort(right[name], kind="stable")[:_SHOWN].tolist()
-            texts = written(prompts.take(shown), desk.model)
-            said = what_is_written(desk, prompts, self.against, self.tokens, shown)
+        for name, data in asked.items():
+            chosen = np.argsort(right[name], kind="stable")[:_SHOWN].tolist()
+            said = what_is_written(desk, plain_prompts(data), self.against, self.tokens, chosen)
             rows += [
-                {"environment": name, "prompt": row, "text": text, "right": bool(right[name][row]), **more}
-                for row, text, more in zip(shown, texts, said, strict=True)
+                {"environment": name, **beginning, "right": bool(right[name][row] > 0.5), **more}
+                for row, beginning, more in zip(chosen, shown(desk, data, chosen), said, strict=True)
             ]
         return tuple(rows)
 
-    def _controls(self, desk: Desk, sets: Mapping[str, PromptSet], fall: float) -> tuple[Control, ...]:
+    def _controls(self, desk: Desk, asked: Mapping[str, PromptSet | Contrast], fall: float) -> tuple[Control, ...]:
         def fallen(rights: list[np.ndarray]) -> float:
             return max(float(rights[0].mean() - right.mean()) for right in rights[1:])
 
         redraws = desk.against_redraws(
-            ("environments", tuple(prompts.hash for prompts in sets.values()), self.against, self.tokens),
-            lambda other: fallen([correct(other, prompts, self.against, self.tokens) for prompts in sets.values()]),
+            ("environments", tuple(data.hash for data in asked.values()), self.against, self.tokens),
+            lambda other: fallen([correct(other, data, self.against, self.tokens) for data in asked.values()]),
             fall,
         )
-        guess = fallen([constant(desk, prompts) for prompts in sets.values()])
+        guess = fallen([constant(desk, data) for data in asked.values()])
+        what = guess_of(next(iter(asked.values())))
         return (
             Control.inapplicable("random", "nothing inside the model is touched, so there is no other site to touch"),
             redraws,
             Control(
-                "trivial-input", f"the accuracy of the most frequent answer falls by {guess:.1%}",
-                Estimate.exact(guess, sum(map(len, sets.values()))),
+                "trivial-input", f"the accuracy of {what} falls by {guess:.1%}",
+                Estimate.exact(guess, sum(map(len, asked.values()))),
             ),
         )  # fmt: skip
 

@@ -11,22 +11,15 @@ import pandas as pd
 import torch
 
 from mechcausal.address import Site
-from mechcausal.arguments import Count, Number, Texts
+from mechcausal.arguments import Texts
 from mechcausal.audits import perturbed
-from mechcausal.audits.decisions import (
-    TOKENS,
-    Against,
-    decisions,
-    forwards_of,
-    moved_beyond_redraws,
-    undecidable,
-    unnamed,
-)
+from mechcausal.audits.decisions import forwards_of, undecidable, unnamed
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.estimate import Estimate
 from mechcausal.audits.figures import Point, Points
 from mechcausal.audits.finding import Answer, Control, Identified
-from mechcausal.audits.question import AuditQuestion, Family
+from mechcausal.audits.moved import OfMoves
+from mechcausal.audits.question import Family
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.prompts import PromptSet
 from mechcausal.data.tokens import tokenizer_of
@@ -40,7 +33,7 @@ _SHOWN = 60
 
 
 @dataclass(frozen=True, kw_only=True)
-class Irrelevant(AuditQuestion):
+class Irrelevant(OfMoves):
     """Exchange words that must not matter, or put some in, and count the decisions that move.
 
     The estimate is the largest share of moved decisions among all changes that are asked: 0 is none. Beside it stands,
@@ -70,15 +63,12 @@ class Irrelevant(AuditQuestion):
     bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
     positions: Texts = ()
     words: Texts = ()
-    against: Against = "foil"
-    cutoff: Number = 0.0
-    tokens: Count = TOKENS
 
     def answer(self, desk: Desk) -> Answer:
         """Return the share of decisions that move."""
         before = perturbed.plain_prompts(desk.data)
         changed = self._changed(desk, before)
-        flips = {name: self._flips(desk, before, after) for name, after in changed.items()}
+        flips = {name: self.moves(desk, before, after) for name, after in changed.items()}
         shares = {name: desk.rate(each, before.clusters) for name, each in flips.items()}
         estimate = Estimate.largest(list(shares.values()))
         worst = max(shares, key=lambda name: shares[name].value)
@@ -96,11 +86,14 @@ class Irrelevant(AuditQuestion):
         )  # fmt: skip
 
     def forwards(self, desk: Desk) -> float:
-        """Return how many prompts are run."""
+        """Return how many prompts are run: as they are, changed at each place, at a place drawn at random, and redrawn."""
         prompts = perturbed.plain_prompts(desk.data)
-        changes = len(self.positions) + bool(self.words)
-        runs = 3 + changes + len(prompts.positions) + 2 * desk.networks
-        return runs * len(prompts) * forwards_of(self.against, self.tokens)
+        both = self.forwards_of_sides(desk, prompts)
+        changes, attention = len(self.positions) + bool(self.words), 0
+        if self._patterns(desk) and (names := _varying(prompts)):
+            changes, attention = changes + len(set(names) - set(self.positions)), len(prompts)
+        elsewhere = forwards_of(desk, prompts, self.against, self.tokens)
+        return (1 + changes + 2 * desk.networks) * both + elsewhere + attention
 
     def problems(self, data: Mapping[str, Any]) -> Iterator[str]:
         """Say what is wrong with the prompts, the positions and the words."""
@@ -138,12 +131,8 @@ class Irrelevant(AuditQuestion):
             changed["put in a word"] = perturbed.inserted(before, tokens, seed=desk.seed, model=desk.model)
         return changed
 
-    def _flips(self, desk: Desk, before: PromptSet, after: PromptSet) -> np.ndarray:
-        first, second = (decisions(desk, side, self.against, self.cutoff, self.tokens) for side in (before, after))
-        return (first != second).astype(float)
-
     def _row(self, desk: Desk, name: str, before: PromptSet, after: PromptSet, flips: Estimate) -> dict[str, Any]:
-        size = desk.mean(_sizes(desk, before, after), before.clusters)
+        size = desk.mean(np.abs(self.shift(desk, before, after)), before.clusters)
         return {
             "what": name, "declared": "irrelevant", "flips": flips.value, "flips_low": flips.low,
             "flips_high": flips.high, "absolute_shift": size.value, "absolute_shift_low": size.low,
@@ -152,12 +141,12 @@ class Irrelevant(AuditQuestion):
 
     def _attended(self, desk: Desk, before: PromptSet) -> pd.DataFrame:
         """Return for each named position how much it is attended to, and what exchanging its word does."""
-        names = [name for name in before.positions if _varies(before, name)]
+        names = _varying(before)
         mass = self._attention(desk, before, names)
         rows = []
         for name in names if mass else ():
             after = perturbed.swapped(before, name, seed=desk.seed, model=desk.model)
-            flips = desk.rate(self._flips(desk, before, after), before.clusters)
+            flips = desk.rate(self.moves(desk, before, after), before.clusters)
             rows.append(self._row(desk, f"position {name}", before, after, flips) | {
                 "declared": "irrelevant" if name in self.positions else "", "attention": mass[name],
             })  # fmt: skip
@@ -165,13 +154,7 @@ class Irrelevant(AuditQuestion):
 
     def _attention(self, desk: Desk, prompts: PromptSet, names: list[str]) -> dict[str, float]:
         """Return the mean attention from the position that is read to each position, of the head with the most."""
-        given = prompts if desk.rewrite is None else desk.rewrite(prompts)
-        shape = abilities(desk.model).shape
-        sites = [Site("pattern", layer) for layer in range(shape.n_layers)]
-        try:
-            abilities(desk.model).require(sites, writes=False)
-        except MechcausalError:
-            return {}  # its attention cannot be read
+        given, sites = prompts if desk.rewrite is None else desk.rewrite(prompts), self._patterns(desk)
         kept = [name for name in names if name in given.positions]
 
         def one_batch(index: torch.Tensor) -> np.ndarray:
@@ -185,27 +168,26 @@ class Irrelevant(AuditQuestion):
                 out.append(torch.stack([read[site].cpu()[rows, :, queries, keys].float() for site in sites], 1))
             return torch.stack(out).flatten(2).permute(0, 2, 1).flatten(0, 1).numpy()
 
-        if not kept:
+        if not (sites and kept):
             return {}
         values, _ = in_batches(len(given), desk.batch_size, one_batch, progress="attention")
-        desk.counter["forwards"] += len(given)
         heads = values.reshape(len(kept), -1, len(given)).mean(axis=2).max(axis=1)
         return dict(zip(kept, heads.tolist(), strict=True)) | {name: float("nan") for name in names if name not in kept}
 
+    def _patterns(self, desk: Desk) -> list[Site]:
+        """Return the attention of all layers; none where it cannot be read."""
+        able = abilities(desk.model)
+        sites = [Site("pattern", layer) for layer in range(able.shape.n_layers)]
+        try:
+            able.require(sites, writes=False)
+        except MechcausalError:
+            return []
+        return sites
+
     def _controls(self, desk: Desk, before: PromptSet, after: PromptSet, value: float) -> tuple[Control, ...]:
-        redraws = moved_beyond_redraws(
-            desk,
-            (self.against, self.cutoff, self.tokens),
-            before,
-            after,
-            lambda other: float(self._flips(other, before, after).mean()),
-            value,
-        )
-        anywhere = desk.rate(self._flips(desk, before, perturbed.elsewhere(before, seed=desk.seed)), before.clusters)
-        says = f"one word exchanged at a place drawn at random moves {anywhere.value:.1%} of the decisions"
         return (
-            Control("random", says, anywhere),
-            redraws,
+            self.moved_anywhere(desk, before),
+            self.beyond_redraws(desk, before, after, value),
             Control.inapplicable("trivial-input", "the changes are themselves changes of the input alone"),
         )
 
@@ -228,10 +210,9 @@ def _plain_edits(desk: Desk) -> bool:
     return not any(edit.do.needs_source for edit in desk.edits)
 
 
-def _sizes(desk: Desk, before: PromptSet, after: PromptSet) -> np.ndarray:
-    if undecidable(desk, before, "foil") is not None:
-        return np.full(len(before), np.nan)
-    return np.abs(desk.outcomes(after) - desk.outcomes(before))
+def _varying(prompts: PromptSet) -> list[str]:
+    """Return the named positions at which not the same word stands in every prompt."""
+    return [name for name in prompts.positions if _varies(prompts, name)]
 
 
 def _varies(prompts: PromptSet, name: str) -> bool:

@@ -18,7 +18,7 @@ from mechcausal.audits.figures import Chart, Point, Points
 from mechcausal.audits.finding import Answer, Control, Identified
 from mechcausal.audits.linear import as_units, of_ratio
 from mechcausal.audits.question import AuditQuestion, Better, Family
-from mechcausal.audits.redrawn import MOST_PAIRS, on_two_scales, over_spread, some_of
+from mechcausal.audits.redrawn import MOST_PAIRS, forwards_of_redraws, on_two_scales, over_spread, some_of
 from mechcausal.audits.robustness.preferences import Weights, differences, weights, wrong_preferences
 from mechcausal.audits.sources import DATA
 from mechcausal.data.contrast import Contrast
@@ -130,8 +130,8 @@ class NuisanceEffect(AuditQuestion):
     def forwards(self, desk: Desk) -> float:
         """Return how many prompts are run."""
         choices = desk.held.get("preferences")
-        some = min(desk.size, 2 * MOST_PAIRS)
-        return desk.size + desk.networks * some + (2 * len(choices) if choices is not None else 0)
+        sets = [pairs for pairs in (desk.data, choices) if pairs is not None]
+        return sum(desk.runs(pairs.clean, pairs.corrupt) for pairs in sets) + forwards_of_redraws(desk, desk.data)
 
     def problems(self, data: Mapping[str, Any]) -> Iterator[str]:
         """Say what is wrong with the rewrites, the preference data and their columns."""

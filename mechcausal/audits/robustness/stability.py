@@ -208,7 +208,6 @@ class Stability(AcrossEnvironments):
         out: dict[str, list[np.ndarray]] = {}
         for prompts in sets.values():
             readings = read(desk.model, prompts, self.sites, at=self.at, batch_size=desk.batch_size)
-            desk.counter["forwards"] += len(prompts)
             for site, value in readings.items():
                 array = value.double().cpu().numpy()
                 if readings.dims[site][1] == "pos":

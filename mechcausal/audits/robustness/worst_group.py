@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from mechcausal.arguments import Count, Texts
-from mechcausal.audits.decisions import OfDecisions, constant, correct, unnamed, what_is_written
+from mechcausal.audits.decisions import OfDecisions, constant, correct, guess_of, unnamed, what_is_written
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.estimate import Estimate
 from mechcausal.audits.examples import MOST
 from mechcausal.audits.finding import Answer, Control
 from mechcausal.audits.grouped import bars_of, by_group, groups_of, wrong_groups
 from mechcausal.audits.linear import as_units, of_part
-from mechcausal.audits.perturbed import plain_prompts, written
+from mechcausal.audits.perturbed import plain_prompts
+from mechcausal.audits.preferred import asked_of, shown
 from mechcausal.audits.question import Better, Family
+from mechcausal.data.contrast import Contrast
 from mechcausal.data.prompts import PromptSet
 
 _SHUFFLES = 199
@@ -53,8 +55,9 @@ class WorstGroup(OfDecisions):
 
     def answer(self, desk: Desk) -> Answer:
         """Return the accuracy of the worst group."""
-        prompts = plain_prompts(desk.data)
-        right, groups = correct(desk, prompts, self.against, self.tokens), groups_of(prompts, self.by)
+        asked = asked_of(desk, desk.data)
+        prompts = plain_prompts(asked)
+        right, groups = correct(desk, asked, self.against, self.tokens), groups_of(prompts, self.by)
         ids = np.asarray(prompts.clusters) if prompts.clusters else np.arange(len(prompts))
         names = sorted(set(groups.tolist()))
         shares = [desk.rate(right[groups == name], ids[groups == name]) for name in names]
@@ -68,13 +71,12 @@ class WorstGroup(OfDecisions):
         )
         inside = np.flatnonzero(groups == worst)
         rows = inside[np.argsort(right[inside], kind="stable")][:MOST].tolist()  # those decided wrongly first
-        texts = written(prompts.take(rows), desk.model)
         said = what_is_written(desk, prompts, self.against, self.tokens, rows)
         return Answer(
-            estimate, says, self._controls(desk, prompts, right, groups, estimate.value), table, (bars_of(table),),
+            estimate, says, self._controls(desk, asked, right, groups, estimate.value), table, (bars_of(table),),
             tuple(
-                {"prompt": row, "text": text, "group": worst, "right": bool(right[row]), **more}
-                for row, text, more in zip(rows, texts, said, strict=True)
+                {**beginning, "group": worst, "right": bool(right[row] > 0.5), **more}
+                for row, beginning, more in zip(rows, shown(desk, asked, rows), said, strict=True)
             ),
             n_tests=len(names), marks=unnamed(desk, prompts, self.against, self.tokens), units=as_units(of_part(right, groups == worst)), unit_clusters=prompts.clusters,
         )  # fmt: skip
@@ -87,11 +89,11 @@ class WorstGroup(OfDecisions):
             yield from wrong_groups(prompts, self.by, self.least)
 
     def _controls(
-        self, desk: Desk, prompts: Any, right: np.ndarray, groups: np.ndarray, worst: float  # noqa: ANN401
-    ) -> tuple[Control, ...]:  # fmt: skip
+        self, desk: Desk, asked: PromptSet | Contrast, right: np.ndarray, groups: np.ndarray, worst: float
+    ) -> tuple[Control, ...]:
         redraws = desk.against_redraws(
-            ("worst group", prompts.hash, self.by, self.against, self.tokens),
-            lambda other: lowest(correct(other, prompts, self.against, self.tokens), groups),
+            ("worst group", asked.hash, self.by, self.against, self.tokens),
+            lambda other: lowest(correct(other, asked, self.against, self.tokens), groups),
             worst,
         )
         draw = np.random.default_rng([desk.seed, 29])
@@ -99,14 +101,14 @@ class WorstGroup(OfDecisions):
         p = float((1 + (random <= worst).sum()) / (1 + len(random)))
         low, high = np.quantile(random, [0.025, 0.975])
         drawn = Estimate(float(random.mean()), float(low), float(high), len(random), len(random))
-        guess = lowest(constant(desk, prompts), groups)
+        guess = lowest(constant(desk, asked), groups)
         says = f"among groups of these sizes drawn at random the worst has {random.mean():.1%} on average"
         return (
             Control("random", says, drawn, p, holds=p <= 0.05),
             replace(redraws, guards=False),
             Control(
-                "trivial-input", f"the most frequent answer is right in {guess:.1%} of the group in which it is least often",
-                Estimate.exact(guess, len(prompts)),
+                "trivial-input", f"{guess_of(asked)} is right in {guess:.1%} of the group in which it is least often",
+                Estimate.exact(guess, len(asked)),
             ),
         )  # fmt: skip
 

@@ -68,11 +68,10 @@ def double_machine_learning(quick: bool) -> Iterator[Check]:
     yield from _where_effects_differ()
 
 
-def _where_effects_differ() -> Iterator[Check]:
-    """Ask of an organism that the pronoun moves by 2 to 21, depending on what else it reads."""
-    model = load("organism:bios")
+def of_medicine(model: Any, n: int = N, seed: int = 0) -> Contrast:  # noqa: ANN401 - organism:bios
+    """Return biographies of one field as they come, about n of them, each against itself with the other pronoun."""
     words = model.tokenizer.get_vocab()
-    prompts = task("bios").prompts(model, 2 * N)
+    prompts = task("bios").prompts(model, 2 * n, seed=seed)
     prompts = prompts.take(np.flatnonzero(prompts.variables["field"].numpy() == 0).tolist())
     answer, foil = (torch.full((len(prompts),), words[word]) for word in ("surgeon", "nurse"))
     prompts = replace(prompts, answer=answer, foil=foil)
@@ -84,7 +83,13 @@ def _where_effects_differ() -> Iterator[Check]:
         " ".join([PRONOUNS[1 - int(g)], *text.split()[1:]]) for g, text in zip(he, prompts.texts, strict=True)
     )
     other = replace(prompts, tokens=tokens, texts=texts, variables={**prompts.variables, "pronoun": 1 - he.long()})
-    pairs = Contrast(prompts, other, factor="pronoun")
+    return Contrast(prompts, other, factor="pronoun")
+
+
+def _where_effects_differ() -> Iterator[Check]:
+    """Ask of an organism that the pronoun moves by 2 to 21, depending on what else it reads."""
+    model = load("organism:bios")
+    pairs = of_medicine(model)
     found, table = _asked(ConceptEffect(pairs, concept="pronoun"), model)
     do, alike = (
         table[name] for name in ("do(): what the edit changes", "do(), weighted as the partially linear number")
@@ -93,3 +98,6 @@ def _where_effects_differ() -> Iterator[Check]:
     yield above("where effects differ: relative distance to the plain mean of what it does",
                 abs(found.estimate.value / do - 1), CLOSE, "outside 5 %")  # fmt: skip
     yield yes("that the two are not the same is marked", DIFFERS in found.marks)
+    plain, _ = _asked(ConceptEffect(pairs, concept="pronoun", model="interactive"), model)
+    inside = plain.estimate.low <= do <= plain.estimate.high
+    yield yes("where effects differ: the interval of the interactive model holds the plain mean of the swap", inside)

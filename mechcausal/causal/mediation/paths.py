@@ -154,10 +154,10 @@ class PathEffecting(Method[Pairs, PathEffects]):
         return PathEffects(frame, provenance, values[2:], baselines, clean.groups, clean.clusters)
 
     def cost(self, model: Model, data: Pairs) -> Cost:
-        """Return at most how many runs it takes: for each set two a receiver, and one more for each sender's stream."""
+        """Return how many runs it takes: both worlds, and for each set one a receiver and one for what senders add to it."""
         worlds, graphs = self._graphs(model, data)
         n = worlds.n_rows
-        runs = [len(graph.steps()) + 1 + len({arrow.sender for arrow in graph.arrows}) for graph in graphs]
+        runs = [_runs(graph) for graph in graphs]
         return Cost(len(graphs), len(worlds.pairs), (2 + sum(runs)) * n, sum(2 + count for count in runs) * n)
 
     def _graphs(self, model: Model, pairs: Pairs) -> tuple[Worlds, list[Graph]]:
@@ -189,9 +189,7 @@ class _Trace:
 
     def _received(self, receiver: Place, arrows: Sequence[Arrow], read: Sequence[Site]) -> Run:
         """Run the low world in which these arrows bring a receiver what their senders pass on."""
-        inside = frozenset(arrow.sender for arrow in arrows if within(arrow))
-        far = frozenset(arrow.sender for arrow in arrows if arrow.kind == "all") - inside
-        direct = frozenset(arrow.sender for arrow in arrows) - inside - far
+        inside, far, direct = _by_kind(arrows)
         stream = entry(receiver.site, self.worlds.able)
         edits = self._forced(far | inside, receiver, since=Place(stream))
         if direct:
@@ -211,10 +209,8 @@ class _Trace:
 
     def _delta(self, senders: frozenset[Place], edits: list[Swap], context: tuple[frozenset[Place], Place]) -> Tensor:
         """Return the change of the stream when these senders contribute what they pass on, in a run under `edits`."""
-        by_entry: dict[Site, list[Place]] = {}
-        for sender in _ordered(senders):
-            by_entry.setdefault(exit_of(sender.site), []).append(sender)
-        return torch.stack([self._contributed(at, group, edits, context) for at, group in by_entry.items()]).sum(0)
+        by_exit = _by_exit(senders)
+        return torch.stack([self._contributed(at, group, edits, context) for at, group in by_exit.items()]).sum(0)
 
     def _contributed(
         self, at: Site, senders: list[Place], edits: list[Swap], context: tuple[frozenset[Place], Place]
@@ -226,6 +222,35 @@ class _Trace:
             moved = [swap(part, {part.site.whole: self.values[part]}, self.high) for part in senders]
             self._added[key] = self.worlds.run(self.low, [*edits, *moved], [at]).read[at] - before
         return self._added[key]
+
+
+def _runs(graph: Graph) -> int:
+    """Return how many runs `_Trace.run` makes."""
+    count, added = 0, set()
+    for receiver in (*(group[0] for group in graph.steps()), graph.end):
+        arrows = graph.into(receiver)
+        _, far, direct = _by_kind(arrows)
+        made = {
+            (at, tuple(senders), *((far, receiver) if far else ())) for at, senders in _by_exit(direct).items()
+        } - added
+        added |= made
+        count += bool(arrows) + (1 + bool(far)) * len(made)
+    return count
+
+
+def _by_kind(arrows: Sequence[Arrow]) -> tuple[frozenset[Place], frozenset[Place], frozenset[Place]]:
+    """Return the senders within the receiver's own sublayer, those by all paths, and those along the direct path."""
+    inside = frozenset(arrow.sender for arrow in arrows if within(arrow))
+    far = frozenset(arrow.sender for arrow in arrows if arrow.kind == "all") - inside
+    return inside, far, frozenset(arrow.sender for arrow in arrows) - inside - far
+
+
+def _by_exit(senders: frozenset[Place]) -> dict[Site, list[Place]]:
+    """Return the senders by where they enter the stream."""
+    exits: dict[Site, list[Place]] = {}
+    for sender in _ordered(senders):
+        exits.setdefault(exit_of(sender.site), []).append(sender)
+    return exits
 
 
 def _ordered(parts: Iterable[Place]) -> list[Place]:

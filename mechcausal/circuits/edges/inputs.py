@@ -28,6 +28,7 @@ from mechcausal.errors import UnsupportedError
 from mechcausal.models import bridge
 from mechcausal.models.bare import first, hooked
 from mechcausal.models.compared import agree, probes, theirs
+from mechcausal.models.counting import uncounted
 from mechcausal.models.heads import output_matrix
 from mechcausal.models.hooked import forward
 from mechcausal.models.replay.verify import Replayer, replayer
@@ -358,6 +359,7 @@ def _arranged(model: Any, inputs: Inputs) -> str:  # noqa: ANN401
     return reason
 
 
+@uncounted()
 @torch.no_grad()
 def _disagreement(model: Any, inputs: Inputs) -> str:  # noqa: ANN401
     """Return how receivers or senders fail to be those of the model; empty where they do not."""

@@ -26,6 +26,7 @@ from mechcausal.models.abilities import abilities
 from mechcausal.models.attached import bound
 from mechcausal.models.bare import bare, chain, first, hooked, ports
 from mechcausal.models.compared import theirs
+from mechcausal.models.counting import count
 from mechcausal.models.heads import results
 from mechcausal.models.hooked import forward
 from mechcausal.models.masks import finite_masks
@@ -139,6 +140,7 @@ class Twin:
         for site in dict.fromkeys(Site(_READ_AT.get(site.component, site.component), site.layer) for site in read):
             if site in self.ports:
                 handles.append(hooked(self.ports[site], partial(taken.__setitem__, site)))
+        count(len(batch))
         padded = not bool(batch.mask.all())
         options: dict[str, Any] = {"attention_mask": batch.mask.long()} if padded else {}
         if padded and "position_ids" in self._parameters:
@@ -177,7 +179,9 @@ class Twin:
 
     def layer(self, base: Base, number: int, hidden: Tensor, rows: Tensor, start: int) -> Tensor:
         """Run one layer on the columns from `start` on, for these rows of the base run, changed left of nothing."""
-        base.executed += hidden.shape[0] * hidden.shape[1]
+        tokens = hidden.shape[0] * hidden.shape[1]
+        base.executed += tokens
+        count(tokens / (base.width * len(self.layers)))
         cut = partial(_suffix, rows=rows, start=start, size=len(base.hidden[0]))
         return self._call(base, number, hidden, _Prefix(base.cache[number], rows, start, leave=self._leaving), cut)
 

@@ -27,6 +27,7 @@ from mechcausal.models.attached import Bound, bound
 from mechcausal.models.cache import keep, recall
 from mechcausal.models.compared import agree, in_short, probes
 from mechcausal.models.condition import Condition, condition
+from mechcausal.models.counting import uncounted
 from mechcausal.models.fingerprint import weights_fingerprint
 from mechcausal.models.hooked import forward
 from mechcausal.models.plan import Cell, Plan
@@ -169,6 +170,7 @@ def replayer(model: Any) -> Replayer:  # noqa: ANN401 - a TransformerBridge
     return _replayers[model][1]
 
 
+@uncounted()
 def _verified(model: Any) -> Replayer:  # noqa: ANN401
     able = abilities(model)
     key = key_on_disk(model, condition(model))
@@ -230,6 +232,7 @@ def _leaves_early(twin: Twin, model: Any) -> bool:  # noqa: ANN401
     return True
 
 
+@uncounted()
 def _disagreements(twin: Twin, cells: Sequence[Cell], ways: Sequence[Collection[str]]) -> list[str]:
     """Return for each way, which says what is carried to the end of its layer, how it fails to be the loop, if it does."""
     model, reasons = twin.wrapped(), [""] * len(ways)

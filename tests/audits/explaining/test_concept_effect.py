@@ -10,14 +10,15 @@ import torch
 
 import mechcausal as mc
 from mechcausal import audit
-from mechcausal.audits.explaining import nuisances
+from mechcausal.audits.explaining import concept_effect, nuisances
 from mechcausal.audits.explaining.concept_effect import DIFFERS, signs
+from mechcausal.audits.explaining.double import double
 from mechcausal.audits.explaining.observational import NO_OVERLAP
 from mechcausal.audits.plan import PlanError
 from mechcausal.audits.reading import plan_of
 from mechcausal.audits.selftest import biographies
 from mechcausal.audits.selftest.biographies import GENDER, odds
-from mechcausal.audits.selftest.observed import edited
+from mechcausal.audits.selftest.observed import edited, of_medicine
 from mechcausal.errors import ArgumentError, DataError
 
 ADJUSTED, NAIVE, DO = (
@@ -119,6 +120,45 @@ def test_where_the_rest_gives_the_concept_away_no_number_is_given(pairs):
     )
     assert report.findings[0].status == "inconclusive"
     assert NO_OVERLAP in report.findings[0].answer.marks
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2])
+def test_where_the_effect_differs_the_interactive_model_is_the_plain_mean_of_the_edit(seed):
+    """The pronoun moves the log-odds of this organism by 2 to 21; the mean in which texts count alike is another one."""
+    model = mc.load("organism:bios")
+    pairs = of_medicine(model, seed=seed)
+    desk = audit.Desk(model, {"data": pairs}, networks=0, quiet=True)
+    clean, corrupt = desk.both(pairs)
+    do = float(np.mean(np.where(pairs.clean.variables["pronoun"].numpy() == 1, 1, -1) * (clean - corrupt)))
+    plain, weighted = (
+        audit.ConceptEffect(pairs, concept="pronoun", model=name).answer(desk)
+        for name in ("interactive", "partially_linear")
+    )
+    assert plain.estimate.low <= do <= plain.estimate.high
+    assert plain.estimate.value == pytest.approx(do, rel=0.08)
+    assert plain.marks == {}
+    assert abs(weighted.estimate.value / do - 1) > 0.05
+
+
+def test_where_the_concept_is_certain_in_some_texts_there_is_no_mean_over_all(pairs, monkeypatch):
+    def certain_in(share):
+        def fitted(*arguments, **options):
+            found = double(*arguments, **options)
+            sure = np.arange(len(found.concept)) < share * len(found.concept)
+            values = np.where(sure, found.concept, found.chance.values)
+            return replace(found, chance=replace(found.chance, values=values))
+
+        monkeypatch.setattr(concept_effect, "double", fitted)
+
+    certain_in(0.1)
+    answer, _ = asked(pairs, model="interactive", overlap=0.99)
+    assert "in 10.0% of the texts, more than 5%" in answer.marks[NO_OVERLAP]
+    assert np.isnan(answer.estimate.value)
+    assert answer.cannot_fail
+    assert np.isfinite(asked(pairs, overlap=0.99)[0].estimate.value)  # which leaves these texts out
+    certain_in(0.04)
+    assert np.isfinite(asked(pairs, model="interactive", overlap=0.99)[0].estimate.value)
 
 
 def test_with_a_cause_left_out_the_edit_says_so(pairs):

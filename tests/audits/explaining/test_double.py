@@ -7,7 +7,7 @@ import pytest
 
 from mechcausal.audits.estimate import Estimate
 from mechcausal.audits.explaining import nuisances
-from mechcausal.audits.explaining.double import SURE, double
+from mechcausal.audits.explaining.double import SURE, double, median_of_splits
 from mechcausal.errors import DataError
 
 CHANCE = np.array([0.1, 0.4, 0.6, 0.9])
@@ -46,6 +46,7 @@ def test_the_naive_difference_is_wrong_by_the_formula_and_the_adjusted_one_is_no
         assert estimate.low <= 2 <= estimate.high
     assert found.left[0].var() == pytest.approx((CHANCE * (1 - CHANCE)).mean(), abs=0.01)
     assert found.nearly_certain == 0  # .1 and .9 are not beyond .05 and .95
+    assert found.alone == 0
     assert CHANCE.min() > SURE
 
 
@@ -58,6 +59,19 @@ def test_where_the_effect_differs_the_two_models_are_two_means_of_it():
     assert found.partially_linear.value == pytest.approx(weighted, abs=0.1)
     assert found.weighted(EFFECT[x.argmax(1)]).value == pytest.approx(weighted, abs=0.12)
     assert EFFECT.mean() - weighted > 0.3
+
+
+def test_the_median_over_splits_counts_how_far_they_are_apart():
+    concept, outcome, x, cluster = drawn(1, 600, differs=True)
+    fits = [double(concept, outcome, x, cluster, seed=seed) for seed in range(3)]
+    fit, estimate = median_of_splits(fits)
+    values, errors = (np.array([getattr(each.interactive, name) for each in fits]) for name in ("value", "error"))
+    assert estimate.value == np.median(values) == fit.scores.mean()
+    assert estimate.error == pytest.approx(np.sqrt(np.median(errors**2 + (values - np.median(values)) ** 2)))
+    assert (estimate.high - estimate.low) / estimate.error == pytest.approx(
+        (fit.interactive.high - fit.interactive.low) / fit.interactive.error
+    )
+    assert median_of_splits(fits[:1])[1].error == pytest.approx(fits[0].interactive.error)
 
 
 @pytest.mark.slow

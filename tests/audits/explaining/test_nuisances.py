@@ -36,6 +36,21 @@ def test_among_many_words_the_few_that_act_are_found():
     assert held_out(ridge, x, y, FOLD, np.ones(400, dtype=bool)).var() < found.values.var()
 
 
+def test_what_two_words_say_together_is_seen():
+    """A sum over words explains a tenth of what two say that are worth most together or not at all."""
+    draw = np.random.default_rng(5)
+    x = (draw.random((400, 30)) < 0.5).astype(float)
+    y = 4 * (x[:, 0] == x[:, 1]) + x[:, 0] + x[:, 1] + 0.3 * draw.normal(size=400)
+    found = expected(x, y, FOLD)
+    assert found.learner.startswith("products")
+    assert found.r2 > 0.9
+    assert held_r2(x, y) < 0.3
+
+
+def held_r2(x, y):
+    return 1 - ((y - held_out(ridge, x, y, FOLD, np.ones(400, dtype=bool))) ** 2).mean() / y.var()
+
+
 def test_chances_lie_between_zero_and_one():
     draw = np.random.default_rng(1)
     x = draw.normal(size=(400, 2))
