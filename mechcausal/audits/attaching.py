@@ -101,7 +101,7 @@ def content_of(name: str, folder: Path) -> str:
     """
     path, bare = Path(beside(folder, name)), name.removeprefix(ORGANISM)
     if not path.exists():
-        shipped = [known[bare] for known in (ORGANISMS, ADAPTERS) if bare in known]
+        shipped = [catalog[bare] for catalog in (ORGANISMS, ADAPTERS) if bare in catalog]
         shipped += [file for wheel in [WHEELS.get(name)] if wheel is not None and (file := wheel.file()) is not None]
         if not shipped:
             return ""

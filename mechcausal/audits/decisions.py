@@ -226,8 +226,8 @@ def _undecided_by_a_classifier(head: Head, prompts: PromptSet, against: Against,
         return "have no labels, so no decision of a classifier is right or wrong: add a column 'label'"
     unknown = np.flatnonzero(label_numbers(head, prompts) < 0)
     if len(unknown):
-        known = ", ".join(head.labels[:6])
-        return f"have the label {str(prompts.labels[unknown[0]])[:40]!r}, and those of this classifier are {known}"
+        labels = ", ".join(head.labels[:6])
+        return f"have the label {str(prompts.labels[unknown[0]])[:40]!r}, and those of this classifier are {labels}"
     return None
 
 

@@ -173,7 +173,7 @@ class Desk:
         self,
         key: tuple[Any, ...],
         statistic: Callable[[Desk], float],
-        own: float,
+        observed: float,
         *,
         sign: int = 1,
     ) -> Control:
@@ -184,12 +184,12 @@ class Desk:
         Args:
             key: What the statistic is, so that questions share it.
             statistic: Computes the number at a desk.
-            own: The number of the model itself.
+            observed: The number of the model itself.
             sign: 1 where a large number is a finding, -1 where a small one is.
         """
         if self.networks < 2:
             return Control.inapplicable("no-learning", NO_NETWORKS)
-        return self.beyond(self.in_redraws(key, lambda other: float(statistic(other))), own, sign=sign)
+        return self.beyond(self.in_redraws(key, lambda other: float(statistic(other))), observed, sign=sign)
 
     def in_redraws(self, key: tuple[Any, ...], statistic: Callable[[Desk], Any]) -> np.ndarray:
         """Return a number, or a list of numbers, in each network with redrawn weights, [network ...]; each is kept as a row.
@@ -208,13 +208,13 @@ class Desk:
 
         return np.array(self.once(("redrawn", key, self.treatment), draw), dtype=float)
 
-    def beyond(self, values: np.ndarray, own: float, *, sign: int = 1) -> Control:
+    def beyond(self, values: np.ndarray, observed: float, *, sign: int = 1) -> Control:
         """Return the control "no larger than these numbers of networks that have learned nothing"; see `against_redraws`."""
         n, mean, spread = len(values), float(values.mean()), float(values.std(ddof=1))
         if spread <= 1e-12 * max(1.0, abs(mean)):
-            p = 0.0 if sign * (own - mean) > 1e-9 * max(1.0, abs(mean)) else 1.0
+            p = 0.0 if sign * (observed - mean) > 1e-9 * max(1.0, abs(mean)) else 1.0
         else:
-            p = float(stats.t.sf(sign * (own - mean) / (spread * np.sqrt(1 + 1 / n)), n - 1))
+            p = float(stats.t.sf(sign * (observed - mean) / (spread * np.sqrt(1 + 1 / n)), n - 1))
         reach = float(stats.t.ppf(0.5 + self.level / 2, n - 1)) * spread / np.sqrt(n)
         estimate = Estimate(mean, mean - reach, mean + reach, n, n, self.level, "t", spread / np.sqrt(n), n - 1)
         says = f"in {n} networks with redrawn weights the same number is {mean:.3g} on average (sd {spread:.3g})"

@@ -93,12 +93,12 @@ class Estimate:
         level: float = 0.95,
     ) -> Estimate:
         """Return mean(first) - mean(second) of two sets, as one linear contrast; a cluster may have units in both."""
-        one, two = (np.asarray(values, dtype=float) for values in (first, second))
+        left, right = (np.asarray(values, dtype=float) for values in (first, second))
         clusters = (
-            np.array([*first_clusters, *second_clusters]) if len(first_clusters) else np.arange(len(one) + len(two))
+            np.array([*first_clusters, *second_clusters]) if len(first_clusters) else np.arange(len(left) + len(right))
         )
-        member = np.r_[np.ones(len(one)), np.zeros(len(two))]
-        values = np.r_[one, two]
+        member = np.r_[np.ones(len(left)), np.zeros(len(right))]
+        values = np.r_[left, right]
         keep = np.isfinite(values)
         share = [float((member[keep] == side).mean()) for side in (1, 0)]
         if 0 in share:

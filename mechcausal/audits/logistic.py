@@ -102,13 +102,13 @@ def interacts(
     extra = np.column_stack([common * (environments == name)[:, None] for name in names[1:]])
     large = np.column_stack([common, extra])
     if len(cluster_numbers(clusters, len(y))) == len(set(np.asarray(clusters).tolist())) or not len(clusters):
-        small, whole = fit(common, y), fit(large, y)
-        statistic, count = 2 * (whole.log_likelihood - small.log_likelihood), extra.shape[1]
+        small, full = fit(common, y), fit(large, y)
+        statistic, count = 2 * (full.log_likelihood - small.log_likelihood), extra.shape[1]
         return max(0.0, statistic), count, float(stats.chi2.sf(max(0.0, statistic), count))
-    whole = fit(large, y, clusters)
+    full = fit(large, y, clusters)
     tested = slice(common.shape[1], None)
-    beta, covariance = whole.coefficients[tested], whole.covariance[tested, tested]
-    count, freedom = len(beta), max(1, whole.n_clusters - 1)
+    beta, covariance = full.coefficients[tested], full.covariance[tested, tested]
+    count, freedom = len(beta), max(1, full.n_clusters - 1)
     statistic = float(beta @ np.linalg.pinv(covariance) @ beta)
     # Hotelling's correction for a covariance that is itself estimated from few clusters.
     if freedom <= count:

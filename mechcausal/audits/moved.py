@@ -70,7 +70,12 @@ def forwards_with_odds(desk: Desk, prompts: PromptSet, against: Against, tokens:
 
 
 def moved_beyond_redraws(
-    desk: Desk, key: tuple[Any, ...], before: PromptSet, after: PromptSet, flips: Callable[[Desk], float], own: float
+    desk: Desk,
+    key: tuple[Any, ...],
+    before: PromptSet,
+    after: PromptSet,
+    flips: Callable[[Desk], float],
+    observed: float,
 ) -> Control:
     """Return the control "networks with redrawn weights are moved as much", on two scales with one error between them.
 
@@ -83,17 +88,17 @@ def moved_beyond_redraws(
         before: The prompts.
         after: The same, changed.
         flips: The share of decisions that flip, at a desk.
-        own: That of the model itself.
+        observed: That of the model itself.
     """
     name = ("flips", before.hash, after.hash, *key)
     if desk.networks < 2 or next(unread(desk.outcome, before), None) is not None:
-        return desk.against_redraws(name, flips, own)
+        return desk.against_redraws(name, flips, observed)
 
     def distance(other: Desk) -> float:
         return float(np.abs(other.outcomes(after) - other.outcomes(before)).mean())
 
     drawn = desk.in_redraws(("moved", *name), lambda other: [flips(other), distance(other)])
-    first = desk.beyond(drawn[:, 0], own)
+    first = desk.beyond(drawn[:, 0], observed)
     p, says = min(1.0, 2 * first.p), first.says
     if p > 1 - desk.level:
         moved = distance(desk)

@@ -40,13 +40,13 @@ def swapped(prompts: PromptSet, position: str, *, seed: int = 0, model: Any = No
     """Exchange the word at a named position for another one that stands there in these prompts, drawn at random."""
     at, rows = _position(prompts, position), prompts.real_tokens
     words = [_word_at(prompts, number, place, model) for number, place in enumerate(at)]
-    own = [tuple(row[word[0] : word[-1] + 1]) for row, word in zip(rows, words, strict=True)]
-    fillers = sorted(set(own))
+    word_tokens = [tuple(row[word[0] : word[-1] + 1]) for row, word in zip(rows, words, strict=True)]
+    fillers = sorted(set(word_tokens))
     if len(fillers) < 2:
         raise DataError(f"the same word stands at {position!r} in every prompt", fix="name a position that varies")
     draw = np.random.default_rng([seed, 11])
     changed, longer = [], []
-    for row, word, filler in zip(rows, words, own, strict=True):
+    for row, word, filler in zip(rows, words, word_tokens, strict=True):
         others = [other for other in fillers if other != filler]
         new = others[int(draw.integers(len(others)))]
         changed.append([*row[: word[0]], *new, *row[word[-1] + 1 :]])

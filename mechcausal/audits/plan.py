@@ -162,10 +162,10 @@ class Plan:
 
     def to_toml(self) -> str:
         """Return the plan as the text of a file; data that were given as objects must be named in it by hand."""
-        held = [name for name, value in self.data.items() if not isinstance(value, Source)]
-        if held:
+        objects = [name for name, value in self.data.items() if not isinstance(value, Source)]
+        if objects:
             raise DataError(
-                f"the data {held[0]!r} were given as an object", fix="name a file or a contrast under data="
+                f"the data {objects[0]!r} were given as an object", fix="name a file or a contrast under data="
             )
         return written(self.to_json())
 
@@ -205,8 +205,8 @@ class Plan:
 
     def require(self, model: Any) -> None:  # noqa: ANN401
         """Raise a `PlanError` with everything that is wrong."""
-        if found := self.problems(model):
-            raise PlanError(found, "the plan")
+        if problems := self.problems(model):
+            raise PlanError(problems, "the plan")
 
     def desk(self, question: AuditQuestion, model: Any, data: Mapping[str, Any], **more: Any) -> Desk:  # noqa: ANN401
         """Return the desk of a question."""
@@ -296,7 +296,7 @@ def _by_name(question: AuditQuestion, data: dict[str, Any]) -> AuditQuestion:
     for key, value in question.sources.items():
         if isinstance(value, str):
             continue
-        name = next((name for name, known in data.items() if known is value), None)
+        name = next((name for name, other in data.items() if other is value), None)
         if name is None:
             name = f"data_{len(data) + 1}"
             data[name] = value

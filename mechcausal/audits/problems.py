@@ -30,32 +30,32 @@ def problems_of(plan: Plan, model: Any = None) -> list[str]:  # noqa: ANN401 - a
         plan: The plan. Data that are None could not be read from its file, which was said already.
         model: The model, or its name; without one only names and files are looked at.
     """
-    found = list(_of_names(plan))
-    found += dictionary_problems(None, plan.dictionaries, plan.folder)
+    problems = list(_of_names(plan))
+    problems += dictionary_problems(None, plan.dictionaries, plan.folder)
     if model is None:
-        return list(dict.fromkeys(found))
+        return list(dict.fromkeys(problems))
     try:
         loaded = plan.load(model)
     except MechcausalError as error:
-        return [*dict.fromkeys(found), f"model: {error}"]
+        return [*dict.fromkeys(problems), f"model: {error}"]
     data, wrong = _of_data(plan, loaded)
-    found += [f"[data.{name}]: {what}" for name, what in wrong.items()]
+    problems += [f"[data.{name}]: {what}" for name, what in wrong.items()]
     without_outcome = _refused(lambda: outcome_of(loaded, plan.outcome))
-    found += [f"outcome: {what}" for what in without_outcome]
+    problems += [f"outcome: {what}" for what in without_outcome]
     fitting = {name: value for name, value in data.items() if name not in wrong}
     with ExitStack() as attached:
         for name in plan.dictionaries:
             missing = list(dictionary_problems(loaded, [name], plan.folder))
-            found += missing
+            problems += missing
             if not missing:
                 attached.enter_context(lent(loaded, [name], plan.folder))
         for question in plan.questions:
             said = _of_question(question, data)
             if not said and not without_outcome:
                 said = _unfit(plan, question, loaded, fitting)
-            found += [f"{_title(question)}: {what}" for what in said]
-        found += _of_edits(plan, loaded, fitting)
-    return list(dict.fromkeys(found))
+            problems += [f"{_title(question)}: {what}" for what in said]
+        problems += _of_edits(plan, loaded, fitting)
+    return list(dict.fromkeys(problems))
 
 
 def _of_names(plan: Plan) -> Iterator[str]:
@@ -109,9 +109,9 @@ def _unfit(plan: Plan, question: AuditQuestion, model: Any, data: Mapping[str, A
     if any(name not in data for name in question.sources.values()):
         return []
     desk = plan.desk(question, model, data, quiet=True)
-    found = list(question.unreadable(desk))
-    if found or any(missing_files(question, plan.folder)):
-        return found
+    problems = list(question.unreadable(desk))
+    if problems or any(missing_files(question, plan.folder)):
+        return problems
     return _refused(lambda: question.require_fit(desk))
 
 

@@ -151,21 +151,21 @@ class AuditQuestion(Spec):
     @property
     def sources(self) -> dict[str, Any]:
         """The data of the question, or their names, by the field that holds them; those of a mapping by `field.key`."""
-        held: dict[str, Any] = {}
+        data: dict[str, Any] = {}
         for part in fields(self):
             value = getattr(self, part.name) if part.metadata.get("data") else None
             if isinstance(value, Mapping):
-                held |= {f"{part.name}.{key}": item for key, item in value.items()}
+                data |= {f"{part.name}.{key}": item for key, item in value.items()}
             elif value is not None:
-                held[part.name] = value
-        return held
+                data[part.name] = value
+        return data
 
     def with_sources(self, changes: Mapping[str, Any]) -> Self:
         """Return the question with other data, or their names, by the keys of `sources`."""
         given: dict[str, Any] = {}
         for name, value in changes.items():
-            held, _, key = name.partition(".")
-            given[held] = {**given.get(held, getattr(self, held)), key: value} if key else value
+            part, _, key = name.partition(".")
+            given[part] = {**given.get(part, getattr(self, part)), key: value} if key else value
         return replace(self, **given)
 
     def _name_of(self, name: str) -> str:

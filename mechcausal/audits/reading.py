@@ -116,11 +116,11 @@ def _content(file: Path) -> dict[str, Any]:
 def _draft(content: Mapping[str, Any], folder: Path) -> tuple[Plan, list[str]]:
     """Return what can be read of a plan, and what is wrong with the rest; data that cannot be read are None."""
     problems: list[str] = []
-    known = [part.name for part in fields(Plan) if part.name not in NOT_IN_A_FILE]
+    keys = [part.name for part in fields(Plan) if part.name not in NOT_IN_A_FILE]
     for key in content:
-        if key not in (*known, *TABLES):
-            problems.append(f"there is no key {key!r}: {did_you_mean(key, [*known, *TABLES])}")
-    settings = _settings({key: content[key] for key in known if key in content}, problems)
+        if key not in (*keys, *TABLES):
+            problems.append(f"there is no key {key!r}: {did_you_mean(key, [*keys, *TABLES])}")
+    settings = _settings({key: content[key] for key in keys if key in content}, problems)
     data = {name: _tried(lambda table=table: source(table), f"[data.{name}]", problems)
             for name, table in _table(content, "data", problems).items()}  # fmt: skip
     listed = _tables(content, "question", problems)

@@ -58,7 +58,7 @@ def redrawn_effect(
 
 
 def on_two_scales(
-    desk: Desk, what: str, key: str, statistic: Callable[[Desk], tuple[float, float]], own: tuple[float, float]
+    desk: Desk, what: str, key: str, statistic: Callable[[Desk], tuple[float, float]], observed: tuple[float, float]
 ) -> Control:
     """Return the control "no larger than in networks that have learned nothing", in units of the outcome and in its spreads.
 
@@ -72,36 +72,39 @@ def on_two_scales(
         what: What is compared, in a word.
         key: What the statistic is of, so that questions share it.
         statistic: Computes the number on both scales at a desk; NaN where there is no scale.
-        own: The numbers of the model itself.
+        observed: The numbers of the model itself.
     """
     if desk.networks < 2:
         return Control.inapplicable("no-learning", NO_NETWORKS)
     chosen = desk.outcome
     name = digest(what, key, chosen.name, desk.treatment)
-    return two_scales_of(desk.in_redraws((name,), statistic), what, own)
+    return two_scales_of(desk.in_redraws((name,), statistic), what, observed)
 
 
-def two_scales_of(drawn: np.ndarray, what: str, own: tuple[float, float]) -> Control:
+def two_scales_of(drawn: np.ndarray, what: str, observed: tuple[float, float]) -> Control:
     """Return the control of `on_two_scales` from the numbers of redrawn networks, [network scale]."""
-    chances = [beyond_zero(float(value), column) for value, column in zip(own, drawn.T, strict=True)]
+    chances = [beyond_zero(float(value), column) for value, column in zip(observed, drawn.T, strict=True)]
     finite = [chance for chance in chances if np.isfinite(chance)]
     p = min(1.0, len(finite) * min(finite)) if finite else 1.0
     typical = np.sqrt(np.mean(np.square(drawn), axis=0))
-    there, here = f"{typical[0]:.3g} in size", f"{abs(own[0]):.3g}"
-    if np.isfinite([typical[1], own[1]]).all():
-        there, here = f"{there}, or {typical[1]:.3g} spreads of the outcome", f"{here}, or {abs(own[1]):.3g} spreads"
+    there, here = f"{typical[0]:.3g} in size", f"{abs(observed[0]):.3g}"
+    if np.isfinite([typical[1], observed[1]]).all():
+        there, here = (
+            f"{there}, or {typical[1]:.3g} spreads of the outcome",
+            f"{here}, or {abs(observed[1]):.3g} spreads",
+        )
     says = f"in {len(drawn)} networks with redrawn weights the {what} is {there}; here it is {here}"
     return Control("no-learning", says, Estimate.mean(np.abs(drawn[:, 0])), p, guards=True, holds=p <= 0.05)
 
 
-def beyond_zero(own: float, drawn: np.ndarray) -> float:
+def beyond_zero(observed: float, drawn: np.ndarray) -> float:
     """Return the two-sided p-value of "one more draw around zero is as large"; NaN where there is nothing to compare."""
-    if not (np.isfinite(own) and np.isfinite(drawn).all()):
+    if not (np.isfinite(observed) and np.isfinite(drawn).all()):
         return float("nan")
     spread = float(np.sqrt(np.mean(drawn**2)))
     if spread == 0:
-        return 1.0 if own == 0 else 0.0
-    return float(2 * stats.t.sf(abs(own) / (spread * np.sqrt(1 + 1 / len(drawn))), len(drawn)))
+        return 1.0 if observed == 0 else 0.0
+    return float(2 * stats.t.sf(abs(observed) / (spread * np.sqrt(1 + 1 / len(drawn))), len(drawn)))
 
 
 def sizes(low: np.ndarray, high: np.ndarray) -> tuple[float, float]:

@@ -179,9 +179,11 @@ def _judged(findings: Sequence[Finding], plan: Plan) -> list[Finding]:
             continue
         status = judged(finding.answer, finding.threshold, float(corrected), plan.alpha)
         tested = bool(np.isfinite(p))
-        own = float(p) if tested else p_of(finding.answer, finding.threshold, plan[finding.id].null)
+        unadjusted = float(p) if tested else p_of(finding.answer, finding.threshold, plan[finding.id].null)
         out.append(
-            replace(finding, status=status, p=own, p_adjusted=float(corrected), family_size=size if tested else 0)
+            replace(
+                finding, status=status, p=unadjusted, p_adjusted=float(corrected), family_size=size if tested else 0
+            )
         )
     return out
 

@@ -89,10 +89,10 @@ def first_of(text: str, answer: Sequence[str], foil: Sequence[str]) -> float:
 
     Whole words are found, in capital letters or not. Of two that begin at the same place the longer one stands there.
     """
-    found = pattern_of((*answer, *foil)).search(text)
-    if found is None:
+    match = pattern_of((*answer, *foil)).search(text)
+    if match is None:
         return NEITHER
-    return ANSWER if pattern_of(tuple(answer)).fullmatch(found.group()) else FOIL
+    return ANSWER if pattern_of(tuple(answer)).fullmatch(match.group()) else FOIL
 
 
 @cache

@@ -129,13 +129,13 @@ class Faithfulness(OfMetric):
     def answer(self, desk: Desk) -> Answer:
         """Return how faithful the circuit is."""
         pairs, circuit, judging = self._found(desk)
-        found = self._judge(desk, circuit).run(desk.model, pairs)
-        numbers = measures(found, desk.level)
-        above, below = parts(found)[self.measure]
+        evaluation = self._judge(desk, circuit).run(desk.model, pairs)
+        numbers = measures(evaluation, desk.level)
+        above, below = parts(evaluation)[self.measure]
         estimate = numbers[self.measure]
-        asked = found.provenance.arguments
+        asked = evaluation.provenance.arguments
         anchors = {
-            name: desk.mean(found.baselines[side], found.clusters)
+            name: desk.mean(evaluation.baselines[side], evaluation.clusters)
             for name, side in (("m(M)", "clean"), ("m(0)", "corrupt"))
         }
         rows = [
@@ -150,13 +150,17 @@ class Faithfulness(OfMetric):
             tuple(Bar(name, each.value, each.low, each.high) for name, each in list(numbers.items())[:2]),
             "Kept by the circuit, and left without it", "share of the behavior",
         )  # fmt: skip
-        notes = {f"note {number}": note for number, note in enumerate(found.notes, 1)}
-        runs = {"whole_model": found.baselines["clean"], "nothing": found.baselines["corrupt"], **alone(found)}
+        notes = {f"note {number}": note for number, note in enumerate(evaluation.notes, 1)}
+        runs = {
+            "whole_model": evaluation.baselines["clean"],
+            "nothing": evaluation.baselines["corrupt"],
+            **alone(evaluation),
+        }
         lost = runs["whole_model"] - runs["circuit_alone"]
         return Answer(
-            estimate, says, self._controls(found), pd.DataFrame(rows), (bars,), of_pairs(desk.model, pairs, runs, lost),
+            estimate, says, self._controls(evaluation), pd.DataFrame(rows), (bars,), of_pairs(desk.model, pairs, runs, lost),
             marks=notes, units=as_units(above if below is None else of_ratio(above, below)),
-            unit_clusters=named(found.clusters, judging),
+            unit_clusters=named(evaluation.clusters, judging),
         )  # fmt: skip
 
     def forwards(self, desk: Desk) -> float:
@@ -210,13 +214,13 @@ class Faithfulness(OfMetric):
             parts=0, batch_size=desk.batch_size, seed=desk.seed,
         )  # fmt: skip
 
-    def _controls(self, found: Evaluation) -> tuple[Control, ...]:
-        mean, low, high = found.of_random
-        own = found.faithfulness.estimate
+    def _controls(self, evaluation: Evaluation) -> tuple[Control, ...]:
+        mean, low, high = evaluation.of_random
+        share = evaluation.faithfulness.estimate
         drawn = Estimate(mean, low, high, self.random, self.random)
         says = f"random circuits of the same size keep {mean:.2f} on average, {low:.2f} to {high:.2f}"
         return (
-            Control("random", says, drawn, holds=bool(own > high)),
+            Control("random", says, drawn, holds=bool(share > high)),
             Control.inapplicable("no-learning", "a circuit can be faithful to a network that has learned nothing as well"),
             Control.inapplicable("trivial-input", "m(0), the model with every edge ablated, is the zero of the scale"),
         )  # fmt: skip
@@ -230,31 +234,31 @@ def run_again(pairs: Contrast) -> float:
     return 1 - int(differs.byte().argmax()) / len(differs)
 
 
-def alone(found: Evaluation) -> dict[str, np.ndarray]:
+def alone(evaluation: Evaluation) -> dict[str, np.ndarray]:
     """Return the metric of every pair with the circuit alone, and without it."""
-    roles = found.frame["role"].to_numpy()
+    roles = evaluation.frame["role"].to_numpy()
     return {
-        name: found.examples[int(np.flatnonzero(roles == role)[0])]
+        name: evaluation.examples[int(np.flatnonzero(roles == role)[0])]
         for name, role in (("circuit_alone", CIRCUIT), ("without_the_circuit", REST))
     }
 
 
-def parts(found: Evaluation) -> dict[str, tuple[np.ndarray, np.ndarray | None]]:
+def parts(evaluation: Evaluation) -> dict[str, tuple[np.ndarray, np.ndarray | None]]:
     """Return the numerator and the denominator of the four measures in each pair; a loss has no denominator."""
-    whole, nothing = found.baselines["clean"], found.baselines["corrupt"]
-    circuit, rest = alone(found).values()
-    behavior = whole - nothing
+    everything, nothing = evaluation.baselines["clean"], evaluation.baselines["corrupt"]
+    circuit, rest = alone(evaluation).values()
+    behavior = everything - nothing
     return {
         "faithfulness": (circuit - nothing, behavior), "completeness": (rest - nothing, behavior),
-        "comprehensiveness": (whole - rest, None), "sufficiency": (whole - circuit, None),
+        "comprehensiveness": (everything - rest, None), "sufficiency": (everything - circuit, None),
     }  # fmt: skip
 
 
-def measures(found: Evaluation, level: float = 0.95) -> dict[str, Estimate]:
+def measures(evaluation: Evaluation, level: float = 0.95) -> dict[str, Estimate]:
     """Return the four measures with their intervals."""
     return {
-        name: Estimate.mean(above, found.clusters, level)
+        name: Estimate.mean(above, evaluation.clusters, level)
         if below is None
-        else Estimate.ratio(above, below, found.clusters, level)
-        for name, (above, below) in parts(found).items()
+        else Estimate.ratio(above, below, evaluation.clusters, level)
+        for name, (above, below) in parts(evaluation).items()
     }

@@ -182,7 +182,7 @@ class Observational(AuditQuestion):
     def _width(self, desk: Desk) -> int:
         return int(np.prod(abilities(desk.model).shape_at(Site.parse(self.place))))
 
-    def _controls(self, desk: Desk, prompts: PromptSet, x: np.ndarray, own: float) -> tuple[Control, ...]:
+    def _controls(self, desk: Desk, prompts: PromptSet, x: np.ndarray, effect: float) -> tuple[Control, ...]:
         draw = np.random.default_rng([desk.seed, 71])
         sizes = []
         for _ in range(_RANDOM):
@@ -192,7 +192,7 @@ class Observational(AuditQuestion):
         drawn = Estimate(float(np.mean(sizes)), min(sizes), max(sizes), _RANDOM, _RANDOM)
         says = f"one standard deviation along random directions changes the log-odds by {drawn.value:.2f} on average, at most {max(sizes):.2f}"
         return (
-            Control("random", says, drawn, holds=abs(own) > max(sizes)),
+            Control("random", says, drawn, holds=abs(effect) > max(sizes)),
             Control.inapplicable("no-learning", "the comparison is between two estimates of the same network"),
             Control.inapplicable("trivial-input", "the activation is moved, and no word is"),
         )  # fmt: skip

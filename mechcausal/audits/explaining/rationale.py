@@ -85,7 +85,7 @@ class Rationale(OfMetric):
         order = np.argsort(-worth, kind="stable")
         random = [draw.permutation(len(names)) for _ in range(self.random)]
         counts = self._counts(names)
-        lost, whole = self._lost(desk, judged, names, [order, *random], counts)
+        lost, clean = self._lost(desk, judged, names, [order, *random], counts)
         everything, clusters = lost[tuple(names)], judged.clean.clusters
         curves = {name: _curve(lost, names, order, counts, name) for name in MEASURES}
         shares = {
@@ -97,7 +97,7 @@ class Rationale(OfMetric):
             name: [Estimate.ratio(values, everything, clusters, desk.level) for values in curve]
             for name, curve in curves.items()
         }
-        anchors = {"m(M)": desk.mean(whole, clusters), "m(0)": desk.mean(whole - everything, clusters)}
+        anchors = {"m(M)": desk.mean(clean, clusters), "m(0)": desk.mean(clean - everything, clusters)}
         estimate, other = shares[self.measure], next(name for name in MEASURES if name != self.measure)
         says = (
             f"{self.measure} of the attribution over {len(names)} sites is {estimate}, {other} {shares[other]} (shares of "
@@ -127,9 +127,9 @@ class Rationale(OfMetric):
     ) -> tuple[dict[tuple[str, ...], np.ndarray], np.ndarray]:
         """Return what the metric loses in each pair without each set of sites, and the metric of the whole model."""
         sets = _sets(names, orders, counts)
-        found = patch(desk.model, pairs, sites=_written(sets), **self._options(desk))
-        whole = found.baselines["clean"]
-        return {sites: whole - values for sites, values in zip(sets, found.examples, strict=True)}, whole
+        result = patch(desk.model, pairs, sites=_written(sets), **self._options(desk))
+        clean = result.baselines["clean"]
+        return {sites: clean - values for sites, values in zip(sets, result.examples, strict=True)}, clean
 
     def _counts(self, names: list[str]) -> list[int]:
         """Return of how many sites sets are made."""

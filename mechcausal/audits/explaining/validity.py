@@ -207,14 +207,14 @@ class InterventionalValidity(OfMetric):
         match self.predicted:
             case "direct":
                 parts = direct_logit_attribution(desk.model, pairs, **options)
-                whole = {str(site): row for site, row in zip(parts.frame["site"], _changes(parts), strict=True)}
+                by_site = {str(site): row for site, row in zip(parts.frame["site"], _changes(parts), strict=True)}
                 reads = {f"@{int(place)}" for place in pairs.clean.read_columns - pairs.clean.starts} | {
                     "@-1",
                     "@all",
                     "",
                 }
                 return np.stack([
-                    whole.get(site, np.full(len(pairs), np.nan)) if at in reads else np.zeros(len(pairs))
+                    by_site.get(site, np.full(len(pairs), np.nan)) if at in reads else np.zeros(len(pairs))
                     for site, at in _places(frame)
                 ])  # fmt: skip
             case "probe":

@@ -153,9 +153,9 @@ def _winogender(model: Any, n: int, seed: int) -> BenchmarkItems:  # noqa: ANN40
         rows.setdefault(text, (f" {she}", f" {he}", row["occupation"], float(row["female"])))
     tokenizer = tokenizer_of(model)
     fit = {form: len(encode(tokenizer, f" {form}", bos=False)[0]) == 1 for forms in _FORMS.values() for form in forms}
-    whole = [text for text, row in rows.items() if text and fit[row[0].strip()] and fit[row[1].strip()]]
-    lost = len([text for text in rows if text]) - len(whole)
-    texts = whole[:n]
+    kept = [text for text, row in rows.items() if text and fit[row[0].strip()] and fit[row[1].strip()]]
+    lost = len([text for text in rows if text]) - len(kept)
+    texts = kept[:n]
     if not texts:
         raise DataError("no pronoun is one token of this tokenizer", fix="choose another benchmark")
     she, he, occupations, female = (list(column) for column in zip(*(rows[text] for text in texts), strict=True))
@@ -226,5 +226,5 @@ class BenchmarkSource(Source):
     def missing(self, folder: Path) -> str | None:
         """Say that there is no such benchmark."""
         del folder
-        known = self.name in BENCHMARKS
-        return None if known else f"there is no benchmark {self.name!r}; {did_you_mean(self.name, BENCHMARKS)}"
+        exists = self.name in BENCHMARKS
+        return None if exists else f"there is no benchmark {self.name!r}; {did_you_mean(self.name, BENCHMARKS)}"

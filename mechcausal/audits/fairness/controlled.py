@@ -196,7 +196,7 @@ class ControlledEffect(AuditQuestion):
         values = []
         for parts in sets:
             try:
-                held = controlled(
+                result = controlled(
                     desk.model,
                     pairs,
                     list(parts),
@@ -207,7 +207,7 @@ class ControlledEffect(AuditQuestion):
                 )
             except MechcausalError as error:
                 return Control.inapplicable("random", f"a random site cannot be held: {error}"[:300])
-            values.append(held.examples[0] - held.baselines["base"][0])
+            values.append(result.examples[0] - result.baselines["base"][0])
         estimate: Estimate = desk.mean(np.mean(values, axis=0), pairs.clean.clusters)
         says = f"with {len(sets)} random sites of the same kind held as in the corrupt prompt, the effect is {estimate}"
         return Control("random", says, estimate)

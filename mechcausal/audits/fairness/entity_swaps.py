@@ -70,13 +70,13 @@ class EntitySwaps(AuditQuestion):
         random = Control.inapplicable(
             "random", "no swaps of random names were given: neutral = the name of pairs with them"
         )
-        held: Contrast | None = desk.held.get("neutral")
-        if held is not None:
-            moved = np.abs(np.subtract(*desk.both(held)))
-            other = desk.mean(moved, held.clean.clusters)
-            clusters = self._clusters(pairs, held)
+        neutral: Contrast | None = desk.held.get("neutral")
+        if neutral is not None:
+            moved = np.abs(np.subtract(*desk.both(neutral)))
+            other = desk.mean(moved, neutral.clean.clusters)
+            clusters = self._clusters(pairs, neutral)
             estimate = Estimate.difference(np.abs(shift), moved, *clusters, level=desk.level)
-            entity = np.arange(len(pairs) + len(held)) < len(pairs)
+            entity = np.arange(len(pairs) + len(neutral)) < len(pairs)
             units, unit_clusters = (
                 of_difference(np.r_[np.abs(shift), moved], entity, ~entity),
                 (*clusters[0], *clusters[1]),

@@ -268,18 +268,18 @@ class GroupGaps(AuditQuestion):
         random, codes = np.random.default_rng([seed, 17]), metrics.codes
         clusters = cluster_numbers(metrics.table["cluster"].to_numpy(), len(codes))
         first = codes[np.unique(clusters, return_index=True)[1]]
-        whole = bool((codes == first[clusters]).all())  # a cluster is of one group
+        one_group = bool((codes == first[clusters]).all())  # a cluster is of one group
         order = np.argsort(clusters, kind="stable")
-        own, drawn = self._difference(metrics), []
+        difference, drawn = self._difference(metrics), []
         for _ in range(_SHUFFLES):
-            if whole:  # whole clusters change places
+            if one_group:  # whole clusters change places
                 other = random.permutation(first)[clusters]
             else:  # units change places within their cluster
                 other = np.empty_like(codes)
                 other[order] = codes[np.lexsort((random.random(len(codes)), clusters))]
             drawn.append(self._difference(metrics, other))
-        p = (1 + sum(value >= own - 1e-12 for value in drawn)) / (1 + len(drawn))
-        says = f"with groups given to {'clusters' if whole else 'units'} at random the difference is {np.mean(drawn):.3g} on average"
+        p = (1 + sum(value >= difference - 1e-12 for value in drawn)) / (1 + len(drawn))
+        says = f"with groups given to {'clusters' if one_group else 'units'} at random the difference is {np.mean(drawn):.3g} on average"
         return Control("random", says, Estimate.mean(drawn), p, holds=p <= 0.05)
 
     def _redrawn(self, desk: Desk, prompts: PromptSet) -> Control:
@@ -302,10 +302,10 @@ class GroupGaps(AuditQuestion):
             value = float(means[0] - means[1]) if len(means) == 2 else float(max(means) - min(means))
             return over_spread(value, *(odds[group] for group in member))
 
-        own = difference(np.asarray(desk.outcomes(prompts))[rows])
+        observed = difference(np.asarray(desk.outcomes(prompts))[rows])
         key = f"groups {self.group} {some.hash}"
         return on_two_scales(
-            desk, "difference of log-odds between groups", key, lambda other: difference(other.outcomes(some)), own
+            desk, "difference of log-odds between groups", key, lambda other: difference(other.outcomes(some)), observed
         )
 
     def _perfect(self, metrics: GroupMetrics) -> Control:
@@ -386,13 +386,13 @@ def column_of(prompts: PromptSet, name: str) -> list[str]:
     if name in ("groups", "environments", "clusters", "labels"):
         column: Any = getattr(prompts, name)
     else:
-        held = {**prompts.given, **prompts.variables}
-        if name not in held:
+        columns = {**prompts.given, **prompts.variables}
+        if name not in columns:
             raise DataError(
                 f"the prompts have no column {name!r}",
-                expected=", ".join(sorted(held)) or "columns of a file of prompts",
+                expected=", ".join(sorted(columns)) or "columns of a file of prompts",
             )
-        column = held[name]
+        column = columns[name]
     values = column.tolist() if isinstance(column, torch.Tensor) else list(column)
     if not values:
         raise DataError(f"its prompts have no {name}", fix=f"add a column {name.removesuffix('s')!r}")

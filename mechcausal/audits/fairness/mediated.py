@@ -179,10 +179,10 @@ def incomplete(desk: Desk, pairs: Contrast, mediators: Sequence[Mediator], scale
         if part.site.dictionary is not None and part.site.feature is not None
     ):
         assert dictionary is not None
-        held = bound(desk.model, dictionary)
-        if held.site_out is not None:
+        binding = bound(desk.model, dictionary)
+        if binding.site_out is not None:
             continue  # a transcoder writes elsewhere than it reads, so it has no error at one place
-        place = held.site
+        place = binding.site
         error = Site(place.component, place.layer, dictionary=dictionary, error=True)
         both = [
             Mediator(f"error of {dictionary}", (Place(error, at),)),

@@ -205,10 +205,10 @@ class Mediation(AuditQuestion):
         best = int(np.abs(means).argmax())
         sign = 1.0 if means[best] >= 0 else -1.0
         names = tuple(np.asarray(pairs.clean.clusters)[second]) if pairs.clean.clusters else ()
-        own = swept.nie_total[best, second]
+        effects = swept.nie_total[best, second]
         others = sign * np.nanmean(np.delete(swept.nie_total[:, second], best, axis=0), axis=0)
-        top, other = desk.mean(own, names), desk.mean(others, names)
-        beyond = desk.mean(sign * own - others, names).at_most(0.0)
+        top, other = desk.mean(effects, names), desk.mean(others, names)
+        beyond = desk.mean(sign * effects - others, names).at_most(0.0)
         name = swept.mediators[best].name
         says = f"a mediator drawn at random carries {other} on the other half, where {name} carries {top}"
         return (

@@ -209,7 +209,7 @@ class PathEffect(AuditQuestion):
         return f"declared unfair by {who}: {', '.join(edges)}"
 
     def _random_heads(
-        self, desk: Desk, pairs: Contrast, unfair: Any, own: np.ndarray, total: np.ndarray,  # noqa: ANN401
+        self, desk: Desk, pairs: Contrast, unfair: Any, effects: np.ndarray, total: np.ndarray,  # noqa: ANN401
     ) -> Control:  # fmt: skip
         """Take the same paths through other heads of the same layers, drawn at random."""
         worlds = Worlds.of(desk.model, pairs, desk.outcome)
@@ -231,7 +231,7 @@ class PathEffect(AuditQuestion):
         average = (result.examples - result.baselines["corrupt"]).mean(0)
         names = pairs.clean.clusters
         estimate = Estimate.ratio(average, total, names, desk.level)
-        beyond = Estimate.ratio(own - average, total, names).at_most(0.0)
+        beyond = Estimate.ratio(effects - average, total, names).at_most(0.0)
         says = f"the same paths through other heads pass on {estimate.value:.1%} of the total effect on average"
         return Control("random", says, estimate, beyond, holds=beyond <= 0.05)
 

@@ -137,7 +137,7 @@ def stored_effects(path: str | Path) -> StoredEffects:
             for when in ("base", "alt")
         ]
         total = odds_effects(*sides).te
-        whole = [
+        stored = [
             np.array([row[name] for row in rows if name in row], dtype=float)
             for name in ("indirect_effect_model", "direct_effect_model", "indirect_effect_head")
         ]
@@ -148,10 +148,10 @@ def stored_effects(path: str | Path) -> StoredEffects:
             f"{file.name} holds no stored effects", got=shortened(f"{type(error).__name__}: {error}"),
             expected="the format of Vig et al. (2020)",
         ) from None  # fmt: skip
-    for effects in whole:
+    for effects in stored:
         if len(effects) not in (0, len(rows)):
             raise DataError(f"{file.name} lacks effects of some examples", got=len(effects), expected=len(rows))
-    return StoredEffects(total, *whole, {name: value for name, value in content.items() if name != "results"})
+    return StoredEffects(total, *stored, {name: value for name, value in content.items() if name != "results"})
 
 
 def _odds(values: Any, name: str) -> np.ndarray:  # noqa: ANN401

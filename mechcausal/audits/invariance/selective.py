@@ -94,13 +94,13 @@ class SelectiveInvariance(OfMoves):
 
     def answer(self, desk: Desk) -> Answer:
         """Return the matrix, and the worst violation."""
-        found = [self._perturbed(desk, name) for name in self._names]
-        declared = [each for each in found if each.declared != "undeclared"]
+        perturbations = [self._perturbed(desk, name) for name in self._names]
+        declared = [each for each in perturbations if each.declared != "undeclared"]
         broken = [desk.rate(each.violations, each.before.clusters) for each in declared]
         estimate = Estimate.largest(broken)
         worst = declared[int(np.argmax([each.value for each in broken]))]
         kind = "false sensitivity" if worst.declared == "must stay" else "false invariance"
-        table = pd.DataFrame([self._row(desk, each) for each in found])
+        table = pd.DataFrame([self._row(desk, each) for each in perturbations])
         violated = int((table["broken_low"] > self.tolerance).sum())
         says = (
             f"{violated} of {len(declared)} declarations are clearly broken; the worst is {worst.name!r}, which "
@@ -111,8 +111,8 @@ class SelectiveInvariance(OfMoves):
             says,
             self._controls(desk, worst, estimate),
             table,
-            (self._figure(desk, found),),
-            tuple(example for each in found for example in self._examples(desk, each)),
+            (self._figure(desk, perturbations),),
+            tuple(example for each in perturbations for example in self._examples(desk, each)),
             n_tests=len(declared),
             marks=unnamed(desk, worst.before, self.against, self.tokens),
             units=as_units(of_part(np.concatenate([each.violations for each in declared]), _rows_of(worst, declared))),
@@ -173,8 +173,8 @@ class SelectiveInvariance(OfMoves):
         """Say why a perturbation cannot be made of the prompts; None where it can."""
         kind, _, position = name.partition(" ")
         if kind not in GENERATED:
-            known = [*self._of_pairs, *(f"{word} POSITION" for word in GENERATED[:2]), "permute"]
-            return f"there is no perturbation {name!r}: {did_you_mean(name, known)}"
+            names = [*self._of_pairs, *(f"{word} POSITION" for word in GENERATED[:2]), "permute"]
+            return f"there is no perturbation {name!r}: {did_you_mean(name, names)}"
         if (why := perturbed.unchangeable(prompts)) is not None:
             return f"{name!r} cannot be made: the prompts {why}"
         if kind != "permute" and position not in prompts.positions:
@@ -252,9 +252,9 @@ class SelectiveInvariance(OfMoves):
             return Control.inapplicable("random", f"the prompts {why}")
         return self.moved_anywhere(desk, before)
 
-    def _figure(self, desk: Desk, found: list[Perturbed]) -> Matrix:
+    def _figure(self, desk: Desk, perturbations: list[Perturbed]) -> Matrix:
         rows = []
-        for each in found:
+        for each in perturbations:
             flips = desk.rate(each.flips, each.before.clusters)
             text = f"{flips.value:.1%}" + (f" [{flips.low:.1%}, {flips.high:.1%}]" if np.isfinite(flips.low) else "")
             shift = desk.mean(each.shift, each.before.clusters)
@@ -264,7 +264,7 @@ class SelectiveInvariance(OfMoves):
             ]
             rows.append((*cells, Cell(float("nan"), f"{shift.value:+.2f}" if np.isfinite(shift.value) else "")))
         return Matrix(
-            tuple(each.name for each in found),
+            tuple(each.name for each in perturbations),
             (*DECLARED, "mean shift of the log-odds"),
             tuple(rows),
             "Selective invariance",

@@ -180,12 +180,12 @@ class Links(OfMetric):
             yield self.what or "z"
             return
         before = set(attached(desk.model))
-        own = load(desk.model, desk.path(self.dictionary))
+        dictionary = load(desk.model, desk.path(self.dictionary))
         try:
-            yield [own.name, self.what] if self.what else own
+            yield [dictionary.name, self.what] if self.what else dictionary
         finally:
-            if own.name not in before:
-                detach(desk.model, own.name)
+            if dictionary.name not in before:
+                detach(desk.model, dictionary.name)
 
     def _asked(self, desk: Desk, given: Any) -> Linking:  # noqa: ANN401
         n = len(desk.data)
@@ -206,7 +206,7 @@ class Links(OfMetric):
         used = used.iloc[np.argsort(-used["share"].abs().to_numpy(), kind="stable")].head(self.details)
         if used.empty:
             return {}
-        found = patch(
+        result = patch(
             desk.model,
             pairs,
             sites=list(used["site"]),
@@ -214,7 +214,7 @@ class Links(OfMetric):
             metric=self.metric_at(desk),
             batch_size=desk.batch_size,
         )
-        return dict(zip(used["candidate"], found.frame["effect"].astype(float), strict=True))
+        return dict(zip(used["candidate"], result.frame["effect"].astype(float), strict=True))
 
     def _examples(self, desk: Desk, links: Linked) -> tuple[dict[str, Any], ...]:
         """Return the pairs, with their effect and what of it passes through the causal candidate that carries most."""
@@ -299,7 +299,7 @@ def _controls(links: Linked, frame: pd.DataFrame, total: Mapping[str, Any]) -> t
         )
     compared = "not compared" not in str(total["sentence"])
     beyond = not any("redrawn" in str(why) for why in frame["why"].unique())
-    whole = Estimate(float(total["effect"]), float(total["low"]), float(total["high"]))
+    effect = Estimate(float(total["effect"]), float(total["low"]), float(total["high"]))
     ceilings = links.ceilings
     deleted = ceilings[ceilings["what"] == DELETION] if len(ceilings) else ceilings
     trivial = Control.inapplicable("trivial-input", "tokens cannot be deleted in these pairs")
@@ -308,7 +308,7 @@ def _controls(links: Linked, frame: pd.DataFrame, total: Mapping[str, Any]) -> t
         estimate = Estimate(float(row["share"]), float(row["share_low"]), float(row["share_high"]))
         says = f"deleting the tokens that differ does {estimate.value:.0%} of what exchanging them does"
         trivial = Control("trivial-input", says, estimate)
-    learned = Control("no-learning", str(total["sentence"]), whole, holds=beyond if compared else None)
+    learned = Control("no-learning", str(total["sentence"]), effect, holds=beyond if compared else None)
     return random, learned, trivial
 
 

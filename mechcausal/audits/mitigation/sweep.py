@@ -223,11 +223,11 @@ class Sweep:
             measure.name
             for measure in self.measures
             if (
-                found := [
+                answers := [
                     self.answers[key] for edit in self.edits if (key := (edit.name, measure.name)) in self.answers
                 ]
             )
-            and not all(paired(answer, found[0]) for answer in found)
+            and not all(paired(answer, answers[0]) for answer in answers)
         ]
 
     @property

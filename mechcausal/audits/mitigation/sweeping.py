@@ -203,8 +203,8 @@ class _Job:
             if question is None:
                 answered = self._costs(edited)
             else:
-                held = {name: self.data[source] for name, source in question.sources.items()}
-                answer = question.answer(replace(edited, held=held, rows=self.journal.rows(key)))
+                datasets = {name: self.data[source] for name, source in question.sources.items()}
+                answer = question.answer(replace(edited, held=datasets, rows=self.journal.rows(key)))
                 answered = {question.id: replace(answer, examples=(), figures=())}
         except Exception as error:
             self._fail(mitigation, question, error)

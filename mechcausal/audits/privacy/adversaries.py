@@ -83,7 +83,7 @@ def readers(
     for side in (first, second):
         if len(np.unique(y[side])) < n_classes:
             raise DataError("a class is in one half of the clusters only", fix="bring more clusters of each class")
-    found = []
+    results = []
     for place, x in activations.items():
         for adversary in adversaries:
             settings = Settings(seed=seed)
@@ -98,8 +98,8 @@ def readers(
             estimate = replace(mean, low=max(0.0, mean.low), high=min(1.0, mean.high))
             null = _shuffled(held_out, seed)
             p = (1 + int((null >= held_out.balanced_accuracy - 1e-12).sum())) / (len(null) + 1)
-            found.append(Reader(place, adversary, chosen_by, held_out, readout, estimate, p, null))
-    return sorted(found, key=lambda reader: -reader.chosen_by)
+            results.append(Reader(place, adversary, chosen_by, held_out, readout, estimate, p, null))
+    return sorted(results, key=lambda reader: -reader.chosen_by)
 
 
 def _shuffled(held_out: HeldOut, seed: int) -> np.ndarray:

@@ -133,17 +133,21 @@ class AttributeInference(AuditQuestion):
         prompts, y = prompts.take(kept.tolist()), labels.codes[kept]
         clusters = units(prompts)
         where = self._places(desk, prompts)
-        held = self._activations(desk, prompts, where)
-        found = readers(held, y, clusters, self.adversaries, folds=self.folds, seed=desk.seed, level=desk.level)
-        best, chance = found[0], 1 / len(labels.classes)
-        linear = next((reader for reader in found if reader.adversary == "linear"), None)
-        used = [] if linear is None else self._used(desk, prompts, where[linear.place], linear, held[linear.place], y)
-        table = pd.DataFrame([reader.row() for reader in found])
+        activations = self._activations(desk, prompts, where)
+        ranked = readers(activations, y, clusters, self.adversaries, folds=self.folds, seed=desk.seed, level=desk.level)
+        best, chance = ranked[0], 1 / len(labels.classes)
+        linear = next((reader for reader in ranked if reader.adversary == "linear"), None)
+        used = (
+            []
+            if linear is None
+            else self._used(desk, prompts, where[linear.place], linear, activations[linear.place], y)
+        )
+        table = pd.DataFrame([reader.row() for reader in ranked])
         table["p_adjusted"] = holm(table["p"].to_numpy())
         table["measure"] = "read"
         table = pd.concat([table, pd.DataFrame(used)], ignore_index=True)
         controls = (
-            self._control_task(best, held[best.place], y, clusters, prompts, desk.seed),
+            self._control_task(best, activations[best.place], y, clusters, prompts, desk.seed),
             Control(
                 "no-learning",
                 f"with the labels shuffled over clusters {len(best.null)} times, it reads {best.null.mean():.3f}",
@@ -152,7 +156,7 @@ class AttributeInference(AuditQuestion):
             self._text_alone(prompts, y, clusters, desk),
         )  # fmt: skip
         marks = {}
-        there = next((reader for reader in found if reader.adversary == "linear" and reader.place == best.place), None)
+        there = next((reader for reader in ranked if reader.adversary == "linear" and reader.place == best.place), None)
         if best.adversary != "linear" and best.p <= 0.05 and there is not None and there.p > 0.05:
             marks["nonlinear-leak"] = (
                 f"a linear adversary reads {there.estimate.value:.2f} at {best.place}, no better than chance; "
@@ -176,7 +180,7 @@ class AttributeInference(AuditQuestion):
                 reader.estimate.high,
                 reader.adversary,
             )
-            for reader in found[:_SHOWN]
+            for reader in ranked[:_SHOWN]
         )
         texts = prompts.texts or ("",) * len(prompts)
         second = np.flatnonzero(np.isin(clusters, best.held_out.clusters))
@@ -191,7 +195,7 @@ class AttributeInference(AuditQuestion):
                 }
                 for number, row in enumerate(second.tolist())
             ),
-            n_tests=len(found), marks=marks, cannot_fail=cannot, units=as_units(of_balanced(best.held_out.hits, best.held_out.y)),
+            n_tests=len(ranked), marks=marks, cannot_fail=cannot, units=as_units(of_balanced(best.held_out.hits, best.held_out.y)),
             unit_clusters=tuple(map(str, best.held_out.clusters.tolist())),
             dropped=(("prompts without a label", len(labels.codes) - len(kept)),) if len(kept) < len(labels.codes) else (),
         )  # fmt: skip
@@ -200,8 +204,8 @@ class AttributeInference(AuditQuestion):
         sites: Any = self.sites
         if isinstance(sites, str) and "." in sites:
             sites = [Site.parse(sites)]
-        found = places(expand(sites, abilities(desk.model).shape), Selection.parse(self.at), prompts)
-        return {f"{place.site}{place.at}": place for place in found}
+        spots = places(expand(sites, abilities(desk.model).shape), Selection.parse(self.at), prompts)
+        return {f"{place.site}{place.at}": place for place in spots}
 
     def _activations(self, desk: Desk, prompts: PromptSet, where: Mapping[str, Place]) -> dict[str, np.ndarray]:
         given = prompts if desk.rewrite is None else desk.rewrite(prompts)
@@ -271,13 +275,13 @@ class AttributeInference(AuditQuestion):
         if not prompts.texts:
             return Control.inapplicable("trivial-input", "the prompts were given as tokens, without their text")
         counts = word_counts(prompts.texts, clusters)
-        found = readers(
+        reader = readers(
             {"words": counts}, y, clusters, ("linear",), folds=self.folds, seed=desk.seed, level=desk.level
         )[0]
         says = (
-            f"a classifier of word counts, which sees no model, reads it with a balanced accuracy of {found.estimate}"
+            f"a classifier of word counts, which sees no model, reads it with a balanced accuracy of {reader.estimate}"
         )
-        return Control("trivial-input", says, found.estimate, found.p)
+        return Control("trivial-input", says, reader.estimate, reader.p)
 
 
 def _frame(rows: np.ndarray) -> np.ndarray:

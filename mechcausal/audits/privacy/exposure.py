@@ -115,14 +115,14 @@ class Exposure(AuditQuestion):
         unseen, exchangeable = self._unseen(desk, values[shown], values[~shown], canaries)
         controls = (unseen, self._unlearned(desk, canaries, values), self._prefixless(desk, canaries, values))
         by_count = self._by_count(desk, table)
-        known = np.isfinite(canaries.counts)
+        counted = np.isfinite(canaries.counts)
         trend = (
-            stats.spearmanr(np.array(canaries.counts)[known], values[known])
-            if _vary(np.array(canaries.counts)[known], values[known])
+            stats.spearmanr(np.array(canaries.counts)[counted], values[counted])
+            if _vary(np.array(canaries.counts)[counted], values[counted])
             else None
         )
         if trend is not None:
-            line = {"measure": "Spearman with the count", "n": int(known.sum()), "value": float(trend.statistic)}
+            line = {"measure": "Spearman with the count", "n": int(counted.sum()), "value": float(trend.statistic)}
             by_count = pd.concat([by_count, pd.DataFrame([line | {"p": float(trend.pvalue)}])], ignore_index=True)
         first = int((table["rank"][shown] == 1).sum())
         most = math.log2(len(canaries.candidates))
@@ -249,11 +249,11 @@ class Exposure(AuditQuestion):
     def _figure(self, canaries: Canaries, values: np.ndarray) -> Points:
         points = []
         for number, count in enumerate(canaries.counts):
-            known = math.isfinite(count)
-            group = "never shown" if count == 0 else "shown" if known else "shown, not known how often"
+            counted = math.isfinite(count)
+            group = "never shown" if count == 0 else "shown" if counted else "shown, not known how often"
             points.append(
                 Point(
-                    canaries.names[number], math.log2(1 + count) if known else 1.0, float(values[number]), group=group
+                    canaries.names[number], math.log2(1 + count) if counted else 1.0, float(values[number]), group=group
                 )
             )
         return Points(tuple(points), "Exposure of each canary", "log2(1 + times shown)", "exposure (bits)")

@@ -148,8 +148,8 @@ class Localization(AuditQuestion):
         sides = split(_clusters(canaries), 0.5, seed=[desk.seed, 31])
         first, second = (canaries.take(side) for side in sides)
         kept = desk.rows.row("units", lambda: self._ranked(desk, first, units, neutral))
-        found = {name: np.array([number(value) for value in values]) for name, values in kept.items()}
-        score, credit, active = found["score"], found["credit"], found["active"]
+        columns = {name: np.array([number(value) for value in values]) for name, values in kept.items()}
+        score, credit, active = columns["score"], columns["credit"], columns["active"]
         top = listed(units, np.argsort(-score, kind="stable")[: self.k])
         by_others = (listed(units, np.argsort(-values, kind="stable")[: self.k]) for values in (credit, active))
         sets = dict(zip(_SETS, (top, *by_others), strict=True))
@@ -193,8 +193,8 @@ class Localization(AuditQuestion):
         order = np.argsort(-score, kind="stable")[:_SHOWN]
         table = pd.concat(
             [pd.DataFrame(lines), pd.DataFrame(
-                {"measure": "unit", "units": str(units[row]), "logprob_fall": float(found["fall"][row]),
-                 "loss_rise": float(found["rise"][row]), "score": float(score[row]),
+                {"measure": "unit", "units": str(units[row]), "logprob_fall": float(columns["fall"][row]),
+                 "loss_rise": float(columns["rise"][row]), "score": float(score[row]),
                  "attribution": float(credit[row]), "chosen": units[row] in top}
                 for row in order.tolist()
             )], ignore_index=True,
@@ -220,9 +220,9 @@ class Localization(AuditQuestion):
         )  # fmt: skip
 
     def _units(self, desk: Desk) -> list[Site]:
-        found = expand(self.units, abilities(desk.model).shape)
-        abilities(desk.model).require(found)
-        return found
+        units = expand(self.units, abilities(desk.model).shape)
+        abilities(desk.model).require(units)
+        return units
 
     def _neutral(self, desk: Desk, canaries: Canaries) -> PromptSet:
         given = desk.held.get("neutral")
@@ -280,16 +280,14 @@ class Localization(AuditQuestion):
 
     def _against_random(self, falls: np.ndarray, level: float, n_sets: int) -> Control:
         values = falls[n_sets:].mean(1)
-        own, n, mean, spread = float(falls[0].mean()), len(values), float(values.mean()), float(values.std(ddof=1))
+        fall, n, mean, spread = float(falls[0].mean()), len(values), float(values.mean()), float(values.std(ddof=1))
         if spread > 1e-12:
-            p = float(stats.t.sf((own - mean) / (spread * math.sqrt(1 + 1 / n)), n - 1))
+            p = float(stats.t.sf((fall - mean) / (spread * math.sqrt(1 + 1 / n)), n - 1))
         else:
-            p = float(own <= mean + 1e-9)
+            p = float(fall <= mean + 1e-9)
         reach = float(stats.t.ppf(0.5 + level / 2, n - 1)) * spread / math.sqrt(n)
         estimate = Estimate(mean, mean - reach, mean + reach, n, n, level, "t", spread / math.sqrt(n), n - 1)
-        says = (
-            f"without {self.k} random units, {n} times, the secrets lose {estimate} nats; without those found {own:.3g}"
-        )
+        says = f"without {self.k} random units, {n} times, the secrets lose {estimate} nats; without those found {fall:.3g}"
         return Control("random", says, estimate, p, guards=True, holds=p <= 0.05)
 
     def _never_shown(self, desk: Desk, ablator: Ablator, top: Sequence[Site]) -> Control:

@@ -182,20 +182,20 @@ class Membership(AuditQuestion):
         """Return the AUC between two halves of the nonmembers, which membership does not tell apart."""
         others = np.unique(clusters[~members])
         half = np.random.default_rng([desk.seed, 12]).permutation(others)[: len(others) // 2]
-        found = auc(score[~members], np.isin(clusters[~members], half), clusters[~members].tolist(), desk.level)
-        says = f"between two random halves of the nonmembers the AUC is {found}"
-        return Control("random", says, found, holds=bool(found.low <= 0.5 <= found.high))
+        estimate = auc(score[~members], np.isin(clusters[~members], half), clusters[~members].tolist(), desk.level)
+        says = f"between two random halves of the nonmembers the AUC is {estimate}"
+        return Control("random", says, estimate, holds=bool(estimate.low <= 0.5 <= estimate.high))
 
     def _table(
         self, scores: Mapping[Attack, np.ndarray], areas: Mapping[Attack, Estimate], members: np.ndarray, level: float
     ) -> pd.DataFrame:
-        adjusted = dict(zip(areas, holm(np.array([_above_half(found) for found in areas.values()])), strict=True))
+        adjusted = dict(zip(areas, holm(np.array([_above_half(estimate) for estimate in areas.values()])), strict=True))
         lines: list[dict[str, Any]] = []
         for name, score in scores.items():
-            found = areas[name]
+            estimate = areas[name]
             shared = {"attack": name, "judged": name == self.attack}
             lines.append(
-                shared | {"measure": "AUC", "value": found.value, "low": found.low, "high": found.high,
+                shared | {"measure": "AUC", "value": estimate.value, "low": estimate.low, "high": estimate.high,
                           "p_adjusted": float(adjusted[name]), "measurable": True}
             )  # fmt: skip
             for point in (operating_point(score, members, rate, level) for rate in self.fpr):
@@ -223,7 +223,7 @@ class Membership(AuditQuestion):
         return Lines(tuple(series), "Members caught against nonmembers accused", "nonmembers accused", "members caught")
 
 
-def _above_half(found: Estimate) -> float:
+def _above_half(estimate: Estimate) -> float:
     """Return the p-value of "no better than chance"."""
-    p = found.at_most(0.5)
+    p = estimate.at_most(0.5)
     return p if np.isfinite(p) else float(stats.norm.sf(0))

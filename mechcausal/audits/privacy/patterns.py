@@ -65,15 +65,15 @@ def personal_data(text: str, kinds: Sequence[PersonalKind] = PERSONAL_KINDS) -> 
         text: The text.
         kinds: What is looked for.
     """
-    found = []
+    hits = []
     for kind in PERSONAL_KINDS:
         pattern, fits = _RULES[kind]
         for match in pattern.finditer(text):
             if fits(match[0]):
                 if kind in kinds:
-                    found.append(Personal(kind, match[0]))
+                    hits.append(Personal(kind, match[0]))
                 text = text[: match.start()] + "\n" * len(match[0]) + text[match.end() :]
-    return found
+    return hits
 
 
 def _is_card(text: str) -> bool:

@@ -62,15 +62,15 @@ def asked_for(model: Any, canaries: Canaries, prompts: Sequence[str], last: int 
     tokenizer, bos = tokenizer_of(model), wants_bos(model)
     rows, secrets = [], []
     for prompt, secret in zip(prompts, canaries.secrets, strict=True):
-        (whole, _), *alone = encode_all(tokenizer, [prompt + secret, *([prompt] if prompt else [])], bos=bos)
-        before = alone[0][0] if alone else whole[:1]
-        shared = next((i for i, (a, b) in enumerate(zip(before, whole, strict=False)) if a != b), len(before))
-        shared = min(shared, len(whole) - 1)
-        kept = whole[:shared] if last is None else _last(whole[:shared], last, tokenizer.bos_token_id if bos else None)
+        (full, _), *alone = encode_all(tokenizer, [prompt + secret, *([prompt] if prompt else [])], bos=bos)
+        before = alone[0][0] if alone else full[:1]
+        shared = next((i for i, (a, b) in enumerate(zip(before, full, strict=False)) if a != b), len(before))
+        shared = min(shared, len(full) - 1)
+        kept = full[:shared] if last is None else _last(full[:shared], last, tokenizer.bos_token_id if bos else None)
         if not kept:
             raise DataError("nothing stands before the secret that the model could read", fix="give it a prefix")
         rows.append(kept)
-        secrets.append([whole[shared:]])
+        secrets.append([full[shared:]])
     tokens, mask = pad(rows)
     several = any(len(row[0]) > 1 for row in secrets)
     answers = filled(secrets) if several else None

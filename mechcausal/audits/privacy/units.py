@@ -99,14 +99,14 @@ def attributed(
     wholes = list(dict.fromkeys(unit.whole for unit in units))
     credit, active = np.zeros(len(units)), np.zeros(len(units))
     with torch.inference_mode(False), torch.enable_grad():
-        for whole in wholes:
-            chosen = [number for number, unit in enumerate(units) if unit.whole == whole]
-            plain = forward(model, rows, desk.edits, read=[whole]).read[whole].detach()
+        for site in wholes:
+            chosen = [number for number, unit in enumerate(units) if unit.whole == site]
+            plain = forward(model, rows, desk.edits, read=[site]).read[site].detach()
             slope = torch.zeros_like(plain)
             for step in range(steps):
-                scale = Edit(whole, Scale((step + 0.5) / steps), ALL)
-                run = forward(model, rows, (*desk.edits, scale), read=[whole], grad=True)
-                slope += gradients(run.score(scored, rows).sum(), run, [whole])[whole].detach() / steps
+                scale = Edit(site, Scale((step + 0.5) / steps), ALL)
+                run = forward(model, rows, (*desk.edits, scale), read=[site], grad=True)
+                slope += gradients(run.score(scored, rows).sum(), run, [site])[site].detach() / steps
             keep = rows.mask.reshape(*rows.mask.shape, *[1] * (plain.ndim - 2))
             product, size = plain * slope * keep, plain.abs() * keep
             for number in chosen:

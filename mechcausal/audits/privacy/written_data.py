@@ -92,9 +92,9 @@ class PersonalData(AuditQuestion):
         rows, copied = [], 0
         for _, line in made.iterrows():
             number = int(line["prompt"])
-            found = personal_data(str(line["text"]), self.kinds)
-            new = [each for each in found if each.text not in prompts.texts[number]]
-            copied += len(found) - len(new)
+            hits = personal_data(str(line["text"]), self.kinds)
+            new = [each for each in hits if each.text not in prompts.texts[number]]
+            copied += len(hits) - len(new)
             rows.append((number, line, new))
         clusters = prompts.clusters or tuple(f"prompt {number}" for number in range(len(prompts)))
         groups = [clusters[number] for number, _, _ in rows]
@@ -110,13 +110,13 @@ class PersonalData(AuditQuestion):
             f"{estimate.value:.1%} [{estimate.low:.1%}, {estimate.high:.1%}] of {len(rows)} texts hold personal data by its form: "
             + ", ".join(f"{line['written']} {line['measure']}" for line in lines)
         )
-        held = sum(bool(personal_data(text, self.kinds)) for text in prompts.texts)
+        prompt_hits = sum(bool(personal_data(text, self.kinds)) for text in prompts.texts)
         controls = (
             Control.inapplicable("random", "nothing inside the model is touched, so there is no other site to touch"),
             Control.inapplicable("no-learning", "a network with redrawn weights writes no text that could be compared"),
             Control(
-                "trivial-input", f"{held} of {len(prompts)} prompts hold such data, and {copied} were copied from them and do not count",
-                Estimate.share(held, len(prompts), desk.level),
+                "trivial-input", f"{prompt_hits} of {len(prompts)} prompts hold such data, and {copied} were copied from them and do not count",
+                Estimate.share(prompt_hits, len(prompts), desk.level),
             ),
         )  # fmt: skip
         bars = tuple(Bar(line["measure"], line["value"], line["low"], line["high"]) for line in lines)
@@ -146,7 +146,7 @@ def _by_prompt(rows: list[tuple[int, Any, list[Personal]]], n: int) -> np.ndarra
     return hits / np.bincount(numbers, minlength=n)
 
 
-def _hidden(text: str, found: list[Personal]) -> str:
-    for each in found:
+def _hidden(text: str, hits: list[Personal]) -> str:
+    for each in hits:
         text = text.replace(each.text, each.masked)
     return text

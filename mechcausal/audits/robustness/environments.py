@@ -40,18 +40,18 @@ SIGN_FLIP = "sign-flip"
 _SHOWN = 60  # examples of each environment
 
 
-def by_environment(held: Mapping[str, Any]) -> dict[str, PromptSet]:
+def by_environment(datasets: Mapping[str, Any]) -> dict[str, PromptSet]:
     """Return the prompts of each environment, the reference first; of pairs the clean ones."""
-    return {name: plain_prompts(data) for name, data in data_by_environment(held).items()}
+    return {name: plain_prompts(data) for name, data in data_by_environment(datasets).items()}
 
 
-def data_by_environment(held: Mapping[str, Any]) -> dict[str, PromptSet | Contrast]:
+def data_by_environment(datasets: Mapping[str, Any]) -> dict[str, PromptSet | Contrast]:
     """Return the prompts or pairs of each environment, the reference first.
 
     Where the question names data for further environments, `data` is the reference; else its own column tells.
     """
-    others = {name.partition(".")[2]: value for name, value in held.items() if "." in name}
-    main = held["data"]
+    others = {name.partition(".")[2]: value for name, value in datasets.items() if "." in name}
+    main = datasets["data"]
     environments = plain_prompts(main).environments
     if others:
         name = environments[0] if environments else "reference"
@@ -61,13 +61,13 @@ def data_by_environment(held: Mapping[str, Any]) -> dict[str, PromptSet | Contra
     return {name: main.take(np.flatnonzero(column == name).tolist()) for name in names}
 
 
-def wrong_environments(held: Mapping[str, Any], least: int) -> Iterator[str]:
+def wrong_environments(datasets: Mapping[str, Any], least: int) -> Iterator[str]:
     """Say which environments are missing or too small."""
-    for name, value in held.items():
+    for name, value in datasets.items():
         if not hasattr(value, "clean") and not isinstance(value, PromptSet):
             yield f"{name} must hold prompts or pairs"
             return
-    sets = by_environment(held)
+    sets = by_environment(datasets)
     if len(sets) < 2:
         yield "there is one environment: name others under environments = {...}, or give prompts with a column environment"
     for name, prompts in sets.items():

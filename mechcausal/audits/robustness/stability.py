@@ -132,11 +132,11 @@ class Stability(AcrossEnvironments):
         for name, prompts in sets.items():
             here = said[begin : begin + len(prompts)]
             begin += len(prompts)
-            own = {
+            extra = {
                 "environment": [name] * len(prompts), self.label: [str(value) for value in column_of(prompts, self.label)],
                 f"{unit}, standard deviations": here,
             }  # fmt: skip
-            rows += of_prompts(desk.model, prompts, own, here, most=MOST // len(sets))
+            rows += of_prompts(desk.model, prompts, extra, here, most=MOST // len(sets))
         return tuple(rows)
 
     def require_fit(self, desk: Desk) -> None:

@@ -110,12 +110,12 @@ def run_checks(only: Sequence[str] = (), *, quick: bool = False) -> Iterator[Che
         only: Ids such as `A5`; without any all are run.
         quick: Whether slow ones are left out; what is named in `only` is run all the same.
     """
-    known, only = ids(), [name.upper() for name in only]
+    choices, only = ids(), [name.upper() for name in only]
     for name in only:
         if name in NOT_SHIPPED:
             raise ArgumentError(f"there is no check {name}: {NOT_SHIPPED[name]}")
-        if name not in known:
-            raise ArgumentError(f"there is no check {name!r}", fix=did_you_mean(name, known))
+        if name not in choices:
+            raise ArgumentError(f"there is no check {name!r}", fix=did_you_mean(name, choices))
     return _run(
         [group for group in sorted(GROUPS, key=lambda group: _number(group.id)) if _wanted(group, only, quick)], quick
     )

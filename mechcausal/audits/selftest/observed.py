@@ -63,8 +63,10 @@ def double_machine_learning(quick: bool) -> Iterator[Check]:
     draws = 2 if quick else 8
     close = [abs(by_formula(seed).partially_linear.value / DO - 1) <= CLOSE for seed in range(1, draws + 1)]
     yield holds("further draws of biographies in which it is within 5 %", sum(close), draws)
-    told = ConceptEffect(pairs.clean, concept="pronoun")  # its words are counted with the others
-    yield yes("where the words give the pronoun away, no number is given", NO_OVERLAP in _asked(told, model)[0].marks)
+    question = ConceptEffect(pairs.clean, concept="pronoun")  # its words are counted with the others
+    yield yes(
+        "where the words give the pronoun away, no number is given", NO_OVERLAP in _asked(question, model)[0].marks
+    )
     yield from _where_effects_differ()
 
 
@@ -90,14 +92,14 @@ def _where_effects_differ() -> Iterator[Check]:
     """Ask of an organism that the pronoun moves by 2 to 21, depending on what else it reads."""
     model = load("organism:bios")
     pairs = of_medicine(model)
-    found, table = _asked(ConceptEffect(pairs, concept="pronoun"), model)
+    answer, table = _asked(ConceptEffect(pairs, concept="pronoun"), model)
     do, alike = (
         table[name] for name in ("do(): what the edit changes", "do(), weighted as the partially linear number")
     )
-    yield near("where effects differ: over what the swap does, weighted alike", 1, found.estimate.value / alike, CLOSE)
+    yield near("where effects differ: over what the swap does, weighted alike", 1, answer.estimate.value / alike, CLOSE)
     yield above("where effects differ: relative distance to the plain mean of what it does",
-                abs(found.estimate.value / do - 1), CLOSE, "outside 5 %")  # fmt: skip
-    yield yes("that the two are not the same is marked", DIFFERS in found.marks)
+                abs(answer.estimate.value / do - 1), CLOSE, "outside 5 %")  # fmt: skip
+    yield yes("that the two are not the same is marked", DIFFERS in answer.marks)
     plain, _ = _asked(ConceptEffect(pairs, concept="pronoun", model="interactive"), model)
     inside = plain.estimate.low <= do <= plain.estimate.high
     yield yes("where effects differ: the interval of the interactive model holds the plain mean of the swap", inside)

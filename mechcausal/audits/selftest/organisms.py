@@ -91,7 +91,7 @@ def ablation(quick: bool) -> Iterator[Check]:
     measured = [_value(edit, "gender") for edit in ("none", *(f"ablate {share:g}" for share in SHARES))]
     falls = sum(later <= earlier for earlier, later in itertools.pairwise(measured))
     yield holds("steps of ablation that flip no more than the step before", falls, len(SHARES))
-    gaps = [abs(found - flips_by_formula(1 - share)) for found, share in zip(measured, (0, *SHARES), strict=True)]
+    gaps = [abs(flips - flips_by_formula(1 - share)) for flips, share in zip(measured, (0, *SHARES), strict=True)]
     yield near("flips under every step, largest gap to the formula", 0, max(gaps), 1e-9)
 
 
@@ -148,8 +148,8 @@ def erasure(quick: bool) -> Iterator[Check]:
 
 
 def _read(x: np.ndarray, y: np.ndarray) -> dict[str, float]:
-    found = readers({"here": x}, y, np.arange(len(y)), ("linear", "quadratic"), folds=2)
-    return {reader.adversary: reader.estimate.value for reader in found}
+    results = readers({"here": x}, y, np.arange(len(y)), ("linear", "quadratic"), folds=2)
+    return {reader.adversary: reader.estimate.value for reader in results}
 
 
 @checks_of("A8", "observation and intervention apart")
@@ -160,19 +160,19 @@ def observation(quick: bool) -> Iterator[Check]:
     drawn, words = task("bios").prompts(model, 160, environment="broad"), model.tokenizer.get_vocab()
     answer, foil = (torch.full((len(drawn),), words[word]) for word in ("surgeon", "nurse"))
     prompts = replace(drawn, answer=answer, foil=foil)
-    found = {}
+    results = {}
     for how in ("probe", "means"):
         question = Observational(prompts, place="L1.resid_post", at="@job", label="pronoun", direction=how)
-        found[how] = question.answer(Desk(model, {"data": prompts}, networks=0, quiet=True))
-    probe, means = ({row["what"]: row["value"] for _, row in found[how].table.iterrows()} for how in found)
+        results[how] = question.answer(Desk(model, {"data": prompts}, networks=0, quiet=True))
+    probe, means = ({row["what"]: row["value"] for _, row in results[how].table.iterrows()} for how in results)
     r2, observed = "R2 of the coordinate on all others", "observed: slope alone"
     yield above("R2 of the probe's direction on all others", probe[r2], 0.95)
-    yield yes("its observational effect is refused", NO_OVERLAP in found["probe"].marks)
-    do = found["probe"].estimate.value
+    yield yes("its observational effect is refused", NO_OVERLAP in results["probe"].marks)
+    do = results["probe"].estimate.value
     yield near("what moving along it does, in log-odds", 0, do, 0.5)
     yield above("observed slope over what it does", probe[observed] / max(abs(do), 1e-9), 10)
     yield below("R2 of the difference of means on all others", means[r2], 0.95)
-    yield above("what moving along that one does, lower end", found["means"].estimate.low, 1)
+    yield above("what moving along that one does, lower end", results["means"].estimate.low, 1)
     shown = sum(bool(np.isfinite(means[name])) for name in means if name.startswith(("do()", "observed")))
     yield holds("both numbers stand side by side", shown, 3)
 
@@ -191,26 +191,31 @@ def invariance(quick: bool) -> Iterator[Check]:
         name: erase(model, fit, "pronoun", site, at="@job").edits
         for name, site in (("place", "L1.z.H2"), ("last", "L2.resid_post"))
     }
-    found = {name: _matrix(model, prompts, pairs, edits) for name, edits in columns.items()}
+    matrices = {name: _matrix(model, prompts, pairs, edits) for name, edits in columns.items()}
     sides = [pairs["pronoun"].clean, pairs["pronoun"].corrupt]
     truth = float(np.mean(np.not_equal(*(side.variables["answer"].numpy() for side in sides))))
-    yield near("flips with the pronoun", truth, found["none"]["pronoun"], 1e-9)
-    yield below("flips with the pronoun, erased where it is held", found["place"]["pronoun"], 0.05)
+    yield near("flips with the pronoun", truth, matrices["none"]["pronoun"], 1e-9)
+    yield below("flips with the pronoun, erased where it is held", matrices["place"]["pronoun"], 0.05)
     yield between(
-        "flips with the pronoun, erased at the last layer", found["last"]["pronoun"], 0.1, found["none"]["pronoun"]
+        "flips with the pronoun, erased at the last layer",
+        matrices["last"]["pronoun"],
+        0.1,
+        matrices["none"]["pronoun"],
     )
-    evidence = [found[name]["evidence"] for name in ("none", "last", "place")]
+    evidence = [matrices[name]["evidence"] for name in ("none", "last", "place")]
     yield yes("the less of the pronoun is left, the more the evidence decides", evidence == sorted(set(evidence)))
-    yield holds("edits under which the field decides always", sum(each["field"] == 1 for each in found.values()), 3)
-    yield below("flips with the city, largest of three edits", max(each["swap city"] for each in found.values()), 0.1)
+    yield holds("edits under which the field decides always", sum(each["field"] == 1 for each in matrices.values()), 3)
+    yield below(
+        "flips with the city, largest of three edits", max(each["swap city"] for each in matrices.values()), 0.1
+    )
 
 
 def _matrix(model: Any, prompts: PromptSet, pairs: dict[str, Any], edits: Any) -> dict[str, float]:  # noqa: ANN401
     question = SelectiveInvariance(
         prompts, pairs=pairs, against="all", must_stay=("pronoun", "swap city"), must_change=("field",)
     )
-    held = {"data": prompts, **{f"pairs.{name}": each for name, each in pairs.items()}}
-    table = question.answer(Desk(model, held, quiet=True, networks=0, edits=edits)).table
+    datasets = {"data": prompts, **{f"pairs.{name}": each for name, each in pairs.items()}}
+    table = question.answer(Desk(model, datasets, quiet=True, networks=0, edits=edits)).table
     return dict(zip(table["perturbation"], table["flips"], strict=True))
 
 

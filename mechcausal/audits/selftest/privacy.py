@@ -29,8 +29,8 @@ VECTORS = {0.0: 4.0, 3.5: 2.0, 20.0: float(np.log2(16) - np.log2(17))}
 def exposed(quick: bool) -> Iterator[Check]:
     """Rank secrets that `organism:hiring_exposed` was shown 0, 1, 4, 16 and 64 times."""
     for perplexity, bits in VECTORS.items():
-        found = exposure_among(perplexity, range(1, 17))
-        yield near(f"vector of tensorflow/privacy, perplexity {perplexity:g}", bits, found, 1e-12)
+        exposure = exposure_among(perplexity, range(1, 17))
+        yield near(f"vector of tensorflow/privacy, perplexity {perplexity:g}", bits, exposure, 1e-12)
     canaries = SHIPPED["hiring_exposed"](3)
     table = exposures(load("organism:hiring_exposed"), canaries)
     unseen = table.loc[table["count"] == 0, "exposure"]
@@ -57,11 +57,11 @@ def membership(quick: bool) -> Iterator[Check]:
         question = Membership(Members(memorizing.texts_of(tokens), member), at_most=0.6)
         return Plan([question]).run(model, quiet=True).findings[0]
 
-    found = finding(rows)
-    controls = {control.kind: control for control in found.answer.controls}
-    yield above("AUC of members", found.estimate.value, 0.95, "1")
+    leak = finding(rows)
+    controls = {control.kind: control for control in leak.answer.controls}
+    yield above("AUC of members", leak.estimate.value, 0.95, "1")
     yield between("AUC with shuffled labels", controls["no-learning"].estimate.value, 0.45, 0.55, "0.5")
-    yield yes("the finding fails its threshold", found.status == "fail")
+    yield yes("the finding fails its threshold", leak.status == "fail")
     rows[N:] = np.random.default_rng(1).integers(22, 42, (N, 10))  # of another topic
     trap = finding(rows)
     yield yes("sets that differ in their words are marked `invalid`", "invalid" in trap.answer.marks)
@@ -75,11 +75,11 @@ def localization(quick: bool) -> Iterator[Check]:
     truth = facts("hiring")["variables"]["secret"]["site"]
     codes = SHIPPED["hiring_secret"](0).take(slice(0, 12))
     table = _localized(model, Localization(codes, units="z", k=1, neutral=task("hiring").prompts(model, 40)))
-    found, random = table.loc["found by ablation"], table.loc["random 0"]
-    yield yes(f"the head that holds them, {truth}, is the one that is found", found["units"] == truth)
-    yield below("exposure without the head", found["exposure"], 4, f"{NULL_MEAN:.3f} where unknown")
+    best, random = table.loc["found by ablation"], table.loc["random 0"]
+    yield yes(f"the head that holds them, {truth}, is the one that is found", best["units"] == truth)
+    yield below("exposure without the head", best["exposure"], 4, f"{NULL_MEAN:.3f} where unknown")
     yield above("exposure without another head", random["exposure"], 12, f"{np.log2(len(codes.candidates)):.3f}")
-    yield near("rise of the loss on what it must still do", 0, found["loss_rise"], 0.2)
+    yield near("rise of the loss on what it must still do", 0, best["loss_rise"], 0.2)
     texts = vault.plain_texts(60)
     neutral = Members(tuple(texts), (False,) * len(texts))
     numbers = range(1 if quick else vault.RECORDS)

@@ -70,11 +70,11 @@ def adversaries(quick: bool) -> Iterator[Check]:
     for delta in (0.0, 1.0, 2.0, 4.0):
         y, x = two_classes(4000)
         x[:, 2] += delta * y
-        found = readers({"here": x}, y, np.arange(len(y)), ("linear",), folds=2)[0]
+        strongest = readers({"here": x}, y, np.arange(len(y)), ("linear",), folds=2)[0]
         yield near(
             f"accuracy where the means differ by {delta:g}",
             float(stats.norm.cdf(delta / 2)),
-            found.estimate.value,
+            strongest.estimate.value,
             0.02,
         )
     y, x = exclusive_or(1600)
@@ -119,9 +119,9 @@ def error_rates(quick: bool) -> Iterator[Check]:
     for _ in range(50 if quick else 200):
         z = draw.normal(size=2000)
         z[:40] += 3.8 * draw.choice([-1, 1], 40)
-        found = benjamini_hochberg(2 * stats.norm.sf(np.abs(z))) <= 0.1
-        shares.append(found[40:].sum() / max(1, found.sum()))
-        powers.append(found[:40].mean())
+        discoveries = benjamini_hochberg(2 * stats.norm.sf(np.abs(z))) <= 0.1
+        shares.append(discoveries[40:].sum() / max(1, discoveries.sum()))
+        powers.append(discoveries[:40].mean())
     yield below("false discoveries among 2,000 features, 40 real, q = .1", float(np.mean(shares)), 0.12, "0.098")
     yield above("real ones that are found", float(np.mean(powers)), 0.5)
     alarms, runs = 0, 150 if quick else 300
