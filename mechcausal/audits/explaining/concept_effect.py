@@ -109,8 +109,8 @@ class ConceptEffect(AuditQuestion):
         """Return the adjusted effect, with the naive one and that of the edit beside it."""
         labels = labels_of(plain_prompts(desk.data), self.concept)
         kept = np.flatnonzero(labels.codes >= 0).tolist()
-        whole = len(kept) == len(labels.codes)
-        data = desk.data if whole else desk.data.take(kept)
+        all_labeled = len(kept) == len(labels.codes)
+        data = desk.data if all_labeled else desk.data.take(kept)
         prompts, value = plain_prompts(data), self._value(labels.classes)
         concept = (labels.codes[kept] == labels.classes.index(value)).astype(int)
         pairs = self._pairs({**desk.held, "data": data})
@@ -140,7 +140,7 @@ class ConceptEffect(AuditQuestion):
             adjusted, self._says(fitted, adjusted, do, value, labels.classes, why if refused else "", x.shape[1]),
             self._controls(desk, prompts, fitted), pd.DataFrame(rows, columns=["what", "value", "low", "high"]),
             (_figure(rows),), _examples(desk, prompts, labels.classes, labels.codes[kept], fitted),
-            dropped=() if whole else (("prompts without a label", len(labels.codes) - len(kept)),), marks=marks,
+            dropped=() if all_labeled else (("prompts without a label", len(labels.codes) - len(kept)),), marks=marks,
             cannot_fail=why if refused else "", units=() if refused else as_units(psi),
             unit_clusters=() if refused else tuple(prompts.clusters),
             assumptions=() if self.model == "interactive" else ("the concept adds the same to the outcome in every text",),
@@ -217,9 +217,9 @@ class ConceptEffect(AuditQuestion):
         return self.value or classes[1]
 
     @staticmethod
-    def _pairs(held: Mapping[str, Any]) -> Contrast | None:
-        given = held.get("pairs")
-        return given if given is not None else held["data"] if isinstance(held["data"], Contrast) else None
+    def _pairs(datasets: Mapping[str, Any]) -> Contrast | None:
+        given = datasets.get("pairs")
+        return given if given is not None else datasets["data"] if isinstance(datasets["data"], Contrast) else None
 
     def _described(self, desk: Desk, prompts: PromptSet, pairs: Contrast | None) -> tuple[np.ndarray, tuple[str, ...]]:
         texts = written(prompts, desk.model) if self.words else ()
@@ -320,14 +320,14 @@ def signs(pairs: Contrast, concept: str, value: str) -> np.ndarray:
 
 def _shuffled(desk: Desk, prompts: PromptSet, fitted: Double) -> Control:
     """Return the control "a concept that was dealt out at random over clusters"; nothing else tells it, so nothing is fitted."""
-    draw, own = np.random.default_rng([desk.seed, 83]), fitted.partially_linear.value
+    draw, effect = np.random.default_rng([desk.seed, 83]), fitted.partially_linear.value
     clusters, labels = units(prompts), fitted.concept.astype(int)
     names = None if len(np.unique(clusters)) == len(labels) else clusters
     left, sizes = fitted.left[1] - fitted.left[1].mean(), []
     for _ in range(_SHUFFLES):
         concept = shuffle_labels(labels, names, draw) - labels.mean()
         sizes.append(abs(float(concept @ left / (concept @ concept))))
-    p = (1 + sum(size >= abs(own) for size in sizes)) / (_SHUFFLES + 1)
+    p = (1 + sum(size >= abs(effect) for size in sizes)) / (_SHUFFLES + 1)
     mean = float(np.mean(sizes))
     says = (
         f"a concept dealt out at random over clusters, {_SHUFFLES} times, changes the log-odds by {mean:.3g} on average"
