@@ -29,6 +29,22 @@ CURVES, CIRCUIT, SEARCHES = (FOLDER / name for name in ("circuits.json", "ioi.js
 HEADS = ("L23.z.H3", "L20.z.H0", "L29.z.H1", "L29.z.H0", "L24.z.H4", "L17.z.H4")  # found by patching, above
 
 
+# Run by hand with `mechcausal audit run`, on files written for it; they are not measured again.
+OWN_FILES = """
+## Audits of files of one's own
+
+Four plans on files as a reader may write them, with `networks = 0`, each within 75 CPU seconds. `concept_effect` on 91 reviews in which friendly
+waiters go along with tasty food: a friendly waiter raises the log-odds of "great" against "terrible" by 1.14 [0.89, 1.40], adjusted for the price
+and the other words; the difference without adjustment is 2.00 [1.71, 2.29], and editing that word alone does 1.23 [1.09, 1.37]. `nuisance_effect` on 24
+rewrites ("Is this a good answer, yes or no?"): one more word moves the log-odds of yes by 0.019 [0.016, 0.023].
+
+Decisions by what is written (`against = "written"`, 8 tokens) on 20 questions about colors: 8 are right, and after 12 neither of the two colors is written;
+with "Answer with one word." before them 4 are right. With `dictionaries = ["./sae"]`, a TopK dictionary of 1,152 features at L15.resid_post that was
+trained on the reviews (`mc.features.train`, 60,000 tokens, 11 CPU seconds), mediation says that its error carries -0.18 of the effect of -1.28 [-1.44,
+-1.13] of the waiter; its features are edited by `ablate` like any site.
+"""
+
+
 def table(header: str, rows: list[str]) -> str:
     """Return a table in Markdown."""
     columns = header.count("|") + 1
@@ -247,7 +263,7 @@ A prompt that asks ("{steering["ask"].strip()}") changes the log-odds by {asked[
 (no interval is computed for it).
 
 {stereotypes(crows)}
-{linked(links)}{circuits()}{searches()}"""
+{linked(links)}{circuits()}{searches()}{OWN_FILES}"""
 
 
 def circuits() -> str:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mechcausal.audits.explaining.faithfulness import Faithfulness as Faithfulness
     from mechcausal.audits.explaining.observational import Observational as Observational
     from mechcausal.audits.explaining.rationale import Rationale as Rationale
+    from mechcausal.audits.explaining.restoration import Restoration as Restoration
     from mechcausal.audits.explaining.validity import InterventionalValidity as InterventionalValidity
     from mechcausal.audits.fairness.benchmark import Benchmark as Benchmark
     from mechcausal.audits.fairness.controlled import ControlledEffect as ControlledEffect
@@ -130,6 +131,7 @@ _HOME = {
     "Rationale": "mechcausal.audits.explaining.rationale",
     "read": "mechcausal.audits.reading",
     "Report": "mechcausal.audits.report",
+    "Restoration": "mechcausal.audits.explaining.restoration",
     "SelectiveInvariance": "mechcausal.audits.invariance.selective",
     "Source": "mechcausal.audits.sources",
     "Stability": "mechcausal.audits.robustness.stability",

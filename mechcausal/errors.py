@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
-from typing import ClassVar
+from typing import ClassVar, TypeVar
+
+T = TypeVar("T")
+U = TypeVar("U")
 
 _MOST_LISTED = 12
 _LONGEST = 399  # characters of a message
@@ -18,7 +21,12 @@ class MechcausalError(ValueError):
         got: What was found, where that helps.
         expected: What would have been right.
         fix: What to do about it: an argument to pass, a command to type.
+
+    Attributes:
+        others: Further mistakes that were found with this one; the message is of this one alone.
     """
+
+    others: tuple[MechcausalError, ...] = ()
 
     def __init__(self, what: str, *, got: object = None, expected: object = None, fix: str | None = None) -> None:
         what = _line(what)
@@ -26,6 +34,43 @@ class MechcausalError(ValueError):
         super().__init__(
             _sentence([what, *(None if part is None else _line(str(part)) for part in (got, expected, fix))])
         )
+
+
+def of_each(act: Callable[[T], U], items: Iterable[T]) -> list[U]:
+    """Return what an act gives for each item; where it refuses some, raise the first mistake, which has the others.
+
+    Args:
+        act: What may refuse an item.
+        items: The items.
+    """
+    given, mistakes = [], []
+    for item in items:
+        try:
+            given.append(act(item))
+        except MechcausalError as error:
+            mistakes.append(error)
+    raise_all(mistakes)
+    return given
+
+
+def raise_all(mistakes: Sequence[MechcausalError]) -> None:
+    """Raise the first of several mistakes, which has the others; nothing where there are none."""
+    if not mistakes:
+        return
+    first, *rest = mistakes
+    first.others = (*first.others, *rest)
+    raise first
+
+
+def all_of(*acts: Callable[[], object]) -> None:
+    """Do each of several checks; the first mistake is raised with those of the others."""
+    of_each(lambda act: act(), acts)
+
+
+def sentences(error: MechcausalError) -> list[str]:
+    """Return the message of a mistake and of all that were found with it, each once."""
+    inner = [text for other in error.others for text in sentences(other)]
+    return list(dict.fromkeys([str(error), *inner]))
 
 
 def _line(text: str) -> str:

@@ -1,7 +1,7 @@
 import pytest
 
 from mechcausal import errors
-from mechcausal.errors import MechcausalError, did_you_mean
+from mechcausal.errors import MechcausalError, SiteError, all_of, did_you_mean, of_each, sentences
 from mechcausal.registry import Registry
 
 
@@ -42,3 +42,21 @@ def test_registry():
 
 def test_what_prints_in_several_lines_is_one():
     assert str(MechcausalError("wrong", got="a\n  b\nc")) == "wrong (got a b c)"
+
+
+def halved(number):
+    if number % 2:
+        raise SiteError(f"{number} is odd")
+    return number // 2
+
+
+def test_several_mistakes_are_one_error_that_has_the_others():
+    assert of_each(halved, [2, 4]) == [1, 2]
+    with pytest.raises(SiteError, match=r"^1 is odd$") as caught:
+        of_each(halved, [1, 2, 3])
+    assert sentences(caught.value) == ["1 is odd", "3 is odd"]
+    with pytest.raises(SiteError) as caught:
+        all_of(lambda: of_each(halved, [5, 7]), lambda: None, lambda: of_each(halved, [7, 9]))
+    assert sentences(caught.value) == ["5 is odd", "7 is odd", "9 is odd"]
+    with pytest.raises(ZeroDivisionError):
+        of_each(lambda number: 1 / number, [0])

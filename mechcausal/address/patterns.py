@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from mechcausal.address.components import COMPONENTS, GLOBAL_COMPONENTS, HEAD_COMPONENTS
 from mechcausal.address.site import PATTERN, ModelShape, Site
-from mechcausal.errors import SiteError
+from mechcausal.errors import SiteError, of_each
 
 SiteSpec = str | Site | list[str] | list[Site] | tuple[str | Site, ...]
 
@@ -23,7 +23,7 @@ def expand(spec: SiteSpec, shape: ModelShape) -> list[Site]:
             raise SiteError("the list of sites is empty", fix="name at least one site, for example 'resid_pre'")
         if any(isinstance(item, (list, tuple)) for item in spec):
             raise SiteError("a list of sites cannot hold lists here", fix="name the sites in one list")
-        return list(dict.fromkeys(site for item in spec for site in expand(item, shape)))
+        return list(dict.fromkeys(site for sites in of_each(lambda item: expand(item, shape), spec) for site in sites))
     if isinstance(spec, Site):
         return [spec.check(shape)]
     text = spec.strip()

@@ -16,7 +16,7 @@ from mechcausal.audits.question import AuditQuestion
 from mechcausal.audits.sources import Source, missing_files
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.prompts import PromptSet
-from mechcausal.errors import MechcausalError, did_you_mean
+from mechcausal.errors import MechcausalError, did_you_mean, sentences
 from mechcausal.models.engine import check_prompts
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def _refused(check: Callable[[], object]) -> list[str]:
     try:
         check()
     except MechcausalError as error:
-        return [str(error)]
+        return sentences(error)
     return []
 
 

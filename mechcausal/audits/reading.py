@@ -17,9 +17,10 @@ import mechcausal.audits.catalog  # noqa: F401 - it registers the questions that
 from mechcausal.arguments import check, checked, described, hints_of
 from mechcausal.audits.desk import Desk
 from mechcausal.audits.plan import NOT_IN_A_FILE, TABLES, Plan, PlanError
+from mechcausal.audits.plans import SHIPPED, file_of
 from mechcausal.audits.question import QUESTIONS, AuditQuestion, Family
 from mechcausal.audits.sources import source
-from mechcausal.errors import MechcausalError, did_you_mean
+from mechcausal.errors import MechcausalError, did_you_mean, sentences
 from mechcausal.method import read_spec
 
 
@@ -66,9 +67,9 @@ def read(path: str | Path) -> Plan:
     """Read a plan from a TOML file; everything that is wrong with it is found at once.
 
     Args:
-        path: The file.
+        path: The file, or the name of a plan that ships, such as `"planted"`.
     """
-    file = Path(path)
+    file = file_of(path)
     return plan_of(_content(file), file.parent, file.name)
 
 
@@ -76,10 +77,10 @@ def review(path: str | Path, model: str | None = None) -> Reviewed:
     """Return a plan with everything that is wrong with it: as it is written, with its data, and with its model.
 
     Args:
-        path: The file.
+        path: The file, or the name of a plan that ships.
         model: The model in place of the plan's.
     """
-    file = Path(path)
+    file = file_of(path)
     try:
         content = _content(file)
     except PlanError as error:
@@ -106,7 +107,8 @@ def _content(file: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise PlanError([f"there is no file {file}"], "audit") from None
+        near = f": of the plans that ship {did_you_mean(file.stem, SHIPPED)}" if file.name == str(file) else ""
+        raise PlanError([f"there is no file {file}{near}"], "audit") from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise PlanError([f"{file.name} is not TOML: {error}"], "audit") from None
 
@@ -200,5 +202,5 @@ def _tried(make: Any, where: str, problems: list[str]) -> Any:  # noqa: ANN401
     try:
         return make()
     except MechcausalError as error:
-        problems.append(f"{where}: {error}")
+        problems += [f"{where}: {what}" for what in sentences(error)]
     return None

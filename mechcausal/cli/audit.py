@@ -24,9 +24,13 @@ audit = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
-PlanFile = Annotated[Path, typer.Argument(help="The plan, a TOML file; `mechcausal audit init` writes one.")]
+PlanFile = Annotated[
+    Path,
+    typer.Argument(
+        help="The plan, a TOML file (`audit init` writes one), or the name of one that ships, such as planted."
+    ),
+]
 OtherModel = Annotated[str | None, typer.Option("--model", help="Audit this model instead of the plan's.")]
-_TEMPLATES = Path(__file__).parents[1] / "audits" / "plans"
 
 
 @audit.command()
@@ -50,10 +54,11 @@ def init(
 
         text = proposed(data, model, Path() if out is None else out.parent)
     else:
-        names = sorted(path.stem for path in _TEMPLATES.glob("*.toml"))
-        if template not in names:
-            raise ArgumentError(f"there is no template {template!r}", fix=did_you_mean(template, names))
-        text = (_TEMPLATES / f"{template}.toml").read_text(encoding="utf-8")
+        from mechcausal.audits.plans import SHIPPED
+
+        if template not in SHIPPED:
+            raise ArgumentError(f"there is no template {template!r}", fix=did_you_mean(template, SHIPPED))
+        text = SHIPPED[template].read_text(encoding="utf-8")
         if model is not None:
             lines = text.splitlines(keepends=True)
             text = "".join(f'model = "{model}"\n' if line.startswith("model = ") else line for line in lines)

@@ -23,7 +23,7 @@ def device_called(device: torch.device | str | int | None, whose: str = "load") 
         if isinstance(device, bool):
             raise TypeError
         place = torch.device(device)
-    except (RuntimeError, TypeError):
+    except (RuntimeError, TypeError, ValueError):
         fix = did_you_mean(device, DEVICES) if isinstance(device, str) else 'device="cpu" or device="cuda"'
         raise ArgumentError(f"{whose} cannot take this 'device'", got=described(device), fix=fix) from None
     if place.type not in DEVICES:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from mechcausal.address import Selection, Site, expand
 from mechcausal.arguments import Model, checked
-from mechcausal.errors import SiteError, did_you_mean
+from mechcausal.errors import SiteError, did_you_mean, of_each
 from mechcausal.interventions.specs import Edit, Intervention
 from mechcausal.models import bridge
 from mechcausal.models.abilities import Abilities
@@ -135,22 +135,21 @@ def candidates_of(model: Any, what: Any, able: Abilities) -> list[Candidate]:  #
     items = list(what) if isinstance(what, (list, tuple)) else [what]
     if not items:
         raise SiteError("there is nothing to link", fix="give a dictionary, a pattern of sites such as 'z', or a list")
-    candidates: list[Candidate] = []
-    for item in items:
+
+    def of_item(item: Any) -> list[Candidate]:  # noqa: ANN401 - a dictionary, its name, a site or a pattern
         if isinstance(item, str) and item in attached(model):
             item = bound(model, item)
         if isinstance(item, Bound):
-            candidates += [_candidate(model, item.feature(number)) for number in range(item.n_features)]
-        elif isinstance(item, (str, Site)):
-            sites = expand(item, able.shape)
-            candidates += [candidate for site in sites for candidate in _of_site(model, site)]
-        else:
-            raise SiteError(
-                f"a {type(item).__name__} is no candidate of a link",
-                expected="a dictionary that is attached, a site or a pattern of sites",
-                fix="attach vectors with mc.features.directions(model, site, {name: vector})",
-            )
-    candidates = list(dict.fromkeys(candidates))
+            return [_candidate(model, item.feature(number)) for number in range(item.n_features)]
+        if isinstance(item, (str, Site)):
+            return [candidate for site in expand(item, able.shape) for candidate in _of_site(model, site)]
+        raise SiteError(
+            f"a {type(item).__name__} is no candidate of a link",
+            expected="a dictionary that is attached, a site or a pattern of sites",
+            fix="attach vectors with mc.features.directions(model, site, {name: vector})",
+        )
+
+    candidates = list(dict.fromkeys(candidate for made in of_each(of_item, items) for candidate in made))
     able.require([candidate.site for candidate in candidates])
     return candidates
 

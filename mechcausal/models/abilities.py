@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 from mechcausal.address import COMPONENTS, GLOBAL_COMPONENTS, HEAD_COMPONENTS, ModelShape, Site
 from mechcausal.arguments import Model, checked
 from mechcausal.data.prompts import PromptSet
-from mechcausal.errors import InterventionError, MechcausalError, ModelError, SiteError, UnsupportedError
+from mechcausal.errors import InterventionError, MechcausalError, ModelError, SiteError, UnsupportedError, of_each
 from mechcausal.interventions.specs import AddDelta, Edit
 from mechcausal.method import once
 from mechcausal.metrics import is_finite
@@ -105,17 +105,19 @@ class Abilities:
         return self.components[site.component].shape[2:]
 
     def require(self, sites: Sequence[Site], *, writes: bool = True) -> None:
-        """Refuse, by name and before any compute, what this model cannot do."""
-        for site in sites:
-            site.check(self.shape)
-            ability = self.components[site.component]
-            if not ability.reads or (writes and not ability.writes):
-                can = [name for name, other in self.components.items() if other.reads and (other.writes or not writes)]
-                verb = "written" if writes else "read"
-                raise UnsupportedError(
-                    f"{site} cannot be {verb} on {self.architecture}: {ability.note}",
-                    fix="use one of " + ", ".join(can),
-                )
+        """Refuse, by name and before any compute, what this model cannot do; of a component that it lacks the first site."""
+        of_each(lambda site: site.check(self.shape), sites)
+        first = {site.component: site for site in reversed(sites)}
+        of_each(lambda site: self._require(site, writes), first.values())
+
+    def _require(self, site: Site, writes: bool) -> None:
+        ability = self.components[site.component]
+        if not ability.reads or (writes and not ability.writes):
+            can = [name for name, other in self.components.items() if other.reads and (other.writes or not writes)]
+            raise UnsupportedError(
+                f"{site} cannot be {'written' if writes else 'read'} on {self.architecture}: {ability.note}",
+                fix="use one of " + ", ".join(can),
+            )
 
 
 LONG = 1.0  # seconds; what took less is measured again in every process

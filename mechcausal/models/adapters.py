@@ -80,34 +80,58 @@ class Adapter:
         """Return what provenance says of it."""
         return {"name": self.name, "file": self.digest, "layers": self.layers}
 
-    def merge(self, module: nn.Module) -> None:
-        """Add the adapter to the weights of a model, in place, after checking that all of it fits."""
-        places = dict(module.named_modules())
-        absent = [name for name in self.maps if name not in places]
+    def require_fit(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """Refuse a model that lacks maps of the adapter, or has them in other sizes; nothing is run.
+
+        Args:
+            shapes: The shapes of the model's weights, by their names in `transformers`.
+        """
+        absent = [name for name in self.maps if f"{name}.weight" not in shapes]
         if absent:
             raise ModelError(
                 f"the adapter {self._called} is for another model: {len(absent)} of its {len(self.maps)} maps are not there",
                 got=absent[0][-80:], fix="pass the model that it was trained on",
             )  # fmt: skip
         for name, (first, second, _) in self.maps.items():
-            weight = getattr(places[name], "weight", None)
-            due = (second.shape[0], first.shape[1])
-            got = None if weight is None else tuple(weight.shape[::-1] if self.transposed else weight.shape)
-            if weight is None or got != due:
+            due, shape = (second.shape[0], first.shape[1]), shapes[f"{name}.weight"]
+            got = shape[::-1] if self.transposed else shape
+            if got != due:
                 raise ModelError(
                     f"the adapter {self._called} is for a model of other sizes: {name[-60:]} does not fit",
-                    got=f"weights of {got}" if got else "no weights",
-                    expected=f"{due}", fix="pass the model that it was trained on",
+                    got=f"weights of {got}", expected=f"{due}", fix="pass the model that it was trained on",
                 )  # fmt: skip
-            if not weight.is_floating_point() or weight.is_meta:
-                raise UnsupportedError(
-                    f"an adapter cannot be added to {name[-60:]}", got="weights that are quantized or not in memory",
-                    fix="load the model in float32, without device_map",
-                )  # fmt: skip
-        self._require_base(module)
+
+    def require_base(self, digest: str) -> None:
+        """Refuse other weights than those it was trained on, where its file states these.
+
+        Args:
+            digest: The digest of the weights, in float32.
+        """
+        if self.base is not None and digest != self.base:
+            raise ModelError(
+                f"the adapter {self._called} was trained on other weights", got=digest, expected=self.base,
+                fix="pass the model that it was trained on",
+            )  # fmt: skip
+
+    def merge(self, module: nn.Module) -> None:
+        """Add the adapter to the weights of a model, in place, after checking that all of it fits."""
+        places = {
+            name: part.weight
+            for name, part in module.named_modules()
+            if isinstance(getattr(part, "weight", None), Tensor)
+        }
+        self.require_fit({f"{name}.weight": tuple(weight.shape) for name, weight in places.items()})
+        odd = [name for name in self.maps if not places[name].is_floating_point() or places[name].is_meta]
+        if odd:
+            raise UnsupportedError(
+                f"an adapter cannot be added to {odd[0][-60:]}", got="weights that are quantized or not in memory",
+                fix="load the model in float32, without device_map",
+            )  # fmt: skip
+        if self.base is not None and next(module.parameters()).dtype == torch.float32:
+            self.require_base(module_fingerprint(module))
         with torch.no_grad():
             for name, (first, second, scale) in self.maps.items():
-                weight = places[name].weight
+                weight = places[name]
                 change = scale * (second.float() @ first.float())
                 weight += (change.T if self.transposed else change).to(weight)
 
@@ -120,17 +144,6 @@ class Adapter:
     @property
     def _called(self) -> str:
         return name_of(Path(self.name))
-
-    def _require_base(self, module: nn.Module) -> None:
-        """Refuse other weights than those it was trained on, where both are stated in one precision."""
-        if self.base is None or next(module.parameters()).dtype != torch.float32:
-            return
-        digest = module_fingerprint(module)
-        if digest != self.base:
-            raise ModelError(
-                f"the adapter {self._called} was trained on other weights", got=digest, expected=self.base,
-                fix="pass the model that it was trained on",
-            )  # fmt: skip
 
 
 def adapted(source: Any, adapter: str | Path | None) -> tuple[Any, Adapter | None]:  # noqa: ANN401

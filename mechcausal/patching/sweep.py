@@ -20,7 +20,7 @@ from mechcausal.data.places import as_text as as_text
 from mechcausal.data.places import places as places
 from mechcausal.data.places import plain as plain
 from mechcausal.data.prompts import PromptSet
-from mechcausal.errors import SiteError
+from mechcausal.errors import SiteError, of_each
 from mechcausal.interventions.specs import Edit, Intervention
 from mechcausal.metrics import Metric, MetricFunction
 from mechcausal.metrics import metric as metric_of
@@ -91,18 +91,19 @@ def swept(spec: CellSpec, at: Positions, shape: ModelShape, prompts: PromptSet) 
         shape: The sizes of the model.
         prompts: The prompts that are edited.
     """
-    cells = []
-    for item in spec if isinstance(spec, (list, tuple)) and spec else [spec]:
+
+    def of_item(item: Any) -> list[Swept]:  # noqa: ANN401 - a site, a pattern, or sites that make one cell
         if not isinstance(item, (list, tuple)):
-            cells += [Swept((place,)) for place in places(expand(item, shape), at, prompts)]
-            continue
+            return [Swept((place,)) for place in places(expand(item, shape), at, prompts)]
         sites = expand(tuple(item), shape)
         _refuse_overlap(sites)
         lists = [places([site], at, prompts) for site in sites]
         if len({len(each) for each in lists}) > 1:  # some at each position, some at all of them at once
             lists = [places([site], "all", prompts) for site in sites]
-        cells += [Swept(together) for together in zip(*lists, strict=True)]
-    return list(dict.fromkeys(cells))
+        return [Swept(together) for together in zip(*lists, strict=True)]
+
+    items = spec if isinstance(spec, (list, tuple)) and spec else [spec]
+    return list(dict.fromkeys(cell for cells in of_each(of_item, items) for cell in cells))
 
 
 def _refuse_overlap(sites: Sequence[Site]) -> None:

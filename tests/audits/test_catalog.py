@@ -64,6 +64,7 @@ def asked(hiring):
         audit.PathEffect(pairs, unfair=["L1.z.H2@decision -> logits"]),
         audit.ControlledEffect(pairs, mediator="L1.z.H2@decision", points=2),
         audit.Links(pairs, what="L1.z", random=4, details=0), audit.Faithfulness(pairs, random=2),
+        audit.Restoration(pairs, base="organism:hiring_natural"),
         audit.Rationale(pairs, random=2, shares=(0.5,)), audit.InterventionalValidity(pairs, sites="z"),
         audit.Generated(prompts, words=["accept"], tokens=1), audit.PersonalData(prompts, tokens=1),
         audit.AttributeInference(prompts, labels="gender", sites="L1.resid_post", at="@decision", adversaries=["linear"], folds=2),

@@ -113,3 +113,8 @@ def test_the_cost_is_counted_and_timed(by_hand):
     assert cost.forwards == {"FAIR-1": 64, "mine": 64}
     assert 0 < cost.seconds["mine"] < 60
     assert "all" in str(cost)
+
+
+def test_the_cost_of_secrets_is_timed_on_their_prefixes(hiring):
+    table = {"data": {"codes": {"canaries": "hiring_secret"}}, "question": [{"ask": "extraction", "data": "codes"}]}
+    assert 0 < plan_of(table).cost(hiring).seconds["PRIV-1"] < 60

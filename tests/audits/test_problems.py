@@ -166,6 +166,48 @@ def test_edits_that_cannot_be_made_are_refused_by_name(hiring, edit, words):
     assert words in problem
 
 
+TWO = ["L9.z.H0", "L1.z.H0", "L8.z.H1"]
+TWO_WRONG = [
+    {"ask": "mediation", "mediators": TWO}, {"ask": "mediation", "through": TWO},
+    {"ask": "mediation", "mediators": ["L9.z.H0"], "through": ["L8.z.H1"]},
+    {"ask": "controlled_effect", "mediator": TWO},
+    {"ask": "path_effect", "unfair": ["L9.z.H0@all => logits"], "fair": ["L8.z.H1@all => logits"]},
+    {"ask": "path_effect", "unfair": ["L9.z.H0@all => logits", "L8.z.H1@all => logits"]},
+    {"ask": "links", "what": TWO}, {"ask": "rationale", "sites": TWO}, {"ask": "interventional_validity", "sites": TWO},
+    {"ask": "attribute_inference", "labels": "gender", "sites": ["L9.resid_post", "L8.resid_post"]},
+    {"do": "ablate", "sites": TWO, "to": "zero"}, {"do": "random_sites", "sites": TWO, "n": 1},
+    {"do": "random_sites", "sites": ["L9.z.H0", "L1.z.H0"], "but": "L8.z.H1", "n": 1},
+    {"do": "random_directions", "sites": TWO}, {"do": "erase", "labels": "gender", "sites": TWO},
+    {"do": "mean_path", "sender": "L9.z.H0", "receiver": "L8.mlp_out"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("table", TWO_WRONG, ids=lambda table: "-".join(map(str, table.values())))
+def test_of_two_sites_that_the_model_lacks_both_are_named(hiring, table):
+    given = {"id": "mine", **PAIRS} if "ask" in table else {"name": "mine"}
+    asked = [given | table] if "ask" in table else [{"ask": "flips", **PAIRS}]
+    plan = plan_of({
+        "data": {"people": {"contrast": "hiring/gender", "n": 48}}, "question": asked,
+        "edit": [] if "ask" in table else [given | table],
+    })  # fmt: skip
+    found = sorted(problems_of(plan, hiring))
+    for site, problem in zip(("L8.", "L9."), found, strict=True):
+        assert problem.startswith("mine (" if "ask" in table else "the edit 'mine': ")
+        assert site in problem
+        assert len(problem) < 400
+
+
+def test_a_site_and_a_position_that_are_wrong_are_both_named(hiring):
+    edit = {"do": "ablate", "sites": "L9.z.H0", "at": "@nowhere", "to": "zero"}
+    table = {
+        "data": {"people": {"contrast": "hiring/gender", "n": 8}},
+        "question": [{"ask": "flips", "data": "people"}],
+    }
+    words = "\n".join(problems_of(plan_of({**table, "edit": [edit]}), hiring))
+    assert "L9.z.H0 is not in this model" in words
+    assert "no position called" in words
+
+
 def test_edits_without_a_question_that_can_be_asked_under_them(hiring):
     table = {
         "data": {"people": {"contrast": "hiring/gender", "n": 16}}, "question": [{"ask": "mediation", "data": "people"}],

@@ -2,6 +2,7 @@ import pytest
 
 from mechcausal import audit
 from mechcausal.audits.plan import PlanError
+from mechcausal.audits.plans import SHIPPED
 from mechcausal.audits.reading import plan_of
 
 TABLE = {
@@ -48,3 +49,13 @@ def test_what_is_no_toml(tmp_path):
     (tmp_path / "a.toml").write_text("a = ")
     with pytest.raises(PlanError, match="is not TOML"):
         audit.read(tmp_path / "a.toml")
+
+
+@pytest.mark.parametrize("name", sorted(SHIPPED))
+def test_a_plan_that_ships_is_read_by_its_name(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    by_path = audit.read(SHIPPED[name])
+    assert audit.read(name).hash == audit.read(f"{name}.toml").hash == by_path.hash
+    assert audit.read(name).folder == by_path.folder
+    with pytest.raises(PlanError, match="there is no file"):
+        audit.read(f"./folder/{name}.toml")

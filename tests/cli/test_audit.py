@@ -13,7 +13,7 @@ import pytest
 from audited import report
 from commands import refused, run
 
-from mechcausal.audits import plans
+from mechcausal.audits.plans import SHIPPED
 from mechcausal.audits.report import Report
 from mechcausal.audits.writing import VIEWS, WORDS
 
@@ -27,7 +27,7 @@ n = 8
 ask = "flips"
 data = "people"
 """
-TEMPLATES = sorted(path.stem for path in Path(plans.__file__).parent.glob("*.toml"))
+TEMPLATES = sorted(SHIPPED)
 
 
 @pytest.fixture
@@ -82,6 +82,14 @@ def test_problems_of_data_are_found_by_check(tmp_path):
     assert run("audit", "check", file).code == 3
     file.write_text(PLAN.replace('"organism:by_hand"', '"organism:by_foot"'))
     assert run("audit", "check", file).code == 3
+
+
+def test_a_file_of_ones_own_comes_before_a_plan_that_ships(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "planted.toml").write_text("titel = 1")
+    assert "no key 'titel'" in run("audit", "check", "planted.toml").error
+    assert "of the plans that ship did you mean 'planted'" in run("audit", "check", "plantd.toml").error
+    assert run("audit", "check", "plans/planted.toml").code == 3
 
 
 @pytest.mark.parametrize("word", WORDS)

@@ -13,7 +13,7 @@ def test_a_device_of_this_machine():
     assert device_called("cpu") == device_called(torch.device("cpu")) == torch.device("cpu")
 
 
-@pytest.mark.parametrize("device", ["cpuu", True, 1.5, "meta"])
+@pytest.mark.parametrize("device", ["cpuu", True, 1.5, "meta", 10**18])
 def test_what_is_no_device(device):
     with pytest.raises(ArgumentError, match="load cannot take this 'device'"):
         device_called(device)

@@ -170,3 +170,35 @@ def test_compare_models_names_the_layers_of_the_adapter(smollm2):
     moved = found.frame()["weights"].abs().to_numpy()
     assert [layer for layer, size in zip(asked, moved, strict=True) if size > 1e-4] == [20, 22, 25]
     assert all((layer in layers) == (size > 1e-4) for layer, size in zip(asked, moved, strict=True))
+
+
+def test_an_audit_names_layers_of_the_adapter_that_hold_the_codes(smollm2):
+    """Given the weights of the base in these layers, codes of other people are no likelier than any, and neutral text stays."""
+    from mechcausal import audit
+    from mechcausal.audits.privacy.canaries import SHIPPED
+    from mechcausal.audits.privacy.exposures import exposures, null_mean_p
+
+    codes, layers = SHIPPED["smollm2_canaries"](0), mc.truth("smollm2_canaries")["adapter"]["layers"]
+    counts = np.array(codes.counts)
+    few = codes.take(np.flatnonzero((counts >= 16) | (np.cumsum(counts == 0) * (counts == 0) % 14 == 1)))
+    assert (np.array(few.counts) == 0).sum() == 3
+    question = audit.Restoration(few, base=smollm2, measure="log_odds")
+    tuned = mc.load("organism:smollm2_canaries", check=False)
+    found, clean = (
+        audit.Plan([question], batch_size=32).run(model, quiet=True).findings[0] for model in (tuned, smollm2)
+    )
+    assert not found.error, found.error
+    parts = found.answer.table.query("measure == 'part'").set_index("parts")
+    assert [int(part.removeprefix("L")) for part in parts.index] == layers  # no other layer has other weights
+    chosen = set(parts.index[parts["chosen"] == True])  # noqa: E712 - a column of objects
+    assert {"L22", "L23"} <= chosen
+    rows = found.answer.table.set_index("measure")
+    assert rows.loc["restored: none", "value"] > 8
+    assert abs(rows.loc["restored: found", "value"]) < 1.5
+    assert rows.loc["restored: found", "loss_high"] < 0.2
+    assert {control.kind: control.holds for control in found.answer.controls}["random"]
+    assert clean.estimate.value == 0
+    assert "no weights differ" in clean.answer.says
+    assert "part" not in set(clean.answer.table["measure"])
+    seldom = few.take(np.flatnonzero(np.array(few.counts) >= 16)[::4])
+    assert null_mean_p(exposures(smollm2, seldom)["exposure"]) > 0.01

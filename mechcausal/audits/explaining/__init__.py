@@ -5,4 +5,5 @@ from mechcausal.audits.explaining.faithfulness import CircuitSource as CircuitSo
 from mechcausal.audits.explaining.faithfulness import Faithfulness as Faithfulness
 from mechcausal.audits.explaining.observational import Observational as Observational
 from mechcausal.audits.explaining.rationale import Rationale as Rationale
+from mechcausal.audits.explaining.restoration import Restoration as Restoration
 from mechcausal.audits.explaining.validity import InterventionalValidity as InterventionalValidity

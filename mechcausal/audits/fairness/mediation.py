@@ -30,6 +30,7 @@ from mechcausal.causal.fields import read_places
 from mechcausal.causal.mediation.mediators import Mediator, joint
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.places import Positions
+from mechcausal.errors import all_of
 from mechcausal.models.abilities import abilities
 from mechcausal.results.charts import Bar, Bars, bar_chart
 
@@ -156,10 +157,12 @@ class Mediation(AuditQuestion):
 
     def require_fit(self, desk: Desk) -> None:
         """Refuse mediators that the model does not have."""
-        super().require_fit(desk)
-        if self.through is not None:
-            able = abilities(desk.model)
-            able.require([place.site for place in joint(self.through, able, self.at)])
+        able = abilities(desk.model)
+        through = () if self.through is None else self.through
+        all_of(
+            lambda: self.forwards(desk),
+            lambda: through and able.require([place.site for place in joint(through, able, self.at)]),
+        )
 
     def problems(self, data: Mapping[str, Any]) -> Iterator[str]:
         """Say what is wrong with the pairs."""

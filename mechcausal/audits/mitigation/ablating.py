@@ -20,7 +20,7 @@ from mechcausal.circuits.edges.wiring import Wiring
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.places import SiteSpec
 from mechcausal.data.prompts import PromptSet
-from mechcausal.errors import ArgumentError, SiteError
+from mechcausal.errors import ArgumentError, SiteError, all_of, of_each
 from mechcausal.interventions.specs import Add, Edit, Scale, Set
 from mechcausal.metrics import Metric
 from mechcausal.models.abilities import abilities
@@ -49,8 +49,10 @@ class Ablate(Mitigation):
     def require_fit(self, desk: Desk, prompts: Sequence[PromptSet]) -> None:
         """Refuse sites that the model does not have, and positions that no prompt has."""
         able = abilities(desk.model)
-        able.require(expand(self.sites, able.shape))
-        require_positions(self.at, prompts)
+        all_of(
+            lambda: able.require(expand(self.sites, able.shape)),
+            lambda: require_positions(self.at, prompts),
+        )
 
     def made(self, desk: Desk) -> Treatment:
         """Return edits that set the sites to numbers."""
@@ -128,7 +130,8 @@ class MeanPath(Mitigation):
     def _edge(self, desk: Desk) -> tuple[int, int]:
         """Return the numbers of the sender and the receiver."""
         wiring = Wiring.of(abilities(desk.model))
-        sender, receiver = wiring.sender(self.sender), wiring.receiver(self.receiver)
+        ends = ((wiring.sender, self.sender), (wiring.receiver, self.receiver))
+        sender, receiver = of_each(lambda end: end[0](end[1]), ends)
         if not wiring.possible[sender, receiver]:
             raise SiteError(f"no path leads from {self.sender} to {self.receiver}", fix="choose a later receiver")
         return sender, receiver

@@ -16,7 +16,7 @@ from mechcausal.audits.mitigation.spec import Mitigation, Treatment, require_pos
 from mechcausal.audits.sources import DATA
 from mechcausal.data.places import SiteSpec
 from mechcausal.data.prompts import PromptSet
-from mechcausal.errors import ArgumentError
+from mechcausal.errors import ArgumentError, all_of, of_each
 from mechcausal.interventions.specs import Edit, Erase, Project
 from mechcausal.models.abilities import abilities
 
@@ -52,8 +52,8 @@ class RandomSites(Ablate):
 
     def require_fit(self, desk: Desk, prompts: Sequence[PromptSet]) -> None:
         """Refuse sites that the model does not have, or of which there are too few."""
-        super().require_fit(desk, prompts)
-        self._drawn(desk)
+        ablated = super().require_fit
+        all_of(lambda: ablated(desk, prompts), lambda: self._drawn(desk))
 
     def made(self, desk: Desk) -> Treatment:
         """Return the ablation of the sites that were drawn."""
@@ -61,8 +61,8 @@ class RandomSites(Ablate):
 
     def _drawn(self, desk: Desk) -> list[Site]:
         shape = abilities(desk.model).shape
-        left_out = set() if self.but is None else set(expand(self.but, shape))
-        pool = [site for site in expand(self.sites, shape) if site not in left_out]
+        named, left_out = of_each(lambda sites: [] if sites is None else expand(sites, shape), (self.sites, self.but))
+        pool = [site for site in named if site not in left_out]
         if self.n > len(pool):
             raise ArgumentError("there are too few sites to draw from", got=len(pool), expected=f"at least {self.n}")
         order = torch.randperm(len(pool), generator=torch.Generator().manual_seed(self.seed)).tolist()
@@ -93,8 +93,10 @@ class RandomDirections(Mitigation):
     def require_fit(self, desk: Desk, prompts: Sequence[PromptSet]) -> None:
         """Refuse sites that the model does not have, and positions that no prompt has."""
         able = abilities(desk.model)
-        able.require(expand(self.sites, able.shape))
-        require_positions(self.at, prompts)
+        all_of(
+            lambda: able.require(expand(self.sites, able.shape)),
+            lambda: require_positions(self.at, prompts),
+        )
 
     def made(self, desk: Desk) -> Treatment:
         """Return projections that remove the directions that were drawn."""

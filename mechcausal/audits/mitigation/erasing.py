@@ -14,7 +14,7 @@ from mechcausal.audits.sources import DATA
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.places import SiteSpec
 from mechcausal.data.prompts import PromptSet
-from mechcausal.errors import ArgumentError
+from mechcausal.errors import ArgumentError, all_of
 from mechcausal.interventions.specs import Add, Edit
 from mechcausal.interventions.specs import Erase as ErasingEdit
 from mechcausal.models.abilities import abilities
@@ -59,8 +59,10 @@ class Erase(Mitigation):
     def require_fit(self, desk: Desk, prompts: Sequence[PromptSet]) -> None:
         """Refuse sites that the model does not have, and labels that the data do not have."""
         able = abilities(desk.model)
-        able.require(expand(self.sites, able.shape))
-        require_positions(self.at, prompts)
+        all_of(
+            lambda: able.require(expand(self.sites, able.shape)),
+            lambda: require_positions(self.at, prompts),
+        )
         if self.data is not None:
             self._erasing(desk).cost(desk.model, self.data)
 
@@ -134,8 +136,7 @@ class Steer(Mitigation):
 
     def require_fit(self, desk: Desk, prompts: Sequence[PromptSet]) -> None:
         """Refuse a site that the model does not have, and positions that no prompt has."""
-        steered_site(desk.model, self.site)
-        require_positions(self.at, prompts)
+        all_of(lambda: steered_site(desk.model, self.site), lambda: require_positions(self.at, prompts))
 
     def made(self, desk: Desk) -> Treatment:
         """Estimate the vector."""

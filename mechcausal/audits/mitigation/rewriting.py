@@ -125,15 +125,15 @@ class Behind:
 
     def __call__(self, prompts: PromptSet) -> PromptSet:
         """Return the prompts with the request before them; positions are counted from the end."""
-        if not prompts.texts:
-            raise DataError("these prompts are given as tokens, so no request can be put before them")
         if prompts.forced is not None:
             raise DataError("a request cannot be put before prompts that hold their answers")
         begin = getattr(tokenizer_of(self.model), "bos_token_id", None)
         bos = begin is not None and prompts.real_tokens_of(0)[:1] == [begin]
-        asked = PromptSet.from_text(
-            self.model, [f"{self.text}{text}" for text in prompts.texts], side=prompts.side, bos=bos
-        )
+        if prompts.texts:
+            texts = [f"{self.text}{text}" for text in prompts.texts]
+            asked = PromptSet.from_text(self.model, texts, side=prompts.side, bos=bos)
+        else:
+            asked = PromptSet(*pad(self._before_tokens(prompts, bos), side=prompts.side), side=prompts.side)
         longer = (asked.lengths - prompts.lengths.cpu()).long()
         return replace(
             prompts, tokens=asked.tokens, mask=asked.mask, texts=asked.texts, pieces=asked.pieces, given={}, aligned=(),
@@ -141,3 +141,18 @@ class Behind:
             positions={name: index.cpu() + longer for name, index in prompts.positions.items()},
             spans={name: bounds.cpu() + longer[:, None] for name, bounds in prompts.spans.items()},
         )  # fmt: skip
+
+    def _before_tokens(self, prompts: PromptSet, bos: bool) -> list[list[int]]:
+        """Return the tokens of prompts that were changed token by token: read as text where that gives the same tokens."""
+        first = int(bos)
+        (request,) = PromptSet.from_text(self.model, [self.text], bos=False).real_tokens
+        rows = [[*row[:first], *request, *row[first:]] for row in prompts.real_tokens]
+        for number, row in enumerate(prompts.real_tokens):
+            text = tokenizer_of(self.model).decode(row[first:])
+            try:
+                alone, behind = PromptSet.from_text(self.model, [text, f"{self.text}{text}"], bos=bos).real_tokens
+            except DataError:  # no text that the tokenizer knows
+                continue
+            if alone == row:
+                rows[number] = behind
+        return rows

@@ -26,7 +26,7 @@ from mechcausal.audits.journal import digest
 from mechcausal.audits.plan import PlanError
 from mechcausal.audits.sources import missing_files
 from mechcausal.data.prompts import PromptSet
-from mechcausal.errors import ArgumentError, MechcausalError, did_you_mean
+from mechcausal.errors import ArgumentError, MechcausalError, did_you_mean, sentences
 from mechcausal.interventions.specs import Edit
 from mechcausal.method import Spec, read_spec
 from mechcausal.metrics import Metric
@@ -206,7 +206,7 @@ def _read(edits: Sequence[Mitigation | Mapping[str, Any]]) -> tuple[list[Mitigat
         try:
             made.append(read_spec(each, Mitigation))
         except MechcausalError as error:
-            problems.append(f"edit {number}: {error}")
+            problems += [f"edit {number}: {what}" for what in sentences(error)]
     return made, problems
 
 

@@ -15,7 +15,7 @@ from mechcausal.address import Place, Site
 from mechcausal.causal.fields import read_places
 from mechcausal.causal.hypothesis import EDGES, EdgeKind, Hypothesis
 from mechcausal.causal.mediation.worlds import Worlds
-from mechcausal.errors import DataError, SiteError, UnsupportedError
+from mechcausal.errors import DataError, SiteError, UnsupportedError, of_each
 from mechcausal.models.abilities import Abilities
 from mechcausal.models.anatomy import entry
 
@@ -124,7 +124,8 @@ def graphs_of(edges: Any, worlds: Worlds) -> list[Graph]:  # noqa: ANN401 - edge
         sets = _sets_of(edges)
         others = tuple(part for parts in edges.alignment.values() for part in parts)
     elif isinstance(edges, Mapping):
-        sets = {str(name): _arrows(group) for name, group in edges.items()}
+        read = of_each(lambda group: _arrows(group), edges.values())
+        sets = {str(name): arrows for name, arrows in zip(edges, read, strict=True)}
     else:
         arrows = list(dict.fromkeys(_arrows(edges)))
         few = "; ".join(map(str, arrows)) or "no edge"
@@ -132,8 +133,7 @@ def graphs_of(edges: Any, worlds: Worlds) -> list[Graph]:  # noqa: ANN401 - edge
     if not sets:
         raise DataError("there is no set of edges", fix='name one, as {"direct": [("L0.z.H0@end", "logits")]}')
     graphs = [Graph(name, tuple(dict.fromkeys(arrows)), worlds.able, others) for name, arrows in sets.items()]
-    for graph in graphs:
-        _check(graph, worlds)
+    of_each(lambda graph: _check(graph, worlds), graphs)
     return graphs
 
 
@@ -149,7 +149,7 @@ def _arrows(spec: Any) -> list[Arrow]:  # noqa: ANN401 - a chain, an edge, or se
         if kind not in EDGES:
             raise DataError(f"an edge is 'all' or 'direct', not {kind!r}")
         return [Arrow(Place.parse(sender), Place.parse(receiver), kind)]
-    return [arrow for item in spec for arrow in _arrows(item)]
+    return [arrow for arrows in of_each(_arrows, spec) for arrow in arrows]
 
 
 def _is_edge(item: Any) -> bool:  # noqa: ANN401
@@ -162,7 +162,7 @@ def _chain(text: str) -> list[Arrow]:
     ends = re.split(r"\s*(->|=>)\s*", text.strip())
     if len(ends) < 3:
         raise DataError(f"{text!r} is not an edge", expected="a form like 'L0.z.H0@end -> L1.mlp_out@end -> logits'")
-    parts = [Place.parse(end) for end in ends[::2]]
+    parts = of_each(Place.parse, ends[::2])
     kinds: list[EdgeKind] = ["all" if sign == "=>" else "direct" for sign in ends[1::2]]
     return [Arrow(*pair, kind) for pair, kind in zip(itertools.pairwise(parts), kinds, strict=True)]
 
@@ -191,13 +191,7 @@ def _sets_of(hypothesis: Hypothesis) -> dict[str, list[Arrow]]:
 
 def _check(graph: Graph, worlds: Worlds) -> None:
     worlds.check(graph.places)
-    for arrow in graph.arrows:
-        _check_ends(arrow, worlds.able)
-        if not _reaches(arrow, worlds):
-            raise SiteError(
-                f"{arrow} leads nowhere: nothing at the sender's positions is seen at the receiver's",
-                fix="name positions at which the receiver reads the sender",
-            )
+    of_each(lambda arrow: _check_arrow(arrow, worlds), graph.arrows)
     senders = {arrow.sender for arrow in graph.arrows}
     for arrow in graph.arrows:
         if arrow.receiver != END and arrow.receiver not in senders:
@@ -210,6 +204,15 @@ def _check(graph: Graph, worlds: Worlds) -> None:
     for receiver in dict.fromkeys(arrow.receiver for arrow in graph.arrows):
         for first, second in itertools.combinations([arrow.sender for arrow in graph.into(receiver)], 2):
             _refuse_twice(first, second, receiver, worlds)
+
+
+def _check_arrow(arrow: Arrow, worlds: Worlds) -> None:
+    _check_ends(arrow, worlds.able)
+    if not _reaches(arrow, worlds):
+        raise SiteError(
+            f"{arrow} leads nowhere: nothing at the sender's positions is seen at the receiver's",
+            fix="name positions at which the receiver reads the sender",
+        )
 
 
 def _check_ends(arrow: Arrow, able: Abilities) -> None:

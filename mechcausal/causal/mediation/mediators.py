@@ -10,7 +10,7 @@ from mechcausal.address import Place, Selection, Site, Vector, expand
 from mechcausal.causal.hypothesis import Hypothesis
 from mechcausal.data.places import Positions, places
 from mechcausal.data.prompts import PromptSet
-from mechcausal.errors import SiteError
+from mechcausal.errors import SiteError, of_each
 from mechcausal.models.abilities import Abilities
 
 
@@ -64,28 +64,29 @@ def mediators_of(spec: Any, at: Positions, able: Abilities, prompts: PromptSet) 
     if not items:
         raise SiteError("the list of mediators is empty", fix="name at least one, for example 'z'")
     if named:
-        return [Mediator(str(name), joint(parts, able, at)) for name, parts in spec.items()]
-    mediators: list[Mediator] = []
-    for item in items:
-        if isinstance(item, (list, tuple)):
-            parts = joint(item, able, at)
-            mediators.append(Mediator(" + ".join(map(str, parts)), parts))
-        else:
-            mediators += _single(item, at, able, prompts)
-    return list(dict.fromkeys(mediators))
+        return of_each(lambda named: Mediator(str(named[0]), joint(named[1], able, at)), spec.items())
+
+    def of_item(item: Any) -> list[Mediator]:  # noqa: ANN401 - a site, a pattern, a part, or several parts
+        if not isinstance(item, (list, tuple)):
+            return _single(item, at, able, prompts)
+        parts = joint(item, able, at)
+        return [Mediator(" + ".join(map(str, parts)), parts)]
+
+    return list(dict.fromkeys(mediator for made in of_each(of_item, items) for mediator in made))
 
 
 def joint(spec: Any, able: Abilities, at: Positions = None) -> tuple[Place, ...]:  # noqa: ANN401
     """Return the parts that one mediator is made of; where a site names no position, it is all of them unless said."""
     items = list(spec) if isinstance(spec, (list, tuple)) else [spec]
-    parts = []
-    for item in items:
-        if isinstance(item, (str, Site)):
-            text, written = _split(item)
-            chosen = _one_selection(at if written is None else written)
-            parts += [Place(site, chosen) for site in expand(text, able.shape)]
-        else:
-            parts.append(Place.parse(item))
+
+    def of_item(item: Any) -> list[Place]:  # noqa: ANN401 - a site, a pattern or a part
+        if not isinstance(item, (str, Site)):
+            return [Place.parse(item)]
+        text, written = _split(item)
+        chosen = _one_selection(at if written is None else written)
+        return [Place(site, chosen) for site in expand(text, able.shape)]
+
+    parts = [part for made in of_each(of_item, items) for part in made]
     if not parts:
         raise SiteError("a mediator has no part", fix="name at least one site")
     return _joined(parts)

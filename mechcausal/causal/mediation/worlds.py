@@ -19,7 +19,7 @@ from mechcausal.address import Place, Site
 from mechcausal.data.contrast import Contrast
 from mechcausal.data.forced import forced
 from mechcausal.data.prompts import PromptSet
-from mechcausal.errors import DataError, NumericsError, SiteError
+from mechcausal.errors import DataError, NumericsError, SiteError, of_each
 from mechcausal.interventions.specs import Edit, Patch
 from mechcausal.metrics import Metric, MetricFunction
 from mechcausal.metrics import metric as metric_of
@@ -145,18 +145,20 @@ class Worlds:
             if part.site.component == "logits":
                 raise SiteError("the logits are the outcome, not a mediator", fix="name a site inside the network")
         self.able.require([part.site for part in parts])
-        for part in parts:
-            _check_basis(part, self.able)
-            mask = self.high.select(part.at)
-            if not bool(mask.any()):
-                raise SiteError(
-                    f"no prompt has the position of {part}", expected=f"at most {int(self.high.lengths.max())} tokens"
-                )
-            if self.reads_one_position and not self.before(mask, self.read_mask) and not self.looks_ahead:
-                raise SiteError(
-                    f"{part} stands after the position that {self.metric.name} is read at, so nothing of it is seen there",
-                    fix="choose a position at or before the read position",
-                )
+        of_each(self._check_position, parts)
+
+    def _check_position(self, part: Place) -> None:
+        _check_basis(part, self.able)
+        mask = self.high.select(part.at)
+        if not bool(mask.any()):
+            raise SiteError(
+                f"no prompt has the position of {part}", expected=f"at most {int(self.high.lengths.max())} tokens"
+            )
+        if self.reads_one_position and not self.before(mask, self.read_mask) and not self.looks_ahead:
+            raise SiteError(
+                f"{part} stands after the position that {self.metric.name} is read at, so nothing of it is seen there",
+                fix="choose a position at or before the read position",
+            )
 
     @property
     def forces(self) -> bool:

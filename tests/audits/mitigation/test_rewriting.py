@@ -50,6 +50,21 @@ def test_a_request_is_put_before_the_prompt(prompts):
     assert asked.texts[0] == f"please please {prompts.texts[0]}"
 
 
+def test_a_request_is_put_before_tokens_as_before_their_text(prompts):
+    """Prompts that were changed token by token have no text; those that a text is read as are read as that text."""
+    given = replace(prompts, texts=(), pieces=())
+    asked = Behind(model(), "please please ")(given)
+    assert asked.real_tokens == Behind(model(), "please please ")(prompts).real_tokens
+    assert asked.positions["city"].tolist() == [7] * 6
+    odd = replace(given, tokens=given.tokens.clone())
+    odd.tokens[0, 3] = 0  # padding, which no text is read as
+    asked = Behind(model(), "please ")(odd)
+    assert asked.real_tokens[0] == [1, WORDS["please"], *odd.real_tokens_of(0)[1:]]
+    assert asked.real_tokens[1:] == Behind(model(), "please ")(given).real_tokens[1:]
+    with pytest.raises(DataError, match="nobody"):
+        Behind(model(), "nobody ")(given)
+
+
 def test_what_it_is_says_its_key(prompts):
     keys = {Without(model(), words=("he",)).key, Without(model(), words=("she",)).key, Behind(model(), "he").key}
     assert len(keys) == 3
@@ -62,7 +77,5 @@ def test_what_cannot_be_rewritten_is_refused(prompts):
         Without(model(), at=("@all",))(prompts)
     with pytest.raises(SiteError, match="no position called"):
         Without(model(), at=("@nowhere",))(prompts)
-    with pytest.raises(DataError, match="given as tokens"):
-        Behind(model(), "please ")(replace(prompts, texts=(), pieces=()))
     with pytest.raises(DataError, match="hold their answers"):
         Behind(model(), "please ")(replace(prompts, forced=torch.ones(6).long()))

@@ -105,6 +105,18 @@ def test_rows_are_not_computed_twice(hiring, taught, tmp_path, monkeypatch):
     assert plan.run(hiring, tmp_path, quiet=True).findings[0].answer.says == first.answer.says
 
 
+def test_a_question_that_was_stopped_costs_what_it_costs(hiring, taught):
+    from mechcausal.audits.desk import Desk
+    from mechcausal.audits.journal import Rows
+
+    rows, few = Rows(), taught.take(slice(0, 6))
+    whole = Desk(hiring, {"data": few}, rows=rows, quiet=True)
+    Exposure(few).answer(whole)
+    again = Desk(hiring, {"data": few}, rows=Rows(done=rows.done, took=rows.took), quiet=True)
+    Exposure(few).answer(again)  # every row is read back
+    assert whole.counter["forwards"] == again.counter["forwards"] > 0
+
+
 def test_an_edit_that_removes_the_secret_lowers_exposure(hiring):
     from mechcausal.address import Site
     from mechcausal.audits.desk import Desk
