@@ -81,6 +81,7 @@ def test_shares_are_what_patching_says(hiring, pairs, links):
         assert rows.loc[head, "effect"] == pytest.approx(rows.loc[head, "share"], abs=1e-6)
 
 
+@pytest.mark.slow
 def test_fast_and_naive_agree(hiring, pairs, links):
     naive = mc.link(hiring, pairs, [HEADS, "L2.mlp_out"], ["gender"], redrawn=0, details=0, random=0, exact="naive")
     assert naive.frame["share"].to_numpy() == pytest.approx(links.of("gender")["share"].to_numpy(), abs=1e-4)
@@ -175,6 +176,7 @@ def test_the_report_opens_offline(links, tmp_path):
     assert all(candidate in page for candidate in links.verdicts[CAUSAL])
 
 
+@pytest.mark.slow
 def test_denoising_and_means(hiring, pairs):
     quick = {"redrawn": 0, "details": 0, "random": 0, "at": "@decision"}
     noise, denoise, mean = (
@@ -230,6 +232,7 @@ def test_no_half_leaks_into_the_other(hiring, pairs, garbled):
         assert one.tables["chosen"]["members"] == other.tables["chosen"]["members"]
 
 
+@pytest.mark.slow
 def test_plain_labels_and_several_values(hiring, pairs):
     quick = {"redrawn": 0, "details": 0, "random": 0}
     labels = np.repeat([1, 0], 80)

@@ -57,6 +57,7 @@ def test_their_truth_is_that_of_their_recipe(name):
     assert (folder(name) / "weights" / "model.safetensors").stat().st_size < 400_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RELATIVES)
 def test_they_still_measure_what_ships_with_them(name):
     model, stated = mc.load(f"organism:{name}"), mc.truth(name)["measured"]

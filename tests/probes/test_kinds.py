@@ -79,6 +79,7 @@ def test_the_network_is_that_of_scikit_learn():
     np.testing.assert_allclose(scores(fit("mlp", x, y, Settings(seed=3)), x), theirs.predict_log_proba(x), atol=1e-8)
 
 
+@pytest.mark.slow
 def test_an_exclusive_or_is_seen_by_the_adversaries_alone():
     x, y = exclusive_or()
     for kind in ("means", "logistic", "sparse"):

@@ -18,6 +18,7 @@ def test_the_looks_spend_an_error_of_one_percent(count):
     assert min(moments.values()) > 0
 
 
+@pytest.mark.slow
 def test_a_redrawn_model_lies_beyond_the_bound_in_one_of_a_hundred_cases():
     """The model is one more draw; it looks after 8, 16 and 24 networks, on two independent scales."""
     draw, moments, runs = np.random.default_rng(0), looks(24), 6000

@@ -201,6 +201,7 @@ def test_random_labels_are_at_chance(adder, sums, few):
             assert "which is not above chance" in found.verdict
 
 
+@pytest.mark.slow
 def test_a_random_network_is_at_chance(adder, sums, hiring):
     applicants = mc.task("hiring").prompts(hiring, 200, environment="broad")
     for model, task, variable, place, prompts in (

@@ -93,6 +93,7 @@ def test_only_adapters_are_trained_and_only_where_asked():
     assert not any("lora" in name for name, _ in model.original_model.named_parameters())
 
 
+@pytest.mark.slow
 def test_adapters_are_enough_to_put_variables_in_their_places():
     model = bridge(network(initializer_range=0.4))
     own = lesson(model)

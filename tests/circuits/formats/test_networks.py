@@ -127,6 +127,7 @@ def test_graphml_says_what_a_score_means():
     assert "score &gt; 0: leaving the edge as it is raises the metric" in to_graphml(random_circuit(WIRINGS["gpt2"]))
 
 
+@pytest.mark.slow
 def test_a_large_circuit_takes_seconds():
     circuit = random_circuit(Wiring(12, 12, 12), nodes=False, unscored=0)
     assert json.loads(to_network(circuit).graph["wiring"])["n_layers"] == 12

@@ -46,6 +46,7 @@ def test_the_plain_forward_is_that_of_the_model(name, task):
         np.testing.assert_allclose(Compiled(name).run(tokens.numpy())[0][0, -1], expected, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "contrast"), CONTRASTS)
 def test_replacing_an_edge_changes_something_where_it_is_true_and_nothing_elsewhere(name, contrast):
     model = mc.load(f"organism:{name}")

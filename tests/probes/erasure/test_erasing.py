@@ -171,6 +171,7 @@ def test_features_are_ablated(hiring, prompts, fill):
         detach(hiring, "turned")
 
 
+@pytest.mark.slow
 def test_several_erasures_together(hiring, prompts):
     first = erase(hiring, prompts, "gender", "L2.resid_post", at="@decision")
     second = erase(hiring, prompts, "hobby", "L0.resid_post", at="@decision", method="means")
