@@ -20,7 +20,7 @@ from mechcausal.audits.finding import Answer, Control, Identified
 from mechcausal.audits.journal import Rows
 from mechcausal.audits.plain import number
 from mechcausal.audits.privacy.canaries import Canaries
-from mechcausal.audits.privacy.exposures import MOST, NULL_MEAN, Ranker, null_mean_p
+from mechcausal.audits.privacy.exposures import MOST, NULL_MEAN, Ranker, forwards_of_a_rank, null_mean_p
 from mechcausal.audits.privacy.members import Members
 from mechcausal.audits.privacy.prompting import OTHER, OtherModel, other_model
 from mechcausal.audits.privacy.ranks import Speller
@@ -145,10 +145,15 @@ class Restoration(AuditQuestion):
         """Return roughly how many forwards of one prompt it takes."""
         counts, key = _differing.get(desk.model, {}), self._key(desk)
         count = counts[key] if key in counts else self._count(desk)
-        ranked = isinstance(desk.data, Canaries) and self.measure == "exposure"
-        prefixes = 1.1 * len(desk.data.candidates) / 10 / 10 if ranked else 0  # a prefix is one token of about ten
+        ranked = 0.0
+        if (
+            isinstance(desk.data, Canaries) and self.measure == "exposure"
+        ):  # as it is, and with the parts that are named
+            ranked = len(shown_of(desk.data)) * forwards_of_a_rank(desk.model, desk.data, "exact", 0)
         rows = (1 + OTHERS) * len(desk.data) if isinstance(desk.data, Canaries) else desk.size
-        return rows * (count + 6) / 2 + prefixes * len(shown_of(desk.data)) / 2
+        neutral, _ = neutral_prompts(desk.model, _neutral(desk))
+        # On one half as it is, each part alone and all together; on the other as it is and with up to four sets.
+        return rows * (count + 2 + 5) / 2 + (0 if neutral is None else 2 * len(neutral)) + ranked
 
     def _key(self, desk: Desk) -> tuple[str, str]:
         return desk.path(self.base) if isinstance(self.base, str) else OTHER["write"](self.base), self.by
@@ -261,7 +266,6 @@ class Restoration(AuditQuestion):
 
             numbers = desk.bar(range(len(data)), f"exposure, {name or 'as it is'}", "canary")
             kept = [desk.rows.row(f"exposure {name} {unit}", lambda unit=unit: row(unit)) for unit in numbers]
-            desk.counter["forwards"] += sum(int(each["evaluations"]) for each in kept)
             rows.append([number(each["exposure"]) for each in kept])
         return np.array(rows if named else rows * 2)
 

@@ -147,9 +147,8 @@ class Exposure(AuditQuestion):
     def _rows(self, desk: Desk, canaries: Canaries, key: str, prompts: tuple[str, ...] | None = None) -> list[Any]:
         """Return the rows of all canaries, each kept as soon as it is there."""
         made: list[Ranker] = []
-        share = (
-            1.0 if prompts is None else 1 / tokens_of(desk.model, canaries)
-        )  # one token stands before them, no prompt
+        # Without their prefix one token stands before them, which is no whole prompt.
+        share = 1.0 if prompts is None else 1 / tokens_of(desk.model, canaries)
 
         def ranker() -> Ranker:
             if not made:

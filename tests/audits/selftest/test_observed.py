@@ -26,7 +26,7 @@ def test_without_the_adjustment_it_does_not_pass():
 @pytest.mark.slow
 def test_the_effect_of_the_pronoun():
     found = list(run_checks(["A7"], quick=True))
-    assert len(found) == 8
+    assert len(found) == 9
     assert all(check.passed for check in found), [str(check) for check in found if not check.passed]
 
 
