@@ -108,7 +108,7 @@ def _scrubbed(
         organism, name, "scrubbing, true", share.estimate, f">= {RECOVERED}", bool(share.estimate >= RECOVERED),
         f"[{share.low:.4f}, {share.high:.4f}], {true.provenance.compute['forwards']} runs",
     )  # fmt: skip
-    for wrong in wrong_hypotheses(model, hypothesis, prompts, seed):
+    for wrong in wrong_hypotheses(model, prompts, hypothesis, seed):
         scrubbed = scrub(model, prompts, wrong.root, metric=fit, seeds=1, seed=seed, lonely="keep", controls=False)
         lost = scrubbed.recovered.high < share.low - SLACK
         named = scrubbed.culprit in wrong.blame

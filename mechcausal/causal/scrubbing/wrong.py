@@ -50,7 +50,7 @@ def influence(hypothesis: Hypothesis, prompts: PromptSet, seed: int = 0) -> dict
 
 
 @checked
-def wrong_hypotheses(model: Model, hypothesis: Hypothesis, prompts: PromptSet, seed: Seed = 0) -> list[Wrong]:
+def wrong_hypotheses(model: Model, prompts: PromptSet, hypothesis: Hypothesis, seed: Seed = 0) -> list[Wrong]:
     """Return one wrong hypothesis of each kind that this one allows, about its most influential variables.
 
     Kinds: missing variable, wrong parent (the claim is about another variable), wrong site, swapped variables, and

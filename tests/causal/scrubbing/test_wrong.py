@@ -13,7 +13,7 @@ def test_what_was_made_wrong_is_told_apart_and_named(hiring):
     assert true.recovered.low > 0.97
     assert true.culprit is None
     assert true.controls["effect_high"].max() < 0.9
-    wrong = mc.causal.wrong_hypotheses(hiring, hypothesis, prompts)
+    wrong = mc.causal.wrong_hypotheses(hiring, prompts, hypothesis)
     assert [one.kind for one in wrong] == [
         "missing variable", "wrong parent", "wrong site", "swapped variables", "over-coarse",
     ]  # fmt: skip
