@@ -85,6 +85,7 @@ def proposed_for(folder, model, table):
     return tomllib.loads((folder / "a.toml").read_text())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_what_is_proposed_for_a_file_passes_check_as_it_is(models, tmp_path, name):
     model, table, asked = CASES[name]

@@ -42,6 +42,7 @@ def share(model, prompts, circuit, **options):
 # What is claimed is true, and less is not
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "edge"),
     [

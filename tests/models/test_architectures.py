@@ -44,6 +44,7 @@ def test_padding_changes_nothing(architecture):
             torch.testing.assert_close(logits[row][padded.mask[row]], expected, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("do", ["patch", "ablate", "attribute"])
 def test_sweeps_do_not_depend_on_the_padding_side(architecture, do):
     model = loaded(architecture)

@@ -186,6 +186,7 @@ def test_backward_hooks_of_others_leave_gradients_to_the_loop():
 BUFFERS = {"llama": "model.rotary_emb.inv_freq", "gemma2": "model.embed_tokens.embed_scale"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "name"), BUFFERS.items(), ids=BUFFERS)
 def test_a_changed_buffer_is_another_model(kind, name):
     """Rotary frequencies decide where a head looks, and are no weight."""

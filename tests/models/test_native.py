@@ -48,6 +48,7 @@ def variants_and_sides():
             yield pytest.param(variant, side, marks=[] if place == number % 2 else pytest.mark.slow)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("variant", "side"), variants_and_sides())
 def test_the_numbers_of_the_loop(variant, side):
     model, pairs = native(variant), make_pairs(lengths=(5, 3, 4), vocab=30, side=side)

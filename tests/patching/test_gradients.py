@@ -50,6 +50,7 @@ def ways_and_architectures():
             yield pytest.param(name, *way, marks=[] if place == number % len(ways) else pytest.mark.slow)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "way", "side"), ways_and_architectures())
 def test_the_gradients_of_whole_forwards_on_every_architecture(name, way, side):
     """Every kind of site, unequal lengths, padded on either side; the prompts differ in the middle."""

@@ -179,6 +179,7 @@ def test_the_direct_path_of_the_last_sublayer_is_its_patch(name):
     np.testing.assert_allclose(path.examples, plain.examples, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["gpt2", "llama", "mistral", "qwen3", "gemma2", "opt"])
 @pytest.mark.parametrize("direction", ["denoise", "noise"])
 def test_all_paths_out_of_the_last_attention_are_its_patch(name, direction):

@@ -44,6 +44,7 @@ def pairs(tmp_path, hiring):
     return {"gender": {"pairs": str(path), "n": 20}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("sets", "new"),
     [

@@ -141,6 +141,7 @@ def test_where_the_effect_differs_the_interactive_model_is_the_plain_mean_of_the
     assert abs(weighted.estimate.value / do - 1) > 0.05
 
 
+@pytest.mark.slow
 def test_where_the_concept_is_certain_in_some_texts_there_is_no_mean_over_all(pairs, monkeypatch):
     def certain_in(share):
         def fitted(*arguments, **options):

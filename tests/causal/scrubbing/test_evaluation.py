@@ -127,6 +127,7 @@ def test_an_output_that_nothing_explains_is_that_of_another_prompt():
     assert np.abs(found - clean_logits(prompts, draws["output"].o).numpy())[~unmoved].max() > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SHAPES)
 @pytest.mark.parametrize("unimportant", ["joint", "together", "independent"])
 def test_every_shape_of_tree_agrees_with_the_plain_recursion(name, unimportant):

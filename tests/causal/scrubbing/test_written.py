@@ -48,6 +48,7 @@ def log_chance(root, prompts, draws, members, row):
     return float(torch.tensor(chances).logsumexp(0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("shape", "side", "texts", "foils"),
     [

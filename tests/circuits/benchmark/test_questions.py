@@ -12,6 +12,7 @@ from mechcausal.circuits.known.truth import truth
 from mechcausal.errors import ArgumentError
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("question", QUESTIONS, ids=lambda question: question.name)
 def test_a_question_has_true_edges_and_an_effect(question):
     model = mc.load(f"organism:{question.organism}")

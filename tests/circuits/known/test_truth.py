@@ -111,6 +111,7 @@ def test_exact_effects_by_path_patching_are_largest_on_true_edges():
     assert known.node_auc(circuit) > 0.99
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "question",
     [q for q in QUESTIONS if q.organism not in ("by_hand", "reverse", "fraction", "fraction_linear")],

@@ -47,6 +47,7 @@ def architectures_and_sides():
             yield pytest.param(name, side, marks=[] if place == number % 2 else pytest.mark.slow)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "side"), architectures_and_sides())
 def test_queries_keys_and_values(name, side):
     fast, slow, told = both(loaded(name), make_pairs((5, 3, 4), side=side), sites=["q", "k", "v"], at="each")
