@@ -133,6 +133,7 @@ def test_the_organism(merit):
     assert f"{merit.angle:.0f} degrees" in verdict_of(merit)
 
 
+@pytest.mark.slow
 def test_it_is_loaded_as_it_was_saved(merit, tmp_path):
     again = assert_kept(merit, tmp_path / "das.parquet")
     assert again.part == merit.part
@@ -157,6 +158,7 @@ def test_fewer_and_later_directions(subspace, applicants, variable, place, k):
         assert 5 < found.angle < 45
 
 
+@pytest.mark.slow
 def test_controls_stay_at_chance(merit):
     rows = merit.controls.set_index("role")
     blind = merit.result.frame.set_index("role")["blind"]
@@ -218,6 +220,7 @@ def test_a_random_network_is_at_chance(adder, sums, hiring):
 # What a search leaves behind and says
 
 
+@pytest.mark.slow
 def test_held_out_prompts_are_held_out(merit, applicants):
     rows = split_for_search(applicants, 0.5, 0)
     compute = merit.result.provenance.compute
@@ -251,6 +254,7 @@ def test_the_network_stays_as_it_is(adder, sums):
     assert np.abs(first.basis - other.basis).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_provenance(merit):
     arguments = merit.result.provenance.arguments
     json.dumps(merit.result.provenance.to_json())
