@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 import socket
 import sys
 import time
@@ -66,6 +67,11 @@ def driver_of(out, **options):
     process = FORK.Process(target=_driven, args=(out, options))
     process.start()
     return process
+
+
+def hear_ctrl_c():
+    """Be stopped by Ctrl-C; a shell gives none to what it starts in the background, these tests perhaps."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _driven(out, options):

@@ -61,6 +61,7 @@ def test_all_words_of_a_pair_differ_but_the_first(prepare, tmp_path):
     assert torch.equal(pairs.differs, torch.tensor([[False] + [True] * 15]).expand(16, 16))
 
 
+@pytest.mark.slow
 def test_the_study_measures_every_sweep_along_every_axis(prepare, tmp_path):
     for name in ("experiment.toml", "analyse.py"):
         shutil.copy(EXPERIMENTS / "scaling" / name, tmp_path / name)

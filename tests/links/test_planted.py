@@ -56,6 +56,7 @@ def test_a_used_direction_is_causal_and_an_idle_one_is_not(network, contrast):
     assert rows.loc["a", "random_high"] < 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(5))
 def test_whatever_the_seed_of_the_dictionary(network, contrast, streams, seed):
     made = planted.Split(torch.cat(streams), seed)

@@ -30,6 +30,7 @@ def test_the_estimate_and_the_patch_of_the_same_arguments_agree_in_sign(name, pa
     assert np.corrcoef(exact.frame["change"], estimate.frame["change"])[0, 1] > 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["gpt2", pytest.param("llama", marks=pytest.mark.slow), "gemma2"])
 @pytest.mark.parametrize("sites", ["attn_out", "mlp_post", "L*.z.H*", "resid_mid", "L1.mlp_post.N3"])
 def test_integrated_gradients_converge_to_the_exact_cell(name, sites):

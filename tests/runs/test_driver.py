@@ -63,6 +63,7 @@ def test_what_is_added_is_all_that_is_computed(tmp_path, pairs, sets, new):
     assert same_values(before, after[after["metric"] == "logit_diff"] if "metric" in after else after)
 
 
+@pytest.mark.slow
 def test_a_model_that_is_added_is_all_that_is_computed(tmp_path):
     before = experiment().run(tmp_path / "r", quiet=True).table()
     content = {

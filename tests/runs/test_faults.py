@@ -12,10 +12,21 @@ import subprocess
 import time
 from contextlib import contextmanager, suppress
 from datetime import datetime
-from functools import partial
 
 import pytest
-from small_runs import assert_sound, bits, content, drive, driver_of, finish, kill_when, said, shards, wait_for
+from small_runs import (
+    assert_sound,
+    bits,
+    content,
+    drive,
+    driver_of,
+    finish,
+    hear_ctrl_c,
+    kill_when,
+    said,
+    shards,
+    wait_for,
+)
 
 from mechcausal.errors import ResultError
 from mechcausal.runs import computing, worker
@@ -45,7 +56,8 @@ def out(tmp_path):
     return tmp_path / "run"
 
 
-@pytest.mark.parametrize("moments", [3, pytest.param(12, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("moments", [3, 12])
 def test_a_driver_is_killed_at_several_moments(out, reference, moments):
     draw = random.Random(0)
     for number in range(moments):
@@ -190,9 +202,7 @@ def set_back():
 def test_ctrl_c_stops_with_how_to_go_on(out, reference, tmp_path):
     file = tmp_path / "experiment.toml"
     file.write_text(Experiment.of(content()).config.to_toml())
-    # A shell gives what it starts in the background, these tests perhaps, no Ctrl-C.
-    hear = partial(signal.signal, signal.SIGINT, signal.default_int_handler)
-    process = driver_of(out, words=["run", str(file), "-o", str(out)], before=hear)
+    process = driver_of(out, words=["run", str(file), "-o", str(out)], before=hear_ctrl_c)
     wait_for(lambda: shards(out) >= 5)
     os.kill(process.pid, signal.SIGINT)
     process.join()

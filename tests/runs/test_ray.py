@@ -20,6 +20,7 @@ from small_runs import (
     drive,
     driver_of,
     finish,
+    hear_ctrl_c,
     kill_when,
     said,
     shards,
@@ -141,7 +142,7 @@ def test_a_driver_that_is_killed_takes_its_workers_along_and_the_run_goes_on(out
 
 @pytest.mark.slow
 def test_a_driver_that_is_stopped_says_so_and_the_run_goes_on(out, reference):
-    driver = driver_of(out, engine="ray", workers=1)
+    driver = driver_of(out, before=hear_ctrl_c, engine="ray", workers=1)
     wait_for(lambda: workers(out) or not driver.is_alive())  # it has begun, and nearly everything is left
     os.kill(driver.pid, signal.SIGINT)
     driver.join()

@@ -175,6 +175,7 @@ def _in_cities(pairs):
     return replace(pairs, clean=replace(pairs.clean, groups=cities), corrupt=replace(pairs.corrupt, groups=cities))
 
 
+@pytest.mark.slow
 def test_declared_columns_adjust_as_words_do(pairs, people):
     pointing = {f"w{place}": torch.as_tensor(people.words[:, place]) for place in range(3)}
     data = replace(pairs, clean=replace(pairs.clean, variables={**pairs.clean.variables, **pointing}))

@@ -30,6 +30,7 @@ def test_a_question_has_true_edges_and_an_effect(question):
 PUBLISHED = {"eap": 0.93, "eap-ig": 0.995, "acdc": 0.995, "exact": 0.995}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("question", [q for q in QUESTIONS if q.metric == "kl"], ids=lambda question: question.name)
 def test_the_published_questions_are_answered_as_well_as_by_the_best_published_implementation(question):
     model = mc.load(f"organism:{question.organism}")

@@ -31,6 +31,7 @@ def written_down(masked, threshold):
     return kept
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "metric"), [("gpt2", "kl"), ("llama", "logit_diff"), ("neox", "kl")])
 def test_batches_give_what_the_algorithm_gives(name, metric):
     masked = Masked(loaded(name), make_pairs(lengths=(4, 3)), metric)

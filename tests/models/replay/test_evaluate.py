@@ -218,6 +218,7 @@ def test_a_contrast_with_unequal_padding(gpt2):
     agree(*both(gpt2, wide, sites=["resid_pre", "z"], at="each")[:2])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("receivers", ["logits", "L2.mlp_out"])
 @pytest.mark.parametrize("name", ["gpt2", "llama", pytest.param("qwen3", marks=pytest.mark.slow)])
 def test_paths_to_the_logits_and_to_an_mlp(name, receivers):

@@ -130,6 +130,7 @@ def never(*_):
     raise AssertionError("it was compared again")
 
 
+@pytest.mark.slow
 def test_a_second_process_compares_nothing(another, monkeypatch):
     first = replayer(another())
     assert first.carries("z")
