@@ -1,6 +1,6 @@
 """A whole audit where there is nothing to find: how often does it raise an alarm (A18)?
 
-    python benchmarks/null_audits.py -o null.jsonl             # 40 models, one JSON line each; about 9 CPU minutes
+    python benchmarks/null_audits.py -o null.jsonl             # 40 models, one JSON line each; about 8 CPU minutes
     python benchmarks/null_audits.py -o null.jsonl --models 4  # fewer, for a look; running again goes on where it ended
 
 Every model is `organism:hiring` with its weights redrawn, each tensor with the mean and the spread it had: it has the sizes of
